@@ -1,0 +1,39 @@
+"""cliffvid: video to per-frame SMPL body tracks.
+
+from cliffvid import process, read_tracks
+
+report = process("video.mp4", "video.parquet")
+tracks = read_tracks("video.parquet")
+tracks.body_pose[tracks.track_id == 1]   # (rows, 69) axis-angle, one row per frame
+"""
+
+from importlib import import_module
+
+_HOME = {
+    "BackendError": "errors",
+    "CliffvidError": "errors",
+    "InputError": "errors",
+    "ModelError": "errors",
+    "Options": "options",
+    "OutputError": "errors",
+    "Report": "pipeline",
+    "Tracks": "types",
+    "UsageError": "errors",
+    "open_models": "pipeline",
+    "process": "pipeline",
+    "read_meta": "write",
+    "read_tracks": "write",
+    "stream": "pipeline",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    """Public names are imported on first use: ``cliffvid --help`` must not wait for FFmpeg, OpenCV and Arrow."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'cliffvid' has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

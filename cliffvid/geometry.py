@@ -1,0 +1,145 @@
+"""Pure numpy: letterbox and back, crop corners, bbox info, cameras, rotations.
+
+Conventions: pixels with x = 0 at the left edge of the first pixel, boxes xyxy, camera x right, y down, z forward,
+principal point at the exact middle of the frame (W/2, H/2).
+"""
+
+import numpy as np
+
+from .models import BboxInfo, CropRule, Letterbox
+
+Array = np.ndarray
+
+
+def letterbox_layout(frame_wh: tuple[int, int], rule: Letterbox) -> tuple[float, tuple[int, int], tuple[int, int]]:
+    """``(ratio, (new_w, new_h), (left, top))`` of a frame on the detector's canvas.
+
+    Sizes are truncated and the paste offset floored, as pytorch-yolo-v3's preprocess.py does.
+    """
+    w, h = frame_wh
+    ratio = min(rule.width_px / w, rule.height_px / h)
+    new_w, new_h = max(int(w * ratio), 1), max(int(h * ratio), 1)
+    return ratio, (new_w, new_h), ((rule.width_px - new_w) // 2, (rule.height_px - new_h) // 2)
+
+
+def canvas_to_frame(boxes: Array, frame_wh: tuple[int, int], rule: Letterbox) -> Array:
+    """Canvas boxes (P,4) as frame boxes (P,4), clamped to the frame; float32.
+
+    The exact, unrounded margin is subtracted, as the official code does: at most one canvas pixel from the paste.
+    """
+    w, h = frame_wh
+    ratio = letterbox_layout(frame_wh, rule)[0]
+    margin = np.array([(rule.width_px - ratio * w) / 2, (rule.height_px - ratio * h) / 2] * 2)
+    return np.clip((boxes - margin) / ratio, 0, np.array([w, h, w, h])).astype(np.float32)
+
+
+def crop_boxes(boxes: Array, rule: CropRule) -> Array:
+    """Centre and size (P,3) of each box's crop in pixels, float64: cx, cy and the size of ``rule.size_side``.
+
+    The crop has the network's aspect and holds the box enlarged by ``rule.box_scale`` (CLIFF, common/imutils.py).
+    """
+    low, high = boxes[:, :2], boxes[:, 2:]
+    center = ((low + high) / 2).astype(np.float64)  # sums in the boxes' own float32, as the official code
+    width, height = (high - low).astype(np.float64).T
+    aspect = rule.width_px / rule.height_px
+    size = np.maximum(width / aspect, height) * rule.box_scale
+    if rule.size_side == "width":
+        size = size * aspect
+    return np.concatenate([center, size[:, None]], axis=1)
+
+
+def crop_corners(center_size: Array, rule: CropRule) -> Array:
+    """Integer corners x0, y0, x1, y1 (P,4) int64 of each crop, may lie outside the frame.
+
+    Rounded half to even in float64, as the official crop is: see tests/golden/cliff_preprocessing.npz.
+    """
+    cx, cy, size = center_size.T
+    aspect = rule.width_px / rule.height_px
+    height = size if rule.size_side == "height" else size / aspect
+    half_w, half_h = height * aspect / 2, height / 2
+    return np.rint(np.stack([cx - half_w, cy - half_h, cx + half_w, cy + half_h], axis=1)).astype(np.int64)
+
+
+def diagonal_focal_px(frame_wh: tuple[int, int]) -> float:
+    """CLIFF's focal length for a camera that is not known: the frame's diagonal (53 degrees of view along it)."""
+    return float(np.hypot(*frame_wh))
+
+
+def bbox_info(center_size: Array, focal_px: Array, frame_wh: Array, rule: BboxInfo) -> Array:
+    """CLIFF's description (P,3) float32 of where a crop lies in the frame (equation 2 of the paper, normalised)."""
+    offset = (center_size[:, :2] - frame_wh / 2) / focal_px[:, None] * rule.centre_scale
+    size = (center_size[:, 2] / focal_px - rule.size_offset) / rule.size_scale
+    return np.concatenate([offset, size[:, None]], axis=1).astype(np.float32)
+
+
+def camera_to_transl(camera: Array, center_size: Array, focal_px: Array, frame_wh: Array) -> Array:
+    """Crop camera s, tx, ty (P,3) as a translation in the full frame's camera (P,3), metres, float64.
+
+    CLIFF, common/utils.py. A scale of zero or less gives an absurd or negative depth: see ``camera_is_bad``.
+    """
+    camera, center_size = camera.astype(np.float64), center_size.astype(np.float64)
+    bs = center_size[:, 2] * camera[:, 0] + 1e-9
+    xy = 2 * (center_size[:, :2] - frame_wh / 2) / bs[:, None] + camera[:, 1:]
+    return np.concatenate([xy, (2 * focal_px / bs)[:, None]], axis=1)
+
+
+def camera_is_bad(transl: Array, nearest_m: float = 0.1, farthest_m: float = 1000.0) -> Array:
+    """Mask (P,) of translations that no filmed person can have."""
+    depth = transl[:, 2]
+    return ~(np.isfinite(transl).all(axis=1) & (depth > nearest_m) & (depth < farthest_m))
+
+
+def project(points: Array, focal_px: Array, frame_wh: tuple[int, int]) -> Array:
+    """Camera points (P,J,3) in metres as frame pixels (P,J,2)."""
+    xy = points[..., :2] / points[..., 2:]
+    return xy * focal_px[:, None, None] + np.array(frame_wh) / 2
+
+
+def axis_angle(rotmat: Array) -> Array:
+    """Rotation matrices (...,3,3) as axis-angle (...,3), angle in [0, pi], float64.
+
+    By way of the unit quaternion with the largest of its four squared components first (Shepperd 1978), so that
+    neither tiny angles nor half turns lose precision.
+    """
+    m = rotmat.astype(np.float64)
+    m00, m11, m22 = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
+    a = np.stack([m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]], -1)
+    b = np.stack([m[..., 1, 0] + m[..., 0, 1], m[..., 0, 2] + m[..., 2, 0], m[..., 2, 1] + m[..., 1, 2]], -1)
+    w, x, y, z = 1 + m00 + m11 + m22, 1 + m00 - m11 - m22, 1 - m00 + m11 - m22, 1 - m00 - m11 + m22
+    candidates = np.stack(
+        [
+            np.stack([w, a[..., 0], a[..., 1], a[..., 2]], -1),
+            np.stack([a[..., 0], x, b[..., 0], b[..., 1]], -1),
+            np.stack([a[..., 1], b[..., 0], y, b[..., 2]], -1),
+            np.stack([a[..., 2], b[..., 1], b[..., 2], z], -1),
+        ],
+        -2,
+    )
+    best = np.argmax(np.stack([w, x, y, z], -1), -1)
+    q = np.take_along_axis(candidates, best[..., None, None], -2)[..., 0, :]
+    q = q * np.where(q[..., :1] < 0, -1, 1)  # the shorter way round
+    norm = np.linalg.norm(q[..., 1:], axis=-1, keepdims=True)
+    angle = 2 * np.arctan2(norm, q[..., :1])
+    return q[..., 1:] * np.where(norm > 0, angle / np.where(norm > 0, norm, 1), 0)
+
+
+def rotation_matrix(vectors: Array) -> Array:
+    """Axis-angle (...,3) as rotation matrices (...,3,3), float64 (Rodrigues)."""
+    v = vectors.astype(np.float64)
+    angle = np.linalg.norm(v, axis=-1)[..., None, None]
+    x, y, z = v[..., 0], v[..., 1], v[..., 2]
+    zero = np.zeros_like(x)
+    skew = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*v.shape, 3)
+    # sin(a)/a and (1-cos(a))/a^2, smooth at zero
+    return np.eye(3) + np.sinc(angle / np.pi) * skew + np.sinc(angle / (2 * np.pi)) ** 2 / 2 * (skew @ skew)
+
+
+def box_iou(a: Array, b: Array, offset_px: float = 0.0) -> Array:
+    """Intersection over union (A,B) of boxes (A,4) and (B,4); ``offset_px`` 1 counts pixels inclusively."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    inter = np.clip(high - low + offset_px, 0, None).prod(-1)
+    area_a = (a[:, 2:] - a[:, :2] + offset_px).prod(-1)
+    area_b = (b[:, 2:] - b[:, :2] + offset_px).prod(-1)
+    union = area_a[:, None] + area_b[None] - inter
+    return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)

@@ -1,0 +1,172 @@
+"""Model folders: what a manifest says, and where folders are looked for."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import ModelError, UsageError
+
+SCHEMA = 1
+BUNDLED = Path(__file__).parent / "bundled"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output: the first axis is always the free batch axis ``N``."""
+
+    dtype: str
+    shape: tuple
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """How a frame becomes the detector's canvas."""
+
+    width_px: int
+    height_px: int
+    interpolation: str  # linear | cubic | area
+    fill: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How candidates become people: which number is the score, from where on, and how doubles are removed."""
+
+    score: str  # objectness | product (objectness x class probability)
+    score_min: float
+    iou_max: float
+    iou_offset_px: float  # 1 in the official rule, which counts pixels inclusively
+
+
+@dataclass(frozen=True)
+class CropRule:
+    """How a box becomes a crop; ``size_side`` names the side of the crop that ``crop_size_px`` measures."""
+
+    width_px: int
+    height_px: int
+    box_scale: float
+    size_side: str  # height | width
+
+
+@dataclass(frozen=True)
+class BboxInfo:
+    """``((cx-W/2)/f*centre_scale, (cy-H/2)/f*centre_scale, (size/f-size_offset)/size_scale)``."""
+
+    centre_scale: float
+    size_offset: float
+    size_scale: float
+
+
+RULES = {
+    "detect": {"letterbox": Letterbox, "selection": Selection},
+    "regress": {"crop": CropRule, "bbox_info": BboxInfo},
+    "body": {},
+}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A model folder's contract; ``rules`` are the conventions of its task, see RULES."""
+
+    folder: Path
+    name: str
+    task: str
+    summary: str
+    licence: str
+    rank: int  # of several models for one task the highest is the default
+    files: dict[str, str]  # file name -> sha256
+    inputs: dict[str, Tensor] = field(default_factory=dict)
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+    rules: dict = field(default_factory=dict)
+    body: str = ""  # regressors: the body the parameters belong to
+
+    def path(self, file: str) -> Path:
+        """The path of one of the folder's files. Raises ModelError if it is missing or not the one described."""
+        path = self.folder / file
+        if file not in self.files:
+            raise ModelError(f"{self.folder}: the manifest names no {file}; export the model again")
+        if not path.is_file():
+            raise ModelError(f"{path}: missing; export or install the model again")
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != self.files[file]:
+            raise ModelError(
+                f"{path}: damaged or exchanged (sha256 {found[:12]}…, the manifest says {self.files[file][:12]}…); "
+                "export or install the model again"
+            )
+        return path
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a model folder. Raises ModelError if it is not one this version understands."""
+    path = folder / "manifest.json"
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if raw["schema"] != SCHEMA:
+            raise ModelError(f"{path}: schema {raw['schema']}, this cliffvid reads {SCHEMA}; export the model again")
+        if raw["task"] not in RULES:
+            raise ModelError(f"{path}: unknown task {raw['task']!r}, expected one of {', '.join(RULES)}")
+        tensors = {
+            side: {
+                name: Tensor(spec["dtype"], tuple(spec["shape"]), spec.get("unit", ""))
+                for name, spec in raw.get(side, {}).items()
+            }
+            for side in ("inputs", "outputs")
+        }
+        rules = {name: kind(**raw[name]) for name, kind in RULES[raw["task"]].items()}
+        return Manifest(
+            folder=folder,
+            name=raw["name"],
+            task=raw["task"],
+            summary=raw["summary"],
+            licence=raw["licence"],
+            rank=int(raw["rank"]),
+            files=dict(raw["files"]),
+            rules=rules,
+            body=raw.get("body", ""),
+            **tensors,
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise ModelError(f"{path}: not a readable manifest ({reason}); export or install the model again") from error
+
+
+def model_dirs(engines: Path | None = None) -> list[Path]:
+    """The folders searched for models, first match wins."""
+    import platformdirs
+
+    places = [engines] if engines else []
+    if os.environ.get("CLIFFVID_ENGINES"):
+        places.append(Path(os.environ["CLIFFVID_ENGINES"]))
+    places += [Path("engines"), Path(platformdirs.user_data_dir("cliffvid")) / "engines", BUNDLED]
+    return places
+
+
+def list_models(task: str, engines: Path | None = None) -> list[Manifest]:
+    """All models of a task, best first. A folder earlier in the search order hides one of the same name."""
+    found: dict[str, Manifest] = {}
+    for place in model_dirs(engines):
+        for file in sorted(place.glob("*/manifest.json")):
+            manifest = read_manifest(file.parent)
+            if manifest.task == task:
+                found.setdefault(manifest.name, manifest)
+    return sorted(found.values(), key=lambda manifest: -manifest.rank)
+
+
+def find_model(task: str, name: str = "auto", engines: Path | None = None) -> Manifest:
+    """The model of that name, or the best one there is for ``auto``.
+
+    Raises UsageError for an unknown name or folder, ModelError for a damaged manifest.
+    """
+    if engines and not engines.is_dir():
+        raise UsageError(f"--engines {engines}: no such folder")
+    models = list_models(task, engines)
+    for manifest in models:
+        if name in ("auto", manifest.name):
+            return manifest
+    places = ", ".join(str(place) for place in model_dirs(engines))
+    have = ", ".join(manifest.name for manifest in models) or "none"
+    raise UsageError(f"no {task} model named {name!r}; found: {have} (looked in {places})")

@@ -1,0 +1,61 @@
+"""Options: the only place where a default is written."""
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import UsageError
+
+FORMATS = ("auto", "parquet", "npz")  # auto: by the output's name, parquet where it does not tell
+BACKENDS = ("auto", "onnxruntime")
+
+
+def usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Options:
+    """All tunables of a run. Raises UsageError for a value that cannot be meant."""
+
+    format: str = "auto"
+    engines: Path | None = None
+    detector: str = "auto"
+    regressor: str = "auto"
+    backend: str = "auto"
+    device: str = "auto"
+    threads: int = 0  # per network on the CPU; 0: all usable cores
+    frame_batch: int = 4
+    person_batch: int = 8
+    prefetch: int = 2  # batches each stage may run ahead; 0 runs everything in one thread
+    start_s: float = 0.0
+    end_s: float = math.inf
+    max_people: int = 0  # per frame, best scores first; 0: no limit
+    score: float | None = None  # least detection score; None: what the detector's manifest says
+    overwrite: bool = False
+
+    # Tracking. Numbers chosen on generated crossings and the example clip, see docs/format.md.
+    track_iou_min: float = 0.2  # least overlap of a strong detection with a track's predicted box
+    track_iou_min_weak: float = 0.4  # the same for a weak detection
+    track_score_strong: float = 0.5
+    track_memory_s: float = 1.0  # a track not seen for so long ends
+
+    def __post_init__(self) -> None:
+        def check(good: bool, message: str) -> None:
+            if not good:
+                raise UsageError(message)
+
+        check(self.format in FORMATS, f"--format {self.format}: choose one of {', '.join(FORMATS)}")
+        check(self.backend in BACKENDS, f"--backend {self.backend}: choose one of {', '.join(BACKENDS)}")
+        for name in ("frame_batch", "person_batch"):
+            value = getattr(self, name)
+            check(1 <= value <= 1024, f"--{name.replace('_', '-')} {value}: must lie in 1 to 1024")
+        for name in ("threads", "prefetch", "max_people"):
+            value = getattr(self, name)
+            check(value >= 0, f"--{name.replace('_', '-')} {value}: must not be negative")
+        check(
+            0 <= self.start_s < self.end_s,  # also refuses NaN
+            f"--start {self.start_s:g} --end {self.end_s:g}: need 0 <= start < end, in seconds",
+        )
+        check(self.score is None or 0 < self.score < 1, f"--score {self.score}: must lie between 0 and 1")

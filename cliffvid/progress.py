@@ -1,0 +1,84 @@
+"""What a run shows while it works and when it is done, on stderr."""
+
+import sys
+from pathlib import Path
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from .pipeline import TRACK_AND_WRITE, Models, Report, Run
+
+
+class View:
+    """A live bar per stage and a plain summary; nothing live where stderr is no terminal."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.console = Console(stderr=True, highlight=False)
+        self._bars: StageBars | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop()
+
+    def announce(self, models: Models) -> None:
+        if self.quiet:
+            return
+        manifests = models.detector.manifest, models.regressor.manifest
+        names = " + ".join(manifest.name for manifest in manifests)
+        stand_in = any(manifest.rank == 0 for manifest in manifests)
+        note = " (open stand-ins; the README tells what they can do and how to use others)" if stand_in else ""
+        self.console.print(f"models: {names}{note}", soft_wrap=True)
+
+    def watch(self, run: Run) -> None:
+        if not self.quiet and sys.stderr.isatty():
+            self._bars = StageBars(run, self.console)
+            self._bars.start()
+
+    def stop(self) -> None:
+        if self._bars:
+            self._bars.stop()
+            self._bars = None
+
+    def summarise(self, report: Report, drawing: Path | None) -> None:
+        for warning in report.warnings:
+            self.console.print(f"warning: {report.video}: {warning}", soft_wrap=True, markup=False)
+        if self.quiet:
+            return
+        size_kb = report.output.stat().st_size / 1000
+        people = report.people / report.frames if report.frames else 0
+        lines = [
+            f"{report.video}: {report.frames} frames, {people:.1f} people a frame, {report.tracks} tracks",
+            f"  {report.seconds:.1f} s, {report.frames_per_s:.1f} frames/s, bounded by {report.bound_by}",
+            f"  {report.output} ({report.people} rows, {size_kb:.0f} kB)" + ("" if report.complete else ", partial"),
+        ]
+        if drawing:
+            lines.append(f"  {drawing}")
+        self.console.print("\n".join(lines), soft_wrap=True, markup=False)
+
+
+class StageBars(Progress):
+    """One bar per stage, read from the run's own counters each time the screen is drawn."""
+
+    def __init__(self, run: Run, console: Console) -> None:
+        self._run, self._stage_tasks = run, {}
+        columns = (
+            TextColumn("{task.description:>16}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f} {task.fields[unit]}"),
+            TimeElapsedColumn(),
+        )
+        super().__init__(*columns, console=console, transient=True, refresh_per_second=8)
+
+    def get_renderables(self):
+        run = self._run
+        total = run.info.frames_claimed
+        rows = [(s.name, s.unit, s.done, total if s.unit == "frames" else None) for s in run.stages.stages]
+        for name, unit, done, of in [*rows, (TRACK_AND_WRITE, "rows", run.counts.rows, None)]:
+            if name not in self._stage_tasks:
+                self._stage_tasks[name] = self.add_task(name, total=of, unit=unit)
+            self.update(self._stage_tasks[name], completed=done)
+        yield from super().get_renderables()

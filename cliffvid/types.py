@@ -1,0 +1,157 @@
+"""The tables that flow between the stages: numpy columns that share a first axis, checked when made.
+
+Ragged data is flat: a person is a row with a ``frame_idx`` column. Batches concatenate and re-cut trivially, a frame
+without people is no rows, and the file on disk has the same columns under the same names.
+"""
+
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Self, get_type_hints
+
+import numpy as np
+
+Array = np.ndarray
+
+
+@cache
+def column_specs(table: type) -> dict[str, tuple[tuple[str, ...], tuple]]:
+    """``{column: (allowed dtypes, shape)}`` read from the annotations, e.g. ``"float32 P 24 3 3"``."""
+    specs = {}
+    for name, hint in get_type_hints(table, include_extras=True).items():
+        dtypes, *shape = hint.__metadata__[0].split()
+        specs[name] = (tuple(dtypes.split("|")), tuple(int(n) if n.isdigit() else n for n in shape))
+    return specs
+
+
+class Table:
+    """Base of the tables: checks dtype and shape of every column, slices, concatenates."""
+
+    def __post_init__(self) -> None:
+        sizes: dict[str, int] = {}
+        for name, (dtypes, shape) in column_specs(type(self)).items():
+            column = getattr(self, name)
+            good = (
+                isinstance(column, np.ndarray)
+                and column.dtype.name in dtypes
+                and column.ndim == len(shape)
+                and all(
+                    sizes.setdefault(want, have) == have if isinstance(want, str) else want == have
+                    for want, have in zip(shape, column.shape, strict=True)
+                )
+            )
+            if not good:
+                got = f"{column.dtype.name} {column.shape}" if isinstance(column, np.ndarray) else type(column)
+                known = {axis: size for axis, size in sizes.items() if axis in shape}
+                raise ValueError(
+                    f"{type(self).__name__}.{name} must be {'|'.join(dtypes)} {shape} with {known}, got {got}"
+                )
+
+    def __len__(self) -> int:
+        return len(getattr(self, fields(self)[0].name))
+
+    def columns(self) -> dict[str, Array]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def __getitem__(self, rows) -> Self:
+        """The chosen rows: a slice, an index array or a mask."""
+        return type(self)(**{name: column[rows] for name, column in self.columns().items()})
+
+    @classmethod
+    def concat(cls, tables: list[Self]) -> Self:
+        if len(tables) == 1:
+            return tables[0]
+        return cls(**{field.name: np.concatenate([getattr(t, field.name) for t in tables]) for field in fields(cls)})
+
+    @classmethod
+    def empty(cls) -> Self:
+        """No rows; free axes other than the first have length 0."""
+        return cls(
+            **{
+                name: np.zeros([0 if isinstance(n, str) else n for n in shape], dtypes[0])
+                for name, (dtypes, shape) in column_specs(cls).items()
+            }
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Frames(Table):
+    """Decoded frames as displayed, in presentation order."""
+
+    frame_idx: Annotated[Array, "int64 N"]
+    pts: Annotated[Array, "int64 N"]  # ticks of the stream's clock, as stored in the file
+    time_s: Annotated[Array, "float64 N"]  # pts in seconds since the first frame
+    damaged: Annotated[Array, "bool N"]  # decoded after or from damaged data
+    rgb: Annotated[Array, "uint8 N H W 3"]
+
+
+@dataclass(frozen=True, eq=False)
+class People(Table):
+    """Detected people, one row each; boxes are xyxy in pixels of the displayed frame."""
+
+    frame_idx: Annotated[Array, "int64 P"]
+    pts: Annotated[Array, "int64 P"]
+    time_s: Annotated[Array, "float64 P"]
+    det_score: Annotated[Array, "float32 P"]
+    bbox_xyxy: Annotated[Array, "float32 P 4"]
+    flags: Annotated[Array, "uint16 P"]
+
+
+@dataclass(frozen=True, eq=False)
+class Crops(People):
+    """People with the network's input and what leads back from the crop to the frame."""
+
+    crop_center_size_px: Annotated[Array, "float32 P 3"]  # cx, cy, size: the manifest says of which side
+    focal_px: Annotated[Array, "float32 P"]
+    frame_wh_px: Annotated[Array, "float32 P 2"]
+    bbox_info: Annotated[Array, "float32 P 3"]
+    pixels: Annotated[Array, "uint8|float32 P h w 3"]
+
+
+@dataclass(frozen=True, eq=False)
+class Bodies(People):
+    """People with body parameters. Rotations are axis-angle in radians, parent-relative but for the first."""
+
+    global_orient: Annotated[Array, "float32 P 3"]
+    body_pose: Annotated[Array, "float32 P 69"]
+    betas: Annotated[Array, "float32 P 10"]
+    transl: Annotated[Array, "float32 P 3"]  # metres, camera frame: x right, y down, z forward
+    pred_cam: Annotated[Array, "float32 P 3"]  # s, tx, ty with respect to the crop
+    crop_center_size_px: Annotated[Array, "float32 P 3"]
+    focal_px: Annotated[Array, "float32 P"]
+
+
+@dataclass(frozen=True, eq=False)
+class Tracks(Bodies):
+    """Bodies with identities, sorted by (frame_idx, track_id); the pair is unique."""
+
+    track_id: Annotated[Array, "int32 P"]
+
+
+# Bits of People.flags
+AT_BORDER = 1  # the box touches the frame's edge: the body is probably cut off
+LOW_PRESENCE = 2  # the regressor itself doubts that a person fills the crop
+BAD_CAMERA = 4  # scale not positive or depth absurd: do not use transl
+DAMAGED_FRAME = 8  # the frame was decoded after or from damaged data
+FLAG_BITS = {
+    "at_border": AT_BORDER,
+    "low_presence": LOW_PRESENCE,
+    "bad_camera": BAD_CAMERA,
+    "damaged_frame": DAMAGED_FRAME,
+}
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file's header claims about its video stream; the decoder may find otherwise."""
+
+    path: Path
+    container: str
+    codec: str
+    width_px: int  # as displayed
+    height_px: int
+    rate: Fraction | None
+    time_base: Fraction
+    duration_s: float | None
+    frames_claimed: int | None

@@ -1,0 +1,246 @@
+"""Tracks to files and back. A file appears whole, under its own name, or not at all."""
+
+import io
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from .errors import InputError, OutputError
+from .types import FLAG_BITS, Tracks, column_specs
+
+SCHEMA_VERSION = 1
+META_KEY = "cliffvid"
+ROW_GROUP = 16384
+SUFFIXES = {"parquet": ".parquet", "npz": ".npz"}
+# The columns of a file in their order, and what they mean: written into every file.
+CONVENTIONS = {
+    "frame_idx": "index of the decoded frame in presentation order, from 0",
+    "pts": "ticks of the stream's clock, as in the video",
+    "time_s": "seconds since the video's first frame",
+    "track_id": "identity within this video, from 1",
+    "det_score": "detector's confidence, 0 to 1",
+    "bbox_xyxy": "pixels of the displayed frame; x = 0 is the left edge of the first pixel",
+    "global_orient": "axis-angle, radians, body to camera",
+    "body_pose": "23 joints x axis-angle, radians, parent-relative, SMPL order",
+    "betas": "shape coefficients of the named body, per frame",
+    "transl": "metres; camera frame: x right, y down, z forward; pelvis = rest pelvis(betas) + transl",
+    "pred_cam": "s, tx, ty of the crop's weak-perspective camera",
+    "crop_center_size_px": "cx, cy, size of the crop in pixels of the displayed frame",
+    "focal_px": "focal length assumed, pixels; principal point at (width/2, height/2)",
+    "flags": "bits: " + ", ".join(f"{bit} {name}" for name, bit in FLAG_BITS.items()),
+}
+COLUMNS = tuple(CONVENTIONS)
+
+
+class Writer:
+    """Takes tables of tracks as they come; ``finish`` makes the file appear. Leaving early removes every trace."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.part = path.with_name(path.name + ".part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._open()
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._discard()
+        self.part.unlink(missing_ok=True)
+
+    def write(self, tracks: Tracks) -> None:
+        try:
+            self._write(tracks)
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def finish(self, meta: dict) -> None:
+        """Close the file with its metadata and give it its name."""
+        try:
+            self._finish(json.dumps({"schema_version": SCHEMA_VERSION, "columns": CONVENTIONS, **meta}))
+            with self.part.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(self.part, self.path)
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: OSError) -> OutputError:
+        reason = error.strerror or str(error)
+        return OutputError(f"{self.path}: cannot write it ({reason}); choose another place with -o")
+
+    def _open(self) -> None: ...
+    def _write(self, tracks: Tracks) -> None: ...
+    def _finish(self, meta: str) -> None: ...
+    def _discard(self) -> None: ...
+
+
+class ParquetWriter(Writer):
+    def _open(self) -> None:
+        import pyarrow.parquet as pq
+
+        self._file = self.part.open("wb")
+        self._waiting: list[Tracks] = []
+        self._held = 0
+        floats = [name for name, (dtypes, _) in column_specs(Tracks).items() if dtypes[0] == "float32"]
+        self._writer = pq.ParquetWriter(
+            self._file,
+            arrow_schema(),
+            compression="zstd",
+            # The defaults (a dictionary for every column) make float tracks larger than raw, and seven times slower.
+            use_dictionary=["track_id", "flags"],
+            use_byte_stream_split=[f"{n}.list.element" if len(column_specs(Tracks)[n][1]) > 1 else n for n in floats],
+            write_page_checksum=True,  # without it a flipped bit is read as another number
+            sorting_columns=[pq.SortingColumn(COLUMNS.index(name)) for name in ("frame_idx", "track_id")],
+        )
+
+    def _write(self, tracks: Tracks) -> None:
+        self._waiting.append(tracks)
+        self._held += len(tracks)
+        if self._held >= ROW_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._held:
+            self._writer.write_table(arrow_table(Tracks.concat(self._waiting)), row_group_size=self._held)
+            self._waiting, self._held = [], 0
+
+    def _finish(self, meta: str) -> None:
+        self._flush()
+        self._writer.add_key_value_metadata({META_KEY: meta})
+        self._writer.close()
+        self._file.close()
+
+    def _discard(self) -> None:
+        if self._writer.is_open:
+            self._writer.close()
+        self._file.close()
+
+
+class NpzWriter(Writer):
+    """Columns grow in unnamed temporary files, so memory stays flat however long the video is."""
+
+    def _open(self) -> None:
+        self.part.open("wb").close()  # an unwritable place is told before the work, not after it
+        self._rows = 0
+        self._columns = {name: tempfile.TemporaryFile(dir=self.path.parent) for name in COLUMNS}
+
+    def _write(self, tracks: Tracks) -> None:
+        self._rows += len(tracks)
+        for name, file in self._columns.items():
+            file.write(np.ascontiguousarray(getattr(tracks, name)).data)
+
+    def _finish(self, meta: str) -> None:
+        with zipfile.ZipFile(self.part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for name in COLUMNS:
+                dtypes, shape = column_specs(Tracks)[name]
+                shape = (self._rows, *shape[1:])
+                header = {"descr": np.dtype(dtypes[0]).str, "fortran_order": False, "shape": shape}
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array_header_1_0(member, header)
+                    self._columns[name].seek(0)
+                    while block := self._columns[name].read(1 << 20):
+                        member.write(block)
+            text = io.BytesIO()
+            np.save(text, np.array(meta))
+            with archive.open(f"{META_KEY}.npy", "w") as member:  # writestr would stamp the time of day
+                member.write(text.getvalue())
+        self._discard()
+
+    def _discard(self) -> None:
+        for file in self._columns.values():
+            file.close()
+
+
+WRITERS = {"parquet": ParquetWriter, "npz": NpzWriter}
+
+
+def arrow_schema():
+    """The parquet schema: the columns of Tracks in COLUMNS' order, vectors as fixed-size lists, nothing null."""
+    import pyarrow as pa
+
+    def kind(dtype: str, shape: tuple):
+        element = pa.type_for_alias(dtype)
+        return element if len(shape) == 1 else pa.list_(pa.field("element", element, nullable=False), shape[1])
+
+    specs = column_specs(Tracks)
+    return pa.schema([pa.field(name, kind(specs[name][0][0], specs[name][1]), nullable=False) for name in COLUMNS])
+
+
+def arrow_table(tracks: Tracks):
+    import pyarrow as pa
+
+    schema = arrow_schema()
+    arrays = []
+    for field in schema:
+        column = np.ascontiguousarray(getattr(tracks, field.name))
+        array = pa.array(column.reshape(-1))
+        arrays.append(array if column.ndim == 1 else pa.FixedSizeListArray.from_arrays(array, type=field.type))
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def write(tracks: Iterator[Tracks], writer: Writer) -> None:
+    for table in tracks:
+        writer.write(table)
+
+
+def read_tracks(path: str | Path) -> Tracks:
+    """All rows of a tracks file (parquet or npz) as numpy columns, sorted by (frame_idx, track_id).
+
+    Raises InputError for a file that is missing, damaged, or of another kind.
+    """
+    return _read(Path(path))[0]
+
+
+def read_meta(path: str | Path) -> dict:
+    """What a tracks file says about itself: video, settings, models, body, counts, completeness, conventions."""
+    return _read(Path(path), rows=False)[1]
+
+
+def _read(path: Path, rows: bool = True) -> tuple[Tracks | None, dict]:
+    try:
+        with path.open("rb") as file:
+            reader = _read_npz if file.read(4) == b"PK\x03\x04" else _read_parquet
+            file.seek(0)
+            tracks, meta = reader(file, rows)
+            meta = json.loads(meta)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:  # pyarrow's errors are OSError or ValueError
+        raise InputError(
+            f"{path}: not a readable tracks file ({error}); damaged, or not written by cliffvid"
+        ) from error
+    if meta["schema_version"] != SCHEMA_VERSION:
+        raise InputError(f"{path}: schema {meta['schema_version']}, this cliffvid reads {SCHEMA_VERSION}")
+    return tracks, meta
+
+
+def _read_parquet(file, rows: bool):
+    import pyarrow.parquet as pq
+
+    source = pq.ParquetFile(file, page_checksum_verification=True)
+    meta = source.schema_arrow.metadata or {}
+    meta = (source.metadata.metadata or meta)[META_KEY.encode()]
+    if not rows:
+        return None, meta
+    table = source.read(COLUMNS).combine_chunks()
+    columns = {}
+    for name, (dtypes, shape) in column_specs(Tracks).items():
+        column = table[name].combine_chunks()
+        values = column if len(shape) == 1 else column.flatten()
+        columns[name] = values.to_numpy().astype(dtypes[0], copy=False).reshape(-1, *shape[1:])
+    return Tracks(**columns), meta
+
+
+def _read_npz(file, rows: bool):
+    with np.load(file, allow_pickle=False) as archive:
+        meta = str(archive[META_KEY])
+        return (Tracks(**{name: archive[name] for name in COLUMNS}) if rows else None), meta
