@@ -1,0 +1,39 @@
+import threading
+
+import pytest
+from clips import make_clip
+from hypothesis import settings
+from toys import make_toys
+
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=60)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def toys(tmp_path_factory):
+    """A folder of toy models."""
+    return make_toys(tmp_path_factory.mktemp("engines"))
+
+
+@pytest.fixture(scope="session")
+def toy_options(toys):
+    """Options that choose the toy models; call with more settings."""
+    from cliffvid import Options
+
+    def options(**more):
+        return Options(engines=toys, detector="toy-detector", regressor="toy-regressor", threads=1, **more)
+
+    return options
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory):
+    """30 frames, three people."""
+    return make_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", frames=30, people=3)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left():
+    """Whatever happens in a test, the pipeline's threads end with it."""
+    yield
+    assert [thread for thread in threading.enumerate() if thread.name == "cliffvid"] == []

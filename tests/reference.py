@@ -1,0 +1,66 @@
+"""Slow truths, written for reading: plain loops in float64."""
+
+import numpy as np
+
+
+def iou(a, b, offset_px=0.0) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0]) + offset_px
+    height = min(a[3], b[3]) - max(a[1], b[1]) + offset_px
+    inter = max(width, 0.0) * max(height, 0.0)
+    areas = [(box[2] - box[0] + offset_px) * (box[3] - box[1] + offset_px) for box in (a, b)]
+    return inter / (sum(areas) - inter)
+
+
+def suppress(boxes, scores, iou_max, offset_px=0.0) -> list[int]:
+    """Indices kept, best first: each box stays unless a better one that stayed overlaps it too much."""
+    kept: list[int] = []
+    for i in sorted(range(len(boxes)), key=lambda i: (-scores[i], i)):
+        if all(iou(boxes[i], boxes[k], offset_px) < iou_max for k in kept):
+            kept.append(i)
+    return kept
+
+
+def bilinear_crop(image, corners, size_wh) -> np.ndarray:
+    """The picture between the corners, black outside, each output pixel from the four around its centre."""
+    x0, y0, x1, y1 = (int(v) for v in corners)
+    patch = np.zeros((y1 - y0, x1 - x0, 3))
+    for y in range(y0, y1):
+        for x in range(x0, x1):
+            if 0 <= y < image.shape[0] and 0 <= x < image.shape[1]:
+                patch[y - y0, x - x0] = image[y, x]
+    out = np.zeros((size_wh[1], size_wh[0], 3))
+    for v in range(size_wh[1]):
+        for u in range(size_wh[0]):
+            x = np.clip((u + 0.5) * patch.shape[1] / size_wh[0] - 0.5, 0, patch.shape[1] - 1)
+            y = np.clip((v + 0.5) * patch.shape[0] / size_wh[1] - 0.5, 0, patch.shape[0] - 1)
+            i, j = int(y), int(x)
+            i2, j2 = min(i + 1, patch.shape[0] - 1), min(j + 1, patch.shape[1] - 1)
+            top = patch[i, j] * (1 - (x - j)) + patch[i, j2] * (x - j)
+            low = patch[i2, j] * (1 - (x - j)) + patch[i2, j2] * (x - j)
+            out[v, u] = top * (1 - (y - i)) + low * (y - i)
+    return out
+
+
+def turned(vector, rotvec) -> np.ndarray:
+    """A vector turned by an axis-angle rotation: Rodrigues' formula on vectors."""
+    angle = np.linalg.norm(rotvec)
+    if angle == 0:
+        return np.asarray(vector, float)
+    axis = rotvec / angle
+    return (
+        vector * np.cos(angle)
+        + np.cross(axis, vector) * np.sin(angle)
+        + axis * (axis @ vector) * (1 - np.cos(angle))
+    )
+
+
+def posed_joints(rest, parents, rotvecs, transl) -> np.ndarray:
+    """Joints of one posed body: every bone is turned by each of its ancestors, nearest first."""
+    joints = []
+    for j in range(len(rest)):
+        point, bone, at = np.array(rest[0], float), np.zeros(3), j
+        while parents[at] >= 0:
+            bone = turned(bone + rest[at] - rest[parents[at]], rotvecs[parents[at]])
+            at = parents[at]
+        joints.append(point + bone + transl)
+    return np.array(joints)
