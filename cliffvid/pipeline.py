@@ -17,7 +17,7 @@ from .errors import ModelError, UsageError
 from .flow import Stages, rebatch
 from .models import find_model
 from .options import Options
-from .regress import regress
+from .regress import RegressCounts, regress
 from .track import Tracker, track
 from .types import FLAG_BITS, Tracks
 from .write import SUFFIXES, WRITERS
@@ -62,6 +62,7 @@ class Counts:
 
     decode: DecodeCounts = field(default_factory=DecodeCounts)
     detect: DetectCounts = field(default_factory=DetectCounts)
+    regress: RegressCounts = field(default_factory=RegressCounts)
     rows: int = 0
     tracks: int = 0
     flags: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FLAG_BITS, 0))
@@ -77,6 +78,7 @@ class Counts:
             (self.decode.damaged, "damaged or missing pieces of video: what they showed is not in the result"),
             (self.detect.frames_full, "frames with more candidates than the detector can name: people may be missing"),
             (self.detect.over_max_people, "people left out by --max-people"),
+            (self.regress.nobody, "boxes left out: the regressor saw nobody in them"),
             (self.detect.too_thin, "boxes left out as too thin to show a person"),
             (self.flags["bad_camera"], "rows with an impossible camera: their transl is flagged"),
         ]
@@ -108,7 +110,7 @@ class Run:
         frames = ahead("decode", "frames", frames)
         found = ahead("detect", "frames", detect(frames, detector, options, counts.detect))
         crops = ahead("crop", "people", rebatch(crop(found, regressor.manifest), options.person_batch))
-        bodies = ahead("regress", "people", regress(crops, regressor))
+        bodies = ahead("regress", "people", regress(crops, regressor, counts.regress))
         for tracks in track(bodies, Tracker(options)):
             counts.add(tracks)
             yield tracks

@@ -1,7 +1,8 @@
 """Bodies to tracks: one identity per person, by where boxes are expected next.
 
-A constant-velocity Kalman filter per box coordinate predicts each track (SORT, Bewley 2016); strong detections are
-matched first, weak ones then continue what is left (ByteTrack, Zhang 2022). Time is the video's own clock, so uneven
+A constant-velocity Kalman filter per box coordinate predicts each track (SORT, Bewley 2016); boxes are widened before
+their overlap is taken, so that small people and missed frames do not break a track (C-BIoU, Yang 2023); strong
+detections are matched first, weak ones then continue what is left (ByteTrack, Zhang 2022). Time is the video's own clock, so uneven
 frame rates and missing frames need no special case, and nothing depends on how rows were cut into batches.
 """
 
@@ -15,12 +16,12 @@ from .options import Options
 from .types import Bodies, Tracks
 
 # A person's box in units of its own height: how well a detector places it, how it starts and changes its motion.
-CENTER_SIGMA = 0.05
-SIDE_SIGMA = 0.08
+CENTER_SIGMA = 0.08
+SIDE_SIGMA = 0.12
 START_SPEED_SIGMA = 1.0  # per second; walking is about 0.8 heights a second
-ACCELERATION_SIGMA = 2.0  # per second squared
-SIDE_ACCELERATION_SIGMA = 0.5
-NEW_TRACK_IOU_MAX = 0.7  # a detection that lies so well on a track already seen in this frame is its double
+ACCELERATION_SIGMA = 1.0  # per second squared
+SIDE_ACCELERATION_SIGMA = 0.2
+WIDEN = 0.3  # of the box's own width and height, on each side
 
 
 class Tracker:
@@ -57,7 +58,7 @@ class Tracker:
     def _match(self, boxes: np.ndarray, rows: np.ndarray, free: np.ndarray, iou_min: float, track_of) -> None:
         if not len(rows) or not len(free):
             return
-        cost = 1 - box_iou(boxes[rows], self._boxes()[free])
+        cost = 1 - box_iou(_widened(boxes[rows]), _widened(self._boxes()[free]))
         chosen = lap.lapjv(cost, extend_cost=True, cost_limit=1 - iou_min, return_cost=False)[0]
         matched = chosen >= 0
         track_of[rows[matched]] = free[chosen[matched]]
@@ -115,6 +116,11 @@ class Tracker:
 def _center_side(boxes: np.ndarray) -> np.ndarray:
     low, high = boxes[:, :2], boxes[:, 2:]
     return np.concatenate([(low + high) / 2, high - low], axis=1)
+
+
+def _widened(boxes: np.ndarray) -> np.ndarray:
+    margin = (boxes[:, 2:] - boxes[:, :2]) * WIDEN
+    return np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], axis=1)
 
 
 def whole_frames(bodies: Iterator[Bodies]) -> Iterator[Bodies]:

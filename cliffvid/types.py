@@ -131,15 +131,9 @@ class Tracks(Bodies):
 
 # Bits of People.flags
 AT_BORDER = 1  # the box touches the frame's edge: the body is probably cut off
-LOW_PRESENCE = 2  # the regressor itself doubts that a person fills the crop
-BAD_CAMERA = 4  # scale not positive or depth absurd: do not use transl
-DAMAGED_FRAME = 8  # the frame was decoded after or from damaged data
-FLAG_BITS = {
-    "at_border": AT_BORDER,
-    "low_presence": LOW_PRESENCE,
-    "bad_camera": BAD_CAMERA,
-    "damaged_frame": DAMAGED_FRAME,
-}
+BAD_CAMERA = 2  # scale not positive or depth absurd: do not use transl
+DAMAGED_FRAME = 4  # the frame was decoded after or from damaged data
+FLAG_BITS = {"at_border": AT_BORDER, "bad_camera": BAD_CAMERA, "damaged_frame": DAMAGED_FRAME}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -205,6 +206,10 @@ def read_meta(path: str | Path) -> dict:
     return _read(Path(path), rows=False)[1]
 
 
+# pyarrow's own errors are OSErrors or ValueErrors
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+
+
 def _read(path: Path, rows: bool = True) -> tuple[Tracks | None, dict]:
     try:
         with path.open("rb") as file:
@@ -214,7 +219,7 @@ def _read(path: Path, rows: bool = True) -> tuple[Tracks | None, dict]:
             meta = json.loads(meta)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:  # pyarrow's errors are OSError or ValueError
+    except UNREADABLE as error:
         raise InputError(
             f"{path}: not a readable tracks file ({error}); damaged, or not written by cliffvid"
         ) from error

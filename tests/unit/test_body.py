@@ -25,7 +25,7 @@ def test_the_root_turns_about_the_resting_pelvis(body):
         joints = body.joints(turn, np.zeros((1, 69)), betas, np.array([[1.0, 2.0, 3.0]]))
         rest_pelvis = body.rest_joints_m[0] + body.joint_dirs_m[0] @ betas[0]
         np.testing.assert_allclose(joints[0, 0], rest_pelvis + [1, 2, 3], atol=1e-12)
-    assert joints[0, 15, 1] > joints[0, 7, 1]  # turned by half about x the head is at larger y than the ankle
+    assert joints[0, 15, 1] < joints[0, 7, 1]  # turned by half about x, as people in a y-down camera: head above feet
 
 
 def test_an_upright_person_of_human_size(body):

@@ -1,0 +1,161 @@
+import struct
+
+import av
+import numpy as np
+import pytest
+from clips import make_clip, picture, read_index
+
+from cliffvid import InputError
+from cliffvid.decode import DecodeCounts, Video, orient
+
+
+def decode(path, batch=7, **times):
+    counts = DecodeCounts()
+    with Video(path) as video:
+        return list(video.frames(batch, counts, **times)), counts
+
+
+def indices(tables):
+    return [int(i) for table in tables for i in table.frame_idx]
+
+
+@pytest.mark.parametrize("batch", [1, 7, 30, 64])
+def test_every_frame_once_in_order_with_its_time_and_pixels(clip, batch):
+    tables, counts = decode(clip, batch)
+    assert indices(tables) == list(range(30)) == [read_index(image) for table in tables for image in table.rgb]
+    assert [len(table) for table in tables] == [batch] * (30 // batch) + ([30 % batch] if 30 % batch else [])
+    np.testing.assert_allclose(np.concatenate([table.time_s for table in tables]), np.arange(30) / 25, atol=1e-9)
+    assert (counts.frames, counts.damaged, counts.first_pts) == (30, 0, 0)
+    pixels = tables[0].rgb[0].astype(int)
+    assert np.abs(pixels - picture(0, 3, 192, 144)).mean() < 4  # 4:2:0 blurs the edges of colours
+
+
+def test_an_uneven_clock_keeps_its_true_times(tmp_path):
+    times = [90000 + 3600 * i + (1700 if i % 3 == 0 else 0) for i in range(20)]
+    tables, counts = decode(make_clip(tmp_path / "vfr.mkv", frames=20, times=times))
+    got = np.concatenate([table.time_s for table in tables])
+    np.testing.assert_allclose(got, (np.array(times) - times[0]) / 90000, atol=1e-3)
+    assert counts.first_pts is not None and indices(tables) == list(range(20))
+
+
+@pytest.mark.parametrize(("start_s", "end_s"), [(0, 0.4), (0.32, 0.8), (0.321, 99), (5, 6)])
+def test_a_time_range_is_half_open_and_keeps_frame_numbers(clip, start_s, end_s):
+    tables, _ = decode(clip, start_s=start_s, end_s=end_s)
+    want = [i for i in range(30) if start_s <= i / 25 < end_s]
+    assert indices(tables) == want == [read_index(image) for table in tables for image in table.rgb]
+
+
+# The eight orientations as display matrices (a, b, c, d), and what a player shows of an image.
+ORIENTATIONS = {
+    (1, 0, 0, 1): lambda image: image,
+    (-1, 0, 0, 1): lambda image: image[:, ::-1],
+    (1, 0, 0, -1): lambda image: image[::-1],
+    (-1, 0, 0, -1): lambda image: np.rot90(image, 2),
+    (0, 1, -1, 0): lambda image: np.rot90(image, -1),  # clockwise: what a phone held upright writes
+    (0, -1, 1, 0): lambda image: np.rot90(image, 1),
+    (0, 1, 1, 0): lambda image: image.transpose(1, 0, 2),
+    (0, -1, -1, 0): lambda image: np.rot90(image, 2).transpose(1, 0, 2),
+}
+
+
+@pytest.mark.parametrize("abcd", ORIENTATIONS)
+def test_orientation(clip, tmp_path, abcd):
+    a, b, c, d = (v << 16 for v in abcd)
+    image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    matrix = np.array([[a, b, 0], [c, d, 0], [0, 0, 1 << 30]], np.int32)
+    np.testing.assert_array_equal(orient(image, matrix), ORIENTATIONS[abcd](image))
+    # the same through a real file, whose track header's matrix is replaced
+    data = bytearray(clip.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    shift_x, shift_y = (192 << 16) * (a < 0 or c < 0), (144 << 16) * (d < 0 or b < 0)
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, shift_x, shift_y, 1 << 30)
+    (tmp_path / "turned.mp4").write_bytes(data)
+    plain, turned = decode(clip)[0][0].rgb[0], decode(tmp_path / "turned.mp4")[0][0].rgb[0]
+    np.testing.assert_array_equal(turned, ORIENTATIONS[abcd](plain))
+
+
+def test_a_cut_file_gives_what_is_there_and_says_so(clip, tmp_path):
+    with av.open(str(clip)) as source, av.open(str(tmp_path / "whole.mkv"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    data = (tmp_path / "whole.mkv").read_bytes()
+    assert decode(tmp_path / "whole.mkv")[1].damaged == 0
+    (tmp_path / "fast.mp4").write_bytes(_index_first(clip))
+    for name, data in (("cut.mp4", (tmp_path / "fast.mp4").read_bytes()),):
+        (tmp_path / name).write_bytes(data[: len(data) * 2 // 3])
+        tables, counts = decode(tmp_path / name)
+        assert 5 < counts.frames < 30 and counts.damaged > 0
+        assert indices(tables) == list(range(counts.frames))
+
+
+def _index_first(clip):
+    """The clip with its index before its pictures, so that a cut leaves something to decode."""
+    path = clip.with_name("index-first.mp4")
+    with av.open(str(clip)) as source, av.open(str(path), "w", options={"movflags": "+faststart"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    return path.read_bytes()
+
+
+def test_broken_packets_are_skipped_counted_and_the_rows_after_them_flagged(clip, tmp_path):
+    with av.open(str(clip)) as source, av.open(str(tmp_path / "rot.mkv"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for index, packet in enumerate(source.demux(video=0)):
+            if packet.dts is None:
+                continue
+            if index in (5, 6):  # a frame whose head is whole and whose body is noise
+                data = bytes(packet)
+                broken = av.Packet(data[:12] + np.random.default_rng(0).bytes(len(data) - 12))
+                broken.pts, broken.dts, broken.time_base = packet.pts, packet.dts, packet.time_base
+                packet = broken
+            packet.stream = stream
+            target.mux(packet)
+    tables, counts = decode(tmp_path / "rot.mkv")
+    assert counts.damaged >= 2 and counts.frames >= 26
+    shown = [read_index(image) for table in tables for image in table.rgb]
+    flagged = np.concatenate([table.damaged for table in tables])
+    assert flagged.any() and not flagged[0] and not flagged[shown.index(24) :].any()  # a key frame heals
+
+
+def test_sound_and_cover_art_are_not_the_film(tmp_path):
+    path = make_clip(tmp_path / "sound.mp4", frames=0, video=False, audio=True)
+    with pytest.raises(InputError, match="no video stream, only audio"):
+        Video(path)
+    with av.open(str(tmp_path / "cover.mp4"), "w") as target:
+        cover = target.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 512, 512, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        film = target.add_stream("libx264", rate=25)
+        film.width, film.height, film.pix_fmt = 64, 48, "yuv420p"
+        for index in range(3):
+            if index == 0:
+                target.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((512, 512, 3), np.uint8))))
+            target.mux(film.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8))))
+        target.mux(film.encode(None))
+    with Video(tmp_path / "cover.mp4") as video:
+        assert (video.info.width_px, video.info.height_px) == (64, 48)
+
+
+@pytest.mark.parametrize("name", ["list.m3u8", "list.mp4", "concat.txt", "concat.mp4"])
+def test_playlists_open_nothing(clip, tmp_path, name):
+    text = f"ffconcat version 1.0\nfile {clip.name}\n"
+    if name.startswith("list"):
+        text = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{clip.as_uri()}\n#EXT-X-ENDLIST\n"
+    (tmp_path / clip.name).write_bytes(clip.read_bytes())
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match="not a readable video"):
+        Video(tmp_path / name)
+
+
+def test_a_name_that_looks_like_a_protocol_is_a_file(clip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "concat:a.mp4").write_bytes(clip.read_bytes())
+    from pathlib import Path
+
+    assert decode(Path("concat:a.mp4"))[1].frames == 30

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cliffvid import Options
+from cliffvid.track import Tracker, track, whole_frames
+from cliffvid.types import Bodies
+
+
+def bodies(rows):
+    """Bodies from (frame_idx, time_s, score, box) rows; the body parameters are zero."""
+    n = len(rows)
+    table = Bodies.empty()
+    columns = {name: np.zeros((n, *column.shape[1:]), column.dtype) for name, column in table.columns().items()}
+    columns["frame_idx"] = np.array([r[0] for r in rows], np.int64)
+    columns["pts"] = columns["frame_idx"].copy()
+    columns["time_s"] = np.array([r[1] for r in rows], np.float64)
+    columns["det_score"] = np.array([r[2] for r in rows], np.float32)
+    columns["bbox_xyxy"] = np.array([r[3] for r in rows], np.float32).reshape(n, 4)
+    return Bodies(**columns)
+
+
+def walk(person, time_s, height=100.0):
+    """A walker's box: each starts elsewhere and walks at about a body height a second, left or right."""
+    x = 400 + 260 * person + (1 if person % 2 else -1) * 80 * time_s
+    y = 200 + 20 * person + 6 * np.sin(5 * time_s + person)
+    return [x - height * 0.2, y - height / 2, x + height * 0.2, y + height / 2]
+
+
+def ids_of(rows, cut=None):
+    tables = [bodies(rows[i : i + (cut or len(rows))]) for i in range(0, len(rows), cut or len(rows))]
+    out = list(track(iter(tables), Tracker(Options())))
+    return [(int(f), int(i), tuple(b)) for t in out for f, i, b in zip(t.frame_idx, t.track_id, t.bbox_xyxy, strict=True)]
+
+
+def noisy_walkers(seed, rate=25.0, people=4, seconds=4.0, miss=0.1):
+    """Rows and the true person of each: noise, misses of up to several frames, changing scores, shuffled order."""
+    rng = np.random.default_rng(seed)
+    rows, truth = [], []
+    for frame in range(int(seconds * rate)):
+        for person in rng.permutation(people):
+            if rng.random() < miss:
+                continue
+            box = np.array(walk(person, frame / rate)) + rng.normal(0, 2, 4)
+            rows.append((frame, frame / rate, rng.uniform(0.3, 0.9), box.tolist()))
+            truth.append(int(person))
+    return rows, truth
+
+
+@pytest.mark.parametrize("rate", [10.0, 25.0, 60.0])
+def test_ids_hold_through_noise_and_misses_at_any_frame_rate(rate):
+    rows, truth = noisy_walkers(1, rate)
+    found = {(frame, box): track_id for frame, track_id, box in ids_of(rows)}
+    ids = [found[row[0], tuple(np.array(row[3], np.float32))] for row in rows]
+    assert len(set(zip(ids, truth, strict=True))) == len(set(ids)) == len(set(truth)) == 4
+
+
+def test_ids_hold_over_a_gap_shorter_than_the_memory_and_end_after_it():
+    def ids_with_gap(gap_s):
+        times = [t / 25 for t in range(25)] + [1 + gap_s + t / 25 for t in range(25)]
+        rows = [(i, t, 0.9, walk(0, t)) for i, t in enumerate(times)]
+        return {track_id for _, track_id, _ in ids_of(rows)}
+
+    memory_s = Options().track_memory_s
+    assert ids_with_gap(0.6 * memory_s) == {1}
+    assert ids_with_gap(memory_s + 0.5) == {1, 2}
+
+
+def test_two_who_pass_each_other_keep_their_ids():
+    rows, truth = [], []
+    for frame in range(60):
+        for person, (start, speed) in enumerate([(100, 120), (400, -120)]):
+            x = start + speed * frame / 25
+            rows.append((frame, frame / 25, 0.9, [x - 20, 100 + 15 * person, x + 20, 200 + 15 * person]))
+            truth.append(person)
+    found = {(frame, box): track_id for frame, track_id, box in ids_of(rows)}
+    ids = [found[row[0], tuple(np.array(row[3], np.float32))] for row in rows]
+    assert len(set(zip(ids, truth, strict=True))) == 2
+
+
+@given(st.integers(0, 1000), st.integers(1, 40))
+def test_ids_do_not_depend_on_how_rows_are_cut(seed, cut):
+    rows, _ = noisy_walkers(seed, seconds=0.6)
+    assert ids_of(rows, cut) == ids_of(rows)
+
+
+@given(st.integers(0, 1000))
+def test_frames_are_whole_ids_unique_in_a_frame_and_rows_sorted(seed):
+    rows, _ = noisy_walkers(seed, seconds=0.6, miss=0.4)
+    out = ids_of(rows, 7)
+    keys = [(frame, track_id) for frame, track_id, _ in out]
+    assert keys == sorted(set(keys))
+    assert sorted((f, b) for f, _, b in out) == sorted((r[0], tuple(np.array(r[3], np.float32))) for r in rows)
+
+
+def test_whole_frames_of_nothing_is_nothing():
+    assert list(whole_frames(iter([]))) == [] and list(whole_frames(iter([Bodies.empty()]))) == []

@@ -1,0 +1,122 @@
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cliffvid import InputError, OutputError, read_meta, read_tracks
+from cliffvid.types import Tracks, column_specs
+from cliffvid.write import COLUMNS, META_KEY, WRITERS, arrow_schema
+
+
+def some_tracks(n, seed=0):
+    rng = np.random.default_rng(seed)
+    columns = {}
+    for name, (dtypes, shape) in column_specs(Tracks).items():
+        raw = rng.integers(0, 256, (n, *shape[1:], np.dtype(dtypes[0]).itemsize), np.uint8)
+        column = raw.view(dtypes[0]).reshape(n, *shape[1:])
+        columns[name] = np.nan_to_num(column) if dtypes[0].startswith("float") else column
+    columns["frame_idx"] = np.arange(n) // 3
+    columns["track_id"] = (np.arange(n) % 3 + 1).astype(np.int32)
+    return Tracks(**columns)
+
+
+def save(path, format, tracks, cuts=()):
+    with WRITERS[format](path) as writer:
+        ends = [0, *sorted(cuts), len(tracks)]
+        for start, stop in zip(ends[:-1], ends[1:], strict=True):
+            writer.write(tracks[start:stop])
+        writer.finish({"hello": "wörld"})
+
+
+@pytest.mark.parametrize("format", WRITERS)
+@pytest.mark.parametrize("rows", [0, 1, 40000])
+def test_every_bit_comes_back(tmp_path, format, rows):
+    path, tracks = tmp_path / "t", some_tracks(rows)
+    save(path, format, tracks)
+    back, meta = read_tracks(path), read_meta(path)
+    for name in COLUMNS:
+        np.testing.assert_array_equal(getattr(back, name), getattr(tracks, name))
+    assert meta["hello"] == "wörld" and meta["schema_version"] == 1 and list(meta["columns"]) == list(COLUMNS)
+    assert [p.name for p in tmp_path.iterdir()] == ["t"]
+
+
+@pytest.mark.parametrize("format", WRITERS)
+@given(cuts=st.lists(st.integers(0, 50), max_size=5))
+def test_bytes_do_not_depend_on_how_rows_came(tmp_path_factory, format, cuts):
+    folder, tracks = tmp_path_factory.mktemp("cuts"), some_tracks(50)
+    save(folder / "a", format, tracks)
+    save(folder / "b", format, tracks, cuts)
+    assert (folder / "a").read_bytes() == (folder / "b").read_bytes()
+
+
+def test_parquet_opens_with_arrow_alone_as_the_page_says(tmp_path):
+    save(tmp_path / "t.parquet", "parquet", some_tracks(9))
+    table = pq.read_table(tmp_path / "t.parquet")
+    assert table.column_names == list(COLUMNS)
+    assert str(table.schema.field("body_pose").type) == "fixed_size_list<element: float not null>[69]"
+    assert not any(field.nullable for field in table.schema)
+    assert table.schema.equals(arrow_schema())
+    facts = pq.ParquetFile(tmp_path / "t.parquet").metadata
+    assert json.loads(facts.metadata[META_KEY.encode()])["columns"]["transl"].startswith("metres")
+    column = next(c for c in facts.row_group(0).to_dict()["columns"] if c["path_in_schema"].startswith("body_pose"))
+    assert column["compression"] == "ZSTD" and "BYTE_STREAM_SPLIT" in column["encodings"]
+
+
+def test_npz_opens_with_numpy_alone(tmp_path):
+    tracks = some_tracks(9)
+    save(tmp_path / "t.npz", "npz", tracks)
+    with np.load(tmp_path / "t.npz", allow_pickle=False) as archive:
+        assert set(archive.files) == {*COLUMNS, META_KEY}
+        np.testing.assert_array_equal(archive["body_pose"], tracks.body_pose)
+
+
+@pytest.mark.parametrize("format", WRITERS)
+def test_nothing_appears_before_the_end_or_after_a_fault(tmp_path, format):
+    path = tmp_path / "t"
+    with pytest.raises(RuntimeError), WRITERS[format](path) as writer:
+        writer.write(some_tracks(20000))
+        assert not path.exists()
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("format", WRITERS)
+def test_an_older_result_stays_good_until_the_new_one_is_whole(tmp_path, format):
+    path = tmp_path / "t"
+    save(path, format, some_tracks(5))
+    with pytest.raises(RuntimeError), WRITERS[format](path) as writer:
+        writer.write(some_tracks(7))
+        raise RuntimeError
+    assert len(read_tracks(path)) == 5
+
+
+@pytest.mark.parametrize("format", WRITERS)
+def test_a_place_that_cannot_be_written_is_told(tmp_path, format):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write it .*-o"):
+        WRITERS[format](tmp_path / "file" / "t")
+
+
+@pytest.mark.parametrize("format", WRITERS)
+def test_a_flipped_bit_is_never_read_as_a_number(tmp_path, format):
+    path = tmp_path / "t"
+    save(path, format, some_tracks(500))
+    good = path.read_bytes()
+    for at in np.random.default_rng(0).integers(100, len(good) * 3 // 4, 20):
+        bad = bytearray(good)
+        bad[at] ^= 16
+        path.write_bytes(bad)
+        with pytest.raises(InputError, match="not a readable tracks file"):
+            read_tracks(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"PAR1", b"hello" * 100])
+def test_other_files_are_told(tmp_path, content):
+    (tmp_path / "t").write_bytes(content)
+    with pytest.raises(InputError, match="damaged, or not written by cliffvid"):
+        read_tracks(tmp_path / "t")
+    with pytest.raises(InputError, match="no such file"):
+        read_meta(tmp_path / "missing")
