@@ -31,9 +31,6 @@ def main() -> None:
             raise
         say(f"error: {error}")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        say("interrupted: nothing half-written was left behind")
-        sys.exit(130)
     except Exception as error:
         if debug:
             raise
@@ -122,12 +119,16 @@ def process(
         check_output(video, output, options)
         if drawing:
             check_target(drawing, overwrite)
-    with open_models(options) as models, View(quiet or as_json) as view:
-        view.announce(models)
-        done = [
-            _one(video, output, drawing, options, models, view, as_json)
-            for video, output, drawing in zip(inputs, outputs, overlays, strict=True)
-        ]
+    try:
+        with open_models(options) as models, View(quiet or as_json) as view:
+            view.announce(models)
+            done = [
+                _one(video, output, drawing, options, models, view, as_json)
+                for video, output, drawing in zip(inputs, outputs, overlays, strict=True)
+            ]
+    except KeyboardInterrupt:
+        say("interrupted: what was finished is kept, nothing half-written is left behind")
+        raise typer.Exit(130) from None
     raise typer.Exit(0 if all(done) else 1)
 
 

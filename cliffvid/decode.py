@@ -146,7 +146,7 @@ class Video:
         made = _Batch(batch)
         time_base, pts = self._stream.time_base, None
         step = int(1 / (self._stream.average_rate * time_base)) if self._stream.average_rate else 1
-        index = -1
+        index, rotation, matrix = -1, 0, None
         for index, (frame, damaged) in enumerate(self._decoded(counts)):
             # Raw streams carry no clock: count on at the nominal rate.
             pts = frame.pts if frame.pts is not None else (0 if pts is None else pts + step)
@@ -157,7 +157,11 @@ class Video:
                 break
             if time_s < start_s:
                 continue
-            upright = _upright(frame)
+            if matrix is None or frame.rotation != rotation:
+                # Reading side data ties the frame into a reference cycle, so that its pixels wait for the garbage
+                # collector: done only where the orientation can have changed.
+                rotation, matrix = frame.rotation, _display_matrix(frame)
+            upright = orient(_pixels(frame), matrix)
             if not made.fits(upright):
                 yield made.take()
             made.add(upright, index, pts, time_s, damaged)
@@ -201,13 +205,16 @@ class _Batch:
         return frames
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    """The frame's RGB pixels (H,W,3) as displayed: a view, valid as long as the frame."""
+def _pixels(frame: av.VideoFrame) -> np.ndarray:
+    """The frame's RGB pixels (H,W,3) as stored: a view."""
     plane = frame.reformat(format="rgb24").planes[0]
     rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
-    image = rows[:, : frame.width * 3].reshape(frame.height, frame.width, 3)
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    return image if matrix is None else orient(image, np.frombuffer(matrix, np.int32).reshape(3, 3))
+    return rows[:, : frame.width * 3].reshape(frame.height, frame.width, 3)
+
+
+def _display_matrix(frame: av.VideoFrame) -> np.ndarray:
+    data = frame.side_data.get("DISPLAYMATRIX")
+    return np.eye(3, dtype=np.int32) if data is None else np.frombuffer(bytes(data), np.int32).reshape(3, 3)
 
 
 def orient(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -94,7 +94,9 @@ def draw(image: np.ndarray, people: Tracks, body) -> None:
         x0, y0, x1, y1 = (round(float(v)) for v in people.bbox_xyxy[i])
         width = max(1, round((y1 - y0) / 100))
         cv2.rectangle(image, (x0, y0), (x1, y1), color, 1, cv2.LINE_AA)
-        cv2.putText(image, str(people.track_id[i]), (x0, max(y0 - 4, 10)), cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1, cv2.LINE_AA)
+        cv2.putText(
+            image, str(people.track_id[i]), (x0, max(y0 - 4, 10)), cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1, cv2.LINE_AA
+        )
         if not np.isfinite(points[i]).all() or np.abs(points[i]).max() > 1e5:
             continue  # a camera flagged as bad projects to nowhere
         fine = np.rint(points[i] * 16 - 8).astype(int)  # 4 fractional bits, from pixel edges to pixel centres

@@ -2,8 +2,8 @@
 
 A constant-velocity Kalman filter per box coordinate predicts each track (SORT, Bewley 2016); boxes are widened before
 their overlap is taken, so that small people and missed frames do not break a track (C-BIoU, Yang 2023); strong
-detections are matched first, weak ones then continue what is left (ByteTrack, Zhang 2022). Time is the video's own clock, so uneven
-frame rates and missing frames need no special case, and nothing depends on how rows were cut into batches.
+detections are matched first, weak ones then continue what is left (ByteTrack, Zhang 2022). Time is the video's own
+clock, so uneven frame rates and missing frames need no special case, and nothing depends on how rows were cut.
 """
 
 from collections.abc import Iterator

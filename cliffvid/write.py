@@ -17,7 +17,7 @@ from .types import FLAG_BITS, Tracks, column_specs
 
 SCHEMA_VERSION = 1
 META_KEY = "cliffvid"
-ROW_GROUP = 16384
+ROW_GROUP = 2048  # 1 MB: larger ones compress no better and are held in memory until full
 SUFFIXES = {"parquet": ".parquet", "npz": ".npz"}
 # The columns of a file in their order, and what they mean: written into every file.
 CONVENTIONS = {
@@ -76,6 +76,8 @@ class Writer:
 
     def _failure(self, error: OSError) -> OutputError:
         reason = error.strerror or str(error)
+        if isinstance(error, FileExistsError):
+            reason = f"{self.path.parent} is no folder"
         return OutputError(f"{self.path}: cannot write it ({reason}); choose another place with -o")
 
     def _open(self) -> None: ...
@@ -86,6 +88,7 @@ class Writer:
 
 class ParquetWriter(Writer):
     def _open(self) -> None:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._file = self.part.open("wb")
@@ -100,6 +103,7 @@ class ParquetWriter(Writer):
             use_dictionary=["track_id", "flags"],
             use_byte_stream_split=[f"{n}.list.element" if len(column_specs(Tracks)[n][1]) > 1 else n for n in floats],
             write_page_checksum=True,  # without it a flipped bit is read as another number
+            memory_pool=pa.system_memory_pool(),  # Arrow's own pool keeps ten times as much
             sorting_columns=[pq.SortingColumn(COLUMNS.index(name)) for name in ("frame_idx", "track_id")],
         )
 

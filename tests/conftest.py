@@ -1,8 +1,9 @@
 import threading
 
 import pytest
-from clips import make_clip
 from hypothesis import settings
+
+from clips import make_clip
 from toys import make_toys
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=60)

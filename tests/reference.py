@@ -48,9 +48,7 @@ def turned(vector, rotvec) -> np.ndarray:
         return np.asarray(vector, float)
     axis = rotvec / angle
     return (
-        vector * np.cos(angle)
-        + np.cross(axis, vector) * np.sin(angle)
-        + axis * (axis @ vector) * (1 - np.cos(angle))
+        vector * np.cos(angle) + np.cross(axis, vector) * np.sin(angle) + axis * (axis @ vector) * (1 - np.cos(angle))
     )
 
 

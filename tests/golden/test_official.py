@@ -60,7 +60,9 @@ def test_bbox_info_and_full_camera(cliff):
 
 def test_letterbox(yolo):
     rgb = yolo["letterbox_in"][None, :, :, ::-1]
-    np.testing.assert_array_equal(letterboxed(np.ascontiguousarray(rgb), LETTERBOX)[0, :, :, ::-1], yolo["letterbox_out"])
+    np.testing.assert_array_equal(
+        letterboxed(np.ascontiguousarray(rgb), LETTERBOX)[0, :, :, ::-1], yolo["letterbox_out"]
+    )
 
 
 def test_suppression_and_boxes_in_the_frame(yolo):

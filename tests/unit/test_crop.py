@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-import reference
 
+import reference
 from cliffvid.crop import crop_pixels
 
 

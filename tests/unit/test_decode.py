@@ -3,10 +3,10 @@ import struct
 import av
 import numpy as np
 import pytest
-from clips import make_clip, picture, read_index
 
 from cliffvid import InputError
 from cliffvid.decode import DecodeCounts, Video, orient
+from clips import make_clip, picture, read_index
 
 
 def decode(path, batch=7, **times):

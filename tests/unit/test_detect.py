@@ -1,13 +1,15 @@
 import numpy as np
-import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
+import reference
 from cliffvid.detect import letterboxed, select
 from cliffvid.models import Letterbox, Selection
 
 
-@given(st.integers(0, 40), st.sampled_from(["product", "objectness"]), st.sampled_from([0.0, 1.0]), st.integers(0, 10**6))
+@given(
+    st.integers(0, 40), st.sampled_from(["product", "objectness"]), st.sampled_from([0.0, 1.0]), st.integers(0, 10**6)
+)
 def test_selection_is_that_of_the_slow_reference(n, kind, offset, seed):
     rng = np.random.default_rng(seed)
     low = rng.uniform(0, 60, (n, 2))

@@ -31,7 +31,9 @@ def walk(person, time_s, height=100.0):
 def ids_of(rows, cut=None):
     tables = [bodies(rows[i : i + (cut or len(rows))]) for i in range(0, len(rows), cut or len(rows))]
     out = list(track(iter(tables), Tracker(Options())))
-    return [(int(f), int(i), tuple(b)) for t in out for f, i, b in zip(t.frame_idx, t.track_id, t.bbox_xyxy, strict=True)]
+    return [
+        (int(f), int(i), tuple(b)) for t in out for f, i, b in zip(t.frame_idx, t.track_id, t.bbox_xyxy, strict=True)
+    ]
 
 
 def noisy_walkers(seed, rate=25.0, people=4, seconds=4.0, miss=0.1):

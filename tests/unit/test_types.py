@@ -20,7 +20,11 @@ def toy(n=3):
 @pytest.mark.parametrize(
     ("name", "box", "told"),
     [
-        (np.arange(3), np.zeros((2, 4), np.float32), "Toy.box must be float32|uint8 ('P', 4) with {'P': 3}, got float32 (2, 4)"),
+        (
+            np.arange(3),
+            np.zeros((2, 4), np.float32),
+            "Toy.box must be float32|uint8 ('P', 4) with {'P': 3}, got float32 (2, 4)",
+        ),
         (np.arange(3), np.zeros((3, 5), np.float32), "got float32 (3, 5)"),
         (np.arange(3), np.zeros((3, 4)), "got float64 (3, 4)"),
         (np.arange(3.0), np.zeros((3, 4), np.uint8), "Toy.name must be int64"),

@@ -1,0 +1,97 @@
+"""A small builder for ONNX graphs: named values in, one pruned and checked model out."""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 17
+IR_VERSION = 8
+DTYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
+
+
+class Graph:
+    """Values are known by their name (str); numbers and arrays given to ``op`` become shared constants.
+
+    The same calls give the same bytes: nothing here depends on time, versions or hash order.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
+        self.inputs: list[onnx.ValueInfoProto] = []
+        self.outputs: list[onnx.ValueInfoProto] = []
+        self._shared: dict[tuple, str] = {}
+        self._count = 0
+
+    def input(self, name: str, dtype: str, shape: tuple) -> str:
+        """Declare an input; a str in ``shape`` is a free axis."""
+        self.inputs.append(helper.make_tensor_value_info(name, DTYPES[dtype], shape))
+        return name
+
+    def output(self, value: str, name: str, dtype: str, shape: tuple) -> None:
+        """Declare that ``value`` is the output called ``name``."""
+        self.op("Identity", value, name=name)
+        self.outputs.append(helper.make_tensor_value_info(name, DTYPES[dtype], shape))
+
+    def op(self, kind: str, *values, name: str = "", outputs: int = 1, **attributes):
+        """Add a node; returns the name of its output, or a list of names if ``outputs`` > 1.
+
+        A value may be a name, "" for an absent optional input, an array, a number or a list of whole numbers.
+        """
+        self._count += 1
+        name = name or f"{kind.lower()}_{self._count}"
+        results = [name] if outputs == 1 else [f"{name}_{part}" for part in range(outputs)]
+        inputs = [value if isinstance(value, str) else self.constant(value) for value in values]
+        self.nodes.append(helper.make_node(kind, inputs, results, name=name, **attributes))
+        return name if outputs == 1 else results
+
+    def constant(self, value) -> str:
+        """The name of a constant; floats are kept as float32, whole numbers as int64, equal ones once."""
+        array = np.asarray(value)
+        array = np.ascontiguousarray(array, np.float32 if array.dtype.kind == "f" else np.int64)
+        array = array.reshape(np.shape(value))  # ascontiguousarray makes a number a vector of one
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._shared:
+            name = f"constant_{len(self._shared)}"
+            self.initializers[name] = numpy_helper.from_array(array, name)
+            self._shared[key] = name
+        return self._shared[key]
+
+    def weight(self, value: np.ndarray, name: str, half: bool = True) -> str:
+        """The name of a float32 tensor of weights, stored as float16 if ``half`` (runtimes fold the Cast away).
+
+        A name given before stands for the tensor given then.
+        """
+        stored = f"{name}_half" if half else name
+        if stored in self.initializers:
+            return name
+        array = np.ascontiguousarray(value, np.float16 if half else np.float32)
+        self.initializers[stored] = numpy_helper.from_array(array, stored)
+        return self.op("Cast", stored, name=name, to=TensorProto.FLOAT) if half else name
+
+    def model(self) -> onnx.ModelProto:
+        """The checked model, without the nodes and constants that no output needs."""
+        needed = {value.name for value in self.outputs}
+        nodes = []
+        for node in reversed(self.nodes):
+            if needed & set(node.output):
+                nodes.append(node)
+                needed |= set(node.input)
+        kept = [tensor for name, tensor in self.initializers.items() if name in needed]
+        graph = helper.make_graph(nodes[::-1], self.name, self.inputs, self.outputs, kept)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        model.producer_name = "cliffvid"
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+def image_input(graph: Graph, name: str, height_px: int, width_px: int) -> str:
+    """An input of uint8 RGB pixels (N,h,w,3), as float32 (N,3,h,w) from 0 to 1."""
+    pixels = graph.op("Cast", graph.input(name, "uint8", ("N", height_px, width_px, 3)), to=TensorProto.FLOAT)
+    return graph.op("Div", graph.op("Transpose", pixels, perm=[0, 3, 1, 2]), 255.0)
+
+
+def to_bytes(model: onnx.ModelProto) -> bytes:
+    """The model as the bytes of an .onnx file."""
+    return model.SerializeToString(deterministic=True)

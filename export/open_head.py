@@ -1,0 +1,240 @@
+"""The open CLIFF-like head: body landmarks of a crop -> SMPL-format pose, shape and camera, as ONNX nodes.
+
+Three rounds of a small residual network correct a pose; each round sees where the posed body's landmarks are
+against where they were seen, in 3-D and in the image (the idea of iterative error feedback, Carreira et al. 2016;
+box input and camera as in CLIFF, Li et al. 2022). The weights, open/head.npz, were trained for cliffvid on
+synthetic bodies only. Lengths are metres in a camera with x right, y down, z forward.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from .graph import Graph
+from .open_landmarks import PARENTS, Landmarks
+
+CROP_PX = 256
+CENTRE_SCALE, SIZE_OFFSET, SIZE_SCALE = 2.8, 0.24, 0.06  # CLIFF's normalisation of the box, and its inverse:
+BOX_SCALE, BOX_OFFSET = [1 / CENTRE_SCALE, 1 / CENTRE_SCALE, SIZE_SCALE], [0.0, 0.0, SIZE_OFFSET]
+ROUNDS = 3
+SEEN, USED = 39, 33  # landmarks that BlazePose gives; the last 6 are aids for tracking
+HIPS = (23, 24)
+STATIC = USED * 3 + USED * 2 + USED + 3  # inputs that stay the same in every round
+STATE = 144 + 10  # rotations as 24 x 3 x 2, betas
+LAYER_NORM_EPSILON = 1e-5
+NEAREST_M = 0.2  # points are not projected from nearer than this
+
+
+def read_head(path: Path) -> dict[str, np.ndarray]:
+    """The trained numbers as float32, by name. ``weight`` matrices are (out, in), kept as float16 in the file."""
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name].astype(np.float32) for name in file.files}
+
+
+class Head:
+    """Lays the head into ``graph``. N is the number of persons; all values are float32."""
+
+    def __init__(self, graph: Graph, numbers: dict[str, np.ndarray], body: Landmarks):
+        self.graph = graph
+        self.numbers = numbers
+        self.body = body
+
+    def linear(self, value: str, name: str) -> str:
+        weight = self.graph.weight(self.numbers[f"{name}_weight"].T, f"{name}_weight")
+        return self.graph.op("Add", self.graph.op("MatMul", value, weight), self.numbers[f"{name}_bias"])
+
+    def norm(self, value: str, name: str) -> str:
+        scale, bias = self.numbers[f"{name}_weight"], self.numbers[f"{name}_bias"]
+        return self.graph.op("LayerNormalization", value, scale, bias, axis=-1, epsilon=LAYER_NORM_EPSILON)
+
+    def gelu(self, value: str) -> str:
+        op = self.graph.op
+        bell = op("Add", op("Erf", op("Div", value, float(np.sqrt(2)))), 1.0)
+        return op("Mul", op("Mul", value, bell), 0.5)
+
+    def correction(self, fixed: str, changing: str) -> str:
+        """(N,154) to add to the state; ``fixed`` (N,448) is the first layer's share of the static inputs."""
+        op = self.graph.op
+        hidden = op("Add", fixed, op("MatMul", changing, "input_changing"))
+        for block in ("block0", "block1"):
+            inner = self.gelu(self.linear(self.norm(hidden, f"{block}_norm"), f"{block}_first"))
+            hidden = op("Add", hidden, self.linear(inner, f"{block}_second"))
+        return self.linear(self.norm(hidden, "last_norm"), "output")
+
+    def split_input_layer(self) -> None:
+        """Name the first layer's two weights; the inputs' fixed scales (powers of two) are multiplied in."""
+        points, pixels = USED * 3, USED * 2
+        scale = np.ones(STATIC + STATE + points + pixels, np.float32)
+        scale[: points + pixels] = 2
+        scale[STATIC + STATE :][:points] = 4
+        scale[STATIC + STATE :][points:] = 8
+        weight = (self.numbers["input_weight"] * scale).T
+        self.graph.weight(weight[:STATIC], "input_static")
+        self.graph.weight(weight[STATIC:], "input_changing")
+
+    def lay(self, landmarks_px: str, world: str, bbox_info: str) -> tuple[str, str, str]:
+        """rotmat (N,24,3,3), betas (N,10) and camera (N,3) from what was seen.
+
+        ``landmarks_px`` (N,39,5), ``world`` (N,117), ``bbox_info`` (N,3).
+        """
+        op = self.graph.op
+        self.split_input_layer()
+        box = op("Add", op("Mul", bbox_info, BOX_SCALE), BOX_OFFSET)  # centre over focal length x and y, side over it
+        centre, side = op("Split", box, [2, 1], outputs=2, axis=1)
+        seen = op("Slice", landmarks_px, [0], [USED], [1])
+        position, _, logit, _ = op("Split", seen, [2, 1, 1, 1], outputs=4, axis=2)
+        position = op("Sub", op("Div", position, float(CROP_PX)), 0.5)
+        visible = op("Reshape", op("Sigmoid", logit), [-1, USED])
+        points = op("Slice", op("Reshape", world, [-1, SEEN, 3]), [0], [USED], [1])
+        points = op("MatMul", self.centred(points), self.turned_to_ray(centre))
+        self.side = op("Unsqueeze", side, [2])
+        self.image = op("Add", op("Unsqueeze", centre, [1]), op("Mul", position, self.side))  # x / z and y / z
+        self.prepare_translation(visible)
+        flat = [op("Reshape", points, [-1, USED * 3]), op("Reshape", position, [-1, USED * 2])]
+        fixed = op("MatMul", op("Concat", *flat, visible, box, axis=1), "input_static")
+        fixed = op("Add", fixed, self.numbers["input_bias"])
+        start = np.concatenate([self.numbers["mean_rot6d"], np.zeros(10, np.float32)])[None]
+        state = op("Expand", start, op("Concat", op("Shape", bbox_info, start=0, end=1), [STATE], axis=0))
+        result = self.evaluate(self.graph.constant(start))  # the same for all: runtimes compute it once, on loading
+        for _ in range(ROUNDS):
+            step = self.correction(fixed, op("Concat", state, *self.residuals(points, result), axis=1))
+            state = op("Add", state, step)
+            result = self.evaluate(state)
+        return result["rotmat"], result["betas"], self.camera(result, centre, side)
+
+    def centred(self, points: str) -> str:
+        """Points (N,33,3) from the middle of the hips."""
+        op = self.graph.op
+        return op("Sub", points, self.hip_middle(points))
+
+    def hip_middle(self, points: str) -> str:
+        op = self.graph.op
+        left, right = [op("Slice", points, [hip], [hip + 1], [1]) for hip in HIPS]
+        return op("Mul", op("Add", left, right), 0.5)
+
+    def turned_to_ray(self, centre: str) -> str:
+        """(N,3,3), to be multiplied from the right: the least rotation from the z axis to the ray (x, y, 1).
+
+        Rodrigues' formula with the axis (-y, x, 0) of the unit ray (x, y, z):
+        I + [[-k x x, -k x y, x], [-k x y, -k y y, y], [-x, -y, z - 1]], k = 1 / (1 + z). Given transposed.
+        """
+        op = self.graph.op
+        length = op("Sqrt", op("Add", op("ReduceSum", op("Mul", centre, centre), [1], keepdims=1), 1.0))
+        ray = op("Div", centre, length)
+        depth = op("Div", 1.0, length)
+        column, row = op("Unsqueeze", ray, [2]), op("Unsqueeze", ray, [1])
+        gain = op("Unsqueeze", op("Div", 1.0, op("Add", depth, 1.0)), [2])
+        corner = op("Sub", np.eye(2), op("Mul", op("Mul", column, row), gain))
+        upper = op("Concat", corner, op("Neg", column), axis=2)
+        return op("Concat", upper, op("Concat", row, op("Unsqueeze", depth, [2]), axis=2), axis=1)
+
+    def evaluate(self, state: str) -> dict[str, str]:
+        """The body of a state (N,154): rotmat and betas; points (N,33,3) from the middle of the hips, that middle
+        ``hip`` (N,1,3) from the body's origin, and its ``translation`` (N,1,3) from the camera."""
+        op = self.graph.op
+        rotation, betas = op("Split", state, [144, 10], outputs=2, axis=1)
+        rotmat = self.rotations(rotation)
+        absolute = self.posed_points(rotmat, betas)
+        hip = self.hip_middle(absolute)
+        points = op("Sub", absolute, hip)
+        translation = self.translation(points)
+        return {"rotmat": rotmat, "betas": betas, "points": points, "hip": hip, "translation": translation}
+
+    def rotations(self, six: str) -> str:
+        """(N,24,3,3) from (N,144): two columns each, made orthonormal (Zhou et al. 2019), the third their product."""
+        op = self.graph.op
+        first, second = op("Split", op("Reshape", six, [-1, 24, 3, 2]), [1, 1], outputs=2, axis=3)
+        first = self.unit(first)
+        overlap = op("ReduceSum", op("Mul", first, second), [2], keepdims=1)
+        second = self.unit(op("Sub", second, op("Mul", overlap, first)))
+        next_, last = [1, 2, 0], [2, 0, 1]
+        ahead = op("Mul", op("Gather", first, next_, axis=2), op("Gather", second, last, axis=2))
+        behind = op("Mul", op("Gather", first, last, axis=2), op("Gather", second, next_, axis=2))
+        return op("Concat", first, second, op("Sub", ahead, behind), axis=3)
+
+    def unit(self, vector: str) -> str:
+        op = self.graph.op
+        length = op("Sqrt", op("ReduceSum", op("Mul", vector, vector), [2], keepdims=1))
+        return op("Div", vector, op("Add", length, 1e-8))
+
+    def posed_points(self, rotmat: str, betas: str) -> str:
+        """(N,33,3) landmarks of the posed body, by forward kinematics in homogeneous 4 x 4 transforms.
+
+        A 25th joint that never moves is the root's parent and its own. Each round a joint takes over the
+        transform and the parent of its parent, so 3 rounds of one product reach over 8 generations.
+        """
+        op = self.graph.op
+        shape = op("Add", op("MatMul", betas, self.shape_directions()), self.shape_mean())
+        bones, points = op("Split", op("Reshape", shape, [-1, 25 + USED, 4, 1]), [25, USED], outputs=2, axis=1)
+        still = np.zeros((25, 4, 3))
+        still[24, :3] = np.eye(3)
+        padded = op("Add", op("Pad", rotmat, [0, 0, 0, 0, 0, 1, 1, 0], mode="constant"), still)
+        transform = op("Concat", padded, bones, axis=3)
+        parent = np.array([24, *PARENTS[1:], 24])
+        while (parent[self.body.joint] != 24).any():
+            transform = op("MatMul", op("Gather", transform, parent, axis=1), transform)
+            parent = parent[parent]
+        placed = op("MatMul", op("Gather", transform, self.body.joint, axis=1), points)
+        return op("Slice", op("Reshape", placed, [-1, USED, 4]), [0], [3], [2])
+
+    def shape_mean(self) -> np.ndarray:
+        """(232,): 25 bones and 33 landmarks seen from their joint, homogeneous, of the mean shape."""
+        return self.homogeneous(self.body.joints_m, self.body.points_m, 1.0).ravel()
+
+    def shape_directions(self) -> np.ndarray:
+        """(10, 232): their change for one unit of each beta."""
+        changes = [
+            self.homogeneous(self.body.joint_directions_m[..., beta], self.body.point_directions_m[..., beta], 0.0)
+            for beta in range(10)
+        ]
+        return np.stack([change.ravel() for change in changes])
+
+    def homogeneous(self, joints: np.ndarray, points: np.ndarray, last: float) -> np.ndarray:
+        bones = np.concatenate([joints[:1], joints[1:] - joints[PARENTS[1:]], np.zeros((1, 3))])
+        offsets = np.concatenate([bones, points - joints[self.body.joint]])
+        return np.concatenate([offsets, np.full((25 + USED, 1), last)], axis=1)
+
+    def prepare_translation(self, visible: str) -> None:
+        """What `translation` needs of the image points: their weights, mean and spread."""
+        op = self.graph.op
+        weight = op("Add", op("Mul", visible, visible), 1e-3)
+        self.weight = op("Unsqueeze", weight, [1])  # (N,1,33)
+        ones = op("Pad", self.image, [0, 0, 0, 0, 0, 1], 1.0, mode="constant")
+        sums, total = op("Split", op("MatMul", self.weight, ones), [2, 1], outputs=2, axis=2)
+        self.mean_weight = op("Div", self.weight, total)
+        self.mean = op("Div", sums, total)  # (N,1,2)
+        self.offset = op("Sub", self.image, self.mean)
+        squares = op("MatMul", self.weight, op("Mul", self.offset, self.offset))
+        self.spread = op("Max", op("ReduceSum", squares, [2], keepdims=1), 1e-9)  # (N,1,1)
+
+    def translation(self, points: str) -> str:
+        """(N,1,3): where the hips must be for the points to be seen where they are, in weighted least squares.
+
+        Minimal is the sum of w |t_xy - u t_z - a|^2 with a = u Z - X. With u' = u less its weighted mean:
+        t_z = -sum(w u' a) / sum(w u' u'), t_xy = mean(a) + mean(u) t_z.
+        """
+        op = self.graph.op
+        plane, depth = op("Split", points, [2, 1], outputs=2, axis=2)
+        miss = op("Sub", op("Mul", self.image, depth), plane)
+        moment = op("ReduceSum", op("MatMul", self.weight, op("Mul", self.offset, miss)), [2], keepdims=1)
+        away = op("Neg", op("Div", moment, self.spread))
+        across = op("Add", op("MatMul", self.mean_weight, miss), op("Mul", self.mean, away))
+        return op("Concat", across, away, axis=2)
+
+    def residuals(self, points: str, result: dict[str, str]) -> tuple[str, str]:
+        """(N,99) metres and (N,66) crop sides between the landmarks seen and the body's own."""
+        op = self.graph.op
+        placed = op("Add", result["points"], result["translation"])
+        plane, depth = op("Split", placed, [2, 1], outputs=2, axis=2)
+        projected = op("Div", plane, op("Max", depth, NEAREST_M))
+        missed = op("Clip", op("Div", op("Sub", self.image, projected), self.side), -1.0, 1.0)
+        apart = op("Sub", points, result["points"])
+        return op("Reshape", apart, [-1, USED * 3]), op("Reshape", missed, [-1, USED * 2])
+
+    def camera(self, result: dict[str, str], centre: str, side: str) -> str:
+        """(N,3) CLIFF's weak-perspective camera (s, tx, ty) of the crop, for the body's own origin."""
+        op = self.graph.op
+        origin = op("Reshape", op("Sub", result["translation"], result["hip"]), [-1, 3])
+        plane, depth = op("Split", origin, [2, 1], outputs=2, axis=1)
+        scale = op("Div", 2.0, op("Mul", side, depth))
+        return op("Concat", scale, op("Sub", plane, op("Mul", centre, depth)), axis=1)

@@ -1,0 +1,125 @@
+"""The 33 landmarks of BlazePose on the open body: rest positions affine in betas, each fixed to one joint."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+PARENTS = np.array([-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21])
+SKIN_VERTICES = 13380  # of MakeHuman's base mesh; then come helpers, among them the eyes
+EYE_VERTICES = range(14598, 14742)
+HEAD = 15
+# fmt: off
+AT_JOINT = {  # landmarks that are joints: shoulders, elbows, wrists, hips, knees, ankles
+    11: 16, 12: 17, 13: 18, 14: 19, 15: 20, 16: 21, 23: 1, 24: 2, 25: 4, 26: 5, 27: 7, 28: 8,
+}
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Where landmarks and joints are in the rest pose, metres; the last axis of directions is beta."""
+
+    points_m: np.ndarray  # float64 (33,3)
+    point_directions_m: np.ndarray  # float64 (33,3,10)
+    joints_m: np.ndarray  # float64 (24,3)
+    joint_directions_m: np.ndarray  # float64 (24,3,10)
+    joint: np.ndarray  # int64 (33,): the joint a landmark moves with
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A weighted mean of vertices that moves with a joint."""
+
+    vertices: np.ndarray
+    weights: np.ndarray
+    joint: int
+
+
+def place_landmarks(body: dict[str, np.ndarray]) -> Landmarks:
+    """The landmarks of an open body, see `open_body.build_body`, by simple rules of where they lie on it."""
+    mean = body["v_template"].astype(np.float64)
+    shapes = np.concatenate([mean[..., None], body["shapedirs"].astype(np.float64)], axis=2)
+    joints = np.stack([blend(np.flatnonzero(row), row[row != 0], shapes) for row in body["J_regressor"]])
+    spots = find_face(body, mean)
+    for side in (0, 1):  # left, right
+        spots |= find_hand(body, mean, joints[20 + side, 0, 0], side)
+        spots |= find_foot(body, mean, joints[7 + side, 1, 0], side)
+    points, fixed_to = [], []
+    for landmark in range(33):
+        if landmark in AT_JOINT:
+            fixed_to.append(AT_JOINT[landmark])
+            points.append(joints[AT_JOINT[landmark]])
+        else:
+            spot = spots[landmark]
+            fixed_to.append(spot.joint)
+            points.append(blend(spot.vertices, spot.weights, shapes))
+    points = np.stack(points)
+    return Landmarks(points[..., 0], points[..., 1:], joints[..., 0], joints[..., 1:], np.array(fixed_to))
+
+
+def blend(vertices: np.ndarray, weights: np.ndarray, shapes: np.ndarray) -> np.ndarray:
+    """The weighted sum (3,11) of some vertices of shapes (V,3,11), added one after the other."""
+    return sum(float(weight) * shapes[vertex] for vertex, weight in zip(vertices, weights, strict=True))
+
+
+def even(vertices: np.ndarray, joint: int) -> Spot:
+    vertices = np.atleast_1d(vertices)
+    return Spot(vertices, np.full(len(vertices), 1 / len(vertices)), joint)
+
+
+def lowest(values: np.ndarray) -> np.ndarray:
+    """Indices by rising value, equal ones in their own order."""
+    return np.argsort(values, kind="stable")
+
+
+def find_face(body: dict[str, np.ndarray], mean: np.ndarray) -> dict[int, Spot]:
+    """Nose 0, eyes 1 to 6 (inner, middle, outer; left first), ears 7 and 8, mouth 9 and 10."""
+    x, y, z = mean.T
+    source = body["src_vertex"]
+    face = np.flatnonzero((body["weights"][:, HEAD] > 0.8) & (source < SKIN_VERTICES))
+    middle = face[np.abs(x[face]) < 0.012]
+    nose = middle[np.argmax(z[middle])]
+    spots = {0: even(nose, HEAD)}
+    for side, sign in enumerate((1, -1)):
+        eye = np.flatnonzero((source >= EYE_VERTICES.start) & (source < EYE_VERTICES.stop) & (np.sign(x) == sign))
+        eye_y, eye_z = (blend(eye, np.full(len(eye), 1 / len(eye)), axis) for axis in (y, z))
+        front = eye[z[eye] > eye_z]
+        across = np.abs(x[front])
+        chosen = front[[np.argmin(across), np.argmax(z[front]), np.argmax(across)]]
+        spots |= {1 + 3 * side + place: even(vertex, HEAD) for place, vertex in enumerate(chosen)}
+        beside = face[(np.sign(x[face]) == sign) & (np.abs(y[face] - eye_y) < 0.05)]
+        spots[7 + side] = even(beside[lowest(-np.abs(x[beside]))[:10]], HEAD)
+        corner = np.array([sign * 0.024, y[nose] - 0.042, z[nose] - 0.028])
+        distance = np.sqrt(sum((mean[:, axis] - corner[axis]) ** 2 for axis in range(3)))
+        near = lowest(distance)[:4]
+        nearness = 1 / (distance[near] + 1e-3)
+        spots[9 + side] = Spot(near, nearness / sum(nearness), HEAD)
+    return spots
+
+
+def find_hand(body: dict[str, np.ndarray], mean: np.ndarray, wrist_x: float, side: int) -> dict[int, Spot]:
+    """Knuckles of little finger 17 and index finger 19, thumb 21 (left; right one more). The palm looks down."""
+    x, _, z = mean.T
+    wrist = 20 + side
+    hand = np.flatnonzero(body["weights"][:, wrist] + body["weights"][:, wrist + 2] > 0.8)
+    reach = np.abs(x[hand] - wrist_x)
+    knuckles = hand[np.abs(reach / reach.max() - 0.52) < 0.07]
+    knuckles = knuckles[lowest(z[knuckles])]  # little finger first
+    last = len(knuckles) - 1
+    return {
+        17 + side: even(knuckles[: int(0.2 * last) + 1], wrist),
+        19 + side: even(knuckles[int(0.62 * last) + 1 : int(0.85 * last) + 1], wrist),
+        21 + side: even(hand[lowest(-z[hand])[:60]], wrist),
+    }
+
+
+def find_foot(body: dict[str, np.ndarray], mean: np.ndarray, ankle_y: float, side: int) -> dict[int, Spot]:
+    """Heel 29 and tip 31 (left; right one more)."""
+    _, y, z = mean.T
+    ankle = 7 + side
+    foot = np.flatnonzero(body["weights"][:, ankle] + body["weights"][:, ankle + 3] > 0.8)
+    sole = foot[y[foot] < ankle_y - 0.02]
+    return {
+        29 + side: even(sole[lowest(z[sole])[:15]], ankle),
+        31 + side: even(sole[lowest(-z[sole])[:15]], ankle + 3),
+    }

