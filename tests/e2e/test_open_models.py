@@ -1,0 +1,95 @@
+"""The bundled open models on the real clip."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from cliffvid import Options, open_models, process, read_tracks, stream
+from cliffvid.body import load_body
+from cliffvid.crop import crop_pixels
+from cliffvid.decode import DecodeCounts, Video
+from cliffvid.geometry import crop_boxes, crop_corners, project
+from cliffvid.models import BUNDLED, find_model
+from cliffvid.types import Tracks
+
+CLIP = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
+# BlazePose's landmark -> SMPL's joint: shoulders, elbows, wrists, hips, knees, ankles
+SAME = {11: 16, 12: 17, 13: 18, 14: 19, 15: 20, 16: 21, 23: 1, 24: 2, 25: 4, 26: 5, 27: 7, 28: 8}
+
+
+@pytest.fixture(scope="module")
+def options():
+    return Options(engines=BUNDLED, detector="yolov3-tiny", regressor="cliff-open")
+
+
+@pytest.fixture(scope="module")
+def tracks(options):
+    return Tracks.concat(list(stream(CLIP, options)))
+
+
+def projected(tracks):
+    joints = load_body("open-body").joints(tracks.global_orient, tracks.body_pose, tracks.betas, tracks.transl)
+    return project(joints, tracks.focal_px, (768, 576))
+
+
+def test_people_are_found_and_followed(tracks):
+    ids, counts = np.unique(tracks.track_id, return_counts=True)
+    assert (counts >= 20).sum() >= 5 and len(ids) <= 16  # nine people walk in the clip
+    assert len(tracks) / 60 > 5
+    good = tracks.flags == 0
+    assert good.mean() > 0.9
+    depth = tracks.transl[good, 2]
+    assert (depth > 5).all() and (depth < 100).all()
+
+
+def test_skeletons_stand_upright_in_their_boxes(tracks):
+    good = tracks.flags == 0
+    points, box = projected(tracks)[good], tracks.bbox_xyxy[good]
+    middle = (points - box[:, None, :2]) / (box[:, None, 2:] - box[:, None, :2])
+    inside = ((middle > -0.15) & (middle < 1.15)).all(axis=(1, 2))
+    assert inside.mean() > 0.85
+    assert (points[:, 15, 1] < points[:, [7, 8], 1].min(axis=1)).mean() > 0.98  # head above feet
+
+
+def test_skeletons_lie_on_what_the_network_sees(tracks):
+    """Joints of the body, projected into the frame, against the 2D landmarks inside the network."""
+    model = onnx.load(find_model("regress", "cliff-open", BUNDLED).path("model.onnx"))
+    model.graph.output.append(helper.make_tensor_value_info("landmarks_px", TensorProto.FLOAT, ["N", 39, 5]))
+    network = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    rule = find_model("regress", "cliff-open", BUNDLED).rules["crop"]
+    corners = crop_corners(crop_boxes(tracks.bbox_xyxy, rule), rule)
+    with Video(CLIP) as video:
+        images = np.concatenate([frames.rgb for frames in video.frames(60, DecodeCounts())])
+    pixels = [crop_pixels(images[f], c, (256, 256)) for f, c in zip(tracks.frame_idx, corners, strict=True)]
+    seen = []
+    for start in range(0, len(pixels), 16):
+        batch = np.stack(pixels[start : start + 16])
+        info = np.zeros((len(batch), 3), np.float32)
+        seen.append(network.run(["landmarks_px"], {"crop": batch, "bbox_info": info})[0])
+    side = (corners[:, 2:] - corners[:, :2])[:, None]
+    landmarks = corners[:, None, :2] + np.concatenate(seen)[:, list(SAME), :2] / 256 * side
+    error = np.linalg.norm(projected(tracks)[:, list(SAME.values())] - landmarks, axis=-1) / side[..., 0]
+    assert error.mean() < 0.03, f"mean {error.mean():.2%} of the crop"
+
+
+def test_bytes_are_equal_over_batch_sizes_and_threads(options, tmp_path):
+    from dataclasses import replace
+
+    seen = set()
+    for frames, people, prefetch, threads in [(4, 8, 2, 2), (1, 1, 0, 1), (3, 5, 1, 2)]:
+        sizes = {"frame_batch": frames, "person_batch": people, "prefetch": prefetch, "threads": threads}
+        process(CLIP, tmp_path / "a.parquet", replace(options, **sizes, end_s=0.8, overwrite=True))
+        seen.add((tmp_path / "a.parquet").read_bytes())
+    assert len(seen) == 1 and len(read_tracks(tmp_path / "a.parquet")) > 30
+
+
+def test_the_newcomer_gets_the_open_models(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.delenv("CLIFFVID_ENGINES", raising=False)
+    with open_models(Options()) as models:
+        assert (models.detector.manifest.name, models.regressor.manifest.name) == ("yolov3-tiny", "cliff-open")

@@ -1,0 +1,80 @@
+"""The house rules that a machine can hold."""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import cliffvid
+from cliffvid import Options, cli
+from cliffvid.types import Tracks
+from cliffvid.write import COLUMNS
+
+ROOT = Path(__file__).parents[2]
+RUNTIME = sorted((ROOT / "cliffvid").rglob("*.py"))
+
+
+def imports(path):
+    """(module, level, at the top of the file) of every import in a file."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, 0, node in tree.body) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or "", node.level, node in tree.body
+
+
+@pytest.mark.parametrize("path", RUNTIME, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_runtime_imports_neither_the_workshop_nor_training_frameworks(path):
+    for module, _, at_top in imports(path):
+        assert module.split(".")[0] not in {"torch", "onnx", "smplx", "scipy"}
+        if "export" in module:
+            assert path.name == "cli.py" and not at_top
+        if module.split(".")[0] == "av":
+            assert path.name in ("decode.py", "overlay.py")
+        if module.split(".")[0] in {"onnxruntime", "openvino", "tensorrt"}:
+            assert path.parent.name == "backends" and not at_top
+
+
+def test_nothing_heavy_is_imported_for_help():
+    heavy = {"av", "cv2", "numpy", "pyarrow", "onnxruntime", "rich.progress"}
+    code = f"import cliffvid.cli, sys; print(sorted({heavy} & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_public_names():
+    assert cliffvid.__all__ == sorted(cliffvid.__all__)
+    for name in cliffvid.__all__:
+        assert inspect.getdoc(getattr(cliffvid, name)), name
+    with pytest.raises(AttributeError):
+        cliffvid.nonsense  # noqa: B018
+
+
+def test_the_command_line_has_every_option_with_its_default():
+    flags = inspect.signature(cli.process).parameters
+    names = {"start_s": "start", "end_s": "end"}
+    for field in fields(Options):
+        if field.name.startswith("track_"):
+            continue
+        assert flags[names.get(field.name, field.name)].default == field.default, field.name
+
+
+def test_readme_and_format_page_name_what_is_there():
+    readme, page = (ROOT / "README.md").read_text(), (ROOT / "docs" / "format.md").read_text()
+    flags = {"--" + name.replace("_", "-") for name in inspect.signature(cli.process).parameters}
+    flags |= {"--json", "--help", "--version", "--debug", "--check"}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", readme)) <= flags
+    for column in COLUMNS:
+        assert f"`{column}" in page, column
+    assert set(COLUMNS) == set(Tracks.empty().columns())
+
+
+def test_no_file_bears_the_name_of_a_package_it_would_shadow():
+    for folder in ("export", "cliffvid/backends"):
+        names = {path.stem for path in (ROOT / folder).glob("*.py")}
+        assert not names & {"onnx", "torch", "tensorrt", "tflite", "openvino", "onnxruntime", "smplx"}
