@@ -50,8 +50,8 @@ def test_skeletons_stand_upright_in_their_boxes(tracks):
     good = tracks.flags == 0
     points, box = projected(tracks)[good], tracks.bbox_xyxy[good]
     middle = (points - box[:, None, :2]) / (box[:, None, 2:] - box[:, None, :2])
-    inside = ((middle > -0.15) & (middle < 1.15)).all(axis=(1, 2))
-    assert inside.mean() > 0.85
+    inside = ((middle > -0.15) & (middle < 1.15)).all(axis=2)  # of all joints: boxes often cut a hand or a foot
+    assert inside.mean() > 0.95
     assert (points[:, 15, 1] < points[:, [7, 8], 1].min(axis=1)).mean() > 0.98  # head above feet
 
 
