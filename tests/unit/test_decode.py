@@ -74,21 +74,25 @@ def test_orientation(clip, tmp_path, abcd):
     np.testing.assert_array_equal(turned, ORIENTATIONS[abcd](plain))
 
 
-def test_a_cut_file_gives_what_is_there_and_says_so(clip, tmp_path):
-    with av.open(str(clip)) as source, av.open(str(tmp_path / "whole.mkv"), "w") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
-    data = (tmp_path / "whole.mkv").read_bytes()
-    assert decode(tmp_path / "whole.mkv")[1].damaged == 0
-    (tmp_path / "fast.mp4").write_bytes(_index_first(clip))
-    for name, data in (("cut.mp4", (tmp_path / "fast.mp4").read_bytes()),):
-        (tmp_path / name).write_bytes(data[: len(data) * 2 // 3])
-        tables, counts = decode(tmp_path / name)
-        assert 5 < counts.frames < 30 and counts.damaged > 0
-        assert indices(tables) == list(range(counts.frames))
+@pytest.mark.parametrize("at", ["inside a packet", "between two packets"])
+def test_a_cut_file_gives_what_is_there_and_says_so(clip, tmp_path, at):
+    data = _index_first(clip)
+    (tmp_path / "whole.mp4").write_bytes(data)
+    with av.open(str(tmp_path / "whole.mp4")) as source:
+        packet = [packet for packet in source.demux(video=0) if packet.size][20]
+    assert decode(tmp_path / "whole.mp4")[1].damaged == 0
+    (tmp_path / "cut.mp4").write_bytes(data[: packet.pos + (packet.size // 2 if at == "inside a packet" else 0)])
+    tables, counts = decode(tmp_path / "cut.mp4")
+    assert 15 < counts.frames <= 21 and counts.damaged > 0
+    assert indices(tables) == list(range(counts.frames))
+
+
+def test_a_cut_matroska_file_says_so(tmp_path):
+    path = make_clip(tmp_path / "whole.mkv", frames=100)
+    assert decode(path)[1].damaged == 0
+    (tmp_path / "cut.mkv").write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    counts = decode(tmp_path / "cut.mkv")[1]
+    assert 30 < counts.frames < 70 and counts.damaged > 0
 
 
 def _index_first(clip):

@@ -1,0 +1,51 @@
+import numpy as np
+
+from cliffvid.body import load_body
+from cliffvid.geometry import project
+from cliffvid.overlay import draw, track_color
+from cliffvid.types import Tracks
+
+
+def one_person(transl, focal_px=500.0):
+    columns = {
+        name: np.zeros((1, *column.shape[1:]), column.dtype) for name, column in Tracks.empty().columns().items()
+    }
+    columns["global_orient"][:] = [np.pi, 0, 0]
+    columns["transl"][:] = transl
+    columns["focal_px"][:] = focal_px
+    columns["track_id"][:] = 7
+    columns["bbox_xyxy"][:] = [10, 10, 20, 30]
+    return Tracks(**columns)
+
+
+def test_joints_are_drawn_where_they_project():
+    """A white dot at every joint's pixel, bones in the track's colour between them, nothing elsewhere."""
+    person, body = one_person([0.3, 0.1, 3.0]), load_body("open-body")
+    image = np.zeros((480, 640, 3), np.uint8)
+    draw(image, person, body)
+    joints = body.joints(person.global_orient, person.body_pose, person.betas, person.transl)
+    points = project(joints, person.focal_px, (640, 480))[0]
+    dots = np.argwhere(image.min(axis=2) > 128)[:, ::-1] + 0.5
+    gap = np.linalg.norm(points[:, None] - dots[None], axis=-1)
+    assert gap.min(axis=1).max() < 1 and gap.min(axis=0).max() < 2.5
+    for joint, parent in enumerate(body.parents):
+        x, y = (points[joint] + points[max(parent, 0)]) / 2
+        around = image[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2].reshape(-1, 3).astype(int)
+        colored = np.abs(around - track_color(7)).max(axis=1) < 100  # two pixels share a thin line
+        assert colored.any() or (around.min(axis=1) > 200).any()
+    image[10:32, 0:30] = 0  # box and label
+    drawn = np.argwhere(image.any(axis=2))[:, ::-1]
+    assert (drawn >= points.min(axis=0) - 3).all() and (drawn <= points.max(axis=0) + 3).all()
+
+
+def test_an_impossible_camera_draws_a_box_and_no_skeleton():
+    image = np.zeros((48, 64, 3), np.uint8)
+    draw(image, one_person([0, 0, 1e-9]), load_body("open-body"))
+    assert image[10:31, 10:21].any() and not image[32:].any()
+
+
+def test_colours_are_steady_and_told_apart():
+    assert track_color(3) == track_color(3)
+    colors = np.array([track_color(i) for i in range(1, 9)])
+    far = np.abs(colors[:, None] - colors[None]).max(axis=-1) + 255 * np.eye(8)
+    assert far.min() > 40
