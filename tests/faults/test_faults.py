@@ -240,6 +240,7 @@ def test_ctrl_c_stops_at_once_and_leaves_nothing(tmp_path, toys):
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # where tests run in the background it is off
     )
     while process.poll() is None and not (tmp_path / "long.parquet.part").exists():
         time.sleep(0.01)
