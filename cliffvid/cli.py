@@ -80,6 +80,13 @@ def process(
     start: Annotated[float, typer.Option(help="Seconds; frames before it are left out.")] = Options.start_s,
     end: Annotated[float, typer.Option(help="Seconds; frames from it on are left out.")] = Options.end_s,
     max_people: Annotated[int, typer.Option(help="Per frame, best scores first; 0: no limit.")] = Options.max_people,
+    box_scale: Annotated[
+        float | None, typer.Option(help="A crop's size in boxes. [default: the regressor's own]")
+    ] = Options.box_scale,
+    focal_px: Annotated[
+        float | None, typer.Option(help="The camera's focal length. [default: the frame's diagonal]")
+    ] = Options.focal_px,
+    fov_deg: Annotated[float | None, typer.Option(help="Or its horizontal field of view.")] = Options.fov_deg,
     score: Annotated[
         float | None, typer.Option(help="Least detection score. [default: the detector's own]")
     ] = Options.score,
@@ -111,6 +118,9 @@ def process(
         end_s=end,
         max_people=max_people,
         score=score,
+        box_scale=box_scale,
+        focal_px=focal_px,
+        fov_deg=fov_deg,
         overwrite=overwrite,
     )
     outputs = _targets(inputs, out or Path(), SUFFIXES[output_format(out or Path(), options)])
@@ -181,3 +191,45 @@ def export_open(
     folders = (open_models.check_open if check else open_models.export_open)(out or BUNDLED, sources, say)
     for folder in folders:
         say(f"{folder}: {'equal to the rebuilt model, byte for byte' if check else 'written'}")
+
+
+ENGINES = Path("engines")
+OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder of model folders.")]
+Name = Annotated[str | None, typer.Option(help="The model's name. [default: the network's]")]
+
+
+@export_app.command("yolov3")
+def export_yolov3(
+    weights: Annotated[Path, typer.Argument(help="Darknet weights: yolov3, -tiny or -spp.")],
+    cfg: Annotated[Path | None, typer.Option(help="The network's description. [default: known by the size]")] = None,
+    size: Annotated[int, typer.Option(help="Side of the detector's canvas in pixels, a multiple of 32.")] = 416,
+    name: Name = None,
+    out: OutFolder = ENGINES,
+) -> None:
+    """Make a detector from official YOLOv3 weights, with the official rule for people."""
+    _need_torch()
+    from .export.yolo import export_yolov3
+
+    say(f"{export_yolov3(weights, out, cfg, size, name)}: written")
+
+
+@export_app.command("cliff")
+def export_cliff(
+    checkpoint: Annotated[Path, typer.Argument(help="A CLIFF checkpoint: the official ones, MMHuman3D's, BEDLAM's.")],
+    name: Name = None,
+    out: OutFolder = ENGINES,
+) -> None:
+    """Make a regressor from a CLIFF checkpoint; which network it holds is found out."""
+    _need_torch()
+    from .export.official import export_cliff
+
+    say(f"{export_cliff(checkpoint, out, name, say)}: written")
+
+
+def _need_torch() -> None:
+    from importlib.util import find_spec
+
+    from .errors import BackendError
+
+    if not find_spec("torch"):
+        raise BackendError('torch is not installed: pip install "cliffvid[cpu,export]"')

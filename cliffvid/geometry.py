@@ -42,22 +42,24 @@ def crop_boxes(boxes: Array, rule: CropRule) -> Array:
     center = ((low + high) / 2).astype(np.float64)  # sums in the boxes' own float32, as the official code
     width, height = (high - low).astype(np.float64).T
     aspect = rule.width_px / rule.height_px
-    size = np.maximum(width / aspect, height) * rule.box_scale
-    if rule.size_side == "width":
-        size = size * aspect
+    if rule.fit == "square":
+        size = np.maximum(width, height) * rule.box_scale
+    else:
+        size = np.maximum(width / aspect, height) * rule.box_scale * (aspect if rule.size_side == "width" else 1)
     return np.concatenate([center, size[:, None]], axis=1)
 
 
 def crop_corners(center_size: Array, rule: CropRule) -> Array:
     """Integer corners x0, y0, x1, y1 (P,4) int64 of each crop, may lie outside the frame.
 
-    Rounded half to even in float64, as the official crop is: see tests/golden/cliff_preprocessing.npz.
+    The official crop rounds half to even in float64: see tests/golden/cliff_preprocessing.npz.
     """
     cx, cy, size = center_size.T
     aspect = rule.width_px / rule.height_px
     height = size if rule.size_side == "height" else size / aspect
     half_w, half_h = height * aspect / 2, height / 2
-    return np.rint(np.stack([cx - half_w, cy - half_h, cx + half_w, cy + half_h], axis=1)).astype(np.int64)
+    whole = np.rint if rule.corners == "round" else np.trunc
+    return whole(np.stack([cx - half_w, cy - half_h, cx + half_w, cy + half_h], axis=1)).astype(np.int64)
 
 
 def diagonal_focal_px(frame_wh: tuple[int, int]) -> float:

@@ -49,6 +49,22 @@ class CropRule:
     height_px: int
     box_scale: float
     size_side: str  # height | width
+    fit: str = "aspect"  # the crop's size holds the whole box; square: it is the box's longer side
+    corners: str = "round"  # half to even; truncate: towards zero
+    resample: str = "bilinear"  # between pixel centres, without antialiasing
+
+    def __post_init__(self) -> None:
+        known = {
+            "size_side": ("height", "width"),
+            "fit": ("aspect", "square"),
+            "corners": ("round", "truncate"),
+            "resample": ("bilinear",),
+        }
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise ValueError(
+                    f"crop {name} {getattr(self, name)!r}: this cliffvid can only do {' or '.join(values)}"
+                )
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ class Options:
     start_s: float = 0.0
     end_s: float = math.inf
     max_people: int = 0  # per frame, best scores first; 0: no limit
+    box_scale: float | None = None  # how much larger than the box a crop is; None: what the regressor's manifest says
+    focal_px: float | None = None  # None, with fov_deg None too: the frame's diagonal, as CLIFF assumes
+    fov_deg: float | None = None  # horizontal field of view, instead of focal_px
     score: float | None = None  # least detection score; None: what the detector's manifest says
     overwrite: bool = False
 
@@ -58,4 +61,9 @@ class Options:
             0 <= self.start_s < self.end_s,  # also refuses NaN
             f"--start {self.start_s:g} --end {self.end_s:g}: need 0 <= start < end, in seconds",
         )
+        for name in ("box_scale", "focal_px"):
+            value = getattr(self, name)
+            check(value is None or 0 < value < math.inf, f"--{name.replace('_', '-')} {value}: must be positive")
+        check(self.fov_deg is None or 0 < self.fov_deg < 180, f"--fov-deg {self.fov_deg}: must lie between 0 and 180")
+        check(self.focal_px is None or self.fov_deg is None, "--focal-px and --fov-deg: give one of them")
         check(self.score is None or 0 < self.score < 1, f"--score {self.score}: must lie between 0 and 1")

@@ -15,7 +15,7 @@ from .decode import DecodeCounts, Video
 from .detect import DetectCounts, detect
 from .errors import ModelError, UsageError
 from .flow import Stages, rebatch
-from .models import find_model
+from .models import Manifest, find_model
 from .options import Options
 from .regress import RegressCounts, regress
 from .track import Tracker, track
@@ -50,10 +50,19 @@ def open_models(options: Options) -> Models:
             manifest = find_model(task, name, options.engines)
             session = open_session(manifest, options.backend, options.device, options.threads)
             sessions.append(opened.enter_context(session))
-        if not sessions[1].manifest.body:
-            raise ModelError(f"{sessions[1].manifest.folder}: the manifest names no body; export the model again")
+        check_body(sessions[1].manifest)
         opened.pop_all()
         return Models(*sessions)
+
+
+def check_body(manifest: Manifest) -> None:
+    """Raise ModelError for a regressor whose answers have no place in the columns."""
+    shape = manifest.outputs["rotmat"].shape[1:] if "rotmat" in manifest.outputs else None
+    if not manifest.body or shape != (24, 3, 3):
+        raise ModelError(
+            f"{manifest.folder}: rotations {shape} of body {manifest.body!r}: this cliffvid writes SMPL's 24 joints; "
+            "choose another --regressor"
+        )
 
 
 @dataclass
@@ -109,7 +118,7 @@ class Run:
         frames = self._video.frames(options.frame_batch, counts.decode, options.start_s, options.end_s)
         frames = ahead("decode", "frames", frames)
         found = ahead("detect", "frames", detect(frames, detector, options, counts.detect))
-        crops = ahead("crop", "people", rebatch(crop(found, regressor.manifest), options.person_batch))
+        crops = ahead("crop", "people", rebatch(crop(found, regressor.manifest, options), options.person_batch))
         bodies = ahead("regress", "people", regress(crops, regressor, counts.regress))
         for tracks in track(bodies, Tracker(options)):
             counts.add(tracks)

