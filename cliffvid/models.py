@@ -62,9 +62,7 @@ class CropRule:
         }
         for name, values in known.items():
             if getattr(self, name) not in values:
-                raise ValueError(
-                    f"crop {name} {getattr(self, name)!r}: this cliffvid can only do {' or '.join(values)}"
-                )
+                raise ValueError(f"crop {name} {getattr(self, name)!r}; this cliffvid knows {' and '.join(values)}")
 
 
 @dataclass(frozen=True)

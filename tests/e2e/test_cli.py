@@ -104,6 +104,24 @@ def test_time_range_score_and_max_people(cliffvid, clip, tmp_path):
     assert len(read_tracks(tmp_path / "b.parquet")) == 30
 
 
+def test_the_camera_and_the_crop_can_be_told(cliffvid, clip, tmp_path):
+    def tracks(*args):
+        assert cliffvid("process", clip, "-o", "a.parquet", "--overwrite", *args)[0] == 0
+        return read_tracks(tmp_path / "a.parquet")
+
+    plain, known, wide, large = (
+        tracks(),
+        tracks("--focal-px", 500),
+        tracks("--fov-deg", 90),
+        tracks("--box-scale", 2.2),
+    )
+    np.testing.assert_allclose(plain.focal_px, np.hypot(192, 144), rtol=1e-6)
+    np.testing.assert_allclose(known.focal_px, 500)
+    np.testing.assert_allclose(wide.focal_px, 96, rtol=1e-6)
+    np.testing.assert_allclose(known.transl[:, 2] / plain.transl[:, 2], 500 / np.hypot(192, 144), rtol=1e-5)
+    np.testing.assert_allclose(large.crop_center_size_px[:, 2], 2 * plain.crop_center_size_px[:, 2], rtol=1e-6)
+
+
 def test_a_film_without_people_is_a_file_without_rows(cliffvid, tmp_path):
     make_clip(tmp_path / "empty.mp4", people=0)
     for name in ("a.parquet", "a.npz"):

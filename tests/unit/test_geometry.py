@@ -33,6 +33,24 @@ def test_letterbox_and_back(w, h, side):
     np.testing.assert_allclose(geo.canvas_to_frame(canvas, (w, h), rule), frame, atol=1e-3)
 
 
+def test_the_longer_side_alone_counts_where_the_manifest_says_so():
+    box = np.array([[10, 20, 110, 60]], np.float32)
+    square = CropRule(192, 256, 1.5, "width", fit="square")
+    center_size = geo.crop_boxes(box, square)
+    np.testing.assert_allclose(center_size, [[60, 40, 150]])
+    np.testing.assert_array_equal(geo.crop_corners(center_size, square), [[-15, -60, 135, 140]])
+    cut = CropRule(224, 224, 1.0, "height", fit="square", corners="truncate")
+    np.testing.assert_array_equal(geo.crop_corners(np.array([[10.7, 20.2, 41.0]]), cut), [[-9, 0, 31, 40]])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"fit": "round"}, {"corners": "none"}, {"resample": "cubic"}, {"size_side": "depth"}]
+)
+def test_a_crop_that_is_not_known_is_refused(wrong):
+    with pytest.raises(ValueError, match="this cliffvid knows"):
+        CropRule(**{"width_px": 192, "height_px": 256, "box_scale": 1.1, "size_side": "height"} | wrong)
+
+
 def test_boxes_are_clamped_to_the_frame():
     rule = Letterbox(416, 416, "cubic", 128)
     np.testing.assert_array_equal(
