@@ -98,6 +98,7 @@ def process(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")] = False,
 ) -> None:
     """Write the body tracks of each video."""
+    from .body import load_body
     from .overlay import check_target
     from .pipeline import check_output, open_models, output_format
     from .progress import View
@@ -132,6 +133,8 @@ def process(
     try:
         with open_models(options) as models, View(quiet or as_json) as view:
             view.announce(models)
+            if overlay:
+                load_body(models.regressor.manifest.body)  # refused before the work rather than after it
             done = [
                 _one(video, output, drawing, options, models, view, as_json)
                 for video, output, drawing in zip(inputs, outputs, overlays, strict=True)

@@ -1,1 +1,13 @@
 """The workshop: turns public weights and checkpoints into model folders that cliffvid runs."""
+
+from importlib import import_module
+
+_HOME = {"load_cliff": "cliff", "load_yolov3": "yolo"}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    """The networks are imported on first use: rebuilding the open models must not need torch."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'cliffvid.export' has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)

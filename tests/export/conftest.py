@@ -55,3 +55,21 @@ def scenes():
         return np.stack(images)
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """Function of a backbone: the checkpoint, and the folder exported from it (once, HRNet-W48 takes a while)."""
+    from synthetic import make_cliff_checkpoint
+
+    from cliffvid.export.official import export_cliff
+
+    folder, done = tmp_path_factory.mktemp("made"), {}
+
+    def make(backbone):
+        if backbone not in done:
+            checkpoint = make_cliff_checkpoint(folder / f"{backbone}.pt", backbone)
+            done[backbone] = checkpoint, export_cliff(checkpoint, folder / "engines")
+        return done[backbone]
+
+    return make

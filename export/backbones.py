@@ -1,0 +1,206 @@
+"""The image networks of CLIFF's checkpoints: ResNet-50 and two kinds of HRNet-W48, from image to feature map.
+
+Modules are named so that state-dict keys equal those of the published checkpoints; tests/golden/keys_*.txt lists them.
+He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, with the stride on the 3x3 convolution;
+Wang et al., "Deep High-Resolution Representation Learning for Visual Recognition", PAMI 2020.
+"""
+
+from copy import deepcopy
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+WIDTHS = (48, 96, 192, 384)  # HRNet-W48's channels by branch, at 1/4, 1/8, 1/16 and 1/32 of the image
+
+
+def conv_norm(inputs: int, outputs: int, size: int, stride: int = 1, relu: bool = False, bias: bool = False):
+    """Convolution, batch norm and, if asked for, ReLU: keys 0.* and 1.*."""
+    layers = [nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=bias), nn.BatchNorm2d(outputs)]
+    return nn.Sequential(*layers, *([nn.ReLU()] if relu else []))
+
+
+class Residual(nn.Module):
+    """Base of both residual blocks: conv1, bn1, conv2, bn2, ..., each but the last followed by ReLU."""
+
+    def __init__(self, inputs: int, convs: list[tuple[int, int, int]], stride: int = 1) -> None:
+        """``convs``: (outputs, kernel size, stride) of each; a 1x1 shortcut is made where shapes differ."""
+        super().__init__()
+        width = inputs
+        for number, (outputs, size, step) in enumerate(convs, 1):
+            self.add_module(f"conv{number}", nn.Conv2d(width, outputs, size, step, size // 2, bias=False))
+            self.add_module(f"bn{number}", nn.BatchNorm2d(outputs))
+            width = outputs
+        self.count = len(convs)
+        self.downsample = conv_norm(inputs, width, 1, stride) if stride > 1 or inputs != width else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x
+        for number in range(1, self.count + 1):
+            y = getattr(self, f"bn{number}")(getattr(self, f"conv{number}")(y))
+            if number < self.count:
+                y = F.relu(y)
+        return F.relu(y + self.downsample(x))
+
+
+class Bottleneck(Residual):
+    """1x1, 3x3 and 1x1 convolutions; four times as many channels come out as ``planes``."""
+
+    def __init__(self, inputs: int, planes: int, stride: int = 1) -> None:
+        super().__init__(inputs, [(planes, 1, 1), (planes, 3, stride), (4 * planes, 1, 1)], stride)
+
+
+class BasicBlock(Residual):
+    """Two 3x3 convolutions."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, [(channels, 3, 1), (channels, 3, 1)])
+
+
+class ResNet50(nn.Module):
+    """Image (N,3,H,W) -> feature map (N,2048,H/32,W/32)."""
+
+    features = 2048
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        inputs = 64
+        for number, (planes, blocks) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3)), 1):
+            first = Bottleneck(inputs, planes, stride=1 if number == 1 else 2)
+            inputs = 4 * planes
+            rest = [Bottleneck(inputs, planes) for _ in range(blocks - 1)]
+            self.add_module(f"layer{number}", nn.Sequential(first, *rest))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(image))), 3, 2, 1)
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+
+class Exchange(nn.Module):
+    """One HRNet module: four blocks on each branch, then every branch receives the sum of all, resized to it."""
+
+    def __init__(self, branches: int) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Sequential(*(BasicBlock(WIDTHS[i]) for _ in range(4))) for i in range(branches)
+        )
+        self.fuse_layers = nn.ModuleList(
+            nn.ModuleList(self._resize(source, target) for source in range(branches)) for target in range(branches)
+        )
+
+    @staticmethod
+    def _resize(source: int, target: int) -> nn.Module:
+        """From one branch's channels and resolution to another's; going down, only the last step changes channels."""
+        if source == target:
+            return nn.Identity()
+        if source > target:
+            return nn.Sequential(
+                *conv_norm(WIDTHS[source], WIDTHS[target], 1), nn.Upsample(scale_factor=2 ** (source - target))
+            )
+        steps = [conv_norm(WIDTHS[source], WIDTHS[source], 3, 2, relu=True) for _ in range(target - source - 1)]
+        return nn.Sequential(*steps, conv_norm(WIDTHS[source], WIDTHS[target], 3, 2))
+
+    def forward(self, branches: list[Tensor]) -> list[Tensor]:
+        branches = [blocks(x) for blocks, x in zip(self.branches, branches, strict=True)]
+        fused = []
+        for layers in self.fuse_layers:
+            total = layers[0](branches[0])
+            for layer, x in zip(list(layers)[1:], branches[1:], strict=True):  # in this order, as the sums were trained
+                total = total + layer(x)
+            fused.append(F.relu(total))
+        return fused
+
+
+class HRNetW48(nn.Module):
+    """The trunk common to both kinds: image (N,3,H,W) -> four maps, 48 channels at 1/4 to 384 at 1/32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 3, 2, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.conv2 = nn.Conv2d(64, 64, 3, 2, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(64)
+        self.layer1 = nn.Sequential(Bottleneck(64, 64), *(Bottleneck(256, 64) for _ in range(3)))
+        # The new, lowest branch of a stage is made from the lowest one before it; the others stay as they are.
+        self.transition1 = nn.ModuleList(
+            [conv_norm(256, 48, 3, relu=True), nn.Sequential(conv_norm(256, 96, 3, 2, relu=True))]
+        )
+        self.transition2 = self._transition(2)
+        self.transition3 = self._transition(3)
+        self.stage2 = nn.Sequential(Exchange(2))
+        self.stage3 = nn.Sequential(*(Exchange(3) for _ in range(4)))
+        self.stage4 = nn.Sequential(*(Exchange(4) for _ in range(3)))
+
+    @staticmethod
+    def _transition(new: int) -> nn.ModuleList:
+        made = nn.Sequential(conv_norm(WIDTHS[new - 1], WIDTHS[new], 3, 2, relu=True))
+        return nn.ModuleList([*(nn.Identity() for _ in range(new)), made])
+
+    def trunk(self, image: Tensor) -> list[Tensor]:
+        x = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(image))))))
+        branches = [self.layer1(x)]
+        for transition, stage in (
+            (self.transition1, self.stage2),
+            (self.transition2, self.stage3),
+            (self.transition3, self.stage4),
+        ):
+            last = len(branches) - 1
+            branches = stage([layer(branches[min(i, last)]) for i, layer in enumerate(transition)])
+        return branches
+
+
+class HRNetW48Classification(HRNetW48):
+    """Image (N,3,H,W) -> feature map (N,2048,H/32,W/32): the kind made for ImageNet, which official CLIFF uses."""
+
+    features = 2048
+
+    def __init__(self) -> None:
+        super().__init__()
+        planes = (32, 64, 128, 256)
+        self.incre_modules = nn.ModuleList(
+            nn.Sequential(Bottleneck(width, p)) for width, p in zip(WIDTHS, planes, strict=True)
+        )
+        self.downsamp_modules = nn.ModuleList(conv_norm(4 * p, 8 * p, 3, 2, relu=True, bias=True) for p in planes[:3])
+        self.final_layer = conv_norm(1024, 2048, 1, relu=True, bias=True)
+
+    def forward(self, image: Tensor) -> Tensor:
+        first, *others = self.trunk(image)
+        y = self.incre_modules[0](first)
+        for down, widen, x in zip(self.downsamp_modules, list(self.incre_modules)[1:], others, strict=True):
+            y = widen(x) + down(y)
+        return self.final_layer(y)
+
+
+class HRNetW48Pose(HRNetW48):
+    """Image (N,3,H,W) -> feature map (N,720,H/32,W/32): the kind made for keypoints, which BEDLAM's CLIFF uses."""
+
+    features = 720
+
+    def __init__(self) -> None:
+        super().__init__()
+        for stage, (width, steps) in enumerate(((48, 3), (96, 2), (192, 1)), 1):
+            layers = [layer for _ in range(steps) for layer in conv_norm(width, width, 3, 2, relu=True)]
+            self.add_module(f"downsample_stage_{stage}", nn.Sequential(*layers))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x1, x2, x3, x4 = self.trunk(image)
+        down = [self.downsample_stage_1(x1), self.downsample_stage_2(x2), self.downsample_stage_3(x3)]
+        return torch.cat([*down, x4], dim=1)
+
+
+def fold_norms(network: nn.Module) -> nn.Module:
+    """A copy in which every batch norm that follows a convolution is part of that convolution's kernel.
+
+    The exporter would do the same to its graph, with as many nodes left, but needs twice as long for HRNet.
+    """
+    network = deepcopy(network)
+    for parent in list(network.modules()):
+        for (conv_name, conv), (norm_name, norm) in pairwise(list(parent.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(parent, conv_name, fuse_conv_bn_eval(conv, norm))
+                setattr(parent, norm_name, nn.Identity())
+    return network

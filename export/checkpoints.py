@@ -1,0 +1,154 @@
+"""Reading PyTorch checkpoints that others made: weights come out, code never runs."""
+
+import pickle
+import re
+import warnings
+import zipfile
+from argparse import Namespace
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cliffvid.errors import InputError, ModelError
+
+KEPT_UNDER = ("model", "state_dict")  # official and MMHuman3D/Lightning; a bare state dict is read as well
+PREFIXES = ("module.", "model.")  # what DataParallel and Lightning put before every key
+
+
+class Inert:
+    """Stands for a class that some trainers pickle beside the weights; takes any state and does nothing."""
+
+    def __init__(self, *_, **__) -> None:
+        pass
+
+    def __setstate__(self, state) -> None:
+        pass
+
+
+def harmless_classes() -> list:
+    """What may be pickled beside the weights, each read as a plain container of numbers and text.
+
+    None of these can act when loaded; configuration nodes of yacs and Lightning become ordinary dictionaries.
+    """
+    scalar, rebuild = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
+    numbers = [np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?"))]
+    return [
+        Namespace,
+        np.ndarray,
+        *numbers,
+        *((scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),  # numpy 1 and 2
+        *((rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+        (OrderedDict, "yacs.config.CfgNode"),
+        (OrderedDict, "pytorch_lightning.utilities.parsing.AttributeDict"),
+        (Inert, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),
+        (Inert, "pytorch_lightning.callbacks.early_stopping.EarlyStopping"),
+    ]
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The weights of a checkpoint on the CPU, by key, without the prefixes of DataParallel and Lightning.
+
+    Raises InputError if there is no such file, ModelError if it is not a checkpoint or holds more than data.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give the path of the checkpoint (.pt, .pth or .ckpt) you downloaded")
+    with path.open("rb") as stream:
+        start = stream.read(512).lstrip()
+    if start[:1] == b"<":
+        raise ModelError(
+            f"{path}: a web page, expected a PyTorch checkpoint; the download site asked for something in between: "
+            "open its link in a browser, confirm, and save the file itself"
+        )
+    if not start:
+        raise ModelError(f"{path}: empty, expected a PyTorch checkpoint; download it again")
+    try:
+        check_sums(path)
+        with torch.serialization.safe_globals(harmless_classes()), warnings.catch_warnings():
+            # both are followed by an error, which says it better
+            warnings.filterwarnings("ignore", "'torch.load' received a zip file that looks like a TorchScript archive")
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ModelError(f"{path}: {explain_refusal(str(error))}") from None
+    except Exception as error:  # a damaged file makes a dozen unrelated classes, from EOFError to RuntimeError
+        reason = str(error).split("\n")[0].split(". ")[0] or type(error).__name__
+        raise ModelError(
+            f"{path}: damaged, or no PyTorch checkpoint ({reason}); compare its size with the one "
+            "on the download page and download it again"
+        ) from error
+    return find_weights(path, content)
+
+
+def check_sums(path: Path) -> None:
+    """Raise ValueError for a zip file of which a part is not as it was written: torch.load does not look."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if part := archive.testzip():
+                raise ValueError(f"its part {part} has changed since it was written")
+
+
+def explain_refusal(message: str) -> str:
+    """Why the restricted reader gave up; the name of what it met if the file wants more than data."""
+    named = re.search(r"(?:GLOBAL|Unsupported class|unrecognized function|class) ([\w.]+\.[\w.]+)", message)
+    if not named:
+        return "damaged, or no PyTorch checkpoint; download it again"
+    return (
+        f"refused: beside weights it holds {named[1]}, which could run code when loaded; expected tensors, numbers and "
+        "text only. Nothing was run. If you trust the file, save its weights alone where it was made: "
+        "torch.save({'state_dict': torch.load(PATH, weights_only=False)['state_dict']}, NEW_PATH)"
+    )
+
+
+def find_weights(path: Path, content) -> dict[str, Tensor]:
+    """The state dict within what was loaded, keys without prefixes. Raises ModelError if there is none."""
+    weights = content
+    if isinstance(content, dict):
+        weights = next((content[name] for name in KEPT_UNDER if isinstance(content.get(name), dict)), content)
+    tensors = {k: v for k, v in weights.items() if isinstance(v, Tensor)} if isinstance(weights, dict) else {}
+    if not tensors:
+        found = f"a dictionary of {sorted(map(str, content))[:5]}" if isinstance(content, dict) else type(content)
+        raise ModelError(
+            f"{path}: no weights: expected a state dict, bare or under 'model' or 'state_dict', got {found}"
+        )
+    return {bare_key(str(key)): tensor for key, tensor in tensors.items()}
+
+
+def bare_key(key: str) -> str:
+    """The key without any of PREFIXES in front."""
+    while key.startswith(PREFIXES):
+        key = key.split(".", 1)[1]
+    return key
+
+
+def require(path: Path, what: str, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+    """Raise ModelError unless the found weights are exactly the expected ones: keys, shapes, finite numbers.
+
+    Counters of batches may be missing, since no result depends on them; any floating type will do.
+    """
+    missing = [key for key in expected.keys() - found.keys() if not key.endswith("num_batches_tracked")]
+    unexpected = found.keys() - expected.keys()
+    both = [(key, expected[key], found[key]) for key in sorted(expected.keys() & found.keys())]
+    shapes = [f"{key} {tuple(f.shape)} instead of {tuple(e.shape)}" for key, e, f in both if e.shape != f.shape]
+    types = [f"{key} {f.dtype}" for key, e, f in both if e.is_floating_point() != f.is_floating_point()]
+    broken = [key for key, _, f in both if not f.sum(dtype=torch.float32).isfinite()]  # a sum keeps every NaN and inf
+    problems = {
+        "missing": sorted(missing),
+        "unexpected": sorted(unexpected),
+        "of the wrong shape": shapes,
+        "of the wrong type": types,
+        "with values that are not finite": broken,
+    }
+    told = [f"{len(keys)} tensors {name}: {some(keys)}" for name, keys in problems.items() if keys]
+    if told:
+        raise ModelError(
+            f"{path}: expected the {len(expected)} tensors of {what}, found {len(found)}, {'; '.join(told)}. "
+            "It is damaged, or of another network than any that cliffvid knows: take the published checkpoint"
+        )
+
+
+def some(keys: list[str], most: int = 3) -> str:
+    """A few keys, and that there are more."""
+    return ", ".join(keys[:most]) + (", …" if len(keys) > most else "")

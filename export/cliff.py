@@ -1,0 +1,198 @@
+"""CLIFF: the regression head, the whole network, and the checkpoints that hold one.
+
+Li et al., "CLIFF: Carrying Location Information in Full Frames into Human Pose and Shape Estimation", ECCV 2022.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cliffvid.errors import ModelError
+
+from .backbones import HRNetW48Classification, HRNetW48Pose, ResNet50
+from .checkpoints import read_state_dict, require, some
+
+ITERATIONS = 3  # of the head, as trained
+HIDDEN = 1024
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of RGB from 0 to 1
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One published kind of CLIFF: what it is made of, and where its checkpoint keeps it."""
+
+    name: str
+    title: str
+    backbone: type[nn.Module]
+    width_px: int  # of the crop it was trained on
+    height_px: int
+    joints: int = 24
+    betas: int = 10
+    prefixes: tuple[str, str] = ("backbone.", "head.")  # of the backbone's and of the head's keys
+
+
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant("cliff-res50", "official CLIFF ResNet-50", ResNet50, 192, 256, prefixes=("encoder.", "")),
+        Variant("cliff-hr48", "official CLIFF HRNet-W48", HRNetW48Classification, 192, 256, prefixes=("encoder.", "")),
+        Variant("cliff-res50-mmhuman3d", "MMHuman3D's CLIFF ResNet-50", ResNet50, 192, 256),
+        Variant("cliff-bedlam", "BEDLAM's CLIFF HRNet-W48 (SMPL)", HRNetW48Pose, 224, 224),
+        Variant("cliff-bedlam-x", "BEDLAM's CLIFF HRNet-W48 (SMPL-X)", HRNetW48Pose, 224, 224, joints=22, betas=11),
+    )
+}
+# In BEDLAM's checkpoints, but no part of what its forward pass computes.
+UNUSED = ("backbone.final_layer.", "head.downsample_module.")
+
+
+class Cliff(nn.Module):
+    """``forward``: image (N,3,H,W) normalised float32, bbox_info (N,3) -> rotmat (N,J,3,3), betas (N,B), camera (N,3).
+
+    The camera is s, tx, ty with respect to the crop; the first rotation is in the full frame's camera.
+    State-dict keys are the official ones. Loading a state dict folds the head, see ``fold_head``.
+    """
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        self.variant = variant
+        self.encoder = variant.backbone()
+        self.sizes = (6 * variant.joints, variant.betas, 3)
+        state = sum(self.sizes)
+        self.fc1 = nn.Linear(variant.backbone.features + 3 + state, HIDDEN)
+        self.fc2 = nn.Linear(HIDDEN, HIDDEN)
+        self.decpose, self.decshape, self.deccam = (nn.Linear(HIDDEN, size) for size in self.sizes)
+        for name, size in zip(("init_pose", "init_shape", "init_cam"), self.sizes, strict=True):
+            self.register_buffer(name, torch.zeros(1, size))
+        self.register_buffer("head_weight", None, persistent=False)  # (state, features + 3)
+        self.register_buffer("head_bias", None, persistent=False)  # (state,)
+        self.register_load_state_dict_post_hook(Cliff._fold)
+
+    def _fold(self, _) -> None:
+        weight, bias = fold_head(self)
+        self.head_weight, self.head_bias = weight.float(), bias.float()
+
+    def forward(self, image: Tensor, bbox_info: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.regress(self.encoder(image), bbox_info)
+
+    def regress(self, feature_map: Tensor, bbox_info: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The folded head on a feature map (N,C,h,w), always in float32."""
+        features = feature_map.float().mean(dim=(2, 3))
+        state = F.linear(torch.cat([features, bbox_info], dim=1), self.head_weight, self.head_bias)
+        pose, betas, camera = state.split(self.sizes, dim=1)
+        return rotation_6d_to_matrix(pose.reshape(-1, self.variant.joints, 3, 2)), betas, camera
+
+
+class PixelsToBody(nn.Module):
+    """What is exported: crop (N,H,W,3) RGB float32 0..255 and bbox_info (N,3) -> rotmat, betas, camera of ``Cliff``."""
+
+    def __init__(self, network: Cliff) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(MEAN))
+        self.register_buffer("std", torch.tensor(STD))
+
+    def forward(self, crop: Tensor, bbox_info: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        image = (crop / 255 - self.mean) / self.std
+        return self.network(image.permute(0, 3, 1, 2), bbox_info)
+
+
+def fold_head(head: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight (S,F+3) and bias (S,), float64: the head's three iterations on features and bbox-info as one affine map.
+
+    An iteration adds to the state y (pose, shape, camera) D(W2(W1 [x; y] + b1) + b2) + d, and nothing in it is
+    nonlinear: y' = P y + M x + v. After three from y0, y = (I + P + P^2)(M x + v) + P^3 y0.
+    """
+    decoders = (head.decpose, head.decshape, head.deccam)
+    with torch.no_grad():
+        decode = torch.cat([layer.weight for layer in decoders]).double()
+        offset = torch.cat([layer.bias for layer in decoders]).double()
+        start = torch.cat([head.init_pose, head.init_shape, head.init_cam], dim=1)[0].double()
+        inner = decode @ head.fc2.weight.double()
+        step = inner @ head.fc1.weight.double()
+        constant = inner @ head.fc1.bias.double() + decode @ head.fc2.bias.double() + offset
+        of_input, of_state = step[:, : -len(start)], step[:, -len(start) :]
+        identity = torch.eye(len(start), dtype=torch.float64)
+        power, total = identity, torch.zeros_like(identity)
+        for _ in range(ITERATIONS):
+            total = total + power
+            power = power @ (identity + of_state)
+        return total @ of_input, total @ constant + power @ start
+
+
+def rotation_6d_to_matrix(pose: Tensor) -> Tensor:
+    """Rotation matrices (...,3,3) whose first two columns are those of ``pose`` (...,3,2), made orthonormal.
+
+    Zhou et al., "On the Continuity of Rotation Representations in Neural Networks", CVPR 2019. Columns shorter than
+    1e-12 are not scaled up, as in the official code: zeros give zeros, parallel columns no rotation.
+    """
+    first = unit(pose[..., 0])
+    second = unit(pose[..., 1] - (first * pose[..., 1]).sum(dim=-1, keepdim=True) * first)
+    return torch.stack([first, second, torch.linalg.cross(first, second, dim=-1)], dim=-1)
+
+
+def unit(vector: Tensor) -> Tensor:
+    """Vectors (...,3) with length 1; unlike F.normalize without an Expand by the batch's size in the graph."""
+    return vector / torch.linalg.vector_norm(vector, dim=-1, keepdim=True).clamp_min(1e-12)
+
+
+def load_cliff(checkpoint: Path) -> Cliff:
+    """The network of a checkpoint, ready for inference on the CPU; ``.variant`` says which it is.
+
+    Knows the official CLIFF, MMHuman3D's and BEDLAM's. Raises InputError if there is no such file, ModelError if it is
+    none of these or does not hold exactly the tensors it should.
+    """
+    found = read_state_dict(checkpoint)
+    variant = identify(checkpoint, found)
+    with torch.device("meta"):  # no time spent on random weights that would be thrown away
+        network = Cliff(variant)
+    expected = network.state_dict()
+    weights = official_keys(variant, found)
+    require(checkpoint, variant.title, expected, weights)
+    for key, wanted in expected.items():
+        value = weights.get(key, torch.zeros(wanted.shape))
+        weights[key] = value.to(wanted.dtype).contiguous()
+    network.load_state_dict(weights, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def identify(checkpoint: Path, weights: dict[str, Tensor]) -> Variant:
+    """Which of VARIANTS the weights look like. Raises ModelError if none."""
+    home = "encoder." if "encoder.conv1.weight" in weights else "backbone."
+    kinds = {
+        ("encoder.", "layer4.0.conv1.weight"): "cliff-res50",
+        ("encoder.", "incre_modules.0.0.conv1.weight"): "cliff-hr48",
+        ("backbone.", "layer4.0.conv1.weight"): "cliff-res50-mmhuman3d",
+        ("backbone.", "downsample_stage_1.0.weight"): "cliff-bedlam",
+    }
+    name = next((kind for (place, key), kind in kinds.items() if place == home and place + key in weights), None)
+    if name == "cliff-bedlam" and weights.get("head.decshape.bias", torch.empty(0)).shape == (11,):
+        name = "cliff-bedlam-x"
+    if name is None:
+        known = "; ".join(variant.title for variant in VARIANTS.values())
+        raise ModelError(
+            f"{checkpoint}: holds {len(weights)} tensors ({some(list(weights))}), but not a network that cliffvid "
+            f"knows; expected one of: {known}"
+        )
+    return VARIANTS[name]
+
+
+def official_keys(variant: Variant, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The network's weights under the official keys.
+
+    MMHuman3D and BEDLAM keep body models and losses beside the network: what is neither backbone nor head is left out.
+    """
+    backbone, head = variant.prefixes
+    renamed = {}
+    for key, tensor in weights.items():
+        if key.startswith(backbone):
+            new = "encoder." + key.removeprefix(backbone)
+        elif key.startswith(head):
+            new = key.removeprefix(head)
+        else:
+            continue
+        if not (head and key.startswith(UNUSED)):
+            renamed[new] = tensor
+    return renamed

@@ -1,0 +1,298 @@
+"""`cliffvid export cliff`: a published CLIFF checkpoint as a model folder, with proof that the two agree.
+
+Torch is needed here and nowhere else in cliffvid; it is imported when an export begins.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from cliffvid.errors import BackendError, ModelError, UsageError
+
+from .model_folder import tensor, with_manifest, write_folder
+from .sources import sha256
+
+OPSET = 20
+BATCHES = (1, 7)  # neither is the 2 that the graph is traced with
+OUTPUTS = ("rotmat", "betas", "camera")
+# onnxruntime's CPU kernels round weights of float16, but no value in between: whether those fit is asked of PyTorch.
+HALF_ARITHMETIC = "float16 arithmetic"
+# Largest |found - reference| / max(1, |reference|). Betas and cameras have no natural limit and float32 has relative
+# precision, so what is larger than one is judged by its own size; rotations never are, so this is absolute for them.
+# For float16 it is a check against overflow and misplaced casts, not a claim about accuracy.
+BOUNDS = {"model.onnx": 1e-4, "model.fp16.onnx": 0.05, HALF_ARITHMETIC: 0.05}
+HALVED = {"Conv", "Relu", "Add", "MaxPool", "Resize", "Concat"}  # what backbones are made of
+
+BODY_LICENCE = "The SMPL and SMPL-X body models are not included and have their own licences."
+OFFICIAL = {
+    "rank": 10,
+    "body": "smpl",
+    "crop": {"box_scale": 1.1, "size_side": "height"},
+    "bbox_info": {"centre_scale": 2.8, "size_offset": 0.24, "size_scale": 0.06},  # Human3.6M's statistics
+    "licence": "CLIFF: MIT, with parts of SPIN (BSD-3-Clause) and HRNet (MIT); nothing separate is stated for the "
+    f"weights. {BODY_LICENCE}",
+}
+MMHUMAN3D = {
+    "rank": 8,
+    "crop": {"box_scale": 1.1, "size_side": "width", "fit": "square", "corners": "none"},
+    "licence": f"MMHuman3D: Apache-2.0. {BODY_LICENCE}",
+}
+BEDLAM = {
+    "rank": 15,
+    "body": "smpl",
+    "crop": {
+        "box_scale": 1.0,
+        "size_side": "height",
+        "fit": "square",
+        "corners": "truncate",
+        "resample": "antialias",
+    },
+    "bbox_info": {"centre_scale": 1.0, "size_offset": 0.0, "size_scale": 1.0},
+    "licence": f"BEDLAM: code and weights for non-commercial scientific research only (Max Planck). {BODY_LICENCE}",
+}
+# What each network was trained on. A crop differs from the official one (the box widened to the crop's aspect, corners
+# rounded, bilinear without antialiasing) where `fit`, `corners` or `resample` say so.
+CONVENTIONS = {
+    "cliff-res50": OFFICIAL,
+    "cliff-hr48": OFFICIAL | {"rank": 20},
+    "cliff-res50-mmhuman3d": OFFICIAL | MMHUMAN3D,
+    "cliff-bedlam": BEDLAM,
+    "cliff-bedlam-x": BEDLAM | {"rank": 5, "body": "smplx"},
+}
+
+
+def export_cliff(
+    checkpoint: Path, out: Path, name: str | None = None, say: Callable[[str], None] = lambda line: None
+) -> Path:
+    """Make the model folder ``out / name`` from a checkpoint of CLIFF; returns its path.
+
+    Which network it is, is found out from the weights; ``name`` is by default that of the network, ``say`` is told of
+    each step. The folder holds manifest.json, model.onnx (float32) and model.fp16.onnx, and is written only once both
+    have answered as PyTorch does. Raises InputError for a missing file, ModelError for one that is not CLIFF or for
+    answers that differ, UsageError for an impossible name, BackendError without PyTorch, OutputError if the folder
+    cannot be written.
+    """
+    if name is not None and (not name or name.startswith(".") or Path(name).name != name):
+        raise UsageError(f"model name {name!r}: expected a plain folder name such as cliff-hr48")
+    try:
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise BackendError(f'{error.name} is not installed: pip install "cliffvid[cpu,export]"') from error
+    from .cliff import load_cliff
+
+    say(f"reading {checkpoint}")
+    network = load_cliff(checkpoint)
+    say(f"found {network.variant.title}; exporting it, which takes up to a minute")
+    model = trace(network)
+    files = {"model.onnx": model.SerializeToString(), "model.fp16.onnx": halve(model, checkpoint).SerializeToString()}
+    del model  # as large as the network
+    say("comparing the export with PyTorch")
+    parity = measure_parity(network, files)
+    check_parity(checkpoint, parity)
+    manifest = describe(network.variant, checkpoint, name) | {"parity": parity}
+    write_folder(out / manifest["name"], with_manifest(manifest, files))
+    return out / manifest["name"]
+
+
+def describe(variant, checkpoint: Path, name: str | None = None) -> dict:
+    """The manifest of a cliff.Variant's model folder, but for parity and the files' hashes."""
+    said = CONVENTIONS[variant.name]
+    height, width, joints, betas = variant.height_px, variant.width_px, variant.joints, variant.betas
+    return {
+        "name": name or variant.name,
+        "task": "regress",
+        "rank": said["rank"],
+        "summary": f"{variant.title}: {joints} joints, {betas} betas",
+        "licence": said["licence"],
+        "source": [{"file": checkpoint.name, "sha256": sha256(checkpoint)}],
+        "exporter": {part: version(part) for part in ("cliffvid", "torch", "onnxscript", "onnx")} | {"opset": OPSET},
+        "inputs": {
+            "crop": tensor("float32", ["N", height, width, 3], ["person", "y", "x", "rgb"], "0..255, not rounded"),
+            "bbox_info": tensor("float32", ["N", 3], ["person", "centre x, centre y, size"], "see bbox_info"),
+        },
+        "outputs": {
+            "rotmat": tensor("float32", ["N", joints, 3, 3], ["person", "joint", "row", "column"], "rotation"),
+            "betas": tensor("float32", ["N", betas], ["person", "shape"], "standard deviations"),
+            "camera": tensor("float32", ["N", 3], ["person", "s, tx, ty"], "of the crop; tx, ty in m"),
+        },
+        "crop": {"width_px": width, "height_px": height, **said["crop"]},
+        "bbox_info": said["bbox_info"],
+        "body": said["body"],
+    }
+
+
+@contextmanager
+def quiet_exporter() -> Iterator[None]:
+    """Silences what torch's exporter says about its own insides; none of it concerns the network."""
+    log = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = log.level
+    log.setLevel(logging.ERROR)  # else: four lines on torchvision's operators, which nothing here uses
+    with warnings.catch_warnings():
+        # torch 2.13 copies its own deprecated class
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+        # both inputs share the axis N, as they should
+        warnings.filterwarnings("ignore", "# The axis name: N will not be used", UserWarning)
+        try:
+            yield
+        finally:
+            log.setLevel(level)
+
+
+def trace(network):
+    """The checked ONNX model of a ``Cliff``: crop and bbox_info in, OUTPUTS out, with a free batch axis N."""
+    import onnx
+    import torch
+
+    from .backbones import fold_norms
+    from .cliff import PixelsToBody
+
+    variant = network.variant
+    example = (torch.zeros(2, variant.height_px, variant.width_px, 3), torch.zeros(2, 3))  # a 1 would be kept as one
+    people = torch.export.Dim("N", min=1)
+    with quiet_exporter():
+        program = torch.onnx.export(
+            PixelsToBody(fold_norms(network)).eval(),
+            example,
+            input_names=["crop", "bbox_info"],
+            output_names=list(OUTPUTS),
+            dynamic_shapes=({0: people}, {0: people}),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    model = program.model_proto
+    strip(model)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def strip(model) -> None:
+    """Remove all that no runtime reads: among it are stack traces with the paths of this machine."""
+    del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
+    model.graph.name = "cliff"
+    for part in [*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer]:
+        del part.metadata_props[:]
+        part.doc_string = ""
+
+
+def halve(model, checkpoint: Path):
+    """A copy of a traced model with its backbone in float16; inputs, outputs, normalisation and head stay float32.
+
+    Batch norms are folded into the kernels before these are rounded, so each weight is rounded once.
+    Raises ModelError if a weight is beyond float16.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    kernels = {name for node in model.graph.node if node.op_type == "Conv" for name in node.input[1:]}
+    for initializer in result.graph.initializer:
+        if initializer.name in kernels:
+            values = numpy_helper.to_array(initializer)
+            if np.abs(values).max() > np.finfo(np.float16).max:
+                raise ModelError(
+                    f"{checkpoint}: {initializer.name} has weights up to {np.abs(values).max():.3g}, which do not fit "
+                    "float16; no trained network has such: check that the checkpoint is the published one"
+                )
+            initializer.CopyFrom(numpy_helper.from_array(values.astype(np.float16), initializer.name))
+    given = {initializer.name for initializer in model.graph.initializer}
+    half: set[str] = set()  # values of the backbone: what convolutions lead to, before the mean over pixels
+    nodes, cast = [], {}
+    for node in result.graph.node:
+        inside = node.op_type == "Conv" or (node.op_type in HALVED and node.input[0] in half)
+        half.update(node.output if inside else ())
+        for place, value in enumerate(node.input):
+            if value and value not in given and inside != (value in half):  # a value crosses the border
+                if value not in cast:
+                    kind = TensorProto.FLOAT16 if inside else TensorProto.FLOAT
+                    cast[value] = f"{value}_{'half' if inside else 'float'}"
+                    nodes.append(helper.make_node("Cast", [value], [cast[value]], name=cast[value], to=kind))
+                node.input[place] = cast[value]
+        nodes.append(node)
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
+    onnx.checker.check_model(result, full_check=True)
+    return result
+
+
+def sample_inputs(variant, batch: int) -> dict[str, np.ndarray]:
+    """Crops with coarse patches, edges and noise, and bbox-infos of the usual size; the same in every run."""
+    rng = np.random.default_rng(batch)
+    coarse = rng.uniform(0, 255, (batch, variant.height_px // 32, variant.width_px // 32, 3))
+    crops = coarse.repeat(32, axis=1).repeat(32, axis=2)
+    crops += rng.normal(0, 12, crops.shape)
+    return {
+        "crop": crops.clip(0, 255).astype(np.float32),
+        "bbox_info": rng.uniform(-1, 1, (batch, 3)).astype(np.float32),
+    }
+
+
+def measure_parity(network, files: dict[str, bytes]) -> dict:
+    """How far onnxruntime, and float16 arithmetic, are from PyTorch's float32: see BOUNDS; for the manifest."""
+    import torch
+
+    from .backbones import fold_norms
+    from .cliff import PixelsToBody
+
+    samples = [sample_inputs(network.variant, batch) for batch in BATCHES]
+    inputs = [[torch.from_numpy(array) for array in sample.values()] for sample in samples]
+    exact = PixelsToBody(network).eval()
+    rounding = PixelsToBody(fold_norms(network)).eval()
+    rounding.network.encoder.half().register_forward_pre_hook(lambda _, images: images[0].half())
+    with torch.inference_mode():
+        wanted = [[output.numpy() for output in exact(*pair)] for pair in inputs]
+        # of the first batch alone: on CPUs this is eight times slower than float32
+        found = {HALF_ARITHMETIC: [[output.numpy() for output in rounding(*inputs[0])]]}
+    found |= {file: run_onnx(data, samples) for file, data in files.items()}
+    parity = {
+        "reference": f"PyTorch {version('torch')} in float32; files by onnxruntime {version('onnxruntime')}; CPU",
+        "samples": {what: sum(BATCHES[: len(answers)]) for what, answers in found.items()},
+        "bound": BOUNDS,
+        "max_abs": {},
+        "max_relative": {},  # to the reference where that is larger than 1
+    }
+    for what, answers in found.items():
+        parity["max_abs"][what], parity["max_relative"][what] = largest_errors(answers, wanted)
+    return parity
+
+
+def largest_errors(answers: list, wanted: list) -> tuple[dict, dict]:
+    """The largest absolute and relative (see BOUNDS) error by output, over the batches answered; NaN where one is."""
+    absolute, relative = {}, {}
+    for i, name in enumerate(OUTPUTS):
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            errors = [np.abs(have[i] - want[i]) for have, want in zip(answers, wanted, strict=False)]
+            scaled = [error / np.maximum(1, np.abs(want[i])) for error, want in zip(errors, wanted, strict=False)]
+        absolute[name] = float(np.max([error.max() for error in errors]))
+        relative[name] = float(np.max([error.max() for error in scaled]))
+    return absolute, relative
+
+
+def run_onnx(model: bytes, samples: list[dict[str, np.ndarray]]) -> list[list[np.ndarray]]:
+    """What onnxruntime answers on the CPU to each sample, in the order of OUTPUTS."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return [session.run(list(OUTPUTS), sample) for sample in samples]
+
+
+def check_parity(checkpoint: Path, parity: dict) -> None:
+    """Raise ModelError if answers are beyond their bound, or no numbers."""
+    for what, differences in parity["max_relative"].items():
+        for name, difference in differences.items():
+            if not difference <= parity["bound"][what]:  # so that NaN is caught too
+                raise ModelError(
+                    f"{checkpoint}: in {name} the export ({what}) differs from PyTorch by {difference:.2g}, at most "
+                    f"{parity['bound'][what]:.2g} was expected; nothing was written. Networks that were trained give "
+                    "far less: check that the checkpoint is the published one, and report it if it is"
+                )
