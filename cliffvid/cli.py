@@ -19,6 +19,9 @@ app = typer.Typer(
 )
 export_app = typer.Typer(help="Make model folders.", no_args_is_help=True)
 app.add_typer(export_app, name="export")
+models_app = typer.Typer(help="What models there are, and whether they are whole.")
+app.add_typer(models_app, name="models")
+Engines = Annotated[Path | None, typer.Option("--engines", help="A folder of model folders, searched first.")]
 
 
 def main() -> None:
@@ -179,6 +182,51 @@ def _one(video: Path, output: Path, drawing: Path | None, options: Options, mode
     if as_json:
         print(json.dumps(report.as_dict() | {"overlay": str(drawing) if drawing else None}))
     return report.complete
+
+
+@models_app.callback(invoke_without_command=True)
+def models(
+    context: typer.Context,
+    engines: Engines = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per model.")] = False,
+) -> None:
+    """List the models found, best first for each task, with where they lie, what they are and their licence."""
+    from .models import RULES, list_models
+
+    if context.invoked_subcommand:
+        return
+    for task in RULES:
+        for rank, manifest in enumerate(list_models(task, engines)):
+            facts = {
+                "name": manifest.name,
+                "default": rank == 0,
+                "folder": str(manifest.folder),
+                "summary": manifest.summary,
+                "source": ", ".join(source["file"] for source in manifest.source),
+                "licence": manifest.licence,
+                "parity": manifest.parity,
+            }
+            if as_json:
+                print(json.dumps({"task": task, **facts}))
+                continue
+            print(f"{task:8} {facts.pop('name')}{' (default)' if facts.pop('default') else ''}")
+            for key, value in facts.items():
+                print(f"         {key:8} {json.dumps(value.get('max_abs', {})) if key == 'parity' else value}")
+
+
+@models_app.command("verify")
+def verify(name: Annotated[str, typer.Argument(help="A model's name.")], engines: Engines = None) -> None:
+    """Check a model's files against its manifest, and that its network runs and keeps its contract."""
+    from .backends import check_answers, open_session
+    from .models import find_any
+
+    manifest = find_any(name, engines)
+    for file in manifest.files:
+        manifest.path(file)
+    if manifest.inputs:
+        with open_session(manifest) as session:
+            check_answers(session)
+    print(f"{manifest.folder}: {', '.join(manifest.files)} are what the manifest says")
 
 
 @export_app.command("open")

@@ -96,6 +96,8 @@ class Manifest:
     outputs: dict[str, Tensor] = field(default_factory=dict)
     rules: dict = field(default_factory=dict)
     body: str = ""  # regressors: the body the parameters belong to
+    source: list = field(default_factory=list)  # what it was made from: files, packages, hashes
+    parity: dict = field(default_factory=dict)  # how far its answers were from a reference's when it was made
 
     def path(self, file: str) -> Path:
         """The path of one of the folder's files. Raises ModelError if it is missing or not the one described."""
@@ -141,6 +143,8 @@ def read_manifest(folder: Path) -> Manifest:
             files=dict(raw["files"]),
             rules=rules,
             body=raw.get("body", ""),
+            source=raw.get("source", []),
+            parity=raw.get("parity", {}),
             **tensors,
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -184,3 +188,12 @@ def find_model(task: str, name: str = "auto", engines: Path | None = None) -> Ma
     places = ", ".join(str(place) for place in model_dirs(engines))
     have = ", ".join(manifest.name for manifest in models) or "none"
     raise UsageError(f"no {task} model named {name!r}; found: {have} (looked in {places})")
+
+
+def find_any(name: str, engines: Path | None = None) -> Manifest:
+    """The model of that name, whatever its task. Raises UsageError if there is none."""
+    models = [manifest for task in RULES for manifest in list_models(task, engines)]
+    for manifest in models:
+        if manifest.name == name:
+            return manifest
+    raise UsageError(f"no model named {name!r}; found: {', '.join(manifest.name for manifest in models)}")

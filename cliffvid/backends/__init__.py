@@ -58,3 +58,17 @@ def check_tensors(manifest: Manifest, side: str, promised: dict[str, Tensor], fo
                 f"{manifest.folder}: {side} {name!r}: the manifest promises {promise}, the network has {reality}; "
                 "export the model again"
             )
+
+
+def check_answers(session: Session) -> None:
+    """Raise ModelError unless the network answers empty pictures with finite arrays of the promised shapes."""
+    manifest = session.manifest
+    inputs = {name: np.zeros((2, *tensor.shape[1:]), tensor.dtype) for name, tensor in manifest.inputs.items()}
+    answers = session.run(inputs)
+    for name, tensor in manifest.outputs.items():
+        answer = answers[name]
+        if answer.shape != (2, *tensor.shape[1:]) or answer.dtype != tensor.dtype or not np.isfinite(answer).all():
+            raise ModelError(
+                f"{manifest.folder}: output {name!r} is {answer.dtype} {answer.shape} or not finite, the manifest "
+                f"promises {tensor.dtype} {tensor.shape}; export the model again"
+            )

@@ -161,6 +161,26 @@ def test_several_inputs(cliffvid, clip, tmp_path):
     assert code == 2 and "two inputs would be written there" in err and not (tmp_path / "out2").exists()
 
 
+def test_models_are_listed_and_verified(cliffvid, toys, tmp_path):
+    code, out, _ = cliffvid("models", "--engines", toys, "--json", toy_models=False)
+    listed = {model["name"]: model for model in map(json.loads, out.splitlines())}
+    assert code == 0 and {"toy-detector", "yolov3-tiny", "cliff-open", "open-body"} <= listed.keys()
+    assert listed["cliff-open"]["task"] == "regress" and "Apache-2.0" in listed["cliff-open"]["licence"]
+    assert listed["open-body"]["default"] and listed["yolov3-tiny"]["parity"]["max_abs"]["objectness"] == 0.005
+    text = cliffvid("models", toy_models=False)[1]
+    assert "detect   yolov3-tiny (default)" in text and "pose_landmark_full" in text
+    for name in ("yolov3-tiny", "cliff-open", "open-body"):
+        code, out, _ = cliffvid("models", "verify", name, toy_models=False)
+        assert code == 0 and "are what the manifest says" in out
+    code, _, err = cliffvid("models", "verify", "yolov9", toy_models=False)
+    assert code == 2 and "no model named 'yolov9'; found: yolov3-tiny" in err
+    shutil.copytree(toys, tmp_path / "broken")
+    network = tmp_path / "broken" / "toy-detector" / "model.onnx"
+    network.write_bytes(network.read_bytes()[:-1])
+    code, _, err = cliffvid("models", "verify", "toy-detector", "--engines", tmp_path / "broken", toy_models=False)
+    assert code == 1 and "damaged or exchanged" in err
+
+
 def test_help_is_quick():
     best = min(_seconds([sys.executable, "-m", "cliffvid", "--help"]) for _ in range(3))
     assert best < 0.5
