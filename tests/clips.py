@@ -68,3 +68,14 @@ def make_clip(
         if video:
             container.mux(stream.encode(None))
     return path
+
+
+def index_first(path: Path, out: Path) -> Path:
+    """The same film with its index before its pictures, so that a cut leaves something to decode."""
+    with av.open(str(path)) as source, av.open(str(out), "w", options={"movflags": "+faststart"}) as target:
+        film = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = film
+                target.mux(packet)
+    return out

@@ -13,7 +13,7 @@ import pytest
 
 from cliffvid import InputError, cli, open_models, process, read_meta, read_tracks, stream
 from cliffvid.pipeline import Run
-from clips import make_clip
+from clips import index_first, make_clip
 
 TOYS = ["--detector", "toy-detector", "--regressor", "toy-regressor"]
 
@@ -175,7 +175,7 @@ def test_cuda_that_is_not_there_is_told(here):
 
 def test_a_file_cut_short_gives_what_is_there_and_exit_code_1(here):
     assert run("process", "good.mp4", "--engines", "engines", *TOYS, "-o", "whole.parquet", cwd=here)[0] == 0
-    data = remuxed(here / "good.mp4").read_bytes()
+    data = index_first(here / "good.mp4", here / "index-first.mp4").read_bytes()
     (here / "cut.mp4").write_bytes(data[: len(data) * 2 // 3])
     code, out, err = run("process", "cut.mp4", "--engines", "engines", *TOYS, "--json", cwd=here)
     report = json.loads(out)
@@ -185,20 +185,6 @@ def test_a_file_cut_short_gives_what_is_there_and_exit_code_1(here):
     intact = cut.flags == whole.flags[: len(cut)]
     assert intact.mean() > 0.9
     np.testing.assert_allclose(cut.transl[intact], whole.transl[: len(cut)][intact], rtol=1e-6)
-
-
-def remuxed(path):
-    """The clip with its index before its pictures."""
-    import av
-
-    out = path.with_name("index-first.mp4")
-    with av.open(str(path)) as source, av.open(str(out), "w", options={"movflags": "+faststart"}) as target:
-        film = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = film
-                target.mux(packet)
-    return out
 
 
 @pytest.mark.parametrize("stage", ["_video.frames", "detect", "crop", "regress", "track", "writer"])

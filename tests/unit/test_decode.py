@@ -6,7 +6,7 @@ import pytest
 
 from cliffvid import InputError
 from cliffvid.decode import DecodeCounts, Video, orient
-from clips import make_clip, picture, read_index
+from clips import index_first, make_clip, picture, read_index
 
 
 def decode(path, batch=7, **times):
@@ -76,8 +76,7 @@ def test_orientation(clip, tmp_path, abcd):
 
 @pytest.mark.parametrize("at", ["inside a packet", "between two packets"])
 def test_a_cut_file_gives_what_is_there_and_says_so(clip, tmp_path, at):
-    data = _index_first(clip)
-    (tmp_path / "whole.mp4").write_bytes(data)
+    data = index_first(clip, tmp_path / "whole.mp4").read_bytes()
     with av.open(str(tmp_path / "whole.mp4")) as source:
         packet = [packet for packet in source.demux(video=0) if packet.size][20]
     assert decode(tmp_path / "whole.mp4")[1].damaged == 0
@@ -93,18 +92,6 @@ def test_a_cut_matroska_file_says_so(tmp_path):
     (tmp_path / "cut.mkv").write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     counts = decode(tmp_path / "cut.mkv")[1]
     assert 30 < counts.frames < 70 and counts.damaged > 0
-
-
-def _index_first(clip):
-    """The clip with its index before its pictures, so that a cut leaves something to decode."""
-    path = clip.with_name("index-first.mp4")
-    with av.open(str(clip)) as source, av.open(str(path), "w", options={"movflags": "+faststart"}) as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
-    return path.read_bytes()
 
 
 def test_broken_packets_are_skipped_counted_and_the_rows_after_them_flagged(clip, tmp_path):
