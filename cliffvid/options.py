@@ -38,7 +38,7 @@ class Options:
     score: float | None = None  # least detection score; None: what the detector's manifest says
     overwrite: bool = False
 
-    # Tracking. Chosen on 80 s of street scene and on generated walkers: 96 tracks became 56, and no jumps.
+    # Tracking. Chosen on 80 s of street scene and on generated walkers: 96 tracks became 56, with one jump.
     track_iou_min: float = 0.2  # least overlap of a strong detection with a track's predicted box, both widened
     track_iou_min_weak: float = 0.3  # the same for a weak detection
     track_score_strong: float = 0.5

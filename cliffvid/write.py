@@ -17,7 +17,7 @@ from .types import FLAG_BITS, Tracks, column_specs
 
 SCHEMA_VERSION = 1
 META_KEY = "cliffvid"
-ROW_GROUP = 2048  # 1 MB: larger ones compress no better and are held in memory until full
+ROW_GROUP = 2048  # about 1 MB, held in memory until full
 SUFFIXES = {"parquet": ".parquet", "npz": ".npz"}
 # The columns of a file in their order, and what they mean: written into every file.
 CONVENTIONS = {
@@ -103,7 +103,7 @@ class ParquetWriter(Writer):
             use_dictionary=["track_id", "flags"],
             use_byte_stream_split=[f"{n}.list.element" if len(column_specs(Tracks)[n][1]) > 1 else n for n in floats],
             write_page_checksum=True,  # without it a flipped bit is read as another number
-            memory_pool=pa.system_memory_pool(),  # Arrow's own pool keeps ten times as much
+            memory_pool=pa.system_memory_pool(),  # Arrow's own pool keeps more after each group
             sorting_columns=[pq.SortingColumn(COLUMNS.index(name)) for name in ("frame_idx", "track_id")],
         )
 
