@@ -9,7 +9,7 @@ import numpy as np
 
 from .detect import Found
 from .geometry import bbox_info, crop_boxes, crop_corners, diagonal_focal_px
-from .models import Manifest
+from .models import CropRule, Manifest
 from .options import Options
 from .types import Crops
 
@@ -27,7 +27,7 @@ def crop(found: Iterator[Found], manifest: Manifest, options: Options) -> Iterat
         pixels = np.empty((len(people), rule.height_px, rule.width_px, 3), dtype)
         frame_of = np.searchsorted(batch.frames.frame_idx, people.frame_idx)
         for target, frame, corner in zip(pixels, frame_of, corners, strict=True):
-            target[:] = crop_pixels(batch.frames.rgb[frame], corner, (rule.width_px, rule.height_px), dtype)
+            target[:] = crop_pixels(batch.frames.rgb[frame], corner, rule, dtype)
         focal_px = np.full(len(people), assumed_focal_px((w, h), options))
         frame_wh_px = np.full((len(people), 2), (w, h), np.float32)
         yield Crops(
@@ -49,11 +49,14 @@ def assumed_focal_px(frame_wh: tuple[int, int], options: Options) -> float:
     return diagonal_focal_px(frame_wh)
 
 
-def crop_pixels(image: np.ndarray, corners: np.ndarray, size_wh: tuple[int, int], dtype: str = "uint8") -> np.ndarray:
-    """The image between integer corners x0, y0, x1, y1, black outside the image, scaled to ``size_wh``.
+def crop_pixels(image: np.ndarray, corners: np.ndarray, rule: CropRule, dtype: str = "uint8") -> np.ndarray:
+    """The image (H,W,3) uint8 between corners x0, y0, x1, y1, black outside the image, at the rule's size.
 
-    Bilinear between pixel centres without antialiasing, as CLIFF's crop; with ``float32`` values are not rounded.
+    With ``float32`` values are not rounded, but for exact corners: those are warped in uint8, as MMHuman3D does.
     """
+    size_wh = rule.width_px, rule.height_px
+    if rule.corners == "exact":
+        return warp(image, corners, size_wh)
     x0, y0, x1, y1 = (int(v) for v in corners)
     inside = image[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)].astype(dtype, copy=False)
     patch = inside
@@ -61,4 +64,47 @@ def crop_pixels(image: np.ndarray, corners: np.ndarray, size_wh: tuple[int, int]
         patch = np.zeros((max(y1 - y0, 1), max(x1 - x0, 1), 3), dtype)
         top, left = max(-y0, 0), max(-x0, 0)
         patch[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+    if rule.resample == "antialias":
+        pixels = resize_antialiased(patch, size_wh)
+        return np.rint(pixels) if dtype == "uint8" else pixels
     return cv2.resize(patch, size_wh, interpolation=cv2.INTER_LINEAR)
+
+
+def warp(image: np.ndarray, corners: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
+    """The image between corners that lie between pixels, by OpenCV's affine warp, in the image's dtype.
+
+    Corners are taken as places of pixel centres, half a pixel off, as MMHuman3D's MeshAffine does.
+    """
+    x0, y0, x1, y1 = corners
+    scale_x, scale_y = size_wh[0] / (x1 - x0), size_wh[1] / (y1 - y0)
+    to_crop = np.array([[scale_x, 0, -scale_x * x0], [0, scale_y, -scale_y * y0]])
+    return cv2.warpAffine(image, to_crop, size_wh, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+
+def resize_antialiased(patch: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
+    """The patch (h,w,3) at another size, float32, as skimage.transform.resize, which BEDLAM crops with, makes it."""
+    (h, w), (new_w, new_h) = patch.shape[:2], size_wh
+    rows = resampling(h, new_h) @ patch.reshape(h, w * 3).astype(np.float32, copy=False)
+    rows = np.ascontiguousarray(rows.reshape(new_h, w, 3).transpose(1, 0, 2)).reshape(w, new_h * 3)
+    return (resampling(w, new_w) @ rows).reshape(new_w, new_h, 3).transpose(1, 0, 2)
+
+
+def resampling(size: int, new_size: int) -> np.ndarray:
+    """Weights (new_size, size) float32 that blur and resample a line of pixels.
+
+    Where the line shrinks by a factor f, a Gaussian of sigma (f-1)/2, cut at four sigma; then linear between pixel
+    centres. The line is mirrored about its outermost pixel centres.
+    """
+    factor = size / new_size
+    sigma = max((factor - 1) / 2, 1e-9)
+    reach = int(4 * sigma + 0.5)
+    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    place = (np.arange(new_size) + 0.5) * factor - 0.5
+    low = np.floor(place).astype(np.int64)
+    weights = np.zeros((new_size, size))
+    period = max(2 * (size - 1), 1)
+    for step, part in ((0, 1 - (place - low)), (1, place - low)):
+        for offset, tap in zip(range(-reach, reach + 1), taps / taps.sum(), strict=True):
+            source = np.abs(low + step + offset) % period
+            np.add.at(weights, (np.arange(new_size), np.minimum(source, (period - source) % period)), tap * part)
+    return weights.astype(np.float32)

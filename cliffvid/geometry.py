@@ -50,7 +50,7 @@ def crop_boxes(boxes: Array, rule: CropRule) -> Array:
 
 
 def crop_corners(center_size: Array, rule: CropRule) -> Array:
-    """Integer corners x0, y0, x1, y1 (P,4) int64 of each crop, may lie outside the frame.
+    """Corners x0, y0, x1, y1 (P,4) of each crop, may lie outside the frame: int64, or float64 if exact.
 
     The official crop rounds half to even in float64: see tests/golden/cliff_preprocessing.npz.
     """
@@ -58,8 +58,10 @@ def crop_corners(center_size: Array, rule: CropRule) -> Array:
     aspect = rule.width_px / rule.height_px
     height = size if rule.size_side == "height" else size / aspect
     half_w, half_h = height * aspect / 2, height / 2
-    whole = np.rint if rule.corners == "round" else np.trunc
-    return whole(np.stack([cx - half_w, cy - half_h, cx + half_w, cy + half_h], axis=1)).astype(np.int64)
+    corners = np.stack([cx - half_w, cy - half_h, cx + half_w, cy + half_h], axis=1)
+    if rule.corners == "exact":
+        return corners
+    return (np.rint if rule.corners == "round" else np.trunc)(corners).astype(np.int64)
 
 
 def diagonal_focal_px(frame_wh: tuple[int, int]) -> float:

@@ -50,19 +50,21 @@ class CropRule:
     box_scale: float
     size_side: str  # height | width
     fit: str = "aspect"  # the crop's size holds the whole box; square: it is the box's longer side
-    corners: str = "round"  # half to even; truncate: towards zero
-    resample: str = "bilinear"  # between pixel centres, without antialiasing
+    corners: str = "round"  # half to even; truncate: towards zero; exact: not to whole pixels, by an affine warp
+    resample: str = "bilinear"  # between pixel centres, no antialiasing; antialias: a Gaussian first where it shrinks
 
     def __post_init__(self) -> None:
         known = {
             "size_side": ("height", "width"),
             "fit": ("aspect", "square"),
-            "corners": ("round", "truncate"),
-            "resample": ("bilinear",),
+            "corners": ("round", "truncate", "exact"),
+            "resample": ("bilinear", "antialias"),
         }
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"crop {name} {getattr(self, name)!r}; this cliffvid knows {' and '.join(values)}")
+        if self.corners == "exact" and self.resample != "bilinear":
+            raise ValueError(f"crop corners 'exact' with resample {self.resample!r}; such a warp is bilinear")
 
 
 @dataclass(frozen=True)

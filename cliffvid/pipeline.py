@@ -50,19 +50,21 @@ def open_models(options: Options) -> Models:
             manifest = find_model(task, name, options.engines)
             session = open_session(manifest, options.backend, options.device, options.threads)
             sessions.append(opened.enter_context(session))
-        check_body(sessions[1].manifest)
+        body_size(sessions[1].manifest)
         opened.pop_all()
         return Models(*sessions)
 
 
-def check_body(manifest: Manifest) -> None:
-    """Raise ModelError for a regressor whose answers have no place in the columns."""
-    shape = manifest.outputs["rotmat"].shape[1:] if "rotmat" in manifest.outputs else None
-    if not manifest.body or shape != (24, 3, 3):
-        raise ModelError(
-            f"{manifest.folder}: rotations {shape} of body {manifest.body!r}: this cliffvid writes SMPL's 24 joints; "
-            "choose another --regressor"
-        )
+def body_size(manifest: Manifest) -> tuple[int, int]:
+    """How many joints and betas a regressor answers. Raises ModelError if its answers have no place in the columns."""
+    shapes = {name: tensor.shape[1:] for name, tensor in manifest.outputs.items()}
+    match shapes.get("rotmat"), shapes.get("betas"), shapes.get("camera"):
+        case (int(joints), 3, 3), (int(betas),), (3,) if manifest.body:
+            return joints, betas
+    raise ModelError(
+        f"{manifest.folder}: answers {shapes} of body {manifest.body!r}, expected rotmat (N,joints,3,3), betas (N,any) "
+        "and camera (N,3) of a named body; choose another --regressor"
+    )
 
 
 @dataclass
@@ -133,6 +135,7 @@ class Run:
         video["name"] = video.pop("path").name
         for name in ("rate", "time_base"):
             video[name] = str(video[name]) if video[name] else None
+        joints, betas = body_size(self.models.regressor.manifest)
         body = self.models.regressor.manifest.body
         return {
             "software": f"cliffvid {version()}",
@@ -149,7 +152,12 @@ class Run:
                 }
                 for session in (self.models.detector, self.models.regressor)
             ],
-            "body": {"name": body, "note": f"pose and betas belong to the body {body!r} and to no other"},
+            "body": {
+                "name": body,
+                "joints": joints,
+                "betas": betas,
+                "note": f"pose and betas belong to the body {body!r} and to no other",
+            },
             "counts": dataclasses.asdict(self.counts),
             "complete": self.counts.decode.damaged == 0,
         }
@@ -214,7 +222,9 @@ def process(
     with ExitStack() as stack:
         models = models or stack.enter_context(open_models(options))
         run = stack.enter_context(Run(video, options, models))
-        writer = stack.enter_context(WRITERS[output_format(out, options)](out))
+        joints, betas = body_size(models.regressor.manifest)
+        like = Tracks.empty(pose=3 * (joints - 1), shape=betas)
+        writer = stack.enter_context(WRITERS[output_format(out, options)](out, like))
         watch(run)
         start = time.perf_counter()
         for tracks in run.tracks():

@@ -34,7 +34,7 @@ def regress(crops: Iterator[Crops], session: Session, counts: RegressCounts) -> 
         yield Bodies(
             **people | {"flags": flags},
             global_orient=rotations[:, 0],
-            body_pose=rotations[:, 1:].reshape(-1, 69),
+            body_pose=rotations[:, 1:].reshape(len(batch), 3 * (rotations.shape[1] - 1)),
             betas=answer["betas"],
             transl=transl.astype(np.float32),
             pred_cam=answer["camera"],

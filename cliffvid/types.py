@@ -65,11 +65,11 @@ class Table:
         return cls(**{field.name: np.concatenate([getattr(t, field.name) for t in tables]) for field in fields(cls)})
 
     @classmethod
-    def empty(cls) -> Self:
-        """No rows; free axes other than the first have length 0."""
+    def empty(cls, **axes: int) -> Self:
+        """No rows; ``axes`` are the lengths of free axes other than the first, 0 where none is given."""
         return cls(
             **{
-                name: np.zeros([0 if isinstance(n, str) else n for n in shape], dtypes[0])
+                name: np.zeros([0, *(axes.get(n, 0) if isinstance(n, str) else n for n in shape[1:])], dtypes[0])
                 for name, (dtypes, shape) in column_specs(cls).items()
             }
         )
@@ -111,11 +111,14 @@ class Crops(People):
 
 @dataclass(frozen=True, eq=False)
 class Bodies(People):
-    """People with body parameters. Rotations are axis-angle in radians, parent-relative but for the first."""
+    """People with body parameters. Rotations are axis-angle in radians, parent-relative but for the first.
+
+    How many joints and betas there are is the body's: SMPL has 69 and 10 numbers, SMPL-X without hands 63 and 11.
+    """
 
     global_orient: Annotated[Array, "float32 P 3"]
-    body_pose: Annotated[Array, "float32 P 69"]
-    betas: Annotated[Array, "float32 P 10"]
+    body_pose: Annotated[Array, "float32 P pose"]
+    betas: Annotated[Array, "float32 P shape"]
     transl: Annotated[Array, "float32 P 3"]  # metres, camera frame: x right, y down, z forward
     pred_cam: Annotated[Array, "float32 P 3"]  # s, tx, ty with respect to the crop
     crop_center_size_px: Annotated[Array, "float32 P 3"]

@@ -6,7 +6,6 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -28,8 +27,8 @@ CONVENTIONS = {
     "det_score": "detector's confidence, 0 to 1",
     "bbox_xyxy": "pixels of the displayed frame; x = 0 is the left edge of the first pixel",
     "global_orient": "axis-angle, radians, body to camera",
-    "body_pose": "23 joints x axis-angle, radians, parent-relative, SMPL order",
-    "betas": "shape coefficients of the named body, per frame",
+    "body_pose": "joints but the root x axis-angle, radians, parent-relative, in the body's order: SMPL 23, SMPL-X 21",
+    "betas": "shape coefficients of the named body, per frame; SMPL 10, SMPL-X 11",
     "transl": "metres; camera frame: x right, y down, z forward; pelvis = rest pelvis(betas) + transl",
     "pred_cam": "s, tx, ty of the crop's weak-perspective camera",
     "crop_center_size_px": "cx, cy, size of the crop in pixels of the displayed frame",
@@ -40,10 +39,13 @@ COLUMNS = tuple(CONVENTIONS)
 
 
 class Writer:
-    """Takes tables of tracks as they come; ``finish`` makes the file appear. Leaving early removes every trace."""
+    """Takes tables of tracks as they come; ``finish`` makes the file appear. Leaving early removes every trace.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    ``like``: a table of any length whose columns are as wide as those to come.
+    """
+
+    def __init__(self, path: Path, like: Tracks) -> None:
+        self.path, self.like = path, like
         self.part = path.with_name(path.name + ".part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +99,7 @@ class ParquetWriter(Writer):
         floats = [name for name, (dtypes, _) in column_specs(Tracks).items() if dtypes[0] == "float32"]
         self._writer = pq.ParquetWriter(
             self._file,
-            arrow_schema(),
+            arrow_schema(self.like),
             compression="zstd",
             # The defaults (a dictionary for every column) make float tracks larger than raw, and seven times slower.
             use_dictionary=["track_id", "flags"],
@@ -146,9 +148,9 @@ class NpzWriter(Writer):
     def _finish(self, meta: str) -> None:
         with zipfile.ZipFile(self.part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for name in COLUMNS:
-                dtypes, shape = column_specs(Tracks)[name]
-                shape = (self._rows, *shape[1:])
-                header = {"descr": np.dtype(dtypes[0]).str, "fortran_order": False, "shape": shape}
+                column = getattr(self.like, name)
+                shape = (self._rows, *column.shape[1:])
+                header = {"descr": column.dtype.str, "fortran_order": False, "shape": shape}
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array_header_1_0(member, header)
                     self._columns[name].seek(0)
@@ -168,33 +170,27 @@ class NpzWriter(Writer):
 WRITERS = {"parquet": ParquetWriter, "npz": NpzWriter}
 
 
-def arrow_schema():
-    """The parquet schema: the columns of Tracks in COLUMNS' order, vectors as fixed-size lists, nothing null."""
+def arrow_schema(like: Tracks):
+    """The parquet schema of such a table: columns in COLUMNS' order, vectors as fixed-size lists, nothing null."""
     import pyarrow as pa
 
-    def kind(dtype: str, shape: tuple):
-        element = pa.type_for_alias(dtype)
-        return element if len(shape) == 1 else pa.list_(pa.field("element", element, nullable=False), shape[1])
+    def kind(column: np.ndarray):
+        element = pa.from_numpy_dtype(column.dtype)
+        return element if column.ndim == 1 else pa.list_(pa.field("element", element, nullable=False), column.shape[1])
 
-    specs = column_specs(Tracks)
-    return pa.schema([pa.field(name, kind(specs[name][0][0], specs[name][1]), nullable=False) for name in COLUMNS])
+    return pa.schema([pa.field(name, kind(getattr(like, name)), nullable=False) for name in COLUMNS])
 
 
 def arrow_table(tracks: Tracks):
     import pyarrow as pa
 
-    schema = arrow_schema()
+    schema = arrow_schema(tracks)
     arrays = []
     for field in schema:
         column = np.ascontiguousarray(getattr(tracks, field.name))
         array = pa.array(column.reshape(-1))
         arrays.append(array if column.ndim == 1 else pa.FixedSizeListArray.from_arrays(array, type=field.type))
     return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def write(tracks: Iterator[Tracks], writer: Writer) -> None:
-    for table in tracks:
-        writer.write(table)
 
 
 def read_tracks(path: str | Path) -> Tracks:
@@ -245,7 +241,8 @@ def _read_parquet(file, rows: bool):
     for name, (dtypes, shape) in column_specs(Tracks).items():
         column = table[name].combine_chunks()
         values = column if len(shape) == 1 else column.flatten()
-        columns[name] = values.to_numpy().astype(dtypes[0], copy=False).reshape(-1, *shape[1:])
+        widths = [getattr(column.type, "list_size", -1)] if len(shape) > 1 else []
+        columns[name] = values.to_numpy().astype(dtypes[0], copy=False).reshape(len(table), *widths)
     return Tracks(**columns), meta
 
 

@@ -20,23 +20,29 @@ def suppress(boxes, scores, iou_max, offset_px=0.0) -> list[int]:
     return kept
 
 
-def bilinear_crop(image, corners, size_wh) -> np.ndarray:
-    """The picture between the corners, black outside, each output pixel from the four around its centre."""
+def patch(image, corners) -> np.ndarray:
+    """The picture between whole corners, black outside."""
     x0, y0, x1, y1 = (int(v) for v in corners)
-    patch = np.zeros((y1 - y0, x1 - x0, 3))
+    cut = np.zeros((y1 - y0, x1 - x0, 3))
     for y in range(y0, y1):
         for x in range(x0, x1):
             if 0 <= y < image.shape[0] and 0 <= x < image.shape[1]:
-                patch[y - y0, x - x0] = image[y, x]
+                cut[y - y0, x - x0] = image[y, x]
+    return cut
+
+
+def bilinear_crop(image, corners, size_wh) -> np.ndarray:
+    """The picture between the corners, each output pixel from the four around its centre."""
+    cut = patch(image, corners)
     out = np.zeros((size_wh[1], size_wh[0], 3))
     for v in range(size_wh[1]):
         for u in range(size_wh[0]):
-            x = np.clip((u + 0.5) * patch.shape[1] / size_wh[0] - 0.5, 0, patch.shape[1] - 1)
-            y = np.clip((v + 0.5) * patch.shape[0] / size_wh[1] - 0.5, 0, patch.shape[0] - 1)
+            x = np.clip((u + 0.5) * cut.shape[1] / size_wh[0] - 0.5, 0, cut.shape[1] - 1)
+            y = np.clip((v + 0.5) * cut.shape[0] / size_wh[1] - 0.5, 0, cut.shape[0] - 1)
             i, j = int(y), int(x)
-            i2, j2 = min(i + 1, patch.shape[0] - 1), min(j + 1, patch.shape[1] - 1)
-            top = patch[i, j] * (1 - (x - j)) + patch[i, j2] * (x - j)
-            low = patch[i2, j] * (1 - (x - j)) + patch[i2, j2] * (x - j)
+            i2, j2 = min(i + 1, cut.shape[0] - 1), min(j + 1, cut.shape[1] - 1)
+            top = cut[i, j] * (1 - (x - j)) + cut[i, j2] * (x - j)
+            low = cut[i2, j] * (1 - (x - j)) + cut[i2, j2] * (x - j)
             out[v, u] = top * (1 - (y - i)) + low * (y - i)
     return out
 

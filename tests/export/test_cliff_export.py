@@ -127,7 +127,7 @@ def test_every_variant_is_described(tmp_path):
     assert set(ranks) == set(VARIANTS)
     assert max(ranks, key=ranks.get) == "cliff-hr48"
     square = describe(VARIANTS["cliff-res50-mmhuman3d"], checkpoint)["crop"]
-    assert (square["fit"], square["size_side"], square["corners"]) == ("square", "width", "none")
+    assert (square["fit"], square["size_side"], square["corners"]) == ("square", "width", "exact")
 
 
 def test_a_name_of_ones_own_and_replacing_a_folder(monkeypatch, tmp_path):

@@ -39,10 +39,10 @@ def test_crops(cliff):
     corners = geo.crop_corners(center_size, CROP)
     np.testing.assert_array_equal(corners, np.concatenate([cliff["crop_ul"], cliff["crop_br"]], axis=1))
     image = cliff["image"][:, :, ::-1]  # the official loader was handed BGR
-    crops = np.stack([crop_pixels(image, corner, (192, 256), "float32") for corner in corners])
+    crops = np.stack([crop_pixels(image, corner, CROP, "float32") for corner in corners])
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     np.testing.assert_allclose(((crops / 255 - mean) / std).transpose(0, 3, 1, 2), cliff["crop_normalised"], atol=1e-4)
-    rounded = np.stack([crop_pixels(image, corner, (192, 256)) for corner in corners])
+    rounded = np.stack([crop_pixels(image, corner, CROP) for corner in corners])
     assert np.abs(rounded - crops).max() <= 1  # OpenCV's 8-bit path has 11-bit weights
 
 

@@ -8,7 +8,8 @@ from cliffvid.types import Tracks
 
 def one_person(transl, focal_px=500.0):
     columns = {
-        name: np.zeros((1, *column.shape[1:]), column.dtype) for name, column in Tracks.empty().columns().items()
+        name: np.zeros((1, *column.shape[1:]), column.dtype)
+        for name, column in Tracks.empty(pose=69, shape=10).columns().items()
     }
     columns["global_orient"][:] = [np.pi, 0, 0]
     columns["transl"][:] = transl

@@ -7,24 +7,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cliffvid import InputError, OutputError, read_meta, read_tracks
-from cliffvid.types import Tracks, column_specs
+from cliffvid.types import Tracks
 from cliffvid.write import COLUMNS, META_KEY, WRITERS, arrow_schema
 
+SMPL, SMPLX = Tracks.empty(pose=69, shape=10), Tracks.empty(pose=63, shape=11)
 
-def some_tracks(n, seed=0):
-    rng = np.random.default_rng(seed)
+
+def some_tracks(n, like=SMPL):
+    rng = np.random.default_rng(0)
     columns = {}
-    for name, (dtypes, shape) in column_specs(Tracks).items():
-        raw = rng.integers(0, 256, (n, *shape[1:], np.dtype(dtypes[0]).itemsize), np.uint8)
-        column = raw.view(dtypes[0]).reshape(n, *shape[1:])
-        columns[name] = np.nan_to_num(column) if dtypes[0].startswith("float") else column
+    for name, empty in like.columns().items():
+        raw = rng.integers(0, 256, (n, *empty.shape[1:], empty.dtype.itemsize), np.uint8)
+        column = raw.view(empty.dtype).reshape(n, *empty.shape[1:])
+        columns[name] = np.nan_to_num(column) if empty.dtype.kind == "f" else column
     columns["frame_idx"] = np.arange(n) // 3
     columns["track_id"] = (np.arange(n) % 3 + 1).astype(np.int32)
     return Tracks(**columns)
 
 
 def save(path, format, tracks, cuts=()):
-    with WRITERS[format](path) as writer:
+    with WRITERS[format](path, tracks) as writer:
         ends = [0, *sorted(cuts), len(tracks)]
         for start, stop in zip(ends[:-1], ends[1:], strict=True):
             writer.write(tracks[start:stop])
@@ -32,9 +34,9 @@ def save(path, format, tracks, cuts=()):
 
 
 @pytest.mark.parametrize("format", WRITERS)
-@pytest.mark.parametrize("rows", [0, 1, 40000])
-def test_every_bit_comes_back(tmp_path, format, rows):
-    path, tracks = tmp_path / "t", some_tracks(rows)
+@pytest.mark.parametrize(("rows", "like"), [(0, SMPL), (1, SMPL), (40000, SMPL), (0, SMPLX), (5000, SMPLX)])
+def test_every_bit_comes_back(tmp_path, format, rows, like):
+    path, tracks = tmp_path / "t", some_tracks(rows, like)
     save(path, format, tracks)
     back, meta = read_tracks(path), read_meta(path)
     for name in COLUMNS:
@@ -58,7 +60,7 @@ def test_parquet_opens_with_arrow_alone_as_the_page_says(tmp_path):
     assert table.column_names == list(COLUMNS)
     assert str(table.schema.field("body_pose").type) == "fixed_size_list<element: float not null>[69]"
     assert not any(field.nullable for field in table.schema)
-    assert table.schema.equals(arrow_schema())
+    assert table.schema.equals(arrow_schema(SMPL))
     facts = pq.ParquetFile(tmp_path / "t.parquet").metadata
     assert json.loads(facts.metadata[META_KEY.encode()])["columns"]["transl"].startswith("metres")
     column = next(c for c in facts.row_group(0).to_dict()["columns"] if c["path_in_schema"].startswith("body_pose"))
@@ -76,7 +78,7 @@ def test_npz_opens_with_numpy_alone(tmp_path):
 @pytest.mark.parametrize("format", WRITERS)
 def test_nothing_appears_before_the_end_or_after_a_fault(tmp_path, format):
     path = tmp_path / "t"
-    with pytest.raises(RuntimeError), WRITERS[format](path) as writer:
+    with pytest.raises(RuntimeError), WRITERS[format](path, SMPL) as writer:
         writer.write(some_tracks(20000))
         assert not path.exists()
         raise RuntimeError
@@ -87,7 +89,7 @@ def test_nothing_appears_before_the_end_or_after_a_fault(tmp_path, format):
 def test_an_older_result_stays_good_until_the_new_one_is_whole(tmp_path, format):
     path = tmp_path / "t"
     save(path, format, some_tracks(5))
-    with pytest.raises(RuntimeError), WRITERS[format](path) as writer:
+    with pytest.raises(RuntimeError), WRITERS[format](path, SMPL) as writer:
         writer.write(some_tracks(7))
         raise RuntimeError
     assert len(read_tracks(path)) == 5
@@ -97,7 +99,7 @@ def test_an_older_result_stays_good_until_the_new_one_is_whole(tmp_path, format)
 def test_a_place_that_cannot_be_written_is_told(tmp_path, format):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"cannot write it .*-o"):
-        WRITERS[format](tmp_path / "file" / "t")
+        WRITERS[format](tmp_path / "file" / "t", SMPL)
 
 
 @pytest.mark.parametrize("format", WRITERS)
