@@ -191,12 +191,13 @@ def models(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per model.")] = False,
 ) -> None:
     """List the models found, best first for each task, with where they lie, what they are and their licence."""
-    from .models import RULES, list_models
+    from .models import RULES, scan_models
 
     if context.invoked_subcommand:
         return
+    found, unreadable = scan_models(engines)
     for task in RULES:
-        for rank, manifest in enumerate(list_models(task, engines)):
+        for rank, manifest in enumerate(manifest for manifest in found if manifest.task == task):
             facts = {
                 "name": manifest.name,
                 "default": rank == 0,
@@ -212,21 +213,34 @@ def models(
             print(f"{task:8} {facts.pop('name')}{' (default)' if facts.pop('default') else ''}")
             for key, value in facts.items():
                 print(f"         {key:8} {json.dumps(value.get('max_abs', {})) if key == 'parity' else value}")
+    for broken in unreadable:
+        say(f"error: {broken.error}")
+    if unreadable:
+        raise typer.Exit(1)
 
 
 @models_app.command("verify")
 def verify(name: Annotated[str, typer.Argument(help="A model's name.")], engines: Engines = None) -> None:
-    """Check a model's files against its manifest, and that its network runs and keeps its contract."""
+    """Check a model's files against its manifest, that its network keeps its contract, and answers as its reference."""
     from .backends import check_answers, open_session
-    from .models import find_any
+    from .models import find_model
+    from .parity import check_samples
 
-    manifest = find_any(name, engines)
+    manifest = find_model(None, name, engines)
     for file in manifest.files:
         manifest.path(file)
-    if manifest.inputs:
-        with open_session(manifest) as session:
-            check_answers(session)
-    print(f"{manifest.folder}: {', '.join(manifest.files)} are what the manifest says")
+    print(f"{manifest.folder}: as the manifest says: {', '.join(manifest.files)}")
+    if not manifest.inputs:
+        return
+    with open_session(manifest) as session:
+        check_answers(session)
+        found = check_samples(session)
+    if found is None:
+        print("  parity not checked: the folder has no samples.npz; export the model again to have one")
+    else:
+        told = ", ".join(f"{output} {error:.1g}" for output, error in found.items())
+        bound = manifest.parity["bound"]["model.onnx"]
+        print(f"  by {session.backend} on {session.device}, from {manifest.parity['reference']}: {told} (<= {bound:g})")
 
 
 @export_app.command("open")

@@ -165,37 +165,54 @@ def model_dirs(engines: Path | None = None) -> list[Path]:
     return places
 
 
-def list_models(task: str, engines: Path | None = None) -> list[Manifest]:
-    """All models of a task, best first. A folder earlier in the search order hides one of the same name."""
-    found: dict[str, Manifest] = {}
-    for place in model_dirs(engines):
+@dataclass(frozen=True)
+class Unreadable:
+    """A model folder whose manifest this version cannot read; ``task`` is what it claims, if that much can be read."""
+
+    folder: Path
+    task: str | None
+    error: ModelError
+
+
+def scan_models(engines: Path | None = None) -> tuple[list[Manifest], list[Unreadable]]:
+    """All models, best first, and the folders that cannot be read. An earlier place hides models of the same name."""
+    found: dict[tuple[str, str], Manifest] = {}
+    unreadable = []
+    places = {place.resolve(): place for place in reversed(model_dirs(engines))}  # ./engines may be named twice
+    for place in reversed(places.values()):
         for file in sorted(place.glob("*/manifest.json")):
-            manifest = read_manifest(file.parent)
-            if manifest.task == task:
-                found.setdefault(manifest.name, manifest)
-    return sorted(found.values(), key=lambda manifest: -manifest.rank)
+            try:
+                manifest = read_manifest(file.parent)
+            except ModelError as error:
+                unreadable.append(Unreadable(file.parent, _claimed_task(file), error))
+            else:
+                found.setdefault((manifest.task, manifest.name), manifest)
+    return sorted(found.values(), key=lambda manifest: -manifest.rank), unreadable
 
 
-def find_model(task: str, name: str = "auto", engines: Path | None = None) -> Manifest:
-    """The model of that name, or the best one there is for ``auto``.
+def _claimed_task(file: Path) -> str | None:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))["task"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
-    Raises UsageError for an unknown name or folder, ModelError for a damaged manifest.
+
+def find_model(task: str | None, name: str = "auto", engines: Path | None = None) -> Manifest:
+    """The model of that name, or the best one there is for ``auto``; ``task`` None: whatever it does.
+
+    Raises UsageError for an unknown name or folder, ModelError if the model cannot be read. ``auto`` does not pass over
+    a model that cannot be read, since it may be the one that is wanted; others are found by their names all the same.
     """
     if engines and not engines.is_dir():
         raise UsageError(f"--engines {engines}: no such folder")
-    models = list_models(task, engines)
+    models, unreadable = scan_models(engines)
+    for broken in unreadable:
+        if name in ("auto", broken.folder.name) and (task is None or broken.task in (task, None)):
+            raise ModelError(f"{broken.error}; or remove that folder, or choose another model by its name")
+    models = [manifest for manifest in models if task in (manifest.task, None)]
     for manifest in models:
         if name in ("auto", manifest.name):
             return manifest
     places = ", ".join(str(place) for place in model_dirs(engines))
     have = ", ".join(manifest.name for manifest in models) or "none"
-    raise UsageError(f"no {task} model named {name!r}; found: {have} (looked in {places})")
-
-
-def find_any(name: str, engines: Path | None = None) -> Manifest:
-    """The model of that name, whatever its task. Raises UsageError if there is none."""
-    models = [manifest for task in RULES for manifest in list_models(task, engines)]
-    for manifest in models:
-        if manifest.name == name:
-            return manifest
-    raise UsageError(f"no model named {name!r}; found: {', '.join(manifest.name for manifest in models)}")
+    raise UsageError(f"no {task + ' ' if task else ''}model named {name!r}; found: {have} (looked in {places})")

@@ -124,10 +124,10 @@ def read_weights(path: Path, layers: list[Layer], widths: list[tuple[int, int]])
             f"{path}: expected {expected:,} bytes (a header of {header} and the {len(counts)} convolutional "
             f"layers of the cfg), found {len(data):,}; the file is cut, or belongs to another cfg"
         )
-    values = np.frombuffer(data, "<f4", offset=header).astype(np.float64)
+    values = np.frombuffer(data, "<f4", offset=header)
     convolutions, start = {}, 0
     for index, count in counts.items():
-        block, start = values[start : start + count], start + count
+        block, start = values[start : start + count].astype(np.float64), start + count
         convolutions[index] = fold(block, layers[index], *widths[index])
     return convolutions
 

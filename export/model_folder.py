@@ -1,9 +1,14 @@
 """Writing model folders: a manifest and the files it names, whole or not at all."""
 
+import bz2  # noqa: F401  zipfile needs it; better missing here than after minutes of work
+import io
 import json
 import shutil
 import tempfile
 from pathlib import Path
+from zipfile import ZIP_BZIP2, ZipFile, ZipInfo
+
+import numpy as np
 
 from cliffvid.errors import OutputError
 from cliffvid.models import SCHEMA
@@ -33,6 +38,25 @@ def with_manifest(manifest: dict, files: dict[str, bytes]) -> dict[str, bytes]:
     hashes = {"files": {name: sha256(data) for name, data in files.items()}}
     text = json.dumps({"schema": SCHEMA} | manifest | hashes, indent=2, ensure_ascii=False) + "\n"
     return files | {"manifest.json": text.encode("utf-8")}
+
+
+def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
+    """The arrays as an .npz file, packed by bzip2: unlike deflate it has one implementation, hence one result."""
+    buffer = io.BytesIO()
+    with ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            member = ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            member.create_system = 3  # else it would tell the system it was made on
+            content = io.BytesIO()
+            np.lib.format.write_array(content, array, allow_pickle=False)
+            archive.writestr(member, content.getvalue(), compress_type=ZIP_BZIP2, compresslevel=9)
+    return buffer.getvalue()
+
+
+def pack_samples(inputs: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> bytes:
+    """The content of a samples.npz, see cliffvid.parity."""
+    named = {"input": inputs, "reference": reference}
+    return npz_bytes({f"{kind}.{name}": array for kind, arrays in named.items() for name, array in arrays.items()})
 
 
 def write_folder(folder: Path, files: dict[str, bytes]) -> None:

@@ -12,21 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from cliffvid.errors import BackendError, ModelError, UsageError
+from cliffvid.errors import BackendError, UsageError
+from cliffvid.parity import SAMPLES, Arrays
 
-from .model_folder import tensor, with_manifest, write_folder
+from .half import HALF_ARITHMETIC, halve
+from .model_folder import pack_samples, tensor, with_manifest, write_folder
+from .proof import BATCHES, prove
 from .sources import sha256
 
 OPSET = 20
-BATCHES = (1, 7)  # neither is the 2 that the graph is traced with
 OUTPUTS = ("rotmat", "betas", "camera")
-# onnxruntime's CPU kernels round weights of float16, but no value in between: whether those fit is asked of PyTorch.
-HALF_ARITHMETIC = "float16 arithmetic"
-# Largest |found - reference| / max(1, |reference|). Betas and cameras have no natural limit and float32 has relative
-# precision, so what is larger than one is judged by its own size; rotations never are, so this is absolute for them.
 # For float16 it is a check against overflow and misplaced casts, not a claim about accuracy.
 BOUNDS = {"model.onnx": 1e-4, "model.fp16.onnx": 0.05, HALF_ARITHMETIC: 0.05}
-HALVED = {"Conv", "Relu", "Add", "MaxPool", "Resize", "Concat"}  # what backbones are made of
 
 BODY_LICENCE = "The SMPL and SMPL-X body models are not included and have their own licences."
 OFFICIAL = {
@@ -86,7 +83,7 @@ def export_cliff(
         import torch  # noqa: F401
     except ImportError as error:
         raise BackendError(f'{error.name} is not installed: pip install "cliffvid[cpu,export]"') from error
-    from .cliff import load_cliff
+    from .cliff import PixelsToBody, load_cliff
 
     say(f"reading {checkpoint}")
     network = load_cliff(checkpoint)
@@ -95,8 +92,13 @@ def export_cliff(
     files = {"model.onnx": model.SerializeToString(), "model.fp16.onnx": halve(model, checkpoint).SerializeToString()}
     del model  # as large as the network
     say("comparing the export with PyTorch")
-    parity = measure_parity(network, files)
-    check_parity(checkpoint, parity)
+    samples = [sample_inputs(network.variant, batch) for batch in BATCHES]
+    exact = PixelsToBody(network).eval()
+    references = [by_torch(exact, sample) for sample in samples]
+    # float16 on the first batch alone: on CPUs it is eight times slower than float32
+    rounded = half_answers(network, samples[0]), references[0]
+    parity = prove(checkpoint, "regress", files, BOUNDS, samples, references, rounded)
+    files[SAMPLES] = pack_samples(samples[-1] | {"crop": samples[-1]["crop"].astype(np.uint8)}, references[-1])
     manifest = describe(network.variant, checkpoint, name) | {"parity": parity}
     write_folder(out / manifest["name"], with_manifest(manifest, files))
     return out / manifest["name"]
@@ -183,117 +185,33 @@ def strip(model) -> None:
         part.doc_string = ""
 
 
-def halve(model, checkpoint: Path):
-    """A copy of a traced model with its backbone in float16; inputs, outputs, normalisation and head stay float32.
-
-    Batch norms are folded into the kernels before these are rounded, so each weight is rounded once.
-    Raises ModelError if a weight is beyond float16.
-    """
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    kernels = {name for node in model.graph.node if node.op_type == "Conv" for name in node.input[1:]}
-    for initializer in result.graph.initializer:
-        if initializer.name in kernels:
-            values = numpy_helper.to_array(initializer)
-            if np.abs(values).max() > np.finfo(np.float16).max:
-                raise ModelError(
-                    f"{checkpoint}: {initializer.name} has weights up to {np.abs(values).max():.3g}, which do not fit "
-                    "float16; no trained network has such: check that the checkpoint is the published one"
-                )
-            initializer.CopyFrom(numpy_helper.from_array(values.astype(np.float16), initializer.name))
-    given = {initializer.name for initializer in model.graph.initializer}
-    half: set[str] = set()  # values of the backbone: what convolutions lead to, before the mean over pixels
-    nodes, cast = [], {}
-    for node in result.graph.node:
-        inside = node.op_type == "Conv" or (node.op_type in HALVED and node.input[0] in half)
-        half.update(node.output if inside else ())
-        for place, value in enumerate(node.input):
-            if value and value not in given and inside != (value in half):  # a value crosses the border
-                if value not in cast:
-                    kind = TensorProto.FLOAT16 if inside else TensorProto.FLOAT
-                    cast[value] = f"{value}_{'half' if inside else 'float'}"
-                    nodes.append(helper.make_node("Cast", [value], [cast[value]], name=cast[value], to=kind))
-                node.input[place] = cast[value]
-        nodes.append(node)
-    del result.graph.node[:]
-    result.graph.node.extend(nodes)
-    onnx.checker.check_model(result, full_check=True)
-    return result
-
-
-def sample_inputs(variant, batch: int) -> dict[str, np.ndarray]:
+def sample_inputs(variant, batch: int) -> Arrays:
     """Crops with coarse patches, edges and noise, and bbox-infos of the usual size; the same in every run."""
     rng = np.random.default_rng(batch)
     coarse = rng.uniform(0, 255, (batch, variant.height_px // 32, variant.width_px // 32, 3))
     crops = coarse.repeat(32, axis=1).repeat(32, axis=2)
     crops += rng.normal(0, 12, crops.shape)
     return {
-        "crop": crops.clip(0, 255).astype(np.float32),
+        "crop": crops.clip(0, 255).round().astype(np.float32),  # whole, so that samples.npz is small
         "bbox_info": rng.uniform(-1, 1, (batch, 3)).astype(np.float32),
     }
 
 
-def measure_parity(network, files: dict[str, bytes]) -> dict:
-    """How far onnxruntime, and float16 arithmetic, are from PyTorch's float32: see BOUNDS; for the manifest."""
-    import torch
+def half_answers(network, sample: Arrays) -> Arrays:
+    """What the network answers with its backbone's weights and values in float16."""
 
     from .backbones import fold_norms
     from .cliff import PixelsToBody
 
-    samples = [sample_inputs(network.variant, batch) for batch in BATCHES]
-    inputs = [[torch.from_numpy(array) for array in sample.values()] for sample in samples]
-    exact = PixelsToBody(network).eval()
     rounding = PixelsToBody(fold_norms(network)).eval()
     rounding.network.encoder.half().register_forward_pre_hook(lambda _, images: images[0].half())
+    return by_torch(rounding, sample)
+
+
+def by_torch(network, sample: Arrays) -> Arrays:
+    """What a PixelsToBody answers."""
+    import torch
+
     with torch.inference_mode():
-        wanted = [[output.numpy() for output in exact(*pair)] for pair in inputs]
-        # of the first batch alone: on CPUs this is eight times slower than float32
-        found = {HALF_ARITHMETIC: [[output.numpy() for output in rounding(*inputs[0])]]}
-    found |= {file: run_onnx(data, samples) for file, data in files.items()}
-    parity = {
-        "reference": f"PyTorch {version('torch')} in float32; files by onnxruntime {version('onnxruntime')}; CPU",
-        "samples": {what: sum(BATCHES[: len(answers)]) for what, answers in found.items()},
-        "bound": BOUNDS,
-        "max_abs": {},
-        "max_relative": {},  # to the reference where that is larger than 1
-    }
-    for what, answers in found.items():
-        parity["max_abs"][what], parity["max_relative"][what] = largest_errors(answers, wanted)
-    return parity
-
-
-def largest_errors(answers: list, wanted: list) -> tuple[dict, dict]:
-    """The largest absolute and relative (see BOUNDS) error by output, over the batches answered; NaN where one is."""
-    absolute, relative = {}, {}
-    for i, name in enumerate(OUTPUTS):
-        with np.errstate(invalid="ignore"):  # infinity less infinity
-            errors = [np.abs(have[i] - want[i]) for have, want in zip(answers, wanted, strict=False)]
-            scaled = [error / np.maximum(1, np.abs(want[i])) for error, want in zip(errors, wanted, strict=False)]
-        absolute[name] = float(np.max([error.max() for error in errors]))
-        relative[name] = float(np.max([error.max() for error in scaled]))
-    return absolute, relative
-
-
-def run_onnx(model: bytes, samples: list[dict[str, np.ndarray]]) -> list[list[np.ndarray]]:
-    """What onnxruntime answers on the CPU to each sample, in the order of OUTPUTS."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return [session.run(list(OUTPUTS), sample) for sample in samples]
-
-
-def check_parity(checkpoint: Path, parity: dict) -> None:
-    """Raise ModelError if answers are beyond their bound, or no numbers."""
-    for what, differences in parity["max_relative"].items():
-        for name, difference in differences.items():
-            if not difference <= parity["bound"][what]:  # so that NaN is caught too
-                raise ModelError(
-                    f"{checkpoint}: in {name} the export ({what}) differs from PyTorch by {difference:.2g}, at most "
-                    f"{parity['bound'][what]:.2g} was expected; nothing was written. Networks that were trained give "
-                    "far less: check that the checkpoint is the published one, and report it if it is"
-                )
+        outputs = network(*map(torch.from_numpy, sample.values()))
+    return {name: output.numpy() for name, output in zip(OUTPUTS, outputs, strict=True)}

@@ -9,11 +9,9 @@ The same bytes come out on every machine. Sums that a BLAS may reorder are exact
 others are elementwise. The one result of LAPACK is rounded to a step far above its noise.
 """
 
-import bz2  # noqa: F401  zipfile needs it; better missing here than after minutes of work
 import csv
-import io
 from pathlib import Path
-from zipfile import ZIP_BZIP2, ZipFile, ZipInfo
+from zipfile import ZipFile
 
 import numpy as np
 
@@ -196,16 +194,3 @@ def solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
         others = np.arange(len(system)) != pivot
         system[others] -= system[others, pivot][:, None] * system[pivot]
     return system[:, -1]
-
-
-def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
-    """The arrays as an .npz file, packed by bzip2: unlike deflate it has one implementation, hence one result."""
-    buffer = io.BytesIO()
-    with ZipFile(buffer, "w") as archive:
-        for name, array in arrays.items():
-            member = ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            member.create_system = 3  # else it would tell the system it was made on
-            content = io.BytesIO()
-            np.lib.format.write_array(content, array, allow_pickle=False)
-            archive.writestr(member, content.getvalue(), compress_type=ZIP_BZIP2, compresslevel=9)
-    return buffer.getvalue()

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cliffvid.errors import ModelError
+from cliffvid.models import BUNDLED
+from cliffvid.parity import SAMPLES
 
 from .blazepose import add_blazepose
 from .darknet import export_darknet
 from .graph import OPSET, Graph, image_input, to_bytes
-from .model_folder import describe_detector, tensor, with_manifest, write_folder
-from .open_body import build_body, npz_bytes
+from .model_folder import describe_detector, npz_bytes, tensor, with_manifest, write_folder
+from .open_body import build_body
 from .open_head import CENTRE_SCALE, CROP_PX, SIZE_OFFSET, SIZE_SCALE, Head, read_head
 from .open_landmarks import Landmarks, place_landmarks
 from .sources import OPEN, fetch_source, read_member, source_table
@@ -87,12 +89,18 @@ def build_detector(sources: Path | None) -> Folder:
         "letterbox": {"width_px": CANVAS_PX, "height_px": CANVAS_PX, "interpolation": "linear", "fill": 128},
         "selection": {"score": "product", "score_min": 0.25, "iou_max": 0.45, "iou_offset_px": 0},
         "parity": {
-            "reference": "OpenCV 4's Darknet reader, float32",
+            "reference": "OpenCV 4's Darknet reader and PyTorch, float32",
+            "bound": {"model.onnx": 5e-3},
             "compared": "the 300 best candidates of an image, read from the same weights; kernels are kept as float16",
             "max_abs": {"box_px_per_box_size": 5e-3, "objectness": 5e-3},
         },
     }
-    return with_manifest(manifest, {"model.onnx": to_bytes(model)})
+    return with_manifest(manifest, {"model.onnx": to_bytes(model), SAMPLES: kept_samples("yolov3-tiny")})
+
+
+def kept_samples(name: str) -> bytes:
+    """The bundled samples.npz, which tests/export/open_samples.py makes from pictures and independent code."""
+    return (BUNDLED / name / SAMPLES).read_bytes()
 
 
 def regressor_graph(tflite: bytes, landmarks: Landmarks):
@@ -136,6 +144,7 @@ def build_regressor(sources: Path | None, landmarks: Landmarks) -> Folder:
         "body": "open-body",
         "parity": {
             "reference": "LiteRT's plain kernels for BlazePose; a float64 implementation for the head",
+            "bound": {"model.onnx": 2e-3},
             "compared": "all landmarks (px), world landmarks (m) and presence; rotmat, betas and camera from landmarks",
             "max_abs": {
                 "landmarks_px": 3e-3,
@@ -147,7 +156,7 @@ def build_regressor(sources: Path | None, landmarks: Landmarks) -> Folder:
             },
         },
     }
-    return with_manifest(manifest, {"model.onnx": to_bytes(model)})
+    return with_manifest(manifest, {"model.onnx": to_bytes(model), SAMPLES: kept_samples("cliff-open")})
 
 
 def describe_body(body: bytes) -> Folder:

@@ -173,14 +173,32 @@ def test_models_are_listed_and_verified(cliffvid, toys, tmp_path):
     assert "detect   yolov3-tiny (default)" in text and "pose_landmark_full" in text
     for name in ("yolov3-tiny", "cliff-open", "open-body"):
         code, out, _ = cliffvid("models", "verify", name, toy_models=False)
-        assert code == 0 and "are what the manifest says" in out
+        assert code == 0 and f"{name}: as the manifest says: " in out
+        assert ("on cpu, from " in out) == (name != "open-body")  # parity with a reference, where there is a network
     code, _, err = cliffvid("models", "verify", "yolov9", toy_models=False)
-    assert code == 2 and "no model named 'yolov9'; found: yolov3-tiny" in err
+    assert code == 2 and "no model named 'yolov9'; found: cliff-open, open-body, yolov3-tiny" in err
     shutil.copytree(toys, tmp_path / "broken")
     network = tmp_path / "broken" / "toy-detector" / "model.onnx"
     network.write_bytes(network.read_bytes()[:-1])
     code, _, err = cliffvid("models", "verify", "toy-detector", "--engines", tmp_path / "broken", toy_models=False)
     assert code == 1 and "damaged or exchanged" in err
+
+
+def test_a_model_that_cannot_be_read_stops_only_those_who_may_want_it(cliffvid, toys, clip, tmp_path):
+    shelf = tmp_path / "engines"  # found without being named
+    shutil.copytree(toys, shelf)
+    manifest = json.loads((shelf / "toy-regressor" / "manifest.json").read_text())
+    (shelf / "later").mkdir()
+    (shelf / "later" / "manifest.json").write_text(json.dumps(manifest | {"name": "later", "schema": 99}))
+    code, out, err = cliffvid("models", toy_models=False)
+    assert code == 1 and "toy-regressor" in out and "later/manifest.json: schema 99, this cliffvid reads 1" in err
+    named = ("process", clip, "--detector", "auto", "--regressor", "toy-regressor", "--end", "0.1")
+    assert cliffvid(*named, toy_models=False)[0] == 0
+    for regressor in ("auto", "later"):
+        code, _, err = cliffvid(
+            "process", clip, "-o", "b.parquet", "--regressor", regressor, "--end", "0.1", toy_models=False
+        )
+        assert code == 1 and "later/manifest.json" in err and "choose another model by its name" in err
 
 
 def test_help_is_quick():

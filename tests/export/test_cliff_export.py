@@ -12,10 +12,11 @@ from synthetic import make_tiny_checkpoint
 
 from cliffvid.backends import open_session
 from cliffvid.errors import BackendError, InputError, ModelError, OutputError, UsageError
-from cliffvid.export import official
+from cliffvid.export import official, proof
 from cliffvid.export.cliff import VARIANTS, load_cliff
 from cliffvid.export.official import CONVENTIONS, describe, export_cliff
 from cliffvid.models import read_manifest
+from cliffvid.parity import errors
 
 pytestmark = pytest.mark.timeout(600)  # exporting HRNet-W48 takes half a minute, and several on a busy machine
 BACKBONES = ["res50", pytest.param("hr48", marks=pytest.mark.slow)]
@@ -56,7 +57,8 @@ def test_the_manifest_says_what_the_folder_holds(made, backbone):
     checkpoint, folder = made(backbone)
     manifest = read_manifest(folder)
     assert folder.name == manifest.name == f"cliff-{backbone}"
-    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "model.fp16.onnx", "model.onnx"]
+    files = ["manifest.json", "model.fp16.onnx", "model.onnx", "samples.npz"]
+    assert sorted(path.name for path in folder.iterdir()) == files
     assert [manifest.path(file) for file in manifest.files]  # which compares hashes
     assert (manifest.task, manifest.body, manifest.rank) == ("regress", "smpl", 10 if backbone == "res50" else 20)
     rule = manifest.rules["crop"]
@@ -110,9 +112,9 @@ def test_smplx_head_and_other_conventions(monkeypatch, tmp_path):
     assert raw["bbox_info"] == {"centre_scale": 1.0, "size_offset": 0.0, "size_scale": 1.0}
     assert (raw["crop"]["width_px"], raw["crop"]["height_px"], raw["crop"]["fit"]) == (224, 224, "square")
     inputs = people(3, 224, 224)
-    found = official.run_onnx((folder / "model.onnx").read_bytes(), [inputs])[0]
-    for value, wanted in zip(found, by_torch(load_cliff(checkpoint), inputs).values(), strict=True):
-        np.testing.assert_allclose(value, wanted, atol=1e-5)
+    found = proof.run_onnx((folder / "model.onnx").read_bytes(), [inputs])[0]
+    for name, wanted in by_torch(load_cliff(checkpoint), inputs).items():
+        np.testing.assert_allclose(found[name], wanted, atol=1e-5)
 
 
 def test_every_variant_is_described(tmp_path):
@@ -151,17 +153,17 @@ def test_impossible_names(tmp_path, name):
 def test_answers_that_differ_leave_nothing(monkeypatch, tmp_path, file, wrong):
     """An export that is wrong in one number of one output."""
     checkpoint = make_tiny_checkpoint(monkeypatch, tmp_path / "cliff.pt")
-    run, calls = official.run_onnx, []
+    run, calls = proof.run_onnx, []
 
     def run_wrong(model, samples):
         calls.append(run(model, samples))
         if len(calls) == file + 1:
-            calls[-1][1][1][6, 3] += wrong
+            calls[-1][1]["betas"][6, 3] += wrong
         return calls[-1]
 
     (tmp_path / "shelf" / "cliff-res50").mkdir(parents=True)
     (tmp_path / "shelf" / "cliff-res50" / "old").touch()
-    monkeypatch.setattr(official, "run_onnx", run_wrong)
+    monkeypatch.setattr(proof, "run_onnx", run_wrong)
     with pytest.raises(
         ModelError, match=r"cliff\.pt: in betas the export .* differs from PyTorch .*nothing was written"
     ):
@@ -172,14 +174,14 @@ def test_answers_that_differ_leave_nothing(monkeypatch, tmp_path, file, wrong):
 def test_errors_are_judged_by_size():
     """1e-3 is too much at 1 and below, but not at 100; 1e-5 is not too much however small the value is."""
     for value, error, fine in ((1, 1e-3, False), (1e-6, 1e-3, False), (100, 1e-3, True), (1e-6, 1e-5, True)):
-        wanted = [[np.full((1, 2), value, np.float64)] * 3]
-        found = [[array + error for array in wanted[0]]]
-        parity = {"max_relative": {"model.onnx": official.largest_errors(found, wanted)[1]}, "bound": official.BOUNDS}
+        wanted = {"betas": np.full((1, 2), value, np.float64)}
+        relative = errors("regress", {"betas": wanted["betas"] + error}, wanted)[1]
+        parity = {"max_relative": {"model.onnx": relative}, "bound": official.BOUNDS}
         if fine:
-            official.check_parity(Path("cliff.pt"), parity)
+            proof.check(Path("cliff.pt"), parity)
         else:
             with pytest.raises(ModelError):
-                official.check_parity(Path("cliff.pt"), parity)
+                proof.check(Path("cliff.pt"), parity)
 
 
 def test_weights_beyond_half_precision(monkeypatch, tmp_path):

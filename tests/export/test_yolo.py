@@ -5,12 +5,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 
 from cliffvid import InputError, ModelError, UsageError
-from cliffvid.export import darknet
+from cliffvid.export import darknet, proof
 from cliffvid.export.darknet import count_channels, read_cfg
 from cliffvid.export.sources import OPEN
 from cliffvid.export.yolo import export_yolov3, find_cfg, load_yolov3
@@ -106,8 +107,43 @@ def test_the_folder_keeps_its_contract_and_tells_its_parity(folder, weights):
     assert (manifest.name, manifest.task, manifest.inputs["image"].shape) == ("yolov3", "detect", ("N", 96, 96, 3))
     raw = json.loads((folder / "manifest.json").read_text())
     assert raw["selection"] == {"score": "objectness", "score_min": 0.5, "iou_max": 0.4, "iou_offset_px": 1}
-    assert 0 < max(raw["parity"]["max_abs"].values()) < 5e-4
+    for file, bound in (("model.onnx", 5e-4), ("model.fp16.onnx", 0.01), ("float16 arithmetic", 0.01)):
+        assert 0 < max(raw["parity"]["max_relative"][file].values()) < bound, file
+    assert raw["parity"]["samples"]["model.onnx"] == 8 and {"cliffvid", "torch", "onnx", "opset"} == set(
+        raw["exporter"]
+    )
     assert [path.name for path in folder.parent.iterdir()] == ["yolov3"]
+    assert {path.name for path in folder.iterdir()} == {"manifest.json", *manifest.files}
+
+
+def test_only_the_backbone_is_half(folder):
+    """Decoding, whose sizes are exponentials, stays in float32, and so do inputs and outputs."""
+    model = onnx.shape_inference.infer_shapes(onnx.load(folder / "model.fp16.onnx"))
+    values = [*model.graph.value_info, *model.graph.input, *model.graph.output]
+    kinds = {value.name: value.type.tensor_type.elem_type for value in values}
+    by_operator = {}
+    for node in model.graph.node:
+        by_operator.setdefault(node.op_type, set()).add(kinds[node.output[0]])
+    half, single = {onnx.TensorProto.FLOAT16}, {onnx.TensorProto.FLOAT}
+    assert all(by_operator[kind] == half for kind in ("Conv", "LeakyRelu", "Resize"))
+    assert all(by_operator[kind] == single for kind in ("Sigmoid", "Exp", "Mul", "Sub", "Div"))
+    assert [node.op_type for node in model.graph.node].count("Cast") == 6  # uint8, argmax, one in, three out
+    assert [kinds[value.name] for value in model.graph.output] == [onnx.TensorProto.FLOAT] * 3
+
+
+@pytest.mark.parametrize(("output", "wrong"), [("box_px", 1), ("objectness", 0.01), ("class_prob", np.nan)])
+def test_one_wrong_number_leaves_nothing(weights, tmp_path, monkeypatch, output, wrong):
+    run = proof.run_onnx
+
+    def run_wrong(model, samples):
+        answers = run(model, samples)
+        answers[1][output][3, 0] += wrong
+        return answers
+
+    monkeypatch.setattr(proof, "run_onnx", run_wrong)
+    with pytest.raises(ModelError, match=r"yolov3\.weights: in \w+ the export \(model\.onnx\) differs"):
+        export_yolov3(weights, tmp_path / "out", size_px=96)
+    assert not (tmp_path / "out").exists()
 
 
 def test_candidates_are_the_official_rows_of_people(tmp_path):

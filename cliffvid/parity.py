@@ -1,0 +1,85 @@
+"""How far a network's answers lie from a reference's: asked when a model is made, and again by `models verify`.
+
+A model folder's ``samples.npz`` holds inputs and what the reference answered to them, its manifest the bound. For
+regressors the reference answers the outputs themselves; for detectors ``rows`` (N,A,6) of all anchors: centre x and y,
+width, height in pixels of the canvas, objectness, and the person's probability.
+"""
+
+import zipfile
+
+import numpy as np
+
+from .backends import Session
+from .errors import ModelError
+
+SAMPLES = "samples.npz"
+Arrays = dict[str, np.ndarray]
+
+
+def errors(task: str, answers: Arrays, reference: Arrays) -> tuple[dict[str, float], dict[str, float]]:
+    """The largest error of each output, absolute and relative; NaN where an answer is none.
+
+    Relative is to the reference's own size where that is over 1, since betas and cameras have no natural limit and
+    float32 has relative precision; for boxes it is to the longer side.
+    """
+    return detect_errors(answers, reference["rows"]) if task == "detect" else regress_errors(answers, reference)
+
+
+def regress_errors(answers: Arrays, reference: Arrays) -> tuple[dict[str, float], dict[str, float]]:
+    absolute, relative = {}, {}
+    for name, wanted in reference.items():
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            error = np.abs(answers[name] - wanted)
+            absolute[name] = float(np.max(error))
+            relative[name] = float(np.max(error / np.maximum(1, np.abs(wanted))))
+    return absolute, relative
+
+
+def detect_errors(answers: Arrays, rows: np.ndarray) -> tuple[dict[str, float], dict[str, float]]:
+    """Of each candidate to the row that lies nearest to it in all its numbers: their order may differ in ties."""
+    worst = np.zeros(4)
+    for box, objectness, prob, wanted in zip(
+        answers["box_px"], answers["objectness"], answers["class_prob"], rows, strict=True
+    ):
+        center, side = (box[:, :2] + box[:, 2:]) / 2, box[:, 2:] - box[:, :2]
+        off_px = np.abs(np.c_[center, side][:, None] - wanted[None, :, :4]).max(-1)
+        off = np.stack(
+            [
+                off_px / side.max(-1, keepdims=True),
+                # candidates whose likeliest class is another have objectness 0
+                np.abs(objectness[:, None] - wanted[None, :, 4]) * (objectness > 0)[:, None],
+                np.abs(prob[:, None] - wanted[None, :, 5]),
+            ]
+        )
+        nearest = np.arange(len(box)), off.max(axis=0).argmin(axis=1)  # a NaN counts as largest, and as nearest of all
+        worst = np.maximum(worst, [off_px[nearest].max(), *off[:, *nearest].max(axis=1)])
+    px, *relative = map(float, worst)
+    names = ("box_px", "objectness", "class_prob")
+    return dict(zip(names, (px, *relative[1:]), strict=True)), dict(zip(names, relative, strict=True))
+
+
+def check_samples(session: Session) -> dict[str, float] | None:
+    """The relative errors of a session's answers to its folder's samples; None if the folder has none.
+
+    Raises ModelError if one is over the manifest's bound, or the samples cannot be read.
+    """
+    manifest = session.manifest
+    if SAMPLES not in manifest.files:
+        return None
+    path = manifest.path(SAMPLES)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file.items())
+        inputs = {name: arrays[f"input.{name}"].astype(spec.dtype) for name, spec in manifest.inputs.items()}
+        reference = {name.split(".")[1]: array for name, array in arrays.items() if name.startswith("reference.")}
+        bound = float(manifest.parity["bound"]["model.onnx"])
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path}: no readable samples ({error}); export or install the model again") from error
+    relative = errors(manifest.task, session.run(inputs), reference)[1]
+    for name, error in relative.items():
+        if not error <= bound:  # so that NaN is caught too
+            raise ModelError(
+                f"{manifest.folder}: {name} by {session.backend} on {session.device} is {error:.2g} from the "
+                f"reference ({manifest.parity['reference']}), over the bound of {bound:.2g}: its results would be wrong"
+            )
+    return relative

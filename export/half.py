@@ -1,0 +1,51 @@
+"""Float16 baked into a graph: where weights and values of the backbone are half, and where they are not."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from cliffvid.errors import ModelError
+
+# onnxruntime's CPU kernels round weights of float16, but no value in between: whether those fit is asked of PyTorch.
+HALF_ARITHMETIC = "float16 arithmetic"
+HALVED = {"Conv", "Relu", "LeakyRelu", "Add", "MaxPool", "Resize", "Concat"}  # what backbones are made of
+
+
+def halve(model: onnx.ModelProto, weights: Path) -> onnx.ModelProto:
+    """A copy of a model with its backbone in float16; inputs, outputs, normalisation, decoding and head stay float32.
+
+    Batch norms are folded into the kernels before these are rounded, so each weight is rounded once.
+    Raises ModelError if a weight is beyond float16; ``weights`` is the file to name then.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    kernels = {name for node in model.graph.node if node.op_type == "Conv" for name in node.input[1:]}
+    for initializer in result.graph.initializer:
+        if initializer.name in kernels:
+            values = numpy_helper.to_array(initializer)
+            if np.abs(values).max() > np.finfo(np.float16).max:
+                raise ModelError(
+                    f"{weights}: {initializer.name} has weights up to {np.abs(values).max():.3g}, which do not fit "
+                    "float16; no trained network has such: check that the file is the published one"
+                )
+            initializer.CopyFrom(numpy_helper.from_array(values.astype(np.float16), initializer.name))
+    given = {initializer.name for initializer in model.graph.initializer}
+    half: set[str] = set()  # values of the backbone: what convolutions lead to, before the mean over pixels
+    nodes, cast = [], {}
+    for node in result.graph.node:
+        inside = node.op_type == "Conv" or (node.op_type in HALVED and node.input[0] in half)
+        half.update(node.output if inside else ())
+        for place, value in enumerate(node.input):
+            if value and value not in given and inside != (value in half):  # a value crosses the border
+                if value not in cast:
+                    kind = TensorProto.FLOAT16 if inside else TensorProto.FLOAT
+                    cast[value] = f"{value}_{'half' if inside else 'float'}"
+                    nodes.append(helper.make_node("Cast", [value], [cast[value]], name=cast[value], to=kind))
+                node.input[place] = cast[value]
+        nodes.append(node)
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
+    onnx.checker.check_model(result, full_check=True)
+    return result

@@ -1,0 +1,80 @@
+"""Makes the samples.npz of the two bundled networks: pictures of the example clip, and what independent code answers.
+
+    python tests/export/open_samples.py SOURCES    # the folder of the downloaded packages; then `cliffvid export open`
+
+The detector's reference is the network in torch, which test_yolo.py holds to OpenCV's reader; the regressor's is LiteRT
+for BlazePose and reference_head.py for the head. test_open_samples.py makes them anew and compares.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import reference_head
+
+from cliffvid.backends import open_session
+from cliffvid.crop import crop
+from cliffvid.decode import DecodeCounts, Video
+from cliffvid.detect import DetectCounts, detect, letterboxed
+from cliffvid.export.model_folder import pack_samples
+from cliffvid.export.open_head import read_head
+from cliffvid.export.open_landmarks import place_landmarks
+from cliffvid.export.sources import OPEN, read_member
+from cliffvid.export.yolo import load_yolov3, person_rows
+from cliffvid.models import BUNDLED, read_manifest
+from cliffvid.options import Options
+
+CLIP = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
+PEOPLE = 4
+
+
+def first_frame():
+    with Video(CLIP) as video:
+        return next(video.frames(1, DecodeCounts()))
+
+
+def detector_samples(sources: Path, scratch: Path) -> tuple[dict, dict]:
+    """One letterboxed frame, and all rows of the network in torch."""
+    weights = scratch / "yolov3-tiny.weights"
+    weights.write_bytes(read_member("yolov3-tiny", sources))
+    image = {"image": letterboxed(first_frame().rgb, read_manifest(BUNDLED / "yolov3-tiny").rules["letterbox"])}
+    return image, {"rows": person_rows(load_yolov3(weights, OPEN / "yolov3-tiny.cfg"), image)}
+
+
+def regressor_samples(sources: Path) -> tuple[dict, dict]:
+    """The first frame's best people, and LiteRT's landmarks made bodies by the slow head."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    with open_session(read_manifest(BUNDLED / "yolov3-tiny")) as detector:
+        options = Options(max_people=PEOPLE)
+        found = detect(iter([first_frame()]), detector, options, DetectCounts())
+        (crops,) = crop(found, read_manifest(BUNDLED / "cliff-open"), options)
+    plain = OpResolverType.BUILTIN_REF
+    blazepose = Interpreter(
+        model_content=read_member("blazepose", sources), num_threads=1, experimental_op_resolver_type=plain
+    )
+    blazepose.allocate_tensors()
+    with np.load(BUNDLED / "open-body" / "body.npz", allow_pickle=False) as file:
+        body = place_landmarks({name: file[name] for name in file.files if name != "posedirs"})
+    numbers, answers = read_head(OPEN / "head.npz"), []
+    for pixels, info in zip(crops.pixels, crops.bbox_info.astype(np.float64), strict=True):
+        blazepose.set_tensor(blazepose.get_input_details()[0]["index"], pixels[None].astype(np.float32) / 255)
+        blazepose.invoke()
+        seen = {d["name"].split(":")[0]: blazepose.get_tensor(d["index"])[0] for d in blazepose.get_output_details()}
+        landmarks, world = seen["Identity"].reshape(39, 5), seen["Identity_4"].reshape(39, 3)
+        answers.append((*reference_head.regress(landmarks, world, info, numbers, body), seen["Identity_1"][0]))
+    names = ("rotmat", "betas", "camera", "presence")
+    reference = {name: np.array(rows, np.float32) for name, rows in zip(names, zip(*answers, strict=True), strict=True)}
+    return {"crop": crops.pixels, "bbox_info": crops.bbox_info}, reference
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        made = {
+            "yolov3-tiny": detector_samples(Path(sys.argv[1]), Path(folder)),
+            "cliff-open": regressor_samples(Path(sys.argv[1])),
+        }
+    for name, samples in made.items():
+        (BUNDLED / name / "samples.npz").write_bytes(pack_samples(*samples))

@@ -1,0 +1,34 @@
+"""The bundled samples are what independent code answers to real pictures, and the bundled networks answer so too."""
+
+import numpy as np
+import pytest
+from open_samples import PEOPLE, detector_samples, regressor_samples
+
+from cliffvid.backends import open_session
+from cliffvid.errors import ModelError
+from cliffvid.models import BUNDLED, read_manifest
+from cliffvid.parity import check_samples
+
+
+@pytest.mark.parametrize(("name", "count"), [("yolov3-tiny", 1), ("cliff-open", PEOPLE)])
+def test_samples_are_the_references_own(sources, tmp_path, name, count):
+    inputs, reference = detector_samples(sources, tmp_path) if count == 1 else regressor_samples(sources)
+    with np.load(BUNDLED / name / "samples.npz", allow_pickle=False) as kept:
+        # a decoder's or resizer's other version may round other pixels up
+        for key, value in inputs.items():
+            assert len(value) == count
+            np.testing.assert_allclose(kept[f"input.{key}"].astype(float), value, atol=2)
+        for key, value in reference.items():
+            np.testing.assert_allclose(kept[f"reference.{key}"], value, atol=2e-3, rtol=2e-3)
+    if count > 1:
+        assert (reference["presence"] > 0.9).all()  # people
+
+
+@pytest.mark.parametrize("name", ["yolov3-tiny", "cliff-open"])
+def test_the_bundled_networks_answer_as_the_references(name):
+    with open_session(read_manifest(BUNDLED / name)) as session:
+        found = check_samples(session)
+        assert set(found) == set(session.manifest.outputs) and all(error > 0 for error in found.values())
+        session.manifest.parity["bound"]["model.onnx"] = max(found.values()) * 0.99
+        with pytest.raises(ModelError, match=rf"{name}: .* from the reference .*its results would be wrong"):
+            check_samples(session)
