@@ -93,6 +93,9 @@ def process(
     score: Annotated[
         float | None, typer.Option(help="Least detection score. [default: the detector's own]")
     ] = Options.score,
+    iou_max: Annotated[
+        float | None, typer.Option(help="Overlap from which a box is a better one's double. [default: the detector's]")
+    ] = Options.iou_max,
     overlay: Annotated[
         Path | None, typer.Option(help="Also draw boxes, ids and skeletons: .mp4; a folder for several inputs.")
     ] = None,
@@ -122,6 +125,7 @@ def process(
         end_s=end,
         max_people=max_people,
         score=score,
+        iou_max=iou_max,
         box_scale=box_scale,
         focal_px=focal_px,
         fov_deg=fov_deg,
@@ -243,6 +247,27 @@ def verify(name: Annotated[str, typer.Argument(help="A model's name.")], engines
         print(f"  by {session.backend} on {session.device}, from {manifest.parity['reference']}: {told} (<= {bound:g})")
 
 
+@app.command()
+def doctor(
+    engines: Engines = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per finding.")] = False,
+) -> None:
+    """Say what this machine can do: GPU, backends, models, and where the official files come from."""
+    import dataclasses
+
+    from .doctor import examine
+
+    sick = 0
+    for finding in examine(engines):
+        sick += finding.ok is False
+        if as_json:
+            print(json.dumps(dataclasses.asdict(finding)), flush=True)
+            continue
+        mark = {True: "ok", False: "!!", None: "--"}[finding.ok]
+        print(f"{mark} {finding.topic:8} {finding.name}: {finding.words}", flush=True)
+    raise typer.Exit(1 if sick else 0)
+
+
 @export_app.command("open")
 def export_open(
     out: Annotated[Path | None, typer.Option(help="Where to. [default: cliffvid/bundled]")] = None,
@@ -276,7 +301,7 @@ def export_yolov3(
     _need("torch", "onnx", "onnxruntime")
     from .export.yolo import export_yolov3
 
-    say(f"{export_yolov3(weights, out, cfg, size, name)}: written")
+    say(f"{export_yolov3(weights, out, cfg, size, name, say)}: written")
 
 
 @export_app.command("cliff")

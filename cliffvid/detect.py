@@ -1,7 +1,7 @@
 """Frames to people: letterbox, detector, non-maximum suppression."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -40,11 +40,14 @@ class Found:
 def detect(frames: Iterator[Frames], session: Session, options: Options, counts: DetectCounts) -> Iterator[Found]:
     """Each batch of frames with its people, best score first within a frame."""
     letterbox, selection = session.manifest.rules["letterbox"], session.manifest.rules["selection"]
-    score_min = options.score if options.score is not None else selection.score_min
+    if options.score is not None:
+        selection = replace(selection, score_min=options.score)
+    if options.iou_max is not None:
+        selection = replace(selection, iou_max=options.iou_max)
     for batch in frames:
         outputs = session.run({"image": letterboxed(batch.rgb, letterbox)})
         people = [
-            _people(batch[i : i + 1], box, select(box, *scores, score_min, selection), letterbox, options, counts)
+            _people(batch[i : i + 1], box, select(box, *scores, selection), letterbox, options, counts)
             for i, (box, *scores) in enumerate(
                 zip(outputs["box_px"], outputs["objectness"], outputs["class_prob"], strict=True)
             )
@@ -67,14 +70,14 @@ def letterboxed(rgb: np.ndarray, rule: Letterbox) -> np.ndarray:
 
 
 def select(
-    boxes: np.ndarray, objectness: np.ndarray, class_prob: np.ndarray, score_min: float, rule: Selection
+    boxes: np.ndarray, objectness: np.ndarray, class_prob: np.ndarray, rule: Selection
 ) -> tuple[np.ndarray, np.ndarray, bool]:
     """``(rows, scores, full)``: the candidates that are people, best first, after greedy suppression of doubles.
 
     ``full``: even the last candidate was good enough, so the network may have had more to say than it has slots.
     """
     score = objectness * class_prob if rule.score == "product" else objectness
-    rows = np.flatnonzero(score > score_min)
+    rows = np.flatnonzero(score > rule.score_min)
     full = len(rows) == len(score)
     rows = rows[np.argsort(-score[rows], kind="stable")]
     iou = box_iou(boxes[rows], boxes[rows], rule.iou_offset_px)

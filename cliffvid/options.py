@@ -36,6 +36,7 @@ class Options:
     focal_px: float | None = None  # None, with fov_deg None too: the frame's diagonal, as CLIFF assumes
     fov_deg: float | None = None  # horizontal field of view, instead of focal_px
     score: float | None = None  # least detection score; None: what the detector's manifest says
+    iou_max: float | None = None  # a box that overlaps a better one so much is its double; None: the manifest's
     overwrite: bool = False
 
     # Tracking. Chosen on 80 s of street scene and on generated walkers: 96 tracks became 56, with one jump.
@@ -66,4 +67,6 @@ class Options:
             check(value is None or 0 < value < math.inf, f"--{name.replace('_', '-')} {value}: must be positive")
         check(self.fov_deg is None or 0 < self.fov_deg < 180, f"--fov-deg {self.fov_deg}: must lie between 0 and 180")
         check(self.focal_px is None or self.fov_deg is None, "--focal-px and --fov-deg: give one of them")
-        check(self.score is None or 0 < self.score < 1, f"--score {self.score}: must lie between 0 and 1")
+        for name in ("score", "iou_max"):
+            value = getattr(self, name)
+            check(value is None or 0 < value < 1, f"--{name.replace('_', '-')} {value}: must lie between 0 and 1")

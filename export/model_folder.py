@@ -10,10 +10,16 @@ from zipfile import ZIP_BZIP2, ZipFile, ZipInfo
 
 import numpy as np
 
-from cliffvid.errors import OutputError
+from cliffvid.errors import OutputError, UsageError
 from cliffvid.models import SCHEMA
 
 from .sources import sha256
+
+
+def check_name(name: str | None) -> None:
+    """Raise UsageError unless a model may bear that name; None stands for the network's own."""
+    if name is not None and (not name or name.startswith(".") or Path(name).name != name):
+        raise UsageError(f"model name {name!r}: expected a plain folder name such as cliff-hr48")
 
 
 def tensor(dtype: str, shape: list, axes: list[str], unit: str) -> dict:

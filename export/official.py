@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cliffvid.errors import BackendError, UsageError
+from cliffvid.errors import BackendError
 from cliffvid.parity import SAMPLES, Arrays
 
 from .half import HALF_ARITHMETIC, halve
-from .model_folder import pack_samples, tensor, with_manifest, write_folder
+from .model_folder import check_name, pack_samples, tensor, with_manifest, write_folder
 from .proof import BATCHES, prove
 from .sources import sha256
 
@@ -75,8 +75,7 @@ def export_cliff(
     answers that differ, UsageError for an impossible name, BackendError without PyTorch, OutputError if the folder
     cannot be written.
     """
-    if name is not None and (not name or name.startswith(".") or Path(name).name != name):
-        raise UsageError(f"model name {name!r}: expected a plain folder name such as cliff-hr48")
+    check_name(name)
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401

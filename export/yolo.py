@@ -1,5 +1,6 @@
 """The YOLOv3 family from Darknet weights: a torch module, and a model folder that answers as the official code."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cliffvid import official
 from cliffvid.errors import InputError, ModelError
 from cliffvid.parity import SAMPLES, Arrays
 
@@ -26,7 +28,7 @@ from .darknet import (
 )
 from .graph import OPSET, to_bytes
 from .half import HALF_ARITHMETIC, halve
-from .model_folder import describe_detector, pack_samples, with_manifest, write_folder
+from .model_folder import check_name, describe_detector, pack_samples, with_manifest, write_folder
 from .proof import BATCHES, prove
 from .sources import OPEN, sha256
 
@@ -120,21 +122,36 @@ def load_yolov3(weights: str | Path, cfg: str | Path | None = None) -> YoloV3:
 
 
 def export_yolov3(
-    weights: Path, out: Path, cfg: Path | None = None, size_px: int = 416, name: str | None = None
+    weights: Path,
+    out: Path,
+    cfg: Path | None = None,
+    size_px: int = 416,
+    name: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Write the model folder of a Darknet detector into ``out``, with the official rule for people; returns it.
+
+    ``say`` is told of each step, and if the file is of the published one's length but not it.
 
     The official rule (pytorch-yolo-v3): objectness over 0.5, person the likeliest class, boxes with an overlap of
     0.4 or more (pixels counted inclusively) are doubles. Raises InputError, UsageError, ModelError or OutputError;
     then nothing is written.
     """
+    check_name(name)
+    say(f"reading {weights}")
     network = load_yolov3(weights, cfg)
     cfg = cfg or find_cfg(weights)
     name = name or cfg.stem
+    published = {file.model: file.sha256 for file in official.FILES if file.sha256}
+    digest = sha256(weights)
+    if digest != published.get(cfg.stem, digest):
+        say(f"warning: {weights} is not the published {cfg.stem}.weights (sha256): trained anew, or damaged on its way")
+    say(f"found {cfg.stem}; exporting it at {size_px} x {size_px}, which takes up to a minute")
     model = export_darknet(cfg, weights, size_px, score="objectness", person_must_be_argmax=True, half=False)
     count = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
     files = {"model.onnx": to_bytes(model), "model.fp16.onnx": to_bytes(halve(model, weights))}
     del model  # as large as the network
+    say("comparing the export with PyTorch")
     samples = [sample_image(size_px, batch) for batch in BATCHES]
     references = [{"rows": person_rows(network, sample)} for sample in samples]
     parity = prove(weights, "detect", files, BOUNDS, samples, references, half_answers(network, size_px))
@@ -145,7 +162,7 @@ def export_yolov3(
         "rank": RANKS.get(cfg.stem, 5),
         "summary": f"{cfg.stem} at {size_px} x {size_px}, people by the official rule",
         "licence": "Darknet's weights: public domain (pjreddie.com/darknet); others: see where they come from",
-        "source": [{"file": weights.name, "sha256": sha256(weights)}],
+        "source": [{"file": weights.name, "sha256": digest}],
         "exporter": {part: version(part) for part in ("cliffvid", "torch", "onnx")} | {"opset": OPSET},
         **describe_detector(size_px, count),
         "letterbox": {"width_px": size_px, "height_px": size_px, "interpolation": "cubic", "fill": 128},

@@ -40,6 +40,8 @@ class OrtSession:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         elif device not in ("auto", "cpu"):
             raise BackendError(f"device {device!r}: onnxruntime runs on cpu or cuda")
+        if provider not in onnxruntime.get_available_providers():
+            raise BackendError('this onnxruntime is built without CUDA: pip install "cliffvid[gpu]" in place of [cpu]')
         model = str(manifest.path("model.onnx"))
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=[provider])

@@ -1,6 +1,7 @@
 """YOLOv3 from Darknet files: the official code's answers, OpenCV's own reader, and what wrong files get."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,10 +11,10 @@ import onnxruntime
 import pytest
 import torch
 
-from cliffvid import InputError, ModelError, UsageError
+from cliffvid import InputError, ModelError, UsageError, official
 from cliffvid.export import darknet, proof
 from cliffvid.export.darknet import count_channels, read_cfg
-from cliffvid.export.sources import OPEN
+from cliffvid.export.sources import OPEN, sha256
 from cliffvid.export.yolo import export_yolov3, find_cfg, load_yolov3
 from cliffvid.models import read_manifest
 
@@ -184,6 +185,26 @@ def test_other_mistakes_are_told(weights, tmp_path):
         load_yolov3(tmp_path / "page.weights")
     with pytest.raises(InputError, match="no such file"):
         load_yolov3(tmp_path / "missing.weights")
+    with pytest.raises(UsageError, match=r"'\.\./up': expected a plain folder name"):
+        export_yolov3(weights, tmp_path / "out", name="../up")
     with pytest.raises(UsageError, match="multiple of 32"):
         export_yolov3(weights, tmp_path / "out", size_px=100)
     assert not (tmp_path / "out").exists()
+
+
+def test_doctor_knows_how_long_the_published_files_are():
+    sizes = {file.name: file.size for file in official.FILES if file.name.endswith(".weights")}
+    for name, size in sizes.items():
+        cfg = OPEN / name.replace(".weights", ".cfg")
+        counts = darknet.convolution_counts(read_cfg(cfg), count_channels(read_cfg(cfg), cfg))
+        assert size == f"{20 + 4 * sum(counts.values()):,} bytes"
+
+
+def test_a_file_that_only_looks_like_the_published_one_is_told(weights, tmp_path, monkeypatch):
+    said = []
+    export_yolov3(weights, tmp_path, size_px=32, say=said.append)
+    assert len(said) == 4 and "is not the published yolov3.weights" in said[1]
+    known = [replace(file, sha256=sha256(weights)) for file in official.FILES if file.model == "yolov3"]
+    monkeypatch.setattr(official, "FILES", known)
+    export_yolov3(weights, tmp_path, size_px=32, say=said.append)
+    assert len(said) == 7

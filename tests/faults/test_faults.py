@@ -70,6 +70,7 @@ BAD = [
     (["good.mp4", "--start", "nan"], 2, "need 0 <= start < end"),
     (["good.mp4", "--frame-batch", "0"], 2, "--frame-batch 0: must lie in 1 to 1024"),
     (["good.mp4", "--score", "7"], 2, "--score 7.0: must lie between 0 and 1"),
+    (["good.mp4", "--iou-max", "nan"], 2, "--iou-max nan: must lie between 0 and 1"),
     (["good.mp4", "--box-scale", "0"], 2, "--box-scale 0.0: must be positive"),
     (["good.mp4", "--focal-px", "nan"], 2, "--focal-px nan: must be positive"),
     (["good.mp4", "--focal-px", "9", "--fov-deg", "9"], 2, "--focal-px and --fov-deg: give one of them"),

@@ -73,7 +73,7 @@ def test_suppression_and_boxes_in_the_frame(yolo):
         best = candidates[:, 5:].argmax(axis=1)
         for kind in np.unique(best):
             objectness = np.where(best == kind, candidates[:, 4], 0)
-            kept, score, _ = select(boxes, objectness, candidates[:, 5 + kind], 0.5, OFFICIAL)
+            kept, score, _ = select(boxes, objectness, candidates[:, 5 + kind], OFFICIAL)
             if not len(kept):
                 continue
             kept_boxes = boxes[kept]

@@ -1,0 +1,109 @@
+"""What this machine can do, in plain words: cores and GPU, each backend really tried, models, files of others."""
+
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from .backends import MODULES, open_session
+from .errors import CliffvidError
+from .models import RULES, find_model, scan_models
+from .official import FILES
+from .options import usable_cores
+from .parity import check_samples
+
+EXPORT_NEEDS = ("torch", "onnx", "onnxscript")
+DEVICES = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at; ``ok`` is None where nothing was expected of it."""
+
+    topic: str
+    name: str
+    ok: bool | None
+    words: str
+
+
+def examine(engines: Path | None = None) -> Iterator[Finding]:
+    """Everything worth knowing before a run, as it is found. Takes seconds, since networks are really run."""
+    cores = f"{usable_cores()} usable cores of {platform.machine()}, Python {platform.python_version()}"
+    yield Finding("machine", platform.system(), True, cores)
+    yield gpu()
+    yield from wheels()
+    for backend in MODULES:
+        for device in DEVICES:
+            yield try_backend(backend, device)
+    missing = [package for package in EXPORT_NEEDS if not find_spec(package)]
+    words = f'{", ".join(missing)} missing: pip install "cliffvid[export]"' if missing else "can make model folders"
+    yield Finding("export", "cliffvid export", None if missing else True, words)
+    yield from models(engines)
+    yield from official(engines)
+
+
+def gpu() -> Finding:
+    """The NVIDIA GPUs and their driver, as nvidia-smi tells."""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    if not shutil.which(query[0]):
+        return Finding("GPU", "NVIDIA", None, "none seen: there is no nvidia-smi; runs on the CPU")
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding("GPU", "NVIDIA", False, f"nvidia-smi does not answer ({error}); check the driver")
+    if done.returncode:
+        reason = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+        return Finding("GPU", "NVIDIA", False, f"nvidia-smi fails ({reason[-1]}); check the driver")
+    return Finding("GPU", "NVIDIA", True, "; ".join(done.stdout.strip().splitlines()) + " (name, memory, driver)")
+
+
+def wheels() -> Iterator[Finding]:
+    """Whether both builds of onnxruntime are installed: they overwrite each other's files, and pip does not notice."""
+    have = []
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        try:
+            have.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    if len(have) == 2:
+        fix = "pip uninstall onnxruntime onnxruntime-gpu, then install one of cliffvid[cpu] and cliffvid[gpu]"
+        yield Finding("backend", "onnxruntime", False, f"{' and '.join(have)} overwrite each other: {fix}")
+
+
+def try_backend(backend: str, device: str) -> Finding:
+    """The bundled regressor really run there, and held to its reference."""
+    name = f"{backend} on {device}"
+    try:
+        with open_session(find_model("regress", "cliff-open"), backend, device) as session:
+            off = max(check_samples(session).values())
+    except CliffvidError as error:
+        return Finding("backend", name, False if device == "cpu" else None, f"does not work: {error}")
+    return Finding("backend", name, True, f"works; the bundled regressor is {off:.1g} from its reference")
+
+
+def models(engines: Path | None) -> Iterator[Finding]:
+    """The default model of each task, and folders that cannot be read."""
+    found, unreadable = scan_models(engines)
+    for task in RULES:
+        names = [manifest for manifest in found if manifest.task == task]
+        for number, manifest in enumerate(names):
+            words = f"{manifest.summary}; {manifest.folder}"
+            yield Finding(task, manifest.name + (" (default)" if number == 0 else ""), True, words)
+    for broken in unreadable:
+        yield Finding(broken.task or "model", broken.folder.name, False, str(broken.error))
+
+
+def official(engines: Path | None) -> Iterator[Finding]:
+    """The files of others: which are in use, and for those that are not where they come from and what binds them."""
+    made = {manifest.name: manifest for manifest in scan_models(engines)[0]}
+    for file in FILES:
+        if file.model in made:
+            yield Finding("official", file.name, True, f"in use as {file.model}. Licence: {file.licence}")
+            continue
+        known = f"{file.size}, sha256 {file.sha256}" if file.sha256 else f"{file.size}, sha256 not known here"
+        words = f"not here: get it from {file.source}; {known}. Licence: {file.licence}. Then: {file.command}"
+        yield Finding("official", file.name, None, words)

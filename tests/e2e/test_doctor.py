@@ -1,0 +1,81 @@
+"""`cliffvid doctor`: what it says of a machine, and that it says so only of what it tried."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from cliffvid import doctor
+
+
+def run(tmp_path, *args, path=None):
+    env = {**os.environ, "PATH": path or os.environ["PATH"]}
+    done = subprocess.run(
+        [sys.executable, "-m", "cliffvid", "doctor", "--json", *map(str, args)],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, {(f["topic"], f["name"]): f for f in map(json.loads, done.stdout.splitlines())}
+
+
+def test_a_machine_without_a_gpu(tmp_path):
+    code, findings = run(tmp_path, path="/nowhere")
+    assert code == 0
+    assert findings["backend", "onnxruntime on cpu"]["ok"] is True
+    assert findings["GPU", "NVIDIA"]["ok"] is None and "no nvidia-smi" in findings["GPU", "NVIDIA"]["words"]
+    assert "cliffvid[gpu]" in findings["backend", "onnxruntime on cuda"]["words"]
+    assert findings["detect", "yolov3-tiny (default)"]["ok"] and findings["regress", "cliff-open (default)"]["ok"]
+    yolo = findings["official", "yolov3.weights"]
+    for words in (
+        "not here",
+        "pjreddie.com",
+        "248,007,048 bytes",
+        "523e4e69",
+        "public domain",
+        "cliffvid export yolov3",
+    ):
+        assert words in yolo["words"]
+    cliff = findings["official", "hr48-PA43.0_MJE69.0_MVE81.2_3dpw.pt"]["words"]
+    assert "noah-research" in cliff and "317 MB" in cliff and "sha256 not known" in cliff and "MIT" in cliff
+
+
+@pytest.mark.parametrize(
+    ("script", "ok", "words"),
+    [
+        ("echo 'NVIDIA H100 80GB HBM3, 81559 MiB, 580.65.06'", True, "H100 80GB HBM3, 81559 MiB, 580.65.06"),
+        ("echo 'NVIDIA-SMI has failed'; exit 9", False, "NVIDIA-SMI has failed); check the driver"),
+    ],
+)
+def test_what_nvidia_smi_says(tmp_path, script, ok, words):
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(f"#!/bin/sh\n{script}\n")
+    smi.chmod(0o755)
+    code, findings = run(tmp_path, path=f"{tmp_path}:/usr/bin:/bin")
+    assert findings["GPU", "NVIDIA"]["ok"] is ok and words in findings["GPU", "NVIDIA"]["words"]
+    assert code == (0 if ok else 1)
+
+
+def test_models_of_ones_own_in_use_and_broken(tmp_path, toys):
+    shutil.copytree(toys / "toy-detector", tmp_path / "engines" / "yolov3")
+    manifest = tmp_path / "engines" / "yolov3" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"toy-detector"', '"yolov3"'))
+    code, findings = run(tmp_path)
+    assert code == 0 and findings["official", "yolov3.weights"]["words"].startswith("in use as yolov3")
+    manifest.write_text(manifest.read_text().replace('"schema": 1', '"schema": 7'))
+    code, findings = run(tmp_path)
+    broken = findings["detect", "yolov3"]
+    assert code == 1 and broken["ok"] is False and "schema 7" in broken["words"]
+    assert findings["official", "yolov3.weights"]["words"].startswith("not here")
+
+
+def test_two_builds_of_onnxruntime_are_told(monkeypatch):
+    monkeypatch.setattr(doctor, "version", lambda name: "1.24.0")
+    (finding,) = doctor.wheels()
+    assert finding.ok is False and "overwrite each other" in finding.words and "pip uninstall" in finding.words
