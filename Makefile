@@ -46,7 +46,7 @@ open-models: $(VENV)/sources
 engines: $(VENV)/installed-dev
 	@test -n "$(WEIGHTS)" || { echo "make engines WEIGHTS=dir: name the folder of the .weights and .pt files"; exit 2; }
 	@set -e; for file in $(wildcard $(WEIGHTS)/*.weights); do $(BIN)/cliffvid export yolov3 "$$file"; done
-	@set -e; for file in $(wildcard $(WEIGHTS)/*.pt); do $(BIN)/cliffvid export cliff "$$file"; done
+	@set -e; for file in $(wildcard $(addprefix $(WEIGHTS)/*,.pt .pth .ckpt)); do $(BIN)/cliffvid export cliff "$$file"; done
 
 clean:
 	rm -rf $(VENV) demo
