@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from cliffvid.errors import ModelError, UsageError
+from cliffvid.errors import InputError, ModelError, UsageError
 
 from .graph import Graph, image_input
 
@@ -45,10 +45,31 @@ class Convolution:
     bias: np.ndarray  # float64 (filters,)
 
 
+def read_network(cfg: Path) -> tuple[list[Layer], list[tuple[int, int]]]:
+    """The layers of a cfg file, and (channels in, channels out) of each.
+
+    Raises InputError if it cannot be read, ModelError if it does not describe a detector of a kind that is known.
+    """
+    layers = read_cfg(cfg)
+    try:
+        widths = count_channels(layers, cfg)
+        check_heads(cfg, layers, widths)
+        convolution_counts(layers, widths)
+    except (KeyError, ValueError, IndexError, OverflowError) as error:
+        raise ModelError(f"{cfg}: an option is missing or wrong ({error!r}); take the published cfg") from error
+    return layers, widths
+
+
 def read_cfg(path: Path) -> list[Layer]:
-    """The layers of a cfg file, without [net]. Raises ModelError if it is not one."""
+    """The layers of a cfg file, without [net]. Raises InputError or ModelError if it is not one."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a Darknet cfg") from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path}: no text, expected a Darknet cfg; weights and cfg exchanged?") from error
     sections: list[tuple[str, dict[str, str]]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         line = line.split("#")[0].strip()
         if line.startswith("[") and line.endswith("]"):
             sections.append((line[1:-1].strip(), {}))
@@ -68,10 +89,18 @@ def count_channels(layers: list[Layer], path: Path) -> list[tuple[int, int]]:
     current = 3
     for layer in layers:
         entering = current
+        sources = route_sources(layer) if layer.kind == "route" else []
+        sources += [layer.index + layer.number("from")] if layer.kind == "shortcut" else []
+        if not all(0 <= source < layer.index for source in sources):
+            raise ValueError(f"layer {layer.index} [{layer.kind}] reads layers {sources}")
+        if any(layer.number(key, 1) < 1 for key in ("filters", "size", "stride", "classes")):
+            raise ValueError(f"layer {layer.index} [{layer.kind}] has a number below 1")
         if layer.kind == "convolutional":
             current = layer.number("filters")
         elif layer.kind == "route":
-            current = sum(widths[source][1] for source in route_sources(layer))
+            current = sum(widths[source][1] for source in sources)
+        elif layer.kind == "shortcut" and widths[sources[0]][1] != current:
+            raise ValueError(f"layer {layer.index} [shortcut] adds {current} and {widths[sources[0]][1]} channels")
         elif layer.kind not in ("maxpool", "upsample", "shortcut", "yolo"):
             raise ModelError(f"{path}: layer {layer.index} is [{layer.kind}], which the export does not know")
         if layer.number("groups", 1) != 1 or layer.options.get("activation", "linear") not in ("linear", "leaky"):
@@ -105,9 +134,9 @@ def convolution_counts(layers: list[Layer], widths: list[tuple[int, int]]) -> di
     return counts
 
 
-def weights_bytes(layers: list[Layer], cfg: Path, weights: Path) -> int:
+def weights_bytes(weights: Path, layers: list[Layer], widths: list[tuple[int, int]]) -> int:
     """The length that a weights file of these layers has, with the header that this one has."""
-    return header_bytes(weights) + 4 * sum(convolution_counts(layers, count_channels(layers, cfg)).values())
+    return header_bytes(weights) + 4 * sum(convolution_counts(layers, widths).values())
 
 
 def read_weights(path: Path, layers: list[Layer], widths: list[tuple[int, int]]) -> dict[int, Convolution]:
@@ -271,15 +300,9 @@ def export_darknet(
     stores the kernels as float16. Raises ModelError for files it cannot read to the last byte, UsageError for a
     size that is no multiple of 32.
     """
-    if size_px % 32:
-        raise UsageError(f"detector size {size_px}: it must be a multiple of 32")
-    layers = read_cfg(cfg)
-    try:
-        widths = count_channels(layers, cfg)
-        heads = {layer.index - 1: layer for layer in layers if layer.kind == "yolo"}
-        check_heads(cfg, layers, widths, heads)
-    except (KeyError, ValueError, IndexError) as error:
-        raise ModelError(f"{cfg}: an option is missing or wrong ({error!r})") from error
+    check_size(size_px)
+    layers, widths = read_network(cfg)
+    heads = {layer.index - 1: layer for layer in layers if layer.kind == "yolo"}
     convolutions = read_weights(weights, layers, widths)
     fields = 5 + max(layer.number("classes") for layer in heads.values()) if person_must_be_argmax else 6
     graph = Graph("darknet")
@@ -295,14 +318,22 @@ def export_darknet(
     return graph.model()
 
 
-def check_heads(cfg: Path, layers: list[Layer], widths: list[tuple[int, int]], heads: dict[int, Layer]) -> None:
+def check_size(size_px: int) -> None:
+    """Raise UsageError for a canvas that no network of this family takes."""
+    if size_px % 32 or not 32 <= size_px <= 4096:
+        raise UsageError(f"detector size {size_px}: it must be a multiple of 32, from 32 to 4096")
+
+
+def check_heads(cfg: Path, layers: list[Layer], widths: list[tuple[int, int]]) -> None:
     """Raise ModelError unless each [yolo] reads a linear convolution of its own that has the right width."""
+    heads = {layer.index - 1: layer for layer in layers if layer.kind == "yolo"}
     if not heads:
         raise ModelError(f"{cfg}: no [yolo] layer, so no detector")
     routed = {source for layer in layers if layer.kind == "route" for source in route_sources(layer)}
     classes = {head.number("classes") for head in heads.values()}
     for index, head in heads.items():
-        expected = len(head.numbers("mask")) * (5 + head.number("classes"))
+        anchors = np.array(head.numbers("anchors")).reshape(-1, 2)[[int(part) for part in head.numbers("mask")]]
+        expected = len(anchors) * (5 + head.number("classes"))
         if head.options.get("scale_x_y", "1") not in ("1", "1.0") or head.number("new_coords", 0):
             raise ModelError(
                 f"{cfg}: the [yolo] layer {head.index} decodes as YOLOv4 does, which the export does not know"

@@ -19,9 +19,9 @@ from .darknet import (
     PERSON,
     Convolution,
     Layer,
-    count_channels,
+    check_size,
     export_darknet,
-    read_cfg,
+    read_network,
     read_weights,
     route_sources,
     weights_bytes,
@@ -49,7 +49,7 @@ class YoloV3(nn.Module):
         self.convolutions = nn.ModuleDict()
         for index, numbers in convolutions.items():
             filters, channels, size, _ = numbers.weight.shape
-            stride, pad = layers[index].number("stride"), (size // 2) * layers[index].number("pad", 0)
+            stride, pad = layers[index].number("stride", 1), (size // 2) * layers[index].number("pad", 0)
             convolution = nn.Conv2d(channels, filters, size, stride, pad)
             convolution.weight.data = torch.from_numpy(numbers.weight).float()
             convolution.bias.data = torch.from_numpy(numbers.bias).float()
@@ -62,16 +62,16 @@ class YoloV3(nn.Module):
         for layer in self.layers:
             if layer.kind == "convolutional":
                 value = self.convolutions[str(layer.index)](value)
-                if layer.options["activation"] == "leaky":
+                if layer.options.get("activation") == "leaky":
                     value = functional.leaky_relu(value, 0.1)
             elif layer.kind == "maxpool":
-                size, stride = layer.number("size"), layer.number("stride")
+                size, stride = layer.number("size"), layer.number("stride", 1)
                 before = (size - 1) // 2 if stride == 1 else 0
                 after = size - 1 - before if stride == 1 else 0
                 value = functional.pad(value, (before, after, before, after), value=-torch.inf)
                 value = functional.max_pool2d(value, size, stride)
             elif layer.kind == "upsample":
-                value = functional.interpolate(value, scale_factor=layer.number("stride"), mode="nearest")
+                value = functional.interpolate(value, scale_factor=layer.number("stride", 2), mode="nearest")
             elif layer.kind == "route":
                 value = torch.cat([outputs[source] for source in route_sources(layer)], dim=1)
             elif layer.kind == "shortcut":
@@ -97,9 +97,10 @@ def decoded(value: Tensor, layer: Layer, stride_px: int) -> Tensor:
 
 def find_cfg(weights: Path) -> Path:
     """The known network whose weights file has just this many bytes. Raises ModelError if there is none."""
-    if not weights.is_file():
-        raise InputError(f"{weights}: no such file")
-    known = {cfg: weights_bytes(read_cfg(cfg), cfg, weights) for cfg in sorted(OPEN.glob("*.cfg"))}
+    with weights.open("rb") as stream:
+        if stream.read(512).lstrip().startswith(b"<"):
+            raise ModelError(f"{weights}: a web page, expected Darknet weights; save the file itself, not its page")
+    known = {cfg: weights_bytes(weights, *read_network(cfg)) for cfg in sorted(OPEN.glob("*.cfg"))}
     for cfg, expected in known.items():
         if weights.stat().st_size == expected:
             return cfg
@@ -116,9 +117,11 @@ def load_yolov3(weights: str | Path, cfg: str | Path | None = None) -> YoloV3:
     Raises InputError if there is no such file, ModelError if it is not what the cfg describes.
     """
     weights = Path(weights)
+    if not weights.is_file():
+        raise InputError(f"{weights}: no such file; give the path of the .weights file you downloaded")
     cfg = Path(cfg) if cfg else find_cfg(weights)
-    layers = read_cfg(cfg)
-    return YoloV3(layers, read_weights(weights, layers, count_channels(layers, cfg))).eval()
+    layers, widths = read_network(cfg)
+    return YoloV3(layers, read_weights(weights, layers, widths)).eval()
 
 
 def export_yolov3(
@@ -138,6 +141,7 @@ def export_yolov3(
     then nothing is written.
     """
     check_name(name)
+    check_size(size_px)
     say(f"reading {weights}")
     network = load_yolov3(weights, cfg)
     cfg = cfg or find_cfg(weights)

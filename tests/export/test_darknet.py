@@ -108,6 +108,11 @@ def test_weights_of_another_length_are_refused(tmp_path, change):
         ("classes=4", "classes=4\nscale_x_y=1.05", "YOLOv4"),
         ("[net]", "[convolutional]", "begins with"),
         ("[net]", "hello", "hello"),
+        ("filters=8\n", "filters=x\n", "invalid literal"),
+        ("size=3\n", "", "size"),
+        ("stride=2\n", "stride=0\n", "below 1"),
+        ("from=-", "from=-9", "reads layers"),
+        ("mask = 0,1,2", "mask = 0,1,7", "out of bounds"),
     ],
 )
 def test_a_cfg_that_is_not_understood_is_refused(tmp_path, old, new, message):

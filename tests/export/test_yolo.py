@@ -181,14 +181,23 @@ def test_weights_of_another_length_are_told(weights, tmp_path, cut):
 
 def test_other_mistakes_are_told(weights, tmp_path):
     (tmp_path / "page.weights").write_text("<!DOCTYPE html><html>sign in</html>")
-    with pytest.raises(ModelError, match=r"page\.weights: .*cut short or something else"):
+    with pytest.raises(ModelError, match=r"page\.weights: a web page, expected Darknet weights"):
         load_yolov3(tmp_path / "page.weights")
     with pytest.raises(InputError, match="no such file"):
         load_yolov3(tmp_path / "missing.weights")
     with pytest.raises(UsageError, match=r"'\.\./up': expected a plain folder name"):
         export_yolov3(weights, tmp_path / "out", name="../up")
-    with pytest.raises(UsageError, match="multiple of 32"):
-        export_yolov3(weights, tmp_path / "out", size_px=100)
+    (tmp_path / "binary.cfg").write_bytes(bytes(range(256)))
+    for cfg, error, told in (
+        ("missing.cfg", InputError, "No such file"),
+        (".", InputError, "Is a directory"),
+        ("binary.cfg", ModelError, "no text"),
+    ):
+        with pytest.raises(error, match=rf"{cfg}: .*{told}"):
+            load_yolov3(weights, tmp_path / cfg)
+    for size_px in (100, 0, -32, 1 << 20):
+        with pytest.raises(UsageError, match="multiple of 32, from 32"):
+            export_yolov3(weights, tmp_path / "out", size_px=size_px)
     assert not (tmp_path / "out").exists()
 
 
