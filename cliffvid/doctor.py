@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from .backends import MODULES, open_session
+from .backends import DEFAULT, KNOWN, open_session
 from .errors import CliffvidError
 from .models import RULES, find_model, scan_models
 from .official import FILES
@@ -17,7 +17,6 @@ from .options import usable_cores
 from .parity import check_samples
 
 EXPORT_NEEDS = ("torch", "onnx", "onnxscript")
-DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,8 @@ def examine(engines: Path | None = None) -> Iterator[Finding]:
     yield Finding("machine", platform.system(), True, cores)
     yield gpu()
     yield from wheels()
-    for backend in MODULES:
-        for device in DEVICES:
+    for backend, known in KNOWN.items():
+        for device in known.devices:
             yield try_backend(backend, device)
     missing = [package for package in EXPORT_NEEDS if not find_spec(package)]
     words = f'{", ".join(missing)} missing: pip install "cliffvid[export]"' if missing else "can make model folders"
@@ -81,7 +80,8 @@ def try_backend(backend: str, device: str) -> Finding:
         with open_session(find_model("regress", "cliff-open"), backend, device) as session:
             off = max(check_samples(session).values())
     except CliffvidError as error:
-        return Finding("backend", name, False if device == "cpu" else None, f"does not work: {error}")
+        needed = backend == DEFAULT and device == "cpu"
+        return Finding("backend", name, False if needed else None, f"does not work: {error}")
     return Finding("backend", name, True, f"works; the bundled regressor is {off:.1g} from its reference")
 
 

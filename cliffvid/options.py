@@ -8,7 +8,7 @@ from pathlib import Path
 from .errors import UsageError
 
 FORMATS = ("auto", "parquet", "npz")  # auto: by the output's name, parquet where it does not tell
-BACKENDS = ("auto", "onnxruntime")
+BACKENDS = ("auto", "onnxruntime", "openvino")
 
 
 def usable_cores() -> int:

@@ -149,6 +149,7 @@ class Run:
                     "licence": session.manifest.licence,
                     "backend": session.backend,
                     "device": session.device,
+                    "precision": session.precision,
                 }
                 for session in (self.models.detector, self.models.regressor)
             ],

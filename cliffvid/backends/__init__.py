@@ -1,14 +1,25 @@
 """One Session in front of every inference runtime."""
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol, Self
 
 import numpy as np
 
-from ..errors import ModelError
+from ..errors import BackendError, ModelError
 from ..models import Manifest, Tensor
+from ..options import usable_cores
 
-MODULES = {"onnxruntime": "ort"}  # name -> module of this package, imported on use
+
+@dataclass(frozen=True)
+class Backend:
+    """A runtime: the module of this package that is imported on use, and what it runs on, the default first."""
+
+    module: str
+    devices: tuple[str, ...]
+
+
+KNOWN = {"onnxruntime": Backend("ort", ("cpu", "cuda")), "openvino": Backend("ov", ("cpu",))}
 DEFAULT = "onnxruntime"
 
 
@@ -21,6 +32,7 @@ class Session(Protocol):
     manifest: Manifest
     backend: str
     device: str
+    precision: str  # of the arithmetic: fp32
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
     def close(self) -> None: ...
@@ -34,7 +46,18 @@ def open_session(manifest: Manifest, backend: str = "auto", device: str = "auto"
     Raises ModelError for a damaged folder, BackendError if the runtime or device asked for is not there.
     """
     name = DEFAULT if backend == "auto" else backend
-    return import_module(f".{MODULES[name]}", __name__).open_session(manifest, device, threads)
+    known = KNOWN[name]
+    if device not in ("auto", *known.devices):
+        raise BackendError(
+            f"--device {device}: {name} has {' and '.join(known.devices)} here; choose another --backend"
+        )
+    device = known.devices[0] if device == "auto" else device
+    return import_module(f".{known.module}", __name__).open_session(manifest, device, threads or usable_cores())
+
+
+def no_rows(manifest: Manifest) -> dict[str, np.ndarray]:
+    """The answer to an empty batch: no kernel promises to take one."""
+    return {name: np.zeros((0, *t.shape[1:]), t.dtype) for name, t in manifest.outputs.items()}
 
 
 def check_tensors(manifest: Manifest, side: str, promised: dict[str, Tensor], found: dict[str, tuple]) -> None:
