@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .errors import CliffvidError, UsageError
-from .options import BACKENDS, FORMATS, Options
+from .options import BACKENDS, DECODE_DEVICES, FORMATS, HDR, MATRICES, Options
 
 app = typer.Typer(
     help="Video to per-frame SMPL body tracks.",
@@ -63,7 +63,10 @@ def common(
 
 @app.command()
 def process(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Video files.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT...", help="Videos, images, folders or 'patterns' of images; -: a list on stdin."),
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Output file; a folder for several inputs. [default: the input's name, here]"),
@@ -76,12 +79,31 @@ def process(
     regressor: Annotated[str, typer.Option(help="Regressor's name, or auto: the best there is.")] = Options.regressor,
     backend: Annotated[str, typer.Option(help=" | ".join(BACKENDS))] = Options.backend,
     device: Annotated[str, typer.Option(help="auto | cpu | cuda")] = Options.device,
-    threads: Annotated[int, typer.Option(help="Threads a network on the CPU; 0: all cores.")] = Options.threads,
+    threads: Annotated[
+        int, typer.Option(help="Threads of the decoder and a network on the CPU; 0: all cores.")
+    ] = Options.threads,
     frame_batch: Annotated[int, typer.Option(help="Frames the detector takes at once.")] = Options.frame_batch,
     person_batch: Annotated[int, typer.Option(help="People the regressor takes at once.")] = Options.person_batch,
     prefetch: Annotated[int, typer.Option(help="Batches a stage may run ahead; 0: no threads.")] = Options.prefetch,
     start: Annotated[float, typer.Option(help="Seconds; frames before it are left out.")] = Options.start_s,
     end: Annotated[float, typer.Option(help="Seconds; frames from it on are left out.")] = Options.end_s,
+    stride: Annotated[int, typer.Option(help="Take the frames 0, N, 2N ...")] = Options.stride,
+    stream: Annotated[
+        int | None, typer.Option(help="Index of the video stream, as probe tells it. [default: the best]")
+    ] = Options.stream,
+    matrix: Annotated[str, typer.Option(help=f"{' | '.join(MATRICES)}: how YUV becomes RGB.")] = Options.matrix,
+    hdr: Annotated[str, typer.Option(help=" | ".join(HDR))] = Options.hdr,
+    deinterlace: Annotated[
+        bool, typer.Option("--deinterlace", help="Make interlaced frames whole (bwdif).")
+    ] = Options.deinterlace,
+    image_fps: Annotated[float, typer.Option(help="Frames a second of a folder of images.")] = Options.image_fps,
+    max_frame_mpx: Annotated[float, typer.Option(help="Refuse frames of more million pixels.")] = Options.max_frame_mpx,
+    allow_network: Annotated[
+        bool, typer.Option("--allow-network", help="Read http, https and rtsp addresses.")
+    ] = Options.allow_network,
+    decode_device: Annotated[
+        str, typer.Option(help=f"{' | '.join(DECODE_DEVICES)}; auto: the CPU.")
+    ] = Options.decode_device,
     max_people: Annotated[int, typer.Option(help="Per frame, best scores first; 0: no limit.")] = Options.max_people,
     box_scale: Annotated[
         float | None, typer.Option(help="A crop's size in boxes. [default: the regressor's own]")
@@ -123,6 +145,15 @@ def process(
         prefetch=prefetch,
         start_s=start,
         end_s=end,
+        stride=stride,
+        stream=stream,
+        matrix=matrix,
+        hdr=hdr,
+        deinterlace=deinterlace,
+        image_fps=image_fps,
+        max_frame_mpx=max_frame_mpx,
+        allow_network=allow_network,
+        decode_device=decode_device,
         max_people=max_people,
         score=score,
         iou_max=iou_max,
@@ -131,9 +162,10 @@ def process(
         fov_deg=fov_deg,
         overwrite=overwrite,
     )
-    outputs = _targets(inputs, out or Path(), SUFFIXES[output_format(out or Path(), options)])
-    overlays = _targets(inputs, overlay, ".mp4") if overlay else [None] * len(inputs)
-    for video, output, drawing in zip(inputs, outputs, overlays, strict=True):
+    videos = _inputs(inputs)
+    outputs = _targets(videos, out or Path(), SUFFIXES[output_format(out or Path(), options)])
+    overlays = _targets(videos, overlay, ".mp4") if overlay else [None] * len(videos)
+    for video, output, drawing in zip(videos, outputs, overlays, strict=True):
         check_output(video, output, options)
         if drawing:
             check_target(drawing, overwrite)
@@ -144,7 +176,7 @@ def process(
                 load_body(models.regressor.manifest.body)  # refused before the work rather than after it
             done = [
                 _one(video, output, drawing, options, models, view, as_json)
-                for video, output, drawing in zip(inputs, outputs, overlays, strict=True)
+                for video, output, drawing in zip(videos, outputs, overlays, strict=True)
             ]
     except KeyboardInterrupt:
         say("interrupted: what was finished is kept, nothing half-written is left behind")
@@ -152,20 +184,32 @@ def process(
     raise typer.Exit(0 if all(done) else 1)
 
 
-def _targets(inputs: list[Path], place: Path, suffix: str) -> list[Path]:
+def _inputs(names: list[str]) -> list[Path | str]:
+    """What is named, and for ``-`` what each line on stdin names."""
+    from .source import source_of
+
+    lines = [line for line in sys.stdin.read().splitlines() if line.strip()] if "-" in names else []
+    if "-" in names and not lines:
+        raise UsageError("-: nothing is named on stdin; write one input a line")
+    return [source_of(name) for given in names for name in (lines if given == "-" else [given])]
+
+
+def _targets(inputs: list[Path | str], place: Path, suffix: str) -> list[Path]:
     """Where each input's result goes: ``place`` itself for a single input unless it is a folder."""
     if len(inputs) == 1 and not place.is_dir():
         return [place]
+    from .source import stem
+
     if place.is_file():
         raise UsageError(f"{place}: a file, but there are {len(inputs)} inputs; name a folder")
-    targets = [place / f"{video.stem}{suffix}" for video in inputs]
+    targets = [place / f"{stem(video)}{suffix}" for video in inputs]
     for target in targets:
         if targets.count(target) > 1:
             raise UsageError(f"{target}: two inputs would be written there; process them one by one with -o")
     return targets
 
 
-def _one(video: Path, output: Path, drawing: Path | None, options: Options, models, view, as_json: bool) -> bool:
+def _one(video: Path | str, output: Path, drawing: Path | None, options: Options, models, view, as_json: bool) -> bool:
     """Process one video, tell how it went, and say whether all of it was done."""
     from .overlay import overlay
     from .pipeline import process
@@ -173,7 +217,7 @@ def _one(video: Path, output: Path, drawing: Path | None, options: Options, mode
     try:
         report = process(video, output, options, models=models, watch=view.watch)
         if drawing:
-            overlay(video, output, drawing, options.overwrite)
+            overlay(video, output, drawing, options)
     except CliffvidError as error:
         view.stop()
         say(f"error: {error}")

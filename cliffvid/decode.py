@@ -1,23 +1,22 @@
-"""Videos: what a file claims, and its frames, each once, upright, with its own time."""
+"""Videos: what a file claims, and its frames, each once, as displayed, with its own time."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
 
-from .errors import InputError
+from .container import open_video
+from .display import Display, hdr_kind
+from .errors import RefusedError, UnreadableError
+from .options import Options
+from .seek import Index, read_index
 from .types import Frames, VideoInfo
-
-# Containers that hold their own pictures. Listed, because by default FFmpeg also opens playlists that read other files
-# and addresses, and even a text file (as an animated terminal); a protocol list alone does not prevent it.
-CONTAINERS = (
-    "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,asf,ogg,mxf,nut,gif,dv,rm,wtv,yuv4mpegpipe"
-)
-OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
-ATTACHED_PICTURE = av.stream.Disposition.attached_pic
 
 
 @dataclass
@@ -27,33 +26,63 @@ class DecodeCounts:
     frames: int = 0  # handed on
     first_pts: int | None = None  # what time_s counts from
     damaged: int = 0  # packets that did not decode, frames made from damaged data, an end that came too early
+    clock_jumps: int = 0  # times at which the video's clock stood still or went back; time_s goes on
+    interlaced: int = 0  # frames handed on that weave two moments, or did before --deinterlace
+    hdr: int = 0  # frames handed on whose colours were mapped to SDR
+    ignored_files: int = 0  # in a folder of images, files that are none
+
+
+class Shown(NamedTuple):
+    """One frame as displayed."""
+
+    rgb: np.ndarray
+    index: int
+    pts: int
+    time_s: float
+    damaged: bool
+
+
+class _Timed(NamedTuple):
+    """One decoded frame with its place and time; ``damaged``: it follows damage that no key frame has healed yet."""
+
+    frame: av.VideoFrame
+    index: int
+    pts: int
+    time_s: float
+    damaged: bool
+    interlaced: bool
+
+
+class _Rotten(Exception):
+    """Threaded decoding met damage."""
 
 
 class Video:
-    """An open video file; a context manager. Raises InputError for anything that is not a readable video."""
+    """An open video; a context manager. Raises InputError for what is not a readable video; errors.py lists the kinds.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        if not path.exists():
-            raise InputError(f"{path}: no such file")
-        if path.is_dir():
-            raise InputError(f"{path}: a folder, not a video file; name the files in it")
-        if path.is_file() and path.stat().st_size == 0:
-            raise InputError(f"{path}: the file is empty; copy or download it again")
-        try:
-            self._container = av.open(f"file:{path.absolute()}", container_options=OPEN_OPTIONS)
-        except PermissionError as error:
-            raise InputError(f"{path}: not allowed to read it; check the file's permissions") from error
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise InputError(
-                f"{path}: not a readable video ({_reason(error)}); a download cut short, or no video at all?"
-            ) from error
-        try:
-            self._stream = self._choose_stream()
-            self.info = self._probe()
-        except BaseException:
-            self._container.close()
-            raise
+    ``info`` tells what the header claims; once frames were read, the size is that of the first frame as displayed.
+    """
+
+    def __init__(self, path: Path | str, options: Options | None = None) -> None:
+        self.path, self.options = path, options or Options()
+        self._container: av.container.InputContainer | None = None
+        self._fresh_threads: int | None = None  # of a decoder that has not been used yet
+        self._reopen(self.options.threads)
+        stream, container = self._stream, self._container
+        self._stored_size = (stream.width, stream.height)
+        self._aspect = stream.sample_aspect_ratio
+        seconds = container.duration / av.time_base if container.duration else None
+        self.info = VideoInfo(
+            path=path,
+            container=container.format.name,
+            codec=stream.codec_context.name,
+            width_px=stream.width,
+            height_px=stream.height,
+            rate=Fraction(stream.average_rate) if stream.average_rate else None,
+            time_base=Fraction(stream.time_base),
+            duration_s=seconds if seconds and seconds > 0 else None,
+            frames_claimed=stream.frames or None,
+        )
 
     def __enter__(self) -> "Video":
         return self
@@ -61,172 +90,281 @@ class Video:
     def __exit__(self, *_) -> None:
         self._container.close()
 
-    def _choose_stream(self) -> av.VideoStream:
-        videos = [s for s in self._container.streams.video if not s.disposition & ATTACHED_PICTURE]
-        if not videos:
-            kinds = ", ".join(sorted({s.type for s in self._container.streams})) or "nothing"
-            raise InputError(f"{self.path}: holds no video stream, only {kinds}")
-        stream = max(videos, key=lambda s: (bool(s.disposition & av.stream.Disposition.default), s.width * s.height))
-        if stream.codec_context is None or not stream.width or not stream.height:
-            raise InputError(f"{self.path}: its video stream cannot be decoded (unknown codec or size)")
-        # Frame threads: 1.7x over FFmpeg's default on two cores for streams of one slice a frame; same pixels.
-        stream.thread_type = "AUTO"
-        return stream
-
-    def _probe(self) -> VideoInfo:
-        stream, container = self._stream, self._container
-        seconds = container.duration / av.time_base if container.duration else None
-        return VideoInfo(
-            path=self.path,
-            container=container.format.name,
-            codec=stream.codec_context.name,
-            width_px=stream.width,
-            height_px=stream.height,
-            rate=Fraction(stream.average_rate) if stream.average_rate else None,
-            time_base=Fraction(stream.time_base),
-            duration_s=seconds,
-            frames_claimed=stream.frames or None,
-        )
-
-    def _packets(self, counts: DecodeCounts) -> Iterator[av.Packet]:
-        """Packets up to the end, or to where the container breaks off, which is counted."""
-        packets = self._container.demux(self._stream)
-        seen, last_s = 0, 0.0
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                break
-            except av.FFmpegError:
-                counts.damaged += 1
-                break
-            if packet.size:  # the empty packet at the end is PyAV's own
-                seen += 1
-                last_s = max(last_s, float((packet.pts or 0) * packet.time_base))
-                counts.damaged += packet.is_corrupt
-                yield packet
-        if self._ended_early(seen, last_s):
-            counts.damaged += 1
-
-    def _ended_early(self, packets: int, last_s: float) -> bool:
-        """Whether fewer packets came than the header promises: a file cut short simply ends, without an error."""
-        if self._stream.frames:  # containers with an index
-            return packets < self._stream.frames
-        claimed_s = self.info.duration_s if len(self._container.streams) == 1 else None
-        return claimed_s is not None and self.info.container.startswith("matroska") and last_s < claimed_s - 1
-
-    def _decoded(self, counts: DecodeCounts) -> Iterator[tuple[av.VideoFrame, bool]]:
-        """Frames in presentation order, each with whether it follows damage that no key frame has healed yet."""
-        damaged = False
-        for packet in self._packets(counts):
-            try:
-                frames = packet.decode()
-            except av.FFmpegError:
-                counts.damaged += 1
-                damaged = True
-                continue
-            for frame in frames:
-                damaged = (damaged and not frame.key_frame) or frame.is_corrupt
-                counts.damaged += frame.is_corrupt
-                yield frame, damaged
-        try:
-            for frame in self._stream.codec_context.decode(None):  # those the decoder still holds
-                yield frame, damaged or frame.is_corrupt
-        except av.FFmpegError:
-            counts.damaged += 1
-
     def frames(
-        self, batch: int, counts: DecodeCounts, start_s: float = 0.0, end_s: float = float("inf")
+        self, batch: int, counts: DecodeCounts, start_s: float = 0.0, end_s: float = float("inf"), stride: int = 1
     ) -> Iterator[Frames]:
-        """Frames in batches of at most ``batch``, those with start_s <= time_s < end_s; to be called once.
+        """Frames in batches of at most ``batch``, those with start_s <= time_s < end_s and frame_idx % stride == 0.
 
-        All frames of a batch have one size: a stream that changes size starts a new batch. What does not decode is
-        skipped and counted in ``counts``. Raises InputError if nothing at all could be decoded.
+        ``frame_idx`` counts the frames from the first of the video, wherever reading starts. All frames of a batch have
+        one size: a stream that changes size starts a new batch. What does not decode is skipped and counted in
+        ``counts``. To be called once. Raises UnreadableError if nothing at all could be decoded, and RefusedError.
         """
-        made = _Batch(batch)
-        time_base, pts = self._stream.time_base, None
-        step = int(1 / (self._stream.average_rate * time_base)) if self._stream.average_rate else 1
-        index, rotation, matrix = -1, 0, None
-        for index, (frame, damaged) in enumerate(self._decoded(counts)):
-            # Raw streams carry no clock: count on at the nominal rate.
-            pts = frame.pts if frame.pts is not None else (0 if pts is None else pts + step)
-            if counts.first_pts is None:
-                counts.first_pts = pts
-            time_s = float((pts - counts.first_pts) * time_base)
+        return batches(self._shown(counts, start_s, end_s, stride), batch, counts)
+
+    def _shown(self, counts: DecodeCounts, start_s: float, end_s: float, stride: int) -> Iterator[Shown]:
+        display, first = Display(self.options), True
+        timed = self._timed(counts, start_s)
+        if self.options.deinterlace:
+            timed = deinterlaced(timed, Fraction(self._stream.time_base))
+        for frame, index, pts, time_s, damaged, interlaced in timed:
             if time_s >= end_s:
                 break
-            if time_s < start_s:
+            if time_s < start_s or index % stride:
                 continue
-            if matrix is None or frame.rotation != rotation:
-                # Reading side data ties the frame into a reference cycle, so that its pixels wait for the garbage
-                # collector: done only where the orientation can have changed.
-                rotation, matrix = frame.rotation, _display_matrix(frame)
-            upright = orient(_pixels(frame), matrix)
-            if not made.fits(upright):
-                yield made.take()
-            made.add(upright, index, pts, time_s, damaged)
-            counts.frames += 1
-        if len(made):
-            yield made.take()
-        if index < 0:
-            raise InputError(f"{self.path}: not one frame could be decoded; the file is damaged or cut short")
+            try:
+                rgb = display.show(frame, self._pixel_aspect(frame))
+            except RefusedError as error:
+                raise RefusedError(f"{self.path}: {error}") from error
+            if first:
+                self.info, first = replace(self.info, width_px=rgb.shape[1], height_px=rgb.shape[0]), False
+            counts.interlaced += interlaced
+            counts.hdr += hdr_kind(frame) is not None
+            yield Shown(rgb, index, pts, time_s, damaged)
+
+    def _pixel_aspect(self, frame: av.VideoFrame) -> Fraction | None:
+        """What the container says, and after a change of size what the stream itself says."""
+        same = (frame.width, frame.height) == self._stored_size
+        return self._aspect if same else self._stream.codec_context.sample_aspect_ratio
+
+    def _timed(self, counts: DecodeCounts, start_s: float) -> Iterator[_Timed]:
+        """Frames with their places and times, from before ``start_s`` on."""
+        clock = Clock(self.info)
+        index, frames = self._sought(counts, clock, start_s) if start_s > 0 else (0, None)
+        if frames is None:
+            index, frames = 0, self._decoded(counts)
+        place = -1
+        for place, (frame, damaged) in enumerate(frames, index):
+            pts, time_s = clock.read(frame.pts)
+            counts.first_pts, counts.clock_jumps = clock.first, clock.jumps
+            yield _Timed(frame, place, pts, time_s, damaged, frame.interlaced_frame)
+        if place < 0:
+            raise UnreadableError(f"{self.path}: not one frame could be decoded; the file is damaged or cut short")
+
+    def _sought(self, counts: DecodeCounts, clock: "Clock", start_s: float):
+        """``(index, frames)``: frames from the one before ``start_s`` on, and the first one's place; frames is None
+        where seeking cannot be exact: the times are no order, or no key frame leads to the frames that must come.
+
+        Places are counted over packets: behind damage that only decoding shows, a place counts what the decoder skips.
+        """
+        table = read_index(self._container, self._stream)
+        self._fresh_threads = None
+        before = counts.damaged
+        first = next(self._decoded(counts), None)
+        zero = table.at(first[0].pts) if table and first and first[0].pts is not None else None
+        if zero is None:
+            counts.damaged = before
+            return 0, None
+        origin = Clock(self.info)
+        origin.read(first[0].pts)
+        target = next((i for i in range(zero, len(table.pts)) if origin.seconds(table.pts[i]) >= start_s), None)
+        target = max((len(table.pts) if target is None else target) - 1, zero)  # the deinterlacer looks one frame back
+        for anchor in table.anchors(target):
+            counts.damaged = before
+            frames = self._decoded(counts, anchor)
+            head = _verified(frames, table, target)
+            if head:
+                clock.start(origin.first, table.pts[target])
+                return target - zero, chain([head], frames)
+        counts.damaged = before
+        return 0, None
+
+    def _reopen(self, threads: int) -> tuple[av.container.InputContainer, av.VideoStream]:
+        if self._container:
+            self._container.close()
+        self._container, self._stream = open_video(self.path, self.options, threads)
+        self._fresh_threads = threads
+        return self._container, self._stream
+
+    def _decoded(self, counts: DecodeCounts, anchor: int | None = None) -> Iterator[tuple[av.VideoFrame, bool]]:
+        """Frames in presentation order, from the first or from a key frame's pts, each with whether it is damaged.
+
+        What FFmpeg tells of damaged data depends on its threads: at the first sign of damage the decoder starts anew
+        with a single one, and the frames that were handed on already are skipped.
+        """
+        before, done = counts.damaged, 0
+        if self.options.threads != 1:
+            try:
+                for item in self._endured(counts, anchor, self.options.threads):
+                    done += 1
+                    yield item
+                return
+            except _Rotten:
+                counts.damaged = before
+        yield from islice(self._endured(counts, anchor, 1), done, None)
+
+    def _endured(self, counts: DecodeCounts, anchor: int | None, threads: int) -> Iterator:
+        """As _decoded, with a number of threads; raises _Rotten at damage unless that is 1."""
+
+        def met_damage() -> bool:
+            if threads != 1:
+                raise _Rotten
+            counts.damaged += 1
+            return True
+
+        container, stream = self._start(anchor, threads)
+        end = _End()
+        damaged = False
+        for packet in chain(_packets(container, stream, end), [None]):  # None: what the decoder still holds
+            if packet and packet.is_corrupt:
+                met_damage()
+            try:
+                frames = stream.codec_context.decode(packet)
+            except (av.FFmpegError, ValueError):
+                damaged = met_damage()
+                continue
+            for frame in frames:
+                damaged = damaged and not frame.key_frame
+                if frame.is_corrupt:
+                    damaged = met_damage()
+                yield frame, damaged
+        counts.damaged += end.broke_off or (anchor is None and self._ended_early(end))
+
+    def _start(self, anchor: int | None, threads: int) -> tuple[av.container.InputContainer, av.VideoStream]:
+        container, stream = self._container, self._stream
+        if self._fresh_threads != threads:
+            container, stream = self._reopen(threads)
+        self._fresh_threads = None
+        if anchor is not None:
+            container.seek(anchor, stream=stream)
+        return container, stream
+
+    def _ended_early(self, end: "_End") -> bool:
+        """Whether fewer packets came than the header promises: a file cut short simply ends, without an error."""
+        if self._stream.frames:  # containers with an index
+            return end.packets < self._stream.frames
+        claimed_s = self.info.duration_s if len(self._container.streams) == 1 else None
+        return claimed_s is not None and self.info.container.startswith("matroska") and end.last_s < claimed_s - 1
 
 
-class _Batch:
-    """Frames on their way into one array, so that each pixel is copied once."""
+class Clock:
+    """Seconds since the first frame. Where the video's own clock stands still or goes back, it goes on by one frame."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._rgb: np.ndarray | None = None
-        self._rows: list[tuple] = []
+    def __init__(self, info: VideoInfo) -> None:
+        self.first: int | None = None
+        self.jumps = 0
+        self._time_base = info.time_base
+        self._step = max(int(1 / (info.rate * info.time_base)), 1) if info.rate else 1
+        self._last = self._shift = 0
 
-    def __len__(self) -> int:
-        return len(self._rows)
+    def start(self, first: int, pts: int) -> None:
+        """Go on in the middle: ``first`` is the first frame's pts, ``pts`` the next one's."""
+        self.first, self._last = first, pts - 1
 
-    def fits(self, image: np.ndarray) -> bool:
-        return not self._rows or (len(self._rows) < self.size and self._rgb.shape[1:] == image.shape)
+    def read(self, pts: int | None) -> tuple[int, float]:
+        """``(pts, time_s)`` of the next frame. Raw streams carry no clock: counted on at the nominal rate."""
+        if self.first is None:
+            self.first = self._last = pts or 0
+            return self.first, 0.0
+        if pts is None:
+            pts = self._last - self._shift + self._step
+        elif pts + self._shift <= self._last:
+            self._shift = self._last + self._step - pts
+            self.jumps += 1
+        self._last = pts + self._shift
+        return pts, self.seconds(self._last)
 
-    def add(self, image: np.ndarray, *row) -> None:
-        if self._rgb is None:
-            self._rgb = np.empty((self.size, *image.shape), np.uint8)
-        self._rgb[len(self._rows)] = image
-        self._rows.append(row)
+    def seconds(self, ticks: int) -> float:
+        return float((ticks - self.first) * self._time_base)
 
-    def take(self) -> Frames:
-        index, pts, time_s, damaged = zip(*self._rows, strict=True)
-        frames = Frames(
+
+@dataclass
+class _End:
+    """How the packets of a file came to their end."""
+
+    packets: int = 0
+    last_s: float = 0.0
+    broke_off: bool = False
+
+
+def _packets(container: av.container.InputContainer, stream: av.VideoStream, end: _End) -> Iterator[av.Packet]:
+    """Packets up to the end, or to where the container breaks off."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except (av.FFmpegError, ValueError):
+            end.broke_off = True
+            return
+        if packet.size:  # the empty packet at the end is PyAV's own
+            end.packets += 1
+            end.last_s = max(end.last_s, float((packet.pts or 0) * packet.time_base))
+            yield packet
+
+
+def _verified(frames: Iterator[tuple[av.VideoFrame, bool]], table: Index, target: int):
+    """The frame at place ``target``; None if decoding starts at no true key frame or a frame is missing on the way."""
+    place = None
+    for frame, damaged in frames:
+        at = table.at(frame.pts) if frame.pts is not None else None
+        if (
+            at is None
+            or at > target
+            or at != (at if place is None else place)
+            or (place is None and not frame.key_frame)
+        ):
+            return None
+        if at == target:
+            return frame, damaged
+        place = at + 1
+    return None
+
+
+def deinterlaced(timed: Iterable[_Timed], time_base: Fraction) -> Iterator[_Timed]:
+    """The same frames, interlaced ones made whole by FFmpeg's bwdif: one frame for each, others untouched."""
+    graph, waiting, shape = None, deque(), None
+
+    def ready() -> Iterator[_Timed]:
+        while True:
+            try:
+                frame = graph.vpull()
+            except (av.BlockingIOError, av.EOFError):
+                return
+            yield waiting.popleft()._replace(frame=frame)
+
+    for item in timed:
+        frame = item.frame
+        if graph is None or (frame.width, frame.height, frame.format.name) != shape:
+            if graph:
+                graph.vpush(None)
+                yield from ready()
+            shape = (frame.width, frame.height, frame.format.name)
+            graph = av.filter.Graph()
+            source = graph.add_buffer(width=shape[0], height=shape[1], format=frame.format, time_base=time_base)
+            bwdif, sink = graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink")
+            graph.link_nodes(source, bwdif, sink).configure()
+        frame.pts, frame.time_base = item.index, time_base  # bwdif needs a steady clock; the true one is in ``item``
+        waiting.append(item)
+        graph.vpush(frame)
+        yield from ready()
+    if graph:
+        graph.vpush(None)
+        yield from ready()
+
+
+def batches(shown: Iterable[Shown], size: int, counts: DecodeCounts) -> Iterator[Frames]:
+    """Frames in batches of at most ``size``, all of one size in pixels. Each pixel is copied once."""
+    rgb, rows = None, []
+
+    def take() -> Frames:
+        index, pts, time_s, damaged = zip(*rows, strict=True)
+        return Frames(
             frame_idx=np.array(index, np.int64),
             pts=np.array(pts, np.int64),
             time_s=np.array(time_s, np.float64),
             damaged=np.array(damaged, bool),
-            rgb=self._rgb[: len(self._rows)],
+            rgb=rgb[: len(rows)],
         )
-        self._rgb, self._rows = None, []
-        return frames
 
-
-def _pixels(frame: av.VideoFrame) -> np.ndarray:
-    """The frame's RGB pixels (H,W,3) as stored: a view."""
-    plane = frame.reformat(format="rgb24").planes[0]
-    rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
-    return rows[:, : frame.width * 3].reshape(frame.height, frame.width, 3)
-
-
-def _display_matrix(frame: av.VideoFrame) -> np.ndarray:
-    data = frame.side_data.get("DISPLAYMATRIX")
-    return np.eye(3, dtype=np.int32) if data is None else np.frombuffer(bytes(data), np.int32).reshape(3, 3)
-
-
-def orient(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """The image turned and flipped by an FFmpeg display matrix, one of the eight orientations; a view.
-
-    The matrix sends pixel (x, y) to (a x + c y, b x + d y) with rows (a, b, _), (c, d, _): libavutil/display.h.
-    """
-    (a, b), (c, d) = matrix[:2, :2]
-    if abs(int(a)) + abs(int(d)) < abs(int(b)) + abs(int(c)):
-        image, a, d = image.transpose(1, 0, 2), c, b
-    return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+    for image, *row in shown:
+        if rows and (len(rows) == size or rgb.shape[1:] != image.shape):
+            yield take()
+            rgb, rows = None, []
+        if rgb is None:
+            rgb = np.empty((size, *image.shape), np.uint8)
+        rgb[len(rows)] = image
+        rows.append(row)
+        counts.frames += 1
+    if rows:
+        yield take()

@@ -2,7 +2,13 @@
 
 CliffvidError
 ├── UsageError      exit 2   an option or name that cannot be meant; nothing was started
-├── InputError      exit 1   a video that cannot be read, or cannot be read to its end
+├── InputError      exit 1   an input that cannot be read
+│   ├── NotFoundError        there is no such file, or nothing matches
+│   ├── AccessError          the file is there, and its permissions forbid reading it
+│   ├── EmptyError           a file of no bytes
+│   ├── UnreadableError      no video or image that this FFmpeg can read: damaged, cut short, or something else
+│   ├── NoVideoError         readable, without pictures: sound alone, a folder without images, a stream that is none
+│   └── RefusedError         could be read, and a rule forbids it; the message names the option that allows it
 ├── ModelError      exit 1   a model folder that is damaged or does not keep its own contract
 ├── BackendError    exit 1   a runtime or device that was asked for and is not there
 └── OutputError     exit 1   a result that cannot be written
@@ -22,6 +28,30 @@ class UsageError(CliffvidError):
 
 
 class InputError(CliffvidError):
+    pass
+
+
+class NotFoundError(InputError):
+    pass
+
+
+class AccessError(InputError):
+    pass
+
+
+class EmptyError(InputError):
+    pass
+
+
+class UnreadableError(InputError):
+    pass
+
+
+class NoVideoError(InputError):
+    pass
+
+
+class RefusedError(InputError):
     pass
 
 

@@ -9,6 +9,11 @@ from .errors import UsageError
 
 FORMATS = ("auto", "parquet", "npz")  # auto: by the output's name, parquet where it does not tell
 BACKENDS = ("auto", "onnxruntime", "openvino")
+# auto: by the video's tags; untagged, BT.709 from 720 lines on as players do. official: untagged is always BT.601, as
+# when ffmpeg writes the frames to PNG for the official CLIFF demo. The rest overrule the tags.
+MATRICES = ("auto", "official", "bt601", "bt709", "bt2020")
+HDR = ("tonemap", "refuse")
+DECODE_DEVICES = ("auto", "cpu", "cuda")  # auto is the CPU until decoding on a GPU has been measured
 
 
 def usable_cores() -> int:
@@ -25,12 +30,21 @@ class Options:
     regressor: str = "auto"
     backend: str = "auto"
     device: str = "auto"
-    threads: int = 0  # per network on the CPU; 0: all usable cores
+    threads: int = 0  # of the video decoder, and per network on the CPU; 0: all usable cores
     frame_batch: int = 4
     person_batch: int = 8
     prefetch: int = 2  # batches each stage may run ahead; 0 runs everything in one thread
     start_s: float = 0.0
     end_s: float = math.inf
+    stride: int = 1  # frames whose frame_idx is a multiple of it
+    stream: int | None = None  # index in the container, as `cliffvid probe` tells it; None: the best video stream
+    matrix: str = "auto"
+    hdr: str = "tonemap"
+    deinterlace: bool = False
+    image_fps: float = 25.0  # the clock of a folder of images, which has none of its own
+    max_frame_mpx: float = 64.0  # a frame of 8K has 33
+    allow_network: bool = False
+    decode_device: str = "auto"
     max_people: int = 0  # per frame, best scores first; 0: no limit
     box_scale: float | None = None  # how much larger than the box a crop is; None: what the regressor's manifest says
     focal_px: float | None = None  # None, with fov_deg None too: the frame's diagonal, as CLIFF assumes
@@ -51,7 +65,12 @@ class Options:
                 raise UsageError(message)
 
         check(self.format in FORMATS, f"--format {self.format}: choose one of {', '.join(FORMATS)}")
-        check(self.backend in BACKENDS, f"--backend {self.backend}: choose one of {', '.join(BACKENDS)}")
+        chosen = {"backend": BACKENDS, "matrix": MATRICES, "hdr": HDR, "decode_device": DECODE_DEVICES}
+        for name, known in chosen.items():
+            value = getattr(self, name)
+            check(value in known, f"--{name.replace('_', '-')} {value}: choose one of {', '.join(known)}")
+        check(self.stride >= 1, f"--stride {self.stride}: must be 1 or more")
+        check(self.stream is None or self.stream >= 0, f"--stream {self.stream}: must not be negative")
         for name in ("frame_batch", "person_batch"):
             value = getattr(self, name)
             check(1 <= value <= 1024, f"--{name.replace('_', '-')} {value}: must lie in 1 to 1024")
@@ -62,7 +81,7 @@ class Options:
             0 <= self.start_s < self.end_s,  # also refuses NaN
             f"--start {self.start_s:g} --end {self.end_s:g}: need 0 <= start < end, in seconds",
         )
-        for name in ("box_scale", "focal_px"):
+        for name in ("box_scale", "focal_px", "image_fps", "max_frame_mpx"):
             value = getattr(self, name)
             check(value is None or 0 < value < math.inf, f"--{name.replace('_', '-')} {value}: must be positive")
         check(self.fov_deg is None or 0 < self.fov_deg < 180, f"--fov-deg {self.fov_deg}: must lie between 0 and 180")

@@ -8,9 +8,11 @@ import cv2
 import numpy as np
 
 from .body import load_body
-from .decode import DecodeCounts, Video
+from .decode import DecodeCounts
 from .errors import InputError, OutputError, UsageError
 from .geometry import project
+from .options import Options
+from .source import open_source
 from .types import Tracks
 from .write import read_meta, read_tracks
 
@@ -18,20 +20,21 @@ FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 ENCODER = {"crf": "20", "preset": "veryfast"}
 
 
-def overlay(video: Path, tracks: Path, out: Path, overwrite: bool = False) -> int:
+def overlay(video: Path | str, tracks: Path, out: Path, options: Options | None = None) -> int:
     """Draw the tracks of a video on it and write the result to ``out`` (H.264); the number of frames drawn on.
 
     Raises UsageError for an ``out`` that exists or has no known ending, InputError if the tracks are of another video.
     """
-    check_target(out, overwrite)
+    options = options or Options()
+    check_target(out, options.overwrite)
     rows, meta = read_tracks(tracks), read_meta(tracks)
     body = load_body(meta["body"]["name"])
     part = out.with_name(out.name + ".part")
     drawn = 0
     try:
-        with Video(video) as source:
-            if (source.info.path.name, source.info.codec) != (meta["video"]["name"], meta["video"]["codec"]):
-                raise InputError(f"{tracks}: tracks of {meta['video']['name']}, not of {video.name}")
+        with open_source(video, options) as source:
+            if (source.info.name, source.info.codec) != (meta["video"]["name"], meta["video"]["codec"]):
+                raise InputError(f"{tracks}: tracks of {meta['video']['name']}, not of {source.info.name}")
             with av.open(str(part), "w", format=FORMATS[out.suffix.lower()]) as target:
                 stream = None
                 for frames in source.frames(1, DecodeCounts()):
@@ -42,7 +45,8 @@ def overlay(video: Path, tracks: Path, out: Path, overwrite: bool = False) -> in
                     if last > first:
                         draw(image, rows[first:last], body)
                         drawn += 1
-                    _encode(target, stream, image, int(frames.pts[0]), source.info.time_base)
+                    ticks = round(float(frames.time_s[0]) / source.info.time_base)  # pts may jump back, time_s not
+                    _encode(target, stream, image, ticks, source.info.time_base)
                 target.mux(stream.encode(None))
         part.replace(out)
     except (av.FFmpegError, OSError) as error:
@@ -59,7 +63,7 @@ def check_target(out: Path, overwrite: bool) -> None:
         raise UsageError(f"{out}: exists already; give --overwrite to replace it")
 
 
-def _add_stream(target, source: Video, image: np.ndarray):
+def _add_stream(target, source, image: np.ndarray):
     stream = target.add_stream("libx264", rate=source.info.rate or 25, options=ENCODER)
     stream.height, stream.width = (side + side % 2 for side in image.shape[:2])  # 4:2:0 needs even sides
     stream.pix_fmt = "yuv420p"

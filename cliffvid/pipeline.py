@@ -11,19 +11,30 @@ from typing import Self
 
 from .backends import Session, open_session
 from .crop import crop
-from .decode import DecodeCounts, Video
+from .decode import DecodeCounts
 from .detect import DetectCounts, detect
 from .errors import ModelError, UsageError
 from .flow import Stages, rebatch
 from .models import Manifest, find_model
 from .options import Options
 from .regress import RegressCounts, regress
+from .source import open_source, source_of
 from .track import Tracker, track
-from .types import FLAG_BITS, Tracks
+from .types import FLAG_BITS, Tracks, VideoInfo
 from .write import SUFFIXES, WRITERS
 
 # Settings that change how a result is made but not the result: left out of the file, so that its bytes stay the same.
-NOT_RECORDED = ("engines", "threads", "frame_batch", "person_batch", "prefetch", "overwrite", "format")
+NOT_RECORDED = (
+    "engines",
+    "threads",
+    "frame_batch",
+    "person_batch",
+    "prefetch",
+    "overwrite",
+    "format",
+    "max_frame_mpx",
+    "allow_network",
+)
 TRACK_AND_WRITE = "track and write"
 
 
@@ -88,6 +99,9 @@ class Counts:
         said = [
             (self.decode.frames == 0, "no frame lies between --start and --end"),
             (self.decode.damaged, "damaged or missing pieces of video: what they showed is not in the result"),
+            (self.decode.clock_jumps, "jumps back in the video's clock: time_s goes on without them"),
+            (self.decode.hdr, "HDR frames: colours brighter than white were cut off"),
+            (self.decode.ignored_files, "files in the folder are no images: left out"),
             (self.detect.frames_full, "frames with more candidates than the detector can name: people may be missing"),
             (self.detect.over_max_people, "people left out by --max-people"),
             (self.regress.nobody, "boxes left out: the regressor saw nobody in them"),
@@ -100,12 +114,15 @@ class Counts:
 class Run:
     """One video on its way through the pipeline; a context manager that leaves no thread behind."""
 
-    def __init__(self, video: Path, options: Options, models: Models) -> None:
+    def __init__(self, video: Path | str, options: Options, models: Models) -> None:
         self.options, self.models = options, models
         self.counts = Counts()
         self.stages = Stages(options.prefetch)
-        self._video = Video(video)
-        self.info = self._video.info
+        self._video = open_source(video, options)
+
+    @property
+    def info(self) -> VideoInfo:
+        return self._video.info
 
     def __enter__(self) -> Self:
         return self
@@ -118,7 +135,8 @@ class Run:
         """The tracks of each frame with people, in order, as they become ready; to be called once."""
         options, counts, ahead = self.options, self.counts, self.stages.ahead
         detector, regressor = self.models.detector, self.models.regressor
-        frames = self._video.frames(options.frame_batch, counts.decode, options.start_s, options.end_s)
+        span = (options.start_s, options.end_s, options.stride)
+        frames = self._video.frames(options.frame_batch, counts.decode, *span)
         frames = ahead("decode", "frames", frames)
         found = ahead("detect", "frames", detect(frames, detector, options, counts.detect))
         crops = ahead("crop", "people", rebatch(crop(found, regressor.manifest, options), options.person_batch))
@@ -132,7 +150,8 @@ class Run:
         settings = {k: v for k, v in dataclasses.asdict(self.options).items() if k not in NOT_RECORDED}
         settings["end_s"] = None if math.isinf(self.options.end_s) else self.options.end_s
         video = dataclasses.asdict(self.info) | {"first_pts": self.counts.decode.first_pts}
-        video["name"] = video.pop("path").name
+        del video["path"]
+        video["name"] = self.info.name
         for name in ("rate", "time_base"):
             video[name] = str(video[name]) if video[name] else None
         joints, betas = body_size(self.models.regressor.manifest)
@@ -168,7 +187,7 @@ class Run:
 class Report:
     """What one run did."""
 
-    video: Path
+    video: Path | str
     output: Path
     complete: bool
     frames: int
@@ -202,7 +221,7 @@ def stream(video: str | Path, options: Options | None = None, models: Models | N
     options = options or Options()
     with ExitStack() as stack:
         models = models or stack.enter_context(open_models(options))
-        yield from stack.enter_context(Run(Path(video), options, models)).tracks()
+        yield from stack.enter_context(Run(source_of(video), options, models)).tracks()
 
 
 def process(
@@ -218,7 +237,7 @@ def process(
     ``models``: open networks to use again and again; ``watch`` is handed the run when it starts.
     Raises UsageError, InputError, ModelError, BackendError or OutputError; then nothing of ``out`` is left behind.
     """
-    video, out, options = Path(video), Path(out), options or Options()
+    video, out, options = source_of(video), Path(out), options or Options()
     check_output(video, out, options)
     with ExitStack() as stack:
         models = models or stack.enter_context(open_models(options))
@@ -253,11 +272,11 @@ def output_format(out: Path, options: Options) -> str:
     return by_suffix.get(out.suffix.lower(), "parquet") if options.format == "auto" else options.format
 
 
-def check_output(video: Path, out: Path, options: Options) -> None:
+def check_output(video: Path | str, out: Path, options: Options) -> None:
     """Raise UsageError if ``out`` must not be written."""
     if out.is_dir():
         raise UsageError(f"{out}: a folder; name the file to write")
-    if out.exists() and video.exists() and out.samefile(video):
+    if out.exists() and isinstance(video, Path) and video.exists() and out.samefile(video):
         raise UsageError(f"{out}: is the video itself; choose another output")
     if out.exists() and not options.overwrite:
         raise UsageError(f"{out}: exists already; give --overwrite to replace it, or another -o")

@@ -143,12 +143,17 @@ FLAG_BITS = {"at_border": AT_BORDER, "bad_camera": BAD_CAMERA, "damaged_frame": 
 class VideoInfo:
     """What a file's header claims about its video stream; the decoder may find otherwise."""
 
-    path: Path
+    path: Path | str
     container: str
     codec: str
-    width_px: int  # as displayed
+    width_px: int  # as displayed, once a frame was read; before that as stored
     height_px: int
     rate: Fraction | None
     time_base: Fraction
     duration_s: float | None
     frames_claimed: int | None
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folder."""
+        return Path(self.path).name

@@ -1,5 +1,6 @@
 """The real command line on toy networks and generated clips."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -9,9 +10,10 @@ import time
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from cliffvid import cli, read_meta, read_tracks
-from clips import make_clip, person_box, read_index
+from clips import make_clip, person_box, picture, read_index
 
 
 @pytest.fixture
@@ -161,6 +163,27 @@ def test_several_inputs(cliffvid, clip, tmp_path):
     shutil.copy(clip, tmp_path / "other" / "b.mp4")
     code, _, err = cliffvid("process", "b.mp4", "other/b.mp4", "-o", "out2")
     assert code == 2 and "two inputs would be written there" in err and not (tmp_path / "out2").exists()
+
+
+def test_images_and_a_list_on_stdin(cliffvid, clip, tmp_path, monkeypatch):
+    for name in ("walk", "other"):
+        (tmp_path / name).mkdir()
+        for index in range(12):
+            Image.fromarray(picture(index, 2, 192, 144)).save(tmp_path / name / f"{index}.png")
+    assert cliffvid("process", "walk", "--overlay", "walk.mp4")[0] == 0
+    tracks = read_tracks(tmp_path / "walk.parquet")
+    assert len(tracks) == 24 and set(tracks.track_id) == {1, 2}
+    for frame, box in zip(tracks.frame_idx, tracks.bbox_xyxy, strict=True):
+        assert min(np.abs(box - person_box(person, frame, 192, 144)).max() for person in range(2)) <= 3
+    with av.open(str(tmp_path / "walk.mp4")) as drawn:
+        assert [read_index(frame.to_ndarray(format="rgb24")) for frame in drawn.decode(video=0)] == list(range(12))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"walk/3.png\n\nother/1*.png\n{clip}\n"))
+    code, out, _ = cliffvid("process", "-", "-o", "out", "--json")
+    assert code == 0 and [json.loads(line)["frames"] for line in out.splitlines()] == [1, 3, 30]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["3.parquet", "clip.parquet", "other.parquet"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+    code, _, err = cliffvid("process", "-")
+    assert code == 2 and "nothing is named on stdin" in err
 
 
 def test_models_are_listed_and_verified(cliffvid, toys, tmp_path):

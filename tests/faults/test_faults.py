@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from cliffvid import InputError, cli, open_models, process, read_meta, read_tracks, stream
+from cliffvid.decode import Video
 from cliffvid.pipeline import Run
 from clips import index_first, make_clip
 
@@ -49,13 +50,13 @@ def here(tmp_path, clip, toys):
 
 BAD = [
     (["missing.mp4"], 1, "missing.mp4: no such file"),
-    (["folder.mp4"], 1, "folder.mp4: a folder, not a video file"),
+    (["folder.mp4"], 1, "folder.mp4: holds no images"),
     (["text.mp4"], 1, "text.mp4: not a readable video"),
     (["text.txt"], 1, "text.txt: not a readable video"),
     (["empty.mp4"], 1, "empty.mp4: the file is empty"),
     (["headless.mp4"], 1, "headless.mp4: not a readable video"),
-    (["sound.m4a"], 1, "sound.m4a: holds no video stream, only audio"),
-    (["/dev/null"], 1, "/dev/null: not a readable video"),
+    (["sound.m4a"], 1, "sound.m4a: holds no video stream; its streams: 0 audio"),
+    (["/dev/null"], 1, "/dev/null: not a regular file"),
     (["good.mp4", "-o", "file/out.parquet"], 1, "cannot write it (file is no folder); choose another place with -o"),
     (["good.mp4", "-o", "/proc/out.parquet"], 1, "cannot write it"),
     (["good.mp4", "-o", "old.parquet"], 2, "old.parquet: exists already; give --overwrite"),
@@ -203,7 +204,7 @@ def test_a_fault_in_any_stage_surfaces_and_leaves_nothing(clip, toy_options, tmp
         return stage_that_breaks
 
     if stage == "_video.frames":
-        monkeypatch.setattr(pipeline.Video, "frames", breaking(pipeline.Video.frames))
+        monkeypatch.setattr(Video, "frames", breaking(Video.frames))
     elif stage == "writer":
         monkeypatch.setattr(pipeline.WRITERS["parquet"], "write", lambda self, tracks: 1 / 0)
     else:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from cliffvid import InputError
-from cliffvid.decode import DecodeCounts, Video, orient
+from cliffvid.decode import DecodeCounts, Video
+from cliffvid.display import orient
 from clips import index_first, make_clip, picture, read_index
 
 
@@ -116,7 +117,7 @@ def test_broken_packets_are_skipped_counted_and_the_rows_after_them_flagged(clip
 
 def test_sound_and_cover_art_are_not_the_film(tmp_path):
     path = make_clip(tmp_path / "sound.mp4", frames=0, video=False, audio=True)
-    with pytest.raises(InputError, match="no video stream, only audio"):
+    with pytest.raises(InputError, match="no video stream; its streams: 0 audio"):
         Video(path)
     with av.open(str(tmp_path / "cover.mp4"), "w") as target:
         cover = target.add_stream("mjpeg", rate=1)

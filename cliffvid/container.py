@@ -1,0 +1,125 @@
+"""Opens videos that may be hostile: only containers that hold their own pictures, only the file that was named."""
+
+import os
+import stat
+from pathlib import Path
+
+import av
+from av.codec.hwaccel import HWAccel
+
+from .errors import (
+    AccessError,
+    BackendError,
+    EmptyError,
+    NotFoundError,
+    NoVideoError,
+    RefusedError,
+    UnreadableError,
+)
+from .options import Options
+
+# Containers that hold their own pictures. Listed, because by default FFmpeg also opens playlists that read other files
+# and addresses, and even a text file (as an animated terminal); a protocol list alone does not prevent it.
+CONTAINERS = (
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,asf,ogg,mxf,nut,gif,dv,rm,wtv,yuv4mpegpipe"
+)
+FILE = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
+WEB = {"protocol_whitelist": "http,https,tcp,tls", "format_whitelist": CONTAINERS}
+CAMERA = {"protocol_whitelist": "rtsp,rtp,udp,tcp,tls", "format_whitelist": "rtsp"}
+NETWORK = {"http": WEB, "https": WEB, "rtsp": CAMERA}
+NETWORK_TIMEOUT_S = 30
+ATTACHED_PICTURE = av.stream.Disposition.attached_pic
+
+
+def open_video(path: Path | str, options: Options, threads: int) -> tuple[av.container.InputContainer, av.VideoStream]:
+    """The container and its video stream to decode, with ``threads`` decoder threads (0: FFmpeg's choice).
+
+    Raises InputError of the kind that fits, and BackendError if ``decode_device`` is not there.
+    """
+    container = _open(path, options)
+    try:
+        stream = _choose(container, path, options)
+        limit = int(options.max_frame_mpx * 1e6)
+        if stream.width * stream.height > limit:
+            raise RefusedError(
+                f"{path}: frames of {stream.width} x {stream.height} pixels are above --max-frame-mpx "
+                f"{options.max_frame_mpx:g}; raise it if the file is to be trusted"
+            )
+        stream.codec_context.options = {"max_pixels": str(limit)}  # for sizes that only the decoder learns of
+        # Frame threads: 1.7x over FFmpeg's default on two cores for streams of one slice a frame.
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads
+        return container, stream
+    except BaseException:
+        container.close()
+        raise
+
+
+def _open(path: Path | str, options: Options) -> av.container.InputContainer:
+    if isinstance(path, Path):
+        _check_file(path)
+        name, rules, timeout = f"file:{path.absolute()}", FILE, None
+    else:
+        name, rules, timeout = path, _network_rules(path, options), NETWORK_TIMEOUT_S
+    cuda = options.decode_device == "cuda"
+    device = HWAccel("cuda", allow_software_fallback=False) if cuda else None
+    try:
+        # Titles in old encodings must not make a film unreadable.
+        return av.open(name, container_options=rules, metadata_errors="replace", timeout=timeout, hwaccel=device)
+    except (av.FFmpegError, OSError, ValueError, RuntimeError, NotImplementedError) as error:
+        if cuda:
+            raise BackendError(
+                f"{path}: FFmpeg cannot decode it on a CUDA device ({reason(error)}); try --decode-device cpu"
+            ) from error
+        raise UnreadableError(
+            f"{path}: not a readable video ({reason(error)}); a download cut short, or no video at all?"
+        ) from error
+
+
+def _check_file(path: Path) -> None:
+    try:
+        status = path.stat()
+    except PermissionError as error:
+        raise AccessError(f"{path}: not allowed to look for it; check the folder's permissions") from error
+    except (OSError, ValueError) as error:  # a loop of links, a name too long, a zero byte
+        raise NotFoundError(f"{path}: no such file") from error
+    if not stat.S_ISREG(status.st_mode):  # a pipe never ends, or never begins
+        raise RefusedError(f"{path}: not a regular file; save it as one first")
+    if status.st_size == 0:
+        raise EmptyError(f"{path}: the file is empty; copy or download it again")
+    if not os.access(path, os.R_OK):
+        raise AccessError(f"{path}: not allowed to read it; check the file's permissions")
+
+
+def _network_rules(address: str, options: Options) -> dict[str, str]:
+    scheme = address.split("://")[0].lower()
+    if scheme not in NETWORK:
+        raise RefusedError(f"{address}: addresses must begin with {', '.join(NETWORK)}")
+    if not options.allow_network:
+        raise RefusedError(f"{address}: an address; give --allow-network to read from it")
+    return NETWORK[scheme]
+
+
+def _choose(container: av.container.InputContainer, path: Path | str, options: Options) -> av.VideoStream:
+    """The stream asked for, else the default one, else the largest; never a picture that is only attached."""
+    videos = [s for s in container.streams.video if not s.disposition & ATTACHED_PICTURE]
+    if options.stream is not None:
+        videos = [s for s in container.streams.video if s.index == options.stream]
+    if not videos:
+        kinds = ", ".join(f"{s.index} {s.type}" for s in container.streams) or "none at all"
+        wanted = "no video stream" if options.stream is None else f"no video stream {options.stream}"
+        raise NoVideoError(f"{path}: holds {wanted}; its streams: {kinds}")
+    default = av.stream.Disposition.default
+    # A stream whose codec is not known has no context, and no size to ask for.
+    stream = max(videos, key=lambda s: s.codec_context is not None and (1 + bool(s.disposition & default), _area(s)))
+    if stream.codec_context is None or not _area(stream):
+        raise UnreadableError(f"{path}: its video stream cannot be decoded (unknown codec or size)")
+    return stream
+
+
+def _area(stream: av.VideoStream) -> int:
+    return stream.width * stream.height
+
+
+def reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,101 @@
+"""A decoded frame as it is meant to be seen: in RGB, with square pixels, upright."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, VideoReformatter
+
+from .errors import RefusedError
+from .options import Options
+
+HDR_TRANSFERS = {int(ColorTrc.SMPTE2084): "pq", int(ColorTrc.ARIB_STD_B67): "hlg"}
+FORCED = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709, "bt2020": Colorspace.BT2020}
+UNTAGGED = (2, 3)  # AVCOL_SPC_UNSPECIFIED and _RESERVED
+HD_LINES = 720
+UPRIGHT = np.eye(3, dtype=np.int32)
+
+
+class Display:
+    """Turns the frames of one stream into displayed ones; keeps FFmpeg's converter between frames."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._convert = VideoReformatter()  # one for all frames: a tone map is set up in 130 ms
+        self._rotation, self._matrix = 0, None
+
+    def show(self, frame: av.VideoFrame, aspect: Fraction | None) -> np.ndarray:
+        """RGB (H,W,3) uint8, a view. ``aspect`` is a stored pixel's width / height.
+
+        Raises RefusedError for a frame above ``max_frame_mpx``, or with HDR where ``hdr`` is "refuse".
+        """
+        width, height = square_size(frame.width, frame.height, aspect)
+        if width * height > self._options.max_frame_mpx * 1e6:
+            raise RefusedError(
+                f"a frame of {width} x {height} pixels is above --max-frame-mpx {self._options.max_frame_mpx:g}; "
+                "raise it if the file is to be trusted"
+            )
+        tone = {}
+        if hdr_kind(frame):
+            if self._options.hdr == "refuse":
+                raise RefusedError(f"its colours are HDR ({hdr_kind(frame)}), which --hdr refuse forbids")
+            # White is 203 cd/m2, BT.2408's reference; what is brighter becomes white.
+            tone = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
+            tone["dst_colorspace"] = Colorspace.ITU709
+        matrix = matrix_of(frame, self._options.matrix)
+        rgb = self._convert.reformat(frame, width, height, "rgb24", src_colorspace=matrix, **tone)
+        plane = rgb.planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
+        return orient(rows[:, : width * 3].reshape(height, width, 3), self._orientation(frame))
+
+    def _orientation(self, frame: av.VideoFrame) -> np.ndarray:
+        # Reading side data ties the frame into a reference cycle, so that its pixels wait for the garbage collector:
+        # done only where the orientation can have changed.
+        if self._matrix is None or frame.rotation != self._rotation:
+            self._rotation, self._matrix = frame.rotation, display_matrix(frame)
+        return self._matrix
+
+
+def square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
+    """Size in square pixels: the side that is too short grows, so that no detail is lost."""
+    if not aspect or aspect <= 0 or aspect == 1:
+        return width, height
+    return (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+
+
+def hdr_kind(frame: av.VideoFrame) -> str | None:
+    """ "pq", "hlg" or None."""
+    return HDR_TRANSFERS.get(frame.color_trc)
+
+
+def matrix_of(frame: av.VideoFrame, rule: str) -> Colorspace | None:
+    """The YUV matrix to decode with; None where the frame's own tag holds, or it is no YUV."""
+    if frame.format.is_rgb or len(frame.format.components) < 3:
+        return None
+    if rule in FORCED:
+        return FORCED[rule]
+    if frame.colorspace not in UNTAGGED:
+        return None
+    return Colorspace.ITU709 if rule == "auto" and frame.height >= HD_LINES else Colorspace.ITU601
+
+
+def display_matrix(frame: av.VideoFrame) -> np.ndarray:
+    """The frame's display matrix, (3,3) int32."""
+    try:
+        data = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV stumbles over kinds of side data that it does not know; the angle it still tells
+        quarter = round(frame.rotation / 90) % 4
+        a, b = ((1, 0), (0, -1), (-1, 0), (0, 1))[quarter]
+        return np.array([[a, b, 0], [-b, a, 0], [0, 0, 1]], np.int32)
+    return UPRIGHT if data is None else np.frombuffer(bytes(data), np.int32).reshape(3, 3)
+
+
+def orient(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """The image turned and flipped by an FFmpeg display matrix, one of the eight orientations; a view.
+
+    The matrix sends pixel (x, y) to (a x + c y, b x + d y) with rows (a, b, _), (c, d, _): libavutil/display.h.
+    """
+    (a, b), (c, d) = matrix[:2, :2]
+    if abs(int(a)) + abs(int(d)) < abs(int(b)) + abs(int(c)):
+        image, a, d = image.transpose(1, 0, 2), c, b
+    return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

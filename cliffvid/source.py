@@ -1,0 +1,30 @@
+"""What a name stands for: a video, images, or an address."""
+
+from pathlib import Path
+
+from .decode import Video
+from .images import Images, is_image, is_pattern
+from .options import Options
+
+
+def open_source(path: Path | str, options: Options | None = None) -> Video | Images:
+    """The video or images that a name stands for, open. Raises InputError, whose kinds errors.py lists.
+
+    A folder, a pattern and a file with an image's ending are images; anything else is a video.
+    """
+    if isinstance(path, Path) and (path.is_dir() or is_pattern(path) or is_image(path)):
+        return Images(path, options)
+    return Video(path, options)
+
+
+def source_of(name: str | Path) -> Path | str:
+    """A name as given: a path, or an address such as https://host/a.mp4, which Path would mangle."""
+    return str(name) if "://" in str(name) and not Path(name).exists() else Path(name)
+
+
+def stem(source: Path | str) -> str:
+    """What the results of a source are called: a file's name without its ending, a folder's name."""
+    path = Path(str(source).split("?")[0]) if isinstance(source, str) else source
+    if is_pattern(path):
+        path = path.parent
+    return path.resolve().name if path.is_dir() else path.stem
