@@ -1,6 +1,5 @@
 """Videos: what a file claims, and its frames, each once, as displayed, with its own time."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -11,7 +10,9 @@ from typing import NamedTuple
 import av
 import numpy as np
 
+from .clock import Clock
 from .container import open_video
+from .deinterlace import Timed, deinterlaced
 from .display import Display, hdr_kind
 from .errors import RefusedError, UnreadableError
 from .options import Options
@@ -40,17 +41,6 @@ class Shown(NamedTuple):
     pts: int
     time_s: float
     damaged: bool
-
-
-class _Timed(NamedTuple):
-    """One decoded frame with its place and time; ``damaged``: it follows damage that no key frame has healed yet."""
-
-    frame: av.VideoFrame
-    index: int
-    pts: int
-    time_s: float
-    damaged: bool
-    interlaced: bool
 
 
 class _Rotten(Exception):
@@ -126,7 +116,7 @@ class Video:
         same = (frame.width, frame.height) == self._stored_size
         return self._aspect if same else self._stream.codec_context.sample_aspect_ratio
 
-    def _timed(self, counts: DecodeCounts, start_s: float) -> Iterator[_Timed]:
+    def _timed(self, counts: DecodeCounts, start_s: float) -> Iterator[Timed]:
         """Frames with their places and times, from before ``start_s`` on."""
         clock = Clock(self.info)
         index, frames = self._sought(counts, clock, start_s) if start_s > 0 else (0, None)
@@ -136,11 +126,11 @@ class Video:
         for place, (frame, damaged) in enumerate(frames, index):
             pts, time_s = clock.read(frame.pts)
             counts.first_pts, counts.clock_jumps = clock.first, clock.jumps
-            yield _Timed(frame, place, pts, time_s, damaged, frame.interlaced_frame)
+            yield Timed(frame, place, pts, time_s, damaged, frame.interlaced_frame)
         if place < 0:
             raise UnreadableError(f"{self.path}: not one frame could be decoded; the file is damaged or cut short")
 
-    def _sought(self, counts: DecodeCounts, clock: "Clock", start_s: float):
+    def _sought(self, counts: DecodeCounts, clock: Clock, start_s: float):
         """``(index, frames)``: frames from the one before ``start_s`` on, and the first one's place; frames is None
         where seeking cannot be exact: the times are no order, or no key frame leads to the frames that must come.
 
@@ -202,10 +192,11 @@ class Video:
             return True
 
         container, stream = self._start(anchor, threads)
-        end = _End()
+        end, corrupt = _End(), set()
         damaged = False
         for packet in chain(_packets(container, stream, end), [None]):  # None: what the decoder still holds
-            if packet and packet.is_corrupt:
+            if packet and packet.is_corrupt:  # its frame may come later, after those that are shown before it
+                corrupt.add(packet.pts)
                 met_damage()
             try:
                 frames = stream.codec_context.decode(packet)
@@ -214,7 +205,10 @@ class Video:
                 continue
             for frame in frames:
                 damaged = damaged and not frame.key_frame
-                if frame.is_corrupt:
+                if frame.pts in corrupt:
+                    corrupt.remove(frame.pts)
+                    damaged = True
+                elif frame.is_corrupt:
                     damaged = met_damage()
                 yield frame, damaged
         counts.damaged += end.broke_off or (anchor is None and self._ended_early(end))
@@ -233,38 +227,8 @@ class Video:
         if self._stream.frames:  # containers with an index
             return end.packets < self._stream.frames
         claimed_s = self.info.duration_s if len(self._container.streams) == 1 else None
-        return claimed_s is not None and self.info.container.startswith("matroska") and end.last_s < claimed_s - 1
-
-
-class Clock:
-    """Seconds since the first frame. Where the video's own clock stands still or goes back, it goes on by one frame."""
-
-    def __init__(self, info: VideoInfo) -> None:
-        self.first: int | None = None
-        self.jumps = 0
-        self._time_base = info.time_base
-        self._step = max(int(1 / (info.rate * info.time_base)), 1) if info.rate else 1
-        self._last = self._shift = 0
-
-    def start(self, first: int, pts: int) -> None:
-        """Go on in the middle: ``first`` is the first frame's pts, ``pts`` the next one's."""
-        self.first, self._last = first, pts - 1
-
-    def read(self, pts: int | None) -> tuple[int, float]:
-        """``(pts, time_s)`` of the next frame. Raw streams carry no clock: counted on at the nominal rate."""
-        if self.first is None:
-            self.first = self._last = pts or 0
-            return self.first, 0.0
-        if pts is None:
-            pts = self._last - self._shift + self._step
-        elif pts + self._shift <= self._last:
-            self._shift = self._last + self._step - pts
-            self.jumps += 1
-        self._last = pts + self._shift
-        return pts, self.seconds(self._last)
-
-    def seconds(self, ticks: int) -> float:
-        return float((ticks - self.first) * self._time_base)
+        # Half a second: the claim counts the last frame's own duration too, and some writers round it.
+        return claimed_s is not None and self.info.container.startswith("matroska") and end.last_s < claimed_s - 0.5
 
 
 @dataclass
@@ -309,38 +273,6 @@ def _verified(frames: Iterator[tuple[av.VideoFrame, bool]], table: Index, target
             return frame, damaged
         place = at + 1
     return None
-
-
-def deinterlaced(timed: Iterable[_Timed], time_base: Fraction) -> Iterator[_Timed]:
-    """The same frames, interlaced ones made whole by FFmpeg's bwdif: one frame for each, others untouched."""
-    graph, waiting, shape = None, deque(), None
-
-    def ready() -> Iterator[_Timed]:
-        while True:
-            try:
-                frame = graph.vpull()
-            except (av.BlockingIOError, av.EOFError):
-                return
-            yield waiting.popleft()._replace(frame=frame)
-
-    for item in timed:
-        frame = item.frame
-        if graph is None or (frame.width, frame.height, frame.format.name) != shape:
-            if graph:
-                graph.vpush(None)
-                yield from ready()
-            shape = (frame.width, frame.height, frame.format.name)
-            graph = av.filter.Graph()
-            source = graph.add_buffer(width=shape[0], height=shape[1], format=frame.format, time_base=time_base)
-            bwdif, sink = graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink")
-            graph.link_nodes(source, bwdif, sink).configure()
-        frame.pts, frame.time_base = item.index, time_base  # bwdif needs a steady clock; the true one is in ``item``
-        waiting.append(item)
-        graph.vpush(frame)
-        yield from ready()
-    if graph:
-        graph.vpush(None)
-        yield from ready()
 
 
 def batches(shown: Iterable[Shown], size: int, counts: DecodeCounts) -> Iterator[Frames]:

@@ -21,7 +21,7 @@ class Display:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._convert = VideoReformatter()  # one for all frames: a tone map is set up in 130 ms
+        self._convert = VideoReformatter()  # one for all frames: to set up a tone map takes 2 s
         self._rotation, self._matrix = 0, None
 
     def show(self, frame: av.VideoFrame, aspect: Fraction | None) -> np.ndarray:

@@ -40,34 +40,86 @@ def make_clip(
     frames: int = 30,
     people: int = 2,
     size: tuple[int, int] = (192, 144),
-    rate: int = 25,
-    times: list[int] | None = None,
     audio: bool = False,
     video: bool = True,
+    **how,
 ) -> Path:
-    """An H.264 clip; ``times`` are pts in ticks of 1/90000 s, for an uneven clock."""
-    width, height = size
+    """An H.264 clip of walking people; ``how`` is handed on to film."""
+    if video:
+        return film(path, [picture(index, people, *size) for index in range(frames)], audio=audio, **how)
     with av.open(str(path), "w") as container:
-        if video:
-            stream = container.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "crf": "12", "g": "12"})
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-            stream.codec_context.thread_type = "FRAME"
-            stream.codec_context.time_base = Fraction(1, 90000)
-        sound = container.add_stream("aac", rate=16000, layout="mono") if audio else None
-        if sound:
-            for block in range(16):
-                silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-                silence.sample_rate, silence.pts = 16000, block * 1024
-                container.mux(sound.encode(silence))
-            container.mux(sound.encode(None))
-        for index in range(frames if video else 0):
-            frame = av.VideoFrame.from_ndarray(picture(index, people, width, height), format="rgb24")
-            frame.time_base = Fraction(1, 90000)
-            frame.pts = times[index] if times else index * 90000 // rate
-            container.mux(stream.encode(frame))
-        if video:
-            container.mux(stream.encode(None))
+        _add_sound(container)
     return path
+
+
+X264 = {"preset": "ultrafast", "crf": "12", "g": "12"}
+
+
+def film(
+    path: Path,
+    pictures: list[np.ndarray],
+    *,
+    codec: str = "libx264",
+    options: dict | None = None,
+    pix_fmt: str = "yuv420p",
+    rate: int = 25,
+    times: list[int] | None = None,
+    matrix: int | None = None,
+    tags: dict | None = None,
+    aspect: Fraction | None = None,
+    display: tuple | None = None,
+    audio: bool = False,
+    muxer: dict | None = None,
+) -> Path:
+    """Pictures (H,W,3) as a film; ``times`` are pts in ticks of 1/90000 s, for an uneven clock.
+
+    ``matrix`` codes the colours (swscale's number), ``tags`` are set on the stream whether they are true or not,
+    ``aspect`` is that of a pixel, ``display`` a 3 x 3 matrix. Several sizes make a stream that changes midway.
+    """
+    with av.open(str(path), "w", options=muxer or {}) as container:
+        stream = container.add_stream(codec, rate=rate, options=X264 if codec == "libx264" else {})
+        context = stream.codec_context
+        context.options |= options or {}
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt, context.time_base = pix_fmt, Fraction(1, 90000)
+        if codec in FIXED_RATE:
+            context.time_base = Fraction(1, rate)
+        context.thread_type = "FRAME"
+        if aspect:
+            context.sample_aspect_ratio = aspect
+        if display:
+            stream.set_display_matrix(display)
+        for name, value in (tags or {}).items():
+            setattr(context, name, value)
+        if audio:
+            _add_sound(container)
+        for index, image in enumerate(pictures):
+            ticks = times[index] if times else index * 90000 // rate
+            container.mux(stream.encode(_coded(image, pix_fmt, matrix, tags, ticks, context.time_base)))
+        container.mux(stream.encode(None))
+    return path
+
+
+FIXED_RATE = {"mpeg2video", "mpeg4", "mjpeg", "gif", "prores_ks", "libsvtav1"}
+
+
+def _coded(image, pix_fmt, matrix, tags, ticks, time_base) -> av.VideoFrame:
+    tags = tags or {}
+    frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+    frame = frame.reformat(format=pix_fmt, dst_colorspace=matrix, dst_color_range=tags.get("color_range"))
+    for name in ("colorspace", "color_primaries", "color_trc"):
+        setattr(frame, name, tags.get(name, 2))  # 2: unspecified
+    frame.time_base, frame.pts = time_base, round(ticks / 90000 / time_base)
+    return frame
+
+
+def _add_sound(container) -> None:
+    sound = container.add_stream("aac", rate=16000, layout="mono")
+    for block in range(16):
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        silence.sample_rate, silence.pts = 16000, block * 1024
+        container.mux(sound.encode(silence))
+    container.mux(sound.encode(None))
 
 
 def index_first(path: Path, out: Path) -> Path:

@@ -8,6 +8,7 @@ from cliffvid import InputError
 from cliffvid.decode import DecodeCounts, Video
 from cliffvid.display import orient
 from clips import index_first, make_clip, picture, read_index
+from traps import ORIENTATIONS
 
 
 def decode(path, batch=7, **times):
@@ -44,19 +45,6 @@ def test_a_time_range_is_half_open_and_keeps_frame_numbers(clip, start_s, end_s)
     tables, _ = decode(clip, start_s=start_s, end_s=end_s)
     want = [i for i in range(30) if start_s <= i / 25 < end_s]
     assert indices(tables) == want == [read_index(image) for table in tables for image in table.rgb]
-
-
-# The eight orientations as display matrices (a, b, c, d), and what a player shows of an image.
-ORIENTATIONS = {
-    (1, 0, 0, 1): lambda image: image,
-    (-1, 0, 0, 1): lambda image: image[:, ::-1],
-    (1, 0, 0, -1): lambda image: image[::-1],
-    (-1, 0, 0, -1): lambda image: np.rot90(image, 2),
-    (0, 1, -1, 0): lambda image: np.rot90(image, -1),  # clockwise: what a phone held upright writes
-    (0, -1, 1, 0): lambda image: np.rot90(image, 1),
-    (0, 1, 1, 0): lambda image: image.transpose(1, 0, 2),
-    (0, -1, -1, 0): lambda image: np.rot90(image, 2).transpose(1, 0, 2),
-}
 
 
 @pytest.mark.parametrize("abcd", ORIENTATIONS)
