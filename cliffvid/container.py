@@ -28,6 +28,9 @@ WEB = {"protocol_whitelist": "http,https,tcp,tls", "format_whitelist": CONTAINER
 CAMERA = {"protocol_whitelist": "rtsp,rtp,udp,tcp,tls", "format_whitelist": "rtsp"}
 NETWORK = {"http": WEB, "https": WEB, "rtsp": CAMERA}
 NETWORK_TIMEOUT_S = 30
+# Decoders of several frames at once: 1.7x over FFmpeg's default on two cores for streams of one slice a frame. The rest
+# are old formats of small frames, or conceal damage differently from run to run when threaded.
+THREADED = {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "prores", "dnxhd", "mjpeg", "ffv1"}
 ATTACHED_PICTURE = av.stream.Disposition.attached_pic
 
 
@@ -45,10 +48,12 @@ def open_video(path: Path | str, options: Options, threads: int) -> tuple[av.con
                 f"{path}: frames of {stream.width} x {stream.height} pixels are above --max-frame-mpx "
                 f"{options.max_frame_mpx:g}; raise it if the file is to be trusted"
             )
-        stream.codec_context.options = {"max_pixels": str(limit)}  # for sizes that only the decoder learns of
-        # Frame threads: 1.7x over FFmpeg's default on two cores for streams of one slice a frame.
-        stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = threads
+        decoder = stream.codec_context
+        decoder.options = {"max_pixels": str(limit)}  # for sizes that only the decoder learns of
+        decoder.thread_type, decoder.thread_count = "AUTO", threads if decoder.name in THREADED else 1
+        if decoder.thread_count != 1:
+            # Frames may be handed out before their thread has marked them as corrupt; errors always come.
+            decoder.options |= {"err_detect": "explode"}
         return container, stream
     except BaseException:
         container.close()

@@ -12,6 +12,7 @@ import numpy as np
 
 from .clock import Clock
 from .container import open_video
+from .damage import Damage
 from .deinterlace import Timed, deinterlaced
 from .display import Display, hdr_kind
 from .errors import RefusedError, UnreadableError
@@ -182,35 +183,36 @@ class Video:
                 counts.damaged = before
         yield from islice(self._endured(counts, anchor, 1), done, None)
 
-    def _endured(self, counts: DecodeCounts, anchor: int | None, threads: int) -> Iterator:
+    def _endured(self, counts: DecodeCounts, anchor: int | None, threads: int) -> Iterator[tuple[av.VideoFrame, bool]]:
         """As _decoded, with a number of threads; raises _Rotten at damage unless that is 1."""
 
-        def met_damage() -> bool:
+        def met_damage() -> None:
             if threads != 1:
                 raise _Rotten
             counts.damaged += 1
-            return True
 
         container, stream = self._start(anchor, threads)
-        end, corrupt = _End(), set()
-        damaged = False
+        end, damage, pts = _End(), Damage(), None
         for packet in chain(_packets(container, stream, end), [None]):  # None: what the decoder still holds
-            if packet and packet.is_corrupt:  # its frame may come later, after those that are shown before it
-                corrupt.add(packet.pts)
-                met_damage()
+            if packet:
+                damage.feed(None if packet.is_discard else packet.pts, packet.is_corrupt)
+                if packet.is_corrupt:
+                    met_damage()
             try:
                 frames = stream.codec_context.decode(packet)
             except (av.FFmpegError, ValueError):
-                damaged = met_damage()
+                met_damage()
+                damage.fail()
                 continue
             for frame in frames:
-                damaged = damaged and not frame.key_frame
-                if frame.pts in corrupt:
-                    corrupt.remove(frame.pts)
-                    damaged = True
-                elif frame.is_corrupt:
-                    damaged = met_damage()
-                yield frame, damaged
+                pts = frame.pts
+                if damage.show(frame):
+                    met_damage()
+                yield from damage.ready()
+        # PyAV ends the last round of frames at an error without a word; a single thread has met it before.
+        if threads != 1 and damage.tail_missing(pts):
+            raise _Rotten
+        yield from damage.ready(end=True)
         counts.damaged += end.broke_off or (anchor is None and self._ended_early(end))
 
     def _start(self, anchor: int | None, threads: int) -> tuple[av.container.InputContainer, av.VideoStream]:
