@@ -1,6 +1,8 @@
 """Synthetic clips with a known truth: coloured people who walk, and a frame number readable from the pixels."""
 
+from collections.abc import Iterable
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -46,7 +48,7 @@ def make_clip(
 ) -> Path:
     """An H.264 clip of walking people; ``how`` is handed on to film."""
     if video:
-        return film(path, [picture(index, people, *size) for index in range(frames)], audio=audio, **how)
+        return film(path, (picture(index, people, *size) for index in range(frames)), audio=audio, **how)
     with av.open(str(path), "w") as container:
         _add_sound(container)
     return path
@@ -57,7 +59,7 @@ X264 = {"preset": "ultrafast", "crf": "12", "g": "12"}
 
 def film(
     path: Path,
-    pictures: list[np.ndarray],
+    pictures: Iterable[np.ndarray],
     *,
     codec: str = "libx264",
     options: dict | None = None,
@@ -80,7 +82,9 @@ def film(
         stream = container.add_stream(codec, rate=rate, options=X264 if codec == "libx264" else {})
         context = stream.codec_context
         context.options |= options or {}
-        stream.height, stream.width = pictures[0].shape[:2]
+        pictures = iter(pictures)
+        first = next(pictures)
+        stream.height, stream.width = first.shape[:2]
         stream.pix_fmt, context.time_base = pix_fmt, Fraction(1, 90000)
         if codec in FIXED_RATE:
             context.time_base = Fraction(1, rate)
@@ -93,7 +97,7 @@ def film(
             setattr(context, name, value)
         if audio:
             _add_sound(container)
-        for index, image in enumerate(pictures):
+        for index, image in enumerate(chain([first], pictures)):
             ticks = times[index] if times else index * 90000 // rate
             container.mux(stream.encode(_coded(image, pix_fmt, matrix, tags, ticks, context.time_base)))
         container.mux(stream.encode(None))
