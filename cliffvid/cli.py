@@ -184,6 +184,56 @@ def process(
     raise typer.Exit(0 if all(done) else 1)
 
 
+@app.command()
+def probe(
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="As for process.")],
+    count: Annotated[bool, typer.Option("--count", help="Decode all of it and tell what was found.")] = False,
+    stream: Annotated[int | None, typer.Option(help="Index of the video stream. [default: the best]")] = Options.stream,
+    image_fps: Annotated[float, typer.Option(help="Frames a second of a folder of images.")] = Options.image_fps,
+    allow_network: Annotated[
+        bool, typer.Option("--allow-network", help="Read http, https and rtsp addresses.")
+    ] = Options.allow_network,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per input.")] = False,
+) -> None:
+    """Tell what each input is: container, codec, size, orientation, rate, colours, streams."""
+    from .probe import probe
+
+    options = Options(stream=stream, image_fps=image_fps, allow_network=allow_network)
+    failed = 0
+    for source in _inputs(inputs):
+        try:
+            facts = probe(source, options, count)
+        except CliffvidError as error:
+            failed += 1
+            say(f"error: {error}")
+            if as_json:
+                kind = type(error).__name__
+                print(json.dumps({"path": str(source), "error": kind, "message": str(error)}))
+            continue
+        print(json.dumps(facts) if as_json else _listed(facts))
+    raise typer.Exit(1 if failed else 0)
+
+
+def _listed(facts: dict) -> str:
+    """The facts in lines for people; those that are not there are left out."""
+    lines = [facts["path"]]
+    for name, value in facts.items():
+        if name == "streams":
+            value = "; ".join(
+                " ".join(
+                    key if each is True else str(each)
+                    for key, each in stream.items()
+                    if each is not None and each is not False
+                )
+                for stream in value
+            )
+        elif isinstance(value, dict):
+            value = ", ".join(f"{key} {each}" for key, each in value.items() if each is not None)
+        if name != "path" and value is not None:
+            lines.append(f"  {name:14} {value}")
+    return "\n".join(lines)
+
+
 def _inputs(names: list[str]) -> list[Path | str]:
     """What is named, and for ``-`` what each line on stdin names."""
     from .source import source_of

@@ -94,7 +94,7 @@ class Video:
 
     def _shown(self, counts: DecodeCounts, start_s: float, end_s: float, stride: int) -> Iterator[Shown]:
         display, first = Display(self.options), True
-        timed = self._timed(counts, start_s)
+        timed = self.timed(counts, start_s)
         if self.options.deinterlace:
             timed = deinterlaced(timed, Fraction(self._stream.time_base))
         for frame, index, pts, time_s, damaged, interlaced in timed:
@@ -103,7 +103,7 @@ class Video:
             if time_s < start_s or index % stride:
                 continue
             try:
-                rgb = display.show(frame, self._pixel_aspect(frame))
+                rgb = display.show(frame, self.pixel_aspect(frame))
             except RefusedError as error:
                 raise RefusedError(f"{self.path}: {error}") from error
             if first:
@@ -112,13 +112,13 @@ class Video:
             counts.hdr += hdr_kind(frame) is not None
             yield Shown(rgb, index, pts, time_s, damaged)
 
-    def _pixel_aspect(self, frame: av.VideoFrame) -> Fraction | None:
+    def pixel_aspect(self, frame: av.VideoFrame) -> Fraction | None:
         """What the container says, and after a change of size what the stream itself says."""
         same = (frame.width, frame.height) == self._stored_size
         return self._aspect if same else self._stream.codec_context.sample_aspect_ratio
 
-    def _timed(self, counts: DecodeCounts, start_s: float) -> Iterator[Timed]:
-        """Frames with their places and times, from before ``start_s`` on."""
+    def timed(self, counts: DecodeCounts, start_s: float = 0.0) -> Iterator[Timed]:
+        """Frames as decoded, with their places and times, from ``start_s`` or before on."""
         clock = Clock(self.info)
         index, frames = self._sought(counts, clock, start_s) if start_s > 0 else (0, None)
         if frames is None:

@@ -90,12 +90,22 @@ def display_matrix(frame: av.VideoFrame) -> np.ndarray:
     return UPRIGHT if data is None else np.frombuffer(bytes(data), np.int32).reshape(3, 3)
 
 
+def oriented_size(size: tuple[int, int], matrix: np.ndarray) -> tuple[int, int]:
+    """(width, height) after orient."""
+    return size[::-1] if _exchanges_sides(matrix) else size
+
+
+def _exchanges_sides(matrix: np.ndarray) -> bool:
+    (a, b), (c, d) = matrix[:2, :2].astype(int)
+    return abs(a) + abs(d) < abs(b) + abs(c)
+
+
 def orient(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """The image turned and flipped by an FFmpeg display matrix, one of the eight orientations; a view.
 
     The matrix sends pixel (x, y) to (a x + c y, b x + d y) with rows (a, b, _), (c, d, _): libavutil/display.h.
     """
     (a, b), (c, d) = matrix[:2, :2]
-    if abs(int(a)) + abs(int(d)) < abs(int(b)) + abs(int(c)):
+    if _exchanges_sides(matrix):
         image, a, d = image.transpose(1, 0, 2), c, b
     return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
