@@ -219,19 +219,17 @@ def _listed(facts: dict) -> str:
     lines = [facts["path"]]
     for name, value in facts.items():
         if name == "streams":
-            value = "; ".join(
-                " ".join(
-                    key if each is True else str(each)
-                    for key, each in stream.items()
-                    if each is not None and each is not False
-                )
-                for stream in value
-            )
+            value = "; ".join(_words(stream) for stream in value)
         elif isinstance(value, dict):
             value = ", ".join(f"{key} {each}" for key, each in value.items() if each is not None)
         if name != "path" and value is not None:
             lines.append(f"  {name:14} {value}")
     return "\n".join(lines)
+
+
+def _words(stream: dict) -> str:
+    said = {key: value for key, value in stream.items() if value is not None and value is not False}
+    return " ".join(key if value is True else str(value) for key, value in said.items())
 
 
 def _inputs(names: list[str]) -> list[Path | str]:

@@ -29,7 +29,8 @@ class DecodeCounts:
     first_pts: int | None = None  # what time_s counts from
     damaged: int = 0  # packets that did not decode, frames made from damaged data, an end that came too early
     clock_jumps: int = 0  # times at which the video's clock stood still or went back; time_s goes on
-    interlaced: int = 0  # frames handed on that weave two moments, or did before --deinterlace
+    interlaced: int = 0  # frames handed on that weave two moments
+    deinterlaced: int = 0  # frames handed on that did before --deinterlace
     hdr: int = 0  # frames handed on whose colours were mapped to SDR
     ignored_files: int = 0  # in a folder of images, files that are none
 
@@ -108,7 +109,10 @@ class Video:
                 raise RefusedError(f"{self.path}: {error}") from error
             if first:
                 self.info, first = replace(self.info, width_px=rgb.shape[1], height_px=rgb.shape[0]), False
-            counts.interlaced += interlaced
+            if self.options.deinterlace:
+                counts.deinterlaced += interlaced
+            else:
+                counts.interlaced += interlaced
             counts.hdr += hdr_kind(frame) is not None
             yield Shown(rgb, index, pts, time_s, damaged)
 

@@ -101,6 +101,10 @@ class Counts:
             (self.decode.damaged, "damaged or missing pieces of video: what they showed is not in the result"),
             (self.decode.clock_jumps, "jumps back in the video's clock: time_s goes on without them"),
             (self.decode.hdr, "HDR frames: colours brighter than white were cut off"),
+            (
+                self.decode.interlaced,
+                "interlaced frames, two moments woven into each: --deinterlace makes them whole",
+            ),
             (self.decode.ignored_files, "files in the folder are no images: left out"),
             (self.detect.frames_full, "frames with more candidates than the detector can name: people may be missing"),
             (self.detect.over_max_people, "people left out by --max-people"),

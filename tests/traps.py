@@ -287,7 +287,7 @@ TRAPS = [
     Trap("untagged-hd.mp4", made(matrix=BT709, size=HD), size=HD, ffmpeg="takes BT.601 at every height"),
     Trap("untagged-hd-official.mp4", made(matrix=BT601, size=HD), size=HD, options={"matrix": "official"}),
     Trap("wrong-tag.mp4", made(matrix=BT709, tags=MATRIX[601]), options={"matrix": "bt709"}, ffmpeg="believes the tag"),
-    Trap("woven.mpg", woven, options={"deinterlace": True}, counts={"interlaced": 12}, ffmpeg="shows both fields"),
+    Trap("woven.mpg", woven, options={"deinterlace": True}, counts={"deinterlaced": 12}, ffmpeg="shows both fields"),
     Trap("cut.mp4", cut(0.7), list(range(24)), partial=True, at_least=8),
     Trap("cut.mkv", cut(0.5), list(range(24)), partial=True, at_least=8),
     Trap("cut.ts", cut(0.5), list(range(24)), at_least=8),  # a transport stream does not tell how long it was
