@@ -68,6 +68,7 @@ def test_the_command_line_has_every_option_with_its_default():
 def test_readme_and_format_page_name_what_is_there():
     readme, page = (ROOT / "README.md").read_text(), (ROOT / "docs" / "format.md").read_text()
     flags = {"--" + name.replace("_", "-") for name in inspect.signature(cli.process).parameters}
+    flags |= {"--" + name.replace("_", "-") for name in inspect.signature(cli.probe).parameters}
     flags |= {"--json", "--help", "--version", "--debug", "--check", "--cfg", "--size"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", readme)) <= flags
     for column in COLUMNS:
