@@ -5,11 +5,11 @@ import av
 import numpy as np
 import pytest
 
-from cliffvid import InputError
+from cliffvid import InputError, Options
 from cliffvid.decode import DecodeCounts, Video
 from cliffvid.display import orient
-from clips import index_first, make_clip, picture, read_index
-from traps import ORIENTATIONS, TRAPS
+from clips import film, index_first, make_clip, picture, read_index
+from traps import ORIENTATIONS, TRAPS, remuxed, with_packet
 
 
 def decode(path, batch=7, **times):
@@ -133,3 +133,39 @@ def test_a_name_that_looks_like_a_protocol_is_a_file(clip, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "concat:a.mp4").write_bytes(clip.read_bytes())
     assert decode(Path("concat:a.mp4"))[1].frames == 30
+
+
+@pytest.mark.parametrize("how", ["noise", "half", "no head"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_frame_not_flagged_is_the_true_one(tmp_path, how, threads):
+    """Packet by packet is broken, so that the decoder notices: every frame that then looks different is flagged."""
+    options = {"preset": "medium", "bf": "3", "g": "12", "x264-params": "b-pyramid=normal:open-gop=1"}
+    whole = film(tmp_path / "whole.mkv", [picture(index, 3, 192, 144) for index in range(30)], options=options)
+
+    def rows(path):
+        with Video(path, Options(threads=threads)) as video:
+            tables = list(video.frames(8, DecodeCounts()))
+        return {int(p): (bool(d), rgb) for t in tables for p, d, rgb in zip(t.pts, t.damaged, t.rgb, strict=True)}
+
+    noise = np.random.default_rng(0).bytes
+    broken = {
+        "noise": lambda data: data[:12] + noise(len(data) - 12),
+        "half": lambda data: data[: len(data) // 2],
+        "no head": lambda data: noise(len(data)),
+    }[how]
+    truth, reached = rows(whole), 0
+    for which in range(1, 30, 2):
+        hit = []
+
+        def change(index, packet, which=which, hit=hit):
+            if index != which:
+                return packet
+            hit.append(packet.pts)
+            return with_packet(packet, broken(bytes(packet)))
+
+        remuxed(whole, tmp_path / "broken.mkv", change)
+        for pts, (damaged, rgb) in rows(tmp_path / "broken.mkv").items():
+            different = np.abs(rgb.astype(int) - truth[pts][1]).max() > 0
+            assert damaged or not different, (which, pts)
+            reached += different
+    assert reached > 20
