@@ -268,6 +268,17 @@ def doctor(
     raise typer.Exit(1 if sick else 0)
 
 
+@models_app.command("add-body")
+def add_body(
+    file: Annotated[Path, typer.Argument(help="SMPL_NEUTRAL.pkl, SMPLX_NEUTRAL.npz and the like.")],
+    gender: Annotated[str | None, typer.Option(help="neutral | male | female. [default: as the name says]")] = None,
+) -> None:
+    """Make a licensed body of yours known: read without running what is in it, converted once, found by name."""
+    from .smpl_files import add_body
+
+    say(f"{add_body(file, gender)}: written")
+
+
 @export_app.command("open")
 def export_open(
     out: Annotated[Path | None, typer.Option(help="Where to. [default: cliffvid/bundled]")] = None,
