@@ -11,6 +11,7 @@ from .models import find_model
 from .smpl_files import how_to_get
 
 Array = np.ndarray
+CALM = 8  # how often normals are averaged: a face and a navel are still there, no more
 BLOCK = 4  # people skinned at once: their transforms of all vertices are 48 floats each, 2.6 MB a block of open-body
 
 
@@ -121,7 +122,7 @@ def load_body(name: str) -> Body:
         shape_dirs_m=_rows(dirs),
         pose_dirs_m=_rows(pose_dirs) if pose_dirs.any() else None,
         weights=np.ascontiguousarray(weights.T, np.float32),
-        rest_normals=vertex_normals(template, faces).T.astype(np.float32),
+        rest_normals=calm(vertex_normals(template, faces), faces).T.astype(np.float32),
         redistributable=how_to_get(name) is None,
     )
 
@@ -138,3 +139,15 @@ def vertex_normals(vertices: Array, faces: Array) -> Array:
     corner, count = faces.T.reshape(-1), len(vertices)
     total = np.stack([np.bincount(corner, np.tile(of_face[:, k], 3), count) for k in range(3)], axis=1)
     return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+
+
+def calm(normals: Array, faces: Array) -> Array:
+    """The normals (V,3) averaged with their neighbours', so that a body is shaded as a mannequin is, without detail."""
+    corner, after = faces.T.reshape(-1), faces[:, [1, 2, 0]].T.reshape(-1)
+    for _ in range(CALM):
+        total = normals.copy()
+        for k in range(3):
+            total[:, k] += np.bincount(corner, normals[after, k], len(normals))
+            total[:, k] += np.bincount(after, normals[corner, k], len(normals))
+        normals = total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+    return normals
