@@ -77,7 +77,9 @@ class Body:
         moved = 1 + body_pose.shape[1] // 3
         if moved > len(self.parents):
             raise ModelError(f"body {self.name!r} has {len(self.parents)} joints, the tracks have {moved}")
-        turn[:, :moved] = rotation_matrix(np.concatenate([global_orient, body_pose], axis=1).reshape(len(rest), -1, 3))
+        turn[:, :moved] = rotation_matrix(
+            np.concatenate([global_orient, body_pose], axis=1).reshape(len(rest), moved, 3)
+        )
         joints, world = rest.copy(), turn.copy()
         for j, parent in enumerate(self.parents):
             if parent < 0:

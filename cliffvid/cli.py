@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .errors import CliffvidError, UsageError
-from .options import BACKENDS, FORMATS, Options
+from .options import BACKENDS, FORMATS, VIEWS, Options, OverlayOptions
 
 app = typer.Typer(
     help="Video to per-frame SMPL body tracks.",
@@ -97,15 +97,15 @@ def process(
         float | None, typer.Option(help="Overlap from which a box is a better one's double. [default: the detector's]")
     ] = Options.iou_max,
     overlay: Annotated[
-        Path | None, typer.Option(help="Also draw boxes, ids and skeletons: .mp4; a folder for several inputs.")
+        Path | None, typer.Option(help="Also draw the bodies on the video: .mp4; a folder for several inputs.")
     ] = None,
+    view: Annotated[str, typer.Option(help=f"Of the overlay: {' | '.join(VIEWS)}.")] = OverlayOptions.view,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = Options.overwrite,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per video on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")] = False,
 ) -> None:
     """Write the body tracks of each video."""
-    from .body import load_body
-    from .overlay import check_target
+    from .overlay import Painter, check_target
     from .pipeline import check_output, open_models, output_format
     from .progress import View
     from .write import SUFFIXES
@@ -131,6 +131,7 @@ def process(
         fov_deg=fov_deg,
         overwrite=overwrite,
     )
+    look = OverlayOptions(view=view, start_s=start, end_s=end, overwrite=overwrite)
     outputs = _targets(inputs, out or Path(), SUFFIXES[output_format(out or Path(), options)])
     overlays = _targets(inputs, overlay, ".mp4") if overlay else [None] * len(inputs)
     for video, output, drawing in zip(inputs, outputs, overlays, strict=True):
@@ -138,12 +139,12 @@ def process(
         if drawing:
             check_target(drawing, overwrite)
     try:
-        with open_models(options) as models, View(quiet or as_json) as view:
-            view.announce(models)
+        with open_models(options) as models, View(quiet or as_json) as watch:
+            watch.announce(models)
             if overlay:
-                load_body(models.regressor.manifest.body)  # refused before the work rather than after it
+                Painter(look, models.regressor.manifest.body)  # refused before the work rather than after it
             done = [
-                _one(video, output, drawing, options, models, view, as_json)
+                _one(video, output, drawing, options, look, models, watch, as_json)
                 for video, output, drawing in zip(inputs, outputs, overlays, strict=True)
             ]
     except KeyboardInterrupt:
@@ -165,15 +166,16 @@ def _targets(inputs: list[Path], place: Path, suffix: str) -> list[Path]:
     return targets
 
 
-def _one(video: Path, output: Path, drawing: Path | None, options: Options, models, view, as_json: bool) -> bool:
+def _one(
+    video: Path, output: Path, drawing: Path | None, options: Options, look: OverlayOptions, models, view, as_json: bool
+) -> bool:
     """Process one video, tell how it went, and say whether all of it was done."""
     from .overlay import overlay
     from .pipeline import process
 
     try:
         report = process(video, output, options, models=models, watch=view.watch)
-        if drawing:
-            overlay(video, output, drawing, options.overwrite)
+        drawn = overlay(video, output, drawing, look) if drawing else None
     except CliffvidError as error:
         view.stop()
         say(f"error: {error}")
@@ -182,10 +184,62 @@ def _one(video: Path, output: Path, drawing: Path | None, options: Options, mode
             print(json.dumps({"video": str(video), "status": "failed", "error": kind, "message": str(error)}))
         return False
     view.stop()
-    view.summarise(report, drawing)
+    view.summarise(report, drawn)
     if as_json:
         print(json.dumps(report.as_dict() | {"overlay": str(drawing) if drawing else None}))
     return report.complete
+
+
+@app.command("overlay")
+def overlay_command(
+    video: Annotated[Path, typer.Argument(help="The video.")],
+    tracks: Annotated[Path, typer.Argument(help="Its tracks: .parquet or .npz.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The film to write: .mp4, .mov or .mkv.")],
+    view: Annotated[
+        str, typer.Option(help=f"{' | '.join(VIEWS)}: side is seen from the right angle, skeleton needs no renderer.")
+    ] = OverlayOptions.view,
+    boxes: Annotated[bool, typer.Option("--boxes", help="Draw the boxes too.")] = OverlayOptions.boxes,
+    ids: Annotated[bool, typer.Option("--ids", help="Write the identities too.")] = OverlayOptions.ids,
+    renderer: Annotated[
+        str, typer.Option(help="auto | gl | pyrender; auto: the first one installed.")
+    ] = OverlayOptions.renderer,
+    alpha: Annotated[float, typer.Option(help="How much of the picture a body hides, to 1.")] = OverlayOptions.alpha,
+    body: Annotated[
+        str | None, typer.Option(help="Another body of the family, as smpl-male. [default: the tracks' own]")
+    ] = OverlayOptions.body,
+    track: Annotated[list[int] | None, typer.Option(help="Draw this identity; may be given again.")] = None,
+    start: Annotated[float, typer.Option(help="Seconds; the film begins there.")] = OverlayOptions.start_s,
+    end: Annotated[float, typer.Option(help="Seconds; the film ends there.")] = OverlayOptions.end_s,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing film.")
+    ] = OverlayOptions.overwrite,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")] = False,
+) -> None:
+    """Draw the bodies of a tracks file on its video."""
+    from .overlay import overlay
+    from .progress import View
+
+    look = OverlayOptions(
+        view=view,
+        boxes=boxes,
+        ids=ids,
+        renderer=renderer,
+        alpha=alpha,
+        body=body,
+        track=tuple(track or ()),
+        start_s=start,
+        end_s=end,
+        overwrite=overwrite,
+    )
+    try:
+        report = overlay(video, tracks, out, look)
+    except KeyboardInterrupt:
+        say("interrupted: nothing half-written is left behind")
+        raise typer.Exit(130) from None
+    View(quiet or as_json).summarise_overlay(report)
+    if as_json:
+        print(json.dumps(report.as_dict()))
 
 
 @models_app.callback(invoke_without_command=True)

@@ -42,21 +42,28 @@ def make_clip(
     size: tuple[int, int] = (192, 144),
     rate: int = 25,
     times: list[int] | None = None,
-    audio: bool = False,
+    audio: str | bool = False,
     video: bool = True,
+    pix_fmt: str = "yuv420p",
 ) -> Path:
-    """An H.264 clip; ``times`` are pts in ticks of 1/90000 s, for an uneven clock."""
+    """An H.264 clip, with two seconds of silence in the codec ``audio``.
+
+    ``times`` are pts in ticks of 1/90000 s, for an uneven clock.
+    """
     width, height = size
     with av.open(str(path), "w") as container:
         if video:
             stream = container.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "crf": "12", "g": "12"})
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
             stream.codec_context.thread_type = "FRAME"
             stream.codec_context.time_base = Fraction(1, 90000)
-        sound = container.add_stream("aac", rate=16000, layout="mono") if audio else None
+        codec = "aac" if audio is True else audio
+        sound = container.add_stream(codec, rate=16000, layout="mono") if codec else None
         if sound:
-            for block in range(16):
-                silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            for block in range(31):
+                pcm = codec == "pcm_s16le"
+                samples = np.zeros((1, 1024), np.int16 if pcm else np.float32)
+                silence = av.AudioFrame.from_ndarray(samples, format="s16" if pcm else "fltp", layout="mono")
                 silence.sample_rate, silence.pts = 16000, block * 1024
                 container.mux(sound.encode(silence))
             container.mux(sound.encode(None))

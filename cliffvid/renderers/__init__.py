@@ -85,7 +85,7 @@ class Renderer:
         self.device = self._drawing.device
 
     def render(self, scene: Scene) -> list[Patch]:
-        return self._owner.call(self._drawing.render, scene)
+        return self._owner.call(self._drawing.render, scene) if len(scene.vertices) else []
 
 
 @cache

@@ -29,7 +29,7 @@ void main() {
     float lamp = clamp((dot(n, key) + 0.30) / 1.30, 0.0, 1.0);
     float sky = 0.5 - 0.5 * n.y;
     float rim = pow(1.0 - facing, 3.0);
-    lit = color * (0.30 + 0.22 * sky + 0.58 * lamp) + vec3(0.10) * rim * sky;
+    lit = color * (0.38 + 0.24 * sky + 0.60 * lamp) + vec3(0.10) * rim * sky;
     gl_Position = camera * vec4(position, 1.0);
 }
 """

@@ -36,7 +36,7 @@ def test_the_runtime_imports_neither_the_workshop_nor_training_frameworks(path):
         if "export" in module:
             assert path.name == "cli.py" and not at_top
         if module.split(".")[0] == "av":
-            assert path.name in ("decode.py", "overlay.py")
+            assert path.name in ("decode.py", "film.py")
         if module.split(".")[0] in {"onnxruntime", "openvino", "tensorrt"}:
             assert path.parent.name == "backends" and not at_top
 

@@ -22,8 +22,8 @@ def people(transl, seed=0):
     pose = rng.normal(0, 0.2, (count, 23, 3))
     pose[:, 15, 2] -= 0.9  # arms down
     pose[:, 16, 2] += 0.9
-    turns = np.stack([upright(a) for a in rng.uniform(-2, 2, count)])
-    return turns, pose.reshape(count, 69), rng.normal(0, 1, (count, 10)), np.array(transl, float)
+    turns = np.array([upright(a) for a in rng.uniform(-2, 2, count)]).reshape(-1, 3)
+    return turns, pose.reshape(count, 69), rng.normal(0, 1, (count, 10)), np.array(transl, float).reshape(-1, 3)
 
 
 def scene(transl, focal_px, size_wh, seed=0) -> Scene:
