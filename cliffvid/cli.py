@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .cli_see import overlay
 from .errors import CliffvidError, UsageError
 from .options import BACKENDS, FORMATS, VIEWS, Options, OverlayOptions
 
@@ -21,6 +22,7 @@ export_app = typer.Typer(help="Make model folders.", no_args_is_help=True)
 app.add_typer(export_app, name="export")
 models_app = typer.Typer(help="What models there are, and whether they are whole.")
 app.add_typer(models_app, name="models")
+app.command("overlay")(overlay)
 Engines = Annotated[Path | None, typer.Option("--engines", help="A folder of model folders, searched first.")]
 
 
@@ -188,58 +190,6 @@ def _one(
     if as_json:
         print(json.dumps(report.as_dict() | {"overlay": str(drawing) if drawing else None}))
     return report.complete
-
-
-@app.command("overlay")
-def overlay_command(
-    video: Annotated[Path, typer.Argument(help="The video.")],
-    tracks: Annotated[Path, typer.Argument(help="Its tracks: .parquet or .npz.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The film to write: .mp4, .mov or .mkv.")],
-    view: Annotated[
-        str, typer.Option(help=f"{' | '.join(VIEWS)}: side is seen from the right angle, skeleton needs no renderer.")
-    ] = OverlayOptions.view,
-    boxes: Annotated[bool, typer.Option("--boxes", help="Draw the boxes too.")] = OverlayOptions.boxes,
-    ids: Annotated[bool, typer.Option("--ids", help="Write the identities too.")] = OverlayOptions.ids,
-    renderer: Annotated[
-        str, typer.Option(help="auto | gl | pyrender; auto: the first one installed.")
-    ] = OverlayOptions.renderer,
-    alpha: Annotated[float, typer.Option(help="How much of the picture a body hides, to 1.")] = OverlayOptions.alpha,
-    body: Annotated[
-        str | None, typer.Option(help="Another body of the family, as smpl-male. [default: the tracks' own]")
-    ] = OverlayOptions.body,
-    track: Annotated[list[int] | None, typer.Option(help="Draw this identity; may be given again.")] = None,
-    start: Annotated[float, typer.Option(help="Seconds; the film begins there.")] = OverlayOptions.start_s,
-    end: Annotated[float, typer.Option(help="Seconds; the film ends there.")] = OverlayOptions.end_s,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing film.")
-    ] = OverlayOptions.overwrite,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")] = False,
-) -> None:
-    """Draw the bodies of a tracks file on its video."""
-    from .overlay import overlay
-    from .progress import View
-
-    look = OverlayOptions(
-        view=view,
-        boxes=boxes,
-        ids=ids,
-        renderer=renderer,
-        alpha=alpha,
-        body=body,
-        track=tuple(track or ()),
-        start_s=start,
-        end_s=end,
-        overwrite=overwrite,
-    )
-    try:
-        report = overlay(video, tracks, out, look)
-    except KeyboardInterrupt:
-        say("interrupted: nothing half-written is left behind")
-        raise typer.Exit(130) from None
-    View(quiet or as_json).summarise_overlay(report)
-    if as_json:
-        print(json.dumps(report.as_dict()))
 
 
 @models_app.callback(invoke_without_command=True)

@@ -9,13 +9,14 @@ import av
 import numpy as np
 import pytest
 
+from bodies import body_arrays, save_npz
+from cliffvid.body import load_body
 from cliffvid.errors import UsageError
 from cliffvid.options import OverlayOptions
 from cliffvid.overlay import overlay
-from cliffvid.types import Tracks
-from cliffvid.write import WRITERS
+from cliffvid.smpl_files import add_body
 from clips import make_clip, person_box, picture, read_index
-from render.scenes import people
+from track_files import make_tracks
 
 
 def test_overlay_draws_on_every_frame_and_keeps_time(cliffvid, tmp_path):
@@ -33,24 +34,6 @@ def test_overlay_draws_on_every_frame_and_keeps_time(cliffvid, tmp_path):
             x0, y0, x1, y1 = person_box(person, index, 192, 144)
             assert changed[y0 - 2 : y1 + 2, x0 - 2 : x1 + 2].any()
         assert not changed[-20:, :160].any()  # nothing is drawn where nobody is
-
-
-def make_tracks(path, video, places, frames, focal_px=200.0, body="open-body", codec="h264"):
-    """Tracks of people who stand still: the k-th at ``places[k]`` in all the frames."""
-    count = len(places)
-    turn, pose, betas, transl = people(places)
-    columns = {n: np.zeros((frames * count, *c.shape[1:]), c.dtype) for n, c in Tracks.empty().columns().items()}
-    columns["frame_idx"][:] = np.repeat(np.arange(frames), count)
-    columns["track_id"][:] = np.tile(np.arange(1, count + 1), frames)
-    columns["focal_px"][:] = focal_px
-    columns["bbox_xyxy"][:] = [20, 20, 60, 100]
-    given = {"global_orient": turn, "body_pose": pose, "betas": betas, "transl": transl}
-    for name, values in given.items():
-        columns[name] = np.tile(values, (frames, 1)).astype(np.float32)
-    with WRITERS["npz"](path) as writer:
-        writer.write(Tracks(**columns))
-        writer.finish({"video": {"name": video.name, "codec": codec}, "body": {"name": body}})
-    return path
 
 
 def film(path):
@@ -224,3 +207,18 @@ def test_a_fault_midway_leaves_nothing(clip, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="stop"):
         overlay(clip, tracks, tmp_path / "o.mp4", OverlayOptions(view="skeleton"))
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_a_users_own_smplx_is_drawn_with_its_tracks(clip, tmp_path, monkeypatch):
+    """Tracks of 21 joints and 11 betas; hands, jaw and eyes rest."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    load_body.cache_clear()
+    tracks = make_tracks(tmp_path / "a.npz", clip, [[0, 0, 4.0]], 3, body="smplx", moved=21, betas=11)
+    with pytest.raises(UsageError, match=r"fetch SMPLX_NEUTRAL\.npz from https://smpl-x.is.tue.mpg.de"):
+        overlay(clip, tracks, tmp_path / "o.mp4")
+    add_body(save_npz(tmp_path / "SMPLX_NEUTRAL.npz", body_arrays("smplx")))
+    for view in ("overlay", "skeleton"):
+        report = overlay(clip, tracks, tmp_path / "o.mp4", OverlayOptions(view=view, overwrite=True))
+        assert report.drawn == 3
+    load_body.cache_clear()
