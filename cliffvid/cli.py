@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_see import overlay
+from .cli_see import overlay, report
 from .errors import CliffvidError, UsageError
 from .options import BACKENDS, FORMATS, VIEWS, Options, OverlayOptions
 
@@ -23,6 +23,7 @@ app.add_typer(export_app, name="export")
 models_app = typer.Typer(help="What models there are, and whether they are whole.")
 app.add_typer(models_app, name="models")
 app.command("overlay")(overlay)
+app.command("report")(report)
 Engines = Annotated[Path | None, typer.Option("--engines", help="A folder of model folders, searched first.")]
 
 

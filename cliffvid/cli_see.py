@@ -68,3 +68,23 @@ def overlay(
     View(quiet or as_json).summarise_overlay(report)
     if as_json:
         print(json.dumps(report.as_dict()))
+
+
+def report(
+    tracks: Annotated[Path, typer.Argument(help="A tracks file: .parquet or .npz.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page to write: .html.")],
+    video: Annotated[Path | None, typer.Option(help="Its video, for a picture of each track.")] = None,
+    skeleton_only: Annotated[
+        bool, typer.Option("--skeleton-only", help="Leave out the body's surface; a licence may forbid to pass it on.")
+    ] = False,
+    renderer: Annotated[str, typer.Option(help="Of the pictures: auto | gl | pyrender.")] = OverlayOptions.renderer,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing page.")] = False,
+) -> None:
+    """Write one page about a tracks file: timeline, charts, pictures, and a 3D player."""
+    from .report import report as write_page
+
+    with interruptible():
+        page = write_page(tracks, out, video, skeleton_only, renderer, overwrite)
+    for warning in page.warnings:
+        print(f"warning: {out}: {warning}", file=sys.stderr)
+    print(f"{out}: {page.tracks} tracks, {page.pictures} pictures, {page.bytes / 1e6:.1f} MB", file=sys.stderr)
