@@ -19,6 +19,7 @@ from clips import make_clip, person_box, picture, read_index
 from track_files import make_tracks
 
 
+@pytest.mark.usefixtures("egl")
 def test_overlay_draws_on_every_frame_and_keeps_time(cliffvid, tmp_path):
     times = [3600 * i + (1500 if i % 2 else 0) for i in range(20)]
     make_clip(tmp_path / "a.mp4", frames=20, size=(193 - 1, 144), times=times)
@@ -48,6 +49,7 @@ def film(path):
     return [time for time, _ in frames], [image for _, image in frames], sound, codec
 
 
+@pytest.mark.usefixtures("egl")
 def test_the_film_without_people_is_the_video(tmp_path):
     """Same colours, same times from zero, at an uneven rate; index first, so that a browser plays at once."""
     times = [3600 * i + (1500 if i % 3 else 0) for i in range(20)]
@@ -92,6 +94,7 @@ def test_sound_goes_along(suffix, sound_codec, kept, tmp_path):
     assert abs(times[0]) < 1e-3 and abs(sound - 0.8) < 0.15
 
 
+@pytest.mark.usefixtures("egl")
 def test_odd_sides_and_turned_films(tmp_path):
     """Bodies are drawn on the frame as displayed; 4:2:0 adds a row or a column where a side is odd."""
     clip = make_clip(tmp_path / "a.mkv", frames=3, size=(193, 145), pix_fmt="yuv444p")
@@ -112,6 +115,7 @@ def test_odd_sides_and_turned_films(tmp_path):
     assert abs(columns.mean() - 72) < 10 and rows.max() - rows.min() > 60  # upright in the turned frame
 
 
+@pytest.mark.usefixtures("egl")
 def test_views_and_marks(tmp_path):
     clip = make_clip(tmp_path / "a.mp4", frames=2, people=0)
     tracks = make_tracks(tmp_path / "a.npz", clip, [[-0.6, 0, 4.0], [0.7, 0, 5.0]], 2)
@@ -136,6 +140,7 @@ def test_views_and_marks(tmp_path):
     assert 50 < (np.abs(bones - plain).max(axis=2) > 40).sum() < first.sum()
 
 
+@pytest.mark.usefixtures("egl")
 def test_what_cannot_be_drawn_is_refused_before_the_work(cliffvid, clip, tmp_path):
     def refused(code, words, tracks, *more, video=clip):
         answer = cliffvid("overlay", video, tracks, "-o", "o.mp4", *more, toy_models=False)
@@ -158,6 +163,7 @@ def test_what_cannot_be_drawn_is_refused_before_the_work(cliffvid, clip, tmp_pat
     assert (tmp_path / "o.mp4").read_text() == "mine"
 
 
+@pytest.mark.usefixtures("egl")
 def test_the_command_says_what_it_used_and_did(cliffvid, clip, tmp_path):
     tracks = make_tracks(tmp_path / "a.npz", clip, [[0, 0, 4.0]], 20)
     code, out, err = cliffvid("overlay", clip, tracks, "-o", "o.mp4", toy_models=False)
@@ -209,6 +215,7 @@ def test_a_fault_midway_leaves_nothing(clip, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
+@pytest.mark.usefixtures("egl")
 def test_a_users_own_smplx_is_drawn_with_its_tracks(clip, tmp_path, monkeypatch):
     """Tracks of 21 joints and 11 betas; hands, jaw and eyes rest."""
     monkeypatch.chdir(tmp_path)

@@ -120,6 +120,7 @@ def test_jitter_is_acceleration_whatever_the_clock():
     assert np.isnan(found[2:]).all()  # frame 4 is missing
 
 
+@pytest.mark.usefixtures("egl")
 def test_pictures_show_each_person_with_a_body(clip, tmp_path):
     tracks = make_tracks(tmp_path / "a.npz", clip, [[-1.7, -0.3, 6.0], [-1.4, -0.3, 5.0]], 5)
     for skeleton_only in (False, True):
@@ -152,6 +153,7 @@ def test_a_licensed_body_is_warned_about_and_can_be_left_out(clip, tmp_path, mon
     load_body.cache_clear()
 
 
+@pytest.mark.usefixtures("egl")
 def test_pages_of_nobody_and_with_strange_names(tmp_path):
     clip = make_clip(tmp_path / "a <b> & 'c'.mp4", frames=2)
     tracks = make_tracks(tmp_path / "a.npz", clip, np.zeros((0, 3)), 2)
@@ -162,6 +164,7 @@ def test_pages_of_nobody_and_with_strange_names(tmp_path):
         report(tracks, tmp_path / "r.html")
 
 
+@pytest.mark.usefixtures("egl")
 def test_the_command(cliffvid, clip, tracks, tmp_path):
     code, out, err = cliffvid("report", tracks, "--video", clip, "-o", "r.html", toy_models=False)
     assert (code, out) == (0, "") and "3 tracks, 3 pictures" in err and (tmp_path / "r.html").exists()
@@ -169,6 +172,7 @@ def test_the_command(cliffvid, clip, tracks, tmp_path):
     assert code == 1 and "no such file" in err
 
 
+@pytest.mark.usefixtures("egl")
 @pytest.mark.parametrize("skeleton_only", [False, True])
 def test_it_plays_and_selects_in_a_real_browser(skeleton_only, clip, tracks, tmp_path):
     """No console error, nothing fetched, people where the camera saw them, time that runs, a click that selects."""

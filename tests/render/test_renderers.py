@@ -12,6 +12,7 @@ from cliffvid.geometry import camera_to_side
 from cliffvid.renderers import RENDERERS, Patch, Scene, compose, groups, open_renderer
 from render.scenes import SCENES, scene
 
+pytestmark = pytest.mark.usefixtures("egl")
 CASES = [(name, renderer) for name in SCENES for renderer in RENDERERS]
 
 
