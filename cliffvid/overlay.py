@@ -156,13 +156,13 @@ class Painter:
                 vertices * np.stack([people.focal_px / focal_px] * 2 + [np.ones_like(people.focal_px)], 1)[:, None]
             )
         colors = np.array([track_color(int(i)) for i in people.track_id], np.float32).reshape(-1, 3) / 255
-        return Scene(tuple(size_wh), focal_px, self.body.faces, vertices, normals, colors)
+        return Scene(tuple(size_wh), focal_px, self.body.levels, vertices, normals, colors)
 
 
 def side_of(scene: Scene, depth_m: float) -> Scene:
     """The same people seen from +90 degrees about the vertical axis at that depth."""
     vertices, normals = camera_to_side(scene.vertices, depth_m), camera_to_side(scene.normals, 0)
-    return Scene(scene.size_wh, scene.focal_px, scene.faces, vertices, normals, scene.colors)
+    return Scene(scene.size_wh, scene.focal_px, scene.levels, vertices, normals, scene.colors)
 
 
 def check_target(out: Path, overwrite: bool) -> None:

@@ -18,7 +18,8 @@ RENDERERS = {"gl": ("gl", "moderngl", "overlay"), "pyrender": ("reference", "pyr
 NEAREST_M = 0.05  # what is nearer to the camera is cut away
 HOW_TO_GET_EGL = (
     "no picture can be rendered here, because EGL is missing or has no driver: on Debian and Ubuntu "
-    "apt-get install libegl1 libgl1-mesa-dri (software, no GPU needed); --view skeleton needs nothing"
+    "apt-get install libegl1 libgl1-mesa-dri (software, no GPU needed); --view skeleton, or --skeleton-only of a "
+    "report, needs nothing"
 )
 
 
@@ -28,7 +29,7 @@ class Scene:
 
     size_wh: tuple[int, int]
     focal_px: float
-    faces: Array  # (F,3) int32
+    levels: tuple[tuple[float, Array], ...]  # faces (F,3) int32 by the size in metres of what they leave out: 0 first
     vertices: Array  # (P,V,3) float32
     normals: Array  # (P,V,3) float32
     colors: Array  # (P,3) float32, sRGB 0 to 1
@@ -102,7 +103,8 @@ def open_renderer(name: str) -> Renderer:
     module, package, extra = RENDERERS[name]
     if not find_spec(package):
         raise BackendError(
-            f'{package} is not installed: pip install "cliffvid[{extra}]", or give --view skeleton, which needs nothing'
+            f'{package} is not installed: pip install "cliffvid[{extra}]", or draw skeletons (--view skeleton, '
+            "--skeleton-only), which needs nothing"
         )
     return Renderer(name, module)
 

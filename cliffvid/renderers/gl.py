@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 
 from ..errors import BackendError
-from . import HOW_TO_GET_EGL, Patch, Scene, groups
+from . import HOW_TO_GET_EGL, NEAREST_M, Patch, Scene, groups
 
 # Drawn at twice the size and averaged: for four large people on two cores 18 ms where 4 samples a pixel took 42, as
 # software OpenGL spends its time on the many small triangles rather than on pixels.
 FINER = 2
+DETAIL_PX = 4  # of a person, only what is smaller is left out: its edges lie within half a pixel all the same
 GRAIN_PX = 64  # targets are made in steps of this, so that few are made
 TARGETS_MAX = 8  # kept for use again
 
@@ -56,25 +57,25 @@ class GlRenderer:
         self.device = context.info["GL_RENDERER"]
         self._program = context.program(VERTEX, FRAGMENT)
         self._targets: OrderedDict = OrderedDict()
-        self._faces = self._array = None
+        self._levels, self._arrays = None, []
 
     def render(self, scene: Scene) -> list[Patch]:
-        if self._faces is not scene.faces:
-            self._load(scene.faces, scene.vertices.shape[1])
+        if self._levels is not scene.levels:
+            self._load(scene)
         self._context.enable_only(self._context.DEPTH_TEST | self._context.CULL_FACE)
         self._context.cull_face = "front"  # image row 0 first turns the faces round
         return [self._render(scene, box, people) for box, people in groups(scene.boxes_px())]
 
-    def _load(self, faces: np.ndarray, vertices: int) -> None:
+    def _load(self, scene: Scene) -> None:
         context = self._context
-        if self._array:
-            for item in (self._array, self._index, *self._buffers):
+        if self._levels:
+            for item in (*self._arrays, *self._indices, *self._buffers):
                 item.release()
-        self._index = context.buffer(np.ascontiguousarray(faces, np.uint32))
-        self._buffers = [context.buffer(reserve=vertices * 12) for _ in range(2)]
+        self._indices = [context.buffer(np.ascontiguousarray(faces, np.uint32)) for _, faces in scene.levels]
+        self._buffers = [context.buffer(reserve=scene.vertices.shape[1] * 12) for _ in range(2)]
         inputs = [(self._buffers[0], "3f", "position"), (self._buffers[1], "3f", "normal")]
-        self._array = context.vertex_array(self._program, inputs, self._index)
-        self._faces = faces
+        self._arrays = [context.vertex_array(self._program, inputs, index) for index in self._indices]
+        self._levels = scene.levels
 
     def _render(self, scene: Scene, box: np.ndarray, people: np.ndarray) -> Patch:
         left, top, right, bottom = (int(v) for v in box)
@@ -90,7 +91,7 @@ class GlRenderer:
                 buffer.orphan()
                 buffer.write(np.ascontiguousarray(values, np.float32))
             self._program["color"].value = tuple(float(c) for c in scene.colors[i])
-            self._array.render()
+            self._arrays[level(scene, i)].render()
         pixels = np.frombuffer(target.read(viewport=target.viewport, components=4), np.uint8)
         rgba = cv2.resize(pixels.reshape(fine[1], fine[0], 4), (width, height), interpolation=cv2.INTER_AREA)
         return Patch(left, top, rgba)
@@ -107,6 +108,13 @@ class GlRenderer:
             self._targets[size] = context.framebuffer([context.renderbuffer(size, 4)], context.depth_renderbuffer(size))
         self._targets.move_to_end(size)
         return self._targets[size]
+
+
+def level(scene: Scene, person: int) -> int:
+    """Which of the scene's levels shows that person in full: the coarsest whose cells are small in the picture."""
+    nearest_m = max(float(scene.vertices[person, :, 2].min()), NEAREST_M)
+    sizes_px = [cell_m * scene.focal_px / nearest_m for cell_m, _ in scene.levels]
+    return max(i for i, size_px in enumerate(sizes_px) if size_px <= DETAIL_PX)
 
 
 def projection(scene: Scene, left: int, top: int, width: int, height: int) -> np.ndarray:

@@ -45,7 +45,7 @@ class PyrenderRenderer:
             material = pyrender.MetallicRoughnessMaterial(
                 baseColorFactor=(*(color**2.2).tolist(), 1.0), metallicFactor=0.0, roughnessFactor=0.9
             )
-            skin = pyrender.Primitive(vertices * FLIP, normals * FLIP, indices=scene.faces, material=material)
+            skin = pyrender.Primitive(vertices * FLIP, normals * FLIP, indices=scene.levels[0][1], material=material)
             stage.add(pyrender.Mesh([skin]))
         self._offscreen.viewport_width, self._offscreen.viewport_height = width, height
         return [Patch(0, 0, np.ascontiguousarray(self._offscreen.render(stage, pyrender.RenderFlags.RGBA)[0]))]

@@ -29,7 +29,7 @@ def people(transl, seed=0):
 def scene(transl, focal_px, size_wh, seed=0) -> Scene:
     body = load_body("open-body")
     vertices, normals = body.surface(*people(transl, seed))
-    return Scene(size_wh, float(focal_px), body.faces, vertices, normals, COLORS[: len(transl)])
+    return Scene(size_wh, float(focal_px), body.levels, vertices, normals, COLORS[: len(transl)])
 
 
 # A plain camera; a wide one, close, with somebody cut by the frame's edge and odd sides; a long one on far people.

@@ -32,7 +32,7 @@ def picture(renderer: str, what: Scene) -> np.ndarray:
 def truth():
     """For each scene the depth (P,H,W) of each person alone."""
     return {
-        name: np.stack([reference.depth_map(v, made.faces, made.focal_px, made.size_wh) for v in made.vertices])
+        name: np.stack([reference.depth_map(v, made.levels[0][1], made.focal_px, made.size_wh) for v in made.vertices])
         for name, made in ((name, scene(*what)) for name, what in SCENES.items())
     }
 
@@ -78,7 +78,7 @@ def test_the_light_comes_from_above():
         normals = made.normals[0]
         at = made.vertices[0][:, :2] / made.vertices[0][:, 2:] * made.focal_px + np.array(made.size_wh) / 2
         x, y = np.clip(at.astype(int), 0, np.array(made.size_wh) - 1).T
-        depth = reference.depth_map(made.vertices[0], made.faces, made.focal_px, made.size_wh)
+        depth = reference.depth_map(made.vertices[0], made.levels[0][1], made.focal_px, made.size_wh)
         front = np.abs(made.vertices[0][:, 2] - depth[y, x]) < 0.01
         up, down = front & (normals[:, 1] < -0.5), front & (normals[:, 1] > 0.5)
         assert drawn[y, x, 0][up].mean() > 1.2 * drawn[y, x, 0][down].mean()
@@ -101,7 +101,7 @@ def test_the_side_view_is_the_same_body_seen_from_the_right_angle():
     camera_axes = about_y  # the camera's axes turned by +90 degrees, as columns
     np.testing.assert_allclose(side, (made.vertices - centre) @ camera_axes + centre, atol=1e-5)
     for renderer in RENDERERS:
-        turned = Scene(made.size_wh, made.focal_px, made.faces, side, camera_to_side(made.normals, 0), made.colors)
+        turned = Scene(made.size_wh, made.focal_px, made.levels, side, camera_to_side(made.normals, 0), made.colors)
         drawn = picture(renderer, turned)
         seen = [np.isfinite(reference.depth_map(v, body.faces, made.focal_px, made.size_wh)) for v in side]
         assert reference.mask_iou(drawn[..., 3] >= 128, seen[0] | seen[1]) >= 0.98
@@ -146,5 +146,5 @@ def test_a_renderer_that_is_not_there_says_what_to_install(monkeypatch):
     with pytest.raises(UsageError, match="choose one of auto, gl, pyrender"):
         open_renderer("vulkan")
     monkeypatch.setattr(home, "find_spec", lambda name: None)
-    with pytest.raises(BackendError, match=r'pip install "cliffvid\[overlay\]", or give --view skeleton'):
+    with pytest.raises(BackendError, match=r'pip install "cliffvid\[overlay\]", or draw skeletons'):
         open_renderer.__wrapped__("gl")
