@@ -123,7 +123,7 @@ def compose(image: Array, patches: list[Patch], alpha: float) -> None:
 def groups(boxes: Array) -> Iterator[tuple[Array, Array]]:
     """(box, people) of people whose boxes overlap, directly or through others; those with empty boxes are left out.
 
-    Each group is rendered alone: most of a software renderer's time goes to clearing and reading pixels.
+    Only their boxes need be drawn and read: at 1080p the whole frame would take longer than one person does.
     """
     left = [(box, [i]) for i, box in enumerate(boxes) if (box[2:] > box[:2]).all()]
     while left:

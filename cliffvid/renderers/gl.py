@@ -1,7 +1,5 @@
 """The fast renderer: OpenGL through EGL, on a GPU or in software."""
 
-from collections import OrderedDict
-
 import cv2
 import numpy as np
 
@@ -11,9 +9,8 @@ from . import HOW_TO_GET_EGL, NEAREST_M, Patch, Scene, groups
 # Drawn at twice the size and averaged: for four large people on two cores 18 ms where 4 samples a pixel took 42, as
 # software OpenGL spends its time on the many small triangles rather than on pixels.
 FINER = 2
-DETAIL_PX = 4  # of a person, only what is smaller is left out: its edges lie within half a pixel all the same
-GRAIN_PX = 64  # targets are made in steps of this, so that few are made
-TARGETS_MAX = 8  # kept for use again
+DETAIL_PX = 1.5  # of a person, only what is smaller is left out
+PAGE_PX = 8192  # of height; OpenGL 3.3 promises targets of 16,384 in practice
 
 # Light is computed at vertices: a body has about as many of them as it covers pixels, and they are shaded once.
 # A soft key light from the upper left, the sky from above, and a faint rim where the surface turns away.
@@ -56,7 +53,7 @@ class GlRenderer:
         self._context = context
         self.device = context.info["GL_RENDERER"]
         self._program = context.program(VERTEX, FRAGMENT)
-        self._targets: OrderedDict = OrderedDict()
+        self._target = None
         self._levels, self._arrays = None, []
 
     def render(self, scene: Scene) -> list[Patch]:
@@ -64,7 +61,39 @@ class GlRenderer:
             self._load(scene)
         self._context.enable_only(self._context.DEPTH_TEST | self._context.CULL_FACE)
         self._context.cull_face = "front"  # image row 0 first turns the faces round
-        return [self._render(scene, box, people) for box, people in groups(scene.boxes_px())]
+        return [patch for page in pages(list(groups(scene.boxes_px()))) for patch in self._page(scene, page)]
+
+    def _page(self, scene: Scene, page: list) -> list[Patch]:
+        """Draw groups of people below each other, so that software OpenGL clears, draws and is read once for all."""
+        sizes = [(int(box[2] - box[0]), int(box[3] - box[1])) for box, _ in page]
+        width, height = max(w for w, _ in sizes), sum(h for _, h in sizes)
+        target = self._sized((FINER * width, FINER * height))
+        target.use()
+        target.viewport = (0, 0, *target.size)
+        target.clear(0, 0, 0, 0)
+        places, down = [], 0
+        for (box, people), (w, h) in zip(page, sizes, strict=True):
+            target.viewport = (0, FINER * down, FINER * w, FINER * h)
+            self._program["camera"].write(projection(scene, *(int(side) for side in box[:2]), w, h).T.tobytes())
+            for person in people:
+                self._draw(scene, person)
+            places.append((int(box[0]), int(box[1]), slice(down, down + h), slice(w)))
+            down += h
+        fine = np.frombuffer(target.read(viewport=(0, 0, FINER * width, FINER * height), components=4), np.uint8)
+        fine = fine.reshape(FINER * height, FINER * width, 4)
+        rgba = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
+        return [Patch(left, top, rgba[rows, columns]) for left, top, rows, columns in places]
+
+    def _sized(self, size: tuple[int, int]):
+        """The one target there is, grown to at least that size."""
+        if self._target is None or self._target.width < size[0] or self._target.height < size[1]:
+            if self._target:
+                size = max(size[0], self._target.width), max(size[1], self._target.height)
+                for item in (*self._target.color_attachments, self._target.depth_attachment, self._target):
+                    item.release()
+            context = self._context
+            self._target = context.framebuffer([context.renderbuffer(size, 4)], context.depth_renderbuffer(size))
+        return self._target
 
     def _load(self, scene: Scene) -> None:
         context = self._context
@@ -77,37 +106,12 @@ class GlRenderer:
         self._arrays = [context.vertex_array(self._program, inputs, index) for index in self._indices]
         self._levels = scene.levels
 
-    def _render(self, scene: Scene, box: np.ndarray, people: np.ndarray) -> Patch:
-        left, top, right, bottom = (int(v) for v in box)
-        width, height = right - left, bottom - top
-        fine = (width * FINER, height * FINER)
-        target = self._target(fine)
-        target.use()
-        target.viewport = (0, 0, *fine)
-        target.clear(0, 0, 0, 0)
-        self._program["camera"].write(projection(scene, left, top, width, height).T.tobytes())
-        for i in people:
-            for buffer, values in zip(self._buffers, (scene.vertices[i], scene.normals[i]), strict=True):
-                buffer.orphan()
-                buffer.write(np.ascontiguousarray(values, np.float32))
-            self._program["color"].value = tuple(float(c) for c in scene.colors[i])
-            self._arrays[level(scene, i)].render()
-        pixels = np.frombuffer(target.read(viewport=target.viewport, components=4), np.uint8)
-        rgba = cv2.resize(pixels.reshape(fine[1], fine[0], 4), (width, height), interpolation=cv2.INTER_AREA)
-        return Patch(left, top, rgba)
-
-    def _target(self, size_wh: tuple[int, int]):
-        """A framebuffer of at least that size."""
-        size = tuple(-(-side // GRAIN_PX) * GRAIN_PX for side in size_wh)
-        if size not in self._targets:
-            if len(self._targets) == TARGETS_MAX:
-                _, old = self._targets.popitem(last=False)
-                for item in (*old.color_attachments, old.depth_attachment, old):
-                    item.release()
-            context = self._context
-            self._targets[size] = context.framebuffer([context.renderbuffer(size, 4)], context.depth_renderbuffer(size))
-        self._targets.move_to_end(size)
-        return self._targets[size]
+    def _draw(self, scene: Scene, person: int) -> None:
+        for buffer, values in zip(self._buffers, (scene.vertices[person], scene.normals[person]), strict=True):
+            buffer.orphan()
+            buffer.write(np.ascontiguousarray(values, np.float32))
+        self._program["color"].value = tuple(float(c) for c in scene.colors[person])
+        self._arrays[level(scene, person)].render()
 
 
 def level(scene: Scene, person: int) -> int:
@@ -115,6 +119,19 @@ def level(scene: Scene, person: int) -> int:
     nearest_m = max(float(scene.vertices[person, :, 2].min()), NEAREST_M)
     sizes_px = [cell_m * scene.focal_px / nearest_m for cell_m, _ in scene.levels]
     return max(i for i, size_px in enumerate(sizes_px) if size_px <= DETAIL_PX)
+
+
+def pages(parts: list) -> list[list]:
+    """The parts in their order, on as few pages as their heights allow."""
+    made, height = [], PAGE_PX
+    for box, people in parts:
+        size = FINER * int(box[3] - box[1])
+        if height + size > PAGE_PX:
+            made.append([])
+            height = 0
+        made[-1].append((box, people))
+        height += size
+    return made
 
 
 def projection(scene: Scene, left: int, top: int, width: int, height: int) -> np.ndarray:
