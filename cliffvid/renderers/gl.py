@@ -9,7 +9,7 @@ from . import HOW_TO_GET_EGL, NEAREST_M, Patch, Scene, groups
 # Drawn at twice the size and averaged: for four large people on two cores 18 ms where 4 samples a pixel took 42, as
 # software OpenGL spends its time on the many small triangles rather than on pixels.
 FINER = 2
-DETAIL_PX = 1.5  # of a person, only what is smaller is left out
+DETAIL_PX = 4  # of a person, only what is smaller is left out; it moves edges by far less
 PAGE_PX = 8192  # of height; OpenGL 3.3 promises targets of 16,384 in practice
 
 # Light is computed at vertices: a body has about as many of them as it covers pixels, and they are shaded once.

@@ -91,3 +91,21 @@ def test_more_betas_or_joints_than_the_body_has_are_refused(body):
         body.joints(np.zeros((1, 3)), np.zeros((1, 69)), np.zeros((1, 11)), np.zeros((1, 3)))
     with pytest.raises(ModelError, match="24 joints, the tracks have 25"):
         body.surface(np.zeros((1, 3)), np.zeros((1, 72)), np.zeros((1, 10)), np.zeros((1, 3)))
+
+
+def test_coarser_levels_lie_on_the_whole_surface(body):
+    """Fewer and fewer faces, of the same vertices; the area they cover shrinks by little; no face is a line."""
+    rest = body.rest_m.reshape(3, -1).T.astype(float)
+
+    def area(faces):
+        a, b, c = (rest[faces[:, k]] for k in range(3))
+        return np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2
+
+    counts = [len(faces) for _, faces in body.levels]
+    assert counts == sorted(counts, reverse=True) and counts[0] == len(body.faces) > 3 * counts[-1]
+    for cell_m, faces in body.levels[1:]:
+        assert area(faces) > 0.85 * area(body.faces)
+        assert len(np.unique(np.sort(faces, axis=1), axis=0)) > 0.95 * len(faces)
+        middles = rest[faces].mean(axis=1)[::40]
+        near = np.linalg.norm(middles[:, None] - rest[None], axis=2).min(axis=1)
+        assert near.max() < 3 * cell_m
