@@ -32,9 +32,10 @@ def scene(transl, focal_px, size_wh, seed=0) -> Scene:
     return Scene(size_wh, float(focal_px), body.levels, vertices, normals, COLORS[: len(transl)])
 
 
-# A plain camera; a wide one, close, with somebody cut by the frame's edge and odd sides; a long one on far people.
+# In two of them somebody stands before somebody else, named before or after. A plain camera; a wide one, close, with
+# somebody cut by the frame's edge and odd sides; a long one on far people.
 SCENES = {
-    "plain": ([[-0.4, 0.1, 4.0], [0.5, 0.2, 5.5]], 1200, (960, 720)),
+    "plain": ([[-0.1, 0.2, 5.5], [-0.4, 0.1, 4.0]], 1200, (960, 720)),
     "wide": ([[-0.9, 0.3, 1.6], [0.3, 0.5, 2.0]], 460, (641, 481)),
-    "long": ([[-1.5, 0.1, 240.0], [1.2, 0.3, 250.0], [1.9, 0.0, 243.0]], 60000, (960, 640)),
+    "long": ([[-1.5, 0.1, 240.0], [1.9, 0.0, 243.0], [1.5, 0.3, 250.0]], 60000, (960, 640)),
 }
