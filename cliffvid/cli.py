@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from .cli_see import overlay, report
 from .errors import CliffvidError, UsageError
-from .options import BACKENDS, DECODE_DEVICES, FORMATS, HDR, MATRICES, Options
+from .options import BACKENDS, DECODE_DEVICES, FORMATS, HDR, MATRICES, VIEWS, Options, OverlayOptions
 
 app = typer.Typer(
     help="Video to per-frame SMPL body tracks.",
@@ -21,6 +22,8 @@ export_app = typer.Typer(help="Make model folders.", no_args_is_help=True)
 app.add_typer(export_app, name="export")
 models_app = typer.Typer(help="What models there are, and whether they are whole.")
 app.add_typer(models_app, name="models")
+app.command("overlay")(overlay)
+app.command("report")(report)
 Engines = Annotated[Path | None, typer.Option("--engines", help="A folder of model folders, searched first.")]
 
 
@@ -119,15 +122,15 @@ def process(
         float | None, typer.Option(help="Overlap from which a box is a better one's double. [default: the detector's]")
     ] = Options.iou_max,
     overlay: Annotated[
-        Path | None, typer.Option(help="Also draw boxes, ids and skeletons: .mp4; a folder for several inputs.")
+        Path | None, typer.Option(help="Also draw the bodies on the video: .mp4; a folder for several inputs.")
     ] = None,
+    view: Annotated[str, typer.Option(help=f"Of the overlay: {' | '.join(VIEWS)}.")] = OverlayOptions.view,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = Options.overwrite,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per video on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")] = False,
 ) -> None:
     """Write the body tracks of each video."""
-    from .body import load_body
-    from .overlay import check_target
+    from .overlay import Painter, check_target
     from .pipeline import check_output, open_models, output_format
     from .progress import View
     from .write import SUFFIXES
@@ -162,6 +165,7 @@ def process(
         fov_deg=fov_deg,
         overwrite=overwrite,
     )
+    look = OverlayOptions(view=view, start_s=start, end_s=end, overwrite=overwrite)
     videos = _inputs(inputs)
     outputs = _targets(videos, out or Path(), SUFFIXES[output_format(out or Path(), options)])
     overlays = _targets(videos, overlay, ".mp4") if overlay else [None] * len(videos)
@@ -170,12 +174,12 @@ def process(
         if drawing:
             check_target(drawing, overwrite)
     try:
-        with open_models(options) as models, View(quiet or as_json) as view:
-            view.announce(models)
+        with open_models(options) as models, View(quiet or as_json) as watch:
+            watch.announce(models)
             if overlay:
-                load_body(models.regressor.manifest.body)  # refused before the work rather than after it
+                Painter(look, models.regressor.manifest.body)  # refused before the work rather than after it
             done = [
-                _one(video, output, drawing, options, models, view, as_json)
+                _one(video, output, drawing, options, look, models, watch, as_json)
                 for video, output, drawing in zip(videos, outputs, overlays, strict=True)
             ]
     except KeyboardInterrupt:
@@ -257,15 +261,23 @@ def _targets(inputs: list[Path | str], place: Path, suffix: str) -> list[Path]:
     return targets
 
 
-def _one(video: Path | str, output: Path, drawing: Path | None, options: Options, models, view, as_json: bool) -> bool:
+def _one(
+    video: Path | str,
+    output: Path,
+    drawing: Path | None,
+    options: Options,
+    look: OverlayOptions,
+    models,
+    view,
+    as_json: bool,
+) -> bool:
     """Process one video, tell how it went, and say whether all of it was done."""
     from .overlay import overlay
     from .pipeline import process
 
     try:
         report = process(video, output, options, models=models, watch=view.watch)
-        if drawing:
-            overlay(video, output, drawing, options)
+        drawn = overlay(video, output, drawing, look, options.allow_network) if drawing else None
     except CliffvidError as error:
         view.stop()
         say(f"error: {error}")
@@ -274,7 +286,7 @@ def _one(video: Path | str, output: Path, drawing: Path | None, options: Options
             print(json.dumps({"video": str(video), "status": "failed", "error": kind, "message": str(error)}))
         return False
     view.stop()
-    view.summarise(report, drawing)
+    view.summarise(report, drawn)
     if as_json:
         print(json.dumps(report.as_dict() | {"overlay": str(drawing) if drawing else None}))
     return report.complete
@@ -358,6 +370,17 @@ def doctor(
         mark = {True: "ok", False: "!!", None: "--"}[finding.ok]
         print(f"{mark} {finding.topic:8} {finding.name}: {finding.words}", flush=True)
     raise typer.Exit(1 if sick else 0)
+
+
+@models_app.command("add-body")
+def add_body(
+    file: Annotated[Path, typer.Argument(help="SMPL_NEUTRAL.pkl, SMPLX_NEUTRAL.npz and the like.")],
+    gender: Annotated[str | None, typer.Option(help="neutral | male | female. [default: as the name says]")] = None,
+) -> None:
+    """Make a licensed body of yours known: read without running what is in it, converted once, found by name."""
+    from .smpl_files import add_body
+
+    say(f"{add_body(file, gender)}: written")
 
 
 @export_app.command("open")

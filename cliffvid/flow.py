@@ -6,7 +6,8 @@ batches ahead of its consumer; order is kept, and without it (depth 0) the same 
 
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeVar
@@ -121,6 +122,17 @@ def _prefetch(items: Generator[T], depth: int) -> Generator[T]:
     finally:
         stop.set()
         worker.join()
+
+
+class Owner:
+    """A thread that lives as long as the process and alone touches what must not change hands: a graphics context."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="cliffvid-owner")
+
+    def call(self, work: Callable[..., T], *args) -> T:
+        """What ``work`` returns or raises, run in the owner's thread; calls from several threads queue up."""
+        return self._thread.submit(work, *args).result()
 
 
 def rebatch(tables: Iterable[TableT], rows: int) -> Iterator[TableT]:

@@ -99,6 +99,15 @@ def project(points: Array, focal_px: Array, frame_wh: tuple[int, int]) -> Array:
     return xy * focal_px[:, None, None] + np.array(frame_wh) / 2
 
 
+def camera_to_side(points: Array, depth_m: float) -> Array:
+    """Camera points (...,3) as seen by a camera turned by +90 degrees about the vertical axis through (0, 0, depth_m).
+
+    CLIFF, common/renderer_pyrd.py: what is far lies to the left, what is on the right lies far. Normals: depth_m 0.
+    """
+    x, y, z = np.moveaxis(points, -1, 0)
+    return np.stack([depth_m - z, y, depth_m + x], axis=-1)
+
+
 def axis_angle(rotmat: Array) -> Array:
     """Rotation matrices (...,3,3) as axis-angle (...,3), angle in [0, pi], float64.
 

@@ -156,13 +156,17 @@ def read_manifest(folder: Path) -> Manifest:
 
 def model_dirs(engines: Path | None = None) -> list[Path]:
     """The folders searched for models, first match wins."""
-    import platformdirs
-
     places = [engines] if engines else []
     if os.environ.get("CLIFFVID_ENGINES"):
         places.append(Path(os.environ["CLIFFVID_ENGINES"]))
-    places += [Path("engines"), Path(platformdirs.user_data_dir("cliffvid")) / "engines", BUNDLED]
-    return places
+    return [*places, Path("engines"), added_models_dir(), BUNDLED]
+
+
+def added_models_dir() -> Path:
+    """The user's own folder of models, which every run of this user finds."""
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("cliffvid")) / "engines"
 
 
 @dataclass(frozen=True)

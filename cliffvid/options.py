@@ -14,10 +14,16 @@ BACKENDS = ("auto", "onnxruntime", "openvino")
 MATRICES = ("auto", "official", "bt601", "bt709", "bt2020")
 HDR = ("tonemap", "refuse")
 DECODE_DEVICES = ("auto", "cpu", "cuda")  # auto is the CPU until decoding on a GPU has been measured
+VIEWS = ("overlay", "side", "both", "skeleton")
 
 
 def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check(good: bool, message: str) -> None:
+    if not good:
+        raise UsageError(message)
 
 
 @dataclass(frozen=True)
@@ -60,10 +66,6 @@ class Options:
     track_memory_s: float = 2.0  # a track not seen for so long ends
 
     def __post_init__(self) -> None:
-        def check(good: bool, message: str) -> None:
-            if not good:
-                raise UsageError(message)
-
         check(self.format in FORMATS, f"--format {self.format}: choose one of {', '.join(FORMATS)}")
         chosen = {"backend": BACKENDS, "matrix": MATRICES, "hdr": HDR, "decode_device": DECODE_DEVICES}
         for name, known in chosen.items():
@@ -89,3 +91,27 @@ class Options:
         for name in ("score", "iou_max"):
             value = getattr(self, name)
             check(value is None or 0 < value < 1, f"--{name.replace('_', '-')} {value}: must lie between 0 and 1")
+
+
+@dataclass(frozen=True)
+class OverlayOptions:
+    """How tracks are drawn on their video. Raises UsageError for a value that cannot be meant."""
+
+    view: str = "overlay"
+    boxes: bool = False
+    ids: bool = False
+    renderer: str = "auto"
+    alpha: float = 0.9  # how much of the picture a body hides
+    body: str | None = None  # another body of the tracks' family, as smpl-male; None: the one the tracks name
+    track: tuple[int, ...] = ()  # identities to draw; none named: all
+    start_s: float = 0.0
+    end_s: float = math.inf
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check(self.view in VIEWS, f"--view {self.view}: choose one of {', '.join(VIEWS)}")
+        check(0 < self.alpha <= 1, f"--alpha {self.alpha:g}: must lie above 0 and not over 1")
+        check(
+            0 <= self.start_s < self.end_s,
+            f"--start {self.start_s:g} --end {self.end_s:g}: need 0 <= start < end, in seconds",
+        )

@@ -1,111 +1,206 @@
-"""A second pass over video and tracks that draws what was found: boxes, identities, projected skeletons."""
+"""A second pass over video and tracks that draws what was found: decode, pose, draw, encode."""
 
-import colorsys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import av
-import cv2
 import numpy as np
 
-from .body import load_body
+from .body import Body, load_body
 from .decode import DecodeCounts
-from .errors import InputError, OutputError, UsageError
-from .geometry import project
-from .options import Options
+from .draw import draw_boxes, draw_ids, draw_skeletons, track_color
+from .errors import InputError, UsageError
+from .film import FORMATS, Film
+from .flow import Stages
+from .geometry import camera_to_side
+from .options import Options, OverlayOptions
+from .renderers import Renderer, Scene, compose, open_renderer
 from .source import open_source
-from .types import Tracks
+from .types import BAD_CAMERA, Frames, Tracks
 from .write import read_meta, read_tracks
 
-FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
-ENCODER = {"crf": "20", "preset": "veryfast"}
+FRAME_BATCH = 4  # posed together
+AHEAD = 2  # batches each stage may run ahead
+BACKDROP = (22, 24, 27)  # behind the side view
+DECODING = ("stream", "matrix", "hdr", "deinterlace", "image_fps", "max_frame_mpx")  # of Options
 
 
-def overlay(video: Path | str, tracks: Path, out: Path, options: Options | None = None) -> int:
-    """Draw the tracks of a video on it and write the result to ``out`` (H.264); the number of frames drawn on.
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """Some frames, the people in them, and their surfaces or joints in the camera's frame."""
 
-    Raises UsageError for an ``out`` that exists or has no known ending, InputError if the tracks are of another video.
+    frames: Frames
+    people: Tracks
+    vertices: np.ndarray  # (P,V,3); joints (P,J,3) for the skeleton view
+    normals: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, Tracks, np.ndarray, np.ndarray | None]]:
+        """Picture, people, vertices and normals of each frame."""
+        for i, index in enumerate(self.frames.frame_idx):
+            rows = slice(*np.searchsorted(self.people.frame_idx, [index, index + 1]))
+            normals = None if self.normals is None else self.normals[rows]
+            yield self.frames.rgb[i], self.people[rows], self.vertices[rows], normals
+
+
+@dataclass(frozen=True)
+class OverlayReport:
+    """What one overlay did."""
+
+    out: Path
+    frames: int
+    drawn: int  # frames with somebody in them
+    renderer: str | None  # name and device; None for the skeleton view, which needs none
+    sound: str
+    seconds: float
+    busy_s: dict[str, float]
+    warnings: list[str]
+
+    def as_dict(self) -> dict:
+        """The report as plain values, for JSON."""
+        return asdict(self) | {"out": str(self.out), "frames_per_s": self.frames / self.seconds}
+
+
+def overlay(
+    video: Path | str, tracks: Path, out: Path, options: OverlayOptions | None = None, allow_network: bool = False
+) -> OverlayReport:
+    """Draw the tracks of a video on it and write the film to ``out``; it is decoded as it was for the tracks.
+
+    Raises UsageError for an ``out`` that exists or a body that is not here, InputError if the tracks are of another
+    video, BackendError if nothing can render, OutputError if the film cannot be written; then nothing of it is left.
     """
-    options = options or Options()
+    options = options or OverlayOptions()
     check_target(out, options.overwrite)
-    rows, meta = read_tracks(tracks), read_meta(tracks)
-    body = load_body(meta["body"]["name"])
-    part = out.with_name(out.name + ".part")
-    drawn = 0
-    try:
-        with open_source(video, options) as source:
-            if (source.info.name, source.info.codec) != (meta["video"]["name"], meta["video"]["codec"]):
-                raise InputError(f"{tracks}: tracks of {meta['video']['name']}, not of {source.info.name}")
-            with av.open(str(part), "w", format=FORMATS[out.suffix.lower()]) as target:
-                stream = None
-                for frames in source.frames(1, DecodeCounts()):
-                    image = frames.rgb[0]
-                    if stream is None:
-                        stream = _add_stream(target, source, image)
-                    first, last = np.searchsorted(rows.frame_idx, [frames.frame_idx[0], frames.frame_idx[0] + 1])
-                    if last > first:
-                        draw(image, rows[first:last], body)
-                        drawn += 1
-                    ticks = round(float(frames.time_s[0]) / source.info.time_base)  # pts may jump back, time_s not
-                    _encode(target, stream, image, ticks, source.info.time_base)
-                target.mux(stream.encode(None))
-        part.replace(out)
-    except (av.FFmpegError, OSError) as error:
-        raise OutputError(f"{out}: cannot write the overlay ({error}); choose another place") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return drawn
+    meta, rows = read_meta(tracks), read_tracks(tracks)
+    painter = Painter(options, meta["body"]["name"])
+    rows = chosen(rows, options.track, tracks)
+    counts, start = DecodeCounts(), time.perf_counter()
+    with open_source(video, decoding(meta, allow_network)) as source, Stages(AHEAD) as stages:
+        check_same_video(source, meta, tracks)
+        with Film(out, source.info, cut=options.start_s > 0, end_s=options.end_s) as film:
+            frames = source.frames(FRAME_BATCH, counts, options.start_s, options.end_s)
+            shots = stages.ahead("pose", "frames", painter.pose(stages.ahead("decode", "frames", frames), rows))
+            for drawn in stages.ahead("draw", "frames", painter.draw(shots, rows)):
+                for image, time_s in zip(drawn.images, drawn.time_s, strict=True):
+                    film.write(image, counts.first_pts + round(float(time_s) / source.info.time_base))
+            film.finish()
+        seconds = time.perf_counter() - start
+        busy_s = stages.busy_s() | {"encode": seconds - stages.stages[-1].consumer_wait_s}
+    warnings = [f"{counts.damaged} damaged or missing pieces of video are not in the film"] if counts.damaged else []
+    return OverlayReport(out, film.frames, painter.drawn, painter.device, film.sound, seconds, busy_s, warnings)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Finished pictures and their times."""
+
+    images: list[np.ndarray]
+    time_s: np.ndarray  # rather than pts, which may jump back
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+class Painter:
+    """Poses and draws people as the options say; opens the renderer at once, so that a lack of one is told first."""
+
+    def __init__(self, options: OverlayOptions, body_name: str) -> None:
+        self.options = options
+        self.body: Body = load_body(check_family(options.body or body_name, body_name))
+        self.renderer: Renderer | None = None if options.view == "skeleton" else open_renderer(options.renderer)
+        self.device = f"{self.renderer.name} ({self.renderer.device})" if self.renderer else None
+        self.drawn = 0
+
+    def pose(self, batches: Iterator[Frames], rows: Tracks) -> Iterator[Shot]:
+        """The people of each batch of frames, posed together."""
+        for frames in batches:
+            first, last = np.searchsorted(rows.frame_idx, [frames.frame_idx[0], frames.frame_idx[-1] + 1])
+            people = rows[first:last]
+            given = people.global_orient, people.body_pose, people.betas, people.transl
+            if self.renderer:
+                yield Shot(frames, people, *self.body.surface(*given))
+            else:
+                yield Shot(frames, people, self.body.joints(*given), None)
+
+    def draw(self, shots: Iterator[Shot], rows: Tracks) -> Iterator[Drawn]:
+        """The finished pictures; ``rows`` are all that will be drawn, for a side camera that stands still."""
+        good = (rows.flags & BAD_CAMERA) == 0
+        depth_m = float(rows.transl[good, 2].mean()) if good.any() else 0.0
+        for shot in shots:
+            yield Drawn([self._picture(*frame, depth_m) for frame in shot], shot.frames.time_s)
+
+    def _picture(self, image, people, vertices, normals, depth_m) -> np.ndarray:
+        options = self.options
+        self.drawn += len(people) > 0
+        good = (people.flags & BAD_CAMERA) == 0
+        side = np.empty_like(image) if options.view in ("side", "both") else None
+        if self.renderer is None:
+            draw_skeletons(image, people[good], vertices[good], self.body.parents)
+        else:
+            scene = self.scene(image.shape[1::-1], people[good], vertices[good], normals[good])
+            if options.view in ("overlay", "both"):
+                compose(image, self.renderer.render(scene), options.alpha)
+            if side is not None:
+                side[:] = BACKDROP
+                compose(side, self.renderer.render(side_of(scene, depth_m)), 1.0)
+        if options.boxes:
+            draw_boxes(image, people)
+        if options.ids:
+            draw_ids(image, people)
+        return {"side": side, "both": np.hstack([image, side])}[options.view] if side is not None else image
+
+    def scene(self, size_wh, people: Tracks, vertices: np.ndarray, normals: np.ndarray) -> Scene:
+        """Everybody before one camera: who was seen with another focal length is widened to the first one's."""
+        focal_px = float(people.focal_px[0]) if len(people) else 1.0
+        if (people.focal_px != focal_px).any():
+            vertices = (
+                vertices * np.stack([people.focal_px / focal_px] * 2 + [np.ones_like(people.focal_px)], 1)[:, None]
+            )
+        colors = np.array([track_color(int(i)) for i in people.track_id], np.float32).reshape(-1, 3) / 255
+        return Scene(tuple(size_wh), focal_px, self.body.levels, vertices, normals, colors)
+
+
+def side_of(scene: Scene, depth_m: float) -> Scene:
+    """The same people seen from +90 degrees about the vertical axis at that depth."""
+    vertices, normals = camera_to_side(scene.vertices, depth_m), camera_to_side(scene.normals, 0)
+    return Scene(scene.size_wh, scene.focal_px, scene.levels, vertices, normals, scene.colors)
 
 
 def check_target(out: Path, overwrite: bool) -> None:
+    """Raise UsageError if a film must not be written there."""
     if out.suffix.lower() not in FORMATS:
         raise UsageError(f"{out}: an overlay's name must end in {', '.join(FORMATS)}")
     if out.exists() and not overwrite:
         raise UsageError(f"{out}: exists already; give --overwrite to replace it")
 
 
-def _add_stream(target, source, image: np.ndarray):
-    stream = target.add_stream("libx264", rate=source.info.rate or 25, options=ENCODER)
-    stream.height, stream.width = (side + side % 2 for side in image.shape[:2])  # 4:2:0 needs even sides
-    stream.pix_fmt = "yuv420p"
-    stream.codec_context.time_base = source.info.time_base
-    stream.codec_context.thread_type = "FRAME"  # the default, slice threads, costs quality
-    return stream
+def decoding(meta: dict, allow_network: bool = False) -> Options:
+    """How the video of some tracks was decoded, so that frames and sizes are the same once more."""
+    settings = {name: meta["settings"][name] for name in DECODING if name in meta.get("settings", {})}
+    return Options(**settings, allow_network=allow_network)
 
 
-def _encode(target, stream, image: np.ndarray, pts: int, time_base) -> None:
-    pad = (stream.height - image.shape[0], stream.width - image.shape[1])
-    if min(pad) < 0:
-        raise OutputError("the video changes its size midway: its overlay cannot be one film")
-    if max(pad) > 0:
-        image = np.pad(image, ((0, pad[0]), (0, pad[1]), (0, 0)), mode="edge")
-    frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-    frame.pts, frame.time_base = pts, time_base
-    target.mux(stream.encode(frame))
+def check_same_video(source, meta: dict, tracks: Path) -> None:
+    """Raise InputError if the tracks are of another video than the open source."""
+    told = meta["video"]
+    if (source.info.name, source.info.codec) != (told["name"], told["codec"]):
+        raise InputError(f"{tracks}: tracks of {told['name']}, not of {source.info.name}")
 
 
-def track_color(track_id: int) -> tuple[int, int, int]:
-    """A steady RGB colour; neighbouring ids lie far apart on the colour circle."""
-    return tuple(int(255 * c) for c in colorsys.hsv_to_rgb(track_id * 0.61803399 % 1, 0.75, 1.0))
+def check_family(name: str, tracks_body: str) -> str:
+    """The body's name. Raises UsageError if tracks of another body cannot be drawn with it."""
+    if name.split("-")[0] != tracks_body.split("-")[0]:
+        raise UsageError(f"--body {name}: the tracks' pose and betas belong to {tracks_body!r} and to no other")
+    return name
 
 
-def draw(image: np.ndarray, people: Tracks, body) -> None:
-    """Draw one frame's people into ``image`` (H,W,3) uint8, those farther away first."""
-    h, w = image.shape[:2]
-    joints = body.joints(people.global_orient, people.body_pose, people.betas, people.transl)
-    points = project(joints, people.focal_px, (w, h))
-    for i in np.argsort(-people.transl[:, 2]):
-        color = track_color(int(people.track_id[i]))
-        x0, y0, x1, y1 = (round(float(v)) for v in people.bbox_xyxy[i])
-        width = max(1, round((y1 - y0) / 100))
-        cv2.rectangle(image, (x0, y0), (x1, y1), color, 1, cv2.LINE_AA)
-        cv2.putText(
-            image, str(people.track_id[i]), (x0, max(y0 - 4, 10)), cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1, cv2.LINE_AA
-        )
-        if not np.isfinite(points[i]).all() or np.abs(points[i]).max() > 1e5:
-            continue  # a camera flagged as bad projects to nowhere
-        fine = np.rint(points[i] * 16 - 8).astype(int)  # 4 fractional bits, from pixel edges to pixel centres
-        for joint, parent in enumerate(body.parents):
-            if parent >= 0:
-                cv2.line(image, fine[parent].tolist(), fine[joint].tolist(), color, width, cv2.LINE_AA, 4)
-        for point in fine:
-            cv2.circle(image, point.tolist(), 16 * width, (255, 255, 255), -1, cv2.LINE_AA, 4)
+def chosen(rows: Tracks, ids: tuple[int, ...], path: Path) -> Tracks:
+    """The rows of those identities, all if none are named. Raises UsageError for one that is not there."""
+    missing = sorted(set(ids) - set(rows.track_id.tolist()))
+    if missing:
+        have = f"1 to {rows.track_id.max()}" if len(rows) else "none"
+        raise UsageError(f"{path}: no track {', '.join(map(str, missing))}; it holds {have}")
+    return rows[np.isin(rows.track_id, ids)] if ids else rows

@@ -1,12 +1,12 @@
 """What a run shows while it works and when it is done, on stderr."""
 
 import sys
-from pathlib import Path
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from .overlay import OverlayReport
 from .pipeline import TRACK_AND_WRITE, Models, Report, Run
 
 
@@ -43,7 +43,7 @@ class View:
             self._bars.stop()
             self._bars = None
 
-    def summarise(self, report: Report, drawing: Path | None) -> None:
+    def summarise(self, report: Report, drawn: OverlayReport | None) -> None:
         for warning in report.warnings:
             self.console.print(f"warning: {report.video}: {warning}", soft_wrap=True, markup=False)
         if self.quiet:
@@ -55,8 +55,21 @@ class View:
             f"  {report.seconds:.1f} s, {report.frames_per_s:.1f} frames/s, bounded by {report.bound_by}",
             f"  {report.output} ({report.people} rows, {size_kb:.0f} kB)" + ("" if report.complete else ", partial"),
         ]
-        if drawing:
-            lines.append(f"  {drawing}")
+        self.console.print("\n".join(lines), soft_wrap=True, markup=False)
+        if drawn:
+            self.summarise_overlay(drawn)
+
+    def summarise_overlay(self, report: OverlayReport) -> None:
+        for warning in report.warnings:
+            self.console.print(f"warning: {report.out}: {warning}", soft_wrap=True, markup=False)
+        if self.quiet:
+            return
+        speed, slowest = report.frames / report.seconds, max(report.busy_s, key=report.busy_s.get)
+        lines = [
+            f"{report.out}: {report.frames} frames, {report.drawn} with people, sound: {report.sound}",
+            f"  renderer: {report.renderer or 'none needed'}",
+            f"  {report.seconds:.1f} s, {speed:.1f} frames/s, bounded by {slowest}",
+        ]
         self.console.print("\n".join(lines), soft_wrap=True, markup=False)
 
 

@@ -42,15 +42,15 @@ def make_clip(
     frames: int = 30,
     people: int = 2,
     size: tuple[int, int] = (192, 144),
-    audio: bool = False,
+    audio: str | bool = False,
     video: bool = True,
     **how,
 ) -> Path:
-    """An H.264 clip of walking people; ``how`` is handed on to film."""
+    """An H.264 clip of walking people, with two seconds of silence in the codec ``audio``; ``how`` is film's."""
     if video:
         return film(path, (picture(index, people, *size) for index in range(frames)), audio=audio, **how)
     with av.open(str(path), "w") as container:
-        _add_sound(container)
+        _add_sound(container, audio)
     return path
 
 
@@ -70,7 +70,7 @@ def film(
     tags: dict | None = None,
     aspect: Fraction | None = None,
     display: tuple | None = None,
-    audio: bool = False,
+    audio: str | bool = False,
     muxer: dict | None = None,
 ) -> Path:
     """Pictures (H,W,3) as a film; ``times`` are pts in ticks of 1/90000 s, for an uneven clock.
@@ -96,7 +96,7 @@ def film(
         for name, value in (tags or {}).items():
             setattr(context, name, value)
         if audio:
-            _add_sound(container)
+            _add_sound(container, audio)
         for index, image in enumerate(chain([first], pictures)):
             ticks = times[index] if times else index * 90000 // rate
             container.mux(stream.encode(_coded(image, pix_fmt, matrix, tags, ticks, context.time_base)))
@@ -117,10 +117,13 @@ def _coded(image, pix_fmt, matrix, tags, ticks, time_base) -> av.VideoFrame:
     return frame
 
 
-def _add_sound(container) -> None:
-    sound = container.add_stream("aac", rate=16000, layout="mono")
-    for block in range(16):
-        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+def _add_sound(container, codec: str | bool) -> None:
+    codec = "aac" if codec is True else codec
+    sound = container.add_stream(codec, rate=16000, layout="mono")
+    for block in range(31):
+        pcm = codec == "pcm_s16le"
+        samples = np.zeros((1, 1024), np.int16 if pcm else np.float32)
+        silence = av.AudioFrame.from_ndarray(samples, format="s16" if pcm else "fltp", layout="mono")
         silence.sample_rate, silence.pts = 16000, block * 1024
         container.mux(sound.encode(silence))
     container.mux(sound.encode(None))

@@ -1,3 +1,4 @@
+import os
 import threading
 
 import pytest
@@ -31,6 +32,20 @@ def toy_options(toys):
 def clip(tmp_path_factory):
     """30 frames, three people."""
     return make_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", frames=30, people=3)
+
+
+@pytest.fixture(scope="session")
+def egl():
+    """Skips where nothing can be rendered, unless CLIFFVID_REQUIRE names "egl"."""
+    from cliffvid.errors import BackendError
+    from cliffvid.renderers import open_renderer
+
+    try:
+        open_renderer("gl")
+    except BackendError as error:
+        if "egl" in os.environ.get("CLIFFVID_REQUIRE", ""):
+            raise
+        pytest.skip(str(error))
 
 
 @pytest.fixture(autouse=True)

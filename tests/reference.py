@@ -68,3 +68,34 @@ def posed_joints(rest, parents, rotvecs, transl) -> np.ndarray:
             at = parents[at]
         joints.append(point + bone + transl)
     return np.array(joints)
+
+
+def depth_map(vertices, faces, focal_px, size_wh) -> np.ndarray:
+    """Depth (H,W) of a mesh at each pixel's centre, inf where it is not: triangle by triangle, no graphics library."""
+    width, height = size_wh
+    depth = np.full((height, width), np.inf)
+    v = np.asarray(vertices, float)
+    u = v[:, :2] / v[:, 2:] * focal_px + np.array(size_wh) / 2
+    for a, b, c in faces:
+        corners = u[[a, b, c]]
+        x0, y0 = np.clip(np.ceil(corners.min(axis=0) - 0.5), 0, size_wh).astype(int)
+        x1, y1 = np.clip(np.floor(corners.max(axis=0) - 0.5) + 1, 0, size_wh).astype(int)
+        if x0 >= x1 or y0 >= y1:
+            continue
+        x, y = np.arange(x0, x1) + 0.5, np.arange(y0, y1)[:, None] + 0.5
+        (ax, ay), (bx, by), (cx, cy) = corners
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        if area == 0:
+            continue
+        wa = ((bx - x) * (cy - y) - (by - y) * (cx - x)) / area
+        wb = ((cx - x) * (ay - y) - (cy - y) * (ax - x)) / area
+        wc = 1 - wa - wb
+        inside = (wa >= 0) & (wb >= 0) & (wc >= 0)
+        z = 1 / (wa / v[a, 2] + wb / v[b, 2] + wc / v[c, 2])
+        part = depth[y0:y1, x0:x1]
+        part[inside] = np.minimum(part, z)[inside]
+    return depth
+
+
+def mask_iou(a, b) -> float:
+    return float((a & b).sum() / (a | b).sum())

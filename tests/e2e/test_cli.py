@@ -9,29 +9,10 @@ import time
 
 import av
 import numpy as np
-import pytest
 from PIL import Image
 
-from cliffvid import cli, read_meta, read_tracks
+from cliffvid import read_meta, read_tracks
 from clips import make_clip, person_box, picture, read_index
-
-
-@pytest.fixture
-def cliffvid(toys, tmp_path, monkeypatch, capfd):
-    """Run the command in an empty folder; answers (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*args, toy_models=True):
-        models = ["--engines", toys, "--detector", "toy-detector", "--regressor", "toy-regressor"] if toy_models else []
-        monkeypatch.setattr(sys, "argv", ["cliffvid", *map(str, args), *map(str, models)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        return end.value.code, out, err
-
-    return run
 
 
 def test_process_finds_everyone_where_they_are(cliffvid, clip, tmp_path):
@@ -131,23 +112,6 @@ def test_a_film_without_people_is_a_file_without_rows(cliffvid, tmp_path):
     for name in ("a.parquet", "a.npz"):
         assert cliffvid("process", "empty.mp4", "-o", name)[0] == 0
         assert len(read_tracks(tmp_path / name)) == 0
-
-
-def test_overlay_draws_on_every_frame_and_keeps_time(cliffvid, tmp_path):
-    times = [3600 * i + (1500 if i % 2 else 0) for i in range(20)]
-    make_clip(tmp_path / "a.mp4", frames=20, size=(193 - 1, 144), times=times)
-    assert cliffvid("process", "a.mp4", "--overlay", "drawn.mp4")[0] == 0
-    with av.open(str(tmp_path / "drawn.mp4")) as film, av.open(str(tmp_path / "a.mp4")) as source:
-        drawn = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in film.decode(video=0)]
-        plain = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in source.decode(video=0)]
-    assert [read_index(image) for _, image in drawn] == list(range(20))
-    np.testing.assert_allclose([t for t, _ in drawn], [t for t, _ in plain], atol=1e-3)
-    for index, ((_, image), (_, before)) in enumerate(zip(drawn, plain, strict=True)):
-        changed = np.abs(image.astype(int) - before).max(axis=2) > 60
-        for person in range(2):
-            x0, y0, x1, y1 = person_box(person, index, 192, 144)
-            assert changed[y0 - 2 : y1 + 2, x0 - 2 : x1 + 2].any()
-        assert not changed[-20:, :160].any()  # nothing is drawn where nobody is
 
 
 def test_several_inputs(cliffvid, clip, tmp_path):

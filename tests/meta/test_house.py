@@ -12,11 +12,12 @@ import pytest
 
 import cliffvid
 from cliffvid import Options, cli
+from cliffvid.options import OverlayOptions
 from cliffvid.types import Tracks
 from cliffvid.write import COLUMNS
 
 ROOT = Path(__file__).parents[2]
-AV_FILES = {"container.py", "decode.py", "deinterlace.py", "display.py", "overlay.py", "probe.py", "seek.py"}
+AV_FILES = {"container.py", "decode.py", "deinterlace.py", "display.py", "film.py", "probe.py", "seek.py"}
 RUNTIME = sorted((ROOT / "cliffvid").rglob("*.py"))
 
 
@@ -65,10 +66,18 @@ def test_the_command_line_has_every_option_with_its_default():
         assert flags[names.get(field.name, field.name)].default == field.default, field.name
 
 
+def test_the_overlay_command_has_every_option_with_its_default():
+    flags = inspect.signature(cli.overlay).parameters
+    names = {"start_s": "start", "end_s": "end"}
+    for field in fields(OverlayOptions):
+        default = flags[names.get(field.name, field.name)].default
+        assert (default or ()) == field.default if field.name == "track" else default == field.default, field.name
+
+
 def test_readme_and_format_page_name_what_is_there():
     readme, page = (ROOT / "README.md").read_text(), (ROOT / "docs" / "format.md").read_text()
-    flags = {"--" + name.replace("_", "-") for name in inspect.signature(cli.process).parameters}
-    flags |= {"--" + name.replace("_", "-") for name in inspect.signature(cli.probe).parameters}
+    commands = (cli.process, cli.overlay, cli.report, cli.add_body, cli.probe)
+    flags = {"--" + n.replace("_", "-") for command in commands for n in inspect.signature(command).parameters}
     flags |= {"--json", "--help", "--version", "--debug", "--check", "--cfg", "--size"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", readme)) <= flags
     for column in COLUMNS:

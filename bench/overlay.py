@@ -1,0 +1,117 @@
+"""Frames a second of both renderers and of the encoder: ``python bench/overlay.py out.json``.
+
+Each number is a median: posing apart, rendering and composing together, encoding apart. The renderers take turns of
+several frames, as a film gives them: a single frame after the other's finds none of its memory in the cache.
+"""
+
+import json
+import platform
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from cliffvid.body import load_body
+from cliffvid.draw import track_color
+from cliffvid.film import Film
+from cliffvid.geometry import axis_angle, rotation_matrix
+from cliffvid.renderers import RENDERERS, Scene, compose, open_renderer
+from cliffvid.types import VideoInfo
+
+SIZES = {"720p": (1280, 720), "1080p": (1920, 1080)}
+# Rows of people across the picture: how many, and how far away.
+CROWDS = {1: [(1, 4.0)], 4: [(4, 5.0)], 10: [(5, 7.0), (5, 9.0)]}
+ROUNDS = 4
+TURN = 6  # frames
+
+
+def crowd(rows, seed=0):
+    """Standing people with their arms down, each turned and posed a little differently: ``surface``'s arguments."""
+    rng = np.random.default_rng(seed)
+    places = [((k - (n - 1) / 2) * 0.75 * z / n * 1.6, 0.2, z) for n, z in rows for k in range(n)]
+    count = len(places)
+    pose = rng.normal(0, 0.15, (count, 23, 3))
+    pose[:, 15, 2] -= 1.0
+    pose[:, 16, 2] += 1.0
+    flip = rotation_matrix(np.array([np.pi, 0, 0]))
+    turns = np.zeros((count, 3))
+    turns[:, 1] = rng.uniform(-np.pi, np.pi, count)
+    return axis_angle(flip @ rotation_matrix(turns)), pose.reshape(count, 69), rng.normal(0, 1, (count, 10)), places
+
+
+def seconds(work) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def measure(size_wh, rows) -> dict:
+    body = load_body("open-body")
+    *given, places = crowd(rows)
+    given.append(np.array(places))
+    vertices, normals = body.surface(*given)
+    colors = np.array([track_color(i) for i in range(len(places))], np.float32) / 255
+    scene = Scene(size_wh, float(np.hypot(*size_wh)), body.levels, vertices, normals, colors)
+    frame = np.random.default_rng(0).integers(0, 255, (size_wh[1], size_wh[0], 3), np.uint8)
+    taken = {name: [] for name in (*RENDERERS, "pose")}
+    masks = {}
+    for round_ in range(ROUNDS + 1):
+        for name in RENDERERS:
+            for _ in range(TURN):
+                image = frame.copy()
+                taken[name].append(seconds(lambda: compose(image, open_renderer(name).render(scene), 0.9)))  # noqa: B023
+            masks[name] = (image != frame).any(axis=2)
+        taken["pose"].append(seconds(lambda: body.surface(*given)))
+        if round_ == 0:
+            taken = {name: [] for name in taken}  # the first round loads and compiles
+    median = {name: float(np.median(values)) for name, values in taken.items()}
+    both, either = masks["gl"] & masks["pyrender"], masks["gl"] | masks["pyrender"]
+    return {
+        "gl_frames_per_s": 1 / median["gl"],
+        "pyrender_frames_per_s": 1 / median["pyrender"],
+        "gl_over_pyrender": median["pyrender"] / median["gl"],
+        "pose_ms": 1e3 * median["pose"],
+        "mask_iou": float(both.sum() / either.sum()),
+    }
+
+
+def encode(size_wh) -> float:
+    """Frames a second of the film's writer on frames that move."""
+    noise = np.random.default_rng(0).integers(60, 200, (size_wh[1] // 8, size_wh[0] // 8 + 16, 3), np.uint8)
+    noise = noise.repeat(8, axis=0).repeat(8, axis=1)
+    frames = [np.ascontiguousarray(noise[:, k : k + size_wh[0]]) for k in range(0, 64, 2)]
+    clip = Path(__file__).parents[1] / "examples" / "pedestrians.mp4"
+    info = VideoInfo(clip, "mp4", "h264", *size_wh, Fraction(25), Fraction(1, 25), None, None)
+    with tempfile.TemporaryDirectory() as folder, Film(Path(folder) / "a.mp4", info) as film:
+
+        def work():
+            for pts, image in enumerate(frames):
+                film.write(image, pts)
+            film.finish()
+
+        return len(frames) / seconds(work)
+
+
+def main(out: Path) -> None:
+    report = {
+        "machine": f"{platform.machine()}, {len(__import__('os').sched_getaffinity(0))} cores",
+        "python": platform.python_version(),
+        "gl": open_renderer("gl").device,
+        "body": "open-body",
+        "scenes": {},
+    }
+    for size, size_wh in SIZES.items():
+        for people, rows in CROWDS.items():
+            report["scenes"][f"{size}, {people}"] = found = measure(size_wh, rows)
+            print(size, people, {key: round(value, 2) for key, value in found.items()}, file=sys.stderr)
+        report[f"encode_{size}_frames_per_s"] = encode(size_wh)
+        print(size, "encode", report[f"encode_{size}_frames_per_s"], file=sys.stderr)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,196 @@
+"""Films: H.264 that browsers play, at the times of the source's frames, with the source's sound."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Self
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
+
+from .container import FILE
+from .errors import OutputError, UsageError
+from .types import VideoInfo
+
+FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+ENCODER = {"crf": "20", "preset": "veryfast"}
+# Sound that is copied as it is; other kinds become AAC. Matroska takes everything.
+COPIED = {"mp4": {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}}
+COPIED["mov"] = COPIED["mp4"] - {"opus", "flac"} | {"pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_f32le"}
+LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
+AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
+BT709 = 1  # as primaries, transfer and matrix (ITU-T H.273)
+NARROW = 1  # AVCOL_RANGE_MPEG
+
+
+class Film:
+    """A film on its way to ``out``; ``finish`` makes it appear, leaving early removes every trace.
+
+    Times are those of the source, less where it begins: its own start, or the first frame written if ``cut``.
+    """
+
+    def __init__(self, out: Path, source: VideoInfo, cut: bool = False, end_s: float = float("inf")) -> None:
+        self.out, self.part = out, out.with_name(out.name + ".part")
+        self.frames = 0
+        self._source, self._cut, self._end_s = source, cut, end_s
+        self._format = FORMATS[out.suffix.lower()]
+        self._stream = self._sound = None
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            options = {"movflags": "+faststart"} if self._format != "matroska" else {}
+            self._file = av.open(str(self.part), "w", format=self._format, options=options)
+        except (av.FFmpegError, OSError) as error:
+            raise self._failure(error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._sound:
+            self._sound.close()
+        self._file.close()
+        self.part.unlink(missing_ok=True)
+
+    @property
+    def sound(self) -> str:
+        """What became of the source's sound."""
+        return self._sound.what if self._sound else "none"
+
+    def write(self, image: np.ndarray, pts: int) -> None:
+        """Add a frame (H,W,3) RGB at its time in the source's clock. Raises OutputError if it cannot be written."""
+        try:
+            if self._stream is None:
+                self._start(image, pts)
+            pad = (self._stream.height - image.shape[0], self._stream.width - image.shape[1])
+            if not (min(pad) >= 0 and max(pad) <= 1):
+                raise OutputError(f"{self.out}: the video changes its size midway, so it cannot be one film")
+            if max(pad) > 0:
+                image = np.pad(image, ((0, pad[0]), (0, pad[1]), (0, 0)), mode="edge")
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+            time_base = self._source.time_base
+            frame.pts, frame.time_base = round(pts - self._zero_s / time_base), time_base
+            self._sound.until(pts * time_base, self._file)
+            self._file.mux(self._stream.encode(frame))
+            self._last_s = pts * time_base
+            self.frames += 1
+        except (av.FFmpegError, OSError) as error:
+            raise self._failure(error) from error
+
+    def finish(self) -> None:
+        """Close the film and give it its name. Raises OutputError if it cannot be written or holds no frame."""
+        if self._stream is None:
+            raise UsageError(f"{self.out}: no frame lies between --start and --end; nothing was written")
+        try:
+            whole = self._end_s == float("inf")
+            self._sound.until(None if whole else self._last_s + 1 / (self._source.rate or 25), self._file)
+            self._file.mux(self._stream.encode(None))
+            self._file.close()
+            self.part.replace(self.out)
+        except (av.FFmpegError, OSError) as error:
+            raise self._failure(error) from error
+
+    def _start(self, image: np.ndarray, pts: int) -> None:
+        stream = self._file.add_stream("libx264", rate=self._source.rate or 25, options=ENCODER)
+        stream.height, stream.width = (side + side % 2 for side in image.shape[:2])  # 4:2:0 needs even sides
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        context.time_base = self._source.time_base
+        context.thread_type = "FRAME"  # the default, slice threads, costs quality
+        context.colorspace = context.color_primaries = context.color_trc = BT709
+        context.color_range = NARROW
+        self._stream = stream
+        self._sound = _Sound(self._source, self._file, COPIED.get(self._format))
+        self._zero_s = pts * self._source.time_base if self._cut else self._sound.start_s
+        self._sound.zero_s = self._zero_s
+
+    def _failure(self, error: Exception) -> OutputError:
+        reason = getattr(error, "strerror", None) or error
+        return OutputError(f"{self.out}: cannot write the film ({reason}); choose another place")
+
+
+class _Sound:
+    """The source's audio streams, carried over packet by packet as the film goes on."""
+
+    def __init__(self, source: VideoInfo, target, copied: set[str] | None) -> None:
+        self.start_s = self.zero_s = Fraction(0)
+        self._file, self._ways, streams = None, {}, ()
+        if isinstance(source.path, Path) and source.container != "images":  # an address is not read twice
+            self._file = av.open(f"file:{source.path.absolute()}", container_options=FILE, metadata_errors="replace")
+            self.start_s = Fraction(self._file.start_time or 0, av.time_base)
+            streams = self._file.streams.audio
+        for stream in streams:
+            name = stream.codec_context.name if stream.codec_context else "unknown"
+            kind = _Copy if copied is None or name in copied else _Encode
+            self._ways[stream.index] = kind(stream, target)
+        words = sorted({way.what for way in self._ways.values()})
+        self.what = ", ".join(words) or "none"
+        self._packets = self._file.demux(streams) if streams else iter(())
+        self._next = None
+
+    def until(self, time_s: Fraction | None, target) -> None:
+        """Carry over what begins before ``time_s`` of the source, everything if None."""
+        while True:
+            if self._next is None:
+                try:
+                    self._next = next(self._packets, None)
+                except av.FFmpegError:
+                    self.what += ", damaged and cut short"
+                    self._packets = iter(())
+                if self._next is None:
+                    break
+            packet = self._next
+            if packet.pts is not None:  # else the empty packet at the end
+                start_s = packet.pts * packet.time_base
+                if time_s is not None and start_s >= time_s:
+                    return
+                if start_s >= self.zero_s or self.zero_s == self.start_s:
+                    self._ways[packet.stream.index].carry(packet, self.zero_s)
+            self._next = None
+        if time_s is None:
+            for way in self._ways.values():
+                way.finish()
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+
+
+class _Copy:
+    what = "copied"
+
+    def __init__(self, stream, target) -> None:
+        self._target, self._out = target, target.add_stream_from_template(stream)
+
+    def carry(self, packet, zero_s: Fraction) -> None:
+        shift = round(zero_s / packet.time_base)
+        packet.pts -= shift
+        packet.dts = packet.pts if packet.dts is None else packet.dts - shift
+        packet.stream = self._out
+        self._target.mux(packet)
+
+    def finish(self) -> None:
+        pass
+
+
+class _Encode:
+    what = "encoded again, as AAC"
+
+    def __init__(self, stream, target) -> None:
+        layout = LAYOUTS.get(stream.channels, "stereo")  # the stream's own may have no name, as in raw sound
+        rate = stream.rate if stream.rate in AAC_RATES else 48000
+        self._target = target
+        self._out = target.add_stream("aac", rate=rate, layout=layout)
+        self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
+
+    def carry(self, packet, zero_s: Fraction) -> None:
+        for frame in packet.decode():
+            if frame.pts is not None:
+                frame.pts -= round(zero_s / frame.time_base)
+            for piece in self._resampler.resample(frame):
+                self._target.mux(self._out.encode(piece))
+
+    def finish(self) -> None:
+        for piece in self._resampler.resample(None):
+            self._target.mux(self._out.encode(piece))
+        self._target.mux(self._out.encode(None))

@@ -1,0 +1,113 @@
+"""What the report's 3D player shows: tracks and a body as JSON and one packed block of numbers."""
+
+import base64
+import zlib
+
+import numpy as np
+
+from .body import Body
+from .draw import track_color
+from .types import BAD_CAMERA, Tracks
+
+Array = np.ndarray
+ROWS_MAX = 60_000  # about 12 MB of page; of longer tracks every second, third, ... row is shown
+INFLUENCES = 4  # joints a vertex follows, as WebGL's skinning has them
+FEET = (10, 11)
+
+
+class Pack:
+    """Numbers end to end, each array at an offset that its kind can be read from."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def add(self, values: Array, kind: str) -> list:
+        """Where the values went: kind, offset in bytes, how many."""
+        self._data += bytes(-len(self._data) % 4)
+        flat = np.ascontiguousarray(values, "<" + kind).reshape(-1)
+        place = [kind, len(self._data), flat.size]
+        self._data += flat.tobytes()
+        return place
+
+    def text(self) -> str:
+        return base64.b64encode(zlib.compress(bytes(self._data), 6)).decode("ascii")
+
+
+def player_data(tracks: Tracks, body: Body, size_wh: tuple[int, int], skeleton_only: bool) -> tuple[dict, str, int]:
+    """The player's JSON, its packed numbers, and of how many rows one is shown; rows without a camera are left out."""
+    tracks = tracks[(tracks.flags & BAD_CAMERA) == 0]
+    every = max(1, -(-len(tracks) // ROWS_MAX))
+    pack = Pack()
+    ids = np.unique(tracks.track_id)
+    pelvis = tracks.transl + body.rest_joints_m[0]
+    centre = np.median(pelvis, axis=0) if len(tracks) else np.array([0.0, 0.0, 5.0])
+    around = np.linalg.norm(pelvis - centre, axis=1)
+    data = {
+        "size": list(size_wh),
+        "focal": float(np.median(tracks.focal_px)) if len(tracks) else float(np.hypot(*size_wh)),
+        "begin": float(tracks.time_s.min()) if len(tracks) else 0.0,
+        "end": float(tracks.time_s.max()) if len(tracks) else 0.0,
+        "centre": centre.tolist(),
+        "reach": float(np.percentile(around, 75)) if len(tracks) else 3.0,
+        "floor": floor(tracks, body),
+        "parents": list(body.parents),
+        "mesh": None if skeleton_only else _mesh(body, pack, tracks.betas.shape[1]),
+        "tracks": [_track(tracks[tracks.track_id == i][::every], body, pack) for i in ids],
+    }
+    return data, pack.text(), every
+
+
+def _track(rows: Tracks, body: Body, pack: Pack) -> dict:
+    pose = np.concatenate([rows.global_orient, rows.body_pose], axis=1).reshape(len(rows), -1, 3).astype(np.float64)
+    half = np.linalg.norm(pose, axis=-1, keepdims=True) / 2
+    turns = np.concatenate([pose * np.sinc(half / np.pi) / 2, np.cos(half)], axis=-1)
+    betas = np.median(rows.betas, axis=0)
+    return {
+        "id": int(rows.track_id[0]),
+        "color": "rgb({}, {}, {})".format(*track_color(int(rows.track_id[0]))),
+        "betas": np.round(betas, 4).tolist(),
+        "time": pack.add(rows.time_s, "f4"),
+        "turns": pack.add(np.rint(turns * 32767), "i2"),
+        "transl": pack.add(rows.transl, "f4"),
+        "rest": pack.add(body.rest_joints(betas[None].astype(np.float64))[0], "f4"),
+    }
+
+
+def _mesh(body: Body, pack: Pack, betas: int) -> dict:
+    """The resting surface. Shape directions are bytes: under half a millimetre off for each unit of a beta."""
+    vertices = body.rest_m.size // 3
+    dirs = body.shape_dirs_m[:betas].reshape(betas, 3, vertices).transpose(0, 2, 1)
+    scales = np.maximum(np.abs(dirs).max(axis=(1, 2)), 1e-9) / 127
+    strongest = np.argsort(-body.weights, axis=0)[:INFLUENCES].T
+    weights = np.take_along_axis(body.weights.T, strongest, axis=1)
+    whole = np.rint(weights / weights.sum(axis=1, keepdims=True) * 255)
+    whole[:, 0] += 255 - whole.sum(axis=1)  # 1/255 too much would move a vertex by 1/255 of the way to the camera
+    return {
+        "rest": pack.add(body.rest_m.reshape(3, -1).T, "f4"),
+        "dirs": pack.add(np.rint(dirs / scales[:, None, None]), "i1"),
+        "scales": scales.tolist(),
+        "faces": pack.add(body.faces, "u2" if vertices < 65536 else "u4"),
+        "joints": pack.add(strongest, "u1"),
+        "weights": pack.add(whole, "u1"),
+    }
+
+
+def floor(tracks: Tracks, body: Body) -> list[float] | None:
+    """b, c of the plane y = b z + c under the lower feet, in camera space; None without people.
+
+    The camera is taken to be level from left to right. Least squares that leave out, round by round, who does not stand
+    there; b shrinks to 0 where people stand too close together to tell.
+    """
+    if len(tracks) == 0:
+        return None
+    rows = tracks[:: max(1, len(tracks) // 5000)]
+    feet = body.joints(rows.global_orient, rows.body_pose, rows.betas, rows.transl)[:, FEET]
+    y, z = np.take_along_axis(feet, feet[:, :, 1].argmax(axis=1)[:, None, None], axis=1)[:, 0, 1:].T
+    kept = np.ones(len(y), bool)
+    for _ in range(4):
+        away = z[kept] - z[kept].mean()
+        b = away @ y[kept] / (away @ away + 0.1 * len(away))
+        c = y[kept].mean() - b * z[kept].mean()
+        off = np.abs(y - b * z - c)
+        kept = off <= max(0.05, 2 * np.median(off))
+    return [float(b), float(c)]

@@ -1,0 +1,139 @@
+"""Pictures of bodies: a scene, and what draws it. Each renderer is its own module, imported on use."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from ..errors import BackendError, UsageError
+from ..flow import Owner
+
+Array = np.ndarray
+RENDERERS = {"gl": ("gl", "moderngl", "overlay"), "pyrender": ("reference", "pyrender", "pyrender")}
+NEAREST_M = 0.05  # what is nearer to the camera is cut away
+HOW_TO_GET_EGL = (
+    "no picture can be rendered here, because EGL is missing or has no driver: on Debian and Ubuntu "
+    "apt-get install libegl1 libgl1-mesa-dri (software, no GPU needed); --view skeleton, or --skeleton-only of a "
+    "report, needs nothing"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """People of one body before one camera: x right, y down, z forward, metres, principal point (W/2, H/2)."""
+
+    size_wh: tuple[int, int]
+    focal_px: float
+    levels: tuple[tuple[float, Array], ...]  # faces (F,3) int32 by the size in metres of what they leave out: 0 first
+    vertices: Array  # (P,V,3) float32
+    normals: Array  # (P,V,3) float32
+    colors: Array  # (P,3) float32, sRGB 0 to 1
+
+    def depths_m(self) -> tuple[float, float]:
+        """Where the camera's near and far planes must lie so that nobody who is far away is cut."""
+        z = self.vertices[..., 2]
+        return max(NEAREST_M, float(z.min()) * 0.9), max(2 * NEAREST_M, float(z.max()) * 1.1)
+
+    def boxes_px(self) -> Array:
+        """The pixel box x0, y0, x1, y1 (P,4) int64 that holds each person, within the frame; empty where unseen."""
+        limit = np.array(self.size_wh)
+        boxes = np.zeros((len(self.vertices), 4), np.int64)
+        for box, points in zip(boxes, self.vertices, strict=True):
+            x, y, z = np.ascontiguousarray(points.T)  # five times quicker than along the first axis
+            near, far = z.min(), z.max()
+            if far <= NEAREST_M:
+                continue
+            if near <= NEAREST_M:  # reaches behind the camera: projects to anywhere
+                box[2:] = limit
+                continue
+            u, v = x / z, y / z
+            low, high = np.array([u.min(), v.min()]), np.array([u.max(), v.max()])
+            box[:2] = np.clip(np.floor(low * self.focal_px + limit / 2) - 1, 0, limit)
+            box[2:] = np.clip(np.ceil(high * self.focal_px + limit / 2) + 1, 0, limit)
+        return boxes
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """A rendered part of a frame; colours are already multiplied by coverage, which is the fourth channel."""
+
+    left_px: int
+    top_px: int
+    rgba: Array  # (h,w,4) uint8
+
+
+class Drawing(Protocol):
+    """What a renderer's module makes: it belongs to the thread that made it."""
+
+    device: str
+
+    def render(self, scene: Scene) -> list[Patch]:
+        """The parts of the frame in which somebody is seen; they do not overlap."""
+
+
+class Renderer:
+    """Draws scenes for any thread; one of a kind a process, and its graphics context in one thread for good."""
+
+    def __init__(self, name: str, module: str) -> None:
+        self.name = name
+        self._owner = Owner()
+        self._drawing: Drawing = self._owner.call(import_module(f".{module}", __name__).open)
+        self.device = self._drawing.device
+
+    def render(self, scene: Scene) -> list[Patch]:
+        return self._owner.call(self._drawing.render, scene) if len(scene.vertices) else []
+
+
+@cache
+def open_renderer(name: str) -> Renderer:
+    """The process's renderer of that name; ``auto`` is the first of RENDERERS that is installed.
+
+    Raises UsageError for an unknown name, BackendError saying what to install if it cannot run.
+    """
+    if name == "auto":
+        installed = [n for n, (_, package, _) in RENDERERS.items() if find_spec(package)]
+        return open_renderer(installed[0] if installed else "gl")
+    if name not in RENDERERS:
+        raise UsageError(f"--renderer {name}: choose one of auto, {', '.join(RENDERERS)}")
+    module, package, extra = RENDERERS[name]
+    if not find_spec(package):
+        raise BackendError(
+            f'{package} is not installed: pip install "cliffvid[{extra}]", or draw skeletons (--view skeleton, '
+            "--skeleton-only), which needs nothing"
+        )
+    return Renderer(name, module)
+
+
+def compose(image: Array, patches: list[Patch], alpha: float) -> None:
+    """Lay the patches over ``image`` (H,W,3) uint8, in place; ``alpha`` 1 hides what is behind them."""
+    for patch in patches:
+        height, width = patch.rgba.shape[:2]
+        under = image[patch.top_px : patch.top_px + height, patch.left_px : patch.left_px + width]
+        keep = cv2.convertScaleAbs(patch.rgba[..., 3], alpha=-alpha, beta=0)  # |-alpha * coverage|
+        keep = cv2.cvtColor(cv2.bitwise_not(keep), cv2.COLOR_GRAY2RGB)
+        dimmed = cv2.multiply(np.ascontiguousarray(under), keep, scale=1 / 255)
+        under[:] = cv2.addWeighted(cv2.cvtColor(patch.rgba, cv2.COLOR_RGBA2RGB), alpha, dimmed, 1, 0)
+
+
+def groups(boxes: Array) -> Iterator[tuple[Array, Array]]:
+    """(box, people) of people whose boxes overlap, directly or through others; those with empty boxes are left out.
+
+    Only their boxes need be drawn and read: at 1080p the whole frame would take longer than one person does.
+    """
+    left = [(box, [i]) for i, box in enumerate(boxes) if (box[2:] > box[:2]).all()]
+    while left:
+        box, people = left.pop()
+        while True:
+            touching = [other for other in left if (box[:2] < other[0][2:]).all() and (other[0][:2] < box[2:]).all()]
+            if not touching:
+                break
+            left = [other for other in left if not any(other is t for t in touching)]
+            every = np.stack([box] + [other for other, _ in touching])
+            box = np.concatenate([every[:, :2].min(axis=0), every[:, 2:].max(axis=0)])
+            people = people + [i for _, more in touching for i in more]
+        yield box, np.array(people)

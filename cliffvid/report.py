@@ -1,0 +1,198 @@
+"""One page for a tracks file: what was found, how sure, how steady, and all of it in 3D; no network needed."""
+
+import base64
+import json
+import os
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from string import Template
+
+import cv2
+import numpy as np
+
+from . import charts
+from .decode import DecodeCounts
+from .draw import draw_skeletons
+from .errors import InputError, OutputError, UsageError
+from .options import OverlayOptions
+from .overlay import Painter, check_same_video, decoding
+from .player import player_data
+from .renderers import compose
+from .source import open_source
+from .types import AT_BORDER, BAD_CAMERA, Tracks
+from .write import read_meta, read_tracks
+
+WEB = Path(__file__).parent / "web"
+SHEET_MAX = 60  # pictures; of more tracks those seen longest
+PICTURE_WH = (180, 240)
+LICENSED = (
+    "the page contains the surface of the licensed body {!r}: do not pass it on; --skeleton-only makes one without it"
+)
+
+
+@dataclass(frozen=True)
+class PageReport:
+    """What one page holds."""
+
+    out: Path
+    tracks: int
+    pictures: int
+    bytes: int
+    warnings: list[str]
+
+
+def report(
+    tracks: Path,
+    out: Path,
+    video: Path | None = None,
+    skeleton_only: bool = False,
+    renderer: str = OverlayOptions.renderer,
+    overwrite: bool = False,
+    busy_s: dict[str, float] | None = None,
+) -> PageReport:
+    """Write the page of a tracks file to ``out``; ``video`` adds a picture of each track, ``busy_s`` a run's timings.
+
+    ``skeleton_only`` leaves out the body's surface, which a licence may forbid to pass on, and needs no renderer.
+    Raises UsageError for an ``out`` that exists or a body that is not here, InputError for files that cannot be read or
+    do not belong together, BackendError if the pictures cannot be rendered, OutputError if the page cannot be written.
+    """
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out}: exists already; give --overwrite to replace it")
+    meta, rows = read_meta(tracks), read_tracks(tracks)
+    view = "skeleton" if skeleton_only or video is None else "overlay"
+    painter = Painter(OverlayOptions(view=view, renderer=renderer, alpha=1.0), meta["body"]["name"])
+    size_wh, pictures = (meta["video"]["width_px"], meta["video"]["height_px"]), {}
+    if video:
+        size_wh, pictures = contact_sheet(video, tracks, meta, rows, painter)
+    data, pack, every = player_data(rows, painter.body, size_wh, skeleton_only)
+    warnings = []
+    if not skeleton_only and not painter.body.redistributable:
+        warnings.append(LICENSED.format(painter.body.name))
+    if not meta.get("complete", True):
+        warnings.append("pieces of the video were damaged or missing: what they showed is not in the tracks")
+    if every > 1:
+        warnings.append(f"of {len(rows)} rows the 3D view holds every {every}th of each track")
+    text = Template((WEB / "report.html").read_text(encoding="utf-8")).substitute(
+        title=escape(f"{meta['video']['name']} · cliffvid"),
+        heading=escape(meta["video"]["name"]),
+        subtitle=escape(_subtitle(meta, tracks)),
+        notes="".join(f'<div class="note">{escape(line[0].upper() + line[1:])}.</div>' for line in warnings),
+        facts=_facts(rows, meta),
+        timeline=charts.timeline(rows),
+        ramp=", ".join(charts.CONFIDENCE),
+        people=charts.people_per_frame(rows),
+        sheet=_sheet(rows, pictures) if video else "",
+        depth=charts.depth(rows),
+        jitter=charts.jitter(rows, painter.body),
+        stages=f'<h2>Time at work</h2><div class="charts">{charts.bars(busy_s)}</div>' if busy_s else "",
+        footer=escape(f"{meta.get('software', '')} · body {painter.body.name} · {_models(meta)}"),
+        data=json.dumps(data, separators=(",", ":")).replace("</", "<\\/"),
+        pack=pack,
+        player=(WEB / "player.js").read_text(encoding="utf-8"),
+    )
+    _write(out, text)
+    return PageReport(out, len(data["tracks"]), len(pictures), len(text.encode()), warnings)
+
+
+def _write(out: Path, text: str) -> None:
+    part = out.with_name(out.name + ".part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, out)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot write it ({error.strerror or error}); choose another place") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def contact_sheet(
+    video: Path, tracks: Path, meta: dict, rows: Tracks, painter: Painter
+) -> tuple[tuple[int, int], dict[int, bytes]]:
+    """The frame's size, and a JPEG for each of the longest tracks: the person with the body, where it is seen best."""
+    wanted: dict[int, list[Tracks]] = {}
+    ids, counts = np.unique(rows.track_id, return_counts=True)
+    for track_id in ids[np.argsort(-counts, kind="stable")][:SHEET_MAX]:
+        best = _best(rows[rows.track_id == track_id])
+        wanted.setdefault(int(best.frame_idx[0]), []).append(best)
+    size_wh, pictures = None, {}
+    with open_source(video, decoding(meta)) as source:
+        check_same_video(source, meta, tracks)
+        for frames in source.frames(1, DecodeCounts()):
+            size_wh = size_wh or frames.rgb.shape[2:0:-1]
+            for person in wanted.pop(int(frames.frame_idx[0]), []):
+                pictures[int(person.track_id[0])] = _picture(frames.rgb[0].copy(), person, painter)
+            if not wanted:
+                break
+    if wanted:
+        raise InputError(f"{video}: has no frame {min(wanted)}, of which {tracks} holds people; not the same video")
+    return tuple(int(side) for side in size_wh), dict(sorted(pictures.items()))
+
+
+def _best(rows: Tracks) -> Tracks:
+    """The one row (1,) in which a person is seen best: sure, large, whole."""
+    side = np.sqrt(np.clip((rows.bbox_xyxy[:, 2:] - rows.bbox_xyxy[:, :2]).prod(axis=1), 0, None))
+    worth = rows.det_score * side / np.where(rows.flags & AT_BORDER, 2, 1)
+    best = int(np.argmax(np.where(rows.flags & BAD_CAMERA, -1, worth)))
+    return rows[best : best + 1]
+
+
+def _picture(image: np.ndarray, person: Tracks, painter: Painter) -> bytes:
+    given = person.global_orient, person.body_pose, person.betas, person.transl
+    if not person.flags[0] & BAD_CAMERA:
+        if painter.renderer:
+            scene = painter.scene(image.shape[1::-1], person, *painter.body.surface(*given))
+            compose(image, painter.renderer.render(scene), painter.options.alpha)
+        else:
+            draw_skeletons(image, person, painter.body.joints(*given), painter.body.parents)
+    x0, y0, x1, y1 = person.bbox_xyxy[0].astype(float)
+    height = max(1.35 * (y1 - y0), 1.35 * (x1 - x0) * PICTURE_WH[1] / PICTURE_WH[0], 16)
+    width = height * PICTURE_WH[0] / PICTURE_WH[1]
+    scale = PICTURE_WH[1] / height
+    left, top = (x0 + x1 - width) / 2, (y0 + y1 - height) / 2
+    move = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
+    crop = cv2.warpAffine(image, move, PICTURE_WH, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 84])[1].tobytes()
+
+
+def _sheet(rows: Tracks, pictures: dict[int, bytes]) -> str:
+    total = len(np.unique(rows.track_id))
+    few = f"the {len(pictures)} seen longest of {total}" if len(pictures) < total else "where each is seen best"
+    figures = []
+    for track_id, jpeg in pictures.items():
+        mine = rows[rows.track_id == track_id]
+        span = f"{mine.time_s[0]:.1f} to {mine.time_s[-1]:.1f} s"
+        source = base64.b64encode(jpeg).decode("ascii")
+        figures.append(
+            f'<figure data-track="{track_id}"><img alt="track {track_id}" src="data:image/jpeg;base64,{source}">'
+            f"<figcaption><b>{track_id}</b> · {span}</figcaption></figure>"
+        )
+    return f'<h2>Everybody <small>{few}</small></h2><div class="sheet">{"".join(figures)}</div>'
+
+
+def _facts(rows: Tracks, meta: dict) -> str:
+    frames = meta.get("counts", {}).get("decode", {}).get("frames", 0)
+    ids, counts = np.unique(rows.track_id, return_counts=True)
+    good = (rows.flags & BAD_CAMERA) == 0
+    facts = [
+        (f"{frames:,}", "frames"),
+        (f"{len(ids):,}", "tracks"),
+        (f"{len(rows) / frames if frames else 0:.1f}", "people a frame"),
+        (f"{np.median(counts) if len(ids) else 0:.0f}", "frames a track"),
+        (f"{rows.det_score.mean() if len(rows) else 0:.2f}", "mean confidence"),
+        (f"{np.median(rows.transl[good, 2]) if good.any() else 0:.1f} m", "median distance"),
+    ]
+    if not good.all():
+        facts.append((f"{int((~good).sum()):,}", "rows with an impossible camera"))
+    return "".join(f"<div><b>{value}</b><span>{name}</span></div>" for value, name in facts)
+
+
+def _subtitle(meta: dict, tracks: Path) -> str:
+    info = meta["video"]
+    parts = [f"{info['width_px']} × {info['height_px']}", info["codec"], tracks.name]
+    return " · ".join(parts)
+
+
+def _models(meta: dict) -> str:
+    return ", ".join(model["name"] for model in meta.get("models", [])) or "models not named"

@@ -1,0 +1,251 @@
+"""The user's own SMPL and SMPL-X files: read without running anything in them, converted once to a model folder.
+
+Official .pkl files were written by Python 2 with chumpy and scipy objects in them. Only the few names they need are
+known here; each is an inert stand-in that keeps what the file says, so that no code of the file is ever run.
+"""
+
+import hashlib
+import json
+import os
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .errors import ModelError, UsageError
+from .models import SCHEMA, added_models_dir
+
+BYTES_MAX = 1 << 30  # official files are 40 to 170 MB
+GENDERS = ("neutral", "male", "female")
+BETAS_MAX = 16  # newer files hold 300; what regressors answer is 10 or 11
+NEEDED = ("v_template", "shapedirs", "posedirs", "weights", "J_regressor", "f", "kintree_table")
+
+
+@dataclass(frozen=True)
+class Family:
+    """A licensed kind of body: how many joints tell it, how many of them tracks can move, and where it is to be had."""
+
+    title: str
+    joints: int
+    moved: int  # after the root
+    file: str
+    site: str
+
+
+FAMILIES = {
+    "smpl": Family("SMPL", 24, 23, "SMPL_NEUTRAL.pkl", "https://smpl.is.tue.mpg.de"),
+    "smplx": Family("SMPL-X", 55, 21, "SMPLX_NEUTRAL.npz", "https://smpl-x.is.tue.mpg.de"),
+}
+
+
+def how_to_get(name: str) -> str | None:
+    """What to do to get the licensed body of that name; None if it is not one."""
+    family = FAMILIES.get(name.split("-")[0])
+    if family is None:
+        return None
+    gender = (name.split("-") + ["neutral"])[1]
+    file = family.file.replace("NEUTRAL", gender.upper())
+    return (
+        f"the body {name!r} is not here: {family.title} is licensed and cannot be shipped. Register and fetch {file} "
+        f"from {family.site}, then: cliffvid models add-body {file}"
+    )
+
+
+def add_body(path: Path, gender: str | None = None) -> Path:
+    """Convert an SMPL or SMPL-X file (.pkl or .npz) to a model folder in the user's data folder; that folder.
+
+    The neutral body is named ``smpl`` or ``smplx``, the others ``smpl-male`` and so on. Raises UsageError if the gender
+    is neither told nor in the file's name, ModelError for a file that is not such a body.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    gender = gender or _gender_in(path.stem)
+    if gender not in GENDERS:
+        raise UsageError(f"{path}: its name does not tell the gender; give --gender {', '.join(GENDERS)}")
+    arrays = read_body_file(path)
+    kind = next((k for k, family in FAMILIES.items() if family.joints == arrays["kintree_table"].shape[1]), None)
+    if kind is None:
+        joints = arrays["kintree_table"].shape[1]
+        raise ModelError(f"{path}: a body of {joints} joints; expected 24 (SMPL) or 55 (SMPL-X)")
+    family = FAMILIES[kind]
+    # SMPL-X files of 400 directions hold 300 of shape, then expression; those of 20 hold ten and ten.
+    directions = arrays["shapedirs"].shape[2]
+    betas = min(directions, BETAS_MAX) if kind == "smpl" or directions >= 400 else min(directions, 10)
+    arrays["shapedirs"] = arrays["shapedirs"][:, :, :betas]
+    arrays["posedirs"] = arrays["posedirs"][:, :, : 9 * family.moved]
+    name = kind if gender == "neutral" else f"{kind}-{gender}"
+    with path.open("rb") as stream:
+        source = {"file": path.name, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+    summary = f"{family.title}, {gender}: {len(arrays['v_template']):,} vertices, {betas} betas"
+    licence = f"{family.title}'s own, see {family.site}: do not pass on files that contain this body"
+    manifest = {"schema": SCHEMA, "name": name, "task": "body", "rank": -1, "summary": summary, "licence": licence}
+    return _write_folder(added_models_dir() / name, arrays, manifest | {"source": [source]})
+
+
+def _gender_in(stem: str) -> str | None:
+    words = stem.lower().replace("-", "_").split("_")
+    return next((g for g in GENDERS if g in words or (g[0] in words and "basicmodel" in words)), None)
+
+
+def _write_folder(folder: Path, arrays: dict, manifest: dict) -> Path:
+    from .errors import OutputError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / "body.part.npz"
+        np.savez(part, **arrays)
+        with part.open("rb") as stream:
+            manifest["files"] = {"body.npz": hashlib.file_digest(stream, "sha256").hexdigest()}
+        os.replace(part, folder / "body.npz")
+        text = folder / "manifest.json.part"
+        text.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        os.replace(text, folder / "manifest.json")
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot write it ({error.strerror or error})") from error
+    return folder
+
+
+def read_body_file(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of NEEDED in an SMPL-format .pkl or .npz: float32, faces and tree int64.
+
+    Raises ModelError for anything that is not such a file, and for a .pkl that names anything unexpected.
+    """
+    if path.stat().st_size > BYTES_MAX:
+        raise ModelError(f"{path}: over {BYTES_MAX >> 30} GB; not a body file")
+    try:
+        with path.open("rb") as stream:
+            packed = stream.read(4) == b"PK\x03\x04"
+            stream.seek(0)
+            found = _read_npz(stream) if packed else _BodyUnpickler(stream, encoding="latin1").load()
+        if not isinstance(found, dict):
+            raise ValueError("it holds no table of arrays")
+        return _checked({key: _plain(found[key]) for key in NEEDED})
+    except KeyError as error:
+        raise ModelError(f"{path}: not a body in SMPL's format (it has no {error})") from error
+    except MemoryError as error:
+        raise ModelError(f"{path}: not a body in SMPL's format (it asks for more memory than there is)") from error
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise ModelError(f"{path}: not a body in SMPL's format, or damaged ({error}); fetch it again") from error
+
+
+def _read_npz(stream) -> dict:
+    with zipfile.ZipFile(stream) as archive:
+        size = sum(item.file_size for item in archive.infolist())
+        if size > 2 * BYTES_MAX:
+            raise ValueError(f"it unpacks to {size} bytes")
+    stream.seek(0)
+    with np.load(stream, allow_pickle=False) as data:
+        return {key: data[key] for key in NEEDED if key in data}
+
+
+def _checked(arrays: dict) -> dict:
+    vertices, joints = len(arrays["v_template"]), arrays["kintree_table"].shape[1]
+    shapes = {
+        "v_template": (vertices, 3),
+        "shapedirs": (vertices, 3, None),
+        "posedirs": (vertices, 3, 9 * (joints - 1)),
+        "weights": (vertices, joints),
+        "J_regressor": (joints, vertices),
+        "f": (None, 3),
+        "kintree_table": (2, joints),
+    }
+    for key, shape in shapes.items():
+        array = arrays[key]
+        same = array.ndim == len(shape) and all(w in (None, h) for w, h in zip(shape, array.shape, strict=True))
+        if not same or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+            raise ValueError(f"{key} is {array.dtype} {array.shape}, expected finite numbers {shape}")
+        arrays[key] = array.astype(np.int64 if key in ("f", "kintree_table") else np.float32)
+    if arrays["f"].min() < 0 or arrays["f"].max() >= vertices:
+        raise ValueError("a face names a vertex that is not there")
+    if any(not 0 <= p < j for j, p in enumerate(arrays["kintree_table"][0]) if j > 0):
+        raise ValueError("kintree_table is no tree with parents first")
+    return arrays
+
+
+class _StandIn:
+    """Keeps an object's state and does nothing with it."""
+
+    def __setstate__(self, state) -> None:
+        self.state = state if isinstance(state, dict) else {}
+
+
+class _Ch(_StandIn):
+    def array(self) -> np.ndarray:
+        return _plain(self.state["x"])
+
+
+class _Select(_StandIn):
+    def array(self) -> np.ndarray:
+        picked = _plain(self.state["a"]).reshape(-1)[_plain(self.state["idxs"])]
+        shape = self.state.get("preferred_shape")
+        return picked if shape is None else picked.reshape(shape)
+
+
+class _CscMatrix(_StandIn):
+    def array(self) -> np.ndarray:
+        state = self.state
+        rows, columns = (int(n) for n in (state["_shape"] if "_shape" in state else state["shape"]))
+        if rows * columns * 8 > BYTES_MAX:
+            raise ValueError(f"a matrix of {rows} x {columns}")
+        starts, values = _plain(state["indptr"]), _plain(state["data"])
+        dense = np.zeros((rows, columns), values.dtype)
+        dense[_plain(state["indices"]), np.repeat(np.arange(columns), np.diff(starts))] = values
+        return dense
+
+
+class _Ndarray:
+    """Stands for the name numpy.ndarray, which pickles hand to _reconstruct."""
+
+
+def _plain(value) -> np.ndarray:
+    return value.array() if isinstance(value, _StandIn) else np.asarray(value)
+
+
+def _reconstruct(kind, *_):
+    if kind is not _Ndarray:
+        raise pickle.UnpicklingError("an array of an unknown kind")
+    return np.ndarray((0,), np.int8)
+
+
+def _python2_object(kind, *_):
+    if not (isinstance(kind, type) and issubclass(kind, _StandIn)):
+        raise pickle.UnpicklingError("an object of an unknown kind")
+    return kind()
+
+
+def _bytes(text, encoding="latin1"):
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise pickle.UnpicklingError("text of an unknown kind")
+    return text.encode("latin1")
+
+
+# What official body files name, and what stands for it here.
+NAMES = {
+    ("chumpy.ch", "Ch"): _Ch,
+    ("chumpy.reordering", "Select"): _Select,
+    ("scipy.sparse.csc", "csc_matrix"): _CscMatrix,
+    ("scipy.sparse._csc", "csc_matrix"): _CscMatrix,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy", "ndarray"): _Ndarray,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("copy_reg", "_reconstructor"): _python2_object,
+    ("__builtin__", "object"): _StandIn,
+    ("__builtin__", "set"): set,
+    ("builtins", "set"): set,
+    ("_codecs", "encode"): _bytes,
+}
+
+
+class _BodyUnpickler(pickle.Unpickler):
+    """Knows the names that official body files use and refuses every other."""
+
+    def find_class(self, module: str, name: str):
+        if (module, name) not in NAMES:
+            raise pickle.UnpicklingError(f"refused: it names {module}.{name}, which no body file needs")
+        return NAMES[module, name]
+
+    def persistent_load(self, _):
+        raise pickle.UnpicklingError("refused: it points outside itself")
