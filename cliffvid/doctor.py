@@ -1,4 +1,4 @@
-"""What this machine can do, in plain words: cores and GPU, each backend really tried, models, files of others."""
+"""What this machine can do, in plain words: cores and GPU, what runs and draws, models, files of others."""
 
 import platform
 import shutil
@@ -15,6 +15,8 @@ from .models import RULES, find_model, scan_models
 from .official import FILES
 from .options import usable_cores
 from .parity import check_samples
+from .renderers import open_renderer
+from .smpl_files import FAMILIES, how_to_get
 
 EXPORT_NEEDS = ("torch", "onnx", "onnxscript")
 
@@ -38,6 +40,7 @@ def examine(engines: Path | None = None) -> Iterator[Finding]:
     for backend, known in KNOWN.items():
         for device in known.devices:
             yield try_backend(backend, device)
+    yield renderer()
     missing = [package for package in EXPORT_NEEDS if not find_spec(package)]
     words = f'{", ".join(missing)} missing: pip install "cliffvid[export]"' if missing else "can make model folders"
     yield Finding("export", "cliffvid export", None if missing else True, words)
@@ -85,6 +88,15 @@ def try_backend(backend: str, device: str) -> Finding:
     return Finding("backend", name, True, f"works; the bundled regressor is {off:.1g} from its reference")
 
 
+def renderer() -> Finding:
+    """Whether bodies can be drawn, by really opening the renderer."""
+    try:
+        found = open_renderer("auto")
+    except CliffvidError as error:
+        return Finding("overlay", "renderer", None, f"does not work: {error}")
+    return Finding("overlay", found.name, True, f"draws bodies, on {found.device}")
+
+
 def models(engines: Path | None) -> Iterator[Finding]:
     """The default model of each task, and folders that cannot be read."""
     found, unreadable = scan_models(engines)
@@ -107,3 +119,9 @@ def official(engines: Path | None) -> Iterator[Finding]:
         known = f"{file.size}, sha256 {file.sha256}" if file.sha256 else f"{file.size}, sha256 not known here"
         words = f"not here: get it from {file.source}; {known}. Licence: {file.licence}. Then: {file.command}"
         yield Finding("official", file.name, None, words)
+    for body, family in FAMILIES.items():
+        licence = f"Licence: {family.title}'s own, see {family.site}"
+        if body in made:
+            yield Finding("official", family.file, True, f"in use as {body}. {licence}")
+        else:
+            yield Finding("official", family.file, None, f"{how_to_get(body)}. {licence}")

@@ -43,6 +43,8 @@ def test_a_machine_without_a_gpu(tmp_path):
     ):
         assert words in yolo["words"]
     cliff = findings["official", "hr48-PA43.0_MJE69.0_MVE81.2_3dpw.pt"]["words"]
+    smpl = findings["official", "SMPL_NEUTRAL.pkl"]["words"]
+    assert "smpl.is.tue.mpg.de" in smpl and "models add-body SMPL_NEUTRAL.pkl" in smpl and "Licence: SMPL's own" in smpl
     assert "noah-research" in cliff and "317 MB" in cliff and "sha256 not known" in cliff and "MIT" in cliff
 
 
@@ -60,6 +62,17 @@ def test_what_nvidia_smi_says(tmp_path, script, ok, words):
     code, findings = run(tmp_path, path=f"{tmp_path}:/usr/bin:/bin")
     assert findings["GPU", "NVIDIA"]["ok"] is ok and words in findings["GPU", "NVIDIA"]["words"]
     assert code == (0 if ok else 1)
+
+
+def test_what_draws_is_really_opened(monkeypatch):
+    from cliffvid import BackendError
+
+    def fail(name):
+        raise BackendError("apt-get install libegl1")
+
+    monkeypatch.setattr(doctor, "open_renderer", fail)
+    finding = doctor.renderer()
+    assert finding.ok is None and "does not work: apt-get install libegl1" in finding.words
 
 
 def test_models_of_ones_own_in_use_and_broken(tmp_path, toys):
