@@ -55,6 +55,7 @@ class Images:
             time_base=1 / rate,
             duration_s=float(len(self.files) / rate),
             frames_claimed=len(self.files),
+            files=tuple(file.name for file in self.files),
         )
 
     def __enter__(self) -> "Images":

@@ -21,7 +21,7 @@ from .regress import RegressCounts, regress
 from .source import open_source, source_of
 from .track import Tracker, track
 from .types import FLAG_BITS, Tracks, VideoInfo
-from .write import SUFFIXES, WRITERS
+from .write import SUFFIXES, WRITERS, Writer
 
 # Settings that change how a result is made but not the result: left out of the file, so that its bytes stay the same.
 NOT_RECORDED = (
@@ -156,6 +156,8 @@ class Run:
         video = dataclasses.asdict(self.info) | {"first_pts": self.counts.decode.first_pts}
         del video["path"]
         video["name"] = self.info.name
+        if not self.info.files:
+            del video["files"]
         for name in ("rate", "time_base"):
             video[name] = str(video[name]) if video[name] else None
         joints, betas = body_size(self.models.regressor.manifest)
@@ -248,7 +250,7 @@ def process(
         run = stack.enter_context(Run(video, options, models))
         joints, betas = body_size(models.regressor.manifest)
         like = Tracks.empty(pose=3 * (joints - 1), shape=betas)
-        writer = stack.enter_context(WRITERS[output_format(out, options)](out, like))
+        writer = stack.enter_context(_writer(out, options, like, models.regressor.manifest.body))
         watch(run)
         start = time.perf_counter()
         for tracks in run.tracks():
@@ -269,6 +271,15 @@ def process(
         regressor=models.regressor.manifest.name,
         warnings=counts.warnings(),
     )
+
+
+def _writer(out: Path, options: Options, like: Tracks, body: str) -> Writer:
+    format = output_format(out, options)
+    if format == "cliff":
+        from .cliff_npz import CliffWriter
+
+        return CliffWriter(out, like, body)
+    return WRITERS[format](out, like)
 
 
 def output_format(out: Path, options: Options) -> str:

@@ -152,6 +152,7 @@ class VideoInfo:
     time_base: Fraction
     duration_s: float | None
     frames_claimed: int | None
+    files: tuple[str, ...] = ()  # of images: their names without the folder, by frame_idx
 
     @property
     def name(self) -> str:

@@ -1,11 +1,12 @@
 """Tracks to files and back. A file appears whole, under its own name, or not at all."""
 
-import io
 import json
 import os
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -17,7 +18,7 @@ from .types import FLAG_BITS, Tracks, column_specs
 SCHEMA_VERSION = 1
 META_KEY = "cliffvid"
 ROW_GROUP = 2048  # about 1 MB, held in memory until full
-SUFFIXES = {"parquet": ".parquet", "npz": ".npz"}
+SUFFIXES = {"parquet": ".parquet", "npz": ".npz", "cliff": "_cliff.npz"}
 # The columns of a file in their order, and what they mean: written into every file.
 CONVENTIONS = {
     "frame_idx": "index of the decoded frame in presentation order, from 0",
@@ -138,33 +139,44 @@ class NpzWriter(Writer):
     def _open(self) -> None:
         self.part.open("wb").close()  # an unwritable place is told before the work, not after it
         self._rows = 0
-        self._columns = {name: tempfile.TemporaryFile(dir=self.path.parent) for name in COLUMNS}
+        self._none = self._arrays(self.like[:0])
+        self._columns = {name: tempfile.TemporaryFile(dir=self.path.parent) for name in self._none}
+
+    def _arrays(self, tracks: Tracks) -> dict[str, np.ndarray]:
+        """The arrays of the file, a row each for each row of the table."""
+        return {name: getattr(tracks, name) for name in COLUMNS}
 
     def _write(self, tracks: Tracks) -> None:
         self._rows += len(tracks)
-        for name, file in self._columns.items():
-            file.write(np.ascontiguousarray(getattr(tracks, name)).data)
+        for name, column in self._arrays(tracks).items():
+            self._columns[name].write(np.ascontiguousarray(column).data)
 
     def _finish(self, meta: str) -> None:
         with zipfile.ZipFile(self.part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for name in COLUMNS:
-                column = getattr(self.like, name)
-                shape = (self._rows, *column.shape[1:])
-                header = {"descr": column.dtype.str, "fortran_order": False, "shape": shape}
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array_header_1_0(member, header)
-                    self._columns[name].seek(0)
-                    while block := self._columns[name].read(1 << 20):
-                        member.write(block)
-            text = io.BytesIO()
-            np.save(text, np.array(meta))
-            with archive.open(f"{META_KEY}.npy", "w") as member:  # writestr would stamp the time of day
-                member.write(text.getvalue())
+            for name, column in self._none.items():
+                self._columns[name].seek(0)
+                blocks = iter(partial(self._columns[name].read, 1 << 20), b"")
+                add_array(archive, name, column.dtype, (self._rows, *column.shape[1:]), blocks)
+            self._add_more(archive, meta)
+            text = np.array(meta)
+            add_array(archive, META_KEY, text.dtype, (), [text.tobytes()])
         self._discard()
+
+    def _add_more(self, archive: zipfile.ZipFile, meta: str) -> None:
+        """For a kind of npz that holds arrays of other lengths too."""
 
     def _discard(self) -> None:
         for file in self._columns.values():
             file.close()
+
+
+def add_array(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple, blocks: Iterable[bytes]) -> None:
+    """Write an array, whose bytes come in blocks, into an npz file."""
+    header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:  # writestr would stamp the time of day
+        np.lib.format.write_array_header_1_0(member, header)
+        for block in blocks:
+            member.write(block)
 
 
 WRITERS = {"parquet": ParquetWriter, "npz": NpzWriter}
