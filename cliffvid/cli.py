@@ -10,7 +10,7 @@ import typer
 from .cli_models import doctor, export_app, models_app, say
 from .cli_see import overlay, report
 from .errors import CliffvidError, UsageError
-from .options import BACKENDS, DECODE_DEVICES, FORMATS, HDR, MATRICES, VIEWS, Options, OverlayOptions
+from .options import BACKENDS, DECODE_DEVICES, FORMATS, HDR, MATRICES, VIEWS, VISUALS, Options, OverlayOptions
 
 app = typer.Typer(
     help="Video to per-frame SMPL body tracks.",
@@ -120,6 +120,9 @@ def process(
         Path | None, typer.Option(help="Also draw the bodies on the video: .mp4; a folder for several inputs.")
     ] = None,
     view: Annotated[str, typer.Option(help=f"Of the overlay: {' | '.join(VIEWS)}.")] = OverlayOptions.view,
+    visuals: Annotated[
+        str | None, typer.Option(help=f"Also draw each image: any of {','.join(VISUALS)}; beside the result.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = Options.overwrite,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per video on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")] = False,
@@ -128,6 +131,7 @@ def process(
     from .overlay import Painter, check_target
     from .pipeline import check_output, open_models, output_format
     from .progress import View
+    from .visuals import Gallery, visuals_of
     from .write import SUFFIXES
 
     options = Options(
@@ -164,6 +168,8 @@ def process(
     videos = _inputs(inputs)
     outputs = _targets(videos, out or Path(), SUFFIXES[output_format(out or Path(), options)])
     overlays = _targets(videos, overlay, ".mp4") if overlay else [None] * len(videos)
+    kinds = visuals_of(visuals) if visuals is not None else ()
+    galleries = [Gallery(*pair, kinds, options) if kinds else None for pair in zip(videos, outputs, strict=True)]
     for video, output, drawing in zip(videos, outputs, overlays, strict=True):
         check_output(video, output, options)
         if drawing:
@@ -173,9 +179,11 @@ def process(
             watch.announce(models)
             if overlay:
                 Painter(look, models.regressor.manifest.body)  # refused before the work rather than after it
+            for gallery in filter(None, galleries[:1]):
+                gallery.painter(models.regressor.manifest.body)
             done = [
-                _one(video, output, drawing, options, look, models, watch, as_json)
-                for video, output, drawing in zip(videos, outputs, overlays, strict=True)
+                _one(*job, options, look, models, watch, as_json)
+                for job in zip(videos, outputs, overlays, galleries, strict=True)
             ]
     except KeyboardInterrupt:
         say("interrupted: what was finished is kept, nothing half-written is left behind")
@@ -260,6 +268,7 @@ def _one(
     video: Path | str,
     output: Path,
     drawing: Path | None,
+    gallery,
     options: Options,
     look: OverlayOptions,
     models,
@@ -273,6 +282,7 @@ def _one(
     try:
         report = process(video, output, options, models=models, watch=view.watch)
         drawn = overlay(video, output, drawing, look, options.allow_network) if drawing else None
+        pictures = gallery.draw() if gallery else 0
     except CliffvidError as error:
         view.stop()
         say(f"error: {error}")
@@ -282,6 +292,9 @@ def _one(
         return False
     view.stop()
     view.summarise(report, drawn)
+    if gallery:
+        view.say(f"  {pictures} pictures: {gallery.pattern}")
     if as_json:
-        print(json.dumps(report.as_dict() | {"overlay": str(drawing) if drawing else None}))
+        more = {"overlay": str(drawing) if drawing else None, "visuals": gallery.pattern if gallery else None}
+        print(json.dumps(report.as_dict() | more))
     return report.complete

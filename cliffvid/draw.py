@@ -17,19 +17,27 @@ def track_color(track_id: int) -> tuple[int, int, int]:
     return tuple(round(255 * c) for c in colorsys.hls_to_rgb(track_id * 0.61803399 % 1, lightness, 0.5))
 
 
+def pen_px(image: np.ndarray) -> float:
+    """How wide lines are, so that marks are seen on a large photo too."""
+    return max(1.0, max(image.shape[:2]) / 1280)
+
+
 def draw_boxes(image: np.ndarray, people: Tracks) -> None:
     """Outline each person's box in ``image`` (H,W,3) uint8, in place."""
+    width = round(pen_px(image))
     for track_id, box in zip(people.track_id, people.bbox_xyxy, strict=True):
         x0, y0, x1, y1 = (round(float(v)) for v in box)
-        cv2.rectangle(image, (x0, y0), (x1, y1), track_color(int(track_id)), 1, cv2.LINE_AA)
+        cv2.rectangle(image, (x0, y0), (x1, y1), track_color(int(track_id)), width, cv2.LINE_AA)
 
 
-def draw_ids(image: np.ndarray, people: Tracks) -> None:
-    """Write each person's identity above the box, dark around bright so that it reads on any picture."""
-    for track_id, box in zip(people.track_id, people.bbox_xyxy, strict=True):
-        at = (round(float(box[0])), max(round(float(box[1])) - 4, 10))
-        for color, width in (((20, 20, 20), 3), (track_color(int(track_id)), 1)):
-            cv2.putText(image, str(track_id), at, FONT, 0.45, color, width, cv2.LINE_AA)
+def draw_ids(image: np.ndarray, people: Tracks, scores: bool = False) -> None:
+    """Write each person's identity, and the score if asked, above the box: dark around bright, read on any picture."""
+    pen = pen_px(image)
+    for track_id, score, box in zip(people.track_id, people.det_score, people.bbox_xyxy, strict=True):
+        text = f"{track_id} {score:.2f}" if scores else str(track_id)
+        at = (round(float(box[0])), max(round(float(box[1]) - 4 * pen), round(10 * pen)))
+        for color, width in (((20, 20, 20), 3 * pen), (track_color(int(track_id)), pen)):
+            cv2.putText(image, text, at, FONT, 0.45 * pen, color, round(width), cv2.LINE_AA)
 
 
 def draw_skeletons(image: np.ndarray, people: Tracks, joints: np.ndarray, parents: tuple[int, ...]) -> None:

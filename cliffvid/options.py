@@ -15,6 +15,7 @@ MATRICES = ("auto", "official", "bt601", "bt709", "bt2020")
 HDR = ("tonemap", "refuse")
 DECODE_DEVICES = ("auto", "cpu", "cuda")  # auto is the CPU until decoding on a GPU has been measured
 VIEWS = ("overlay", "side", "both", "skeleton")
+VISUALS = ("bbox", "front", "side")
 
 
 def usable_cores() -> int:

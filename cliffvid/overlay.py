@@ -117,8 +117,7 @@ class Painter:
     def pose(self, batches: Iterator[Frames], rows: Tracks) -> Iterator[Shot]:
         """The people of each batch of frames, posed together."""
         for frames in batches:
-            first, last = np.searchsorted(rows.frame_idx, [frames.frame_idx[0], frames.frame_idx[-1] + 1])
-            people = rows[first:last]
+            people = people_in(frames, rows)
             given = people.global_orient, people.body_pose, people.betas, people.transl
             if self.renderer:
                 yield Shot(frames, people, *self.body.surface(*given))
@@ -127,12 +126,16 @@ class Painter:
 
     def draw(self, shots: Iterator[Shot], rows: Tracks) -> Iterator[Drawn]:
         """The finished pictures; ``rows`` are all that will be drawn, for a side camera that stands still."""
-        good = (rows.flags & BAD_CAMERA) == 0
-        depth_m = float(rows.transl[good, 2].mean()) if good.any() else 0.0
+        depth_m = mean_depth_m(rows)
         for shot in shots:
             yield Drawn([self._picture(*frame, depth_m) for frame in shot], shot.frames.time_s)
 
-    def _picture(self, image, people, vertices, normals, depth_m) -> np.ndarray:
+    def _picture(self, *frame_and_depth) -> np.ndarray:
+        drawn = self.views(*frame_and_depth)
+        return np.hstack(list(drawn.values())) if len(drawn) > 1 else next(iter(drawn.values()))
+
+    def views(self, image, people, vertices, normals, depth_m) -> dict[str, np.ndarray]:
+        """The pictures (H,W,3) the options ask for: ``front``, which is drawn on ``image`` itself, and ``side``."""
         options = self.options
         self.drawn += len(people) > 0
         good = (people.flags & BAD_CAMERA) == 0
@@ -150,7 +153,8 @@ class Painter:
             draw_boxes(image, people)
         if options.ids:
             draw_ids(image, people)
-        return {"side": side, "both": np.hstack([image, side])}[options.view] if side is not None else image
+        drawn = {"front": None if options.view == "side" else image, "side": side}
+        return {name: picture for name, picture in drawn.items() if picture is not None}
 
     def scene(self, size_wh, people: Tracks, vertices: np.ndarray, normals: np.ndarray) -> Scene:
         """Everybody before one camera: who was seen with another focal length is widened to the first one's."""
@@ -161,6 +165,17 @@ class Painter:
             )
         colors = np.array([track_color(int(i)) for i in people.track_id], np.float32).reshape(-1, 3) / 255
         return Scene(tuple(size_wh), focal_px, self.body.levels, vertices, normals, colors)
+
+
+def people_in(frames: Frames, rows: Tracks) -> Tracks:
+    """The rows of a batch of frames."""
+    return rows[slice(*np.searchsorted(rows.frame_idx, [frames.frame_idx[0], frames.frame_idx[-1] + 1]))]
+
+
+def mean_depth_m(people: Tracks) -> float:
+    """Where a side camera turns about: the mean distance of those whose camera is good; 0 if there is none."""
+    good = (people.flags & BAD_CAMERA) == 0
+    return float(people.transl[good, 2].mean()) if good.any() else 0.0
 
 
 def side_of(scene: Scene, depth_m: float) -> Scene:

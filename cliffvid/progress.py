@@ -43,6 +43,10 @@ class View:
             self._bars.stop()
             self._bars = None
 
+    def say(self, line: str) -> None:
+        if not self.quiet:
+            self.console.print(line, soft_wrap=True, markup=False)
+
     def summarise(self, report: Report, drawn: OverlayReport | None) -> None:
         for warning in report.warnings:
             self.console.print(f"warning: {report.video}: {warning}", soft_wrap=True, markup=False)

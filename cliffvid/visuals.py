@@ -1,0 +1,125 @@
+"""Pictures of what was found in images, as the official demo makes: boxes, the bodies from the front, from the side."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .decode import DecodeCounts
+from .draw import draw_boxes, draw_ids
+from .errors import OutputError, UsageError
+from .flow import Stages
+from .images import Images
+from .options import VISUALS, Options, OverlayOptions, check
+from .overlay import AHEAD, Painter, Shot, mean_depth_m, people_in
+from .source import open_source
+from .types import Frames, Tracks
+from .write import SUFFIXES, read_meta, read_tracks
+
+QUALITY = 92  # of the JPEGs
+
+
+def visuals_of(text: str) -> tuple[str, ...]:
+    """The kinds named in a list such as ``bbox,front``. Raises UsageError for one that there is not."""
+    kinds = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+    check(set(kinds) <= set(VISUALS), f"--visuals {text}: name some of {','.join(VISUALS)}")
+    return kinds
+
+
+class Gallery:
+    """The pictures of one input, drawn in a second pass over its images.
+
+    Those of a single image lie beside the result ``out`` as ``a_bbox.jpg``; those of a folder or pattern in the folder
+    ``<out>_visuals``, named after each image. Raises UsageError if the input is a video or a picture must not be
+    written, InputError if it cannot be found.
+    """
+
+    def __init__(self, source: Path | str, out: Path, kinds: tuple[str, ...], options: Options) -> None:
+        self.source, self.out, self.kinds, self.options = source, out, kinds, options
+        with open_source(source, options) as images:
+            if not isinstance(images, Images):
+                raise UsageError(f"{source}: --visuals draws images; for a video use --overlay OUT.mp4")
+            files = images.files
+        name = out.name.removesuffix(SUFFIXES["cliff"])
+        name = name if name != out.name else out.stem
+        if files == [source]:
+            self._places = [out.with_name(name)]
+        else:
+            folder = out.with_name(f"{name}_visuals")
+            self._places = [folder / each for each in distinct_stems([file.name for file in files])]
+        self.pattern = f"{self._places[0] if files == [source] else folder / '*'}_{{{','.join(kinds)}}}.jpg"
+        self._check_targets({file.resolve() for file in files})
+
+    def _check_targets(self, inputs: set[Path]) -> None:
+        for place in self._places:
+            for target in self.targets(place).values():
+                if target.resolve() in inputs:
+                    raise UsageError(f"{target}: is one of the images themselves; choose another -o")
+                if target.exists() and not self.options.overwrite:
+                    raise UsageError(f"{target}: exists already; give --overwrite to replace it, or another -o")
+
+    def targets(self, place: Path) -> dict[str, Path]:
+        """Where the pictures of one image go, by their kind."""
+        return {kind: place.with_name(f"{place.name}_{kind}.jpg") for kind in self.kinds}
+
+    def painter(self, body: str) -> Painter | None:
+        """What draws the bodies; None if none are asked for. Raises BackendError if nothing can render."""
+        views = {"front": "overlay", "side": "side"}
+        wanted = [views[kind] for kind in self.kinds if kind in views]
+        return Painter(OverlayOptions(view="both" if len(wanted) > 1 else wanted[0]), body) if wanted else None
+
+    def draw(self) -> int:
+        """Draw the rows of ``out`` and answer how many pictures there are. Raises OutputError."""
+        rows, options, count = read_tracks(self.out), self.options, 0
+        painter = self.painter(read_meta(self.out)["body"]["name"])
+        with open_source(self.source, options) as source, Stages(AHEAD) as stages:
+            span = options.start_s, options.end_s, options.stride
+            frames = stages.ahead("decode", "frames", source.frames(options.frame_batch, DecodeCounts(), *span))
+            shots = painter.pose(frames, rows) if painter else _unposed(frames, rows)
+            for shot in stages.ahead("pose", "frames", shots):
+                for index, frame in zip(shot.frames.frame_idx, shot, strict=True):
+                    targets = self.targets(self._places[index])
+                    pictures = self._pictures(painter, *frame)
+                    for kind, target in targets.items():
+                        _save(pictures[kind], target)
+                        count += 1
+        return count
+
+    def _pictures(self, painter: Painter | None, image, people: Tracks, vertices, normals) -> dict[str, np.ndarray]:
+        pictures = {}
+        if "bbox" in self.kinds:
+            pictures["bbox"] = image.copy()
+            draw_boxes(pictures["bbox"], people)
+            draw_ids(pictures["bbox"], people, scores=True)
+        if painter:
+            pictures |= painter.views(image, people, vertices, normals, mean_depth_m(people))
+        return pictures
+
+
+def distinct_stems(names: list[str]) -> list[str]:
+    """Each file's name without its ending, or with it where another file would be called the same."""
+    stems = [Path(name).stem for name in names]
+    often, whole = Counter(stems), set(names)
+    return [stem if often[stem] == 1 and stem not in whole else name for stem, name in zip(stems, names, strict=True)]
+
+
+def _unposed(batches: Iterator[Frames], rows: Tracks) -> Iterator[Shot]:
+    """Frames and people without their bodies: boxes need none."""
+    for frames in batches:
+        people = people_in(frames, rows)
+        yield Shot(frames, people, np.zeros((len(people), 0, 3), np.float32), None)
+
+
+def _save(image: np.ndarray, path: Path) -> None:
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(part, "JPEG", quality=QUALITY, subsampling=0)
+        os.replace(part, path)
+    except (OSError, ValueError) as error:  # a JPEG has at most 65,535 pixels a side
+        raise OutputError(f"{path}: cannot write it ({error}); choose another place with -o") from error
+    finally:
+        part.unlink(missing_ok=True)
