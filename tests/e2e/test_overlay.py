@@ -4,12 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from fractions import Fraction
 
 import av
+import cv2
 import numpy as np
 import pytest
 
+import clips
 from bodies import body_arrays, save_npz
+from cliffvid import read_tracks
 from cliffvid.body import load_body
 from cliffvid.errors import UsageError
 from cliffvid.options import OverlayOptions
@@ -113,6 +117,32 @@ def test_odd_sides_and_turned_films(tmp_path):
     changed = np.abs(images[0].astype(int) - np.rot90(picture(0, 2, 192, 144), -1)).max(axis=2) > 50
     rows, columns = np.nonzero(changed)
     assert abs(columns.mean() - 72) < 10 and rows.max() - rows.min() > 60  # upright in the turned frame
+
+
+@pytest.mark.usefixtures("egl")
+@pytest.mark.parametrize(("stored", "aspect"), [((96, 144), Fraction(2)), ((192, 72), Fraction(1, 2))])
+def test_pixels_that_are_not_square_are_drawn_on_as_displayed(stored, aspect, cliffvid, tmp_path):
+    """Film and bodies at the displayed size, each body where its person was painted before the squeeze."""
+    squeezed = (cv2.resize(picture(i, 2, 192, 144), stored, interpolation=cv2.INTER_AREA) for i in range(4))
+    clips.film(tmp_path / "a.mkv", squeezed, aspect=aspect)
+    assert cliffvid("process", "a.mkv", "--overlay", "drawn.mp4")[0] == 0
+    images = film(tmp_path / "drawn.mp4")[1]
+    assert len(images) == 4
+    with av.open(str(tmp_path / "drawn.mp4")) as file:
+        assert file.streams.video[0].sample_aspect_ratio in (None, 1)
+    tracks = read_tracks(tmp_path / "a.parquet")
+    assert len(tracks) == 8
+    for index, image in enumerate(images):
+        assert image.shape == (144, 192, 3) and read_index(image) == index
+        changed = np.abs(image.astype(int) - picture(index, 2, 192, 144)).max(axis=2) > 60
+        for box in tracks.bbox_xyxy[tracks.frame_idx == index]:
+            truth = min((person_box(person, index, 192, 144) for person in range(2)), key=lambda b: abs(b[0] - box[0]))
+            np.testing.assert_allclose(box, truth, atol=4)
+            x0, y0, x1, y1 = truth
+            rows, columns = np.nonzero(changed[y0 - 2 : y1 + 2, x0 - 2 : x1 + 2])
+            assert len(rows) > 30
+            assert abs(rows.mean() + y0 - 2 - (y0 + y1) / 2) < 6 and abs(columns.mean() + x0 - 2 - (x0 + x1) / 2) < 4
+        assert not changed[80:-20].any() and not changed[:-20, 80:].any()  # nobody is there
 
 
 @pytest.mark.usefixtures("egl")
