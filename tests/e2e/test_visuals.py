@@ -178,3 +178,23 @@ def test_boxes_need_no_renderer_and_bodies_say_so_first(toys, tmp_path):
     assert done.returncode == 1 and "apt-get install libegl1" in done.stderr and names(tmp_path) == ["a.jpg"]
     assert run("bbox").returncode == 0
     assert names(tmp_path) == ["a.jpg", "a_bbox.jpg", "a_cliff.npz"]
+
+
+def test_a_picture_that_cannot_be_written_leaves_no_half(cliffvid, tmp_path, monkeypatch):
+    """The disk is full at the third picture: the first two are whole, of it there is nothing."""
+    (tmp_path / "in").mkdir()
+    for index in range(4):
+        photo(tmp_path / "in" / f"{index}.png", index=index)
+    save = Image.Image.save
+
+    def full(image, path, *given, **more):
+        if path.name.startswith("2_"):
+            path.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        save(image, path, *given, **more)
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    code, _, err = cliffvid("process", "in", "--visuals", "bbox")
+    assert code == 1 and "2_bbox.jpg: cannot write it" in err and "No space left" in err
+    assert names(tmp_path / "in_visuals") == ["0_bbox.jpg", "1_bbox.jpg"]
+    assert pixels(tmp_path / "in_visuals" / "1_bbox.jpg").shape == (144, 192, 3)
