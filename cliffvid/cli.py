@@ -131,7 +131,7 @@ def process(
     from .overlay import Painter, check_target
     from .pipeline import check_output, open_models, output_format
     from .progress import View
-    from .visuals import Gallery, visuals_of
+    from .visuals import open_galleries, visuals_of
     from .write import SUFFIXES
 
     options = Options(
@@ -169,7 +169,7 @@ def process(
     outputs = _targets(videos, out or Path(), SUFFIXES[output_format(out or Path(), options)])
     overlays = _targets(videos, overlay, ".mp4") if overlay else [None] * len(videos)
     kinds = visuals_of(visuals) if visuals is not None else ()
-    galleries = [Gallery(*pair, kinds, options) if kinds else None for pair in zip(videos, outputs, strict=True)]
+    galleries = open_galleries(videos, outputs, kinds, options) if kinds else [None] * len(videos)
     for video, output, drawing in zip(videos, outputs, overlays, strict=True):
         check_output(video, output, options)
         if drawing:

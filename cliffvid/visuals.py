@@ -33,8 +33,7 @@ class Gallery:
     """The pictures of one input, drawn in a second pass over its images.
 
     Those of a single image lie beside the result ``out`` as ``a_bbox.jpg``; those of a folder or pattern in the folder
-    ``<out>_visuals``, named after each image. Raises UsageError if the input is a video or a picture must not be
-    written, InputError if it cannot be found.
+    ``<out>_visuals``, named after each image. Raises UsageError if the input is a video, InputError if it is not there.
     """
 
     def __init__(self, source: Path | str, out: Path, kinds: tuple[str, ...], options: Options) -> None:
@@ -51,13 +50,14 @@ class Gallery:
             folder = out.with_name(f"{name}_visuals")
             self._places = [folder / each for each in distinct_stems([file.name for file in files])]
         self.pattern = f"{self._places[0] if files == [source] else folder / '*'}_{{{','.join(kinds)}}}.jpg"
-        self._check_targets({file.resolve() for file in files})
+        self.inputs = {file.resolve() for file in files}
 
-    def _check_targets(self, inputs: set[Path]) -> None:
+    def check_targets(self, inputs: set[Path]) -> None:
+        """Raise UsageError if a picture exists, or would replace one of these images."""
         for place in self._places:
             for target in self.targets(place).values():
                 if target.resolve() in inputs:
-                    raise UsageError(f"{target}: is one of the images themselves; choose another -o")
+                    raise UsageError(f"{target}: is one of the images to process; choose another -o")
                 if target.exists() and not self.options.overwrite:
                     raise UsageError(f"{target}: exists already; give --overwrite to replace it, or another -o")
 
@@ -97,6 +97,15 @@ class Gallery:
         if painter:
             pictures |= painter.views(image, people, vertices, normals, mean_depth_m(people))
         return pictures
+
+
+def open_galleries(sources: list, outputs: list[Path], kinds: tuple[str, ...], options: Options) -> list[Gallery]:
+    """A gallery for each input. Raises UsageError, too, if a picture must not be written where it would be."""
+    galleries = [Gallery(*pair, kinds, options) for pair in zip(sources, outputs, strict=True)]
+    inputs = set().union(*(gallery.inputs for gallery in galleries))
+    for gallery in galleries:
+        gallery.check_targets(inputs)
+    return galleries
 
 
 def distinct_stems(names: list[str]) -> list[str]:

@@ -162,7 +162,8 @@ def test_what_cannot_be_is_refused_before_the_work(cliffvid, clip, tmp_path):
     (tmp_path / "x_visuals").mkdir()
     photo(tmp_path / "x_visuals" / "i_bbox.jpg")
     photo(tmp_path / "x_visuals" / "i.jpg")
-    refused("is one of the images themselves", "x_visuals", "-o", "x.npz", "--visuals", "bbox", "--overwrite")
+    refused("a_bbox.jpg: is one of the images to process", "a.jpg", "a_bbox.jpg", "--visuals", "bbox", "--overwrite")
+    refused("is one of the images to process", "x_visuals", "-o", "x.npz", "--visuals", "bbox", "--overwrite")
 
 
 def test_boxes_need_no_renderer_and_bodies_say_so_first(toys, tmp_path):
