@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .backends import DEFAULT, KNOWN, open_session
 from .errors import CliffvidError
-from .models import RULES, find_model, scan_models
+from .models import BUNDLED, RULES, read_manifest, scan_models
 from .official import FILES
 from .options import usable_cores
 from .parity import check_samples
@@ -80,7 +80,7 @@ def try_backend(backend: str, device: str) -> Finding:
     """The bundled regressor really run there, and held to its reference."""
     name = f"{backend} on {device}"
     try:
-        with open_session(find_model("regress", "cliff-open"), backend, device) as session:
+        with open_session(read_manifest(BUNDLED / "cliff-open"), backend, device) as session:
             off = max(check_samples(session).values())
     except CliffvidError as error:
         needed = backend == DEFAULT and device == "cpu"

@@ -23,7 +23,7 @@ from .write import read_meta, read_tracks
 FRAME_BATCH = 4  # posed together
 AHEAD = 2  # batches each stage may run ahead
 BACKDROP = (22, 24, 27)  # behind the side view
-DECODING = ("stream", "matrix", "hdr", "deinterlace", "image_fps", "max_frame_mpx")  # of Options
+DECODING = ("stream", "matrix", "hdr", "deinterlace", "image_fps", "stride")  # of Options
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +78,11 @@ def overlay(
     painter = Painter(options, meta["body"]["name"])
     rows = chosen(rows, options.track, tracks)
     counts, start = DecodeCounts(), time.perf_counter()
-    with open_source(video, decoding(meta, allow_network)) as source, Stages(AHEAD) as stages:
+    again = decoding(meta, allow_network)
+    with open_source(video, again) as source, Stages(AHEAD) as stages:
         check_same_video(source, meta, tracks)
         with Film(out, source.info, cut=options.start_s > 0, end_s=options.end_s) as film:
-            frames = source.frames(FRAME_BATCH, counts, options.start_s, options.end_s)
+            frames = source.frames(FRAME_BATCH, counts, options.start_s, options.end_s, again.stride)
             shots = stages.ahead("pose", "frames", painter.pose(stages.ahead("decode", "frames", frames), rows))
             for drawn in stages.ahead("draw", "frames", painter.draw(shots, rows)):
                 for image, time_s in zip(drawn.images, drawn.time_s, strict=True):
@@ -193,9 +194,13 @@ def check_target(out: Path, overwrite: bool) -> None:
 
 
 def decoding(meta: dict, allow_network: bool = False) -> Options:
-    """How the video of some tracks was decoded, so that frames and sizes are the same once more."""
+    """How the video of some tracks was decoded, so that frames and sizes are the same once more.
+
+    Frames as large as those the tracks were made of are let pass again.
+    """
     settings = {name: meta["settings"][name] for name in DECODING if name in meta.get("settings", {})}
-    return Options(**settings, allow_network=allow_network)
+    seen_mpx = meta["video"]["width_px"] * meta["video"]["height_px"] / 1e6
+    return Options(**settings, max_frame_mpx=max(Options.max_frame_mpx, seen_mpx), allow_network=allow_network)
 
 
 def check_same_video(source, meta: dict, tracks: Path) -> None:

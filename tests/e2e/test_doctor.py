@@ -79,8 +79,12 @@ def test_models_of_ones_own_in_use_and_broken(tmp_path, toys):
     shutil.copytree(toys / "toy-detector", tmp_path / "engines" / "yolov3")
     manifest = tmp_path / "engines" / "yolov3" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"toy-detector"', '"yolov3"'))
+    shutil.copytree(toys / "toy-regressor", tmp_path / "engines" / "cliff-open")  # a name that a bundled model has too
+    own = tmp_path / "engines" / "cliff-open" / "manifest.json"
+    own.write_text(own.read_text().replace('"toy-regressor"', '"cliff-open"'))
     code, findings = run(tmp_path)
     assert code == 0 and findings["official", "yolov3.weights"]["words"].startswith("in use as yolov3")
+    assert findings["backend", "onnxruntime on cpu"]["words"].startswith("works; the bundled regressor is")
     manifest.write_text(manifest.read_text().replace('"schema": 1', '"schema": 7'))
     code, findings = run(tmp_path)
     broken = findings["detect", "yolov3"]

@@ -13,11 +13,11 @@ import pytest
 
 import clips
 from bodies import body_arrays, save_npz
-from cliffvid import read_tracks
+from cliffvid import Options, read_meta, read_tracks
 from cliffvid.body import load_body
 from cliffvid.errors import UsageError
 from cliffvid.options import OverlayOptions
-from cliffvid.overlay import overlay
+from cliffvid.overlay import decoding, overlay
 from cliffvid.smpl_files import add_body
 from clips import make_clip, person_box, picture, read_index
 from track_files import make_tracks
@@ -51,6 +51,19 @@ def film(path):
         with av.open(str(path)) as file:
             sound = sum(frame.samples / frame.sample_rate for frame in file.decode(audio=0))
     return [time for time, _ in frames], [image for _, image in frames], sound, codec
+
+
+def test_the_video_is_decoded_as_it_was_for_the_tracks(cliffvid, tmp_path):
+    """Only the frames that were looked at, at their own times; larger ones than usual, if the tracks have them."""
+    make_clip(tmp_path / "a.mp4", frames=20)
+    assert cliffvid("process", "a.mp4", "--stride", "6", "--overlay", "drawn.mp4", "--view", "skeleton")[0] == 0
+    times, images, _, _ = film(tmp_path / "drawn.mp4")
+    assert [read_index(image) for image in images] == [0, 6, 12, 18]
+    np.testing.assert_allclose(times, np.array([0, 6, 12, 18]) / 25, atol=1e-3)
+    meta = read_meta(tmp_path / "a.parquet")
+    assert decoding(meta) == Options(stride=6)
+    huge = decoding(meta | {"video": {"width_px": 12000, "height_px": 9000}})
+    assert huge == Options(stride=6, max_frame_mpx=108.0)
 
 
 @pytest.mark.usefixtures("egl")
