@@ -138,12 +138,13 @@ def unit(vector: Tensor) -> Tensor:
     return vector / torch.linalg.vector_norm(vector, dim=-1, keepdim=True).clamp_min(1e-12)
 
 
-def load_cliff(checkpoint: Path) -> Cliff:
+def load_cliff(checkpoint: str | Path) -> Cliff:
     """The network of a checkpoint, ready for inference on the CPU; ``.variant`` says which it is.
 
     Knows the official CLIFF, MMHuman3D's and BEDLAM's. Raises InputError if there is no such file, ModelError if it is
     none of these or does not hold exactly the tensors it should.
     """
+    checkpoint = Path(checkpoint)
     found = read_state_dict(checkpoint)
     variant = identify(checkpoint, found)
     with torch.device("meta"):  # no time spent on random weights that would be thrown away

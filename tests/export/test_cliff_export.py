@@ -117,6 +117,17 @@ def test_smplx_head_and_other_conventions(monkeypatch, tmp_path):
         np.testing.assert_allclose(found[name], wanted, atol=1e-5)
 
 
+def test_a_checkpoint_may_be_named_by_text(monkeypatch, tmp_path):
+    """As in the README's line for those who want the network in torch."""
+    from cliffvid.export import load_cliff
+
+    network = load_cliff(str(make_tiny_checkpoint(monkeypatch, tmp_path / "cliff.pt")))
+    rotmat, betas, camera = network(torch.zeros(2, 3, 256, 192), torch.zeros(2, 3))
+    assert (rotmat.shape, betas.shape, camera.shape) == ((2, 24, 3, 3), (2, 10), (2, 3)) and not network.training
+    with pytest.raises(InputError, match=r"none\.pt: no such file"):
+        load_cliff(str(tmp_path / "none.pt"))
+
+
 def test_every_variant_is_described(tmp_path):
     ranks = {}
     for name in CONVENTIONS:
