@@ -10,7 +10,18 @@ import typer
 from .cli_models import doctor, export_app, models_app, say
 from .cli_see import overlay, report
 from .errors import CliffvidError, UsageError
-from .options import BACKENDS, DECODE_DEVICES, FORMATS, HDR, MATRICES, VIEWS, VISUALS, Options, OverlayOptions
+from .options import (
+    BACKENDS,
+    DECODE_DEVICES,
+    FORMATS,
+    HDR,
+    MATRICES,
+    PRECISIONS,
+    VIEWS,
+    VISUALS,
+    Options,
+    OverlayOptions,
+)
 
 app = typer.Typer(
     help="Video to per-frame SMPL body tracks.",
@@ -77,6 +88,7 @@ def process(
     regressor: Annotated[str, typer.Option(help="Regressor's name, or auto: the best there is.")] = Options.regressor,
     backend: Annotated[str, typer.Option(help=" | ".join(BACKENDS))] = Options.backend,
     device: Annotated[str, typer.Option(help="auto | cpu | cuda")] = Options.device,
+    precision: Annotated[str, typer.Option(help=" | ".join(PRECISIONS))] = Options.precision,
     threads: Annotated[
         int, typer.Option(help="Threads of the decoder and a network on the CPU; 0: all cores.")
     ] = Options.threads,
@@ -141,6 +153,7 @@ def process(
         regressor=regressor,
         backend=backend,
         device=device,
+        precision=precision,
         threads=threads,
         frame_batch=frame_batch,
         person_batch=person_batch,

@@ -9,6 +9,8 @@ from pathlib import Path
 from .errors import ModelError, UsageError
 
 SCHEMA = 1
+# The network in a model folder for each precision: what a graph does not say itself, the backend adds.
+MODEL_FILES = {"fp32": "model.onnx", "bf16": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
 BUNDLED = Path(__file__).parent / "bundled"
 
 
@@ -116,6 +118,16 @@ class Manifest:
                 "export or install the model again"
             )
         return path
+
+    def network(self, precision: str) -> Path:
+        """The path of the network for a precision, see MODEL_FILES. Raises ModelError if the folder has none."""
+        file = MODEL_FILES[precision]
+        if file not in self.files and file != MODEL_FILES["fp32"]:
+            raise ModelError(
+                f"{self.folder}: has no {file}, which --precision {precision} needs; choose another, or make it: "
+                "cliffvid export --help"
+            )
+        return self.path(file)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -9,6 +9,7 @@ from .errors import UsageError
 
 FORMATS = ("auto", "parquet", "npz", "cliff")  # auto: parquet or npz by the output's name, else parquet
 BACKENDS = ("auto", "onnxruntime", "openvino")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 # auto: by the video's tags; untagged, BT.709 from 720 lines on as players do. official: untagged is always BT.601, as
 # when ffmpeg writes the frames to PNG for the official CLIFF demo. The rest overrule the tags.
 MATRICES = ("auto", "official", "bt601", "bt709", "bt2020")
@@ -37,6 +38,7 @@ class Options:
     regressor: str = "auto"
     backend: str = "auto"
     device: str = "auto"
+    precision: str = "fp32"  # of the networks' arithmetic: in fp32 they answer what their reference does
     threads: int = 0  # of the video decoder, and per network on the CPU; 0: all usable cores
     frame_batch: int = 4
     person_batch: int = 8
@@ -68,7 +70,13 @@ class Options:
 
     def __post_init__(self) -> None:
         check(self.format in FORMATS, f"--format {self.format}: choose one of {', '.join(FORMATS)}")
-        chosen = {"backend": BACKENDS, "matrix": MATRICES, "hdr": HDR, "decode_device": DECODE_DEVICES}
+        chosen = {
+            "backend": BACKENDS,
+            "precision": PRECISIONS,
+            "matrix": MATRICES,
+            "hdr": HDR,
+            "decode_device": DECODE_DEVICES,
+        }
         for name, known in chosen.items():
             value = getattr(self, name)
             check(value in known, f"--{name.replace('_', '-')} {value}: choose one of {', '.join(known)}")

@@ -15,7 +15,7 @@ from .decode import DecodeCounts
 from .detect import DetectCounts, detect
 from .errors import ModelError, UsageError
 from .flow import Stages, rebatch
-from .models import Manifest, find_model
+from .models import MODEL_FILES, Manifest, find_model
 from .options import Options
 from .regress import RegressCounts, regress
 from .source import open_source, source_of
@@ -59,7 +59,7 @@ def open_models(options: Options) -> Models:
         sessions = []
         for task, name in (("detect", options.detector), ("regress", options.regressor)):
             manifest = find_model(task, name, options.engines)
-            session = open_session(manifest, options.backend, options.device, options.threads)
+            session = open_session(manifest, options.backend, options.device, options.threads, options.precision)
             sessions.append(opened.enter_context(session))
         body_size(sessions[1].manifest)
         opened.pop_all()
@@ -170,7 +170,7 @@ class Run:
                 {
                     "name": session.manifest.name,
                     "task": session.manifest.task,
-                    "sha256": session.manifest.files["model.onnx"],
+                    "sha256": session.manifest.files[MODEL_FILES[session.precision]],
                     "licence": session.manifest.licence,
                     "backend": session.backend,
                     "device": session.device,

@@ -13,13 +13,20 @@ from ..options import usable_cores
 
 @dataclass(frozen=True)
 class Backend:
-    """A runtime: the module of this package that is imported on use, and what it runs on, the default first."""
+    """A runtime: the module of this package that is imported on use, and what it runs on, the default first.
+
+    Of its precisions the first is the one that answers as the model's reference does.
+    """
 
     module: str
     devices: tuple[str, ...]
+    precisions: tuple[str, ...]
 
 
-KNOWN = {"onnxruntime": Backend("ort", ("cpu", "cuda")), "openvino": Backend("ov", ("cpu",))}
+KNOWN = {
+    "onnxruntime": Backend("ort", ("cpu", "cuda"), ("fp32", "fp16", "int8")),
+    "openvino": Backend("ov", ("cpu",), ("fp32", "int8")),
+}
 DEFAULT = "onnxruntime"
 
 
@@ -32,7 +39,7 @@ class Session(Protocol):
     manifest: Manifest
     backend: str
     device: str
-    precision: str  # of the arithmetic: fp32
+    precision: str  # of the backbone's arithmetic, see models.MODEL_FILES; what follows it is always fp32
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
     def close(self) -> None: ...
@@ -40,10 +47,13 @@ class Session(Protocol):
     def __exit__(self, *_) -> None: ...
 
 
-def open_session(manifest: Manifest, backend: str = "auto", device: str = "auto", threads: int = 0) -> Session:
+def open_session(
+    manifest: Manifest, backend: str = "auto", device: str = "auto", threads: int = 0, precision: str = "fp32"
+) -> Session:
     """A session for a model folder.
 
-    Raises ModelError for a damaged folder, BackendError if the runtime or device asked for is not there.
+    Raises ModelError for a folder that is damaged or has no network of that precision, BackendError if the runtime,
+    device or precision asked for is not there.
     """
     name = DEFAULT if backend == "auto" else backend
     known = KNOWN[name]
@@ -51,8 +61,13 @@ def open_session(manifest: Manifest, backend: str = "auto", device: str = "auto"
         raise BackendError(
             f"--device {device}: {name} has {' and '.join(known.devices)} here; choose another --backend"
         )
+    if precision not in known.precisions:
+        raise BackendError(
+            f"--precision {precision}: {name} has {', '.join(known.precisions)}; choose another --backend"
+        )
     device = known.devices[0] if device == "auto" else device
-    return import_module(f".{known.module}", __name__).open_session(manifest, device, threads or usable_cores())
+    module = import_module(f".{known.module}", __name__)
+    return module.open_session(manifest, device, threads or usable_cores(), precision)
 
 
 def no_rows(manifest: Manifest) -> dict[str, np.ndarray]:

@@ -11,22 +11,21 @@ from . import check_tensors, no_rows
 DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
 
 
-def open_session(manifest: Manifest, device: str, threads: int) -> "OrtSession":
+def open_session(manifest: Manifest, device: str, threads: int, precision: str) -> "OrtSession":
     try:
         import onnxruntime
     except ImportError as error:
         raise BackendError('onnxruntime is not installed: pip install "cliffvid[cpu]" (or [gpu])') from error
-    return OrtSession(onnxruntime, manifest, device, threads)
+    return OrtSession(onnxruntime, manifest, device, threads, precision)
 
 
 class OrtSession:
     """A Session by onnxruntime; see backends.Session."""
 
     backend = "onnxruntime"
-    precision = "fp32"
 
-    def __init__(self, onnxruntime, manifest: Manifest, device: str, threads: int) -> None:
-        self.manifest, self.device = manifest, device
+    def __init__(self, onnxruntime, manifest: Manifest, device: str, threads: int, precision: str) -> None:
+        self.manifest, self.device, self.precision = manifest, device, precision
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads
@@ -40,7 +39,7 @@ class OrtSession:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         if provider not in onnxruntime.get_available_providers():
             raise BackendError('this onnxruntime is built without CUDA: pip install "cliffvid[gpu]" in place of [cpu]')
-        model = str(manifest.path("model.onnx"))
+        model = str(manifest.network(precision))
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=[provider])
         except Exception as error:  # onnxruntime raises a dozen unrelated classes

@@ -14,31 +14,30 @@ from . import check_tensors, no_rows
 PRECISION_HINT = "f32"
 
 
-def open_session(manifest: Manifest, device: str, threads: int) -> "OvSession":
+def open_session(manifest: Manifest, device: str, threads: int, precision: str) -> "OvSession":
     try:
         import openvino
     except ImportError as error:
         raise BackendError('openvino is not installed: pip install "cliffvid[openvino]"') from error
-    return OvSession(openvino.Core(), manifest, device, threads)
+    return OvSession(openvino.Core(), manifest, device, threads, precision)
 
 
 class OvSession:
     """A Session by OpenVINO; see backends.Session."""
 
     backend = "openvino"
-    precision = "fp32"
 
-    def __init__(self, core, manifest: Manifest, device: str, threads: int) -> None:
+    def __init__(self, core, manifest: Manifest, device: str, threads: int, precision: str) -> None:
         import platformdirs
 
-        self.manifest, self.device = manifest, device
+        self.manifest, self.device, self.precision = manifest, device, precision
         config = {
             "INFERENCE_PRECISION_HINT": PRECISION_HINT,
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "CACHE_DIR": str(Path(platformdirs.user_cache_dir("cliffvid")) / "openvino"),
         }
-        model = str(manifest.path("model.onnx"))
+        model = str(manifest.network(precision))
         try:
             compiled = core.compile_model(core.read_model(model), "CPU", config)
         except Exception as error:  # OpenVINO raises RuntimeError for everything

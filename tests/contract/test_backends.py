@@ -88,6 +88,10 @@ def test_what_a_backend_does_not_have_is_told(toys):
     manifest = read_manifest(toys / "toy-regressor")
     with pytest.raises(BackendError, match="--device cuda: openvino has cpu here"):
         open_session(manifest, "openvino", "cuda")
+    with pytest.raises(BackendError, match="--precision fp16: openvino has fp32"):
+        open_session(manifest, "openvino", precision="fp16")
+    with pytest.raises(ModelError, match="toy-regressor: has no model.int8.*, which --precision int8 needs"):
+        open_session(manifest, precision="int8")
 
 
 def test_a_runtime_that_is_not_installed_is_named(toys, monkeypatch):
