@@ -8,15 +8,10 @@ from typing import Annotated
 import typer
 
 from .cli_models import doctor, export_app, models_app, say
+from .cli_options import with_options
 from .cli_see import overlay, report
 from .errors import CliffvidError, UsageError
 from .options import (
-    BACKENDS,
-    DECODE_DEVICES,
-    FORMATS,
-    HDR,
-    MATRICES,
-    PRECISIONS,
     VIEWS,
     VISUALS,
     Options,
@@ -71,7 +66,9 @@ def common(
 
 
 @app.command()
+@with_options()
 def process(
+    options: Options,
     inputs: Annotated[
         list[str],
         typer.Argument(metavar="INPUT...", help="Videos, images, folders or 'patterns' of images; -: a list on stdin."),
@@ -80,54 +77,6 @@ def process(
         Path | None,
         typer.Option("--out", "-o", help="Output file; a folder for several inputs. [default: the input's name, here]"),
     ] = None,
-    format: Annotated[
-        str, typer.Option(help=f"{' | '.join(FORMATS)}; auto: by the output's ending, else parquet.")
-    ] = Options.format,
-    engines: Annotated[Path | None, typer.Option(help="A folder of model folders, searched first.")] = Options.engines,
-    detector: Annotated[str, typer.Option(help="Detector's name, or auto: the best there is.")] = Options.detector,
-    regressor: Annotated[str, typer.Option(help="Regressor's name, or auto: the best there is.")] = Options.regressor,
-    backend: Annotated[str, typer.Option(help=" | ".join(BACKENDS))] = Options.backend,
-    device: Annotated[str, typer.Option(help="auto | cpu | cuda")] = Options.device,
-    precision: Annotated[str, typer.Option(help=" | ".join(PRECISIONS))] = Options.precision,
-    threads: Annotated[
-        int, typer.Option(help="Threads of the decoder and a network on the CPU; 0: all cores.")
-    ] = Options.threads,
-    frame_batch: Annotated[int, typer.Option(help="Frames the detector takes at once.")] = Options.frame_batch,
-    person_batch: Annotated[int, typer.Option(help="People the regressor takes at once.")] = Options.person_batch,
-    prefetch: Annotated[int, typer.Option(help="Batches a stage may run ahead; 0: no threads.")] = Options.prefetch,
-    start: Annotated[float, typer.Option(help="Seconds; frames before it are left out.")] = Options.start_s,
-    end: Annotated[float, typer.Option(help="Seconds; frames from it on are left out.")] = Options.end_s,
-    stride: Annotated[int, typer.Option(help="Take the frames 0, N, 2N ...")] = Options.stride,
-    stream: Annotated[
-        int | None, typer.Option(help="Index of the video stream, as probe tells it. [default: the best]")
-    ] = Options.stream,
-    matrix: Annotated[str, typer.Option(help=f"{' | '.join(MATRICES)}: how YUV becomes RGB.")] = Options.matrix,
-    hdr: Annotated[str, typer.Option(help=" | ".join(HDR))] = Options.hdr,
-    deinterlace: Annotated[
-        bool, typer.Option("--deinterlace", help="Make interlaced frames whole (bwdif).")
-    ] = Options.deinterlace,
-    image_fps: Annotated[float, typer.Option(help="Frames a second of a folder of images.")] = Options.image_fps,
-    max_frame_mpx: Annotated[float, typer.Option(help="Refuse frames of more million pixels.")] = Options.max_frame_mpx,
-    allow_network: Annotated[
-        bool, typer.Option("--allow-network", help="Read http, https and rtsp addresses.")
-    ] = Options.allow_network,
-    decode_device: Annotated[
-        str, typer.Option(help=f"{' | '.join(DECODE_DEVICES)}; auto: the CPU.")
-    ] = Options.decode_device,
-    max_people: Annotated[int, typer.Option(help="Per frame, best scores first; 0: no limit.")] = Options.max_people,
-    box_scale: Annotated[
-        float | None, typer.Option(help="A crop's size in boxes. [default: the regressor's own]")
-    ] = Options.box_scale,
-    focal_px: Annotated[
-        float | None, typer.Option(help="The camera's focal length. [default: the frame's diagonal]")
-    ] = Options.focal_px,
-    fov_deg: Annotated[float | None, typer.Option(help="Or its horizontal field of view.")] = Options.fov_deg,
-    score: Annotated[
-        float | None, typer.Option(help="Least detection score. [default: the detector's own]")
-    ] = Options.score,
-    iou_max: Annotated[
-        float | None, typer.Option(help="Overlap from which a box is a better one's double. [default: the detector's]")
-    ] = Options.iou_max,
     overlay: Annotated[
         Path | None, typer.Option(help="Also draw the bodies on the video: .mp4; a folder for several inputs.")
     ] = None,
@@ -135,7 +84,6 @@ def process(
     visuals: Annotated[
         str | None, typer.Option(help=f"Also draw each image: any of {','.join(VISUALS)}; beside the result.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = Options.overwrite,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per video on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")] = False,
 ) -> None:
@@ -146,38 +94,7 @@ def process(
     from .visuals import open_galleries, visuals_of
     from .write import SUFFIXES
 
-    options = Options(
-        format=format,
-        engines=engines,
-        detector=detector,
-        regressor=regressor,
-        backend=backend,
-        device=device,
-        precision=precision,
-        threads=threads,
-        frame_batch=frame_batch,
-        person_batch=person_batch,
-        prefetch=prefetch,
-        start_s=start,
-        end_s=end,
-        stride=stride,
-        stream=stream,
-        matrix=matrix,
-        hdr=hdr,
-        deinterlace=deinterlace,
-        image_fps=image_fps,
-        max_frame_mpx=max_frame_mpx,
-        allow_network=allow_network,
-        decode_device=decode_device,
-        max_people=max_people,
-        score=score,
-        iou_max=iou_max,
-        box_scale=box_scale,
-        focal_px=focal_px,
-        fov_deg=fov_deg,
-        overwrite=overwrite,
-    )
-    look = OverlayOptions(view=view, start_s=start, end_s=end, overwrite=overwrite)
+    look = OverlayOptions(view=view, start_s=options.start_s, end_s=options.end_s, overwrite=options.overwrite)
     videos = _inputs(inputs)
     outputs = _targets(videos, out or Path(), SUFFIXES[output_format(out or Path(), options)])
     overlays = _targets(videos, overlay, ".mp4") if overlay else [None] * len(videos)
@@ -186,7 +103,7 @@ def process(
     for video, output, drawing in zip(videos, outputs, overlays, strict=True):
         check_output(video, output, options)
         if drawing:
-            check_target(drawing, overwrite)
+            check_target(drawing, options.overwrite)
     try:
         with open_models(options) as models, View(quiet or as_json) as watch:
             watch.announce(models)

@@ -1,0 +1,79 @@
+"""The flags of a run: one for each field of Options, shared by the commands that run the networks."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import BACKENDS, DECODE_DEVICES, FORMATS, HDR, MATRICES, PRECISIONS, Options
+
+# Field of Options -> type and help of its flag. Names and defaults are the fields' own.
+FLAGS = {
+    "format": Annotated[str, typer.Option(help=f"{' | '.join(FORMATS)}; auto: by the output's ending, else parquet.")],
+    "engines": Annotated[Path | None, typer.Option(help="A folder of model folders, searched first.")],
+    "detector": Annotated[str, typer.Option(help="Detector's name, or auto: the best there is.")],
+    "regressor": Annotated[str, typer.Option(help="Regressor's name, or auto: the best there is.")],
+    "backend": Annotated[str, typer.Option(help=" | ".join(BACKENDS))],
+    "device": Annotated[str, typer.Option(help="auto | cpu | cuda")],
+    "precision": Annotated[str, typer.Option(help=" | ".join(PRECISIONS))],
+    "threads": Annotated[int, typer.Option(help="Threads of the decoder and a network on the CPU; 0: all cores.")],
+    "frame_batch": Annotated[int, typer.Option(help="Frames the detector takes at once.")],
+    "person_batch": Annotated[int, typer.Option(help="People the regressor takes at once.")],
+    "prefetch": Annotated[int, typer.Option(help="Batches a stage may run ahead; 0: no threads.")],
+    "start_s": Annotated[float, typer.Option(help="Seconds; frames before it are left out.")],
+    "end_s": Annotated[float, typer.Option(help="Seconds; frames from it on are left out.")],
+    "stride": Annotated[int, typer.Option(help="Take the frames 0, N, 2N ...")],
+    "stream": Annotated[
+        int | None, typer.Option(help="Index of the video stream, as probe tells it. [default: the best]")
+    ],
+    "matrix": Annotated[str, typer.Option(help=f"{' | '.join(MATRICES)}: how YUV becomes RGB.")],
+    "hdr": Annotated[str, typer.Option(help=" | ".join(HDR))],
+    "deinterlace": Annotated[bool, typer.Option("--deinterlace", help="Make interlaced frames whole (bwdif).")],
+    "image_fps": Annotated[float, typer.Option(help="Frames a second of a folder of images.")],
+    "max_frame_mpx": Annotated[float, typer.Option(help="Refuse frames of more million pixels.")],
+    "allow_network": Annotated[bool, typer.Option("--allow-network", help="Read http, https and rtsp addresses.")],
+    "decode_device": Annotated[str, typer.Option(help=f"{' | '.join(DECODE_DEVICES)}; auto: the CPU.")],
+    "max_people": Annotated[int, typer.Option(help="Per frame, best scores first; 0: no limit.")],
+    "box_scale": Annotated[float | None, typer.Option(help="A crop's size in boxes. [default: the regressor's own]")],
+    "focal_px": Annotated[
+        float | None, typer.Option(help="The camera's focal length. [default: the frame's diagonal]")
+    ],
+    "fov_deg": Annotated[float | None, typer.Option(help="Or its horizontal field of view.")],
+    "score": Annotated[float | None, typer.Option(help="Least detection score. [default: the detector's own]")],
+    "iou_max": Annotated[
+        float | None, typer.Option(help="Overlap from which a box is a better one's double. [default: the detector's]")
+    ],
+    "overwrite": Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")],
+}
+SHORT = {"start_s": "start", "end_s": "end"}  # fields whose flag bears another name
+
+
+def with_options(*without: str) -> Callable:
+    """Gives a command all flags but those of the fields ``without``, and calls it with the Options they make.
+
+    The command's own parameter ``options`` stands for them.
+    """
+    fields = {SHORT.get(name, name): name for name in FLAGS if name not in without}
+
+    def decorate(command: Callable) -> Callable:
+        @functools.wraps(command)
+        def call(**given):
+            chosen = {name: given.pop(flag) for flag, name in fields.items()}
+            return command(options=Options(**chosen), **given)
+
+        own = [p for p in inspect.signature(command).parameters.values() if p.name != "options"]
+        shared = [
+            inspect.Parameter(
+                flag, inspect.Parameter.KEYWORD_ONLY, default=getattr(Options, name), annotation=FLAGS[name]
+            )
+            for flag, name in fields.items()
+        ]
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
+        call.__signature__ = inspect.Signature(parameters)
+        call.__annotations__ = {p.name: p.annotation for p in parameters}
+        return call
+
+    return decorate
