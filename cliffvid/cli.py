@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .cli_bench import bench
 from .cli_models import doctor, export_app, models_app, say
 from .cli_options import with_options
 from .cli_see import overlay, report
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.add_typer(export_app, name="export")
 app.add_typer(models_app, name="models")
 app.command("doctor")(doctor)
+app.command("bench")(bench)
 app.command("overlay")(overlay)
 app.command("report")(report)
 

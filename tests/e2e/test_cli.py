@@ -197,3 +197,16 @@ def _seconds(command):
     start = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - start
+
+
+def test_bench_writes_its_figures(cliffvid, tmp_path):
+    code, out, _ = cliffvid("bench", "track", "write", "--repeats", "1", "--out", tmp_path, toy_models=False)
+    assert code == 0 and "people a frame" in out
+    for name in ("track", "write"):
+        figures = json.loads((tmp_path / f"{name}.json").read_text())
+        assert all(row["median_s"] > 0 for row in figures["rows"])
+
+
+def test_bench_of_an_unknown_name_is_refused(cliffvid):
+    code, _, err = cliffvid("bench", "nonsense", toy_models=False)
+    assert code == 2 and "decode" in err

@@ -17,7 +17,7 @@ from cliffvid.types import Tracks
 from cliffvid.write import COLUMNS
 
 ROOT = Path(__file__).parents[2]
-AV_FILES = {"container.py", "decode.py", "deinterlace.py", "display.py", "film.py", "probe.py", "seek.py"}
+AV_FILES = {"clips.py", "container.py", "decode.py", "deinterlace.py", "display.py", "film.py", "probe.py", "seek.py"}
 RUNTIME = sorted((ROOT / "cliffvid").rglob("*.py"))
 
 

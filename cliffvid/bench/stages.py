@@ -1,0 +1,191 @@
+"""Each stage by itself, beside the plainest way to do the same."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ..crop import crop
+from ..decode import DecodeCounts
+from ..detect import DetectCounts, Found, detect, letterboxed
+from ..flow import Stages
+from ..options import Options
+from ..pipeline import open_models
+from ..regress import RegressCounts, regress
+from ..source import open_source
+from ..track import Tracker, track
+from ..types import Bodies, Frames, Tracks
+from ..write import WRITERS, read_tracks
+from .clips import bare_decode, clip, naive_frames, sha256
+from .fakes import constant_models
+from .harness import Case, Result, take_turns
+
+PEOPLE = (0, 1, 3, 10)
+PERSON_BATCH = 8
+
+
+def decode(repeats: int) -> Result:
+    """Frames of a 1080p film: bare, naive to RGB, ours, and ours with the detector's input made."""
+    film, frames = clip(), 240
+    rule = constant_models(0).detector.manifest.rules["letterbox"]
+
+    def ours(then: Callable) -> None:
+        with open_source(film, Options()) as source, Stages(2) as stages:
+            for batch in stages.ahead("decode", "frames", source.frames(4, DecodeCounts())):
+                then(batch)
+
+    def naive_input() -> None:
+        for image in naive_frames(film):
+            letterboxed(image[None], rule)
+
+    cases = [
+        Case("PyAV, its defaults, decoding alone", lambda: bare_decode(film, "SLICE"), frames),
+        Case("PyAV, all threads, decoding alone", lambda: bare_decode(film), frames),
+        Case("PyAV, its defaults, to RGB (naive)", lambda: sum(1 for _ in naive_frames(film)), frames),
+        Case("naive, then the detector's input", naive_input, frames),
+        Case("cliffvid, RGB as displayed", lambda: ours(len), frames),
+        Case("cliffvid, with the detector's input", lambda: ours(lambda batch: letterboxed(batch.rgb, rule)), frames),
+    ]
+    _, bare, naive, naive_made, rgb, made = take_turns(cases, repeats)
+    result = _result("decode", "frame", repeats, cases)
+    result.clips[film.name] = sha256(film)
+    result.ratios = {
+        "decode + detector input, times naive PyAV to RGB": naive.median_s / made.median_s,
+        "decode + detector input, times naive PyAV + detector input": naive_made.median_s / made.median_s,
+        "decode to RGB, times naive PyAV": naive.median_s / rgb.median_s,
+        "decode + detector input, in bare decodes": made.median_s / bare.median_s,
+    }
+    result.goals = {"decode + detector input, times naive PyAV to RGB": ">= 1.7"}
+    with open_source(film, Options(matrix="official")) as source:
+        first = next(source.frames(1, DecodeCounts())).rgb[0]
+    error = np.abs(first.astype(int) - next(naive_frames(film)))
+    result.quality["mean difference from PyAV's own RGB, of 255"] = round(float(error.mean()), 4)
+    return result
+
+
+def _result(what: str, unit: str, repeats: int, cases: list[Case], **settings) -> Result:
+    return Result(what, unit, {"repeats": repeats, **settings}, [case.facts() for case in cases])
+
+
+def _frames(count: int) -> Frames:
+    with open_source(clip(), Options()) as source:
+        return next(source.frames(count, DecodeCounts()))
+
+
+def detect_stage(repeats: int) -> Result:
+    """The host's part of detection, by how many people there are, and the bundled detector's own time."""
+    frames, batches = _frames(4), 8
+    cases = []
+    for people in PEOPLE:
+        models = constant_models(people)
+
+        def work(models=models) -> None:
+            for _ in detect(iter([frames] * batches), models.detector, Options(), DetectCounts()):
+                pass
+
+        cases.append(Case(f"host part, {people} people a frame", work, 4 * batches))
+    rule = models.detector.manifest.rules["letterbox"]
+    cases.append(Case("of it the letterbox", lambda: [letterboxed(frames.rgb, rule) for _ in range(batches)], 32))
+    with open_models(Options()) as real:
+        session = real.detector
+        canvas = {"image": letterboxed(frames.rgb, session.manifest.rules["letterbox"])}
+        cases.append(Case(f"{session.manifest.name} by {session.backend}, batch 4", lambda: session.run(canvas), 4))
+        take_turns(cases, repeats)
+    result = _result("detect", "frame", repeats, cases)
+    result.ratios["host part with 10 people, in letterboxes"] = cases[3].median_s / cases[4].median_s
+    return result
+
+
+def _found(people: int, frames: Frames) -> Found:
+    return next(detect(iter([frames]), constant_models(people).detector, Options(), DetectCounts()))
+
+
+def crop_stage(repeats: int) -> Result:
+    """Crops of 1080p frames by the official rule."""
+    frames, manifest = _frames(4), constant_models(0).regressor.manifest
+    cases = []
+    for people in PEOPLE[1:]:
+        found = [_found(people, frames)] * 8
+        work = lambda found=found: list(crop(iter(found), manifest, Options()))  # noqa: E731
+        cases.append(Case(f"{people} people a frame", work, 32 * people))
+    return _result("crop", "person", repeats, take_turns(cases, repeats))
+
+
+def regress_stage(repeats: int) -> Result:
+    """The host's part of regression, and the bundled regressor's own time."""
+    models, frames = constant_models(PERSON_BATCH), _frames(1)
+    crops = next(crop(iter([_found(PERSON_BATCH, frames)]), models.regressor.manifest, Options()))
+    work = lambda: list(regress(iter([crops] * 16), models.regressor, RegressCounts()))  # noqa: E731
+    cases = [Case(f"host part, batch {PERSON_BATCH}", work, 16 * PERSON_BATCH)]
+    with open_models(Options()) as real:
+        session = real.regressor
+        own = next(crop(iter([_found(PERSON_BATCH, frames)]), session.manifest, Options()))
+        given = {"crop": own.pixels, "bbox_info": own.bbox_info}
+        name = f"{session.manifest.name} by {session.backend}, batch {PERSON_BATCH}"
+        cases.append(Case(name, lambda: session.run(given), PERSON_BATCH))
+        take_turns(cases, repeats)
+    return _result("regress", "person", repeats, cases)
+
+
+def walkers(people: int, frames: int) -> Bodies:
+    """Bodies of people who stay on their way, as a regressor would answer them."""
+    rng, rows = np.random.default_rng(0), people * frames
+    frame = np.repeat(np.arange(frames), people)
+    x = np.tile(np.arange(people) * 190.0, frames) + frame * 2.0
+    box = np.stack([x, x * 0 + 300, x + 150, x * 0 + 750], axis=1) + rng.normal(0, 3, (rows, 4))
+    columns = {name: np.zeros((rows, *column.shape[1:]), column.dtype) for name, column in _like().columns().items()}
+    del columns["track_id"]
+    columns |= {
+        "frame_idx": frame,
+        "pts": frame * 512,
+        "time_s": frame / 30,
+        "det_score": rng.uniform(0.6, 1, rows).astype(np.float32),
+        "bbox_xyxy": box.astype(np.float32),
+        "body_pose": rng.normal(0, 0.3, (rows, 69)).astype(np.float32),
+    }
+    return Bodies(**columns)
+
+
+def _like() -> Tracks:
+    return Tracks.empty(pose=69, shape=10)
+
+
+def track_stage(repeats: int) -> Result:
+    """Identities for people who walk side by side."""
+    cases = []
+    for people in (1, 3, 10, 30):
+        bodies = walkers(people, 300)
+        batches = [bodies[i : i + PERSON_BATCH] for i in range(0, len(bodies), PERSON_BATCH)]
+        work = lambda batches=batches: list(track(iter(batches), Tracker(Options())))  # noqa: E731
+        cases.append(Case(f"{people} people a frame", work, 300))
+    result = _result("track", "frame", repeats, take_turns(cases, repeats))
+    found = Tracks.concat(list(track(iter([walkers(10, 300)]), Tracker(Options()))))
+    result.quality["identities of ten people who were never lost"] = int(found.track_id.max())
+    return result
+
+
+def write_stage(repeats: int) -> Result:
+    """Rows a second into each format, and what a row takes."""
+    frames, people = 2000, 3
+    tracks = list(track(iter([walkers(people, frames)]), Tracker(Options())))
+    cases, sizes = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, kind in WRITERS.items():
+            out = Path(folder) / f"a.{name}"
+
+            def work(kind=kind, out=out) -> None:
+                with kind(out, _like()) as writer:
+                    for table in tracks:
+                        writer.write(table)
+                    writer.finish({})
+
+            cases.append(Case(name, work, frames * people))
+        take_turns(cases, repeats)
+        for case in cases:
+            path = Path(folder) / f"a.{case.name}"
+            assert len(read_tracks(path)) == frames * people
+            sizes[f"bytes a row, {case.name}"] = round(path.stat().st_size / (frames * people))
+    result = _result("write", "row", repeats, cases)
+    result.quality = sizes
+    return result

@@ -1,0 +1,44 @@
+"""``cliffvid bench``: measure on this machine, print a table, keep the figures."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import UsageError
+
+# name -> where it is measured
+KNOWN = {
+    "decode": "stages:decode",
+    "detect": "stages:detect_stage",
+    "crop": "stages:crop_stage",
+    "regress": "stages:regress_stage",
+    "track": "stages:track_stage",
+    "write": "stages:write_stage",
+    "host": "whole:host",
+    "start": "whole:start",
+    "memory": "whole:memory",
+}
+
+
+def bench(
+    what: Annotated[list[str], typer.Argument(metavar="WHAT...", help=" | ".join(KNOWN))],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the figures, as JSON.")] = Path("bench/out"),
+    repeats: Annotated[int, typer.Option(help="How often each case has its turn.")] = 5,
+) -> None:
+    """Measure this machine: things that are compared take turns in one run. Wants a quiet machine."""
+    from importlib import import_module
+
+    for name in what:
+        if name not in KNOWN:
+            raise UsageError(f"bench {name}: choose of {', '.join(KNOWN)}")
+    if repeats < 1:
+        raise UsageError(f"--repeats {repeats}: must be 1 or more")
+    missed = False
+    for name in what:
+        module, function = KNOWN[name].split(":")
+        result = getattr(import_module(f".bench.{module}", __package__), function)(repeats)
+        result.show()
+        print(f"{result.save(out)}: written")
+        missed |= any(result.met(ratio) is False for ratio in result.ratios)
+    raise typer.Exit(1 if missed else 0)

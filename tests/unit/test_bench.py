@@ -1,0 +1,40 @@
+import json
+
+import pytest
+
+from cliffvid.bench.fakes import constant_models
+from cliffvid.bench.harness import Case, Result, take_turns
+from cliffvid.pipeline import process
+
+
+def test_cases_take_turns_and_the_first_turn_does_not_count():
+    log = []
+    cases = take_turns([Case("a", lambda: log.append("a"), 1), Case("b", lambda: log.append("b"), 1)], repeats=3)
+    assert "".join(log) == "abababab" and [len(case.seconds) for case in cases] == [3, 3]
+
+
+def test_figures_are_medians():
+    case = Case("a", print, 10, seconds=[1.0, 9.0, 2.0])
+    assert (case.median_s, case.rate, case.spread) == (2.0, 5.0, 2.0)
+
+
+@pytest.mark.parametrize(("goal", "met"), [("<= 1.5", False), (">= 1.5", True), ("<= 2.0", True)])
+def test_a_goal_is_met_or_not_and_kept_in_the_file(tmp_path, goal, met):
+    result = Result("x", "frame", {"repeats": 1}, ratios={"r": 2.0}, goals={"r": goal})
+    assert result.met("r") is met
+    kept = json.loads(result.save(tmp_path).read_text())
+    assert kept["ratios"] == {"r": 2.0} and kept["goals"] == {"r": goal} and kept["machine"]["cores"] >= 1
+
+
+@pytest.mark.parametrize("people", [0, 3, 10])
+def test_constant_networks_see_as_many_people_as_asked_for(tmp_path, street, people):
+    report = process(street, tmp_path / "a.parquet", models=constant_models(people))
+    assert report.people == people * report.frames
+    assert report.tracks == people
+
+
+@pytest.fixture
+def street(tmp_path):
+    from clips import make_clip
+
+    return make_clip(tmp_path / "street.mp4", frames=6, size=(640, 360))
