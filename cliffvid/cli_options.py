@@ -8,13 +8,16 @@ from typing import Annotated
 
 import typer
 
-from .options import BACKENDS, DECODE_DEVICES, FORMATS, HDR, MATRICES, PRECISIONS, Options
+from .options import BACKENDS, DECODE_DEVICES, DETECTOR_SHAPES, FORMATS, HDR, MATRICES, PRECISIONS, Options
 
 # Field of Options -> type and help of its flag. Names and defaults are the fields' own.
 FLAGS = {
     "format": Annotated[str, typer.Option(help=f"{' | '.join(FORMATS)}; auto: by the output's ending, else parquet.")],
     "engines": Annotated[Path | None, typer.Option(help="A folder of model folders, searched first.")],
     "detector": Annotated[str, typer.Option(help="Detector's name, or auto: the best there is.")],
+    "detector_shape": Annotated[
+        str, typer.Option(help=f"{' | '.join(DETECTOR_SHAPES)}: of its canvas; auto: the detector's own.")
+    ],
     "regressor": Annotated[str, typer.Option(help="Regressor's name, or auto: the best there is.")],
     "backend": Annotated[str, typer.Option(help=" | ".join(BACKENDS))],
     "device": Annotated[str, typer.Option(help="auto | cpu | cuda")],

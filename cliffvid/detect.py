@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 
 from .backends import Session
-from .geometry import box_iou, canvas_to_frame, letterbox_layout
-from .models import Letterbox, Selection
+from .errors import UsageError
+from .geometry import box_iou, canvas_to_frame, letterbox_layout, shrunk
+from .models import Letterbox, Manifest, Selection
 from .options import Options
 from .types import AT_BORDER, DAMAGED_FRAME, Frames, People
 
@@ -39,12 +40,15 @@ class Found:
 
 def detect(frames: Iterator[Frames], session: Session, options: Options, counts: DetectCounts) -> Iterator[Found]:
     """Each batch of frames with its people, best score first within a frame."""
-    letterbox, selection = session.manifest.rules["letterbox"], session.manifest.rules["selection"]
+    whole, selection = session.manifest.rules["letterbox"], session.manifest.rules["selection"]
+    shape = canvas_shape(session.manifest, options)
     if options.score is not None:
         selection = replace(selection, score_min=options.score)
     if options.iou_max is not None:
         selection = replace(selection, iou_max=options.iou_max)
     for batch in frames:
+        h, w = batch.rgb.shape[1:3]
+        letterbox = shrunk(whole, (w, h)) if shape == "frame" else whole
         outputs = session.run({"image": letterboxed(batch.rgb, letterbox)})
         people = [
             _people(batch[i : i + 1], box, select(box, *scores, selection), letterbox, options, counts)
@@ -57,8 +61,19 @@ def detect(frames: Iterator[Frames], session: Session, options: Options, counts:
         yield Found(batch, people)
 
 
+def canvas_shape(manifest: Manifest, options: Options) -> str:
+    """``square``: each frame gets the detector's whole canvas; ``frame``: the part that holds it. Raises UsageError."""
+    rule = manifest.rules["letterbox"]
+    if options.detector_shape == "frame" and not rule.least_px:
+        raise UsageError(
+            f"--detector-shape frame: {manifest.folder} takes pictures of {rule.width_px} x {rule.height_px} alone; "
+            "export the model again, or leave the option out"
+        )
+    return rule.shape if options.detector_shape == "auto" else options.detector_shape
+
+
 def letterboxed(rgb: np.ndarray, rule: Letterbox) -> np.ndarray:
-    """Frames (N,H,W,3) uint8 scaled into the middle of canvases (N,S,S,3) uint8, aspect kept."""
+    """Frames (N,H,W,3) uint8 scaled into the middle of the rule's canvases, uint8, aspect kept."""
     n, h, w, _ = rgb.shape
     _, (new_w, new_h), (left, top) = letterbox_layout((w, h), rule)
     canvas = np.full((n, rule.height_px, rule.width_px, 3), rule.fill, np.uint8)

@@ -4,6 +4,8 @@ Conventions: pixels with x = 0 at the left edge of the first pixel, boxes xyxy, 
 principal point at the exact middle of the frame (W/2, H/2).
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from .models import BboxInfo, CropRule, Letterbox
@@ -20,6 +22,21 @@ def letterbox_layout(frame_wh: tuple[int, int], rule: Letterbox) -> tuple[float,
     ratio = min(rule.width_px / w, rule.height_px / h)
     new_w, new_h = max(int(w * ratio), 1), max(int(h * ratio), 1)
     return ratio, (new_w, new_h), ((rule.width_px - new_w) // 2, (rule.height_px - new_h) // 2)
+
+
+def shrunk(rule: Letterbox, frame_wh: tuple[int, int]) -> Letterbox:
+    """The rule with the smallest canvas that holds the frame scaled as on the whole one.
+
+    Counted in whole numbers, so that ``letterbox_layout`` gives the same scale to the last bit.
+    """
+    w, h = frame_wh
+
+    def side_px(whole_px: int, scaled: int, by: int) -> int:
+        steps = -(-scaled // (by * rule.step_px))
+        return min(whole_px, max(rule.least_px, steps * rule.step_px))
+
+    width_px = side_px(rule.width_px, w * rule.height_px, h)
+    return replace(rule, width_px=width_px, height_px=side_px(rule.height_px, h * rule.width_px, w))
 
 
 def canvas_to_frame(boxes: Array, frame_wh: tuple[int, int], rule: Letterbox) -> Array:

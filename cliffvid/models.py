@@ -25,12 +25,19 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Letterbox:
-    """How a frame becomes the detector's canvas."""
+    """How a frame becomes the detector's canvas: what scales it, and how far the canvas may shrink around it."""
 
     width_px: int
     height_px: int
     interpolation: str  # linear | cubic | area
     fill: int
+    least_px: int | None = None  # the shortest side that the network takes; None: it takes the whole canvas alone
+    step_px: int = 32  # sides are multiples of it
+    shape: str = "square"  # the whole canvas, unless told otherwise; frame: what holds the scaled frame
+
+    def __post_init__(self) -> None:
+        if self.shape not in ("square", "frame"):
+            raise ValueError(f"letterbox shape {self.shape!r}; this cliffvid knows square and frame")
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,12 @@ class Manifest:
     source: list = field(default_factory=list)  # what it was made from: files, packages, hashes
     parity: dict = field(default_factory=dict)  # how far its answers were from a reference's when it was made
 
+    def row_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one row of each input; sides that are free are those of the whole canvas."""
+        rule = self.rules.get("letterbox")
+        whole = {"H": rule.height_px, "W": rule.width_px} if rule else {}
+        return {name: tuple(whole.get(side, side) for side in t.shape[1:]) for name, t in self.inputs.items()}
+
     def path(self, file: str) -> Path:
         """The path of one of the folder's files. Raises ModelError if it is missing or not the one described."""
         path = self.folder / file
@@ -147,6 +160,8 @@ def read_manifest(folder: Path) -> Manifest:
             for side in ("inputs", "outputs")
         }
         rules = {name: kind(**raw[name]) for name, kind in RULES[raw["task"]].items()}
+        if "letterbox" in rules:
+            _check_canvas(tensors["inputs"]["image"], rules["letterbox"])
         return Manifest(
             folder=folder,
             name=raw["name"],
@@ -164,6 +179,12 @@ def read_manifest(folder: Path) -> Manifest:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise ModelError(f"{path}: not a readable manifest ({reason}); export or install the model again") from error
+
+
+def _check_canvas(image: Tensor, rule: Letterbox) -> None:
+    whole, free = ("N", rule.height_px, rule.width_px, 3), ("N", "H", "W", 3)
+    if image.shape != (free if rule.least_px else whole):
+        raise ValueError(f"image {image.shape} does not fit its letterbox, expected {free if rule.least_px else whole}")
 
 
 def model_dirs(engines: Path | None = None) -> list[Path]:

@@ -15,6 +15,7 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 MATRICES = ("auto", "official", "bt601", "bt709", "bt2020")
 HDR = ("tonemap", "refuse")
 DECODE_DEVICES = ("auto", "cpu", "cuda")  # auto is the CPU until decoding on a GPU has been measured
+DETECTOR_SHAPES = ("auto", "square", "frame")  # auto: what the detector's manifest says
 VIEWS = ("overlay", "side", "both", "skeleton")
 VISUALS = ("bbox", "front", "side")
 
@@ -35,6 +36,7 @@ class Options:
     format: str = "auto"
     engines: Path | None = None
     detector: str = "auto"
+    detector_shape: str = "auto"
     regressor: str = "auto"
     backend: str = "auto"
     device: str = "auto"
@@ -76,6 +78,7 @@ class Options:
             "matrix": MATRICES,
             "hdr": HDR,
             "decode_device": DECODE_DEVICES,
+            "detector_shape": DETECTOR_SHAPES,
         }
         for name, known in chosen.items():
             value = getattr(self, name)

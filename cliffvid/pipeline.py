@@ -12,7 +12,7 @@ from typing import Self
 from .backends import Session, open_session
 from .crop import crop
 from .decode import DecodeCounts
-from .detect import DetectCounts, detect
+from .detect import DetectCounts, canvas_shape, detect
 from .errors import ModelError, UsageError
 from .flow import Stages, rebatch
 from .models import MODEL_FILES, Manifest, find_model
@@ -61,6 +61,7 @@ def open_models(options: Options) -> Models:
             manifest = find_model(task, name, options.engines)
             session = open_session(manifest, options.backend, options.device, options.threads, options.precision)
             sessions.append(opened.enter_context(session))
+        canvas_shape(sessions[0].manifest, options)
         body_size(sessions[1].manifest)
         opened.pop_all()
         return Models(*sessions)
@@ -152,6 +153,7 @@ class Run:
     def meta(self) -> dict:
         """What the tracks file records about this run; nothing that differs between two runs of the same job."""
         settings = {k: v for k, v in dataclasses.asdict(self.options).items() if k not in NOT_RECORDED}
+        settings["detector_shape"] = canvas_shape(self.models.detector.manifest, self.options)
         settings["end_s"] = None if math.isinf(self.options.end_s) else self.options.end_s
         video = dataclasses.asdict(self.info) | {"first_pts": self.counts.decode.first_pts}
         del video["path"]

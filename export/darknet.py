@@ -19,6 +19,7 @@ from .graph import Graph, image_input
 PERSON = 0  # index of the class in the COCO list the weights were trained with
 BATCH_NORM_EPSILON = 1e-5  # added to the variance, as Darknet's CUDA code and the PyTorch ports do
 CANDIDATES = 300
+STEP_PX = 32  # the sides of a canvas are multiples of it: what the deepest layers make one cell of
 REPEAT_CELLS = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
 
 
@@ -53,6 +54,7 @@ def read_network(cfg: Path) -> tuple[list[Layer], list[tuple[int, int]]]:
     layers = read_cfg(cfg)
     try:
         widths = count_channels(layers, cfg)
+        count_strides(layers)
         check_heads(cfg, layers, widths)
         convolution_counts(layers, widths)
     except (KeyError, ValueError, IndexError, OverflowError) as error:
@@ -110,6 +112,33 @@ def count_channels(layers: list[Layer], path: Path) -> list[tuple[int, int]]:
             )
         widths.append((entering, current))
     return widths
+
+
+def count_strides(layers: list[Layer]) -> list[int]:
+    """Canvas pixels per cell of every layer. Raises ValueError if a cell would be larger than STEP_PX."""
+    strides: list[int] = []
+    current = 1
+    for layer in layers:
+        if layer.kind in ("convolutional", "maxpool"):
+            current *= layer.number("stride", 1)
+        elif layer.kind == "upsample":
+            current //= layer.number("stride", 2)
+        elif layer.kind == "route":
+            current = strides[route_sources(layer)[0]]
+        if not 1 <= current <= STEP_PX:
+            raise ValueError(f"layer {layer.index} [{layer.kind}] has {current} px a cell")
+        strides.append(current)
+    return strides
+
+
+def canvas_limits(layers: list[Layer], size_px: int) -> tuple[int, int]:
+    """``(least_px, candidates)``: how many candidates are told of any canvas with sides from least_px to size_px."""
+    strides = count_strides(layers)
+    heads = [layer for layer in layers if layer.kind == "yolo"]
+    in_a_step = sum(len(head.numbers("mask")) * (STEP_PX // strides[head.index]) ** 2 for head in heads)
+    steps = size_px // STEP_PX
+    candidates = min(CANDIDATES, in_a_step * steps**2)
+    return next(n for n in range(1, steps + 1) if in_a_step * n**2 >= candidates) * STEP_PX, candidates
 
 
 def route_sources(layer: Layer) -> list[int]:
@@ -183,35 +212,27 @@ class Detector:
         self.fields = fields  # channels kept per anchor: x y w h objectness person (other classes)
         self.half = half
         self.values: list[str] = []  # output of every layer
-        self.strides: list[int] = []  # canvas pixels per cell of it
         self.heads: list[str] = []  # (N, fields, anchors of the head)
-        self.anchors: list[np.ndarray] = []  # (anchors of the head, 5): cell x, cell y, stride, width px, height px
+        self.anchors: list[str] = []  # (5, anchors of the head): cell x, cell y, stride, half width px, half height px
 
     def add(self, layer: Layer, value: str, stride: int, convolution: Convolution | None, head: Layer | None) -> None:
-        """Append one layer that follows ``value``; ``head`` is the [yolo] a convolution feeds, if any."""
+        """Append one layer of that stride, which follows ``value``; ``head``: the [yolo] that a convolution feeds."""
         if layer.kind == "convolutional":
             value = self.convolve(layer, value, convolution, head)
-            stride *= layer.number("stride", 1)
         elif layer.kind == "maxpool":
             value = self.pool(layer, value)
-            stride *= layer.number("stride", 1)
         elif layer.kind == "upsample":
             factor = layer.number("stride", 2)
             value = self.graph.op("Resize", value, "", np.array([1.0, 1.0, factor, factor]), **REPEAT_CELLS)
-            stride //= factor
         elif layer.kind == "route":
-            sources = route_sources(layer)
-            stride = self.strides[sources[0]]
-            value = self.values[sources[0]]
-            if len(sources) > 1:
-                value = self.graph.op("Concat", *[self.values[source] for source in sources], axis=1)
+            sources = [self.values[source] for source in route_sources(layer)]
+            value = self.graph.op("Concat", *sources, axis=1) if len(sources) > 1 else sources[0]
         elif layer.kind == "shortcut":
             value = self.graph.op("Add", value, self.values[layer.index + layer.number("from")])
             value = self.activate(layer, value)
         else:
             self.read_head(layer, value, stride)
         self.values.append(value)
-        self.strides.append(stride)
 
     def activate(self, layer: Layer, value: str) -> str:
         leaky = layer.options.get("activation", "linear") == "leaky"
@@ -250,17 +271,21 @@ class Detector:
 
     def read_head(self, layer: Layer, value: str, stride: int) -> None:
         chosen = np.array(layer.numbers("anchors")).reshape(-1, 2)[[int(part) for part in layer.numbers("mask")]]
+        self.heads.append(self.graph.op("Reshape", value, [0, self.fields, -1]))
+        # A table for the largest canvas, cut to the cells that this one has.
         cells = self.size_px // stride
-        self.heads.append(self.graph.op("Reshape", value, [-1, self.fields, len(chosen) * cells * cells]))
-        rows = [(x, y, stride, *anchor) for anchor in chosen for y in range(cells) for x in range(cells)]
-        self.anchors.append(np.array(rows, np.float64))
+        y, x = np.mgrid[:cells, :cells]
+        rows = [np.broadcast_arrays(x, y, stride, width / 2, height / 2) for width, height in chosen]
+        table = np.array(rows, np.float64).transpose(1, 0, 2, 3)
+        here = self.graph.op("Slice", table, [0, 0], self.graph.op("Shape", value, start=2, end=4), [2, 3])
+        self.anchors.append(self.graph.op("Reshape", here, [5, -1]))
 
 
-def decode(graph: Graph, raw: str, anchors: np.ndarray, fields: int, person_must_be_argmax: bool) -> tuple[str, ...]:
+def decode(graph: Graph, raw: str, anchors: str, fields: int, person_must_be_argmax: bool) -> tuple[str, ...]:
     """Boxes (N,4,A) in canvas pixels xyxy, objectness (N,1,A) and person probability (N,1,A) of raw (N,fields,A)."""
     sizes = [2, 2, 1, 1, fields - 6] if fields > 6 else [2, 2, 1, 1]
     centre, extent, objectness, person, *others = graph.op("Split", raw, sizes, outputs=len(sizes), axis=1)
-    cell, stride, half_anchor = anchors[:, :2].T, anchors[:, 2], anchors[:, 3:].T / 2
+    cell, stride, half_anchor = graph.op("Split", anchors, [2, 1, 2], outputs=3, axis=0)
     centre = graph.op("Mul", graph.op("Add", graph.op("Sigmoid", centre), cell), stride)
     half = graph.op("Mul", graph.op("Exp", extent), half_anchor)
     boxes = graph.op("Concat", graph.op("Sub", centre, half), graph.op("Add", centre, half), axis=1)
@@ -292,13 +317,13 @@ def export_darknet(
     person_must_be_argmax: bool = False,
     half: bool = True,
 ) -> onnx.ModelProto:
-    """The detector as a graph: ``image`` uint8 (N,S,S,3) RGB -> ``box_px`` ``objectness`` ``class_prob``.
+    """The detector as a graph: ``image`` uint8 (N,H,W,3) RGB -> ``box_px`` ``objectness`` ``class_prob``.
 
-    Boxes are xyxy in canvas pixels, (N,K,4) float32, K = 300 or all anchors if fewer, sorted by ``score``:
-    "product" of objectness and class_prob (the person's probability), or "objectness" alone. With
-    ``person_must_be_argmax`` a candidate that is more likely something else has objectness 0. ``half``
-    stores the kernels as float16. Raises ModelError for files it cannot read to the last byte, UsageError for a
-    size that is no multiple of 32.
+    H and W are multiples of STEP_PX between the ``canvas_limits``. Boxes are xyxy in canvas pixels, (N,K,4)
+    float32, K = 300 or all anchors if fewer, sorted by ``score``: "product" of objectness and class_prob (the person's
+    probability), or "objectness" alone. With ``person_must_be_argmax`` a candidate that is more likely something else
+    has objectness 0. ``half`` stores the kernels as float16. Raises ModelError for files it cannot read to the last
+    byte, UsageError for a size that is no multiple of STEP_PX.
     """
     check_size(size_px)
     layers, widths = read_network(cfg)
@@ -307,21 +332,23 @@ def export_darknet(
     fields = 5 + max(layer.number("classes") for layer in heads.values()) if person_must_be_argmax else 6
     graph = Graph("darknet")
     net = Detector(graph, size_px, fields, half)
-    value, stride = image_input(graph, "image", size_px, size_px), 1
-    for layer in layers:
+    value = image_input(graph, "image", "H", "W")
+    for layer, stride in zip(layers, count_strides(layers), strict=True):
         net.add(layer, value, stride, convolutions.get(layer.index), heads.get(layer.index))
-        value, stride = net.values[-1], net.strides[-1]
-    raw = graph.op("Concat", *net.heads, axis=2) if len(net.heads) > 1 else net.heads[0]
-    anchors = np.concatenate(net.anchors)
+        value = net.values[-1]
+    raw, anchors = (
+        graph.op("Concat", *parts, axis=axis) if len(parts) > 1 else parts[0]
+        for parts, axis in ((net.heads, 2), (net.anchors, 1))
+    )
     candidates = decode(graph, raw, anchors, fields, person_must_be_argmax)
-    rank(graph, *candidates, score, min(CANDIDATES, len(anchors)))
+    rank(graph, *candidates, score, canvas_limits(layers, size_px)[1])
     return graph.model()
 
 
 def check_size(size_px: int) -> None:
     """Raise UsageError for a canvas that no network of this family takes."""
-    if size_px % 32 or not 32 <= size_px <= 4096:
-        raise UsageError(f"detector size {size_px}: it must be a multiple of 32, from 32 to 4096")
+    if size_px % STEP_PX or not STEP_PX <= size_px <= 4096:
+        raise UsageError(f"detector size {size_px}: it must be a multiple of {STEP_PX}, from {STEP_PX} to 4096")
 
 
 def check_heads(cfg: Path, layers: list[Layer], widths: list[tuple[int, int]]) -> None:

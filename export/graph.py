@@ -86,8 +86,8 @@ class Graph:
         return model
 
 
-def image_input(graph: Graph, name: str, height_px: int, width_px: int) -> str:
-    """An input of uint8 RGB pixels (N,h,w,3), as float32 (N,3,h,w) from 0 to 1."""
+def image_input(graph: Graph, name: str, height_px: int | str, width_px: int | str) -> str:
+    """An input of uint8 RGB pixels (N,h,w,3), as float32 (N,3,h,w) from 0 to 1; a side that is a name is free."""
     pixels = graph.op("Cast", graph.input(name, "uint8", ("N", height_px, width_px, 3)), to=TensorProto.FLOAT)
     return graph.op("Div", graph.op("Transpose", pixels, perm=[0, 3, 1, 2]), 255.0)
 

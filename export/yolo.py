@@ -17,8 +17,10 @@ from cliffvid.parity import SAMPLES, Arrays
 from .darknet import (
     CANDIDATES,
     PERSON,
+    STEP_PX,
     Convolution,
     Layer,
+    canvas_limits,
     check_size,
     export_darknet,
     read_network,
@@ -39,7 +41,7 @@ HALF_PX = 160
 
 
 class YoloV3(nn.Module):
-    """(N,3,S,S) RGB 0..1, S a multiple of 32 -> (N,anchors,85) rows: centre x, y, width, height in px of the canvas,
+    """(N,3,H,W) RGB 0..1, sides multiples of 32 -> (N,anchors,85) rows: centre x, y, width, height in px of the canvas,
     objectness, 80 class probabilities. Rows run over cells (y, x), then anchors, one [yolo] layer after the other.
     """
 
@@ -152,11 +154,11 @@ def export_yolov3(
         say(f"warning: {weights} is not the published {cfg.stem}.weights (sha256): trained anew, or damaged on its way")
     say(f"found {cfg.stem}; exporting it at {size_px} x {size_px}, which takes up to a minute")
     model = export_darknet(cfg, weights, size_px, score="objectness", person_must_be_argmax=True, half=False)
-    count = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
     files = {"model.onnx": to_bytes(model), "model.fp16.onnx": to_bytes(halve(model, weights))}
     del model  # as large as the network
     say("comparing the export with PyTorch")
-    samples = [sample_image(size_px, batch) for batch in BATCHES]
+    least_px, count = canvas_limits(network.layers, size_px)
+    samples = [sample_image(size_px, size_px, batch) for batch in BATCHES] + [sample_image(least_px, size_px, 1)]
     references = [{"rows": person_rows(network, sample)} for sample in samples]
     parity = prove(weights, "detect", files, BOUNDS, samples, references, half_answers(network, size_px))
     files[SAMPLES] = pack_samples(samples[0], references[0])
@@ -168,8 +170,11 @@ def export_yolov3(
         "licence": "Darknet's weights: public domain (pjreddie.com/darknet); others: see where they come from",
         "source": [{"file": weights.name, "sha256": digest}],
         "exporter": {part: version(part) for part in ("cliffvid", "torch", "onnx")} | {"opset": OPSET},
-        **describe_detector(size_px, count),
-        "letterbox": {"width_px": size_px, "height_px": size_px, "interpolation": "cubic", "fill": 128},
+        **describe_detector(count),
+        "letterbox": {
+            **{"width_px": size_px, "height_px": size_px, "interpolation": "cubic", "fill": 128},
+            **{"least_px": least_px, "step_px": STEP_PX, "shape": "square"},  # the official canvas
+        },
         "selection": {"score": "objectness", "score_min": 0.5, "iou_max": 0.4, "iou_offset_px": 1},
         "parity": parity,
     }
@@ -177,10 +182,11 @@ def export_yolov3(
     return out / name
 
 
-def sample_image(size_px: int, batch: int) -> Arrays:
+def sample_image(height_px: int, width_px: int, batch: int) -> Arrays:
     """Pictures of coarse patches; the same in every run."""
-    coarse = np.random.default_rng(batch).integers(0, 256, (batch, size_px // 32, size_px // 32, 3), np.uint8)
-    return {"image": coarse.repeat(32, axis=1).repeat(32, axis=2)}
+    patches = (batch, height_px // STEP_PX, width_px // STEP_PX, 3)
+    coarse = np.random.default_rng(batch).integers(0, 256, patches, np.uint8)
+    return {"image": coarse.repeat(STEP_PX, axis=1).repeat(STEP_PX, axis=2)}
 
 
 def person_rows(network: nn.Module, sample: Arrays) -> np.ndarray:
@@ -195,7 +201,8 @@ def half_answers(network: YoloV3, size_px: int) -> tuple[Arrays, Arrays]:
 
     On small pictures: on CPUs float16 takes fifty times as long as float32, and values are as large in them.
     """
-    sample = sample_image(min(size_px, HALF_PX), 1)
+    side_px = min(size_px, HALF_PX)
+    sample = sample_image(side_px, side_px, 1)
     rows = person_rows(deepcopy(network).half(), sample)
     best = np.argsort(-rows[..., 4], axis=1)[:, :CANDIDATES]
     rows = np.take_along_axis(rows, best[..., None], axis=1)

@@ -43,6 +43,14 @@ def _save(folder: Path, graph: onnx.GraphProto, manifest: dict) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
 
 
+def rehash(folder: Path) -> None:
+    """Make a manifest name the network that lies beside it."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"]["model.onnx"] = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    path.write_text(json.dumps(manifest, indent=2))
+
+
 class _Graph:
     def __init__(self) -> None:
         self.nodes, self.constants = [], []
@@ -81,13 +89,16 @@ def _detector() -> tuple[onnx.GraphProto, dict]:
     g("Mul", seen, np.float32(1), name="class_prob")
     outputs = [_info(n, TensorProto.FLOAT, ["N", 4, *more]) for n, more in _DETECTOR_OUTPUTS.items()]
     graph = helper.make_graph(
-        g.nodes, "toy", [_info("image", TensorProto.UINT8, ["N", CANVAS, CANVAS, 3])], outputs, g.constants
+        g.nodes, "toy", [_info("image", TensorProto.UINT8, ["N", "H", "W", 3])], outputs, g.constants
     )
     return graph, {
         "task": "detect",
-        "inputs": {"image": {"dtype": "uint8", "shape": ["N", CANVAS, CANVAS, 3]}},
+        "inputs": {"image": {"dtype": "uint8", "shape": ["N", "H", "W", 3]}},
         "outputs": {n: {"dtype": "float32", "shape": ["N", 4, *more]} for n, more in _DETECTOR_OUTPUTS.items()},
-        "letterbox": {"width_px": CANVAS, "height_px": CANVAS, "interpolation": "area", "fill": 128},
+        "letterbox": {
+            **{"width_px": CANVAS, "height_px": CANVAS, "interpolation": "area", "fill": 128},
+            **{"least_px": 32, "shape": "frame"},
+        },
         "selection": {"score": "product", "score_min": 0.25, "iou_max": 0.45, "iou_offset_px": 0},
     }
 

@@ -26,9 +26,9 @@ def run_on(request, tmp_path_factory, monkeypatch):
 def toy_inputs(manifest, rows):
     rng = np.random.default_rng(0)
     return {
-        name: (rng.integers(0, 256, (rows, *spec.shape[1:])) if spec.dtype == "uint8" else rng.random((rows, 3)))
-        .astype(spec.dtype)
-        for name, spec in manifest.inputs.items()
+        name: (rng.integers(0, 256, (rows, *row)) if len(row) == 3 else rng.random((rows, *row)))
+        .astype(manifest.inputs[name].dtype)
+        for name, row in manifest.row_shapes().items()
     }  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def test_what_a_backend_does_not_have_is_told(toys):
         open_session(manifest, "openvino", "cuda")
     with pytest.raises(BackendError, match="--precision fp16: openvino has fp32"):
         open_session(manifest, "openvino", precision="fp16")
-    with pytest.raises(ModelError, match="toy-regressor: has no model.int8.*, which --precision int8 needs"):
+    with pytest.raises(ModelError, match=r"toy-regressor: has no model.int8.*, which --precision int8 needs"):
         open_session(manifest, precision="int8")
 
 

@@ -152,15 +152,14 @@ def write_net(folder: Path, cfg: str, weights: bytes) -> tuple[Path, Path]:
 
 def opencv_detections(cfg: str, weights: Path, image: np.ndarray, folder: Path) -> dict[str, np.ndarray]:
     """All anchors by OpenCV: box_px (A,4), objectness (A,), products (A,classes): class probability x objectness."""
-    size = len(image)
-    lines = [
-        f"{line.split('=')[0]}={size}" if line.startswith(("width", "height")) else line for line in cfg.splitlines()
-    ]
+    height, width = image.shape[:2]
+    sides = {"width": width, "height": height}
+    lines = [f"{key}={sides[key]}" if (key := line.split("=")[0]) in sides else line for line in cfg.splitlines()]
     (folder / "sized.cfg").write_text("\n".join(lines))
     net = cv2.dnn.readNetFromDarknet(str(folder / "sized.cfg"), str(weights))
-    net.setInput(cv2.dnn.blobFromImage(image, 1 / 255, (size, size)))
+    net.setInput(cv2.dnn.blobFromImage(image, 1 / 255, (width, height)))
     rows = np.concatenate(net.forward(net.getUnconnectedOutLayersNames())).astype(np.float64)
-    centre, half = rows[:, :2] * size, rows[:, 2:4] * size / 2
+    centre, half = rows[:, :2] * (width, height), rows[:, 2:4] * (width, height) / 2
     return {
         "box_px": np.concatenate([centre - half, centre + half], axis=1),
         "objectness": rows[:, 4],

@@ -14,7 +14,7 @@ TINY_CFG = (OPEN / "yolov3-tiny.cfg").read_text()
 
 
 def run(open_session, cfg, weights, images, **options):
-    model = export_darknet(cfg, weights, images.shape[1], **options)
+    model = export_darknet(cfg, weights, images.shape[2], **options)
     return named_outputs(open_session(to_bytes(model)), images)
 
 
@@ -32,12 +32,14 @@ def match(found_boxes, wanted_boxes):
 
 
 @pytest.mark.parametrize(
-    "name, cfg, size", [("tiny", TINY_CFG, 96), ("small", SMALL_CFG, 64), ("small", SMALL_CFG, 32)]
+    "name, cfg, size, height",
+    [("tiny", TINY_CFG, 96, 96), ("small", SMALL_CFG, 64, 64), ("small", SMALL_CFG, 32, 32)]
+    + [("tiny", TINY_CFG, 192, 160), ("small", SMALL_CFG, 160, 128)],
 )
 @pytest.mark.parametrize("half, relative", [(False, 1e-4), (True, 3e-3)])
-def test_agrees_with_opencv_on_random_weights(tmp_path, open_session, scenes, name, cfg, size, half, relative):
+def test_agrees_with_opencv_on_random_weights(tmp_path, open_session, scenes, name, cfg, size, height, half, relative):
     files = write_net(tmp_path, cfg, random_weights(cfg, seed=7))
-    images = scenes(3, 2, size)
+    images = np.ascontiguousarray(scenes(3, 2, size)[:, :height])
     result = run(open_session, *files, images, half=half)
     for row, image in enumerate(images):
         wanted = opencv_detections(cfg, files[1], image, tmp_path)
@@ -111,6 +113,7 @@ def test_weights_of_another_length_are_refused(tmp_path, change):
         ("filters=8\n", "filters=x\n", "invalid literal"),
         ("size=3\n", "", "size"),
         ("stride=2\n", "stride=0\n", "below 1"),
+        ("stride=2\n", "stride=64\n", "64 px a cell"),
         ("from=-", "from=-9", "reads layers"),
         ("mask = 0,1,2", "mask = 0,1,7", "out of bounds"),
     ],
@@ -132,10 +135,11 @@ def test_the_bundled_cfg_has_the_masks_it_was_trained_with():
     assert masks == ["3,4,5", "1,2,3"]  # the packaged file says 0,1,2: half-height boxes for small people
 
 
-def test_bundled_detector_agrees_with_opencv_on_the_real_weights(tmp_path, open_session, scenes, sources):
+@pytest.mark.parametrize("height", [608, 352])
+def test_bundled_detector_agrees_with_opencv_on_the_real_weights(tmp_path, open_session, scenes, sources, height):
     weights = tmp_path / "real.weights"
     weights.write_bytes(read_member("yolov3-tiny", sources))
-    images = scenes(21, 1, 608)
+    images = np.ascontiguousarray(scenes(21, 1, 608)[:, :height])
     result = named_outputs(open_session((BUNDLED / "yolov3-tiny" / "model.onnx").read_bytes(), threads=2), images)
     wanted = opencv_detections(TINY_CFG, weights, images[0], tmp_path)
     which = match(result["box_px"][0], wanted["box_px"])

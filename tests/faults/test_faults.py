@@ -128,6 +128,9 @@ def corrupt(folder, how):
     elif how == "unknown rule":
         content.get("crop", content.get("letterbox"))["colour"] = "green"
         manifest.write_text(json.dumps(content))
+    elif how == "other canvas":  # a regressor's has no such thing: its crop gets another depth
+        next(iter(content["inputs"].values()))["shape"] = ["N", 96, 96, 4]
+        manifest.write_text(json.dumps(content))
     elif how == "other dtype":
         next(iter(content["inputs"].values()))["dtype"] = "float32"
         manifest.write_text(json.dumps(content))
@@ -150,6 +153,7 @@ CORRUPTIONS = [
     "foreign schema",
     "no rules",
     "unknown rule",
+    "other canvas",
     "other dtype",
     "other name",
     "no network",

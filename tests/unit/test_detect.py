@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 import reference
 from cliffvid import Options
-from cliffvid.detect import DetectCounts, detect, letterboxed, select
+from cliffvid.detect import DetectCounts, canvas_shape, detect, letterboxed, select
+from cliffvid.errors import UsageError
 from cliffvid.models import Letterbox, Manifest, Selection
 from cliffvid.types import Frames
 
@@ -63,6 +64,53 @@ def test_thresholds_are_the_manifests_unless_told(options, scores):
     frames = Frames(np.arange(2), np.arange(2), np.zeros(2), np.zeros(2, bool), np.zeros((2, 64, 64, 3), np.uint8))
     (found,) = detect(iter([frames]), Network(), options, DetectCounts())
     np.testing.assert_array_equal(found.people.det_score, np.float32(scores * 2))
+
+
+class Looking:
+    """A network that takes any canvas, and answers with the place of the brightest pixel on it."""
+
+    rules = {  # noqa: RUF012
+        "letterbox": Letterbox(96, 96, "area", 128, least_px=32, shape="square"),
+        "selection": Selection("objectness", 0.5, 0.3, 0),
+    }
+    manifest = Manifest(None, "looking", "detect", "", "", 0, {}, rules=rules)
+
+    def run(self, inputs):
+        self.seen = inputs["image"].shape
+        at = [np.unravel_index(image[..., 0].argmax(), image.shape[:2]) for image in inputs["image"]]
+        box = np.array([[[x - 2, y - 2, x + 3, y + 3]] for y, x in at], np.float32)
+        return {"box_px": box, "objectness": np.ones((len(box), 1)), "class_prob": np.ones((len(box), 1))}
+
+
+@pytest.mark.parametrize(
+    ("wh", "shape", "canvas_hw"),
+    [
+        ((192, 108), "frame", (64, 96)),
+        ((192, 108), "square", (96, 96)),
+        ((192, 108), "auto", (96, 96)),
+        ((100, 180), "frame", (96, 64)),
+        ((90, 90), "frame", (96, 96)),
+        ((400, 20), "frame", (32, 96)),
+    ],
+)
+def test_a_pixel_is_found_where_it_is_whatever_the_canvas(wh, shape, canvas_hw):
+    w, h = wh
+    rgb = np.zeros((1, h, w, 3), np.uint8)
+    x, y = w // 3, 2 * h // 3
+    rgb[0, y - 3 : y + 4, x - 3 : x + 4] = 255
+    frames = Frames(np.zeros(1, int), np.zeros(1, int), np.zeros(1), np.zeros(1, bool), rgb)
+    network = Looking()
+    (found,) = detect(iter([frames]), network, Options(detector_shape=shape), DetectCounts())
+    assert network.seen == (1, *canvas_hw, 3)
+    x0, y0, x1, y1 = found.people.bbox_xyxy[0]
+    pixel = max(wh) / 96
+    assert abs((x0 + x1) / 2 - x) <= 4 + pixel and abs((y0 + y1) / 2 - y) <= 4 + pixel
+
+
+def test_a_network_of_one_canvas_is_told():
+    assert canvas_shape(Network.manifest, Options()) == "square"
+    with pytest.raises(UsageError, match=r"--detector-shape frame: .* takes pictures of 64 x 64 alone"):
+        canvas_shape(Network.manifest, Options(detector_shape="frame"))
 
 
 def test_letterbox_leaves_the_margin_grey_and_the_picture_in_the_middle():

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from fractions import Fraction
+
 import cv2
 import numpy as np
 import pytest
@@ -31,6 +34,30 @@ def test_letterbox_and_back(w, h, side):
     canvas = frame * ratio + np.array([(side - ratio * w) / 2, (side - ratio * h) / 2] * 2)
     assert np.abs(canvas - [[left, top, left + new_w, top + new_h]]).max() <= 1 + 1e-3
     np.testing.assert_allclose(geo.canvas_to_frame(canvas, (w, h), rule), frame, atol=1e-3)
+
+
+@given(sides, sides, st.sampled_from([320, 416, 608]), st.sampled_from([32, 160]))
+def test_a_smaller_canvas_scales_alike_and_is_the_smallest_that_holds_the_frame(w, h, side, least):
+    rule = Letterbox(side, side, "cubic", 128, least_px=least)
+    small = geo.shrunk(rule, (w, h))
+    canvas_wh = small.width_px, small.height_px
+    assert replace(small, width_px=side, height_px=side) == rule
+    ratio, size_wh, (left, top) = geo.letterbox_layout((w, h), small)
+    assert (ratio, size_wh) == geo.letterbox_layout((w, h), rule)[:2]  # to the last bit
+    assert 0 <= left <= canvas_wh[0] - size_wh[0] and 0 <= top <= canvas_wh[1] - size_wh[1]
+    scale = min(Fraction(side, w), Fraction(side, h))
+    for canvas, frame in zip(canvas_wh, (w, h), strict=True):
+        assert canvas % 32 == 0 and max(frame * scale, least) <= canvas < max(frame * scale + 32, least + 1)
+    assert side in canvas_wh
+    frame = np.array([[0, 0, w, h]], np.float32)
+    canvas = frame * ratio + np.array([(small.width_px - ratio * w) / 2, (small.height_px - ratio * h) / 2] * 2)
+    np.testing.assert_allclose(geo.canvas_to_frame(canvas, (w, h), small), frame, atol=1e-3)
+
+
+def test_a_wide_frame_takes_little_more_than_half_the_canvas():
+    square = Letterbox(416, 416, "cubic", 128, least_px=96)
+    for wh, canvas_wh in {(1920, 1080): (416, 256), (1080, 1920): (256, 416), (640, 480): (416, 320)}.items():
+        assert geo.shrunk(square, wh) == replace(square, width_px=canvas_wh[0], height_px=canvas_wh[1])
 
 
 def test_the_longer_side_alone_counts_where_the_manifest_says_so():
