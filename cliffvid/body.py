@@ -15,7 +15,22 @@ CALM = 8  # how often normals are averaged: a face and a navel are still there, 
 # Sizes of the cells whose vertices are drawn as one where a body is small: open-body has 27,036 faces, then 16,314,
 # 13,000, 10,904 and 7,282. At 12 mm its silhouette overlaps the whole one's by 99.8 %, at 16 mm by 99.6 %.
 CELLS_M = (0.008, 0.012, 0.016, 0.024)
+INFLUENCES = 4
+FINGER_NAMES = ("index", "middle", "pinky", "ring", "thumb")
 BLOCK = 4  # people skinned at once: their transforms of all vertices are 48 floats each, 2.6 MB a block of open-body
+
+
+# fmt: off
+SMPL_JOINTS = [
+    "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee",
+    "spine2", "left_ankle", "right_ankle", "spine3", "left_foot", "right_foot",
+    "neck", "left_collar", "right_collar", "head", "left_shoulder", "right_shoulder",
+    "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hand", "right_hand",
+]
+# fmt: on
+FINGERS = [f"{side}_{name}{k}" for side in ("left", "right") for name in FINGER_NAMES for k in (1, 2, 3)]
+SMPLX_JOINTS = [*SMPL_JOINTS[:22], "jaw", "left_eye", "right_eye", *FINGERS]
+LICENSED = "{} contains the surface of the licensed body {!r}: do not pass it on; --skeleton-only makes one without it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +49,28 @@ class Body:
     rest_normals: Array  # (3,V)
     redistributable: bool  # whether a file that carries its surface may be passed on
 
+    @property
+    def joint_names(self) -> list[str]:
+        """SMPL's or SMPL-X's names, one for each joint."""
+        names = SMPL_JOINTS if len(self.parents) == len(SMPL_JOINTS) else SMPLX_JOINTS
+        return names if len(names) == len(self.parents) else [f"joint{j}" for j in range(len(self.parents))]
+
+    def licence_warning(self, what: str) -> str | None:
+        """What to say of a file, called ``what``, that contains the body's surface; None if it may be passed on."""
+        return None if self.redistributable else LICENSED.format(what, self.name)
+
     @cached_property
     def levels(self) -> tuple[tuple[float, Array], ...]:
         """(size in metres of what is left out, faces (F,3) int32), the finest first."""
         rest, normals = self.rest_m.reshape(3, -1).T, self.rest_normals.T
         return ((0.0, self.faces), *((cell, coarser(rest, normals, self.faces, cell)) for cell in CELLS_M))
+
+    @cached_property
+    def influences(self) -> tuple[Array, Array]:
+        """The joints (V,4) that each vertex follows most, and how much: (V,4), sums to 1. So do glTF and WebGL skin."""
+        strongest = np.argsort(-self.weights, axis=0, kind="stable")[:INFLUENCES].T
+        weights = np.take_along_axis(self.weights.T, strongest, axis=1).astype(np.float64)
+        return strongest, weights / weights.sum(axis=1, keepdims=True)
 
     def joints(self, global_orient: Array, body_pose: Array, betas: Array, transl: Array) -> Array:
         """Joints (P,J,3) in metres in the frame of ``transl``, float64.

@@ -11,6 +11,7 @@ from .cli_bench import bench
 from .cli_models import doctor, export_app, models_app, say
 from .cli_options import with_options
 from .cli_see import overlay, report
+from .cli_use import convert
 from .errors import CliffvidError, UsageError
 from .options import (
     VIEWS,
@@ -32,6 +33,7 @@ app.command("doctor")(doctor)
 app.command("bench")(bench)
 app.command("overlay")(overlay)
 app.command("report")(report)
+app.command("convert")(convert)
 
 
 def main() -> None:

@@ -17,6 +17,8 @@ HDR = ("tonemap", "refuse")
 DECODE_DEVICES = ("auto", "cpu", "cuda")  # auto is the CPU until decoding on a GPU has been measured
 DETECTOR_SHAPES = ("auto", "square", "frame")  # auto: what the detector's manifest says
 VIEWS = ("overlay", "side", "both", "skeleton")
+CONVERT_TO = ("npz", "parquet", "cliff", "amass", "bvh", "gltf", "csv")
+AMASS_LAYOUTS = ("auto", "smplh", "smplx")  # auto: smplx for tracks of SMPL-X, else smplh
 VISUALS = ("bbox", "front", "side")
 
 
@@ -127,3 +129,23 @@ class OverlayOptions:
             0 <= self.start_s < self.end_s,
             f"--start {self.start_s:g} --end {self.end_s:g}: need 0 <= start < end, in seconds",
         )
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """How tracks become files of another kind. Raises UsageError for a value that cannot be meant."""
+
+    to: str
+    track: tuple[int, ...] = ()  # identities to write; none named: all
+    fps: int = 60  # the even clock of AMASS and BVH; whole, as its readers make it so
+    max_gap_s: float = 0.5  # motion is interpolated across gaps up to this long, and cut at longer ones
+    layout: str = "auto"  # of AMASS
+    cm: bool = False  # BVH in centimetres rather than metres
+    skeleton_only: bool = False  # glTF without the body's surface
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check(self.to in CONVERT_TO, f"--to {self.to}: choose one of {', '.join(CONVERT_TO)}")
+        check(self.layout in AMASS_LAYOUTS, f"--layout {self.layout}: choose one of {', '.join(AMASS_LAYOUTS)}")
+        check(1 <= self.fps <= 1000, f"--fps {self.fps}: must lie in 1 to 1000")
+        check(0 <= self.max_gap_s < math.inf, f"--max-gap-s {self.max_gap_s:g}: must be seconds, 0 or more")

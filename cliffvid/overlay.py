@@ -18,7 +18,7 @@ from .options import Options, OverlayOptions
 from .renderers import Renderer, Scene, compose, open_renderer
 from .source import open_source
 from .types import BAD_CAMERA, Frames, Tracks
-from .write import read_meta, read_tracks
+from .write import chosen, read_meta, read_tracks
 
 FRAME_BATCH = 4  # posed together
 AHEAD = 2  # batches each stage may run ahead
@@ -215,12 +215,3 @@ def check_family(name: str, tracks_body: str) -> str:
     if name.split("-")[0] != tracks_body.split("-")[0]:
         raise UsageError(f"--body {name}: the tracks' pose and betas belong to {tracks_body!r} and to no other")
     return name
-
-
-def chosen(rows: Tracks, ids: tuple[int, ...], path: Path) -> Tracks:
-    """The rows of those identities, all if none are named. Raises UsageError for one that is not there."""
-    missing = sorted(set(ids) - set(rows.track_id.tolist()))
-    if missing:
-        have = f"1 to {rows.track_id.max()}" if len(rows) else "none"
-        raise UsageError(f"{path}: no track {', '.join(map(str, missing))}; it holds {have}")
-    return rows[np.isin(rows.track_id, ids)] if ids else rows

@@ -7,11 +7,11 @@ import numpy as np
 
 from .body import Body
 from .draw import track_color
+from .motion import joint_turns
 from .types import BAD_CAMERA, Tracks
 
 Array = np.ndarray
 ROWS_MAX = 60_000  # about 12 MB of page; of longer tracks every second, third, ... row is shown
-INFLUENCES = 4  # joints a vertex follows, as WebGL's skinning has them
 FEET = (10, 11)
 
 
@@ -58,16 +58,13 @@ def player_data(tracks: Tracks, body: Body, size_wh: tuple[int, int], skeleton_o
 
 
 def _track(rows: Tracks, body: Body, pack: Pack) -> dict:
-    pose = np.concatenate([rows.global_orient, rows.body_pose], axis=1).reshape(len(rows), -1, 3).astype(np.float64)
-    half = np.linalg.norm(pose, axis=-1, keepdims=True) / 2
-    turns = np.concatenate([pose * np.sinc(half / np.pi) / 2, np.cos(half)], axis=-1)
     betas = np.median(rows.betas, axis=0)
     return {
         "id": int(rows.track_id[0]),
         "color": "rgb({}, {}, {})".format(*track_color(int(rows.track_id[0]))),
         "betas": np.round(betas, 4).tolist(),
         "time": pack.add(rows.time_s, "f4"),
-        "turns": pack.add(np.rint(turns * 32767), "i2"),
+        "turns": pack.add(np.rint(joint_turns(rows) * 32767), "i2"),
         "transl": pack.add(rows.transl, "f4"),
         "rest": pack.add(body.rest_joints(betas[None].astype(np.float64))[0], "f4"),
     }
@@ -78,9 +75,8 @@ def _mesh(body: Body, pack: Pack, betas: int) -> dict:
     vertices = body.rest_m.size // 3
     dirs = body.shape_dirs_m[:betas].reshape(betas, 3, vertices).transpose(0, 2, 1)
     scales = np.maximum(np.abs(dirs).max(axis=(1, 2)), 1e-9) / 127
-    strongest = np.argsort(-body.weights, axis=0)[:INFLUENCES].T
-    weights = np.take_along_axis(body.weights.T, strongest, axis=1)
-    whole = np.rint(weights / weights.sum(axis=1, keepdims=True) * 255)
+    strongest, weights = body.influences
+    whole = np.rint(weights * 255)
     whole[:, 0] += 255 - whole.sum(axis=1)  # 1/255 too much would move a vertex by 1/255 of the way to the camera
     return {
         "rest": pack.add(body.rest_m.reshape(3, -1).T, "f4"),

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -14,21 +13,18 @@ import numpy as np
 from . import charts
 from .decode import DecodeCounts
 from .draw import draw_skeletons
-from .errors import InputError, OutputError, UsageError
+from .errors import InputError, UsageError
 from .options import OverlayOptions
 from .overlay import Painter, check_same_video, decoding
 from .player import player_data
 from .renderers import compose
 from .source import open_source
 from .types import AT_BORDER, BAD_CAMERA, Tracks
-from .write import read_meta, read_tracks
+from .write import read_meta, read_tracks, write_whole
 
 WEB = Path(__file__).parent / "web"
 SHEET_MAX = 60  # pictures; of more tracks those seen longest
 PICTURE_WH = (180, 240)
-LICENSED = (
-    "the page contains the surface of the licensed body {!r}: do not pass it on; --skeleton-only makes one without it"
-)
 
 
 @dataclass(frozen=True)
@@ -67,8 +63,8 @@ def report(
         size_wh, pictures = contact_sheet(video, tracks, meta, rows, painter)
     data, pack, every = player_data(rows, painter.body, size_wh, skeleton_only)
     warnings = []
-    if not skeleton_only and not painter.body.redistributable:
-        warnings.append(LICENSED.format(painter.body.name))
+    if not skeleton_only and (licence := painter.body.licence_warning("the page")):
+        warnings.append(licence)
     if not meta.get("complete", True):
         warnings.append("pieces of the video were damaged or missing: what they showed is not in the tracks")
     if every > 1:
@@ -91,20 +87,8 @@ def report(
         pack=pack,
         player=(WEB / "player.js").read_text(encoding="utf-8"),
     )
-    _write(out, text)
+    write_whole(out, text.encode())
     return PageReport(out, len(data["tracks"]), len(pictures), len(text.encode()), warnings)
-
-
-def _write(out: Path, text: str) -> None:
-    part = out.with_name(out.name + ".part")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, out)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot write it ({error.strerror or error}); choose another place") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def contact_sheet(

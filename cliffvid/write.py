@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from .errors import InputError, OutputError
+from .errors import InputError, OutputError, UsageError
 from .types import FLAG_BITS, Tracks, column_specs
 
 SCHEMA_VERSION = 1
@@ -170,6 +170,19 @@ class NpzWriter(Writer):
             file.close()
 
 
+def write_whole(out: Path, data: bytes) -> None:
+    """Write a file of any kind, whole or not at all. Raises OutputError if it cannot be written."""
+    part = out.with_name(out.name + ".part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        os.replace(part, out)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot write it ({error.strerror or error}); choose another place") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def add_array(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple, blocks: Iterable[bytes]) -> None:
     """Write an array, whose bytes come in blocks, into an npz file."""
     header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
@@ -216,6 +229,15 @@ def read_tracks(path: str | Path) -> Tracks:
 def read_meta(path: str | Path) -> dict:
     """What a tracks file says about itself: video, settings, models, body, counts, completeness, conventions."""
     return _read(Path(path), rows=False)[1]
+
+
+def chosen(rows: Tracks, ids: tuple[int, ...], path: Path) -> Tracks:
+    """The rows of those identities, all if none are named. Raises UsageError for one that is not there."""
+    missing = sorted(set(ids) - set(rows.track_id.tolist()))
+    if missing:
+        have = f"1 to {rows.track_id.max()}" if len(rows) else "none"
+        raise UsageError(f"{path}: no track {', '.join(map(str, missing))}; it holds {have}")
+    return rows[np.isin(rows.track_id, ids)] if ids else rows
 
 
 # pyarrow's own errors are OSErrors or ValueErrors

@@ -12,7 +12,7 @@ import pytest
 
 import cliffvid
 from cliffvid import Options, cli, cli_models
-from cliffvid.options import OverlayOptions
+from cliffvid.options import ConvertOptions, OverlayOptions
 from cliffvid.types import Tracks
 from cliffvid.write import COLUMNS
 
@@ -74,9 +74,15 @@ def test_the_overlay_command_has_every_option_with_its_default():
         assert (default or ()) == field.default if field.name == "track" else default == field.default, field.name
 
 
+def test_the_convert_command_has_every_option_with_its_default():
+    flags = inspect.signature(cli.convert).parameters
+    for field in fields(ConvertOptions)[1:]:
+        assert (flags[field.name].default or field.default) == field.default, field.name
+
+
 def test_readme_and_format_page_name_what_is_there():
     readme, page = (ROOT / "README.md").read_text(), (ROOT / "docs" / "format.md").read_text()
-    commands = (cli.process, cli.overlay, cli.report, cli_models.add_body, cli.probe)
+    commands = (cli.process, cli.overlay, cli.report, cli.convert, cli_models.add_body, cli.probe)
     flags = {"--" + n.replace("_", "-") for command in commands for n in inspect.signature(command).parameters}
     flags |= {"--json", "--help", "--version", "--debug", "--check", "--cfg", "--size"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", readme)) <= flags

@@ -1,0 +1,191 @@
+"""A tracks file into the files that other programs read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from .body import Body, load_body
+from .errors import InputError, UsageError
+from .motion import Y_UP, Z_UP, Gaps, Piece, on_even_clock, pieces, usual_step
+from .options import ConvertOptions
+from .types import Tracks
+from .write import COLUMNS, WRITERS, chosen, read_meta, read_tracks, write_whole
+
+SUFFIXES = {
+    "parquet": ".parquet",
+    "npz": ".npz",
+    "cliff": "_cliff.npz",
+    "csv": ".csv",
+    "gltf": ".glb",
+    "amass": ".npz",
+    "bvh": ".bvh",
+}
+MANY = ("amass", "bvh")  # a file for each piece of a track
+SLOWEST_FPS = 30  # Blender's add-ons refuse less, and PHC and GMR play it too fast
+
+
+@dataclass(frozen=True)
+class ConvertReport:
+    """What was written."""
+
+    files: list[Path]
+    rows: int
+    tracks: int
+    warnings: list[str]
+
+
+def convert(tracks: Path, out: Path, options: ConvertOptions) -> ConvertReport:
+    """Write a tracks file's motion to ``out`` in the form ``options.to``: a file, or a folder to put it in.
+
+    ``amass`` and ``bvh`` are a file for each unbroken piece of a track: ``out`` is a folder, made if need be, or, if
+    there is just one piece, may be a file. Raises UsageError for an ``out`` that exists, a track or a body that is not
+    here, InputError for tracks that cannot be read or hold nobody, OutputError if a file cannot be written.
+    """
+    meta = read_meta(tracks)
+    rows = chosen(read_tracks(tracks), options.track, tracks)
+    count = len(np.unique(rows.track_id))
+    stem = tracks.stem.removesuffix("_cliff")
+    if options.to in MANY:
+        files, warnings = _per_piece(rows, meta, tracks, out, stem, options)
+        return ConvertReport(files, len(rows), count, warnings)
+    target = out / (stem + SUFFIXES[options.to]) if out.is_dir() else out
+    if target.exists() and target.samefile(tracks):
+        raise UsageError(f"{target}: is the tracks file itself; choose another -o")
+    _free(target, options)
+    warnings = []
+    if options.to == "csv":
+        write_whole(target, csv(rows, _joint_names(rows)))
+    elif options.to == "gltf":
+        data, warnings = _glb(rows, meta, tracks, options)
+        write_whole(target, data)
+    else:
+        _table(rows, meta, target, options.to)
+    return ConvertReport([target], len(rows), count, warnings)
+
+
+def _table(rows: Tracks, meta: dict, target: Path, to: str) -> None:
+    if to == "cliff":
+        from .cliff_npz import CliffWriter
+
+        writer = CliffWriter(target, rows, meta["body"]["name"])
+    else:
+        writer = WRITERS[to](target, rows)
+    with writer:
+        writer.write(rows)
+        writer.finish(meta)
+
+
+def _free(target: Path, options: ConvertOptions) -> None:
+    if target.is_dir():
+        raise UsageError(f"{target}: a folder; name the file to write")
+    if target.exists() and not options.overwrite:
+        raise UsageError(f"{target}: exists already; give --overwrite to replace it")
+
+
+def _per_piece(
+    rows: Tracks, meta: dict, tracks: Path, out: Path, stem: str, options: ConvertOptions
+) -> tuple[list[Path], list[str]]:
+    body, gaps = load_body(meta["body"]["name"]), Gaps()
+    save, axes, warnings = _saver(body, meta, options)
+    found = list(pieces(rows, body, axes, options.max_gap_s, gaps))
+    if not found:
+        raise InputError(f"{tracks}: holds nobody whose place is known: there is nothing to convert")
+    suffix = SUFFIXES[options.to]
+    if out.suffix.lower() == suffix and not out.is_dir():
+        if len(found) > 1:
+            raise UsageError(f"{out}: one file, but there are {len(found)} pieces of motion; name a folder, or --track")
+        targets = [out]
+    else:
+        many = {piece.track_id for piece in found if piece.number > 1}
+        targets = [out / f"{stem}_{_name(piece, many)}{suffix}" for piece in found]
+    for target in targets:
+        _free(target, options)
+    for target, piece in zip(targets, found, strict=True):
+        write_whole(target, save(on_even_clock(piece, options.fps)))
+    return targets, warnings + gaps.told(options.max_gap_s)
+
+
+def _saver(body: Body, meta: dict, options: ConvertOptions) -> tuple[Callable[[Piece], bytes], np.ndarray, list[str]]:
+    """What makes a piece the bytes of a file, in which axes, and what is to be said of it."""
+    if options.to == "bvh":
+        from .formats.bvh import bvh_text
+
+        return lambda piece: bvh_text(piece, body, options.fps, options.cm).encode(), Y_UP, []
+    from .formats.amass import Target, amass_npz
+
+    target = Target(body, options.layout)
+    if options.fps < SLOWEST_FPS:
+        target.warnings.append(f"--fps {options.fps}: Blender's add-ons want {SLOWEST_FPS} or more")
+    source = meta["video"]["name"]
+    return lambda piece: amass_npz(piece, target, options.fps, source), Z_UP, target.warnings
+
+
+def _name(piece: Piece, many: set[int]) -> str:
+    part = f"_{piece.number:02d}" if piece.track_id in many else ""
+    return f"track{piece.track_id:04d}{part}"
+
+
+def _glb(rows: Tracks, meta: dict, tracks: Path, options: ConvertOptions) -> tuple[bytes, list[str]]:
+    from .formats.gltf import glb
+
+    body, gaps, video = load_body(meta["body"]["name"]), Gaps(), meta["video"]
+    found = list(pieces(rows, body, Y_UP, options.max_gap_s, gaps))
+    if not found:
+        raise InputError(f"{tracks}: holds nobody whose place is known: there is nothing to convert")
+    people = [list(group) for _, group in groupby(found, key=lambda piece: piece.track_id)]
+    step_s = usual_step(rows)[1] or 0.04
+    width, height = video["width_px"], video["height_px"]
+    focal = float(np.median(rows.focal_px))
+    camera = {"aspectRatio": width / height, "yfov": float(2 * np.arctan(height / 2 / focal)), "znear": 0.05}
+    data = glb(people, body, step_s, options.skeleton_only, video["name"], camera)
+    warnings = gaps.told(options.max_gap_s)
+    if not options.skeleton_only:
+        if licence := body.licence_warning("the file"):
+            warnings.append(licence)
+        if body.pose_dirs_m is not None:
+            warnings.append("glTF skins without the body's pose correctives: bent joints look a little thinner")
+    return data, warnings
+
+
+def csv(rows: Tracks, joints: list[str]) -> bytes:
+    """All columns, one number each with its unit in the name; floats in as many digits as they need."""
+    import pyarrow as pa
+    import pyarrow.csv
+
+    columns: dict[str, np.ndarray] = {}
+    for name in COLUMNS:
+        column = getattr(rows, name)
+        names = _column_names(name, column, joints)
+        columns |= dict(zip(names, column.reshape(len(rows), len(names)).T, strict=True))
+    sink = pa.BufferOutputStream()
+    pyarrow.csv.write_csv(pa.table({n: np.ascontiguousarray(c) for n, c in columns.items()}), sink)
+    return sink.getvalue().to_pybytes()
+
+
+def _column_names(name: str, column: np.ndarray, joints: list[str]) -> list[str]:
+    axes = ("x", "y", "z")
+    match name:
+        case "bbox_xyxy":
+            return ["bbox_x0_px", "bbox_y0_px", "bbox_x1_px", "bbox_y1_px"]
+        case "global_orient":
+            return [f"global_orient_{axis}_rad" for axis in axes]
+        case "body_pose":
+            return [f"{joint}_{axis}_rad" for joint in joints for axis in axes]
+        case "betas":
+            return [f"beta_{k}" for k in range(column.shape[1])]
+        case "transl":
+            return [f"transl_{axis}_m" for axis in axes]
+        case "pred_cam":
+            return ["pred_cam_s", "pred_cam_tx", "pred_cam_ty"]
+        case "crop_center_size_px":
+            return ["crop_cx_px", "crop_cy_px", "crop_size_px"]
+    return [name]
+
+
+def _joint_names(rows: Tracks) -> list[str]:
+    from .body import SMPL_JOINTS
+
+    return SMPL_JOINTS[1 : 1 + rows.body_pose.shape[1] // 3]

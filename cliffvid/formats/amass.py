@@ -1,0 +1,76 @@
+"""AMASS-style npz, one for each piece: what Blender's SMPL add-ons, aitviewer, HumanML3D, PHC and GMR read."""
+
+import io
+
+import numpy as np
+
+from ..body import Body, load_body
+from ..errors import UsageError
+from ..geometry import rotation_vector
+from ..motion import Piece
+from ..smpl_files import GENDERS
+
+# Numbers a row, and the body whose betas and resting pelvis the layout means.
+LAYOUTS = {"smplh": (156, "smpl"), "smplx": (165, "smplx")}
+BODY_JOINTS = 22  # the first ones of SMPL, SMPL-H and SMPL-X alike
+
+
+class Target:
+    """The body that a consumer will pose: its layout, and where its pelvis rests."""
+
+    def __init__(self, body: Body, layout: str) -> None:
+        family, _, gender = body.name.partition("-")
+        self.layout = layout if layout != "auto" else "smplx" if family == "smplx" else "smplh"
+        self.columns, wanted = LAYOUTS[self.layout]
+        self.gender = gender if gender in GENDERS else "neutral"
+        self.same, self.body, self.warnings = family == wanted, body, []
+        if not self.same:
+            self.warnings.append(f"betas are zeros: those of {body.name!r} mean nothing to {self.layout}")
+            try:
+                self.body = load_body(wanted)
+            except UsageError:
+                self.warnings.append(
+                    f"no {wanted!r} body is here to tell where its pelvis rests: {body.name!r}'s is taken, and "
+                    "people may stand some centimetres too high or too low"
+                )
+
+    def betas(self, piece: Piece) -> np.ndarray:
+        return piece.betas if self.same else np.zeros(10)
+
+    def trans(self, piece: Piece) -> np.ndarray:
+        """SMPL's translation (F,3): the root turns about the resting pelvis, which stays where it is."""
+        count = self.body.joint_dirs_m.shape[2]
+        betas = self.betas(piece)[None, :count]
+        return piece.pelvis_m - self.body.rest_joints(betas)[0, 0]
+
+
+def amass_npz(piece: Piece, target: Target, fps: int, source: str) -> bytes:
+    """The file. Axes: z up, the camera taken to be level; metres; radians; ``fps`` even frames a second."""
+    poses = np.zeros((len(piece), target.columns), np.float32)
+    turns = rotation_vector(piece.turns[:, :BODY_JOINTS])
+    poses[:, : 3 * BODY_JOINTS] = turns.reshape(len(piece), -1)
+    hands = poses[:, -90:]
+    arrays = {
+        "poses": poses,
+        "trans": target.trans(piece).astype(np.float32),
+        "betas": target.betas(piece).astype(np.float32),
+        "gender": np.array(target.gender),
+        "surface_model_type": np.array(target.layout),
+        # as each reader calls it; whole numbers, since some make them so
+        "mocap_framerate": np.array(float(fps)),
+        "mocap_frame_rate": np.array(float(fps)),
+        "fps": np.array(float(fps)),
+        # the same numbers again, under the names of other readers
+        "root_orient": poses[:, :3],
+        "pose_body": poses[:, 3:66],
+        "pose_hand": hands,
+        "poses_root": poses[:, :3],
+        "poses_body": poses[:, 3:66],
+        "time0_s": np.array(piece.time_s[0]),
+        "track_id": np.array(piece.track_id),
+        "frame": np.array("camera_zup_assumed"),
+        "source": np.array(source),
+    }
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()

@@ -1,0 +1,60 @@
+"""BVH, one file for each piece: a resting skeleton and Euler angles, as animation programs read it."""
+
+import numpy as np
+
+from ..body import Body
+from ..motion import Piece
+
+TIP_M = 0.08  # how far a bone without a child reaches on
+
+
+def bvh_text(piece: Piece, body: Body, fps: float, cm: bool) -> str:
+    """The file. Axes: y up, x right, a person who faces the camera faces +z; metres, or centimetres; degrees, Z X Y."""
+    unit = 100.0 if cm else 1.0
+    rest = body.rest_joints(piece.betas[None])[0] * unit
+    moved = piece.turns.shape[1]
+    lines, order = ["HIERARCHY"], []
+    _joint(0, 0, rest, body, unit, lines, order)
+    angles = np.zeros((len(piece), len(body.parents), 3))
+    angles[:, :moved] = np.degrees(np.unwrap(euler_zxy(piece.turns), axis=0))
+    rows = np.concatenate([piece.pelvis_m * unit, angles[:, order].reshape(len(piece), -1)], axis=1)
+    lines += ["MOTION", f"Frames: {len(piece)}", f"Frame Time: {1 / fps:.9f}"]
+    lines += [" ".join(f"{value:.6f}" for value in row) for row in rows.tolist()]
+    return "\n".join(lines) + "\n"
+
+
+def _joint(j: int, depth: int, rest: np.ndarray, body: Body, unit: float, lines: list[str], order: list[int]) -> None:
+    """Append a joint and all that hangs on it; ``order`` is that of the channels."""
+    order.append(j)
+    tab, parent = "\t" * depth, body.parents[j]
+    bone = rest[j] - rest[parent] if parent >= 0 else np.zeros(3)
+    places = "Xposition Yposition Zposition " if parent < 0 else ""
+    lines += [
+        f"{tab}{'JOINT' if parent >= 0 else 'ROOT'} {body.joint_names[j]}",
+        f"{tab}{{",
+        f"{tab}\tOFFSET {_numbers(bone)}",
+        f"{tab}\tCHANNELS {6 if places else 3} {places}Zrotation Xrotation Yrotation",
+    ]
+    children = [k for k, above in enumerate(body.parents) if above == j]
+    for child in children:
+        _joint(child, depth + 1, rest, body, unit, lines, order)
+    if not children:
+        tip = bone / max(np.linalg.norm(bone), 1e-9) * TIP_M * unit
+        lines += [f"{tab}\tEnd Site", f"{tab}\t{{", f"{tab}\t\tOFFSET {_numbers(tip)}", f"{tab}\t}}"]
+    lines.append(f"{tab}}}")
+
+
+def _numbers(values: np.ndarray) -> str:
+    return " ".join(f"{value:.6f}" for value in values)
+
+
+def euler_zxy(turns: np.ndarray) -> np.ndarray:
+    """Angles z, x, y (...,3) in radians of unit quaternions (...,4): turn = Rz Rx Ry, x within a quarter turn."""
+    x, y, z, w = np.moveaxis(turns, -1, 0)
+    about_x = np.arcsin(np.clip(2 * (y * z + x * w), -1, 1))
+    about_z = np.arctan2(2 * (z * w - x * y), 1 - 2 * (x * x + z * z))
+    about_y = np.arctan2(2 * (y * w - x * z), 1 - 2 * (x * x + y * y))
+    # Straight up or down, z and y turn about one line: all of it is z's.
+    level = np.abs(2 * (y * z + x * w)) < 1 - 1e-9
+    about_z = np.where(level, about_z, np.arctan2(2 * (x * y + z * w), 1 - 2 * (y * y + z * z)))
+    return np.stack([about_z, about_x, np.where(level, about_y, 0)], axis=-1)

@@ -1,0 +1,125 @@
+"""Tracks as motion: unbroken pieces of one person, on the video's own times or an even clock, in a consumer's axes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .body import Body
+from .geometry import axis_angle, quaternion, rotation_matrix, slerp
+from .types import BAD_CAMERA, Tracks
+
+Array = np.ndarray
+# From the camera's axes (x right, y down, z forward), taken to be level, to those of a consumer.
+Y_UP = np.diag([1.0, -1.0, -1.0])  # x right, y up, z towards the camera
+Z_UP = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # x right, y away from the camera, z up
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """An unbroken piece of one person's track. Rotations are unit quaternions x, y, z, w, parent-relative."""
+
+    track_id: int
+    number: int  # of the track's pieces, from 1
+    time_s: Array  # (F,)
+    turns: Array  # (F,J,4), neighbours in time on the same half of the sphere
+    pelvis_m: Array  # (F,3)
+    betas: Array  # (B,), one for all pieces of a track
+
+    def __len__(self) -> int:
+        return len(self.time_s)
+
+
+@dataclass
+class Gaps:
+    """What stood between the rows of tracks."""
+
+    impossible: int = 0  # rows left out, whose translation cannot be used
+    bridged: int = 0  # gaps across which the motion is interpolated
+    split: int = 0  # gaps too long for that
+
+    def told(self, max_gap_s: float) -> list[str]:
+        said = [
+            (self.impossible, "rows with an impossible camera left out"),
+            (self.bridged, f"gaps of up to {max_gap_s:g} s interpolated"),
+            (self.split, f"gaps longer than {max_gap_s:g} s, at which the motion is cut in pieces"),
+        ]
+        return [f"{count} {what}" for count, what in said if count]
+
+
+def pieces(tracks: Tracks, body: Body, axes: Array, max_gap_s: float, gaps: Gaps) -> Iterator[Piece]:
+    """The motion of each track in turn, cut where nobody was seen for longer than ``max_gap_s``; counted in ``gaps``.
+
+    Where the tracks hold few frames a second, the usual time between them is no gap.
+    """
+    good = (tracks.flags & BAD_CAMERA) == 0
+    gaps.impossible += int((~good).sum())
+    tracks = tracks[good]
+    step, step_s = usual_step(tracks)
+    limit_s = max(max_gap_s, 1.5 * step_s)
+    for track_id in np.unique(tracks.track_id):
+        rows = tracks[tracks.track_id == track_id]
+        betas = weighted_median(rows.betas, rows.det_score)
+        after_s, after = np.diff(rows.time_s), np.diff(rows.frame_idx)
+        cuts = np.flatnonzero(after_s > limit_s) + 1
+        gaps.split += len(cuts)
+        gaps.bridged += int(((after_s <= limit_s) & (after > step)).sum())
+        for number, part in enumerate(np.split(np.arange(len(rows)), cuts), start=1):
+            yield _piece(rows[part], number, betas, body, axes)
+
+
+def _piece(rows: Tracks, number: int, betas: Array, body: Body, axes: Array) -> Piece:
+    turns = joint_turns(rows)
+    root = axes @ rotation_matrix(rows.global_orient)
+    turns[:, 0] = quaternion(axis_angle(root))
+    pelvis = (body.rest_joints(rows.betas.astype(np.float64))[:, 0] + rows.transl) @ axes.T
+    return Piece(int(rows.track_id[0]), number, rows.time_s, steady_signs(turns), pelvis, betas)
+
+
+def joint_turns(rows: Tracks) -> Array:
+    """Parent-relative rotations (P,J,4) of a table's joints as unit quaternions."""
+    return quaternion(np.concatenate([rows.global_orient, rows.body_pose], axis=1).reshape(len(rows), -1, 3))
+
+
+def steady_signs(turns: Array) -> Array:
+    """The same rotations (F,J,4), each quaternion on the half of the sphere where the one before it is."""
+    flips = np.where((turns[1:] * turns[:-1]).sum(axis=-1, keepdims=True) < 0, -1, 1)
+    return np.concatenate([turns[:1], turns[1:] * np.cumprod(flips, axis=0)])
+
+
+def on_even_clock(piece: Piece, fps: float) -> Piece:
+    """The piece at ``fps`` a second from its first row on, by true times: rotations by slerp, places linearly."""
+    if len(piece) == 1:
+        return piece
+    count = int((piece.time_s[-1] - piece.time_s[0]) * fps + 1e-6) + 1
+    times = piece.time_s[0] + np.arange(count) / fps
+    after = np.clip(np.searchsorted(piece.time_s, times), 1, len(piece) - 1)
+    before = after - 1
+    share = (times - piece.time_s[before]) / (piece.time_s[after] - piece.time_s[before])
+    share = np.clip(share, 0, 1)
+    turns = slerp(piece.turns[before], piece.turns[after], share[:, None, None])
+    pelvis = piece.pelvis_m[before] + share[:, None] * (piece.pelvis_m[after] - piece.pelvis_m[before])
+    return Piece(piece.track_id, piece.number, times, steady_signs(turns), pelvis, piece.betas)
+
+
+def usual_step(tracks: Tracks) -> tuple[int, float]:
+    """The usual distance between a track's neighbouring rows, in frames and in seconds; 1 and 0 if there are none."""
+    order = np.lexsort((tracks.frame_idx, tracks.track_id))
+    same = np.diff(tracks.track_id[order]) == 0
+    if not same.any():
+        return 1, 0.0
+    frames, times = (np.median(np.diff(column[order])[same]) for column in (tracks.frame_idx, tracks.time_s))
+    return int(frames), float(times)
+
+
+def weighted_median(values: Array, weights: Array) -> Array:
+    """The median (B,) of each column of values (N,B): half of the weight lies on either side. Plain if none has any."""
+    weights = np.where(weights > 0, weights, 0).astype(np.float64)
+    weights = weights if weights.sum() > 0 else np.ones(len(values))
+    order = np.argsort(values, axis=0, kind="stable")
+    below = np.cumsum(weights[order], axis=0)
+    total = weights.sum()
+    low, high = ((below < total / 2 + shift * total).sum(axis=0) for shift in (-1e-9, 1e-9))
+    column = np.arange(values.shape[1])
+    pick = [values[order[np.minimum(i, len(values) - 1), column], column].astype(np.float64) for i in (low, high)]
+    return (pick[0] + pick[1]) / 2

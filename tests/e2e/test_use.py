@@ -1,0 +1,23 @@
+"""The commands that use tracks, as typed."""
+
+import numpy as np
+
+from motion_files import bvh_joints
+from track_files import make_tracks
+
+PLACES = [[-1.0, 0.2, 5.0], [0.9, 0.1, 6.0]]
+
+
+def test_convert(cliffvid, clip, tmp_path):
+    make_tracks(tmp_path / "a.npz", clip, PLACES, 10)
+    code, out, err = cliffvid("convert", "a.npz", "--to", "bvh", "--fps", 25, "-o", "b", toy_models=False)
+    assert (code, out) == (0, "") and "b: 2 files, 2 tracks, 20 rows" in err
+    assert len(bvh_joints(tmp_path / "b" / "a_track0002.bvh")[0]["pelvis"]) == 10
+    code, _, err = cliffvid("convert", "a.npz", "--to", "amass", "--track", 2, "-o", "c.npz", toy_models=False)
+    assert code == 0 and "warning: c.npz: betas are zeros" in err and np.load("c.npz")["poses"].shape == (22, 156)
+    code, _, err = cliffvid("convert", "a.npz", "--to", "amass", "--track", 2, "-o", "c.npz", toy_models=False)
+    assert code == 2 and "--overwrite" in err
+    code, _, err = cliffvid("convert", "a.npz", "--to", "fbx", "-o", "d", toy_models=False)
+    assert code == 2 and "choose one of npz" in err
+    code, _, err = cliffvid("convert", "none.npz", "--to", "csv", "-o", "d", toy_models=False)
+    assert code == 1 and "no such file" in err
