@@ -11,6 +11,7 @@ from .cli_bench import bench
 from .cli_models import doctor, export_app, models_app, say
 from .cli_options import with_options
 from .cli_see import overlay, report
+from .cli_truth import pseudogt_app
 from .cli_use import convert
 from .errors import CliffvidError, UsageError
 from .options import (
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(export_app, name="export")
 app.add_typer(models_app, name="models")
+app.add_typer(pseudogt_app, name="pseudogt")
 app.command("doctor")(doctor)
 app.command("bench")(bench)
 app.command("overlay")(overlay)

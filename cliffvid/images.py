@@ -44,7 +44,7 @@ class Images:
         if not self.files:
             raise NoVideoError(f"{path}: holds no images ({', '.join(SUFFIXES)}); name the videos themselves")
         rate = Fraction(self.options.image_fps).limit_denominator(100_000)
-        first = next((size for size in map(_size, self.files) if size), (0, 0))
+        first = next((size for size in map(image_size, self.files) if size), (0, 0))
         self.info = VideoInfo(
             path=path,
             container="images",
@@ -129,7 +129,7 @@ def is_pattern(path: Path) -> bool:
     return bool(set("*?[") & set(path.name)) and not path.exists()
 
 
-def _size(path: Path) -> tuple[int, int] | None:
+def image_size(path: Path) -> tuple[int, int] | None:
     """Width and height as displayed, from the header; None if there is none to read."""
     try:
         with Image.open(path, formats=FORMATS) as image:

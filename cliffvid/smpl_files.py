@@ -7,7 +7,6 @@ known here; each is an inert stand-in that keeps what the file says, so that no 
 import hashlib
 import json
 import os
-import pickle
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from .errors import ModelError, UsageError
 from .models import SCHEMA, added_models_dir
+from .pickles import StandIn, load_pickle, plain
 
 BYTES_MAX = 1 << 30  # official files are 40 to 170 MB
 GENDERS = ("neutral", "male", "female")
@@ -118,10 +118,10 @@ def read_body_file(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as stream:
             packed = stream.read(4) == b"PK\x03\x04"
             stream.seek(0)
-            found = _read_npz(stream) if packed else _BodyUnpickler(stream, encoding="latin1").load()
+            found = _read_npz(stream) if packed else load_pickle(stream, NAMES)
         if not isinstance(found, dict):
             raise ValueError("it holds no table of arrays")
-        return _checked({key: _plain(found[key]) for key in NEEDED})
+        return _checked({key: plain(found[key]) for key in NEEDED})
     except KeyError as error:
         raise ModelError(f"{path}: not a body in SMPL's format (it has no {error})") from error
     except MemoryError as error:
@@ -164,88 +164,34 @@ def _checked(arrays: dict) -> dict:
     return arrays
 
 
-class _StandIn:
-    """Keeps an object's state and does nothing with it."""
-
-    def __setstate__(self, state) -> None:
-        self.state = state if isinstance(state, dict) else {}
-
-
-class _Ch(_StandIn):
+class _Ch(StandIn):
     def array(self) -> np.ndarray:
-        return _plain(self.state["x"])
+        return plain(self.state["x"])
 
 
-class _Select(_StandIn):
+class _Select(StandIn):
     def array(self) -> np.ndarray:
-        picked = _plain(self.state["a"]).reshape(-1)[_plain(self.state["idxs"])]
+        picked = plain(self.state["a"]).reshape(-1)[plain(self.state["idxs"])]
         shape = self.state.get("preferred_shape")
         return picked if shape is None else picked.reshape(shape)
 
 
-class _CscMatrix(_StandIn):
+class _CscMatrix(StandIn):
     def array(self) -> np.ndarray:
         state = self.state
         rows, columns = (int(n) for n in (state["_shape"] if "_shape" in state else state["shape"]))
         if rows * columns * 8 > BYTES_MAX:
             raise ValueError(f"a matrix of {rows} x {columns}")
-        starts, values = _plain(state["indptr"]), _plain(state["data"])
+        starts, values = plain(state["indptr"]), plain(state["data"])
         dense = np.zeros((rows, columns), values.dtype)
-        dense[_plain(state["indices"]), np.repeat(np.arange(columns), np.diff(starts))] = values
+        dense[plain(state["indices"]), np.repeat(np.arange(columns), np.diff(starts))] = values
         return dense
 
 
-class _Ndarray:
-    """Stands for the name numpy.ndarray, which pickles hand to _reconstruct."""
-
-
-def _plain(value) -> np.ndarray:
-    return value.array() if isinstance(value, _StandIn) else np.asarray(value)
-
-
-def _reconstruct(kind, *_):
-    if kind is not _Ndarray:
-        raise pickle.UnpicklingError("an array of an unknown kind")
-    return np.ndarray((0,), np.int8)
-
-
-def _python2_object(kind, *_):
-    if not (isinstance(kind, type) and issubclass(kind, _StandIn)):
-        raise pickle.UnpicklingError("an object of an unknown kind")
-    return kind()
-
-
-def _bytes(text, encoding="latin1"):
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError("text of an unknown kind")
-    return text.encode("latin1")
-
-
-# What official body files name, and what stands for it here.
+# What official body files name beyond numpy, and what stands for it here.
 NAMES = {
     ("chumpy.ch", "Ch"): _Ch,
     ("chumpy.reordering", "Select"): _Select,
     ("scipy.sparse.csc", "csc_matrix"): _CscMatrix,
     ("scipy.sparse._csc", "csc_matrix"): _CscMatrix,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy", "ndarray"): _Ndarray,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("copy_reg", "_reconstructor"): _python2_object,
-    ("__builtin__", "object"): _StandIn,
-    ("__builtin__", "set"): set,
-    ("builtins", "set"): set,
-    ("_codecs", "encode"): _bytes,
 }
-
-
-class _BodyUnpickler(pickle.Unpickler):
-    """Knows the names that official body files use and refuses every other."""
-
-    def find_class(self, module: str, name: str):
-        if (module, name) not in NAMES:
-            raise pickle.UnpicklingError(f"refused: it names {module}.{name}, which no body file needs")
-        return NAMES[module, name]
-
-    def persistent_load(self, _):
-        raise pickle.UnpicklingError("refused: it points outside itself")

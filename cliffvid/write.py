@@ -5,7 +5,8 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -170,17 +171,25 @@ class NpzWriter(Writer):
             file.close()
 
 
-def write_whole(out: Path, data: bytes) -> None:
-    """Write a file of any kind, whole or not at all. Raises OutputError if it cannot be written."""
+@contextmanager
+def appearing(out: Path) -> Iterator[Path]:
+    """A place to write to that gets its name when all went well and leaves nothing otherwise. Raises OutputError."""
     part = out.with_name(out.name + ".part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
+        part.open("wb").close()  # told before the work, not after it
+        yield part
         os.replace(part, out)
     except OSError as error:
         raise OutputError(f"{out}: cannot write it ({error.strerror or error}); choose another place") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_whole(out: Path, data: bytes) -> None:
+    """Write a file of any kind, whole or not at all. Raises OutputError if it cannot be written."""
+    with appearing(out) as part:
+        part.write_bytes(data)
 
 
 def add_array(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple, blocks: Iterable[bytes]) -> None:
@@ -251,14 +260,15 @@ def _read(path: Path, rows: bool = True) -> tuple[Tracks | None, dict]:
             file.seek(0)
             tracks, meta = reader(file, rows)
             meta = json.loads(meta)
+            version = meta["schema_version"]
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except UNREADABLE as error:
         raise InputError(
             f"{path}: not a readable tracks file ({error}); damaged, or not written by cliffvid"
         ) from error
-    if meta["schema_version"] != SCHEMA_VERSION:
-        raise InputError(f"{path}: schema {meta['schema_version']}, this cliffvid reads {SCHEMA_VERSION}")
+    if version != SCHEMA_VERSION:
+        raise InputError(f"{path}: schema {version}, this cliffvid reads {SCHEMA_VERSION}")
     return tracks, meta
 
 

@@ -90,6 +90,12 @@ class Browser:
         mouse = {"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"}, "actions": moves}
         self._ask("POST", "/actions", {"actions": [mouse]})
 
+    def key(self, name: str) -> None:
+        """A real press of a key, by its name in the DOM: ArrowLeft, Home ..."""
+        codes = {"ArrowLeft": "\ue012", "ArrowRight": "\ue014", "Home": "\ue011", "End": "\ue010"}
+        press = [{"type": kind, "value": codes[name]} for kind in ("keyDown", "keyUp")]
+        self._ask("POST", "/actions", {"actions": [{"type": "key", "id": "keys", "actions": press}]})
+
     def log(self) -> list[str]:
         """Errors and warnings of the console since the last call."""
         entries = self._ask("POST", "/se/log", {"type": "browser"})

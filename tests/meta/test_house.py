@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import cliffvid
-from cliffvid import Options, cli, cli_models
+from cliffvid import Options, cli, cli_models, cli_truth
 from cliffvid.options import ConvertOptions, OverlayOptions
 from cliffvid.types import Tracks
 from cliffvid.write import COLUMNS
@@ -84,7 +84,9 @@ def test_readme_and_format_page_name_what_is_there():
     readme, page = (ROOT / "README.md").read_text(), (ROOT / "docs" / "format.md").read_text()
     commands = (cli.process, cli.overlay, cli.report, cli.convert, cli_models.add_body, cli.probe)
     flags = {"--" + n.replace("_", "-") for command in commands for n in inspect.signature(command).parameters}
-    flags |= {"--json", "--help", "--version", "--debug", "--check", "--cfg", "--size"}
+    commands = [command.callback for command in cli_truth.pseudogt_app.registered_commands]
+    flags |= {"--" + n.replace("_", "-") for command in commands for n in inspect.signature(command).parameters}
+    flags |= {"--max", "--json", "--help", "--version", "--debug", "--check", "--cfg", "--size"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", readme)) <= flags
     for column in COLUMNS:
         assert f"`{column}" in page, column

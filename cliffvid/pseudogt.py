@@ -1,0 +1,281 @@
+"""CLIFF's pseudo-ground-truth files (``cliffGT_v1``): read in blocks, kept as parquet without loss, made from tracks.
+
+One row is one person in one image. The keys, and the order of the 24 keypoints of ``part`` and ``S``, are those of the
+official release (CLIFF/README.MD, common/skeleton_drawer.py of huawei-noah/noah-research).
+"""
+
+import json
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from .errors import InputError, UsageError
+from .write import META_KEY, ROW_GROUP, UNREADABLE, add_array, appearing
+
+Array = np.ndarray
+KIND = "cliffGT_v1"
+# How many numbers a row has under each key; imgname is text.
+WIDTHS = {
+    "imgname": 1,
+    "center": 2,
+    "scale": 1,
+    "part": 72,
+    "pose": 72,
+    "shape": 10,
+    "has_smpl": 1,
+    "global_t": 3,
+    "focal_l": 1,
+    "S": 96,
+}
+# What has a name in tracks files keeps it in parquet.
+RENAMED = {"shape": "betas", "global_t": "transl", "focal_l": "focal_px"}
+ROW_BYTES_MAX = 1 << 16
+# fmt: off
+KEYPOINTS = (
+    "right ankle", "right knee", "right hip", "left hip", "left knee", "left ankle", "right wrist", "right elbow",
+    "right shoulder", "left shoulder", "left elbow", "left wrist", "neck", "head top", "pelvis", "thorax", "spine",
+    "jaw", "head", "nose", "left eye", "right eye", "left ear", "right ear",
+)
+# fmt: on
+HEAD_TOP, PELVIS = 13, 14
+
+
+@dataclass(frozen=True)
+class Column:
+    """One array of the file: a row each for each person."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]  # of one row
+    fortran: bool
+
+
+class CliffGT:
+    """An open file of that layout; a context manager. Only what is asked for is read, a block of rows at a time.
+
+    ``columns`` by name in the file's order, ``rows``, and ``meta``: what cliffvid wrote of itself, if it made the file.
+    Raises InputError for a file that is missing, damaged, of another layout, or that holds Python objects.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._told():
+            self._archive = zipfile.ZipFile(path)
+        try:
+            with self._told():
+                self._read_headers()
+        except BaseException:
+            self._archive.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._archive.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise InputError(f"{self.path}: no such file") from error
+        except UNREADABLE as error:
+            raise InputError(
+                f"{self.path}: not a readable {KIND} file ({error}); damaged, or something else"
+            ) from error
+
+    def _read_headers(self) -> None:
+        self.columns: dict[str, Column] = {}
+        self.meta: dict | None = None
+        counts = {}
+        for item in self._archive.infolist():
+            name = item.filename.removesuffix(".npy")
+            with self._archive.open(item) as member:
+                shape, fortran, dtype = _header(member, name)
+                if name == META_KEY and not shape:
+                    self.meta = json.loads(str(np.frombuffer(member.read(), dtype)[0]))
+                    continue
+                expected = member.tell() + int(np.prod(shape, dtype=object)) * dtype.itemsize
+            if not shape:
+                raise ValueError(f"{name!r} has no row for each person")
+            self.columns[name] = Column(dtype, tuple(shape[1:]), fortran)
+            counts[name] = shape[0]
+            if item.file_size != expected:
+                raise ValueError(f"{name!r} holds {item.file_size} bytes instead of {expected}")
+            if dtype.itemsize * int(np.prod(shape[1:], dtype=object)) > ROW_BYTES_MAX:
+                raise ValueError(f"{name!r} has rows of over {ROW_BYTES_MAX} bytes")
+        for name, width in WIDTHS.items():
+            column = self.columns.get(name)
+            if column is None:
+                raise ValueError(f"it has no {name!r}")
+            if int(np.prod(column.shape)) != width or (column.dtype.kind in "US") != (name == "imgname"):
+                raise ValueError(f"{name!r} is {column.dtype} {column.shape} a row, not {width} of the right kind")
+        if len(set(counts.values())) > 1:
+            raise ValueError(f"its arrays have different numbers of rows: {counts}")
+        self.rows = counts["imgname"]
+
+    def blocks(self, names: Iterable[str] | None = None, size: int = ROW_GROUP) -> Iterator[dict[str, Array]]:
+        """The named arrays, all if none are named, in step, ``size`` rows at a time. Raises InputError."""
+        names = list(self.columns if names is None else names)
+        with ExitStack() as stack, self._told():
+            readers = {name: stack.enter_context(self._archive.open(f"{name}.npy")) for name in names}
+            for name, reader in readers.items():
+                _header(reader, name)
+            whole = {
+                name: _rows(readers[name], self.columns[name], self.rows, self.rows) for name in names if self._f(name)
+            }
+            for start in range(0, self.rows, size):
+                count = min(size, self.rows - start)
+                yield {
+                    name: whole[name][start : start + count]
+                    if name in whole
+                    else _rows(readers[name], self.columns[name], count, self.rows)
+                    for name in names
+                }
+
+    def _f(self, name: str) -> bool:
+        return self.columns[name].fortran and len(self.columns[name].shape) > 0
+
+    def take(self, names: Iterable[str], wanted: Array) -> dict[str, Array]:
+        """The named arrays of some rows, given in rising order. Raises InputError."""
+        wanted, start, parts = np.asarray(wanted), 0, []
+        for block in self.blocks(names):
+            count = len(next(iter(block.values())))
+            here = wanted[(wanted >= start) & (wanted < start + count)] - start
+            if len(here):
+                parts.append({name: array[here] for name, array in block.items()})
+            start += count
+            if not (wanted >= start).any():
+                break
+        return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+
+def _header(member, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether in Fortran's order, and dtype of the array that a member of the archive holds."""
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(member)
+    if version not in readers:
+        raise ValueError(f"{name!r} is of numpy's format {version}")
+    shape, fortran, dtype = readers[version](member)
+    if dtype.hasobject:
+        raise ValueError(f"{name!r} holds Python objects, which reading would have to run; save it as plain numbers")
+    if dtype.kind not in "biufUS":
+        raise ValueError(f"{name!r} is {dtype}, neither numbers nor text")
+    return shape, fortran, dtype
+
+
+def _rows(member, column: Column, count: int, total: int) -> Array:
+    """The next rows of an array; all of it where it lies in Fortran's order."""
+    shape = (count, *column.shape)
+    data = member.read(int(np.prod(shape)) * column.dtype.itemsize)
+    if column.fortran and column.shape:
+        return np.frombuffer(data, column.dtype).reshape(shape, order="F")
+    return np.frombuffer(data, column.dtype).reshape(shape)
+
+
+def to_parquet(source: Path, out: Path) -> int:
+    """Keep a file of that layout as parquet, without loss; the number of rows.
+
+    ``pose`` becomes ``global_orient`` and ``body_pose``, and what tracks files name keeps their name.
+    Raises InputError, OutputError.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with CliffGT(source) as gt, appearing(out) as part:
+        arrays = [[name, column.dtype.str, list(column.shape)] for name, column in gt.columns.items()]
+        meta = {"kind": KIND, "arrays": arrays, "rows": gt.rows, "made_by": gt.meta}
+        first = _table({name: np.zeros((0, *c.shape), c.dtype) for name, c in gt.columns.items()})
+        schema = first.schema.with_metadata({META_KEY: json.dumps(meta)})
+        pool = pa.system_memory_pool()
+        with pq.ParquetWriter(
+            part, schema, compression="zstd", use_dictionary=["imgname"], write_page_checksum=True, memory_pool=pool
+        ) as writer:
+            for block in gt.blocks():
+                writer.write_table(_table(block).cast(schema), row_group_size=ROW_GROUP)
+        return gt.rows
+
+
+def _table(block: dict[str, Array]):
+    """Some rows as an Arrow table: vectors as fixed-size lists, text as text."""
+    import pyarrow as pa
+
+    arrays = {}
+    for name, column in block.items():
+        flat = np.ascontiguousarray(column).reshape(len(column), int(np.prod(column.shape[1:])))
+        parts = {"global_orient": flat[:, :3], "body_pose": flat[:, 3:]} if name == "pose" else {name: flat}
+        for key, values in parts.items():
+            width = values.shape[1]
+            if values.dtype.kind in "US":
+                kind = pa.string() if values.dtype.kind == "U" else pa.binary()
+                try:
+                    array = pa.array(values.reshape(-1).tolist(), kind)
+                except (UnicodeError, pa.ArrowInvalid) as error:
+                    raise InputError(f"{name!r} holds text that is no Unicode ({error})") from error
+            else:
+                array = pa.array(np.ascontiguousarray(values.astype(values.dtype.newbyteorder("="))).reshape(-1))
+            arrays[RENAMED.get(key, key)] = array if width == 1 else pa.FixedSizeListArray.from_arrays(array, width)
+    return pa.table(arrays)
+
+
+def to_npz(source: Path, out: Path) -> int:
+    """What ``to_parquet`` kept, back in the official layout, every array as it was; the number of rows.
+
+    Raises InputError for a file that ``to_parquet`` did not write, OutputError.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        with source.open("rb") as file:
+            kept = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
+            meta = json.loads((kept.schema_arrow.metadata or {}).get(META_KEY.encode(), b"{}"))
+            if meta.get("kind") != KIND:
+                raise InputError(f"{source}: not pseudo-ground-truth that cliffvid pseudogt convert kept")
+            with appearing(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+                for name, kind, shape in meta["arrays"]:
+                    dtype, whole = np.dtype(kind), (meta["rows"], *shape)
+                    add_array(archive, name, dtype, whole, _bytes_of(kept, source, name, dtype))
+                if meta["made_by"]:
+                    text = np.array(json.dumps(meta["made_by"]))
+                    add_array(archive, META_KEY, text.dtype, (), [text.tobytes()])
+            return meta["rows"]
+    except FileNotFoundError as error:
+        raise InputError(f"{source}: no such file") from error
+    except UNREADABLE as error:
+        raise InputError(f"{source}: not readable ({error}); damaged, or not parquet") from error
+
+
+def _bytes_of(kept, source: Path, name: str, dtype: np.dtype) -> Iterator[bytes]:
+    """An array's bytes, block by block. Raises InputError."""
+    names = ["global_orient", "body_pose"] if name == "pose" else [RENAMED.get(name, name)]
+    try:
+        for batch in kept.iter_batches(ROW_GROUP, columns=names, use_threads=False):
+            parts = [batch.column(key) for key in names]
+            if dtype.kind in "US":
+                yield np.array(parts[0].to_pylist(), dtype).tobytes()
+                continue
+            parts = [part.flatten() if hasattr(part.type, "list_size") else part for part in parts]
+            flat = [part.to_numpy(zero_copy_only=False).reshape(len(batch), -1) for part in parts]
+            yield np.ascontiguousarray(np.concatenate(flat, axis=1).astype(dtype)).tobytes()
+    except UNREADABLE as error:
+        raise InputError(f"{source}: not readable ({error}); damaged?") from error
+
+
+def write_npz(out: Path, arrays: dict[str, Array], meta: dict) -> None:
+    """Write a file of that layout, and what cliffvid says of itself under a key more. Raises OutputError."""
+    with appearing(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in (arrays | {META_KEY: np.array(json.dumps(meta))}).items():
+            add_array(archive, name, array.dtype, array.shape, [np.ascontiguousarray(array).tobytes()])
+
+
+def check_target(source: Path, out: Path, overwrite: bool) -> None:
+    """Raise UsageError if ``out`` must not be written."""
+    if out.exists() and source.exists() and out.samefile(source):
+        raise UsageError(f"{out}: is what is to be read; choose another -o")
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out}: exists already; give --overwrite to replace it")
