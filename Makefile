@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 # Fixed: an open range lets pip replace a CPU build by the newest one for GPUs, several gigabytes of it.
 TORCH ?= 2.13.0
 
-# What the tests must find rather than skip: sources, egl, chromium.
-REQUIRE ?= sources
+# What the tests must find rather than skip: sources, tensorrt, egl, chromium.
+REQUIRE ?= sources,tensorrt
 
 .PHONY: help demo test fuzz lint open-models engines player bench bench-overlay clean
 

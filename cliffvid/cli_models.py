@@ -156,6 +156,38 @@ def export_cliff(
     say(f"{export_cliff(checkpoint, out, name, say)}: written")
 
 
+@export_app.command("plans")
+def export_plans(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Models' names. [default: all networks]")
+    ] = None,
+    precision: Annotated[
+        list[str] | None, typer.Option(help="fp32 | fp16 | int8; may be given again. [default: all there are]")
+    ] = None,
+    max_batch: Annotated[int, typer.Option(help="Largest batch of a plan; larger ones run in pieces.")] = 32,
+    compute_capability: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of other GPUs, as 8.9, by TensorRT-RTX without one; may be given again. [default: this GPU]"
+        ),
+    ] = None,
+    engines: Engines = None,
+) -> None:
+    """Build TensorRT plans before they are needed; those for the GPU that is here are proven on it."""
+    from .backends import KNOWN
+    from .backends.trt import build_plans
+    from .errors import UsageError
+    from .models import find_model, scan_models
+
+    known = KNOWN["tensorrt"].precisions
+    if wrong := set(precision or known) - set(known):
+        raise UsageError(f"--precision {', '.join(wrong)}: choose of {', '.join(known)}")
+    manifests = [find_model(None, name, engines) for name in names or []]
+    manifests = manifests or [manifest for manifest in scan_models(engines)[0] if manifest.inputs]
+    for path in build_plans(manifests, precision or list(known), max_batch, compute_capability):
+        print(path)
+
+
 def _need(*packages: str) -> None:
     from importlib.util import find_spec
 

@@ -9,11 +9,14 @@ import zipfile
 
 import numpy as np
 
-from .backends import Session
+from .backends import Session, open_session
 from .errors import ModelError
+from .models import MODEL_FILES
 
 SAMPLES = "samples.npz"
 Arrays = dict[str, np.ndarray]
+# From onnxruntime in the same precision, for folders without samples: other kernels, other sums.
+UNSAID_BOUND = {"fp32": 1e-3, "fp16": 0.05, "bf16": 0.2, "int8": 0.1}
 
 
 def errors(task: str, answers: Arrays, reference: Arrays) -> tuple[dict[str, float], dict[str, float]]:
@@ -58,10 +61,11 @@ def detect_errors(answers: Arrays, rows: np.ndarray) -> tuple[dict[str, float], 
     return dict(zip(names, (px, *relative[1:]), strict=True)), dict(zip(names, relative, strict=True))
 
 
-def check_samples(session: Session) -> dict[str, float] | None:
+def check_samples(session: Session, batch: int | None = None) -> dict[str, float] | None:
     """The relative errors of a session's answers to its folder's samples; None if the folder has none.
 
-    Raises ModelError if one is over the manifest's bound, or the samples cannot be read.
+    ``batch``: the samples are repeated to make one so large. Raises ModelError if an error is over the manifest's
+    bound, or the samples cannot be read.
     """
     manifest = session.manifest
     if SAMPLES not in manifest.files:
@@ -72,14 +76,48 @@ def check_samples(session: Session) -> dict[str, float] | None:
             arrays = dict(file.items())
         inputs = {name: arrays[f"input.{name}"].astype(spec.dtype) for name, spec in manifest.inputs.items()}
         reference = {name.split(".")[1]: array for name, array in arrays.items() if name.startswith("reference.")}
-        bound = float(manifest.parity["bound"]["model.onnx"])
+        bound = float(manifest.parity["bound"][MODEL_FILES[session.precision]])
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ModelError(f"{path}: no readable samples ({error}); export or install the model again") from error
+    if batch:
+        inputs, reference = (
+            {name: array[np.arange(batch) % len(array)] for name, array in arrays.items()}
+            for arrays in (inputs, reference)
+        )
+    return hold(session, inputs, reference, bound, manifest.parity["reference"])
+
+
+def hold(session: Session, inputs: Arrays, reference: Arrays, bound: float, by: str) -> dict[str, float]:
+    """The relative errors of a session's answers. Raises ModelError if one is over the bound."""
+    manifest = session.manifest
     relative = errors(manifest.task, session.run(inputs), reference)[1]
     for name, error in relative.items():
         if not error <= bound:  # so that NaN is caught too
             raise ModelError(
-                f"{manifest.folder}: {name} by {session.backend} on {session.device} is {error:.2g} from the "
-                f"reference ({manifest.parity['reference']}), over the bound of {bound:.2g}: its results would be wrong"
+                f"{manifest.folder}: {name} by {session.backend} on {session.device} in {session.precision} is "
+                f"{error:.2g} from the reference ({by}), over the bound of {bound:.2g}: its results would be wrong"
             )
     return relative
+
+
+def prove(session: Session, batch: int) -> None:
+    """Raise ModelError unless a session answers as the reference, one batch as large as ``batch`` among them.
+
+    The reference is the folder's samples, or where there are none what onnxruntime answers on the CPU.
+    """
+    if check_samples(session) is not None:
+        check_samples(session, batch)
+        return
+    manifest, rng = session.manifest, np.random.default_rng(0)
+    inputs = {}
+    for name, tensor in manifest.inputs.items():
+        shape = (batch, *tensor.shape[1:])
+        pixels = len(shape) == 4
+        inputs[name] = (rng.integers(0, 256, shape) if pixels else rng.normal(size=shape)).astype(tensor.dtype)
+    with open_session(manifest, "onnxruntime", "cpu", 0, session.precision) as exact:
+        reference = exact.run(inputs)
+    if manifest.task == "detect":
+        box, rest = reference["box_px"], (reference["objectness"], reference["class_prob"])
+        center, side = (box[..., :2] + box[..., 2:]) / 2, box[..., 2:] - box[..., :2]
+        reference = {"rows": np.concatenate([center, side, *(array[..., None] for array in rest)], axis=-1)}
+    hold(session, inputs, reference, UNSAID_BOUND[session.precision], "onnxruntime on the CPU")

@@ -141,3 +141,10 @@ def _regressor() -> tuple[onnx.GraphProto, dict]:
         "crop": {"width_px": width, "height_px": height, "box_scale": 1.1, "size_side": "height"},
         "bbox_info": {"centre_scale": 2.8, "size_offset": 0.24, "size_scale": 0.06},
     }
+
+
+def toy_people(rows: int) -> dict[str, np.ndarray]:
+    """Inputs of the toy regressor."""
+    rng = np.random.default_rng(rows)
+    crop = rng.integers(0, 256, (rows, CROP_WH[1], CROP_WH[0], 3)).astype(np.uint8)
+    return {"crop": crop, "bbox_info": rng.normal(size=(rows, 3)).astype(np.float32)}

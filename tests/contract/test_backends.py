@@ -9,15 +9,22 @@ from cliffvid.models import BUNDLED, read_manifest
 from cliffvid.parity import check_samples
 
 
-@pytest.fixture(params=KNOWN)
+@pytest.fixture(params=[*KNOWN, "tensorrt-rtx"])
 def run_on(request, tmp_path_factory, monkeypatch):
     """Function of a manifest: an open session of this backend, one thread; caches are thrown away."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
-    pytest.importorskip(request.param)
+    backend, device = request.param, KNOWN[request.param.removesuffix("-rtx")].devices[0]
+    if device == "cuda":
+        from fake_gpu import FakeGpu, put_in_place
+
+        put_in_place(monkeypatch, FakeGpu(), backend)
+        monkeypatch.setattr("cliffvid.backends.trt.MAX_BATCH", 8)  # less than some batches here
+    else:
+        pytest.importorskip(backend)
 
     def run(manifest):
-        session = open_session(manifest, request.param, "cpu", 1)
-        assert (session.backend, session.precision, session.device) == (request.param, "fp32", "cpu")
+        session = open_session(manifest, backend.removesuffix("-rtx"), device, 1)
+        assert (session.backend, session.precision, session.device) == (backend, "fp32", device)
         return session
 
     return run
@@ -90,7 +97,7 @@ def test_what_a_backend_does_not_have_is_told(toys):
         open_session(manifest, "openvino", "cuda")
     with pytest.raises(BackendError, match="--precision fp16: openvino has fp32"):
         open_session(manifest, "openvino", precision="fp16")
-    with pytest.raises(ModelError, match=r"toy-regressor: has no model.int8.*, which --precision int8 needs"):
+    with pytest.raises(ModelError, match=r"toy-regressor: has no model\.int8.*, which --precision int8 needs"):
         open_session(manifest, precision="int8")
 
 

@@ -39,7 +39,7 @@ def test_the_runtime_imports_neither_the_workshop_nor_training_frameworks(path):
             assert path.name == "cli_models.py" and not at_top
         if module.split(".")[0] == "av":
             assert path.name in AV_FILES
-        if module.split(".")[0] in {"onnxruntime", "openvino", "tensorrt"}:
+        if module.split(".")[0] in {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "cuda"}:
             assert path.parent.name == "backends" and not at_top
 
 
@@ -82,7 +82,15 @@ def test_the_convert_command_has_every_option_with_its_default():
 
 def test_readme_and_format_page_name_what_is_there():
     readme, page = (ROOT / "README.md").read_text(), (ROOT / "docs" / "format.md").read_text()
-    commands = (cli.process, cli.overlay, cli.report, cli.convert, cli_models.add_body, cli.probe)
+    commands = (
+        cli.process,
+        cli.overlay,
+        cli.report,
+        cli.convert,
+        cli_models.add_body,
+        cli_models.export_plans,
+        cli.probe,
+    )
     flags = {"--" + n.replace("_", "-") for command in commands for n in inspect.signature(command).parameters}
     commands = [command.callback for command in cli_truth.pseudogt_app.registered_commands]
     flags |= {"--" + n.replace("_", "-") for command in commands for n in inspect.signature(command).parameters}

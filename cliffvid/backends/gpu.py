@@ -1,0 +1,89 @@
+"""What TensorRT needs of CUDA, by cuda-python: the GPU's name, memory, copies and a stream. Failures: BackendError."""
+
+import ctypes
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import BackendError
+
+
+class Gpu:
+    """The first GPU that CUDA shows (CUDA_VISIBLE_DEVICES chooses). Raises BackendError if there is none."""
+
+    def __init__(self) -> None:
+        try:
+            from cuda.bindings import runtime
+        except ImportError as error:
+            raise BackendError('cuda-python is not installed: pip install "cliffvid[tensorrt]" (or [rtx])') from error
+        self._cuda = runtime
+        try:
+            properties = self._checked(runtime.cudaGetDeviceProperties(0))
+        except BackendError as error:
+            raise BackendError(f"no GPU that CUDA can use: {error}; check the driver with nvidia-smi") from error
+        self.name = bytes(properties.name).decode().rstrip("\0")
+        self.capability = f"{properties.major}.{properties.minor}"
+
+    def _checked(self, answer: tuple):
+        """The result of a call, which is a tuple of a status and what there is beside it."""
+        status, *result = answer
+        if status != self._cuda.cudaError_t.cudaSuccess:
+            words = self._cuda.cudaGetErrorString(status)[1]
+            if status == self._cuda.cudaError_t.cudaErrorMemoryAllocation:
+                raise BackendError("the GPU's memory is full; take smaller batches, or end what else runs on it")
+            raise BackendError(f"CUDA error {int(status)}: {bytes(words).decode()}")
+        return result[0] if result else None
+
+    def free_bytes(self) -> int:
+        status, free, _ = self._cuda.cudaMemGetInfo()
+        return self._checked((status, free))
+
+    def stream(self) -> int:
+        return self._checked(self._cuda.cudaStreamCreate())
+
+    def wait(self, stream) -> None:
+        """Until all that was given to the stream is done; what failed in it is raised here."""
+        self._checked(self._cuda.cudaStreamSynchronize(stream))
+
+    def end(self, stream) -> None:
+        self._checked(self._cuda.cudaStreamDestroy(stream))
+
+    def buffer(self, size: int) -> "Buffer":
+        """Memory on the GPU, and as much on the host that the GPU can copy to and from by itself."""
+        device = self._checked(self._cuda.cudaMalloc(size))
+        try:
+            host = self._checked(self._cuda.cudaMallocHost(size))
+        except BackendError:
+            self._cuda.cudaFree(device)
+            raise
+        memory = np.frombuffer((ctypes.c_uint8 * size).from_address(int(host)), np.uint8)
+        memory[:] = 0
+        return Buffer(int(device), int(host), memory)
+
+    def free(self, buffer: "Buffer") -> None:
+        self._checked(self._cuda.cudaFree(buffer.device))
+        self._checked(self._cuda.cudaFreeHost(buffer.host))
+
+    def send(self, buffer: "Buffer", size: int, stream) -> None:
+        """Copy the first bytes to the GPU, when the stream comes to it."""
+        kind = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
+        self._checked(self._cuda.cudaMemcpyAsync(buffer.device, buffer.host, size, kind, stream))
+
+    def fetch(self, buffer: "Buffer", size: int, stream) -> None:
+        """Copy the first bytes back, when the stream comes to it."""
+        kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        self._checked(self._cuda.cudaMemcpyAsync(buffer.host, buffer.device, size, kind, stream))
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Addresses of memory on the GPU and on the host, and the latter as bytes."""
+
+    device: int
+    host: int
+    memory: np.ndarray
+
+    def view(self, dtype, shape: tuple) -> np.ndarray:
+        """The host's first bytes as an array."""
+        count = int(np.prod(shape))
+        return self.memory[: count * np.dtype(dtype).itemsize].view(dtype).reshape(shape)

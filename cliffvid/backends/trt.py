@@ -1,0 +1,250 @@
+"""TensorRT and TensorRT-RTX: a plan, run on streams once it has answered as the model folder's samples say.
+
+Written by the vendor's documentation and never yet run on a GPU: the tests have the real builder, and a stand-in for
+the GPU.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from ..errors import BackendError, CliffvidError, OutputError, UsageError
+from ..models import MODEL_FILES, Manifest
+from ..parity import prove
+from . import check_tensors, no_rows
+from .gpu import Gpu
+from .plans import (
+    MAX_BATCH,
+    Maker,
+    Plan,
+    drop_plan,
+    facts_of,
+    find_plan,
+    keep_facts,
+    locked,
+    make_log,
+    make_plan,
+    maker_for,
+    plan_folder,
+    shape_range,
+    write,
+)
+
+LANES = 2  # while one computes, the next one's inputs are copied
+
+
+def open_session(manifest: Manifest, device: str, threads: int, precision: str) -> "TrtSession":
+    gpu = Gpu()
+    maker = maker_for(gpu.capability, gpu.name)
+    with locked(plan_folder(manifest)):
+        if plan := find_plan(maker, manifest, precision):
+            with suppress(StalePlan):  # of another driver, say: made again
+                return open_plan(maker, gpu, manifest, precision, plan)
+        return open_plan(maker, gpu, manifest, precision, make_plan(maker, manifest, precision, MAX_BATCH))
+
+
+def open_plan(maker: Maker, gpu: Gpu, manifest: Manifest, precision: str, plan: Plan) -> "TrtSession":
+    """A session of a plan that is proven on this GPU. Raises ModelError for wrong answers; the plan is gone then."""
+    session = TrtSession(maker, gpu, manifest, precision, plan)
+    if gpu.name in plan.proven_on:
+        return session
+    try:
+        prove(session, plan.max_batch)
+        keep_facts(replace(plan, proven_on=(*plan.proven_on, gpu.name)))
+    except CliffvidError:
+        session.close()
+        drop_plan(plan)
+        raise
+    return session
+
+
+def build_plans(
+    manifests: list[Manifest], precisions: list[str], max_batch: int = MAX_BATCH, capabilities: list[str] | None = None
+) -> Iterator[Path]:
+    """The paths of plans for batches up to ``max_batch``, as each is there: for this GPU, and proven on it; or for GPUs
+    of these compute capabilities, to be proven at first use there. What a model has no network for is left out.
+
+    Raises UsageError, ModelError, BackendError or OutputError.
+    """
+    if not 1 <= max_batch <= 1024:
+        raise UsageError(f"--max-batch {max_batch}: must lie in 1 to 1024")
+    gpu = None if capabilities else Gpu()
+    makers = [maker_for(c) for c in capabilities] if capabilities else [maker_for(gpu.capability, gpu.name)]
+    for manifest in manifests:
+        for precision in precisions:
+            if MODEL_FILES[precision] not in manifest.files:
+                continue
+            with locked(plan_folder(manifest)):
+                for maker in makers:
+                    plan = make_plan(maker, manifest, precision, max_batch)
+                    if gpu:
+                        open_plan(maker, gpu, manifest, precision, plan).close()
+                    yield plan.path
+
+
+class StalePlan(BackendError):
+    """TensorRT does not take a plan that it once made."""
+
+
+class TrtSession:
+    """A Session by TensorRT; see backends.Session."""
+
+    device = "cuda"
+
+    def __init__(self, maker: Maker, gpu: Gpu, manifest: Manifest, precision: str, plan: Plan) -> None:
+        self.manifest, self.backend, self.precision = manifest, maker.flavour, precision
+        self._plan, self._gpu, self._maker = plan, gpu, maker
+        self._log = make_log(maker.trt)
+        self._runtime = maker.trt.Runtime(self._log)
+        self._engine = self._runtime.deserialize_cuda_engine(plan.path.read_bytes())
+        if self._engine is None:
+            raise StalePlan(f"{plan.path}: {maker.name} on {gpu.name} does not take it ({self._log.reason()})")
+        self._check()
+        self._config = self._cache = None
+        if maker.flavour == "tensorrt-rtx":
+            self._use_cache()
+        self._lanes: list[Lane] = []
+        self._lane(0)
+
+    def _check(self) -> None:
+        """Raise ModelError unless the plan has the tensors that the manifest promises."""
+        trt, engine, found = self._maker.trt, self._engine, ({}, {})
+        for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
+            side = found[engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT]
+            side[name] = facts_of(trt, engine.get_tensor_dtype(name), engine.get_tensor_shape(name))
+        check_tensors(self.manifest, "input", self.manifest.inputs, found[0])
+        check_tensors(self.manifest, "output", self.manifest.outputs, found[1])
+
+    def _use_cache(self) -> None:
+        """Take over the kernels that TensorRT-RTX compiled for this GPU in earlier runs."""
+        self._config = self._engine.create_runtime_config()
+        self._cache = self._config.create_runtime_cache()
+        with suppress(OSError):
+            # False where it is of another GPU or version: they are compiled again then
+            self._cache.deserialize(self._cache_path().read_bytes())
+        self._config.set_runtime_cache(self._cache)
+
+    def _cache_path(self) -> Path:
+        return self._plan.path.with_suffix(".cache")
+
+    def _lane(self, number: int) -> "Lane":
+        """A lane; the second one is made when it is first needed, since it needs as much memory again."""
+        if number == len(self._lanes):
+            needed, free = self._engine.device_memory_size_v2, self._gpu.free_bytes()
+            if needed > free:
+                raise BackendError(
+                    f"{self._plan.path}: needs {needed / 1e6:.0f} MB of the GPU's memory for batches of up to "
+                    f"{self._plan.max_batch}, {free / 1e6:.0f} MB are free; end what else runs on it, or make a plan "
+                    "for smaller batches: cliffvid export plans --max-batch"
+                )
+            # both kinds of argument stand first
+            context = self._engine.create_execution_context(*[self._config] if self._config else [])
+            if context is None:
+                raise BackendError(f"{self._plan.path}: cannot be run on {self._gpu.name} ({self._log.reason()})")
+            self._lanes.append(Lane(self._gpu, context, self._log, self.manifest, self._plan.max_batch))
+        return self._lanes[number]
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        rows, most = len(next(iter(inputs.values()))), self._plan.max_batch
+        if rows == 0:
+            return no_rows(self.manifest)
+        answers, running = [], deque()
+        try:
+            for number, start in enumerate(range(0, rows, most)):
+                if len(running) == LANES:
+                    answers.append(running.popleft().finish())
+                lane = self._lane(number % LANES)
+                running.append(lane)
+                lane.start({name: array[start : start + most] for name, array in inputs.items()})
+            while running:
+                answers.append(running.popleft().finish())
+        finally:
+            for lane in running:  # after a failure: nothing may be written into buffers that are used again
+                with suppress(BackendError):
+                    lane.finish()
+        if len(answers) == 1:
+            return answers[0]
+        return {name: np.concatenate([answer[name] for answer in answers]) for name in self.manifest.outputs}
+
+    def close(self) -> None:
+        if self._engine is None:
+            return
+        for lane in self._lanes:
+            lane.close()
+        if self._cache is not None and self._lanes:
+            with suppress(OutputError):  # it would only have saved time
+                write(self._cache_path(), bytes(self._cache.serialize()))
+        self._lanes, self._cache, self._config, self._engine, self._runtime = [], None, None, None, None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+class Lane:
+    """A stream with its execution context and buffers. ``start`` and ``finish`` take turns."""
+
+    def __init__(self, gpu: Gpu, context, log, manifest: Manifest, max_batch: int) -> None:
+        self._gpu, self._context, self._log, self._manifest, self._most = gpu, context, log, manifest, max_batch
+        self._buffers, self._rows, self._shapes = {}, 0, {}
+        with ExitStack() as made:
+            self._stream = gpu.stream()
+            made.callback(gpu.end, self._stream)
+            largest = {name: shape_range(manifest, t, max_batch)[2] for name, t in manifest.inputs.items()}
+            for name, shape in largest.items():
+                self._require(context.set_input_shape(name, shape), f"shape {shape} of {name!r}")
+            largest |= {name: tuple(context.get_tensor_shape(name)) for name in manifest.outputs}
+            for name, tensor in (manifest.inputs | manifest.outputs).items():
+                buffer = self._buffers[name] = gpu.buffer(size_of(tensor.dtype, largest[name]))
+                made.callback(gpu.free, buffer)
+                self._require(context.set_tensor_address(name, buffer.device), f"the address of {name!r}")
+            self._made = made.pop_all()
+
+    def _require(self, good: bool, what: str) -> None:
+        if not good:
+            raise BackendError(f"{self._manifest.folder}: TensorRT refuses {what} ({self._log.reason()})")
+
+    def start(self, inputs: dict[str, np.ndarray]) -> None:
+        """Give the GPU its work, and return while it is being done."""
+        gpu, context, stream, manifest = self._gpu, self._context, self._stream, self._manifest
+        self._rows = len(next(iter(inputs.values())))
+        batch = bucket(self._rows, self._most)
+        for name, tensor in manifest.inputs.items():
+            array, shape = inputs[name], (batch, *inputs[name].shape[1:])
+            self._require(context.set_input_shape(name, shape), f"shape {shape} of {name!r}")
+            # rows beyond those given hold what was there before: any numbers do
+            np.copyto(self._buffers[name].view(tensor.dtype, shape)[: self._rows], array, casting="no")
+            gpu.send(self._buffers[name], size_of(tensor.dtype, shape), stream)
+        self._require(context.execute_async_v3(int(stream)), f"a batch of {batch}")
+        self._shapes = {name: tuple(context.get_tensor_shape(name)) for name in manifest.outputs}
+        for name, shape in self._shapes.items():
+            gpu.fetch(self._buffers[name], size_of(manifest.outputs[name].dtype, shape), stream)
+
+    def finish(self) -> dict[str, np.ndarray]:
+        """The answers, once they are there."""
+        self._gpu.wait(self._stream)
+        return {
+            name: self._buffers[name].view(self._manifest.outputs[name].dtype, shape)[: self._rows].copy()
+            for name, shape in self._shapes.items()
+        }
+
+    def close(self) -> None:
+        self._context = None
+        self._made.close()
+
+
+def bucket(rows: int, most: int) -> int:
+    """The power of two that holds the rows, at most ``most``: TensorRT prepares anew for each size it has not seen."""
+    return min(most, 1 << (rows - 1).bit_length())
+
+
+def size_of(dtype: str, shape: tuple) -> int:
+    """Bytes of an array."""
+    return int(np.prod(shape)) * np.dtype(dtype).itemsize
