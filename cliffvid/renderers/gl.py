@@ -9,8 +9,9 @@ from . import HOW_TO_GET_EGL, NEAREST_M, Patch, Scene, groups
 # Drawn at twice the size and averaged: for four large people on two cores 18 ms where 4 samples a pixel took 42, as
 # software OpenGL spends its time on the many small triangles rather than on pixels.
 FINER = 2
-DETAIL_PX = 4  # of a person, only what is smaller is left out; it moves edges by far less
-PAGE_PX = 8192  # of height; OpenGL 3.3 promises targets of 16,384 in practice
+DETAIL_PX = 5  # of a person, only what is smaller is left out; edges move by less than 0.1 pixels
+STEP_PX = 128  # sides of targets are multiples of it, so that a person who moves is mostly drawn to the same one
+SPARE_MPX = 32  # of targets kept for the next frames: 8 bytes a pixel
 
 # Light is computed at vertices: a body has about as many of them as it covers pixels, and they are shaded once.
 # A soft key light from the upper left, the sky from above, and a faint rim where the surface turns away.
@@ -53,7 +54,8 @@ class GlRenderer:
         self._context = context
         self.device = context.info["GL_RENDERER"]
         self._program = context.program(VERTEX, FRAGMENT)
-        self._target = None
+        self._spare: list = []  # targets, the one used last at the end
+        self._read = np.empty(0, np.uint8)
         self._levels, self._arrays = None, []
 
     def render(self, scene: Scene) -> list[Patch]:
@@ -61,39 +63,51 @@ class GlRenderer:
             self._load(scene)
         self._context.enable_only(self._context.DEPTH_TEST | self._context.CULL_FACE)
         self._context.cull_face = "front"  # image row 0 first turns the faces round
-        return [patch for page in pages(list(groups(scene.boxes_px()))) for patch in self._page(scene, page)]
+        # Each group on a target of its own: software OpenGL clears all of a target, and a small one stays in the cache.
+        started = [(box, self._start(scene, box, people)) for box, people in groups(scene.boxes_px())]
+        return [self._finish(box, target) for box, target in started]
 
-    def _page(self, scene: Scene, page: list) -> list[Patch]:
-        """Draw groups of people below each other, so that software OpenGL clears, draws and is read once for all."""
-        sizes = [(int(box[2] - box[0]), int(box[3] - box[1])) for box, _ in page]
-        width, height = max(w for w, _ in sizes), sum(h for _, h in sizes)
-        target = self._sized((FINER * width, FINER * height))
+    def _start(self, scene: Scene, box: np.ndarray, people: np.ndarray):
+        """Begin to draw a part of the frame; returns the target it is drawn to."""
+        left, top, right, bottom = box.tolist()
+        width, height = right - left, bottom - top
+        target = self._take(tuple(-(-FINER * side // STEP_PX) * STEP_PX for side in (width, height)))
         target.use()
         target.viewport = (0, 0, *target.size)
         target.clear(0, 0, 0, 0)
-        places, down = [], 0
-        for (box, people), (w, h) in zip(page, sizes, strict=True):
-            target.viewport = (0, FINER * down, FINER * w, FINER * h)
-            self._program["camera"].write(projection(scene, *(int(side) for side in box[:2]), w, h).T.tobytes())
-            for person in people:
-                self._draw(scene, person)
-            places.append((int(box[0]), int(box[1]), slice(down, down + h), slice(w)))
-            down += h
-        fine = np.frombuffer(target.read(viewport=(0, 0, FINER * width, FINER * height), components=4), np.uint8)
-        fine = fine.reshape(FINER * height, FINER * width, 4)
-        rgba = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
-        return [Patch(left, top, rgba[rows, columns]) for left, top, rows, columns in places]
+        target.viewport = (0, 0, FINER * width, FINER * height)
+        self._program["camera"].write(projection(scene, left, top, width, height).T.tobytes())
+        for person in people:
+            self._draw(scene, person)
+        return target
 
-    def _sized(self, size: tuple[int, int]):
-        """The one target there is, grown to at least that size."""
-        if self._target is None or self._target.width < size[0] or self._target.height < size[1]:
-            if self._target:
-                size = max(size[0], self._target.width), max(size[1], self._target.height)
-                for item in (*self._target.color_attachments, self._target.depth_attachment, self._target):
-                    item.release()
-            context = self._context
-            self._target = context.framebuffer([context.renderbuffer(size, 4)], context.depth_renderbuffer(size))
-        return self._target
+    def _finish(self, box: np.ndarray, target) -> Patch:
+        """Wait until it is drawn, read it and average it."""
+        left, top, right, bottom = box.tolist()
+        shape = FINER * (bottom - top), FINER * (right - left), 4
+        size = int(np.prod(shape))
+        if self._read.size < size:
+            self._read = np.empty(size, np.uint8)
+        fine = self._read[:size].reshape(shape)
+        target.read_into(fine, viewport=(0, 0, shape[1], shape[0]), components=4)
+        self._give_back(target)
+        return Patch(left, top, cv2.resize(fine, (right - left, bottom - top), interpolation=cv2.INTER_AREA))
+
+    def _take(self, size: tuple[int, int]):
+        """A target of that size that nobody draws to."""
+        for target in self._spare:
+            if target.size == size:
+                self._spare.remove(target)
+                return target
+        context = self._context
+        return context.framebuffer([context.renderbuffer(size, 4)], context.depth_renderbuffer(size))
+
+    def _give_back(self, target) -> None:
+        self._spare.append(target)
+        while sum(spare.width * spare.height for spare in self._spare) > SPARE_MPX * 1e6:
+            old = self._spare.pop(0)
+            for item in (*old.color_attachments, old.depth_attachment, old):
+                item.release()
 
     def _load(self, scene: Scene) -> None:
         context = self._context
@@ -119,19 +133,6 @@ def level(scene: Scene, person: int) -> int:
     nearest_m = max(float(scene.vertices[person, :, 2].min()), NEAREST_M)
     sizes_px = [cell_m * scene.focal_px / nearest_m for cell_m, _ in scene.levels]
     return max(i for i, size_px in enumerate(sizes_px) if size_px <= DETAIL_PX)
-
-
-def pages(parts: list) -> list[list]:
-    """The parts in their order, on as few pages as their heights allow."""
-    made, height = [], PAGE_PX
-    for box, people in parts:
-        size = FINER * int(box[3] - box[1])
-        if height + size > PAGE_PX:
-            made.append([])
-            height = 0
-        made[-1].append((box, people))
-        height += size
-    return made
 
 
 def projection(scene: Scene, left: int, top: int, width: int, height: int) -> np.ndarray:
