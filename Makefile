@@ -34,13 +34,11 @@ $(VENV)/installed-dev: pyproject.toml | $(BIN)/python
 
 # Where nothing can render, cliffvid says what to install, and skeletons are drawn instead.
 demo: $(VENV)/installed
-	$(BIN)/cliffvid process examples/pedestrians.mp4 -o demo/pedestrians.parquet --overwrite
+	$(DEMO) || $(DEMO) --view skeleton
 	$(BIN)/python examples/read_tracks.py demo/pedestrians.parquet
-	$(DRAW) -o demo/pedestrians.mp4 || $(DRAW) -o demo/pedestrians.mp4 --view skeleton
-	$(PAGE) -o demo/pedestrians.html || $(PAGE) -o demo/pedestrians.html --skeleton-only
 
-DRAW := $(BIN)/cliffvid overlay examples/pedestrians.mp4 demo/pedestrians.parquet --overwrite
-PAGE := $(BIN)/cliffvid report demo/pedestrians.parquet --video examples/pedestrians.mp4 --overwrite
+DEMO := $(BIN)/cliffvid process examples/pedestrians.mp4 -o demo/pedestrians.parquet --overlay demo/pedestrians.mp4 \
+	--report demo/pedestrians.html --overwrite
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -2,8 +2,9 @@
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,12 +15,10 @@ from .cli_see import overlay, report
 from .cli_truth import pseudogt_app
 from .cli_use import convert
 from .errors import CliffvidError, UsageError
-from .options import (
-    VIEWS,
-    VISUALS,
-    Options,
-    OverlayOptions,
-)
+from .options import VIEWS, VISUALS, Options, OverlayOptions
+
+if TYPE_CHECKING:
+    from .visuals import Gallery
 
 app = typer.Typer(
     help="Video to per-frame SMPL body tracks.",
@@ -86,7 +85,12 @@ def process(
     overlay: Annotated[
         Path | None, typer.Option(help="Also draw the bodies on the video: .mp4; a folder for several inputs.")
     ] = None,
-    view: Annotated[str, typer.Option(help=f"Of the overlay: {' | '.join(VIEWS)}.")] = OverlayOptions.view,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write a page about the run: .html; a folder for several inputs.")
+    ] = None,
+    view: Annotated[
+        str, typer.Option(help=f"Of the overlay: {' | '.join(VIEWS)}; skeleton: of the report too.")
+    ] = OverlayOptions.view,
     visuals: Annotated[
         str | None, typer.Option(help=f"Also draw each image: any of {','.join(VISUALS)}; beside the result.")
     ] = None,
@@ -94,33 +98,20 @@ def process(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")] = False,
 ) -> None:
     """Write the body tracks of each video."""
-    from .overlay import Painter, check_target
-    from .pipeline import check_output, open_models, output_format
+    from .overlay import Painter
+    from .pipeline import open_models
     from .progress import View
-    from .visuals import open_galleries, visuals_of
-    from .write import SUFFIXES
 
     look = OverlayOptions(view=view, start_s=options.start_s, end_s=options.end_s, overwrite=options.overwrite)
-    videos = _inputs(inputs)
-    outputs = _targets(videos, out or Path(), SUFFIXES[output_format(out or Path(), options)])
-    overlays = _targets(videos, overlay, ".mp4") if overlay else [None] * len(videos)
-    kinds = visuals_of(visuals) if visuals is not None else ()
-    galleries = open_galleries(videos, outputs, kinds, options) if kinds else [None] * len(videos)
-    for video, output, drawing in zip(videos, outputs, overlays, strict=True):
-        check_output(video, output, options)
-        if drawing:
-            check_target(drawing, options.overwrite)
+    jobs = _jobs(_inputs(inputs), out or Path(), overlay, report, visuals, options)
     try:
         with open_models(options) as models, View(quiet or as_json) as watch:
             watch.announce(models)
-            if overlay:
+            if overlay or report:
                 Painter(look, models.regressor.manifest.body)  # refused before the work rather than after it
-            for gallery in filter(None, galleries[:1]):
-                gallery.painter(models.regressor.manifest.body)
-            done = [
-                _one(*job, options, look, models, watch, as_json)
-                for job in zip(videos, outputs, overlays, galleries, strict=True)
-            ]
+            if jobs[0].gallery:
+                jobs[0].gallery.painter(models.regressor.manifest.body)
+            done = [_one(job, options, look, models, watch, as_json) for job in jobs]
     except KeyboardInterrupt:
         say("interrupted: what was finished is kept, nothing half-written is left behind")
         raise typer.Exit(130) from None
@@ -200,37 +191,70 @@ def _targets(inputs: list[Path | str], place: Path, suffix: str) -> list[Path]:
     return targets
 
 
-def _one(
-    video: Path | str,
-    output: Path,
-    drawing: Path | None,
-    gallery,
-    options: Options,
-    look: OverlayOptions,
-    models,
-    view,
-    as_json: bool,
-) -> bool:
+@dataclass(frozen=True)
+class Job:
+    """One input and where what is made of it goes."""
+
+    video: Path | str
+    output: Path
+    film: Path | None
+    page: Path | None
+    gallery: "Gallery | None"
+
+
+def _jobs(videos: list, out: Path, film: Path | None, page: Path | None, visuals: str | None, options) -> list[Job]:
+    """What there is to do. Raises UsageError if anything must not be written where it would be."""
+    from .overlay import check_target
+    from .pipeline import check_output, output_format
+    from .report import check_page
+    from .visuals import open_galleries, visuals_of
+    from .write import SUFFIXES
+
+    outputs = _targets(videos, out, SUFFIXES[output_format(out, options)])
+    films = _targets(videos, film, ".mp4") if film else [None] * len(videos)
+    pages = _targets(videos, page, ".html") if page else [None] * len(videos)
+    kinds = visuals_of(visuals) if visuals is not None else ()
+    galleries = open_galleries(videos, outputs, kinds, options) if kinds else [None] * len(videos)
+    jobs = [Job(*each) for each in zip(videos, outputs, films, pages, galleries, strict=True)]
+    for job in jobs:
+        check_output(job.video, job.output, options)
+        if job.film:
+            check_target(job.film, options.overwrite)
+        if job.page:
+            check_page(job.page, options.overwrite)
+    return jobs
+
+
+def _one(job: Job, options: Options, look: OverlayOptions, models, view, as_json: bool) -> bool:
     """Process one video, tell how it went, and say whether all of it was done."""
     from .overlay import overlay
     from .pipeline import process
+    from .report import report as write_page
 
+    network, page = options.allow_network, None
     try:
-        report = process(video, output, options, models=models, watch=view.watch)
-        drawn = overlay(video, output, drawing, look, options.allow_network) if drawing else None
-        pictures = gallery.draw() if gallery else 0
+        report = process(job.video, job.output, options, models=models, watch=view.watch)
+        drawn = overlay(job.video, job.output, job.film, look, network) if job.film else None
+        pictures = job.gallery.draw() if job.gallery else 0
+        if job.page:
+            bones = look.view == "skeleton"
+            page = write_page(
+                job.output, job.page, job.video, bones, look.renderer, options.overwrite, report.busy_s, network
+            )
     except CliffvidError as error:
         view.stop()
         say(f"error: {error}")
         if as_json:
             kind = type(error).__name__
-            print(json.dumps({"video": str(video), "status": "failed", "error": kind, "message": str(error)}))
+            print(json.dumps({"video": str(job.video), "status": "failed", "error": kind, "message": str(error)}))
         return False
     view.stop()
     view.summarise(report, drawn)
-    if gallery:
-        view.say(f"  {pictures} pictures: {gallery.pattern}")
+    if page:
+        view.summarise_page(page)
+    if job.gallery:
+        view.say(f"  {pictures} pictures: {job.gallery.pattern}")
     if as_json:
-        more = {"overlay": str(drawing) if drawing else None, "visuals": gallery.pattern if gallery else None}
-        print(json.dumps(report.as_dict() | more))
+        more = {"overlay": job.film, "report": job.page, "visuals": job.gallery and job.gallery.pattern}
+        print(json.dumps(report.as_dict() | {key: value and str(value) for key, value in more.items()}))
     return report.complete

@@ -81,10 +81,9 @@ def report(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing page.")] = False,
 ) -> None:
     """Write one page about a tracks file: timeline, charts, pictures, and a 3D player."""
+    from .progress import View
     from .report import report as write_page
 
     with interruptible():
         page = write_page(tracks, out, video, skeleton_only, renderer, overwrite)
-    for warning in page.warnings:
-        print(f"warning: {out}: {warning}", file=sys.stderr)
-    print(f"{out}: {page.tracks} tracks, {page.pictures} pictures, {page.bytes / 1e6:.1f} MB", file=sys.stderr)
+    View(quiet=False).summarise_page(page)

@@ -31,13 +31,22 @@ def draw_boxes(image: np.ndarray, people: Tracks) -> None:
 
 
 def draw_ids(image: np.ndarray, people: Tracks, scores: bool = False) -> None:
-    """Write each person's identity, and the score if asked, above the box: dark around bright, read on any picture."""
-    pen = pen_px(image)
+    """Write each person's identity, and the score if asked, above the box: dark around bright, read on any picture.
+
+    One that would cover another goes down until it is free, in the box's own column and colour.
+    """
+    pen, taken = pen_px(image), []
     for track_id, score, box in zip(people.track_id, people.det_score, people.bbox_xyxy, strict=True):
         text = f"{track_id} {score:.2f}" if scores else str(track_id)
-        at = (round(float(box[0])), max(round(float(box[1]) - 4 * pen), round(10 * pen)))
-        for color, width in (((20, 20, 20), 3 * pen), (track_color(int(track_id)), pen)):
-            cv2.putText(image, text, at, FONT, 0.45 * pen, color, round(width), cv2.LINE_AA)
+        (width, height), _ = cv2.getTextSize(text, FONT, 0.45 * pen, round(3 * pen))
+        width, height = width + round(4 * pen), height + round(4 * pen)  # the dark edge, and a gap
+        x, y = round(float(box[0])), max(round(float(box[1]) - 4 * pen), round(10 * pen))
+        for left, bottom, wide in sorted(taken, key=lambda label: label[1]):
+            if left < x + width and x < left + wide and abs(bottom - y) < height:
+                y = bottom + height
+        taken.append((x, y, width))
+        for color, thickness in (((20, 20, 20), 3 * pen), (track_color(int(track_id)), pen)):
+            cv2.putText(image, text, (x, y), FONT, 0.45 * pen, color, round(thickness), cv2.LINE_AA)
 
 
 def draw_skeletons(image: np.ndarray, people: Tracks, joints: np.ndarray, parents: tuple[int, ...]) -> None:

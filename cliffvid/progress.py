@@ -8,6 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .overlay import OverlayReport
 from .pipeline import TRACK_AND_WRITE, Models, Report, Run
+from .report import PageReport
 
 
 class View:
@@ -75,6 +76,11 @@ class View:
             f"  {report.seconds:.1f} s, {speed:.1f} frames/s, bounded by {slowest}",
         ]
         self.console.print("\n".join(lines), soft_wrap=True, markup=False)
+
+    def summarise_page(self, page: PageReport) -> None:
+        for warning in page.warnings:
+            self.console.print(f"warning: {page.out}: {warning}", soft_wrap=True, markup=False)
+        self.say(f"{page.out}: {page.tracks} tracks, {page.pictures} pictures, {page.bytes / 1e6:.1f} MB")
 
 
 class StageBars(Progress):

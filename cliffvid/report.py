@@ -23,6 +23,7 @@ from .types import AT_BORDER, BAD_CAMERA, Tracks
 from .write import read_meta, read_tracks, write_whole
 
 WEB = Path(__file__).parent / "web"
+SUFFIXES = (".html", ".htm")
 SHEET_MAX = 60  # pictures; of more tracks those seen longest
 PICTURE_WH = (180, 240)
 
@@ -41,11 +42,12 @@ class PageReport:
 def report(
     tracks: Path,
     out: Path,
-    video: Path | None = None,
+    video: Path | str | None = None,
     skeleton_only: bool = False,
     renderer: str = OverlayOptions.renderer,
     overwrite: bool = False,
     busy_s: dict[str, float] | None = None,
+    allow_network: bool = False,
 ) -> PageReport:
     """Write the page of a tracks file to ``out``; ``video`` adds a picture of each track, ``busy_s`` a run's timings.
 
@@ -53,14 +55,13 @@ def report(
     Raises UsageError for an ``out`` that exists or a body that is not here, InputError for files that cannot be read or
     do not belong together, BackendError if the pictures cannot be rendered, OutputError if the page cannot be written.
     """
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out}: exists already; give --overwrite to replace it")
+    check_page(out, overwrite)
     meta, rows = read_meta(tracks), read_tracks(tracks)
     view = "skeleton" if skeleton_only or video is None else "overlay"
     painter = Painter(OverlayOptions(view=view, renderer=renderer, alpha=1.0), meta["body"]["name"])
     size_wh, pictures = (meta["video"]["width_px"], meta["video"]["height_px"]), {}
     if video:
-        size_wh, pictures = contact_sheet(video, tracks, meta, rows, painter)
+        size_wh, pictures = contact_sheet(video, tracks, meta, rows, painter, allow_network)
     data, pack, every = player_data(rows, painter.body, size_wh, skeleton_only)
     warnings = []
     if not skeleton_only and (licence := painter.body.licence_warning("the page")):
@@ -91,8 +92,16 @@ def report(
     return PageReport(out, len(data["tracks"]), len(pictures), len(text.encode()), warnings)
 
 
+def check_page(out: Path, overwrite: bool) -> None:
+    """Raise UsageError if a page must not be written there."""
+    if out.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{out}: a report's name must end in {', '.join(SUFFIXES)}")
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out}: exists already; give --overwrite to replace it")
+
+
 def contact_sheet(
-    video: Path, tracks: Path, meta: dict, rows: Tracks, painter: Painter
+    video: Path | str, tracks: Path, meta: dict, rows: Tracks, painter: Painter, allow_network: bool = False
 ) -> tuple[tuple[int, int], dict[int, bytes]]:
     """The frame's size, and a JPEG for each of the longest tracks: the person with the body, where it is seen best."""
     wanted: dict[int, list[Tracks]] = {}
@@ -101,7 +110,7 @@ def contact_sheet(
         best = _best(rows[rows.track_id == track_id])
         wanted.setdefault(int(best.frame_idx[0]), []).append(best)
     size_wh, pictures = None, {}
-    with open_source(video, decoding(meta)) as source:
+    with open_source(video, decoding(meta, allow_network)) as source:
         check_same_video(source, meta, tracks)
         for frames in source.frames(1, DecodeCounts()):
             size_wh = size_wh or frames.rgb.shape[2:0:-1]

@@ -173,6 +173,40 @@ def test_the_command(cliffvid, clip, tracks, tmp_path):
 
 
 @pytest.mark.usefixtures("egl")
+def test_a_run_can_write_its_page_with_its_timings(cliffvid, tmp_path):
+    """With --report: pictures and body of the tracks just made, seconds of each stage; one page an input."""
+    for name in ("a.mp4", "b.mp4"):
+        make_clip(tmp_path / name, frames=6)
+    code, out, _ = cliffvid("process", "a.mp4", "--report", "r.html", "--json")
+    told = json.loads(out)
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert code == 0 and told["report"] == "r.html" and told["overlay"] is None
+    assert "Time at work" in text
+    for stage, seconds in told["busy_s"].items():
+        assert re.search(rf"<span>{stage}</span><i [^>]*></i>{seconds:.2f} s<", text)
+    data, _ = data_of(tmp_path / "r.html")
+    assert len(data["tracks"]) == 2 and text.count("<figure") == 2 and data["mesh"]
+    (tmp_path / "pages").mkdir()
+    args = "process", "a.mp4", "b.mp4", "--report", "pages", "--view", "skeleton"
+    assert cliffvid(*args, "--overwrite")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "pages").iterdir()) == ["a.html", "b.html"]
+    assert data_of(tmp_path / "pages" / "b.html")[0]["mesh"] is None
+
+
+@pytest.mark.parametrize(
+    "name, said", [("r.html", "exists already; give --overwrite"), ("a.mp4", "must end in .html"), ("c", "must end in")]
+)
+def test_a_page_that_must_not_be_written_is_refused_before_the_work(name, said, cliffvid, tmp_path):
+    make_clip(tmp_path / "a.mp4", frames=3)
+    (tmp_path / "r.html").write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    extra = [] if name == "r.html" else ["--overwrite"]
+    code, _, err = cliffvid("process", "a.mp4", "--report", name, *extra)
+    assert code == 2 and said in err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.usefixtures("egl")
 @pytest.mark.parametrize("skeleton_only", [False, True])
 def test_it_plays_and_selects_in_a_real_browser(skeleton_only, clip, tracks, tmp_path):
     """No console error, nothing fetched, people where the camera saw them, time that runs, a click that selects."""

@@ -55,3 +55,28 @@ def test_colours_are_steady_and_told_apart():
     colors = np.array([track_color(i) for i in range(1, 9)])
     far = np.abs(colors[:, None] - colors[None]).max(axis=-1) + 255 * np.eye(8)
     assert far.min() > 40
+
+
+def test_labels_of_people_at_one_place_are_all_readable():
+    """Each label has as many pixels of its colour as if it were alone."""
+    places = [
+        [40, 30, 60, 90],
+        [44, 27, 80, 99],
+        [42, 44, 70, 90],
+        [38, 2, 60, 90],
+        [41, 3, 60, 90],
+        [200, 30, 220, 90],
+    ]
+
+    def written(boxes, ids):
+        people = Tracks(
+            **{name: column.repeat(len(ids), axis=0) for name, column in one_person([0, 0, 3]).columns().items()}
+        )
+        people.bbox_xyxy[:], people.track_id[:] = boxes, ids
+        image = np.zeros((480, 2560, 3), np.uint8)  # pens two pixels wide
+        draw_ids(image, people, scores=True)
+        return [int((image == track_color(i)).all(axis=2).sum()) for i in ids]
+
+    ids = [1, 2, 3, 4, 5, 6]
+    alone = [written([box], [i])[0] for box, i in zip(places, ids, strict=True)]
+    assert written(places, ids) == alone and min(alone) > 10
