@@ -52,11 +52,12 @@ def bvh_joints(path: Path) -> tuple[dict[str, np.ndarray], float]:
     return dict(zip(names, places, strict=True)), step_s
 
 
+SIZES = {"SCALAR": 1, "VEC3": 3, "VEC4": 4, "MAT4": 16}
+KINDS = {5126: "<f4", 5125: "<u4", 5123: "<u2", 5121: "u1"}
+
+
 class Gltf:
     """A .glb file: what its nodes do at a moment, and where its skinned vertices are then."""
-
-    SIZES = {"SCALAR": 1, "VEC3": 3, "VEC4": 4, "MAT4": 16}
-    KINDS = {5126: "<f4", 5125: "<u4", 5123: "<u2", 5121: "u1"}
 
     def __init__(self, data: bytes) -> None:
         magic, version, length = struct.unpack_from("<4sII", data)
@@ -74,9 +75,9 @@ class Gltf:
 
     def numbers(self, accessor: int) -> np.ndarray:
         what = self.json["accessors"][accessor]
-        view, width = self.json["bufferViews"][what["bufferView"]], self.SIZES[what["type"]]
+        view, width = self.json["bufferViews"][what["bufferView"]], SIZES[what["type"]]
         assert view["byteOffset"] % 4 == 0
-        kind = np.dtype(self.KINDS[what["componentType"]])
+        kind = np.dtype(KINDS[what["componentType"]])
         values = np.frombuffer(self.binary, kind, what["count"] * width, view["byteOffset"])
         values = values.reshape(-1, width) if width > 1 else values
         if "min" in what:
