@@ -1,0 +1,139 @@
+"""How far a precision's answers lie from those of float32, on real frames and crops: what a user would notice."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .backends import Session
+from .crop import crop
+from .decode import DecodeCounts
+from .detect import DetectCounts, detect, select
+from .geometry import box_iou
+from .models import Manifest
+from .options import Options
+from .regress import PRESENCE_MIN, RegressCounts, regress
+from .source import open_source
+
+Batch = dict[str, np.ndarray]  # what a Session takes
+SAME_PERSON_IOU = 0.5
+FRAMES = 64  # how many are looked at, spread over the video
+LARGEST_STRIDE = 25  # but not so far that most of the time goes into decoding what lies between
+PEOPLE = 256
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What the two networks of a run were asked, in batches."""
+
+    frames: list[Batch]
+    crops: list[Batch]
+
+
+class Recorder:
+    """A Session that keeps what it was asked."""
+
+    def __init__(self, session: Session) -> None:
+        self.manifest, self._session = session.manifest, session
+        self.asked: list[Batch] = []
+
+    def run(self, inputs: Batch) -> Batch:
+        self.asked.append({name: array.copy() for name, array in inputs.items()})
+        return self._session.run(inputs)
+
+
+def take_samples(video: Path | str, detector: Session, regressor: Session, options: Options) -> Samples:
+    """Frames spread over the video and the crops of the people in them, as a run with these sessions sees them.
+
+    Raises InputError.
+    """
+    networks = Recorder(detector), Recorder(regressor)
+    with open_source(video, options) as source:
+        known = source.info.frames_claimed or 0
+        frames = source.frames(1, DecodeCounts(), stride=min(max(1, known // FRAMES), LARGEST_STRIDE))
+        crops = crop(detect(frames, networks[0], options, DetectCounts()), regressor.manifest, options)
+        people = 0
+        for bodies in regress(crops, networks[1], RegressCounts()):
+            people += len(bodies)
+            if people >= PEOPLE or len(networks[0].asked) >= FRAMES:
+                break
+    return Samples(*(network.asked for network in networks))
+
+
+def compare(manifest: Manifest, reference: Session, session: Session, samples: Iterable[Batch]) -> dict[str, float]:
+    """How far ``session`` is from ``reference`` on the same samples; both are of this manifest.
+
+    Regressors: ``persons`` compared, ``rotation_median_deg`` and ``rotation_p99_deg`` of all joints, ``betas_p99`` and
+    ``camera_p99`` (absolute), ``persons_changed_percent``: those in whom only one of the two sees somebody.
+    Detectors: ``persons`` that the reference found, ``missed_percent``, ``extra_percent`` and their sum
+    ``persons_changed_percent``, ``box_shift_median_percent`` and ``box_shift_p99_percent`` of the longer side.
+    """
+    judge = _regressor if manifest.task == "regress" else _detector
+    return judge(manifest, [(reference.run(batch), session.run(batch)) for batch in samples])
+
+
+def _regressor(manifest: Manifest, answers: list[tuple[Batch, Batch]]) -> dict[str, float]:
+    wanted, found = (
+        {name: np.concatenate([pair[side][name] for pair in answers]) for name in manifest.outputs} for side in (0, 1)
+    )
+    changed = np.zeros(0)
+    if "presence" in wanted:
+        seen = [side["presence"] >= PRESENCE_MIN for side in (wanted, found)]
+        there, changed = seen[0] & seen[1], seen[0] != seen[1]
+        wanted, found = ({name: array[there] for name, array in side.items()} for side in (wanted, found))
+    angle = rotation_angle_deg(wanted["rotmat"], found["rotmat"])
+    off = {name: np.abs(wanted[name].astype(np.float64) - found[name]) for name in ("betas", "camera")}
+    persons = len(angle)
+    return {
+        "persons": persons,
+        "persons_changed_percent": 100 * changed.sum() / max(persons, 1),
+        "rotation_median_deg": _quantile(angle, 0.5),
+        "rotation_p99_deg": _quantile(angle, 0.99),
+        "betas_p99": _quantile(off["betas"], 0.99),
+        "camera_p99": _quantile(off["camera"], 0.99),
+    }
+
+
+def rotation_angle_deg(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(...) float64: the angle between rotation matrices (...,3,3), by the chord: exact near zero."""
+    chord = np.linalg.norm(a.astype(np.float64) - b, axis=(-2, -1)) / np.sqrt(8)
+    return np.degrees(2 * np.arcsin(np.clip(chord, 0, 1)))
+
+
+def _detector(manifest: Manifest, answers: list[tuple[Batch, Batch]]) -> dict[str, float]:
+    wanted, found = ([box for pair in answers for box in _people(manifest, pair[side])] for side in (0, 1))
+    shifts = [_shifts(*boxes) for boxes in zip(wanted, found, strict=True)]
+    shift = np.concatenate([np.zeros(0), *shifts])
+    persons = sum(map(len, wanted))
+    missed, extra = (100 * (sum(map(len, boxes)) - len(shift)) / max(persons, 1) for boxes in (wanted, found))
+    return {
+        "persons": persons,
+        "persons_changed_percent": missed + extra,
+        "missed_percent": missed,
+        "extra_percent": extra,
+        "box_shift_median_percent": _quantile(shift, 0.5),
+        "box_shift_p99_percent": _quantile(shift, 0.99),
+    }
+
+
+def _people(manifest: Manifest, answer: Batch) -> list[np.ndarray]:
+    """The boxes (P,4) of the people in each frame of a detector's answer, best first."""
+    candidates = zip(answer["box_px"], answer["objectness"], answer["class_prob"], strict=True)
+    return [box[select(box, *scores, manifest.rules["selection"])[0]] for box, *scores in candidates]
+
+
+def _shifts(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """How far the edges of those boxes moved, at most, that are the same person's: percent of the longer side."""
+    iou = box_iou(wanted, found)
+    shifts = []
+    while iou.size and iou.max() >= SAME_PERSON_IOU:
+        row, column = np.unravel_index(iou.argmax(), iou.shape)
+        iou[row], iou[:, column] = -1, -1
+        side = (wanted[row, 2:] - wanted[row, :2]).max()
+        shifts.append(100 * np.abs(wanted[row] - found[column]).max() / side)
+    return np.array(shifts)
+
+
+def _quantile(values: np.ndarray, share: float) -> float:
+    return float(np.quantile(values, share)) if values.size else 0.0
