@@ -64,8 +64,9 @@ def take_samples(video: Path | str, detector: Session, regressor: Session, optio
 def compare(manifest: Manifest, reference: Session, session: Session, samples: Iterable[Batch]) -> dict[str, float]:
     """How far ``session`` is from ``reference`` on the same samples; both are of this manifest.
 
-    Regressors: ``persons`` compared, ``rotation_median_deg`` and ``rotation_p99_deg`` of all joints, ``betas_p99`` and
-    ``camera_p99`` (absolute), ``persons_changed_percent``: those in whom only one of the two sees somebody.
+    Regressors: ``persons`` that the reference sees, ``rotation_median_deg`` and ``rotation_p99_deg`` of their
+    joints, ``betas_p99`` and ``camera_p99`` (absolute), ``persons_changed_percent``: those whom only one of the two
+    sees.
     Detectors: ``persons`` that the reference found, ``missed_percent``, ``extra_percent`` and their sum
     ``persons_changed_percent``, ``box_shift_median_percent`` and ``box_shift_p99_percent`` of the longer side.
     """
@@ -77,17 +78,16 @@ def _regressor(manifest: Manifest, answers: list[tuple[Batch, Batch]]) -> dict[s
     wanted, found = (
         {name: np.concatenate([pair[side][name] for pair in answers]) for name in manifest.outputs} for side in (0, 1)
     )
-    changed = np.zeros(0)
+    persons, changed = len(wanted["rotmat"]), 0
     if "presence" in wanted:
         seen = [side["presence"] >= PRESENCE_MIN for side in (wanted, found)]
-        there, changed = seen[0] & seen[1], seen[0] != seen[1]
-        wanted, found = ({name: array[there] for name, array in side.items()} for side in (wanted, found))
+        persons, changed, both = int(seen[0].sum()), int((seen[0] != seen[1]).sum()), seen[0] & seen[1]
+        wanted, found = ({name: array[both] for name, array in side.items()} for side in (wanted, found))
     angle = rotation_angle_deg(wanted["rotmat"], found["rotmat"])
     off = {name: np.abs(wanted[name].astype(np.float64) - found[name]) for name in ("betas", "camera")}
-    persons = len(angle)
     return {
         "persons": persons,
-        "persons_changed_percent": 100 * changed.sum() / max(persons, 1),
+        "persons_changed_percent": 100 * changed / max(persons, 1),
         "rotation_median_deg": _quantile(angle, 0.5),
         "rotation_p99_deg": _quantile(angle, 0.99),
         "betas_p99": _quantile(off["betas"], 0.99),

@@ -86,7 +86,7 @@ def cut(openvino, model):
     handed_on = []  # values, and who reads them beyond the cut
     for node in nodes:
         for value in node.outputs() if node.get_name() in leads and node.get_type_name() != "Parameter" else ():
-            beyond = [reader for reader in value.get_target_inputs() if reader.get_node().get_name() not in leads]
+            beyond = [r for r in value.get_target_inputs() if r.get_node().get_name() not in leads]
             if beyond:
                 handed_on.append((value, beyond))
     if not handed_on:

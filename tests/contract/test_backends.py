@@ -1,19 +1,34 @@
-"""One body of promises for every runtime that works here: see cliffvid.backends.Session."""
+"""One body of promises for every runtime and precision that works here: see cliffvid.backends.Session."""
+
+import json
+import shutil
 
 import numpy as np
 import pytest
 
 from cliffvid.backends import KNOWN, open_session
 from cliffvid.errors import BackendError, ModelError
-from cliffvid.models import BUNDLED, read_manifest
+from cliffvid.export.graph import Graph, image_input, to_bytes
+from cliffvid.export.half import halve
+from cliffvid.export.model_folder import with_manifest, write_folder
+from cliffvid.models import BUNDLED, MODEL_FILES, read_manifest
 from cliffvid.parity import check_samples
 
+COMBINATIONS = [
+    (flavour, precision)
+    for backend, known in KNOWN.items()
+    for flavour in ((backend, "tensorrt-rtx") if backend == "tensorrt" else (backend,))
+    for precision in known.precisions
+]
+EXACT = [combination for combination in COMBINATIONS if combination[1] == "fp32"]
 
-@pytest.fixture(params=[*KNOWN, "tensorrt-rtx"])
+
+@pytest.fixture(params=COMBINATIONS, ids="-".join)
 def run_on(request, tmp_path_factory, monkeypatch):
-    """Function of a manifest: an open session of this backend, one thread; caches are thrown away."""
+    """Function of a manifest: an open session of this backend and precision, one thread; caches are thrown away."""
+    backend, precision = request.param
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
-    backend, device = request.param, KNOWN[request.param.removesuffix("-rtx")].devices[0]
+    device = KNOWN[backend.removesuffix("-rtx")].devices[0]
     if device == "cuda":
         from fake_gpu import FakeGpu, put_in_place
 
@@ -23,11 +38,28 @@ def run_on(request, tmp_path_factory, monkeypatch):
         pytest.importorskip(backend)
 
     def run(manifest):
-        session = open_session(manifest, backend.removesuffix("-rtx"), device, 1)
-        assert (session.backend, session.precision, session.device) == (backend, "fp32", device)
+        try:
+            session = open_session(manifest, backend.removesuffix("-rtx"), device, 1, precision)
+        except BackendError as error:
+            assert "this processor has no bfloat16" in str(error)
+            pytest.skip(str(error))
+        assert (session.backend, session.precision, session.device) == (backend, precision, device)
         return session
 
     return run
+
+
+@pytest.fixture(scope="module")
+def whole_toys(toys, tmp_path_factory):
+    """The toys with a network for each precision: without convolutions they are one and the same."""
+    folder = shutil.copytree(toys, tmp_path_factory.mktemp("engines"), dirs_exist_ok=True)
+    for file in folder.glob("*/manifest.json"):
+        content = json.loads(file.read_text())
+        for name in set(MODEL_FILES.values()) - {"model.onnx"}:
+            shutil.copy(file.parent / "model.onnx", file.parent / name)
+            content["files"][name] = content["files"]["model.onnx"]
+        file.write_text(json.dumps(content))
+    return folder
 
 
 def toy_inputs(manifest, rows):
@@ -40,8 +72,8 @@ def toy_inputs(manifest, rows):
 
 
 @pytest.mark.parametrize("name", ["toy-detector", "toy-regressor"])
-def test_any_number_of_rows_by_name_dtype_and_shape(run_on, toys, name):
-    manifest = read_manifest(toys / name)
+def test_any_number_of_rows_by_name_dtype_and_shape(run_on, whole_toys, name):
+    manifest = read_manifest(whole_toys / name)
     inputs = toy_inputs(manifest, 19)
     with run_on(manifest) as session:
         whole = session.run(inputs)
@@ -56,8 +88,8 @@ def test_any_number_of_rows_by_name_dtype_and_shape(run_on, toys, name):
             np.testing.assert_array_equal(value, kept[key])  # later runs leave earlier answers alone
 
 
-def test_inputs_need_not_be_contiguous(run_on, toys):
-    manifest = read_manifest(toys / "toy-regressor")
+def test_inputs_need_not_be_contiguous(run_on, whole_toys):
+    manifest = read_manifest(whole_toys / "toy-regressor")
     inputs = toy_inputs(manifest, 6)
     with run_on(manifest) as session:
         every_other = session.run({key: value[::2] for key, value in inputs.items()})
@@ -66,8 +98,8 @@ def test_inputs_need_not_be_contiguous(run_on, toys):
         np.testing.assert_array_equal(every_other[key], value)
 
 
-def test_two_at_once_and_closed_twice(run_on, toys):
-    first, second = read_manifest(toys / "toy-detector"), read_manifest(toys / "toy-regressor")
+def test_two_at_once_and_closed_twice(run_on, whole_toys):
+    first, second = read_manifest(whole_toys / "toy-detector"), read_manifest(whole_toys / "toy-regressor")
     with run_on(first) as a, run_on(second) as b:
         for _ in range(3):
             assert a.run(toy_inputs(first, 2)).keys() == first.outputs.keys()
@@ -77,6 +109,7 @@ def test_two_at_once_and_closed_twice(run_on, toys):
         assert len(a.run(toy_inputs(first, 4))["box_px"]) == 4
 
 
+@pytest.mark.parametrize("run_on", EXACT, ids="-".join, indirect=True)
 @pytest.mark.parametrize(("name", "bound"), [("yolov3-tiny", 5e-3), ("cliff-open", 1e-4)])
 def test_answers_are_the_references(run_on, name, bound):
     """float32 indeed: in bfloat16 the regressor's rotations would be off by 0.5."""
@@ -84,8 +117,46 @@ def test_answers_are_the_references(run_on, name, bound):
         assert max(check_samples(session).values()) < bound
 
 
-def test_a_network_that_is_not_what_its_manifest_says(run_on, toys):
-    manifest = read_manifest(toys / "toy-regressor")
+@pytest.mark.parametrize("run_on", [c for c in COMBINATIONS if c[1] != "int8"], ids="-".join, indirect=True)
+def test_what_follows_the_convolutions_is_float32(run_on, tmp_path):
+    """And so are the last convolutions: in bfloat16 or int8 their answers would be too coarse for heads."""
+    manifest = read_manifest(convolutions(tmp_path / "net"))
+    inputs = toy_inputs(manifest, 5)
+    with run_on(manifest) as session, open_session(manifest, session.backend.removesuffix("-rtx"), threads=1) as exact:
+        wanted, found = exact.run(inputs)["betas"], session.run(inputs)["betas"]
+    assert 0.3 < np.abs(wanted).max() < 3
+    off = np.abs(found - wanted).max() / np.abs(wanted).max()
+    low, high = {"fp32": (0, 1e-6), "fp16": (0, 0.1), "bf16": (1e-4, 0.01), "int8": (1e-4, 0.05)}[session.precision]
+    assert low <= off < high
+
+
+def convolutions(folder):
+    """A model folder: three convolutions, then the mean over pixels."""
+    rng = np.random.default_rng(0)
+    graph = Graph("convolutions")
+    value = image_input(graph, "crop", 32, 32)
+    for inputs, outputs in ((3, 8), (8, 8)):
+        kernel = rng.normal(0, 0.3, (outputs, inputs, 3, 3))
+        value = graph.op("Relu", graph.op("Conv", value, kernel, rng.normal(0, 0.1, outputs), pads=[1, 1, 1, 1]))
+    # of kernels so alike bfloat16 leaves no difference, and differences are what the head answers
+    kernels = 1 + np.arange(10).reshape(10, 1, 1, 1) % 3 / 150 * rng.uniform(0.5, 1, (10, 8, 1, 1))
+    mean = graph.op("ReduceMean", graph.op("Conv", value, kernels), axes=[2, 3], keepdims=0)
+    graph.output(graph.op("MatMul", mean, 64 * (np.eye(10) - np.roll(np.eye(10), 1, 0))), "betas", "float32", ("N", 10))
+    model = graph.model()
+    files = {"model.onnx": to_bytes(model), "model.fp16.onnx": to_bytes(halve(model, folder))}
+    manifest = {
+        "name": "convolutions", "task": "regress", "rank": 0, "summary": "", "licence": "",
+        "inputs": {"crop": {"dtype": "uint8", "shape": ["N", 32, 32, 3]}},
+        "outputs": {"betas": {"dtype": "float32", "shape": ["N", 10]}},
+        "crop": {"width_px": 32, "height_px": 32, "box_scale": 1.0, "size_side": "height"},
+        "bbox_info": {"centre_scale": 1, "size_offset": 0, "size_scale": 1},
+    }  # fmt: skip
+    write_folder(folder, with_manifest(manifest, files))
+    return folder
+
+
+def test_a_network_that_is_not_what_its_manifest_says(run_on, whole_toys):
+    manifest = read_manifest(whole_toys / "toy-regressor")
     manifest.outputs["extra"] = manifest.outputs["betas"]
     with pytest.raises(ModelError, match="'extra': the manifest promises"):
         run_on(manifest)
@@ -98,7 +169,7 @@ def test_what_a_backend_does_not_have_is_told(toys):
     with pytest.raises(BackendError, match="--precision fp16: openvino has fp32"):
         open_session(manifest, "openvino", precision="fp16")
     with pytest.raises(ModelError, match=r"toy-regressor: has no model\.int8.*, which --precision int8 needs"):
-        open_session(manifest, precision="int8")
+        open_session(read_manifest(toys / "toy-regressor"), precision="int8")
 
 
 def test_a_runtime_that_is_not_installed_is_named(toys, monkeypatch):
