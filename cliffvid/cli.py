@@ -12,7 +12,7 @@ from .cli_bench import bench
 from .cli_models import doctor, export_app, models_app, say
 from .cli_options import with_options
 from .cli_see import overlay, report
-from .cli_truth import pseudogt_app
+from .cli_truth import evaluate, pseudogt_app
 from .cli_use import convert
 from .errors import CliffvidError, UsageError
 from .options import VIEWS, VISUALS, Options, OverlayOptions
@@ -35,6 +35,7 @@ app.command("bench")(bench)
 app.command("overlay")(overlay)
 app.command("report")(report)
 app.command("convert")(convert)
+app.command("eval")(evaluate)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import typer
 
 from .cli_models import say
 from .cli_see import interruptible
-from .options import OverlayOptions
+from .options import EvalOptions, PseudoGTViewOptions
 
 pseudogt_app = typer.Typer(help="CLIFF's pseudo-ground-truth files (cliffGT_v1).", no_args_is_help=True)
 File = Annotated[Path, typer.Argument(help="A file in the layout of cliffGT_v1: .npz.")]
@@ -64,25 +64,28 @@ def pseudogt_view(
     file: File,
     images: Annotated[Path, typer.Option(help="The folder that the names of its images begin in.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write: .html.")],
-    per: Annotated[str, typer.Option(help="image: everybody in it | subject: one row at a time.")] = "image",
-    most: Annotated[int, typer.Option("--max", help="How many at most.")] = 50,
-    start: Annotated[int, typer.Option(help="How many to pass over first.")] = 0,
+    per: Annotated[
+        str, typer.Option(help="image: everybody in it | subject: one row at a time.")
+    ] = PseudoGTViewOptions.per,
+    most: Annotated[int, typer.Option("--max", help="How many at most.")] = PseudoGTViewOptions.most,
+    start: Annotated[int, typer.Option(help="How many to pass over first.")] = PseudoGTViewOptions.start,
     body: Annotated[
         str | None, typer.Option(help="Another body, as smpl-male. [default: the file's, else smpl]")
-    ] = None,
+    ] = PseudoGTViewOptions.body,
     skeleton_only: Annotated[
         bool, typer.Option("--skeleton-only", help="Show S instead of the body: needs no body file, no renderer.")
-    ] = False,
-    renderer: Annotated[str, typer.Option(help="auto | gl | pyrender.")] = OverlayOptions.renderer,
+    ] = PseudoGTViewOptions.skeleton_only,
+    renderer: Annotated[str, typer.Option(help="auto | gl | pyrender.")] = PseudoGTViewOptions.renderer,
     overwrite: Overwrite = False,
 ) -> None:
     """Write one page: image, 2D skeleton, front and side view; the arrow keys go back and on."""
     from .pseudogt import check_target
     from .pseudogt_view import view
 
+    options = PseudoGTViewOptions(per, most, start, body, skeleton_only, renderer)
     check_target(file, out, overwrite)
     with interruptible():
-        page = view(file, images, out, per, most, start, body, skeleton_only, renderer)
+        page = view(file, images, out, options)
     if page.missing:
         say(f"warning: {page.missing} left out: their images are not there or cannot be read")
     say(f"{out}: {page.shown} of {page.total} {per}s, {page.bytes / 1e6:.1f} MB")
@@ -112,7 +115,7 @@ def pseudogt_make(
     tracks: Annotated[Path, typer.Argument(help="Tracks of a folder of images: .parquet or .npz.")],
     images: Annotated[Path, typer.Argument(help="That folder.")],
     out: Out,
-    regressor: Annotated[
+    joint_regressor: Annotated[
         Path | None, typer.Option(help="J_regressor_extra.npy, for the datasets' hips, neck, pelvis and head.")
     ] = None,
     overwrite: Overwrite = False,
@@ -123,9 +126,114 @@ def pseudogt_make(
 
     check_target(tracks, out, overwrite)
     with interruptible():
-        report = make(tracks, images, out, regressor)
+        report = make(tracks, images, out, joint_regressor)
     if report.left_out:
         say(f"warning: {report.left_out} rows left out: their camera is impossible")
     if report.note:
         say(f"note: {report.note}")
     say(f"{out}: {report.rows:,} rows, {report.images:,} images")
+
+
+def evaluate(
+    tracks: Annotated[Path, typer.Argument(help="A tracks file, or a folder of them named after the sequences.")],
+    truth: Annotated[Path, typer.Argument(help="A .pkl of 3DPW, EMDB or AGORA, or a folder of them.")],
+    protocol: Annotated[
+        str, typer.Option(help="demo: what a user gets | paper: boxes of the true joints x 1.2, known focal length.")
+    ] = EvalOptions.protocol,
+    images: Annotated[
+        Path | None, typer.Option(help="With --protocol paper: make TRACKS, a folder, from these images first.")
+    ] = None,
+    engines: Annotated[Path | None, typer.Option(help="With --images: a folder of model folders.")] = None,
+    regressor: Annotated[str, typer.Option(help="With --images: the regressor's name, or auto.")] = "auto",
+    joint_regressor: Annotated[
+        Path | None, typer.Option(help="Joints by weights of vertices: .npy (J, V). [default: SMPL's skeleton]")
+    ] = None,
+    truth_body: Annotated[
+        str | None, typer.Option(help="Pose this body for the truth. [default: SMPL of each person's gender]")
+    ] = None,
+    iou_min: Annotated[
+        float | None, typer.Option(help="Least overlap of who is taken for whom. [default: the protocol's]")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="With --images: replace existing tracks.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of the table.")] = False,
+) -> None:
+    """Measure tracks against ground truth: joints, surface, acceleration, and who was found."""
+    from .evaluate import evaluate
+
+    options = EvalOptions(protocol, joint_regressor, truth_body, iou_min)
+    with interruptible():
+        if images:
+            _predict(tracks, truth, images, protocol, engines, regressor, truth_body, overwrite)
+        found = evaluate(tracks, truth, options)
+    if as_json:
+        print(json.dumps(found.as_dict()))
+    else:
+        _table(found)
+    for note in found.notes:
+        say(f"note: {note}")
+    for name in found.without_tracks:
+        say(f"warning: {name}: no tracks in {tracks}; left out")
+    raise typer.Exit(1 if found.without_tracks else 0)
+
+
+def _predict(tracks, truth, images, protocol, engines, regressor, truth_body, overwrite) -> None:
+    """Make the tracks that the paper's protocol measures."""
+    from .evaluate_run import predict
+    from .options import Options, check
+    from .pipeline import open_models
+    from .pseudogt import check_target
+    from .truth import read_truth, truth_files
+
+    check(protocol == "paper", "--images: makes the tracks of --protocol paper; for another, process the images")
+    check(not tracks.is_file() and not tracks.suffix, f"{tracks}: with --images name a folder for the tracks")
+    options = Options(engines=engines, regressor=regressor)
+    with open_models(options) as models:
+        for file in truth_files(truth):
+            people = read_truth(file, truth_body)
+            out = tracks / f"{people.name}.parquet"
+            check_target(file, out, overwrite)
+            say(f"{out}: {predict(people, images, out, options, models):,} rows")
+
+
+COLUMNS = {
+    "name": "sequence",
+    "people": "people",
+    "recall": "recall",
+    "mpjpe_mm": "MPJPE mm",
+    "pa_mpjpe_mm": "PA-MPJPE mm",
+    "pve_mm": "PVE mm",
+    "accel_mm_per_frame2": "accel mm/frame²",
+    "auc": "AUC",
+    "auc_with_missed": "AUC, missed 0",
+    "f1": "F1",
+    "nmje_mm": "NMJE mm",
+    "nmve_mm": "NMVE mm",
+}
+
+
+def _table(found) -> None:
+    """Print the scores, and what they mean."""
+    from rich.console import Console
+    from rich.table import Table
+
+    scores = [*found.sequences, found.overall]
+    shown = [key for key in COLUMNS if any(getattr(score, key) is not None for score in scores)]
+    table = Table(title=f"{found.protocol}: {found.words}", title_justify="left")
+    for key in shown:
+        table.add_column(COLUMNS[key], justify="left" if key == "name" else "right")
+    for score in scores:
+        cells = [_cell(key, getattr(score, key)) for key in shown]
+        table.add_row(*cells, end_section=score is found.sequences[-1])
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{found.joints}, {found.root} at 0; matched by boxes of IoU {found.iou_min:g} or more, the largest total in "
+        "each frame; means are over people found. AUC: correct joints at 0 to 150 mm.",
+        soft_wrap=True,
+    )
+
+
+def _cell(key: str, value) -> str:
+    if value is None or isinstance(value, str | int):
+        return "-" if value is None else str(value)
+    return f"{value:.1f}" if "mm" in key else f"{value:.3f}"

@@ -20,6 +20,8 @@ VIEWS = ("overlay", "side", "both", "skeleton")
 CONVERT_TO = ("npz", "parquet", "cliff", "amass", "bvh", "gltf", "csv")
 AMASS_LAYOUTS = ("auto", "smplh", "smplx")  # auto: smplx for tracks of SMPL-X, else smplh
 VISUALS = ("bbox", "front", "side")
+PROTOCOLS = ("demo", "paper")
+PER = ("image", "subject")
 
 
 def usable_cores() -> int:
@@ -149,3 +151,33 @@ class ConvertOptions:
         check(self.layout in AMASS_LAYOUTS, f"--layout {self.layout}: choose one of {', '.join(AMASS_LAYOUTS)}")
         check(1 <= self.fps <= 1000, f"--fps {self.fps}: must lie in 1 to 1000")
         check(0 <= self.max_gap_s < math.inf, f"--max-gap-s {self.max_gap_s:g}: must be seconds, 0 or more")
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """How tracks are measured against ground truth. Raises UsageError for a value that cannot be meant."""
+
+    protocol: str = "demo"
+    joint_regressor: Path | None = None  # joints as weights of vertices; None: the body's skeleton
+    truth_body: str | None = None  # None: SMPL of each person's gender
+    iou_min: float | None = None  # None: the protocol's
+
+    def __post_init__(self) -> None:
+        check(self.protocol in PROTOCOLS, f"--protocol {self.protocol}: choose one of {', '.join(PROTOCOLS)}")
+        check(self.iou_min is None or 0 <= self.iou_min < 1, f"--iou-min {self.iou_min}: must lie in 0 to 1")
+
+
+@dataclass(frozen=True)
+class PseudoGTViewOptions:
+    """What a page of pseudo-ground-truth shows. Raises UsageError for a value that cannot be meant."""
+
+    per: str = "image"
+    most: int = 50
+    start: int = 0  # how many images or subjects to pass over
+    body: str | None = None  # None: the one the file names, else smpl
+    skeleton_only: bool = False  # S instead of the body
+    renderer: str = "auto"
+
+    def __post_init__(self) -> None:
+        check(self.per in PER, f"--per {self.per}: choose one of {', '.join(PER)}")
+        check(self.most >= 1 and self.start >= 0, f"--max {self.most} --start {self.start}: need at least 1, from 0 on")

@@ -23,7 +23,7 @@ FROM_REGRESSOR = (2, 3, 12, 13, 14, 15, 16, 17, 18)  # the rows of SPIN's J_regr
 FROM_FACE = {19: 0, 20: 2, 21: 1, 22: 4, 23: 3}  # of PICKED: nose, right eye, left eye, right ear, left ear
 NOTE = (
     "hips, neck and pelvis are the skeleton's own joints; head top, thorax, spine, jaw and head have confidence 0. "
-    "--regressor J_regressor_extra.npy (from SPIN's data) makes them those of the official files"
+    "--joint-regressor J_regressor_extra.npy (from SPIN's data) makes them those of the official files"
 )
 
 

@@ -14,7 +14,7 @@ from .decode import DecodeCounts
 from .draw import pen_px
 from .errors import InputError
 from .geometry import camera_to_side
-from .options import OverlayOptions, check
+from .options import OverlayOptions, PseudoGTViewOptions
 from .overlay import BACKDROP, Painter, mean_depth_m
 from .pseudogt import HEAD_TOP, CliffGT
 from .pseudogt_info import body_of, image_path, placed, reprojection_px
@@ -24,7 +24,6 @@ from .types import Tracks
 from .write import write_whole
 
 Array = np.ndarray
-PER = ("image", "subject")
 SIDE_PX = 720  # the longer side of a picture on the page
 SHOWN = ("center", "scale", "part", "pose", "shape", "global_t", "focal_l", "S")
 # Bones of the keypoints as the datasets draw them: MPII's where the head's top is sure, else COCO's.
@@ -68,31 +67,23 @@ class Item:
     rows: Array
 
 
-def view(
-    path: Path,
-    images: Path,
-    out: Path,
-    per: str = "image",
-    most: int = 50,
-    start: int = 0,
-    body: str | None = None,
-    skeleton_only: bool = False,
-    renderer: str = OverlayOptions.renderer,
-) -> ViewReport:
-    """Write a page of ``most`` images in the order of their names, or subjects in the file's, from the ``start``-th on.
+def view(path: Path, images: Path, out: Path, options: PseudoGTViewOptions | None = None) -> ViewReport:
+    """Write a page of some images in the order of their names, or of some subjects in the file's order.
 
-    ``skeleton_only`` shows S instead of the body and needs neither a body file nor a renderer. Raises UsageError,
-    InputError, BackendError or OutputError.
+    Raises UsageError if the body is not here, InputError for a file or images that cannot be read, BackendError if
+    nothing can render, OutputError.
     """
-    check(per in PER, f"--per {per}: choose one of {', '.join(PER)}")
-    check(most >= 1 and start >= 0, f"--max {most} --start {start}: need at least 1, from 0 on")
+    options = options or PseudoGTViewOptions()
+    per, start, skeleton_only = options.per, options.start, options.skeleton_only
     if not images.is_dir():
         raise InputError(f"{images}: no such folder; name the one that the file's images lie in")
     with CliffGT(path) as gt:
         painter = None
         if not skeleton_only:
-            painter = Painter(OverlayOptions(view="both", renderer=renderer, alpha=0.95), body or body_of(gt))
-        total, items = _items(gt, per, most, start)
+            painter = Painter(
+                OverlayOptions(view="both", renderer=options.renderer, alpha=0.95), options.body or body_of(gt)
+            )
+        total, items = _items(gt, per, options.most, start)
         if not items:
             raise InputError(f"{path}: holds {total} {per}s, none from --start {start} on")
         names = [*SHOWN, *(["annot_id"] if "annot_id" in gt.columns else [])]

@@ -99,3 +99,35 @@ def depth_map(vertices, faces, focal_px, size_wh) -> np.ndarray:
 
 def mask_iou(a, b) -> float:
     return float((a & b).sum() / (a | b).sum())
+
+
+def nearest_similar(found, true) -> np.ndarray:
+    """Points (J,3) turned, scaled and moved onto the true ones: scipy's rotation, then the best scale."""
+    from scipy.spatial.transform import Rotation
+
+    a, b = found - found.mean(axis=0), true - true.mean(axis=0)
+    turned_a = Rotation.align_vectors(b, a)[0].apply(a)
+    return turned_a * (turned_a * b).sum() / (a * a).sum() + true.mean(axis=0)
+
+
+def best_pairs(true_boxes, boxes, iou_min) -> list[tuple[int, int]]:
+    """Of all ways to pair two lists of boxes, none under ``iou_min``, the one with the largest total of iou - iou_min."""
+    from itertools import permutations
+
+    best, kept = -1.0, []
+    slots = [*range(len(boxes)), *[None] * len(true_boxes)]
+    for chosen in set(permutations(slots, len(true_boxes))):
+        pairs = [(t, c) for t, c in enumerate(chosen) if c is not None and iou(true_boxes[t], boxes[c]) >= iou_min]
+        worth = sum(iou(true_boxes[t], boxes[c]) - iou_min for t, c in pairs)
+        if worth > best:
+            best, kept = worth, pairs
+    return kept
+
+
+def body_errors_mm(found, true, root=(0,)) -> tuple[np.ndarray, float]:
+    """Each joint's distance with the roots at 0, and the mean distance after the best similarity; millimetres."""
+    a, b = found - found[list(root)].mean(axis=0), true - true[list(root)].mean(axis=0)
+    near = nearest_similar(a, b)
+    plain = np.array([np.sqrt(((p - q) ** 2).sum()) for p, q in zip(a, b, strict=True)])
+    aligned = np.mean([np.sqrt(((p - q) ** 2).sum()) for p, q in zip(near, b, strict=True)])
+    return 1000 * plain, 1000 * aligned

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import browser
+from cliffvid.options import PseudoGTViewOptions
 from clips import make_clip
 from pseudogt_files import SIZES, gt_arrays, save_images
 
@@ -94,7 +95,7 @@ def test_pictures_show_people_where_they_are(gt, tmp_path):
 def test_subjects_one_by_one_without_a_body_or_a_renderer(gt, tmp_path):
     from cliffvid.pseudogt_view import view
 
-    page = view(gt, tmp_path / "images", tmp_path / "v.html", per="subject", start=1, most=3, skeleton_only=True)
+    page = view(gt, tmp_path / "images", tmp_path / "v.html", PseudoGTViewOptions("subject", 3, 1, skeleton_only=True))
     assert (page.shown, page.total) == (3, 6)
     items = pictures_of(tmp_path / "v.html")
     assert [item["subjects"][0].split(" · ")[0] for item in items] == ["row 1", "row 2", "row 3"]
@@ -104,7 +105,7 @@ def test_subjects_one_by_one_without_a_body_or_a_renderer(gt, tmp_path):
         mask, solid = (np.abs(picture - image).max(axis=2) > 60 for picture in (keypoints, front))
         assert (mask & solid).sum() > 0.8 * mask.sum() > 50  # S lies on part
     os.remove(tmp_path / "images" / "train" / "000000.jpg")
-    page = view(gt, tmp_path / "images", tmp_path / "w.html", skeleton_only=True)
+    page = view(gt, tmp_path / "images", tmp_path / "w.html", PseudoGTViewOptions(skeleton_only=True))
     assert (page.shown, page.missing) == (2, 1)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import cliffvid
 from cliffvid import Options, cli, cli_models, cli_truth
-from cliffvid.options import ConvertOptions, OverlayOptions
+from cliffvid.options import ConvertOptions, EvalOptions, OverlayOptions, PseudoGTViewOptions
 from cliffvid.types import Tracks
 from cliffvid.write import COLUMNS
 
@@ -80,6 +80,13 @@ def test_the_convert_command_has_every_option_with_its_default():
         assert (flags[field.name].default or field.default) == field.default, field.name
 
 
+def test_the_commands_about_ground_truth_have_every_option_with_its_default():
+    for command, options in ((cli.evaluate, EvalOptions), (cli_truth.pseudogt_view, PseudoGTViewOptions)):
+        flags = inspect.signature(command).parameters
+        for field in fields(options):
+            assert flags[field.name].default == field.default, field.name
+
+
 def test_readme_and_format_page_name_what_is_there():
     readme, page = (ROOT / "README.md").read_text(), (ROOT / "docs" / "format.md").read_text()
     commands = (
@@ -87,6 +94,7 @@ def test_readme_and_format_page_name_what_is_there():
         cli.overlay,
         cli.report,
         cli.convert,
+        cli.evaluate,
         cli_models.add_body,
         cli_models.export_plans,
         cli.probe,

@@ -1,0 +1,319 @@
+"""Tracks measured against ground truth: who was found, and how far each body is from the true one."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import lap
+import numpy as np
+
+from .body import Body, load_body
+from .errors import InputError, UsageError
+from .geometry import box_iou
+from .metrics import acceleration_mm, auc, distances_mm, procrustes, rooted
+from .options import EvalOptions
+from .pseudogt_make import read_regressor
+from .truth import HIPS, Truth, read_truth, truth_files
+from .types import Tracks
+from .write import read_meta, read_tracks
+
+Array = np.ndarray
+BLOCK = 64  # people posed at once
+# The 14 joints of LSP among the 17 that Human3.6M's regressor gives; its first is the pelvis.
+H36M, LSP = 17, [6, 5, 4, 1, 2, 3, 16, 15, 14, 11, 12, 13, 8, 10]
+FAR = 0.02  # by how much of it a size may differ
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How predictions are meant to have been made, and how they are matched."""
+
+    box_scale: float
+    known_focal: bool
+    iou_min: float
+    words: str
+
+
+PROTOCOLS = {
+    "paper": Protocol(1.2, True, 0.9, "boxes of the true joints, crops 1.2 times as large, known focal length"),
+    "demo": Protocol(1.1, False, 0.3, "detected boxes, crops 1.1 times as large, focal length the frame's diagonal"),
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one sequence, or all of them, came to; None where it cannot be told. Means are over people found."""
+
+    name: str
+    people: int  # in the truth, and counted
+    found: int
+    recall: float | None
+    mpjpe_mm: float | None
+    pa_mpjpe_mm: float | None
+    pve_mm: float | None
+    accel_mm_per_frame2: float | None
+    auc: float | None  # of those found
+    auc_with_missed: float | None  # those missed have no correct joint
+    precision: float | None = None  # where the truth has everybody
+    f1: float | None = None
+    nmje_mm: float | None = None  # mpjpe / f1, AGORA's
+    nmve_mm: float | None = None
+
+
+@dataclass
+class Evaluation:
+    """All that was measured, and how."""
+
+    protocol: str
+    words: str
+    iou_min: float
+    joints: str
+    root: str
+    sequences: list[Score] = field(default_factory=list)
+    overall: Score | None = None
+    without_tracks: list[str] = field(default_factory=list)  # sequences for which there are none: left out
+    notes: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict:
+        """Everything as plain values, for JSON."""
+        return asdict(self)
+
+
+@dataclass
+class Sums:
+    """What the scores of some people are made of."""
+
+    people: int = 0
+    found: int = 0
+    strangers: int = 0  # found where nobody is
+    everybody: bool = True
+    joint_mm: list[Array] = field(default_factory=list)  # (P,J)
+    aligned_mm: list[Array] = field(default_factory=list)  # (P,)
+    vertex_mm: list[Array] = field(default_factory=list)  # (P,)
+    accel_mm: list[Array] = field(default_factory=list)
+
+    def add(self, other: "Sums") -> None:
+        self.people, self.found = self.people + other.people, self.found + other.found
+        self.strangers += other.strangers
+        self.everybody &= other.everybody
+        for name in ("joint_mm", "aligned_mm", "vertex_mm", "accel_mm"):
+            getattr(self, name).extend(getattr(other, name))
+
+    def score(self, name: str) -> Score:
+        joint_mm = np.concatenate(self.joint_mm) if self.joint_mm else np.zeros((0, 1))
+        vertex_mm, missed = _mean(self.vertex_mm), self.people - self.found
+        mpjpe, known = _mean([joint_mm.mean(axis=1)]), {}
+        if sum(map(len, self.vertex_mm)) < self.found:  # some sequences have vertices, others not
+            vertex_mm = None
+        if self.everybody and self.found:
+            precision, recall = self.found / (self.found + self.strangers), self.found / self.people
+            f1 = 2 * precision * recall / (precision + recall)
+            known = {"precision": precision, "f1": f1, "nmje_mm": mpjpe / f1}
+            known["nmve_mm"] = vertex_mm / f1 if vertex_mm is not None else None
+        return Score(
+            name=name,
+            people=self.people,
+            found=self.found,
+            recall=self.found / self.people if self.people else None,
+            mpjpe_mm=mpjpe,
+            pa_mpjpe_mm=_mean(self.aligned_mm),
+            pve_mm=vertex_mm,
+            accel_mm_per_frame2=_mean(self.accel_mm),
+            auc=auc(joint_mm) if self.found else None,
+            auc_with_missed=auc(joint_mm, missed) if self.people else None,
+            **known,
+        )
+
+
+def _mean(arrays: list[Array]) -> float | None:
+    values = np.concatenate([np.zeros(0), *arrays])
+    return float(values.mean()) if len(values) else None
+
+
+def evaluate(tracks: Path, truth: Path, options: EvalOptions | None = None) -> Evaluation:
+    """Measure a tracks file, or a folder of files named after the sequences, against a file or folder of ground truth.
+
+    Raises UsageError if a body is needed and not here, InputError for files that cannot be read or do not belong
+    together, ModelError.
+    """
+    options = options or EvalOptions()
+    rule = PROTOCOLS[options.protocol]
+    iou_min = rule.iou_min if options.iou_min is None else options.iou_min
+    told = Evaluation(options.protocol, rule.words, iou_min, "", "")
+    total, files = Sums(), truth_files(truth)
+    for file in files:
+        people = read_truth(file, options.truth_body)
+        path = tracks_of(tracks, people, only=len(files) == 1)
+        if path is None:
+            told.without_tracks.append(people.name)
+            continue
+        sums = _sequence(path, people, rule, iou_min, options.joint_regressor, told)
+        told.sequences.append(sums.score(people.name))
+        total.add(sums)
+    if not told.sequences:
+        raise InputError(f"{tracks}: no tracks of {', '.join(told.without_tracks[:5])}; name them after the sequences")
+    told.overall = total.score("overall")
+    told.notes = list(dict.fromkeys(told.notes))
+    return told
+
+
+def tracks_of(place: Path, truth: Truth, only: bool) -> Path | None:
+    """The tracks of a sequence: the file itself, or the one of its name in a folder; None if there is none.
+
+    Images that go by their names may all have been processed into one file. Raises InputError if nothing is there.
+    """
+    name = truth.name
+    if place.is_file():
+        return place if only or truth.files or place.stem == name else None
+    if not place.is_dir():
+        raise InputError(f"{place}: no such file or folder")
+    return next((p for p in (place / f"{name}.parquet", place / f"{name}.npz") if p.is_file()), None)
+
+
+def _sequence(
+    path: Path, truth: Truth, rule: Protocol, iou_min: float, regressor: Path | None, told: Evaluation
+) -> Sums:
+    """Match the people of one sequence and measure those found."""
+    meta, rows = read_meta(path), read_tracks(path)
+    frame_idx, times = _frames_of(path, meta, rows, truth)
+    focal_px = truth.focal_px / times
+    theirs, mine, strangers = match(truth, frame_idx, truth.bbox_xyxy / times, rows.bbox_xyxy, iou_min)
+    told.notes += [f"{truth.name}: {words}" for words in _deviations(meta, rows[mine], rule, focal_px[theirs])]
+    sums = Sums(int(truth.counted.sum()), len(mine), strangers, truth.everybody)
+    if not truth.everybody:
+        told.notes.append(
+            f"{truth.dataset} does not name everybody in its images: people found besides are not counted"
+        )
+    body = load_body(meta["body"]["name"])
+    measure = Measure(body, truth, rows, regressor)
+    told.joints, told.root = measure.words, measure.root_words
+    if measure.no_vertices:
+        told.notes.append(f"no PVE: {measure.no_vertices}")
+    found, true = [], []
+    for start in range(0, len(mine), BLOCK):
+        found_j, true_j, vertex_mm = measure.block(mine[start : start + BLOCK], theirs[start : start + BLOCK])
+        found.append(found_j)
+        true.append(true_j)
+        sums.joint_mm.append(distances_mm(found_j, true_j))
+        sums.aligned_mm.append(distances_mm(procrustes(found_j, true_j), true_j).mean(axis=1))
+        sums.vertex_mm += [] if vertex_mm is None else [vertex_mm]
+    if found and not truth.files:
+        found, true = np.concatenate(found), np.concatenate(true)
+        for person in np.unique(truth.person[theirs]):
+            one = np.flatnonzero(truth.person[theirs] == person)
+            sums.accel_mm.append(acceleration_mm(found[one], true[one], truth.frame_idx[theirs][one]))
+    return sums
+
+
+def _frames_of(path: Path, meta: dict, rows: Tracks, truth: Truth) -> tuple[Array, int]:
+    """Each row's frame as the truth counts them, -1 for another; how many times larger the truth's frames are."""
+    settings, video = meta.get("settings", {}), meta["video"]
+    if settings.get("stride", 1) != 1 or settings.get("start_s") or settings.get("end_s"):
+        raise InputError(f"{path}: made with --stride, --start or --end; process all frames")
+    times = max(1, round(truth.size_wh[0] / video["width_px"]))
+    for told, side in zip(truth.size_wh, ("width_px", "height_px"), strict=True):
+        if abs(told / times / video[side] - 1) > FAR:
+            size = f"{video['width_px']} x {video['height_px']}"
+            known = " x ".join(f"{side:.0f}" for side in truth.size_wh)
+            raise InputError(f"{path}: frames of {size}, but those of {truth.name} have {known}; not the same images")
+    if not truth.files:
+        return rows.frame_idx, times
+    names = {image_key(name): i for i, name in enumerate(truth.files)}
+    files = video.get("files")
+    if not files:
+        raise InputError(f"{path}: tracks of a video; {truth.dataset} needs those of its folder of images")
+    place = np.array([names.get(image_key(name), -1) for name in files], np.int64)
+    return place[rows.frame_idx], times
+
+
+def image_key(name: str) -> str:
+    """What tells AGORA's images apart, in both sizes that they come in."""
+    return Path(name).stem.removesuffix("_1280x720")
+
+
+def match(truth: Truth, frame_idx: Array, true_boxes: Array, boxes: Array, iou_min: float) -> tuple[Array, Array, int]:
+    """Pairs of rows (truth, found) of those counted, sorted by the truth's rows, and how many were found besides.
+
+    In each frame the pairs with the most overlap above ``iou_min`` in all (Hungarian). Who is matched with somebody not
+    counted is neither found nor a stranger; nor is anybody in a frame that the truth does not have.
+    """
+    theirs, mine, strangers = [], [], 0
+    order = np.argsort(frame_idx, kind="stable")
+    for frame in np.unique(truth.frame_idx):
+        people = np.flatnonzero((truth.frame_idx == frame) & np.isfinite(true_boxes).all(axis=1))
+        rows = order[slice(*np.searchsorted(frame_idx[order], [frame, frame + 1]))]
+        if not len(people) or not len(rows):
+            strangers += len(rows)
+            continue
+        cost = 1 - box_iou(true_boxes[people], boxes[rows].astype(np.float64))
+        chosen = lap.lapjv(cost, extend_cost=True, cost_limit=1 - iou_min, return_cost=False)[0]
+        strangers += len(rows) - int((chosen >= 0).sum())
+        pairs = [(p, rows[c]) for p, c in zip(people, chosen, strict=True) if c >= 0 and truth.counted[p]]
+        theirs += [p for p, _ in pairs]
+        mine += [r for _, r in pairs]
+    return np.array(theirs, np.int64), np.array(mine, np.int64), strangers
+
+
+def _deviations(meta: dict, rows: Tracks, rule: Protocol, focal_px: Array) -> list[str]:
+    """In what these tracks are not what the protocol says."""
+    said, scale = [], meta.get("settings", {}).get("box_scale")
+    if scale != rule.box_scale and (scale is not None or rule.known_focal):
+        said.append(
+            f"made with {f'--box-scale {scale}' if scale else 'the box scale of the model'}, not {rule.box_scale}"
+        )
+    if rule.known_focal and len(rows) and np.abs(rows.focal_px / focal_px - 1).max() > FAR:
+        said.append(f"made with a focal length of {rows.focal_px[0]:.0f} px, known is {focal_px[0]:.0f}")
+    return said
+
+
+class Measure:
+    """Joints, root and vertices of both sides, posed a block at a time.
+
+    Raises UsageError if a joint regressor needs a body that is not here, InputError if it is of another one.
+    """
+
+    def __init__(self, body: Body, truth: Truth, rows: Tracks, regressor: Path | None) -> None:
+        self.body, self.truth, self.rows = body, truth, rows
+        self.no_vertices = self._lack()
+        self.regressor = None
+        if regressor:
+            if self.no_vertices:
+                raise UsageError(f"--joint-regressor needs the vertices of both: {self.no_vertices}")
+            self.regressor = read_regressor(regressor, (None, body.weights.shape[1]))
+            h36m = len(self.regressor) == H36M
+            self.words = f"{14 if h36m else len(self.regressor)} joints by {regressor.name}"
+            self.words += ", of its 17 those of LSP" if h36m else ""
+            self.root_words = "the regressor's first joint"
+            return
+        self.count = min(24, 1 + rows.body_pose.shape[1] // 3)
+        self.words = f"the {self.count} joints of SMPL's skeleton"
+        self.hips = truth.dataset == "emdb"  # as in EMDB's own evaluation
+        self.root_words = "the middle of the hips, as EMDB has it" if self.hips else "the pelvis"
+
+    def _lack(self) -> str:
+        if self.truth.surface is None:
+            return self.truth.no_surface
+        have = self.body.weights.shape[1]
+        theirs = self.truth.surface(np.zeros(1, int)).shape[1] if len(self.truth) else have
+        if have == theirs:
+            return ""
+        return f"the tracks' body {self.body.name!r} has {have} vertices, the truth's {theirs}"
+
+    def block(self, mine: Array, theirs: Array) -> tuple[Array, Array, Array | None]:
+        """Joints of both (n,J,3) with their roots at 0, and the mean distance of vertices (n,) in millimetres."""
+        rows = self.rows[mine]
+        given = rows.global_orient, rows.body_pose, rows.betas, rows.transl
+        surfaces = None
+        if not self.no_vertices:
+            surfaces = self.body.surface(*given)[0].astype(np.float64), self.truth.surface(theirs).astype(np.float64)
+        if self.regressor is not None:
+            sides = [np.einsum("jv,pvc->pjc", self.regressor, side, optimize=True) for side in surfaces]
+            roots = [side[:, 0] for side in sides]
+            sides = [side[:, LSP] for side in sides] if len(self.regressor) == H36M else sides
+        else:
+            sides = [self.body.joints(*given)[:, : self.count], self.truth.joints_m[theirs][:, : self.count]]
+            roots = [side[:, HIPS].mean(axis=1) if self.hips else side[:, 0] for side in sides]
+        found, true = (rooted(side, root) for side, root in zip(sides, roots, strict=True))
+        if surfaces is None:
+            return found, true, None
+        moved = [rooted(side, root) for side, root in zip(surfaces, roots, strict=True)]
+        return found, true, distances_mm(*moved).mean(axis=1)

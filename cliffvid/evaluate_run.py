@@ -1,0 +1,114 @@
+"""Predictions for ground truth's own boxes: what the paper's protocol measures, with no detector in it."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from .crop import crop
+from .detect import Found
+from .errors import InputError
+from .evaluate import PROTOCOLS, image_key
+from .flow import rebatch
+from .images import is_image
+from .options import Options
+from .pipeline import Models, Run, body_size
+from .regress import regress
+from .track import whole_frames
+from .truth import Truth
+from .types import Crops, Frames, People, Tracks
+from .write import WRITERS
+
+OF_THE_DETECTOR = ("detector", "detector_shape", "score", "iou_max", "max_people", "focal_px", "fov_deg")  # of Options
+
+
+def predict(truth: Truth, images: Path, out: Path, options: Options, models: Models) -> int:
+    """Write tracks of the truth's people by its boxes, 1.2 times as large, and its focal length; the number of rows.
+
+    ``track_id`` is the truth's person, from 1. Raises InputError if the images are not there, OutputError.
+    """
+    options = replace(options, box_scale=PROTOCOLS["paper"].box_scale)
+    joints, betas = body_size(models.regressor.manifest)
+    count = 0
+    with ExitStack() as stack:
+        run = stack.enter_context(TrueBoxes(images_of(truth, images), options, models, truth))
+        writer = stack.enter_context(WRITERS["parquet"](out, Tracks.empty(pose=3 * (joints - 1), shape=betas)))
+        for tracks in run.tracks():
+            writer.write(tracks)
+            count += len(tracks)
+        meta = run.meta()
+        settings = {name: value for name, value in meta["settings"].items() if name not in OF_THE_DETECTOR}
+        told = {"boxes": f"ground truth of {truth.dataset}", "focal": "ground truth"}
+        models_told = [model for model in meta["models"] if model["task"] == "regress"]
+        writer.finish(meta | {"settings": settings | told, "models": models_told})
+    return count
+
+
+def images_of(truth: Truth, images: Path) -> Path:
+    """The folder of a sequence's images below the one named. Raises InputError if there is none."""
+    person, _, rest = truth.name.partition("_")
+    candidates = [images / truth.name, images / person / rest / "images", images / rest / "images", images]
+    for folder in candidates[-1:] if truth.files else candidates:
+        if folder.is_dir() and any(is_image(path) for path in folder.iterdir()):
+            return folder
+    raise InputError(f"{images}: no images of {truth.name} there; looked for {', '.join(map(str, candidates[:3]))}")
+
+
+class TrueBoxes(Run):
+    """A run whose people are the truth's."""
+
+    def __init__(self, images: Path, options: Options, models: Models, truth: Truth) -> None:
+        super().__init__(images, options, models)
+        self._truth = truth
+        numbers = np.arange(len(self.info.files))
+        if truth.files:
+            place = {image_key(name): i for i, name in enumerate(truth.files)}
+            numbers = np.array([place.get(image_key(name), -1) for name in self.info.files])
+        wanted = np.unique(truth.frame_idx[truth.counted])
+        if not np.isin(wanted, numbers).all():
+            missing = int((~np.isin(wanted, numbers)).sum())
+            self.__exit__()
+            raise InputError(f"{images}: {missing} of the {len(wanted)} images of {truth.name} are not there")
+        self._numbers = numbers
+        self._person: dict[tuple[int, bytes], int] = {}
+
+    def tracks(self) -> Iterator[Tracks]:
+        """The tracks of each frame with people; to be called once."""
+        options, counts, ahead = self.options, self.counts, self.stages.ahead
+        frames = ahead("decode", "frames", self._video.frames(1, counts.decode))
+        crops = ahead("crop", "people", rebatch(self._crops(frames), options.person_batch))
+        bodies = ahead("regress", "people", regress(crops, self.models.regressor, counts.regress))
+        for frame in whole_frames(bodies):
+            people = [
+                self._person.pop((int(i), b.tobytes())) for i, b in zip(frame.frame_idx, frame.bbox_xyxy, strict=True)
+            ]
+            ids = np.array(people, np.int32) + 1
+            order = np.argsort(ids)
+            tracks = Tracks(**frame[order].columns(), track_id=ids[order])
+            counts.add(tracks)
+            yield tracks
+
+    def _crops(self, batches: Iterator[Frames]) -> Iterator[Crops]:
+        truth = self._truth
+        for frames in batches:
+            index = int(frames.frame_idx[0])
+            rows = np.flatnonzero((truth.frame_idx == self._numbers[index]) & truth.counted)
+            rows = rows[np.isfinite(truth.bbox_xyxy[rows]).all(axis=1)]
+            if not len(rows):
+                continue
+            times = max(1, round(truth.size_wh[0] / frames.rgb.shape[2]))
+            boxes = (truth.bbox_xyxy[rows] / times).astype(np.float32)
+            for row, box in zip(rows, boxes, strict=True):
+                self._person[index, box.tobytes()] = int(truth.person[row])
+            people = People(
+                frame_idx=np.repeat(frames.frame_idx, len(rows)),
+                pts=np.repeat(frames.pts, len(rows)),
+                time_s=np.repeat(frames.time_s, len(rows)),
+                det_score=np.ones(len(rows), np.float32),
+                bbox_xyxy=boxes,
+                flags=np.zeros(len(rows), np.uint16),
+            )
+            known = replace(self.options, focal_px=float(truth.focal_px[rows[0]] / times), fov_deg=None)
+            yield from crop(iter([Found(frames, people)]), self.models.regressor.manifest, known)

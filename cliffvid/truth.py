@@ -1,0 +1,235 @@
+"""Ground truth in the layouts that 3DPW, EMDB and AGORA publish it in; nothing in their pickles is run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import agora
+from .body import load_body
+from .errors import InputError, UsageError
+from .pickles import load_pickle, plain
+from .smpl_files import how_to_get
+
+Array = np.ndarray
+DATASETS = ("3dpw", "emdb", "agora")
+GENDERS = {"m": "male", "f": "female", "n": "neutral", "male": "male", "female": "female", "neutral": "neutral"}
+HIPS = (1, 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """The people of one sequence, or of one file of images; a row is one person in one frame.
+
+    Who is not ``counted`` is there and cannot be judged: whoever was found in that place does not count at all.
+    """
+
+    name: str
+    dataset: str
+    frame_idx: Array  # (P,) of the sequence's images in natural order; with ``files``, index into them
+    person: Array  # (P,) identity within the sequence
+    counted: Array  # (P,) bool
+    bbox_xyxy: Array  # (P,4) pixels
+    joints_m: Array  # (P,24,3) SMPL's joints, metres, camera frame
+    focal_px: Array  # (P,) the known one, mean of fx and fy
+    size_wh: tuple[float, float]  # of the frames that the pixels are of
+    surface: Callable[[Array], Array] | None  # rows -> vertices (n,V,3), metres, camera frame
+    no_surface: str  # why there is none
+    files: tuple[str, ...] = ()  # names of the images, where frames are not numbered
+    everybody: bool = False  # whether all people in the images are in the file
+
+    def __len__(self) -> int:
+        return len(self.frame_idx)
+
+
+def truth_files(path: Path) -> list[Path]:
+    """The .pkl files that a path stands for. Raises InputError if there are none."""
+    found = sorted(path.rglob("*.pkl")) if path.is_dir() else [path] if path.is_file() else []
+    if not found:
+        raise InputError(f"{path}: {'no .pkl files in it' if path.is_dir() else 'no such file or folder'}")
+    return found
+
+
+def read_truth(path: Path, body: str | None = None) -> Truth:
+    """The ground truth that a file holds, by its layout; ``body``: pose this one rather than those of its genders.
+
+    Raises InputError for anything else, UsageError if a body is needed and not here.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise ValueError("it is empty")
+        with path.open("rb") as stream:
+            table = load_pickle(stream, agora.NAMES)
+        if isinstance(table, agora.Frame):
+            table = table.table()
+        if not isinstance(table, dict):
+            raise ValueError("it holds no table")
+        if "jointPositions" in table:
+            return _pw3d(table, body)
+        if "good_frames_mask" in table:
+            return _emdb(table, body)
+        if "gt_joints_3d" in table:
+            return _agora(table, path.stem)
+        raise ValueError(f"its keys are {', '.join(map(str, list(table)[:8]))}")
+    except UsageError:
+        raise
+    except MemoryError as error:
+        raise InputError(f"{path}: asks for more memory than there is") from error
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise InputError(f"{path}: not ground truth as 3DPW, EMDB or AGORA publish it, or damaged ({error})") from error
+
+
+def _pw3d(table: dict, body: str | None) -> Truth:
+    """3DPW's sequenceFiles: world joints, a camera a frame; people whose camera is not valid are not counted."""
+    cameras = plain(table["cam_poses"]).astype(np.float64)
+    matrix = plain(table["cam_intrinsics"]).astype(np.float64)
+    people = len(table["poses"])
+    frames, valid = len(cameras), [plain(mask).astype(bool) for mask in table["campose_valid"]]
+    genders = table.get("genders", table.get("gender"))
+    joints, poses, parts = [], [], []
+    for k in range(people):
+        world = plain(table["jointPositions"][k]).astype(np.float64).reshape(-1, 24, 3)
+        if not len(world) == len(valid[k]) == len(table["poses"][k]) == len(table["trans"][k]) == frames:
+            raise ValueError(f"person {k} has {len(world)} frames, the camera {frames}")
+        joints.append(_to_camera(cameras, world))
+        betas = np.broadcast_to(plain(table["betas"][k]).reshape(-1)[:10], (frames, 10))
+        poses.append(np.hstack([plain(table["poses"][k]).reshape(frames, 72), plain(table["trans"][k]), betas]))
+        parts.append(_body_name(GENDERS[str(genders[k])], body))
+    order = np.argsort(np.tile(np.arange(frames), people), kind="stable")  # by frame, then person
+    rows = {
+        "frame_idx": np.tile(np.arange(frames), people)[order],
+        "person": np.repeat(np.arange(people), frames)[order],
+        "counted": np.concatenate(valid)[order],
+        "joints_m": np.concatenate(joints)[order],
+    }
+    names = np.repeat(np.arange(people), frames)[order]
+    surface, why = _surface([parts[k] for k in range(people)], names, np.concatenate(poses)[order], cameras, rows)
+    points = _pixels(rows["joints_m"], matrix)
+    return Truth(
+        name=str(table["sequence"]),
+        dataset="3dpw",
+        bbox_xyxy=_boxes(points),
+        focal_px=np.full(len(names), (matrix[0, 0] + matrix[1, 1]) / 2),
+        size_wh=(2 * matrix[0, 2], 2 * matrix[1, 2]),
+        surface=surface,
+        no_surface=why,
+        **rows,
+    )
+
+
+def _emdb(table: dict, body: str | None) -> Truth:
+    """EMDB's *_data.pkl: SMPL's parameters and a camera a frame; what is out of sight is not counted."""
+    smpl, camera = table["smpl"], table["camera"]
+    cameras, matrix = (plain(camera[key]).astype(np.float64) for key in ("extrinsics", "intrinsics"))
+    frames = int(table["n_frames"])
+    pose = np.hstack([plain(smpl["poses_root"]), plain(smpl["poses_body"])])
+    betas = np.broadcast_to(plain(smpl["betas"]).reshape(-1)[:10], (frames, 10))
+    given = np.hstack([pose, plain(smpl["trans"]), betas]).astype(np.float64)
+    if not len(given) == len(cameras) == len(table["good_frames_mask"]) == frames:
+        raise ValueError(f"{frames} frames, {len(given)} bodies, {len(cameras)} cameras")
+    counted = plain(table["good_frames_mask"]).astype(bool).copy()
+    boxes = plain(table["bboxes"]["bboxes"]).astype(np.float64)
+    counted[plain(table["bboxes"]["invalid_idxs"]).astype(int).reshape(-1)] = False
+    name = _body_name(GENDERS[str(table["gender"])], body)
+    world = load_body(name).joints(given[:, :3], given[:, 3:72], given[:, 75:], given[:, 72:75])[:, :24]
+    rows = {
+        "frame_idx": np.arange(frames),
+        "person": np.zeros(frames, np.int64),
+        "counted": counted,
+        "joints_m": _to_camera(cameras, world),
+    }
+    surface, why = _surface([name], np.zeros(frames, int), given, cameras, rows)
+    return Truth(
+        name=str(table["name"]),
+        dataset="emdb",
+        bbox_xyxy=boxes,
+        focal_px=np.full(frames, (matrix[0, 0] + matrix[1, 1]) / 2),
+        size_wh=(float(camera["width"]), float(camera["height"])),
+        surface=surface,
+        no_surface=why,
+        **rows,
+    )
+
+
+def _agora(table: dict, name: str) -> Truth:
+    """AGORA's Camera dataframe with SMPL's joints and vertices; who is hidden by over 90 % is not counted."""
+    files = tuple(str(path).split("/")[-1] for path in table["imgPath"])
+    count = [len(joints) for joints in table["gt_joints_3d"]]
+    frame_idx = np.repeat(np.arange(len(files)), count)
+
+    def each(key: str) -> list:
+        return [value for values in table[key] for value in values]
+
+    joints = np.array([plain(j).reshape(-1, 3)[:24] for j in each("gt_joints_3d")], np.float64).reshape(-1, 24, 3)
+    points = np.array([plain(p).reshape(-1, 2)[:24] for p in each("gt_joints_2d")], np.float64).reshape(-1, 24, 2)
+    hidden = np.array(each("occlusion"), np.float64) if "occlusion" in table else np.zeros(len(joints))
+    counted = np.array(each("isValid"), bool) & (hidden >= 0) & (hidden <= 90)
+    vertices = each("gt_verts") if "gt_verts" in table else None
+    why = "" if vertices else "the file is the one without vertices"
+    return Truth(
+        name=name,
+        dataset="agora",
+        frame_idx=frame_idx,
+        person=np.concatenate([np.arange(n) for n in [*count, 0]]),
+        counted=counted,
+        bbox_xyxy=_boxes(points),
+        joints_m=joints,
+        focal_px=_focal(joints, points),
+        size_wh=(3840.0, 2160.0),
+        surface=(lambda rows: np.array([plain(vertices[i]).reshape(-1, 3) for i in rows])) if vertices else None,
+        no_surface=why,
+        files=files,
+        everybody=True,
+    )
+
+
+def _focal(joints: Array, points: Array) -> Array:
+    """The focal length (P,) that projects joints to points: the slope of pixels over X/Z, least squares."""
+    slope = (joints[..., :2] / joints[..., 2:]).transpose(0, 2, 1)  # (P,2,J)
+    slope = slope - slope.mean(axis=2, keepdims=True)
+    pixels = points.transpose(0, 2, 1) - points.mean(axis=1)[..., None]
+    return (slope * pixels).sum(axis=(1, 2)) / np.maximum((slope**2).sum(axis=(1, 2)), 1e-12)
+
+
+def _body_name(gender: str, body: str | None) -> str:
+    return body or ("smpl" if gender == "neutral" else f"smpl-{gender}")
+
+
+def _surface(names: list[str], which: Array, given: Array, cameras: Array, rows: dict):
+    """What poses the bodies and brings them into the camera's frame, or why nothing can.
+
+    ``given`` (P,85): pose, transl, betas; ``which`` of the names is each row's.
+    """
+    try:
+        bodies = [load_body(name) for name in names]
+    except UsageError as error:
+        return None, how_to_get(next(n for n in names if how_to_get(n))) or str(error)
+
+    def surface(chosen: Array) -> Array:
+        out = None
+        for k in np.unique(which[chosen]):
+            mine = np.flatnonzero(which[chosen] == k)
+            g = given[chosen[mine]]
+            found = bodies[k].surface(g[:, :3], g[:, 3:72], g[:, 75:], g[:, 72:75])[0]
+            out = np.zeros((len(chosen), *found.shape[1:])) if out is None else out
+            out[mine] = found
+        return _to_camera(cameras[rows["frame_idx"][chosen]], out)
+
+    return surface, ""
+
+
+def _to_camera(cameras: Array, points: Array) -> Array:
+    """World points (F,J,3) in each frame's camera (F,4,4)."""
+    return np.einsum("fij,fkj->fki", cameras[:, :3, :3], points) + cameras[:, None, :3, 3]
+
+
+def _pixels(joints: Array, matrix: Array) -> Array:
+    with np.errstate(all="ignore"):
+        seen = joints @ matrix.T
+        return seen[..., :2] / seen[..., 2:]
+
+
+def _boxes(points: Array) -> Array:
+    """The boxes (P,4) that just hold the projected joints (P,J,2)."""
+    return np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1)
