@@ -104,6 +104,12 @@ def test_subjects_one_by_one_without_a_body_or_a_renderer(gt, tmp_path):
         image, keypoints, front, _ = item["pictures"]
         mask, solid = (np.abs(picture - image).max(axis=2) > 60 for picture in (keypoints, front))
         assert (mask & solid).sum() > 0.8 * mask.sum() > 50  # S lies on part
+    arrays = gt_arrays(6)
+    side = items[1]["pictures"][3]
+    drawn = np.argwhere(np.abs(side - [22, 24, 27]).max(axis=2) > 60)
+    joints = arrays["S"][2][arrays["S"][2][:, 3] > 0]
+    wide, high = np.ptp(joints[:, 2]), np.ptp(joints[:, 1])  # from the side depth is width
+    assert np.ptp(drawn[:, 1]) / np.ptp(drawn[:, 0]) == pytest.approx(wide / high, rel=0.2)
     os.remove(tmp_path / "images" / "train" / "000000.jpg")
     page = view(gt, tmp_path / "images", tmp_path / "w.html", PseudoGTViewOptions(skeleton_only=True))
     assert (page.shown, page.missing) == (2, 1)

@@ -97,6 +97,14 @@ def test_3dpw_as_a_slow_independent_evaluation(tmp_path):
     agrees(found.sequences[0], truth)
     assert (found.sequences[0].name, found.overall.precision) == ("walk_00", None)
     assert found.joints == "the 24 joints of SMPL's skeleton" and found.root == "the pelvis"
+    known = read_truth(tmp_path / "walk_00.pkl", "open-body")
+    for k in range(2):
+        mine = known.person == k
+        np.testing.assert_allclose(known.joints_m[mine], world.seen(world.world_joints(k)), atol=1e-9)
+        np.testing.assert_allclose(known.bbox_xyxy[mine], world.boxes(k), atol=1e-6)
+        at = known.surface(np.flatnonzero(mine))
+        np.testing.assert_allclose(at[3], world.seen(world.world_vertices(k)[3:4].repeat(12, 0))[3], atol=1e-5)
+        np.testing.assert_array_equal(known.counted[mine], valid[k])
 
 
 def test_without_smpl_joints_are_still_measured_and_the_surface_is_said_to_lack(tmp_path, monkeypatch):

@@ -128,6 +128,12 @@ def test_each_rule_finds_the_rows_that_break_it_and_no_other(rule, tmp_path):
     assert rule not in alone or sum(found.bad.values()) == 2
 
 
+def test_rows_are_told_by_their_place_in_the_whole_file(tmp_path):
+    arrays = {key: np.tile(array, (11, *[1] * (array.ndim - 1))) for key, array in gt_arrays(200).items()}
+    arrays["has_smpl"][[5, 2100]] = 0
+    assert info(save(tmp_path / "a.npz", arrays)).first["no_smpl"] == [5, 2100]
+
+
 def test_a_place_is_found_from_keypoints_whatever_the_principal_point():
     rng = np.random.default_rng(1)
     joints = np.concatenate([rng.normal(0, 0.5, (50, 24, 3)), np.ones((50, 24, 1))], axis=2)
