@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -99,6 +100,7 @@ def process(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")] = False,
 ) -> None:
     """Write the body tracks of each video."""
+    from .jobs import process_many
     from .overlay import Painter
     from .pipeline import open_models
     from .progress import View
@@ -112,7 +114,12 @@ def process(
                 Painter(look, models.regressor.manifest.body)  # refused before the work rather than after it
             if jobs[0].gallery:
                 jobs[0].gallery.painter(models.regressor.manifest.body)
-            done = [_one(job, options, look, models, watch, as_json) for job in jobs]
+            by_output = {job.output: job for job in jobs}
+            pairs = [(job.video, job.output) for job in jobs]
+            done = [
+                _told(by_output[outcome.output], outcome, options, look, watch, as_json)
+                for outcome in process_many(pairs, options, models=models, watch=watch.watch)
+            ]
     except KeyboardInterrupt:
         say("interrupted: what was finished is kept, nothing half-written is left behind")
         raise typer.Exit(130) from None
@@ -186,8 +193,8 @@ def _targets(inputs: list[Path | str], place: Path, suffix: str) -> list[Path]:
     if place.is_file():
         raise UsageError(f"{place}: a file, but there are {len(inputs)} inputs; name a folder")
     targets = [place / f"{stem(video)}{suffix}" for video in inputs]
-    for target in targets:
-        if targets.count(target) > 1:
+    for target, inputs in Counter(targets).items():
+        if inputs > 1:
             raise UsageError(f"{target}: two inputs would be written there; process them one by one with -o")
     return targets
 
@@ -205,8 +212,8 @@ class Job:
 
 def _jobs(videos: list, out: Path, film: Path | None, page: Path | None, visuals: str | None, options) -> list[Job]:
     """What there is to do. Raises UsageError if anything must not be written where it would be."""
+    from .jobs import check_output, output_format
     from .overlay import check_target
-    from .pipeline import check_output, output_format
     from .report import check_page
     from .visuals import open_galleries, visuals_of
     from .write import SUFFIXES
@@ -226,15 +233,15 @@ def _jobs(videos: list, out: Path, film: Path | None, page: Path | None, visuals
     return jobs
 
 
-def _one(job: Job, options: Options, look: OverlayOptions, models, view, as_json: bool) -> bool:
-    """Process one video, tell how it went, and say whether all of it was done."""
+def _told(job: Job, outcome, options: Options, look: OverlayOptions, view, as_json: bool) -> bool:
+    """Draw what one video gave, tell how it went, and say whether all of it was done."""
     from .overlay import overlay
-    from .pipeline import process
     from .report import report as write_page
 
-    network, page = options.allow_network, None
+    report, network, page = outcome.report, options.allow_network, None
     try:
-        report = process(job.video, job.output, options, models=models, watch=view.watch)
+        if outcome.error:
+            raise outcome.error
         drawn = overlay(job.video, job.output, job.film, look, network) if job.film else None
         pictures = job.gallery.draw() if job.gallery else 0
         if job.page:
@@ -242,14 +249,17 @@ def _one(job: Job, options: Options, look: OverlayOptions, models, view, as_json
             page = write_page(
                 job.output, job.page, job.video, bones, look.renderer, options.overwrite, report.busy_s, network
             )
-    except CliffvidError as error:
-        view.stop()
-        say(f"error: {error}")
+    except Exception as error:
+        kind = type(error).__name__
+        if isinstance(error, CliffvidError):
+            say(f"error: {error}")
+        elif "--debug" in sys.argv:
+            raise
+        else:
+            say(f"{job.video}: internal error: {kind}: {error} (a bug: please report what --debug shows)")
         if as_json:
-            kind = type(error).__name__
             print(json.dumps({"video": str(job.video), "status": "failed", "error": kind, "message": str(error)}))
         return False
-    view.stop()
     view.summarise(report, drawn)
     if page:
         view.summarise_page(page)

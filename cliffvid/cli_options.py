@@ -25,6 +25,7 @@ FLAGS = {
     "threads": Annotated[int, typer.Option(help="Threads of the decoder and a network on the CPU; 0: all cores.")],
     "frame_batch": Annotated[int, typer.Option(help="Frames the detector takes at once.")],
     "person_batch": Annotated[int, typer.Option(help="People the regressor takes at once.")],
+    "videos_at_once": Annotated[int, typer.Option(help="Inputs decoded at a time, into shared batches.")],
     "prefetch": Annotated[int, typer.Option(help="Batches a stage may run ahead; 0: no threads.")],
     "start_s": Annotated[float, typer.Option(help="Seconds; frames before it are left out.")],
     "end_s": Annotated[float, typer.Option(help="Seconds; frames from it on are left out.")],

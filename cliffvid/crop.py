@@ -11,33 +11,40 @@ from .detect import Found
 from .geometry import bbox_info, crop_boxes, crop_corners, diagonal_focal_px
 from .models import CropRule, Manifest
 from .options import Options
-from .types import Crops
+from .types import Crops, Piece
 
 
-def crop(found: Iterator[Found], manifest: Manifest, options: Options) -> Iterator[Crops]:
-    """The crops of each batch of frames, as the regressor's manifest wants them and the options change it."""
+def crop(batches: Iterator[list[Piece]], manifest: Manifest) -> Iterator[list[Piece]]:
+    """Each batch of pieces of Found as pieces of Crops, as the manifest wants them and the runs' options change it."""
+    for batch in batches:
+        yield [
+            replace(piece, rows=crops(piece.rows, manifest, piece.run.options)) if len(piece) else piece
+            for piece in batch
+        ]
+
+
+def crops(found: Found, manifest: Manifest, options: Options) -> Crops:
+    """The crops of all people found in some frames."""
     rule, dtype = manifest.rules["crop"], manifest.inputs["crop"].dtype
     if options.box_scale is not None:
         rule = replace(rule, box_scale=options.box_scale)
-    for batch in found:
-        people = batch.people
-        h, w = batch.frames.rgb.shape[1:3]
-        center_size = crop_boxes(people.bbox_xyxy, rule)
-        corners = crop_corners(center_size, rule)
-        pixels = np.empty((len(people), rule.height_px, rule.width_px, 3), dtype)
-        frame_of = np.searchsorted(batch.frames.frame_idx, people.frame_idx)
-        for target, frame, corner in zip(pixels, frame_of, corners, strict=True):
-            target[:] = crop_pixels(batch.frames.rgb[frame], corner, rule, dtype)
-        focal_px = np.full(len(people), assumed_focal_px((w, h), options))
-        frame_wh_px = np.full((len(people), 2), (w, h), np.float32)
-        yield Crops(
-            **people.columns(),
-            crop_center_size_px=center_size.astype(np.float32),
-            focal_px=focal_px.astype(np.float32),
-            frame_wh_px=frame_wh_px,
-            bbox_info=bbox_info(center_size, focal_px, frame_wh_px, manifest.rules["bbox_info"]),
-            pixels=pixels,
-        )
+    people, size_wh = found.people, found.frames.size_wh
+    center_size = crop_boxes(people.bbox_xyxy, rule)
+    corners = crop_corners(center_size, rule)
+    pixels = np.empty((len(people), rule.height_px, rule.width_px, 3), dtype)
+    frame_of = np.searchsorted(found.frames.frame_idx, people.frame_idx)
+    for target, frame, corner in zip(pixels, frame_of, corners, strict=True):
+        target[:] = crop_pixels(found.frames.rgb[frame], corner, rule, dtype)
+    focal_px = np.full(len(people), assumed_focal_px(size_wh, options))
+    frame_wh_px = np.full((len(people), 2), size_wh, np.float32)
+    return Crops(
+        **people.columns(),
+        crop_center_size_px=center_size.astype(np.float32),
+        focal_px=focal_px.astype(np.float32),
+        frame_wh_px=frame_wh_px,
+        bbox_info=bbox_info(center_size, focal_px, frame_wh_px, manifest.rules["bbox_info"]),
+        pixels=pixels,
+    )
 
 
 def assumed_focal_px(frame_wh: tuple[int, int], options: Options) -> float:

@@ -8,10 +8,11 @@ import numpy as np
 
 from .backends import Session
 from .errors import UsageError
+from .flow import together
 from .geometry import box_iou, canvas_to_frame, letterbox_layout, shrunk
 from .models import Letterbox, Manifest, Selection
 from .options import Options
-from .types import AT_BORDER, DAMAGED_FRAME, Frames, People
+from .types import AT_BORDER, DAMAGED_FRAME, Frames, People, Piece
 
 INTERPOLATION = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
 LEAST_SIDE_PX = 2.0  # a box thinner than this, after clamping to the frame, shows nobody
@@ -38,27 +39,25 @@ class Found:
         return len(self.frames)
 
 
-def detect(frames: Iterator[Frames], session: Session, options: Options, counts: DetectCounts) -> Iterator[Found]:
-    """Each batch of frames with its people, best score first within a frame."""
-    whole, selection = session.manifest.rules["letterbox"], session.manifest.rules["selection"]
-    shape = canvas_shape(session.manifest, options)
+def detect(batches: Iterator[list[Piece]], session: Session) -> Iterator[list[Piece]]:
+    """Each batch of pieces of Frames as pieces of Found, best score first within a frame."""
+    for batch in batches:
+        full = [piece for piece in batch if len(piece)]
+        rules = [canvas_rule(session.manifest, piece.rows, piece.run.options) for piece in full]
+        canvases = [letterboxed(piece.rows.rgb, rule) for piece, rule in zip(full, rules, strict=True)]
+        answers = together(session, [{"image": canvas} for canvas in canvases])
+        found = iter(map(_found, full, answers, rules, [session.manifest.rules["selection"]] * len(full)))
+        yield [next(found) if len(piece) else piece for piece in batch]
+
+
+def _found(piece: Piece, answer: dict[str, np.ndarray], letterbox: Letterbox, selection: Selection) -> Piece:
+    options = piece.run.options
     if options.score is not None:
         selection = replace(selection, score_min=options.score)
     if options.iou_max is not None:
         selection = replace(selection, iou_max=options.iou_max)
-    for batch in frames:
-        h, w = batch.rgb.shape[1:3]
-        letterbox = shrunk(whole, (w, h)) if shape == "frame" else whole
-        outputs = session.run({"image": letterboxed(batch.rgb, letterbox)})
-        people = [
-            _people(batch[i : i + 1], box, select(box, *scores, selection), letterbox, options, counts)
-            for i, (box, *scores) in enumerate(
-                zip(outputs["box_px"], outputs["objectness"], outputs["class_prob"], strict=True)
-            )
-        ]
-        people = People.concat(people)
-        counts.people += len(people)
-        yield Found(batch, people)
+    people = _people(piece.rows, answer, letterbox, selection, options, piece.run.counts.detect)
+    return replace(piece, rows=Found(piece.rows, people))
 
 
 def canvas_shape(manifest: Manifest, options: Options) -> str:
@@ -72,9 +71,15 @@ def canvas_shape(manifest: Manifest, options: Options) -> str:
     return rule.shape if options.detector_shape == "auto" else options.detector_shape
 
 
+def canvas_rule(manifest: Manifest, frames: Frames, options: Options) -> Letterbox:
+    """How these frames become the detector's canvas."""
+    whole = manifest.rules["letterbox"]
+    return shrunk(whole, frames.size_wh) if canvas_shape(manifest, options) == "frame" else whole
+
+
 def letterboxed(rgb: np.ndarray, rule: Letterbox) -> np.ndarray:
-    """Frames (N,H,W,3) uint8 scaled into the middle of the rule's canvases, uint8, aspect kept."""
-    n, h, w, _ = rgb.shape
+    """Frames, N of (H,W,3) uint8, scaled into the middle of the rule's canvases, uint8, aspect kept."""
+    n, (h, w, _) = len(rgb), rgb[0].shape
     _, (new_w, new_h), (left, top) = letterbox_layout((w, h), rule)
     canvas = np.full((n, rule.height_px, rule.width_px, 3), rule.fill, np.uint8)
     for image, target in zip(rgb, canvas, strict=True):
@@ -94,6 +99,8 @@ def select(
     score = objectness * class_prob if rule.score == "product" else objectness
     rows = np.flatnonzero(score > rule.score_min)
     full = len(rows) == len(score)
+    if not len(rows):
+        return rows, score[rows], full
     rows = rows[np.argsort(-score[rows], kind="stable")]
     iou = box_iou(boxes[rows], boxes[rows], rule.iou_offset_px)
     alive = np.ones(len(rows), bool)
@@ -103,25 +110,39 @@ def select(
     return rows[alive], score[rows[alive]], full
 
 
-def _people(frame: Frames, boxes, selected, rule: Letterbox, options: Options, counts: DetectCounts) -> People:
-    rows, score, full = selected
-    counts.frames_full += full
-    h, w = frame.rgb.shape[1:3]
-    box = canvas_to_frame(boxes[rows], (w, h), rule)
-    wide = (box[:, 2:] - box[:, :2] >= LEAST_SIDE_PX).all(axis=1)
-    counts.too_thin += int((~wide).sum())
-    box, score = box[wide], score[wide]
-    if options.max_people and len(box) > options.max_people:
-        counts.over_max_people += len(box) - options.max_people
-        box, score = box[: options.max_people], score[: options.max_people]
-    n = len(box)
-    at_border = ((box[:, :2] <= 0) | (box[:, 2:] >= (w, h))).any(axis=1)
-    flags = at_border * np.uint16(AT_BORDER) | np.uint16(DAMAGED_FRAME if frame.damaged[0] else 0)
+def _people(
+    frames: Frames,
+    answer: dict[str, np.ndarray],
+    rule: Letterbox,
+    selection: Selection,
+    options: Options,
+    counts: DetectCounts,
+) -> People:
+    boxes, scores, per_frame = [], [], []
+    for box, *each in zip(answer["box_px"], answer["objectness"], answer["class_prob"], strict=True):
+        rows, score, full = select(box, *each, selection)
+        counts.frames_full += full
+        boxes.append(box[rows])
+        scores.append(score)
+        per_frame.append(len(rows))
+    frame = np.repeat(np.arange(len(frames)), per_frame)
+    size_wh = frames.size_wh
+    box, score = canvas_to_frame(np.concatenate(boxes), size_wh, rule), np.concatenate(scores)
+    good = (box[:, 2:] - box[:, :2] >= LEAST_SIDE_PX).all(axis=1)
+    counts.too_thin += len(good) - int(good.sum())
+    if options.max_people:
+        place = np.cumsum(good) - np.concatenate([[0], np.cumsum(good)])[np.searchsorted(frame, frame)]
+        few = good & (place <= options.max_people)
+        counts.over_max_people += int(good.sum() - few.sum())
+        good = few
+    box, score, frame = box[good], score[good], frame[good]
+    at_border = ((box[:, :2] <= 0) | (box[:, 2:] >= size_wh)).any(axis=1)
+    counts.people += len(box)
     return People(
-        frame_idx=np.repeat(frame.frame_idx, n),
-        pts=np.repeat(frame.pts, n),
-        time_s=np.repeat(frame.time_s, n),
+        frame_idx=frames.frame_idx[frame],
+        pts=frames.pts[frame],
+        time_s=frames.time_s[frame],
         det_score=score.astype(np.float32),
         bbox_xyxy=box,
-        flags=flags.astype(np.uint16),
+        flags=(at_border * AT_BORDER + frames.damaged[frame] * DAMAGED_FRAME).astype(np.uint16),
     )

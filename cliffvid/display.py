@@ -25,7 +25,7 @@ class Display:
         self._rotation, self._matrix = 0, None
 
     def show(self, frame: av.VideoFrame, aspect: Fraction | None) -> np.ndarray:
-        """RGB (H,W,3) uint8, a view. ``aspect`` is a stored pixel's width / height.
+        """RGB (H,W,3) uint8, rows contiguous, nobody else's to write to. ``aspect`` is a stored pixel's width / height.
 
         Raises RefusedError for a frame above ``max_frame_mpx``, or with HDR where ``hdr`` is "refuse".
         """
@@ -46,7 +46,10 @@ class Display:
         rgb = self._convert.reformat(frame, width, height, "rgb24", src_colorspace=matrix, **tone)
         plane = rgb.planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
-        return orient(rows[:, : width * 3].reshape(height, width, 3), self._orientation(frame))
+        shown = orient(rows[:, : width * 3].reshape(height, width, 3), self._orientation(frame))
+        if rgb is frame or shown.strides[0] < 0 or shown.strides[1:] != (3, 1):
+            shown = shown.copy()  # the decoder may still need its own frame; OpenCV writes to no turned view
+        return shown
 
     def _orientation(self, frame: av.VideoFrame) -> np.ndarray:
         # Reading side data ties the frame into a reference cycle, so that its pixels wait for the garbage collector:

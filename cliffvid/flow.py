@@ -6,16 +6,18 @@ batches ahead of its consumer; order is kept, and without it (depth 0) the same 
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TypeVar
 
-from .types import Table
+import numpy as np
+
+from .types import Piece
 
 T = TypeVar("T")
-TableT = TypeVar("TableT", bound=Table)
 _END = object()
 
 
@@ -26,19 +28,27 @@ class Stage:
     name: str
     unit: str  # what it counts
     done: int = 0
-    inside_s: float = 0.0  # in the stage's own code, waiting for the stage before included
+    batches: int = 0
     consumer_wait_s: float = 0.0  # the next stage waited for this one
+    width: int = 1  # threads that worked at a time
+    clocks: list[list[float]] = field(default_factory=lambda: [[0.0]])  # of each thread that still works, one before
+    spans: list[tuple[float, float]] | None = None  # each time it made a batch, if that is to be kept
+
+    @property
+    def inside_s(self) -> float:
+        """In the stage's own code, waiting for the stage before included; the mean of its threads."""
+        return sum(clock[0] for clock in self.clocks) / self.width
 
 
 class Stages:
     """Owner of every thread of a chain; leaving the ``with`` block ends them all, last stage first.
 
     Closing is the cancel signal: a fault anywhere, or Ctrl-C, leaves no thread behind. The owner is needed because a
-    stage that raises cannot close the stages before it.
+    stage that raises cannot close the stages before it. ``keep_spans`` keeps when each stage was at work.
     """
 
-    def __init__(self, depth: int) -> None:
-        self.depth = depth
+    def __init__(self, depth: int, keep_spans: bool = False) -> None:
+        self.depth, self.keep_spans = depth, keep_spans
         self.stages: list[Stage] = []
         self._open: list[Generator] = []
 
@@ -51,77 +61,132 @@ class Stages:
 
     def ahead(self, name: str, unit: str, items: Iterable[T]) -> Iterator[T]:
         """The same items in order, made up to ``depth`` batches ahead; the length of a batch counts as its units."""
-        stage = Stage(name, unit)
+        return self.merged(name, unit, [items], 1)
+
+    def merged(self, name: str, unit: str, sources: Iterable[Iterable[T]], width: int) -> Iterator[T]:
+        """The items of several sources, ``width`` of which are read at a time, each in a thread and up to ``depth``
+        batches ahead. They take turns, so that the order is always the same.
+        """
+        stage = Stage(name, unit, spans=[] if self.keep_spans else None)
         self.stages.append(stage)
-        timed = _timed(stage, items)
-        made = _prefetch(timed, self.depth) if self.depth else timed
-        watched = _watched(stage, made)
-        self._open += [timed, made, watched] if self.depth == 0 else [made, watched]
+        watched = _watched(stage, _turns(stage, sources, width, self.depth))
+        self._open.append(watched)
         return watched
 
     def busy_s(self) -> dict[str, float]:
         """Seconds each stage spent in its own work: not waiting for the stage before, nor for room ahead."""
+        waits = self.waiting_s()
+        return {stage.name: max(stage.inside_s - waits[stage.name], 0) for stage in self.stages}
+
+    def waiting_s(self) -> dict[str, float]:
+        """Seconds each stage waited for the stage before it."""
         waits = [0.0] + [stage.consumer_wait_s for stage in self.stages[:-1]]
-        return {stage.name: max(stage.inside_s - wait, 0) for stage, wait in zip(self.stages, waits, strict=True)}
+        return {stage.name: wait for stage, wait in zip(self.stages, waits, strict=True)}
 
 
-def _timed(stage: Stage, items: Iterable[T]) -> Generator[T]:
+def _turns(stage: Stage, sources: Iterable[Iterable[T]], width: int, depth: int) -> Generator[T]:
+    sources, live = iter(sources), deque()
+    try:
+        while True:
+            while len(live) < width and (source := next(sources, None)) is not None:
+                clock = [0.0]
+                stage.clocks.append(clock)
+                timed = _timed(clock, stage.spans, source)
+                live.append((clock, _Prefetch(timed, depth) if depth else timed))
+            if not live:
+                return
+            stage.width = max(stage.width, len(live))
+            clock, items = live[0]
+            item = next(items, _END)
+            if item is _END:
+                live.popleft()
+                stage.clocks[0][0] += clock[0]
+                stage.clocks = [other for other in stage.clocks if other is not clock]
+                continue
+            live.rotate(-1)
+            yield item
+    finally:
+        for _, items in live:
+            items.close()
+
+
+def _timed(clock: list[float], spans: list | None, items: Iterable[T]) -> Generator[T]:
     iterator = iter(items)
-    while True:
-        start = perf_counter()
-        item = next(iterator, _END)
-        stage.inside_s += perf_counter() - start
-        if item is _END:
-            return
-        yield item
+    try:
+        while True:
+            start = perf_counter()
+            item = next(iterator, _END)
+            end = perf_counter()
+            clock[0] += end - start
+            if spans is not None:
+                spans.append((start, end))
+            if item is _END:
+                return
+            yield item
+    finally:
+        if hasattr(iterator, "close"):
+            iterator.close()
 
 
-def _watched(stage: Stage, items: Iterator[T]) -> Generator[T]:
-    while True:
-        start = perf_counter()
-        item = next(items, _END)
-        stage.consumer_wait_s += perf_counter() - start
-        if item is _END:
-            return
-        stage.done += len(item)
-        yield item
+def _watched(stage: Stage, items: Generator[T]) -> Generator[T]:
+    try:
+        while True:
+            start = perf_counter()
+            item = next(items, _END)
+            stage.consumer_wait_s += perf_counter() - start
+            if item is _END:
+                return
+            pieces = isinstance(item, list) and item and isinstance(item[0], Piece)
+            units = sum(map(len, item)) if pieces else len(item)
+            stage.done += units
+            stage.batches += units > 0
+            yield item
+    finally:
+        items.close()
 
 
-def _prefetch(items: Generator[T], depth: int) -> Generator[T]:
+class _Prefetch(Iterator[T]):
     """The items in order, while a thread stays at most ``depth`` ahead. Its fault surfaces here, traceback and all."""
-    ready: queue.Queue = queue.Queue(depth)
-    stop = threading.Event()
-    fault: list[BaseException] = []
 
-    def put(item) -> None:
-        while not stop.is_set():
+    def __init__(self, items: Generator[T], depth: int) -> None:
+        self._items = items
+        self._ready: queue.Queue = queue.Queue(depth)
+        self._stop = threading.Event()
+        self._fault: BaseException | None = None
+        self._worker = threading.Thread(target=self._work, daemon=True, name="cliffvid")
+        self._worker.start()
+
+    def _work(self) -> None:
+        try:
+            for item in self._items:
+                self._put(item)
+                if self._stop.is_set():
+                    break
+        except BaseException as error:
+            self._fault = error
+        finally:
+            self._items.close()
+            self._put(_END)
+
+    def _put(self, item) -> None:
+        while not self._stop.is_set():
             try:
-                return ready.put(item, timeout=0.05)
+                return self._ready.put(item, timeout=0.05)
             except queue.Full:
                 continue
 
-    def work() -> None:
-        try:
-            for item in items:
-                put(item)
-                if stop.is_set():
-                    break
-        except BaseException as error:
-            fault.append(error)
-        finally:
-            items.close()
-            put(_END)
+    def __next__(self) -> T:
+        item = self._ready.get()
+        if item is _END:
+            self.close()
+            if self._fault:
+                raise self._fault
+            raise StopIteration
+        return item
 
-    worker = threading.Thread(target=work, daemon=True, name="cliffvid")
-    worker.start()
-    try:
-        while (item := ready.get()) is not _END:
-            yield item
-        if fault:
-            raise fault[0]
-    finally:
-        stop.set()
-        worker.join()
+    def close(self) -> None:
+        self._stop.set()
+        self._worker.join()
 
 
 class Owner:
@@ -135,19 +200,42 @@ class Owner:
         return self._thread.submit(work, *args).result()
 
 
-def rebatch(tables: Iterable[TableT], rows: int) -> Iterator[TableT]:
-    """The same rows in the same order, in tables of exactly ``rows`` rows but for the last."""
-    waiting: list[TableT] = []
-    held = 0
-    for table in tables:
-        waiting.append(table)
-        held += len(table)
-        if held < rows:
+def rebatch(batches: Iterable[list[Piece]], rows: int) -> Iterator[list[Piece]]:
+    """The same rows in the same order, in batches of ``rows`` rows but for the last, whatever runs they belong to.
+
+    The end of a run comes after all its rows. Rows that follow each other in one run's pieces stay in pieces of their
+    own: who needs them together joins them, once.
+    """
+    batch: list[Piece] = []
+    room = rows
+    for piece in (piece for pieces in batches for piece in pieces):
+        while len(piece) >= room:
+            yield [*batch, replace(piece, rows=piece.rows[:room])]
+            piece = replace(piece, rows=piece.rows[room:])
+            batch, room = [], rows
+        if piece.rows is None and not batch:
+            yield [piece]
+        elif len(piece) or piece.rows is None:
+            batch.append(piece)
+            room -= len(piece)
+    if batch:
+        yield batch
+
+
+def together(session, inputs: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+    """A session's answer to each of several inputs: those of one shape are asked for in a single call."""
+    answers: list[dict[str, np.ndarray]] = [{}] * len(inputs)
+    shapes: dict[tuple, list[int]] = {}
+    for i, given in enumerate(inputs):
+        shapes.setdefault(tuple(array.shape[1:] for array in given.values()), []).append(i)
+    for members in shapes.values():
+        if len(members) == 1:
+            answers[members[0]] = session.run(inputs[members[0]])
             continue
-        whole = type(table).concat(waiting)
-        cut = held - held % rows
-        for start in range(0, cut, rows):
-            yield whole[start : start + rows]
-        waiting, held = ([whole[cut:]], held - cut) if held > cut else ([], 0)
-    if held:
-        yield type(waiting[0]).concat(waiting)
+        joined = {name: np.concatenate([inputs[i][name] for i in members]) for name in inputs[members[0]]}
+        answer, start = session.run(joined), 0
+        for i in members:
+            end = start + len(next(iter(inputs[i].values())))
+            answers[i] = {name: array[start:end] for name, array in answer.items()}
+            start = end
+    return answers

@@ -1,27 +1,25 @@
-"""The whole job for one video. Start reading here: ``Run.tracks`` is the pipeline."""
+"""Videos through the stages, several at a time. Start reading here: ``Flow.bodies`` is the pipeline."""
 
 import dataclasses
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from .backends import Session, open_session
 from .crop import crop
-from .decode import DecodeCounts
-from .detect import DetectCounts, canvas_shape, detect
-from .errors import ModelError, UsageError
+from .detect import canvas_shape, detect
+from .errors import ModelError
 from .flow import Stages, rebatch
 from .models import MODEL_FILES, Manifest, find_model
 from .options import Options
-from .regress import RegressCounts, regress
+from .regress import regress
 from .source import open_source, source_of
-from .track import Tracker, track
-from .types import FLAG_BITS, Tracks, VideoInfo
-from .write import SUFFIXES, WRITERS, Writer
+from .summary import Counts
+from .track import Tracker, by_frame, track
+from .types import Bodies, Piece, Tracks, VideoInfo
 
 # Settings that change how a result is made but not the result: left out of the file, so that its bytes stay the same.
 NOT_RECORDED = (
@@ -30,12 +28,12 @@ NOT_RECORDED = (
     "frame_batch",
     "person_batch",
     "prefetch",
+    "videos_at_once",
     "overwrite",
     "format",
     "max_frame_mpx",
     "allow_network",
 )
-TRACK_AND_WRITE = "track and write"
 
 
 @dataclass(frozen=True)
@@ -79,50 +77,49 @@ def body_size(manifest: Manifest) -> tuple[int, int]:
     )
 
 
-@dataclass
-class Counts:
-    """What went in, what came out, and what was left out on the way."""
+class Flow:
+    """The chain of stages, through which any number of videos pass; a context manager that leaves no thread behind."""
 
-    decode: DecodeCounts = field(default_factory=DecodeCounts)
-    detect: DetectCounts = field(default_factory=DetectCounts)
-    regress: RegressCounts = field(default_factory=RegressCounts)
-    rows: int = 0
-    tracks: int = 0
-    flags: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FLAG_BITS, 0))
+    def __init__(self, options: Options, models: Models, keep_spans: bool = False) -> None:
+        self.options, self.models = options, models
+        self.stages = Stages(options.prefetch, keep_spans)
+        # For who watches: videos to come if that is known, what each that was opened claims, what came out.
+        self.expected, self.claimed, self.done, self.rows = 1, [], 0, 0
 
-    def add(self, tracks: Tracks) -> None:
-        self.rows += len(tracks)
-        self.tracks = max(self.tracks, int(tracks.track_id.max()))
-        for name, bit in FLAG_BITS.items():
-            self.flags[name] += int((tracks.flags & bit != 0).sum())
+    def __enter__(self) -> Self:
+        return self
 
-    def warnings(self) -> list[str]:
-        said = [
-            (self.decode.frames == 0, "no frame lies between --start and --end"),
-            (self.decode.damaged, "damaged or missing pieces of video: what they showed is not in the result"),
-            (self.decode.clock_jumps, "jumps back in the video's clock: time_s goes on without them"),
-            (self.decode.hdr, "HDR frames: colours brighter than white were cut off"),
-            (
-                self.decode.interlaced,
-                "interlaced frames, two moments woven into each: --deinterlace makes them whole",
-            ),
-            (self.decode.ignored_files, "files in the folder are no images: left out"),
-            (self.detect.frames_full, "frames with more candidates than the detector can name: people may be missing"),
-            (self.detect.over_max_people, "people left out by --max-people"),
-            (self.regress.nobody, "boxes left out: the regressor saw nobody in them"),
-            (self.detect.too_thin, "boxes left out as too thin to show a person"),
-            (self.flags["bad_camera"], "rows with an impossible camera: their transl is flagged"),
-        ]
-        return [what if count is True else f"{count} {what}" for count, what in said if count]
+    def __exit__(self, *_) -> None:
+        self.stages.__exit__()
+
+    def bodies(self, sources: Iterable[Iterator[list[Piece]]]) -> Iterator[Piece]:
+        """Pieces of Bodies, each run's in order and after them its end; to be called once. See ``Run.pieces``.
+
+        Networks are asked about frames and people of several runs at once.
+        """
+        options, ahead = self.options, self.stages.ahead
+        detector, regressor = self.models.detector, self.models.regressor
+        frames = self.stages.merged("decode", "frames", sources, options.videos_at_once)
+        found = ahead("detect", "frames", detect(rebatch(frames, options.frame_batch), detector))
+        cropped = ahead("crop", "people", crop(found, regressor.manifest))
+        bodies = ahead("regress", "people", regress(rebatch(cropped, options.person_batch), regressor))
+        for batch in bodies:
+            yield from batch
+
+    def batch_fill(self) -> dict[str, float]:
+        """How full the batches of each network were, 0 to 1."""
+        sizes = {"detect": self.options.frame_batch, "regress": self.options.person_batch}
+        stages = [stage for stage in self.stages.stages if stage.name in sizes and stage.batches]
+        return {stage.name: stage.done / (stage.batches * sizes[stage.name]) for stage in stages}
 
 
 class Run:
-    """One video on its way through the pipeline; a context manager that leaves no thread behind."""
+    """One open video; a context manager. By itself it has a Flow of its own."""
 
     def __init__(self, video: Path | str, options: Options, models: Models) -> None:
         self.options, self.models = options, models
         self.counts = Counts()
-        self.stages = Stages(options.prefetch)
+        self.flow = Flow(options, models)
         self._video = open_source(video, options)
 
     @property
@@ -133,21 +130,25 @@ class Run:
         return self
 
     def __exit__(self, *_) -> None:
-        self.stages.__exit__()
+        self.flow.__exit__()
         self._video.__exit__()
 
-    def tracks(self) -> Iterator[Tracks]:
-        """The tracks of each frame with people, in order, as they become ready; to be called once."""
-        options, counts, ahead = self.options, self.counts, self.stages.ahead
-        detector, regressor = self.models.detector, self.models.regressor
+    def pieces(self) -> Iterator[list[Piece]]:
+        """All frames, in pieces of a batch each, and then the end; to be called once."""
+        options = self.options
         span = (options.start_s, options.end_s, options.stride)
-        frames = self._video.frames(options.frame_batch, counts.decode, *span)
-        frames = ahead("decode", "frames", frames)
-        found = ahead("detect", "frames", detect(frames, detector, options, counts.detect))
-        crops = ahead("crop", "people", rebatch(crop(found, regressor.manifest, options), options.person_batch))
-        bodies = ahead("regress", "people", regress(crops, regressor, counts.regress))
-        for tracks in track(bodies, Tracker(options)):
-            counts.add(tracks)
+        for frames in self._video.frames(options.frame_batch, self.counts.decode, *span):
+            yield [Piece(self, frames)]
+        yield [Piece(self)]
+
+    def bodies(self) -> Iterator[Bodies]:
+        """The bodies of all people in all frames, in order, without identities; to be called once."""
+        return (piece.rows for piece in self.flow.bodies([self.pieces()]) if len(piece))
+
+    def tracks(self) -> Iterator[Tracks]:
+        """The tracks of all frames with people, in order, in tables of one or more frames; to be called once."""
+        for tracks in track(self.bodies(), Tracker(self.options)):
+            self.counts.add(tracks)
             yield tracks
 
     def meta(self) -> dict:
@@ -191,112 +192,13 @@ class Run:
         }
 
 
-@dataclass(frozen=True)
-class Report:
-    """What one run did."""
-
-    video: Path | str
-    output: Path
-    complete: bool
-    frames: int
-    people: int  # rows: one person in one frame
-    tracks: int
-    seconds: float
-    busy_s: dict[str, float]  # per stage, in its own work
-    detector: str
-    regressor: str
-    warnings: list[str]
-
-    @property
-    def frames_per_s(self) -> float:
-        return self.frames / self.seconds if self.seconds else 0.0
-
-    @property
-    def bound_by(self) -> str:
-        """The stage that worked most, and for how much of the run."""
-        name = max(self.busy_s, key=self.busy_s.get)
-        return f"{name} (at work {self.busy_s[name] / self.seconds:.0%} of the time)"
-
-    def as_dict(self) -> dict:
-        """The report as plain values, for JSON."""
-        paths = {"video": str(self.video), "output": str(self.output)}
-        status = {"status": "ok" if self.complete else "partial", "frames_per_s": self.frames_per_s}
-        return dataclasses.asdict(self) | paths | status | {"bound_by": self.bound_by}
-
-
 def stream(video: str | Path, options: Options | None = None, models: Models | None = None) -> Iterator[Tracks]:
     """The tracks of each frame with people, lazily, as they become ready. Raises what ``process`` raises."""
     options = options or Options()
     with ExitStack() as stack:
         models = models or stack.enter_context(open_models(options))
-        yield from stack.enter_context(Run(source_of(video), options, models)).tracks()
-
-
-def process(
-    video: str | Path,
-    out: str | Path,
-    options: Options | None = None,
-    *,
-    models: Models | None = None,
-    watch: Callable[[Run], None] = lambda run: None,
-) -> Report:
-    """Write the tracks of a video to ``out`` and report.
-
-    ``models``: open networks to use again and again; ``watch`` is handed the run when it starts.
-    Raises UsageError, InputError, ModelError, BackendError or OutputError; then nothing of ``out`` is left behind.
-    """
-    video, out, options = source_of(video), Path(out), options or Options()
-    check_output(video, out, options)
-    with ExitStack() as stack:
-        models = models or stack.enter_context(open_models(options))
-        run = stack.enter_context(Run(video, options, models))
-        joints, betas = body_size(models.regressor.manifest)
-        like = Tracks.empty(pose=3 * (joints - 1), shape=betas)
-        writer = stack.enter_context(_writer(out, options, like, models.regressor.manifest.body))
-        watch(run)
-        start = time.perf_counter()
-        for tracks in run.tracks():
-            writer.write(tracks)
-        writer.finish(run.meta())
-        seconds = time.perf_counter() - start
-    counts, waited = run.counts, run.stages.stages[-1].consumer_wait_s
-    return Report(
-        video=video,
-        output=out,
-        complete=counts.decode.damaged == 0,
-        frames=counts.decode.frames,
-        people=counts.rows,
-        tracks=counts.tracks,
-        seconds=seconds,
-        busy_s=run.stages.busy_s() | {TRACK_AND_WRITE: seconds - waited},
-        detector=models.detector.manifest.name,
-        regressor=models.regressor.manifest.name,
-        warnings=counts.warnings(),
-    )
-
-
-def _writer(out: Path, options: Options, like: Tracks, body: str) -> Writer:
-    format = output_format(out, options)
-    if format == "cliff":
-        from .cliff_npz import CliffWriter
-
-        return CliffWriter(out, like, body)
-    return WRITERS[format](out, like)
-
-
-def output_format(out: Path, options: Options) -> str:
-    by_suffix = {suffix: name for name, suffix in SUFFIXES.items()}
-    return by_suffix.get(out.suffix.lower(), "parquet") if options.format == "auto" else options.format
-
-
-def check_output(video: Path | str, out: Path, options: Options) -> None:
-    """Raise UsageError if ``out`` must not be written."""
-    if out.is_dir():
-        raise UsageError(f"{out}: a folder; name the file to write")
-    if out.exists() and isinstance(video, Path) and video.exists() and out.samefile(video):
-        raise UsageError(f"{out}: is the video itself; choose another output")
-    if out.exists() and not options.overwrite:
-        raise UsageError(f"{out}: exists already; give --overwrite to replace it, or another -o")
+        for tracks in stack.enter_context(Run(source_of(video), options, models)).tracks():
+            yield from by_frame(tracks)
 
 
 def version() -> str:

@@ -151,7 +151,7 @@ def _scan(source: Video) -> dict:
 def _scan_images(source: Images) -> dict:
     counts, sizes = DecodeCounts(), []
     for frames in source.frames(1, counts):
-        size = [frames.rgb.shape[2], frames.rgb.shape[1]]
+        size = list(frames.size_wh)
         if size not in sizes:
             sizes.append(size)
     return {"frames": counts.frames, "damaged": counts.damaged, "displayed_sizes_px": sizes}

@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .overlay import OverlayReport
-from .pipeline import TRACK_AND_WRITE, Models, Report, Run
+from .pipeline import Flow, Models
 from .report import PageReport
+from .summary import TRACK_AND_WRITE, Report
 
 
 class View:
@@ -34,9 +35,9 @@ class View:
         note = " (open stand-ins; the README tells what they can do and how to use others)" if stand_in else ""
         self.console.print(f"models: {names}{note}", soft_wrap=True)
 
-    def watch(self, run: Run) -> None:
+    def watch(self, flow: Flow) -> None:
         if not self.quiet and sys.stderr.isatty():
-            self._bars = StageBars(run, self.console)
+            self._bars = StageBars(flow, self.console)
             self._bars.start()
 
     def stop(self) -> None:
@@ -58,6 +59,7 @@ class View:
         lines = [
             f"{report.video}: {report.frames} frames, {people:.1f} people a frame, {report.tracks} tracks",
             f"  {report.seconds:.1f} s, {report.frames_per_s:.1f} frames/s, bounded by {report.bound_by}",
+            f"  {report.advice}",
             f"  {report.output} ({report.people} rows, {size_kb:.0f} kB)" + ("" if report.complete else ", partial"),
         ]
         self.console.print("\n".join(lines), soft_wrap=True, markup=False)
@@ -84,10 +86,10 @@ class View:
 
 
 class StageBars(Progress):
-    """One bar per stage, read from the run's own counters each time the screen is drawn."""
+    """One bar per stage, read from the flow's own counters each time the screen is drawn."""
 
-    def __init__(self, run: Run, console: Console) -> None:
-        self._run, self._stage_tasks = run, {}
+    def __init__(self, flow: Flow, console: Console) -> None:
+        self._flow, self._stage_tasks = flow, {}
         columns = (
             TextColumn("{task.description:>16}"),
             BarColumn(),
@@ -97,10 +99,14 @@ class StageBars(Progress):
         super().__init__(*columns, console=console, transient=True, refresh_per_second=8)
 
     def get_renderables(self):
-        run = self._run
-        total = run.info.frames_claimed
-        rows = [(s.name, s.unit, s.done, total if s.unit == "frames" else None) for s in run.stages.stages]
-        for name, unit, done, of in [*rows, (TRACK_AND_WRITE, "rows", run.counts.rows, None)]:
+        flow = self._flow
+        claims = [*flow.claimed]  # of the videos opened so far: no total before the last one is
+        total = sum(claims) if len(claims) == flow.expected and None not in claims else None
+        rows = [(s.name, s.unit, s.done, total if s.unit == "frames" else None) for s in flow.stages.stages]
+        rows.append((TRACK_AND_WRITE, "rows", flow.rows, None))
+        if flow.expected > 1:
+            rows.append(("done", "videos", flow.done, flow.expected))
+        for name, unit, done, of in rows:
             if name not in self._stage_tasks:
                 self._stage_tasks[name] = self.add_task(name, total=of, unit=unit)
             self.update(self._stage_tasks[name], completed=done)

@@ -113,7 +113,7 @@ def contact_sheet(
     with open_source(video, decoding(meta, allow_network)) as source:
         check_same_video(source, meta, tracks)
         for frames in source.frames(1, DecodeCounts()):
-            size_wh = size_wh or frames.rgb.shape[2:0:-1]
+            size_wh = size_wh or frames.size_wh
             for person in wanted.pop(int(frames.frame_idx[0]), []):
                 pictures[int(person.track_id[0])] = _picture(frames.rgb[0].copy(), person, painter)
             if not wanted:

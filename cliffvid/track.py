@@ -123,22 +123,50 @@ def _widened(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], axis=1)
 
 
-def whole_frames(bodies: Iterator[Bodies]) -> Iterator[Bodies]:
-    """The same rows, cut so that all people of a frame are together; one table for each frame with people."""
-    waiting: Bodies | None = None
-    for table in bodies:
-        table = table if waiting is None else Bodies.concat([waiting, table])
-        cuts = np.flatnonzero(np.diff(table.frame_idx)) + 1
-        for start, stop in zip([0, *cuts[:-1]], cuts, strict=False):
-            yield table[start:stop]
-        waiting = table[cuts[-1] if len(cuts) else 0 :]
-    if waiting is not None and len(waiting):
-        yield waiting
+class Tracking:
+    """Bodies of one video into tracks, however its rows are cut."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
+        self._waiting: Bodies | None = None  # of the last frame: more of it may come
+
+    def feed(self, bodies: Bodies) -> Tracks | None:
+        """The tracks of all frames that are whole by now, sorted by frame and track id; None if there are none."""
+        if self._waiting is not None:
+            bodies = Bodies.concat([self._waiting, bodies])
+        cut = int(np.searchsorted(bodies.frame_idx, bodies.frame_idx[-1])) if len(bodies) else 0
+        self._waiting = bodies[cut:] if len(bodies) else None
+        return self._identified(bodies[:cut]) if cut else None
+
+    def finish(self) -> Tracks | None:
+        """The tracks of the last frame."""
+        rest, self._waiting = self._waiting, None
+        return None if rest is None else self._identified(rest)
+
+    def _identified(self, bodies: Bodies) -> Tracks:
+        starts = np.flatnonzero(np.diff(bodies.frame_idx, prepend=-1))
+        ids = [
+            self.tracker.update(float(bodies.time_s[a]), bodies.bbox_xyxy[a:b], bodies.det_score[a:b])
+            for a, b in zip(starts, [*starts[1:], len(bodies)], strict=True)
+        ]
+        ids = np.concatenate(ids)
+        order = np.lexsort((ids, bodies.frame_idx))
+        columns = {name: column[order] for name, column in bodies.columns().items()}
+        return Tracks(**columns, track_id=ids[order])
+
+
+def by_frame(tracks: Tracks) -> Iterator[Tracks]:
+    """The same rows, a table for each frame."""
+    starts = np.flatnonzero(np.diff(tracks.frame_idx, prepend=-1))
+    for start, stop in zip(starts, [*starts[1:], len(tracks)], strict=True):
+        yield tracks[start:stop]
 
 
 def track(bodies: Iterator[Bodies], tracker: Tracker) -> Iterator[Tracks]:
-    """The tracks of each frame that has people, rows sorted by track id."""
-    for frame in whole_frames(bodies):
-        ids = tracker.update(float(frame.time_s[0]), frame.bbox_xyxy, frame.det_score)
-        order = np.argsort(ids)
-        yield Tracks(**frame[order].columns(), track_id=ids[order])
+    """The tracks of a video, in tables of one or more whole frames, rows sorted by frame and track id."""
+    tracking = Tracking(tracker)
+    for table in bodies:
+        if (tracks := tracking.feed(table)) is not None:
+            yield tracks
+    if (tracks := tracking.finish()) is not None:
+        yield tracks

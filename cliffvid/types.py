@@ -4,11 +4,12 @@ Ragged data is flat: a person is a row with a ``frame_idx`` column. Batches conc
 without people is no rows, and the file on disk has the same columns under the same names.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Self, get_type_hints
+from typing import Annotated, Any, Self, get_type_hints
 
 import numpy as np
 
@@ -83,7 +84,20 @@ class Frames(Table):
     pts: Annotated[Array, "int64 N"]  # ticks of the stream's clock, as stored in the file
     time_s: Annotated[Array, "float64 N"]  # pts in seconds since the first frame
     damaged: Annotated[Array, "bool N"]  # decoded after or from damaged data
-    rgb: Annotated[Array, "uint8 N H W 3"]
+    rgb: Annotated[Array, "object N"]  # each (H,W,3) uint8: a frame's pixels lie where the decoder put them
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height of its frames, which all have one size."""
+        return self.rgb[0].shape[1::-1]
+
+
+def images(pixels: Sequence[Array]) -> Array:
+    """Images (H,W,3) as a column of Frames."""
+    column = np.empty(len(pixels), object)
+    for i, image in enumerate(pixels):
+        column[i] = image
+    return column
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +144,17 @@ class Tracks(Bodies):
     """Bodies with identities, sorted by (frame_idx, track_id); the pair is unique."""
 
     track_id: Annotated[Array, "int32 P"]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Rows of one run on their way among those of others; ``rows`` None: no more will come."""
+
+    run: Any  # whose rows they are: a pipeline.Run, of which the stages need ``options`` and ``counts``
+    rows: Any = None
+
+    def __len__(self) -> int:
+        return 0 if self.rows is None else len(self.rows)
 
 
 # Bits of People.flags

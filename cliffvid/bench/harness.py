@@ -141,12 +141,3 @@ def versions() -> dict:
         except PackageNotFoundError:
             continue
     return found
-
-
-def peak_memory_mb() -> float | None:
-    """The most memory this process ever held; None where the system does not tell."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1000
-    except (OSError, StopIteration):
-        return None

@@ -3,19 +3,21 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
-from ..crop import crop
+from ..crop import crops
 from ..decode import DecodeCounts
-from ..detect import DetectCounts, Found, detect, letterboxed
+from ..detect import Found, canvas_rule, detect, letterboxed
 from ..flow import Stages
 from ..options import Options
 from ..pipeline import open_models
-from ..regress import RegressCounts, regress
+from ..regress import regress
 from ..source import open_source
+from ..summary import Counts
 from ..track import Tracker, track
-from ..types import Bodies, Frames, Tracks
+from ..types import Bodies, Frames, Piece, Tracks
 from ..write import WRITERS, read_tracks
 from .clips import bare_decode, clip, naive_frames, sha256
 from .fakes import constant_models
@@ -73,23 +75,24 @@ def _frames(count: int) -> Frames:
         return next(source.frames(count, DecodeCounts()))
 
 
+def alone(table, options: Options | None = None) -> Piece:
+    """A table as a piece of a run that is nothing but its options and counts."""
+    return Piece(SimpleNamespace(options=options or Options(), counts=Counts()), table)
+
+
 def detect_stage(repeats: int) -> Result:
     """The host's part of detection, by how many people there are, and the bundled detector's own time."""
     frames, batches = _frames(4), 8
     cases = []
     for people in PEOPLE:
         models = constant_models(people)
-
-        def work(models=models) -> None:
-            for _ in detect(iter([frames] * batches), models.detector, Options(), DetectCounts()):
-                pass
-
+        work = lambda models=models: list(detect(iter([[alone(frames)]] * batches), models.detector))  # noqa: E731
         cases.append(Case(f"host part, {people} people a frame", work, 4 * batches))
     rule = models.detector.manifest.rules["letterbox"]
     cases.append(Case("of it the letterbox", lambda: [letterboxed(frames.rgb, rule) for _ in range(batches)], 32))
     with open_models(Options()) as real:
         session = real.detector
-        canvas = {"image": letterboxed(frames.rgb, session.manifest.rules["letterbox"])}
+        canvas = {"image": letterboxed(frames.rgb, canvas_rule(session.manifest, frames, Options()))}
         cases.append(Case(f"{session.manifest.name} by {session.backend}, batch 4", lambda: session.run(canvas), 4))
         take_turns(cases, repeats)
     result = _result("detect", "frame", repeats, cases)
@@ -98,7 +101,8 @@ def detect_stage(repeats: int) -> Result:
 
 
 def _found(people: int, frames: Frames) -> Found:
-    return next(detect(iter([frames]), constant_models(people).detector, Options(), DetectCounts()))
+    ((piece,),) = detect(iter([[alone(frames)]]), constant_models(people).detector)
+    return piece.rows
 
 
 def crop_stage(repeats: int) -> Result:
@@ -106,21 +110,21 @@ def crop_stage(repeats: int) -> Result:
     frames, manifest = _frames(4), constant_models(0).regressor.manifest
     cases = []
     for people in PEOPLE[1:]:
-        found = [_found(people, frames)] * 8
-        work = lambda found=found: list(crop(iter(found), manifest, Options()))  # noqa: E731
+        found = _found(people, frames)
+        work = lambda found=found: [crops(found, manifest, Options()) for _ in range(8)]  # noqa: E731
         cases.append(Case(f"{people} people a frame", work, 32 * people))
     return _result("crop", "person", repeats, take_turns(cases, repeats))
 
 
 def regress_stage(repeats: int) -> Result:
     """The host's part of regression, and the bundled regressor's own time."""
-    models, frames = constant_models(PERSON_BATCH), _frames(1)
-    crops = next(crop(iter([_found(PERSON_BATCH, frames)]), models.regressor.manifest, Options()))
-    work = lambda: list(regress(iter([crops] * 16), models.regressor, RegressCounts()))  # noqa: E731
+    models, found = constant_models(PERSON_BATCH), _found(PERSON_BATCH, _frames(1))
+    piece = alone(crops(found, models.regressor.manifest, Options()))
+    work = lambda: list(regress(iter([[piece]] * 16), models.regressor))  # noqa: E731
     cases = [Case(f"host part, batch {PERSON_BATCH}", work, 16 * PERSON_BATCH)]
     with open_models(Options()) as real:
         session = real.regressor
-        own = next(crop(iter([_found(PERSON_BATCH, frames)]), session.manifest, Options()))
+        own = crops(found, session.manifest, Options())
         given = {"crop": own.pixels, "bbox_info": own.bbox_info}
         name = f"{session.manifest.name} by {session.backend}, batch {PERSON_BATCH}"
         cases.append(Case(name, lambda: session.run(given), PERSON_BATCH))

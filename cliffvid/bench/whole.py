@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
+from ..jobs import process
 from ..options import Options
-from ..pipeline import process
 from .clips import bare_decode, clip, sha256
 from .fakes import constant_models
 from .harness import Case, Result, take_turns
@@ -65,9 +65,9 @@ MEASURED = """
 import sys
 from pathlib import Path
 from cliffvid.bench.fakes import constant_models
-from cliffvid.bench.harness import peak_memory_mb
 from cliffvid.options import Options
-from cliffvid.pipeline import process
+from cliffvid.jobs import process
+from cliffvid.summary import peak_memory_mb
 process(sys.argv[1], sys.argv[2], Options(overwrite=True), models=constant_models(3))
 print(peak_memory_mb())
 """

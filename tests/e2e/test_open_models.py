@@ -63,7 +63,7 @@ def test_skeletons_lie_on_what_the_network_sees(tracks):
     rule = find_model("regress", "cliff-open", BUNDLED).rules["crop"]
     corners = crop_corners(crop_boxes(tracks.bbox_xyxy, rule), rule)
     with Video(CLIP) as video:
-        images = np.concatenate([frames.rgb for frames in video.frames(60, DecodeCounts())])
+        images = [image for frames in video.frames(60, DecodeCounts()) for image in frames.rgb]
     pixels = [crop_pixels(images[f], c, rule) for f, c in zip(tracks.frame_idx, corners, strict=True)]
     seen = []
     for start in range(0, len(pixels), 16):

@@ -13,9 +13,10 @@ import numpy as np
 import reference_head
 
 from cliffvid.backends import open_session
-from cliffvid.crop import crop
+from cliffvid.bench.stages import alone
+from cliffvid.crop import crops
 from cliffvid.decode import DecodeCounts, Video
-from cliffvid.detect import DetectCounts, detect, letterboxed
+from cliffvid.detect import detect, letterboxed
 from cliffvid.export.model_folder import pack_samples
 from cliffvid.export.open_head import read_head
 from cliffvid.export.open_landmarks import place_landmarks
@@ -47,8 +48,8 @@ def regressor_samples(sources: Path) -> tuple[dict, dict]:
 
     with open_session(read_manifest(BUNDLED / "yolov3-tiny")) as detector:
         options = Options(max_people=PEOPLE)
-        found = detect(iter([first_frame()]), detector, options, DetectCounts())
-        (crops,) = crop(found, read_manifest(BUNDLED / "cliff-open"), options)
+        ((piece,),) = detect(iter([[alone(first_frame(), options)]]), detector)
+        people = crops(piece.rows, read_manifest(BUNDLED / "cliff-open"), options)
     plain = OpResolverType.BUILTIN_REF
     blazepose = Interpreter(
         model_content=read_member("blazepose", sources), num_threads=1, experimental_op_resolver_type=plain
@@ -57,7 +58,7 @@ def regressor_samples(sources: Path) -> tuple[dict, dict]:
     with np.load(BUNDLED / "open-body" / "body.npz", allow_pickle=False) as file:
         body = place_landmarks({name: file[name] for name in file.files if name != "posedirs"})
     numbers, answers = read_head(OPEN / "head.npz"), []
-    for pixels, info in zip(crops.pixels, crops.bbox_info.astype(np.float64), strict=True):
+    for pixels, info in zip(people.pixels, people.bbox_info.astype(np.float64), strict=True):
         blazepose.set_tensor(blazepose.get_input_details()[0]["index"], pixels[None].astype(np.float32) / 255)
         blazepose.invoke()
         seen = {d["name"].split(":")[0]: blazepose.get_tensor(d["index"])[0] for d in blazepose.get_output_details()}
@@ -65,7 +66,7 @@ def regressor_samples(sources: Path) -> tuple[dict, dict]:
         answers.append((*reference_head.regress(landmarks, world, info, numbers, body), seen["Identity_1"][0]))
     names = ("rotmat", "betas", "camera", "presence")
     reference = {name: np.array(rows, np.float32) for name, rows in zip(names, zip(*answers, strict=True), strict=True)}
-    return {"crop": crops.pixels, "bbox_info": crops.bbox_info}, reference
+    return {"crop": people.pixels, "bbox_info": people.bbox_info}, reference
 
 
 if __name__ == "__main__":

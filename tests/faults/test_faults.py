@@ -205,7 +205,7 @@ def test_a_file_cut_short_gives_what_is_there_and_exit_code_1(here):
 @pytest.mark.parametrize("stage", ["_video.frames", "detect", "crop", "regress", "track", "writer"])
 @pytest.mark.parametrize("prefetch", [0, 2])
 def test_a_fault_in_any_stage_surfaces_and_leaves_nothing(clip, toy_options, tmp_path, monkeypatch, stage, prefetch):
-    import cliffvid.pipeline as pipeline
+    from cliffvid import jobs, pipeline
 
     def breaking(make):
         def stage_that_breaks(*args, **kwargs):
@@ -219,7 +219,9 @@ def test_a_fault_in_any_stage_surfaces_and_leaves_nothing(clip, toy_options, tmp
     if stage == "_video.frames":
         monkeypatch.setattr(Video, "frames", breaking(Video.frames))
     elif stage == "writer":
-        monkeypatch.setattr(pipeline.WRITERS["parquet"], "write", lambda self, tracks: 1 / 0)
+        monkeypatch.setattr(jobs.WRITERS["parquet"], "write", lambda self, tracks: 1 / 0)
+    elif stage == "track":
+        monkeypatch.setattr(jobs.Tracking, "feed", lambda self, bodies: 1 / 0)
     else:
         monkeypatch.setattr(pipeline, stage, breaking(getattr(pipeline, stage)))
     options = toy_options(frame_batch=2, person_batch=3, prefetch=prefetch)

@@ -4,7 +4,7 @@ import pytest
 
 from cliffvid.bench.fakes import constant_models
 from cliffvid.bench.harness import Case, Result, take_turns
-from cliffvid.pipeline import process
+from cliffvid.jobs import process
 
 
 def test_cases_take_turns_and_the_first_turn_does_not_count():

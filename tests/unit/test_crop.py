@@ -3,11 +3,11 @@ import pytest
 from scipy import ndimage
 
 import reference
-from cliffvid.crop import crop, crop_pixels
+from cliffvid.crop import crop_pixels, crops
 from cliffvid.detect import Found
 from cliffvid.models import BboxInfo, CropRule, Manifest, Tensor
 from cliffvid.options import Options
-from cliffvid.types import Frames, People
+from cliffvid.types import Frames, People, images
 
 OFFICIAL = CropRule(12, 16, 1.1, "height")
 SQUARE = CropRule(20, 20, 1.0, "height", "square", "truncate", "antialias")
@@ -57,7 +57,7 @@ def test_unrounded_crop_samples_between_pixels(corners):
 def test_the_manifest_decides_what_a_crop_is(rule, size):
     """A box 24 wide and 40 tall: the size is the side that the rule names, and bbox_info follows the manifest."""
     rgb = np.random.default_rng(1).integers(0, 256, (1, 100, 80, 3), np.uint8)
-    frames = Frames(np.array([5]), np.array([0]), np.zeros(1), np.zeros(1, bool), rgb)
+    frames = Frames(np.array([5]), np.array([0]), np.zeros(1), np.zeros(1, bool), images(rgb))
     people = People(
         np.array([5]),
         np.array([0]),
@@ -69,11 +69,11 @@ def test_the_manifest_decides_what_a_crop_is(rule, size):
     tensors = {"crop": Tensor("float32", ("N", rule.height_px, rule.width_px, 3))}
     rules = {"crop": rule, "bbox_info": BboxInfo(1.0, 0.0, 1.0)}
     manifest = Manifest(None, "m", "regress", "", "", 0, {}, tensors, rules=rules)
-    (crops,) = crop(iter([Found(frames, people)]), manifest, Options(focal_px=100))
-    np.testing.assert_allclose(crops.crop_center_size_px, [[32.75, 50.0, size]])
-    np.testing.assert_allclose(crops.bbox_info, [[-0.0725, 0.0, size / 100]], rtol=1e-6)
+    found = crops(Found(frames, people), manifest, Options(focal_px=100))
+    np.testing.assert_allclose(found.crop_center_size_px, [[32.75, 50.0, size]])
+    np.testing.assert_allclose(found.bbox_info, [[-0.0725, 0.0, size / 100]], rtol=1e-6)
     half_w, half_h = {OFFICIAL: (16.5, 22.0), SQUARE: (20.0, 20.0), UNROUNDED: (20.0, 20 / 0.75)}[rule]
     corners = np.array([32.75 - half_w, 50 - half_h, 32.75 + half_w, 50 + half_h])
     if rule is not UNROUNDED:
         corners = corners.astype(int) if rule is SQUARE else np.rint(corners).astype(int)
-    np.testing.assert_array_equal(crops.pixels[0], crop_pixels(rgb[0], corners, rule, "float32"))
+    np.testing.assert_array_equal(found.pixels[0], crop_pixels(rgb[0], corners, rule, "float32"))

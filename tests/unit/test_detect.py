@@ -5,10 +5,11 @@ from hypothesis import strategies as st
 
 import reference
 from cliffvid import Options
-from cliffvid.detect import DetectCounts, canvas_shape, detect, letterboxed, select
+from cliffvid.bench.stages import alone
+from cliffvid.detect import canvas_shape, detect, letterboxed, select
 from cliffvid.errors import UsageError
 from cliffvid.models import Letterbox, Manifest, Selection
-from cliffvid.types import Frames
+from cliffvid.types import Frames, images
 
 
 @given(
@@ -61,8 +62,11 @@ class Network:
     ],
 )
 def test_thresholds_are_the_manifests_unless_told(options, scores):
-    frames = Frames(np.arange(2), np.arange(2), np.zeros(2), np.zeros(2, bool), np.zeros((2, 64, 64, 3), np.uint8))
-    (found,) = detect(iter([frames]), Network(), options, DetectCounts())
+    frames = Frames(
+        np.arange(2), np.arange(2), np.zeros(2), np.zeros(2, bool), images(np.zeros((2, 64, 64, 3), np.uint8))
+    )
+    ((piece,),) = detect(iter([[alone(frames, options)]]), Network())
+    found = piece.rows
     np.testing.assert_array_equal(found.people.det_score, np.float32(scores * 2))
 
 
@@ -98,9 +102,10 @@ def test_a_pixel_is_found_where_it_is_whatever_the_canvas(wh, shape, canvas_hw):
     rgb = np.zeros((1, h, w, 3), np.uint8)
     x, y = w // 3, 2 * h // 3
     rgb[0, y - 3 : y + 4, x - 3 : x + 4] = 255
-    frames = Frames(np.zeros(1, int), np.zeros(1, int), np.zeros(1), np.zeros(1, bool), rgb)
+    frames = Frames(np.zeros(1, int), np.zeros(1, int), np.zeros(1), np.zeros(1, bool), images(rgb))
     network = Looking()
-    (found,) = detect(iter([frames]), network, Options(detector_shape=shape), DetectCounts())
+    ((piece,),) = detect(iter([[alone(frames, Options(detector_shape=shape))]]), network)
+    found = piece.rows
     assert network.seen == (1, *canvas_hw, 3)
     x0, y0, x1, y1 = found.people.bbox_xyxy[0]
     pixel = max(wh) / 96

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cliffvid.flow import Stages, rebatch
-from cliffvid.types import People
+from cliffvid.flow import Stages, rebatch, together
+from cliffvid.types import People, Piece
 
 
 def people(frames):
@@ -114,6 +114,66 @@ def test_rebatch_recuts_without_loss(sizes, rows):
     total = sum(sizes)
     ends = np.cumsum([0, *sizes])
     tables = [people(range(a, b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
-    out = list(rebatch(tables, rows))
-    assert [len(table) for table in out] == [rows] * (total // rows) + ([total % rows] if total % rows else [])
-    assert [int(i) for table in out for i in table.frame_idx] == list(range(total))
+    out = [list(batch) for batch in rebatch(([Piece("a", table)] for table in tables), rows)]
+    sizes = [sum(map(len, batch)) for batch in out]
+    assert sizes == [rows] * (total // rows) + ([total % rows] if total % rows else [])
+    assert [int(i) for batch in out for piece in batch for i in piece.rows.frame_idx] == list(range(total))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 7)), max_size=20), st.integers(1, 9))
+def test_rebatch_mixes_runs_and_ends_each_after_its_rows(given, rows):
+    sent = [Piece(run, people([run] * size)) for run, size in given] + [Piece(run) for run in range(3)]
+    out = [piece for batch in rebatch(([piece] for piece in sent), rows) for piece in batch]
+    for run in range(3):
+        mine = [piece for piece in out if piece.run == run]
+        assert mine[-1].rows is None and all(len(piece) for piece in mine[:-1])
+        assert sum(map(len, mine)) == sum(size for other, size in given if other == run)
+
+
+def test_an_end_does_not_wait_for_rows_of_others():
+    def source():
+        yield [Piece("a", people([0, 1]))]
+        yield [Piece("a")]
+        raise AssertionError("asked for more first")
+
+    batches = rebatch(source(), 2)
+    assert len(next(batches)[0]) == 2 and next(batches) == [Piece("a")]
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+@pytest.mark.parametrize("width", [1, 2, 5])
+def test_sources_take_turns_and_each_keeps_its_order(depth, width):
+    sources = ([[name, i] for i in range(n)] for name, n in (("a", 3), ("b", 1), ("c", 0), ("d", 4)))
+    with Stages(depth) as stages:
+        out = list(stages.merged("a", "items", sources, width))
+    want = {"1": "aaabdddd", "2": "abaadddd", "5": "abdadadd"}[str(width)]
+    assert "".join(name for name, _ in out) == want
+    assert [i for name, i in out if name == "d"] == [0, 1, 2, 3]
+
+
+def test_at_most_so_many_sources_are_open_at_a_time():
+    live, most = set(), []
+
+    def source(name):
+        live.add(name)
+        most.append(len(live))
+        yield [name]
+        live.discard(name)
+
+    with Stages(0) as stages:
+        list(stages.merged("a", "items", map(source, range(20)), 3))
+    assert max(most) == 3
+
+
+def test_sources_of_one_shape_are_asked_about_together():
+    class Session:
+        calls = []  # noqa: RUF012
+
+        def run(self, inputs):
+            self.calls.append(len(inputs["x"]))
+            return {"y": inputs["x"].sum(axis=1)}
+
+    inputs = [{"x": np.full((n, width), n)} for n, width in ((2, 3), (1, 5), (4, 3))]
+    answers = together(Session(), inputs)
+    assert Session.calls == [6, 1]
+    assert [answer["y"].tolist() for answer in answers] == [[6, 6], [5], [12] * 4]

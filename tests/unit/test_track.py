@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cliffvid import Options
-from cliffvid.track import Tracker, track, whole_frames
+from cliffvid.track import Tracker, Tracking, by_frame, track
 from cliffvid.types import Bodies
 
 
@@ -96,5 +96,22 @@ def test_frames_are_whole_ids_unique_in_a_frame_and_rows_sorted(seed):
     assert sorted((f, b) for f, _, b in out) == sorted((r[0], tuple(np.array(r[3], np.float32))) for r in rows)
 
 
-def test_whole_frames_of_nothing_is_nothing():
-    assert list(whole_frames(iter([]))) == [] and list(whole_frames(iter([Bodies.empty()]))) == []
+def test_tracks_of_nothing_are_none():
+    assert list(track(iter([]), Tracker(Options()))) == []
+    assert list(track(iter([Bodies.empty()]), Tracker(Options()))) == []
+
+
+@given(st.integers(0, 1000), st.integers(1, 40))
+def test_rows_come_as_soon_as_their_frame_is_whole_and_frame_by_frame_if_asked_for(seed, cut):
+    rows, _ = noisy_walkers(seed, seconds=0.6)
+    tracking, seen, sent = Tracking(Tracker(Options())), 0, 0
+    for i in range(0, len(rows), cut):
+        part = rows[i : i + cut]
+        sent += len(part)
+        tracks = tracking.feed(bodies(part))
+        seen += 0 if tracks is None else len(tracks)
+        assert sent - seen == sum(row[0] == part[-1][0] for row in rows[:sent])
+        if tracks is not None:
+            tables = list(by_frame(tracks))
+            assert [set(t.frame_idx) for t in tables] == [{i} for i in dict.fromkeys(tracks.frame_idx)]
+            assert sum(map(len, tables)) == len(tracks)

@@ -1,0 +1,193 @@
+"""Videos to files of tracks: one, or many that share the networks' batches."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from operator import length_hint
+from pathlib import Path
+
+from .errors import UsageError
+from .options import Options
+from .pipeline import Flow, Models, Run, body_size, open_models
+from .source import source_of
+from .summary import TRACK_AND_WRITE, Counts, Report, peak_memory_mb
+from .track import Tracker, Tracking
+from .types import Bodies, Piece, Tracks
+from .write import SUFFIXES, WRITERS, Writer
+
+
+def process(
+    video: str | Path,
+    out: str | Path,
+    options: Options | None = None,
+    *,
+    models: Models | None = None,
+    watch: Callable[[Flow], None] = lambda flow: None,
+) -> Report:
+    """Write the tracks of a video to ``out`` and report.
+
+    ``models``: open networks to use again and again; ``watch`` is handed the flow when it starts.
+    Raises UsageError, InputError, ModelError, BackendError or OutputError; then nothing of ``out`` is left behind.
+    """
+    check_output(source_of(video), Path(out), options or Options())
+    (outcome,) = process_many([(video, out)], options, models=models, watch=watch)
+    if outcome.error:
+        raise outcome.error
+    return outcome.report
+
+
+def process_many(
+    jobs: Iterable[tuple[str | Path, str | Path]],
+    options: Options | None = None,
+    *,
+    models: Models | None = None,
+    watch: Callable[[Flow], None] = lambda flow: None,
+) -> Iterator["Outcome"]:
+    """Write the tracks of each video of ``(video, out)`` pairs, and tell of each as soon as it is done.
+
+    ``videos_at_once`` of them are decoded at a time into shared batches; none needs to be there before its turn.
+    A video that fails costs only itself, and leaves nothing of its ``out``. Raises ModelError or BackendError.
+    """
+    options = options or Options()
+    with ExitStack() as stack:
+        models = models or stack.enter_context(open_models(options))
+        begun: set[Job] = set()
+        stack.callback(lambda: [job.close() for job in begun])
+        flow = stack.enter_context(Flow(options, models))
+        flow.expected = length_hint(jobs)
+        watch(flow)
+        for piece in flow.bodies(Job(source_of(video), Path(out), flow).pieces() for video, out in jobs):
+            begun.add(piece.run)
+            piece.run.take(piece.rows)
+            if piece.rows is None:
+                begun.remove(piece.run)
+                yield piece.run.outcome()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one video of many: a report, or what went wrong."""
+
+    video: Path | str
+    output: Path
+    report: Report | None
+    error: Exception | None
+
+
+class Job:
+    """One video of many, from its opening to its file: ``pieces`` runs in the decoder's thread, the rest in another."""
+
+    def __init__(self, video: Path | str, out: Path, flow: Flow) -> None:
+        self.video, self.out, self.flow, self.options = video, out, flow, flow.options
+        self.counts = Counts()
+        self.error: Exception | None = None
+        self.report: Report | None = None
+        self._tracking, self._writer, self._own_s = Tracking(Tracker(self.options)), None, 0.0
+
+    def pieces(self) -> Iterator[list[Piece]]:
+        """As Run.pieces; an error is kept, and ends it."""
+        self._start, self._before = time.perf_counter(), self._clocks()
+        try:
+            check_output(self.video, self.out, self.options)
+            with Run(self.video, self.options, self.flow.models) as self._run:
+                self._run.counts = self.counts
+                self.flow.claimed.append(self._run.info.frames_claimed)
+                for (piece,) in self._run.pieces():
+                    if self.error:
+                        break
+                    if len(piece):
+                        yield [Piece(self, piece.rows)]
+        except Exception as error:
+            self.error = error
+        yield [Piece(self)]
+
+    def take(self, bodies: Bodies | None) -> None:
+        """Track and write some rows; None: there are no more."""
+        start = time.perf_counter()
+        try:
+            if not self.error:
+                self._write(bodies)
+        except Exception as error:
+            self.error = error
+        self._own_s += time.perf_counter() - start
+        if bodies is None or self.error:
+            self.close()
+        if bodies is None and not self.error:
+            self.report = self._report()
+
+    def _write(self, bodies: Bodies | None) -> None:
+        manifest = self.flow.models.regressor.manifest
+        if self._writer is None:
+            joints, betas = body_size(manifest)
+            like = Tracks.empty(pose=3 * (joints - 1), shape=betas)
+            self._writer = _writer(self.out, self.options, like, manifest.body)
+        tracks = self._tracking.finish() if bodies is None else self._tracking.feed(bodies)
+        if tracks is not None:
+            self.counts.add(tracks)
+            self.flow.rows += len(tracks)
+            self._writer.write(tracks)
+        if bodies is None:
+            self._writer.finish(self._run.meta())
+
+    def close(self) -> None:
+        """Leave nothing half written; harmless once the file is whole."""
+        if self._writer:
+            self._writer.__exit__()
+
+    def outcome(self) -> Outcome:
+        self.flow.done += 1
+        return Outcome(self.video, self.out, self.report, self.error)
+
+    def _clocks(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Seconds at work and waiting of each stage until now."""
+        stages = self.flow.stages
+        waiting = stages.waiting_s() | {TRACK_AND_WRITE: stages.stages[-1].consumer_wait_s}
+        return stages.busy_s() | {TRACK_AND_WRITE: self._own_s}, waiting
+
+    def _report(self) -> Report:
+        seconds, models = time.perf_counter() - self._start, self.flow.models
+        busy, waiting = (
+            {name: value - before[name] for name, value in now.items()}
+            for now, before in zip(self._clocks(), self._before, strict=True)
+        )
+        return Report(
+            video=self.video,
+            output=self.out,
+            complete=self.counts.decode.damaged == 0,
+            frames=self.counts.decode.frames,
+            people=self.counts.rows,
+            tracks=self.counts.tracks,
+            seconds=seconds,
+            busy_s=busy,
+            waiting_s=waiting,
+            batch_fill=self.flow.batch_fill(),
+            peak_memory_mb=peak_memory_mb(),
+            detector=models.detector.manifest.name,
+            regressor=models.regressor.manifest.name,
+            warnings=self.counts.warnings(),
+        )
+
+
+def _writer(out: Path, options: Options, like: Tracks, body: str) -> Writer:
+    format = output_format(out, options)
+    if format == "cliff":
+        from .cliff_npz import CliffWriter
+
+        return CliffWriter(out, like, body)
+    return WRITERS[format](out, like)
+
+
+def output_format(out: Path, options: Options) -> str:
+    by_suffix = {suffix: name for name, suffix in SUFFIXES.items()}
+    return by_suffix.get(out.suffix.lower(), "parquet") if options.format == "auto" else options.format
+
+
+def check_output(video: Path | str, out: Path, options: Options) -> None:
+    """Raise UsageError if ``out`` must not be written."""
+    if out.is_dir():
+        raise UsageError(f"{out}: a folder; name the file to write")
+    if out.exists() and isinstance(video, Path) and video.exists() and out.samefile(video):
+        raise UsageError(f"{out}: is the video itself; choose another output")
+    if out.exists() and not options.overwrite:
+        raise UsageError(f"{out}: exists already; give --overwrite to replace it, or another -o")

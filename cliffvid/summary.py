@@ -1,0 +1,117 @@
+"""What came of a run: counts, warnings, where the time went and what to change."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .decode import DecodeCounts
+from .detect import DetectCounts
+from .regress import RegressCounts
+from .types import FLAG_BITS, Tracks
+
+TRACK_AND_WRITE = "track and write"
+ADVICE = {
+    "decode": "decoding bounds this run: more cores, a larger --videos-at-once or --stride help; other engines do not",
+    "detect": "the detector bounds this run: another --backend, --precision or --detector-shape, or a smaller detector",
+    "crop": "cutting out people bounds this run: fewer of them (--max-people) or more cores",
+    "regress": "the regressor bounds this run: another --backend or --precision, or fewer people (--max-people)",
+    TRACK_AND_WRITE: "tracking and writing bound this run: a faster disk, or fewer people (--max-people)",
+}
+WAITING = "no stage was at work all the time, they waited for each other: a larger --prefetch or larger batches"
+
+
+@dataclass
+class Counts:
+    """What went in, what came out, and what was left out on the way."""
+
+    decode: DecodeCounts = field(default_factory=DecodeCounts)
+    detect: DetectCounts = field(default_factory=DetectCounts)
+    regress: RegressCounts = field(default_factory=RegressCounts)
+    rows: int = 0
+    tracks: int = 0
+    flags: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FLAG_BITS, 0))
+
+    def add(self, tracks: Tracks) -> None:
+        self.rows += len(tracks)
+        self.tracks = max(self.tracks, int(tracks.track_id.max()))
+        for name, bit in FLAG_BITS.items():
+            self.flags[name] += int((tracks.flags & bit != 0).sum())
+
+    def warnings(self) -> list[str]:
+        said = [
+            (self.decode.frames == 0, "no frame lies between --start and --end"),
+            (self.decode.damaged, "damaged or missing pieces of video: what they showed is not in the result"),
+            (self.decode.clock_jumps, "jumps back in the video's clock: time_s goes on without them"),
+            (self.decode.hdr, "HDR frames: colours brighter than white were cut off"),
+            (
+                self.decode.interlaced,
+                "interlaced frames, two moments woven into each: --deinterlace makes them whole",
+            ),
+            (self.decode.ignored_files, "files in the folder are no images: left out"),
+            (self.detect.frames_full, "frames with more candidates than the detector can name: people may be missing"),
+            (self.detect.over_max_people, "people left out by --max-people"),
+            (self.regress.nobody, "boxes left out: the regressor saw nobody in them"),
+            (self.detect.too_thin, "boxes left out as too thin to show a person"),
+            (self.flags["bad_camera"], "rows with an impossible camera: their transl is flagged"),
+        ]
+        return [what if count is True else f"{count} {what}" for count, what in said if count]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one run did. Where several videos were in flight, the stages' times are those of all of them meanwhile."""
+
+    video: Path | str
+    output: Path
+    complete: bool
+    frames: int
+    people: int  # rows: one person in one frame
+    tracks: int
+    seconds: float
+    busy_s: dict[str, float]  # per stage, in its own work
+    waiting_s: dict[str, float]  # per stage, for the stage before it
+    batch_fill: dict[str, float]  # per network, how full its batches were, 0 to 1
+    peak_memory_mb: float | None  # the most this process ever held
+    detector: str
+    regressor: str
+    warnings: list[str]
+
+    @property
+    def frames_per_s(self) -> float:
+        return self.frames / self.seconds if self.seconds else 0.0
+
+    @property
+    def people_per_s(self) -> float:
+        return self.people / self.seconds if self.seconds else 0.0
+
+    @property
+    def busiest(self) -> tuple[str, float]:
+        """The stage that worked most, and for how much of the run."""
+        name = max(self.busy_s, key=self.busy_s.get)
+        return name, self.busy_s[name] / self.seconds if self.seconds else 0.0
+
+    @property
+    def bound_by(self) -> str:
+        name, share = self.busiest
+        return f"{name} (at work {share:.0%} of the time)"
+
+    @property
+    def advice(self) -> str:
+        """One sentence on what bounds this run and what to change."""
+        name, share = self.busiest
+        return ADVICE[name] if share > 0.6 else WAITING
+
+    def as_dict(self) -> dict:
+        """The report as plain values, for JSON."""
+        told = ("frames_per_s", "people_per_s", "bound_by", "advice")
+        more = {"video": str(self.video), "output": str(self.output), "status": "ok" if self.complete else "partial"}
+        return dataclasses.asdict(self) | more | {name: getattr(self, name) for name in told}
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory this process ever held; None where the system does not tell."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1000
+    except (OSError, StopIteration):
+        return None
