@@ -11,6 +11,7 @@ CliffvidError
 │   └── RefusedError         could be read, and a rule forbids it; the message names the option that allows it
 ├── ModelError      exit 1   a model folder that is damaged or does not keep its own contract
 ├── BackendError    exit 1   a runtime or device that was asked for and is not there
+│   └── BackendMemoryError   memory does not suffice, not even for a single frame or person at a time
 └── OutputError     exit 1   a result that cannot be written
 
 Each message says what happened, to which file, and what to do.
@@ -60,6 +61,10 @@ class ModelError(CliffvidError):
 
 
 class BackendError(CliffvidError):
+    pass
+
+
+class BackendMemoryError(BackendError):
     pass
 
 

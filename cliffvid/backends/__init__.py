@@ -1,12 +1,13 @@
 """One Session in front of every inference runtime."""
 
+import re
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol, Self
 
 import numpy as np
 
-from ..errors import BackendError, ModelError
+from ..errors import BackendError, BackendMemoryError, ModelError
 from ..models import Manifest, Tensor
 from ..options import usable_cores
 
@@ -29,6 +30,8 @@ KNOWN = {
     "tensorrt": Backend("trt", ("cuda",), ("fp32", "fp16", "int8")),
 }
 DEFAULT = "onnxruntime"
+# How runtimes, which have no class of their own for it, say that memory does not suffice.
+OUT_OF_MEMORY = re.compile(r"allocat|alloc_failed|bad.alloc|out of memory|memory is full", re.IGNORECASE)
 
 
 class Session(Protocol):
@@ -41,6 +44,7 @@ class Session(Protocol):
     backend: str
     device: str
     precision: str  # of the backbone's arithmetic, see models.MODEL_FILES; what follows it is always fp32
+    warnings: list[str]  # what a user should know of how it ran so far
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
     def close(self) -> None: ...
@@ -68,7 +72,54 @@ def open_session(
         )
     device = known.devices[0] if device == "auto" else device
     module = import_module(f".{known.module}", __name__)
-    return module.open_session(manifest, device, threads or usable_cores(), precision)
+    return Halving(module.open_session(manifest, device, threads or usable_cores(), precision))
+
+
+class Halving:
+    """A session that runs a batch in halves where memory does not suffice, and larger ones in such parts from then on.
+
+    Raises BackendMemoryError if memory does not even suffice for one row.
+    """
+
+    def __init__(self, session) -> None:
+        self._session, self.rows_max, self.warnings = session, None, []
+        self.manifest, self.backend = session.manifest, session.backend
+        self.device, self.precision = session.device, session.precision
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        rows = len(next(iter(inputs.values())))
+        answers, start = [], 0
+        while start < rows or not answers:
+            stop = min(start + (self.rows_max or rows), rows)
+            try:
+                answers.append(self._session.run({name: array[start:stop] for name, array in inputs.items()}))
+            except Exception as error:  # each runtime has its own, and a MemoryError need not say anything
+                if not (isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error))):
+                    raise
+                self._halve(stop - start, error)
+            else:
+                start = stop
+        if len(answers) == 1:
+            return answers[0]
+        return {name: np.concatenate([answer[name] for answer in answers]) for name in self.manifest.outputs}
+
+    def _halve(self, rows: int, error: Exception) -> None:
+        where = f"{self.manifest.name} on {self.device}"
+        if rows <= 1:
+            raise BackendMemoryError(
+                f"{where}: memory does not suffice for a single one; end what else runs there ({error})"
+            ) from error
+        self.rows_max = rows // 2
+        self.warnings = [f"{where}: memory does not suffice for {rows} at once: went on with {self.rows_max}"]
+
+    def close(self) -> None:
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
 
 
 def no_rows(manifest: Manifest) -> dict[str, np.ndarray]:

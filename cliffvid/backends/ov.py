@@ -48,7 +48,9 @@ class OvSession:
         given = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
         for request in self._parts:
             takes = [tensor.any_name for tensor in request.model_inputs]
-            request.infer({name: given[name] for name in takes}, share_inputs=True)
+            # infer() does not raise where memory does not suffice: it leaves the answers of the run before
+            request.start_async({name: given[name] for name in takes}, share_inputs=True)
+            request.wait()
             given |= {name: request.get_tensor(tensor) for tensor in request.model_outputs for name in tensor.names}
         # the request writes its next answers into the same memory
         return {name: given[name].data.copy() for name in self.manifest.outputs}

@@ -118,7 +118,7 @@ def shape_range(manifest: Manifest, tensor: Tensor, max_batch: int) -> tuple[tup
     least, most = {"N": 1}, {"N": max_batch}
     letterbox = manifest.rules.get("letterbox")
     if letterbox:
-        least |= {"H": 32, "W": 32}
+        least |= {"H": letterbox.least_px, "W": letterbox.least_px}
         most |= {"H": letterbox.height_px, "W": letterbox.width_px}
     smallest = tuple(least[axis] if isinstance(axis, str) else axis for axis in tensor.shape)
     largest = tuple(most[axis] if isinstance(axis, str) else axis for axis in tensor.shape)

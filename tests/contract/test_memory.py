@@ -1,0 +1,116 @@
+"""What a session does where memory does not suffice: the runtimes' own failures, and one that is put in."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cliffvid.backends import Halving, open_session
+from cliffvid.errors import BackendMemoryError
+from cliffvid.models import read_manifest
+
+# Answers 24 frames one by one, then all at once with too little memory for that, and compares.
+SHORT_OF_MEMORY = """
+import resource, sys
+import numpy as np
+from cliffvid.backends import open_session
+from cliffvid.models import BUNDLED, read_manifest
+manifest = read_manifest(BUNDLED / "yolov3-tiny")
+image = np.load(BUNDLED / "yolov3-tiny" / "samples.npz")["input.image"][:, :320, :320]
+images = np.concatenate([np.roll(image, 10 * i, axis=2) for i in range(24)])
+session = open_session(manifest, sys.argv[1], "cpu", 1)
+ones = [session.run({"image": images[i : i + 1]}) for i in range(24)]
+assert session.rows_max is None and not session.warnings
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 80_000_000,) * 2)
+for _ in range(2):
+    answers = session.run({"image": images})
+    for name, answer in answers.items():
+        wanted = np.concatenate([one[name] for one in ones])
+        assert answer.shape == wanted.shape and np.abs(answer - wanted).max() <= float(sys.argv[2]), name
+print(session.rows_max, len(session.warnings), session.warnings[0])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no such limit elsewhere")
+@pytest.mark.parametrize(("backend", "tolerance"), [("onnxruntime", 0), ("openvino", 1e-3)])
+def test_a_batch_too_large_for_the_memory_is_run_in_parts(backend, tolerance, tmp_path):
+    """Truly: OpenVINO's plain call would keep silent, and give the answers of the run before."""
+    pytest.importorskip(backend)
+    done = subprocess.run(
+        [sys.executable, "-c", SHORT_OF_MEMORY, backend, str(tolerance)],
+        capture_output=True,
+        text=True,
+        env={"PATH": "", "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)},
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    rows, warnings, told = done.stdout.split(maxsplit=2)
+    assert 1 <= int(rows) <= 12 and warnings == "1"
+    assert f"yolov3-tiny on cpu: memory does not suffice for {2 * int(rows)} at once: went on with {rows}" in told
+
+
+class Cramped:
+    """A session with room for a few rows; notes how many it was asked for."""
+
+    def __init__(self, session, room, error):
+        self._session, self._room, self._error, self.asked = session, room, error, []
+        self.manifest, self.backend = session.manifest, session.backend
+        self.device, self.precision = session.device, session.precision
+
+    def run(self, inputs):
+        rows = len(inputs["crop"])
+        self.asked.append(rows)
+        if rows > self._room:
+            raise self._error
+        return self._session.run(inputs)
+
+
+@pytest.fixture
+def toy(toys):
+    with open_session(read_manifest(toys / "toy-regressor"), threads=1) as session:
+        yield session
+
+
+def crops(rows):
+    rng = np.random.default_rng(rows)
+    return {
+        "crop": rng.integers(0, 256, (rows, 32, 24, 3), np.uint8),
+        "bbox_info": rng.random((rows, 3), np.float32),
+    }
+
+
+WORDS = [
+    RuntimeError("CUDA failure 2: out of memory ; GPU=0"),
+    RuntimeError("Available memory of 1 is smaller than requested bytes of 2: Failed to allocate memory"),
+    RuntimeError("CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED"),
+    RuntimeError("std::bad_alloc"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", WORDS, ids=lambda error: str(error)[:30])
+def test_it_halves_once_and_keeps_to_it(toy, error):
+    cramped = Cramped(toy, 5, error)
+    session = Halving(cramped)
+    for rows in (18, 11, 0, 3):
+        inputs = crops(rows)
+        wanted, found = toy.run(inputs), session.run(inputs)
+        assert found.keys() == wanted.keys()
+        for name, value in wanted.items():
+            np.testing.assert_array_equal(found[name], value)
+    assert cramped.asked == [18, 9, 4, 4, 4, 4, 2, 4, 4, 3, 0, 3]
+    assert len(session.warnings) == 1 and "for 9 at once: went on with 4" in session.warnings[0]
+
+
+def test_not_even_one_fits(toy):
+    with pytest.raises(BackendMemoryError, match="toy-regressor on cpu: memory does not suffice for a single one"):
+        Halving(Cramped(toy, 0, WORDS[0])).run(crops(4))
+
+
+def test_other_failures_are_not_taken_for_it(toy):
+    session = Halving(Cramped(toy, 2, RuntimeError("illegal instruction")))
+    with pytest.raises(RuntimeError, match="illegal instruction"):
+        session.run(crops(4))
+    assert session.rows_max is None and not session.warnings
