@@ -9,12 +9,13 @@ import numpy as np
 from .backends import Session
 from .crop import crop
 from .decode import DecodeCounts
-from .detect import DetectCounts, detect, select
+from .detect import detect, select
 from .geometry import box_iou
 from .models import Manifest
 from .options import Options
-from .regress import PRESENCE_MIN, RegressCounts, regress
+from .regress import PRESENCE_MIN, regress
 from .source import open_source
+from .summary import alone
 
 Batch = dict[str, np.ndarray]  # what a Session takes
 SAME_PERSON_IOU = 0.5
@@ -52,10 +53,10 @@ def take_samples(video: Path | str, detector: Session, regressor: Session, optio
     with open_source(video, options) as source:
         known = source.info.frames_claimed or 0
         frames = source.frames(1, DecodeCounts(), stride=min(max(1, known // FRAMES), LARGEST_STRIDE))
-        crops = crop(detect(frames, networks[0], options, DetectCounts()), regressor.manifest, options)
+        pieces = ([alone(table, options)] for table in frames)
         people = 0
-        for bodies in regress(crops, networks[1], RegressCounts()):
-            people += len(bodies)
+        for (piece,) in regress(crop(detect(pieces, networks[0]), regressor.manifest), networks[1]):
+            people += len(piece)
             if people >= PEOPLE or len(networks[0].asked) >= FRAMES:
                 break
     return Samples(*(network.asked for network in networks))

@@ -3,11 +3,13 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 from .decode import DecodeCounts
 from .detect import DetectCounts
+from .options import Options
 from .regress import RegressCounts
-from .types import FLAG_BITS, Tracks
+from .types import FLAG_BITS, Piece, Tracks
 
 TRACK_AND_WRITE = "track and write"
 ADVICE = {
@@ -55,6 +57,11 @@ class Counts:
             (self.flags["bad_camera"], "rows with an impossible camera: their transl is flagged"),
         ]
         return [what if count is True else f"{count} {what}" for count, what in said if count]
+
+
+def alone(table, options: Options) -> Piece:
+    """A table as a piece of a run that is nothing but its options and counts: to use stages by themselves."""
+    return Piece(SimpleNamespace(options=options, counts=Counts()), table)
 
 
 @dataclass(frozen=True)

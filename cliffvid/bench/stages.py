@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -15,9 +14,9 @@ from ..options import Options
 from ..pipeline import open_models
 from ..regress import regress
 from ..source import open_source
-from ..summary import Counts
+from ..summary import alone
 from ..track import Tracker, track
-from ..types import Bodies, Frames, Piece, Tracks
+from ..types import Bodies, Frames, Tracks
 from ..write import WRITERS, read_tracks
 from .clips import bare_decode, clip, naive_frames, sha256
 from .fakes import constant_models
@@ -75,18 +74,13 @@ def _frames(count: int) -> Frames:
         return next(source.frames(count, DecodeCounts()))
 
 
-def alone(table, options: Options | None = None) -> Piece:
-    """A table as a piece of a run that is nothing but its options and counts."""
-    return Piece(SimpleNamespace(options=options or Options(), counts=Counts()), table)
-
-
 def detect_stage(repeats: int) -> Result:
     """The host's part of detection, by how many people there are, and the bundled detector's own time."""
     frames, batches = _frames(4), 8
     cases = []
     for people in PEOPLE:
         models = constant_models(people)
-        work = lambda models=models: list(detect(iter([[alone(frames)]] * batches), models.detector))  # noqa: E731
+        work = lambda models=models: list(detect(iter([[alone(frames, Options())]] * batches), models.detector))  # noqa: E731
         cases.append(Case(f"host part, {people} people a frame", work, 4 * batches))
     rule = models.detector.manifest.rules["letterbox"]
     cases.append(Case("of it the letterbox", lambda: [letterboxed(frames.rgb, rule) for _ in range(batches)], 32))
@@ -101,7 +95,7 @@ def detect_stage(repeats: int) -> Result:
 
 
 def _found(people: int, frames: Frames) -> Found:
-    ((piece,),) = detect(iter([[alone(frames)]]), constant_models(people).detector)
+    ((piece,),) = detect(iter([[alone(frames, Options())]]), constant_models(people).detector)
     return piece.rows
 
 
@@ -119,7 +113,7 @@ def crop_stage(repeats: int) -> Result:
 def regress_stage(repeats: int) -> Result:
     """The host's part of regression, and the bundled regressor's own time."""
     models, found = constant_models(PERSON_BATCH), _found(PERSON_BATCH, _frames(1))
-    piece = alone(crops(found, models.regressor.manifest, Options()))
+    piece = alone(crops(found, models.regressor.manifest, Options()), Options())
     work = lambda: list(regress(iter([[piece]] * 16), models.regressor))  # noqa: E731
     cases = [Case(f"host part, batch {PERSON_BATCH}", work, 16 * PERSON_BATCH)]
     with open_models(Options()) as real:

@@ -13,7 +13,6 @@ import numpy as np
 import reference_head
 
 from cliffvid.backends import open_session
-from cliffvid.bench.stages import alone
 from cliffvid.crop import crops
 from cliffvid.decode import DecodeCounts, Video
 from cliffvid.detect import detect, letterboxed
@@ -24,6 +23,7 @@ from cliffvid.export.sources import OPEN, read_member
 from cliffvid.export.yolo import load_yolov3, person_rows
 from cliffvid.models import BUNDLED, read_manifest
 from cliffvid.options import Options
+from cliffvid.summary import alone
 
 CLIP = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
 PEOPLE = 4

@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 
 import reference
 from cliffvid import Options
-from cliffvid.bench.stages import alone
 from cliffvid.detect import canvas_shape, detect, letterboxed, select
 from cliffvid.errors import UsageError
 from cliffvid.models import Letterbox, Manifest, Selection
+from cliffvid.summary import alone
 from cliffvid.types import Frames, images
 
 
