@@ -148,3 +148,11 @@ def toy_people(rows: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(rows)
     crop = rng.integers(0, 256, (rows, CROP_WH[1], CROP_WH[0], 3)).astype(np.uint8)
     return {"crop": crop, "bbox_info": rng.normal(size=(rows, 3)).astype(np.float32)}
+
+
+def replace_network(folder: Path, model: bytes) -> None:
+    """Put another network into a model folder, and its hash into the manifest."""
+    (folder / "model.onnx").write_bytes(model)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["model.onnx"] = hashlib.sha256(model).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))

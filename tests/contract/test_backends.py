@@ -3,7 +3,10 @@
 import json
 import shutil
 
+import shutil
+
 import numpy as np
+import onnx
 import pytest
 
 from cliffvid.backends import KNOWN, open_session
@@ -13,6 +16,7 @@ from cliffvid.export.half import halve
 from cliffvid.export.model_folder import with_manifest, write_folder
 from cliffvid.models import BUNDLED, MODEL_FILES, read_manifest
 from cliffvid.parity import check_samples
+from toys import replace_network
 
 COMBINATIONS = [
     (flavour, precision)
@@ -176,7 +180,28 @@ def test_a_runtime_that_is_not_installed_is_named(toys, monkeypatch):
     import sys
 
     manifest = read_manifest(toys / "toy-regressor")
-    for backend, extra in (("onnxruntime", "cpu"), ("openvino", "openvino")):
+    for backend, extra in (("onnxruntime", "cpu"), ("openvino", "openvino"), ("torch", "export")):
         monkeypatch.setitem(sys.modules, backend, None)
         with pytest.raises(BackendError, match=rf"{backend} is not installed: pip install .*\[{extra}\]"):
             open_session(manifest, backend)
+
+
+def test_a_network_that_torch_cannot_run_is_told(toys, tmp_path):
+    shutil.copytree(toys / "toy-regressor", tmp_path / "toy")
+    model = onnx.load(tmp_path / "toy" / "model.onnx")
+    model.graph.node[0].op_type, model.graph.node[0].name = "Guess", "the-node"
+    replace_network(tmp_path / "toy", model.SerializeToString())
+    with pytest.raises(BackendError, match=r"--backend torch has no Guess \(node 'the-node'\); choose another"):
+        open_session(read_manifest(tmp_path / "toy"), "torch")
+    replace_network(tmp_path / "toy", b"no network")
+    with pytest.raises(ModelError, match=r"model\.onnx: no ONNX network"):
+        open_session(read_manifest(tmp_path / "toy"), "torch")
+
+
+def test_torch_without_a_gpu_is_told(toys):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has an NVIDIA GPU")
+    with pytest.raises(BackendError, match="this torch has no GPU"):
+        open_session(read_manifest(toys / "toy-regressor"), "torch", "cuda")

@@ -1,6 +1,5 @@
 """TensorRT plans: built by the real TensorRT-RTX, which needs no GPU for it; proven on tests/fake_gpu.py."""
 
-import hashlib
 import json
 
 import numpy as np
@@ -14,7 +13,7 @@ from cliffvid.backends.trt import build_plans
 from cliffvid.errors import BackendError, ModelError, UsageError
 from cliffvid.models import BUNDLED, read_manifest
 from fake_gpu import FakeGpu, Wrapped, open_on_gpu, put_in_place
-from toys import toy_people
+from toys import replace_network, toy_people
 
 
 def plan_files(folder):
@@ -24,11 +23,7 @@ def plan_files(folder):
 def change_network(folder, change):
     model = onnx.load(folder / "model.onnx")
     change(model.graph)
-    data = model.SerializeToString()
-    (folder / "model.onnx").write_bytes(data)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"]["model.onnx"] = hashlib.sha256(data).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    replace_network(folder, model.SerializeToString())
 
 
 # -- building, by the real TensorRT-RTX ------------------------------------------------------------------------------
