@@ -5,11 +5,11 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 from .backends import DEFAULT, KNOWN, open_session
+from .backends.ort import two_builds
 from .errors import CliffvidError
 from .models import BUNDLED, RULES, read_manifest, scan_models
 from .official import FILES
@@ -65,15 +65,8 @@ def gpu() -> Finding:
 
 def wheels() -> Iterator[Finding]:
     """Whether both builds of onnxruntime are installed: they overwrite each other's files, and pip does not notice."""
-    have = []
-    for name in ("onnxruntime", "onnxruntime-gpu"):
-        try:
-            have.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    if len(have) == 2:
-        fix = "pip uninstall onnxruntime onnxruntime-gpu, then install one of cliffvid[cpu] and cliffvid[gpu]"
-        yield Finding("backend", "onnxruntime", False, f"{' and '.join(have)} overwrite each other: {fix}")
+    if words := two_builds():
+        yield Finding("backend", "onnxruntime", False, words)
 
 
 def try_backend(backend: str, device: str) -> Finding:

@@ -8,7 +8,7 @@ from pathlib import Path
 from .errors import UsageError
 
 FORMATS = ("auto", "parquet", "npz", "cliff")  # auto: parquet or npz by the output's name, else parquet
-BACKENDS = ("auto", "onnxruntime", "openvino", "tensorrt", "torch")
+BACKENDS = ("auto", "onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "torch")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 # auto: by the video's tags; untagged, BT.709 from 720 lines on as players do. official: untagged is always BT.601, as
 # when ffmpeg writes the frames to PNG for the official CLIFF demo. The rest overrule the tags.

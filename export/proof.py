@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cliffvid.backends.ort import load
 from cliffvid.errors import ModelError
 from cliffvid.parity import Arrays, errors
 
@@ -46,8 +47,7 @@ def prove(
 
 def run_onnx(model: bytes, samples: list[Arrays]) -> list[Arrays]:
     """What onnxruntime answers on the CPU to each sample."""
-    import onnxruntime
-
+    onnxruntime = load()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -1,73 +1,161 @@
-"""onnxruntime, on the CPU or by its CUDA provider."""
+"""onnxruntime: on the CPU, by its CUDA provider, or by its TensorRT provider."""
 
+import sys
+from contextlib import redirect_stdout
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 
 from ..errors import BackendError, ModelError
-from ..models import Manifest
+from ..models import MODEL_FILES, Manifest
 from . import check_tensors, no_rows
 
 DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
+CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+BUILDS = ("onnxruntime", "onnxruntime-gpu")
+REPAIR = "pip uninstall onnxruntime onnxruntime-gpu, then install one of cliffvid[cpu] and cliffvid[gpu]"
 
 
 def open_session(manifest: Manifest, device: str, threads: int, precision: str) -> "OrtSession":
+    return OrtSession(load(), manifest, CUDA if device == "cuda" else CPU, threads, precision)
+
+
+def load():
+    """The onnxruntime module. Says so where two builds of it are installed. Raises BackendError if it is not whole."""
     try:
         import onnxruntime
     except ImportError as error:
         raise BackendError('onnxruntime is not installed: pip install "cliffvid[cpu]" (or [gpu])') from error
-    return OrtSession(onnxruntime, manifest, device, threads, precision)
+    if not hasattr(onnxruntime, "InferenceSession"):  # one of two builds was uninstalled: it took the other's files
+        raise BackendError(f"onnxruntime is installed in part: {REPAIR}")
+    warn_of_two_builds()
+    return onnxruntime
+
+
+@cache  # once for both networks of a run
+def warn_of_two_builds() -> None:
+    if words := two_builds():
+        print(f"warning: {words}", file=sys.stderr, flush=True)
+
+
+def two_builds() -> str | None:
+    """What is wrong if both builds of onnxruntime are installed: the later one has replaced files of the earlier one,
+    whichever was meant, and pip does not notice."""
+    have = []
+    for name in BUILDS:
+        try:
+            have.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return f"{' and '.join(have)} overwrite each other: {REPAIR}" if len(have) == 2 else None
+
+
+def provider_options(provider: str, manifest: Manifest, precision: str) -> list:
+    """The ``providers`` of a session: on GPUs float32 is float32, which is not what they do unless told."""
+    if provider == CPU:
+        return [CPU]
+    cuda = (CUDA, {"use_tf32": "0"})
+    if provider == CUDA:
+        return [cuda]
+    import platformdirs
+
+    engines = Path(platformdirs.user_cache_dir("cliffvid")) / "onnxruntime" / manifest.files[MODEL_FILES[precision]]
+    engines.mkdir(parents=True, exist_ok=True)
+    kept = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(engines)}
+    return [(TENSORRT, kept), cuda]
+
+
+def did_not_load(provider: str, reason) -> BackendError:
+    needs = "CUDA's libraries (cliffvid[gpu] brings them)"
+    if provider == TENSORRT:
+        needs += " and TensorRT 10's (pip install 'tensorrt<11')"
+    return BackendError(
+        f"onnxruntime could not load its {provider} ({' '.join(str(reason).split())}); it needs a GPU's driver, {needs}"
+    )
 
 
 class OrtSession:
     """A Session by onnxruntime; see backends.Session."""
 
-    backend = "onnxruntime"
-
-    def __init__(self, onnxruntime, manifest: Manifest, device: str, threads: int, precision: str) -> None:
-        self.manifest, self.device, self.precision = manifest, device, precision
+    def __init__(self, onnxruntime, manifest: Manifest, provider: str, threads: int, precision: str) -> None:
+        self.manifest, self.precision = manifest, precision
+        self.backend = "onnxruntime-tensorrt" if provider == TENSORRT else "onnxruntime"
+        self.device = "cpu" if provider == CPU else "cuda"
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors are raised as well
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         # Two networks take turns here: threads that spin after each call cost 1.28x time and 1.3x CPU when measured.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        provider = "CPUExecutionProvider"
-        if device == "cuda":
-            provider = "CUDAExecutionProvider"
-            # Without this a provider that fails to load is replaced by the CPU without a word.
-            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         if provider not in onnxruntime.get_available_providers():
             raise BackendError('this onnxruntime is built without CUDA: pip install "cliffvid[gpu]" in place of [cpu]')
         model = str(manifest.network(precision))
+        if provider != CPU:
+            with redirect_stdout(sys.stderr):  # where it tells what it misses; stdout is for results
+                onnxruntime.preload_dlls()  # libraries in Python packages, which nobody else finds
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=[provider])
+            self._session = onnxruntime.InferenceSession(
+                model, options, providers=provider_options(provider, manifest, precision), enable_fallback=0
+            )
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
-            if device == "cuda":
-                raise BackendError(
-                    f'onnxruntime has no working CUDA provider: pip install "cliffvid[gpu]", check the driver ({error})'
-                ) from error
+            if provider != CPU:
+                raise did_not_load(provider, error) from error
             raise ModelError(f"{model}: onnxruntime cannot load it ({error}); export the model again") from error
-        if provider not in self._session.get_providers():
-            raise BackendError(f"onnxruntime did not load {provider}; it has {self._session.get_providers()}")
+        # A provider whose libraries do not load is replaced by the CPU without a word. That is asked here rather than
+        # forbidden by session.disable_cpu_ep_fallback, which also forbids the CPU to compute shapes.
+        if provider not in (loaded := self._session.get_providers()):
+            raise did_not_load(provider, f"it would run on {' and '.join(loaded)}")
         for side, promised, found in (
             ("input", manifest.inputs, self._session.get_inputs()),
             ("output", manifest.outputs, self._session.get_outputs()),
         ):
             check_tensors(manifest, side, promised, {t.name: (DTYPES.get(t.type, t.type), t.shape) for t in found})
         self._outputs = list(manifest.outputs)
+        self._bound = Bound(onnxruntime, self._session, self._outputs, "cuda") if provider != CPU else None
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if len(next(iter(inputs.values()))) == 0:
             return no_rows(self.manifest)
         inputs = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
-        return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
+        if self._bound is None:
+            answers = self._session.run(self._outputs, inputs)
+        else:
+            try:
+                answers = self._bound.run(inputs)
+            except Exception as error:  # as above; a full memory is one of them
+                raise BackendError(f"{self.manifest.name}: onnxruntime failed on the GPU ({error})") from error
+        return dict(zip(self._outputs, answers, strict=True))
 
     def close(self) -> None:
-        self._session = None
+        self._session = self._bound = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_) -> None:
         self.close()
+
+
+class Bound:
+    """Runs a session with inputs and outputs on a device, in memory that is kept from one batch to the next."""
+
+    def __init__(self, onnxruntime, session, outputs: list[str], device: str) -> None:
+        self._ort, self._session, self._outputs, self._device = onnxruntime, session, outputs, device
+        self._binding = session.io_binding()
+        self._buffers = {}
+
+    def run(self, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        for name, array in inputs.items():
+            buffer = self._buffers.get(name)
+            if buffer is None or buffer.shape() != list(array.shape):
+                buffer = self._ort.OrtValue.ortvalue_from_shape_and_type(array.shape, array.dtype, self._device, 0)
+                self._buffers[name] = buffer
+                self._binding.bind_ortvalue_input(name, buffer)
+            buffer.update_inplace(array)
+        for name in self._outputs:
+            self._binding.bind_output(name, self._device, 0)
+        self._session.run_with_iobinding(self._binding)
+        return self._binding.copy_outputs_to_cpu()

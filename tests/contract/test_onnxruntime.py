@@ -1,0 +1,120 @@
+"""onnxruntime's own traps: two builds of it at once, providers that do not load, and buffers kept on a device."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from cliffvid.backends import open_session, ort
+from cliffvid.backends.ort import Bound, provider_options
+from cliffvid.errors import BackendError, ModelError
+from cliffvid.models import read_manifest
+from toys import toy_people
+
+
+@pytest.fixture
+def manifest(toys):
+    return read_manifest(toys / "toy-regressor")
+
+
+@pytest.fixture
+def both(monkeypatch):
+    monkeypatch.setattr(ort, "version", {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"}.__getitem__)
+    ort.warn_of_two_builds.cache_clear()
+    yield
+    ort.warn_of_two_builds.cache_clear()
+
+
+def test_two_builds_are_told_once_with_the_cure(manifest, both, capsys):
+    for _ in range(2):
+        open_session(manifest, "onnxruntime", "cpu").close()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: onnxruntime 1.32.0 and onnxruntime-gpu 1.31.1 overwrite each other: pip uninstall")
+    assert "install one of cliffvid[cpu] and cliffvid[gpu]" in line
+
+
+def test_one_build_is_no_matter(manifest, capsys):
+    ort.warn_of_two_builds.cache_clear()
+    open_session(manifest, "onnxruntime", "cpu").close()
+    assert capsys.readouterr().err == ""
+
+
+def test_what_is_left_when_one_of_two_is_uninstalled_is_told(manifest, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace())
+    with pytest.raises(BackendError, match="installed in part: pip uninstall onnxruntime onnxruntime-gpu, then"):
+        open_session(manifest, "onnxruntime", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("backend", "provider", "words"),
+    [
+        ("onnxruntime", ort.CUDA, r"CUDA's libraries \(cliffvid\[gpu\] brings them\)$"),
+        ("onnxruntime-tensorrt", ort.TENSORRT, r"CUDA's libraries .* and TensorRT 10's \(pip install 'tensorrt<11'\)$"),
+    ],
+)
+def test_a_provider_that_does_not_load_is_an_error(manifest, monkeypatch, tmp_path, capsys, backend, provider, words):
+    """As onnxruntime-gpu does without a GPU: it says that it has the provider, and then runs on the CPU."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(BackendError, match=r"built without CUDA: pip install .*\[gpu\]"):
+        open_session(manifest, backend, "cuda")
+
+    def on_the_cpu(model, options, providers, enable_fallback):
+        assert enable_fallback == 0
+        return real(model, options, providers=[ort.CPU])
+
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [provider, ort.CPU])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("Failed to load libcublas"))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", on_the_cpu)
+    with pytest.raises(BackendError, match=rf"could not load its {provider} \(it would run on CPU.*{words}"):
+        open_session(manifest, backend, "cuda")
+    assert capsys.readouterr().out == ""
+
+
+def test_float32_is_float32_on_gpus_too(manifest, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert provider_options(ort.CUDA, manifest, "fp32") == [(ort.CUDA, {"use_tf32": "0"})]
+    (first, kept), second = provider_options(ort.TENSORRT, manifest, "fp32")
+    assert first == ort.TENSORRT and second == (ort.CUDA, {"use_tf32": "0"})
+    assert manifest.files["model.onnx"] in kept["trt_engine_cache_path"] and list(
+        tmp_path.rglob(manifest.files["model.onnx"])
+    )
+
+
+def test_buffers_that_are_kept_give_the_same_answers(manifest):
+    """The code for GPUs, with the CPU for a device."""
+    session = onnxruntime.InferenceSession(str(manifest.path("model.onnx")), providers=[ort.CPU])
+    outputs = list(manifest.outputs)
+    bound, earlier = Bound(onnxruntime, session, outputs, "cpu"), []
+    for rows in (3, 3, 5, 1, 3):
+        inputs = toy_people(rows) | {"bbox_info": np.ones((rows, 3), np.float32)}
+        inputs["crop"] = inputs["crop"] // (1 + len(earlier))
+        given = {name: array.copy() for name, array in inputs.items()}
+        found, wanted = bound.run(inputs), session.run(outputs, given)
+        earlier.append((found, wanted))
+        for name, array in inputs.items():
+            np.testing.assert_array_equal(array, given[name])
+    for found, wanted in earlier:
+        for answer, other in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(answer, other)
+
+
+def test_answers_of_the_tensorrt_provider_are_proven(manifest, monkeypatch, toys, tmp_path):
+    """With the CPU in its place, and a network that is another than the one it is compared with."""
+    from cliffvid.backends import ort_trt
+
+    class Session(ort.OrtSession):
+        def __init__(self, *arguments) -> None:
+            super().__init__(arguments[0], manifest, ort.CPU, 1, "fp32")
+
+        def run(self, inputs):
+            return {name: answer + np.float32(wrong) for name, answer in super().run(inputs).items()}
+
+    monkeypatch.setattr(ort_trt, "OrtSession", Session)
+    wrong = 0.0
+    open_session(manifest, "onnxruntime-tensorrt").close()
+    wrong = 0.01
+    with pytest.raises(ModelError, match=r"over the bound of 0\.001: its results would be wrong"):
+        open_session(manifest, "onnxruntime-tensorrt")
