@@ -110,10 +110,9 @@ def prove(session: Session, batch: int) -> None:
         return
     manifest, rng = session.manifest, np.random.default_rng(0)
     inputs = {}
-    for name, tensor in manifest.inputs.items():
-        shape = (batch, *tensor.shape[1:])
-        pixels = len(shape) == 4
-        inputs[name] = (rng.integers(0, 256, shape) if pixels else rng.normal(size=shape)).astype(tensor.dtype)
+    for name, row in manifest.row_shapes().items():
+        numbers = rng.integers(0, 256, (batch, *row)) if len(row) == 3 else rng.normal(size=(batch, *row))
+        inputs[name] = numbers.astype(manifest.inputs[name].dtype)
     with open_session(manifest, "onnxruntime", "cpu", 0, session.precision) as exact:
         reference = exact.run(inputs)
     if manifest.task == "detect":

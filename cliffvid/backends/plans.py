@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import BackendError, ModelError, OutputError, UsageError
-from ..models import BUNDLED, MODEL_FILES, Manifest, Tensor
+from ..models import BUNDLED, MODEL_FILES, Manifest
 from . import check_tensors
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}  # where both are there the first is taken
@@ -113,16 +113,13 @@ def make_log(trt: ModuleType):
     return Log()
 
 
-def shape_range(manifest: Manifest, tensor: Tensor, max_batch: int) -> tuple[tuple, tuple, tuple]:
-    """The smallest, the usual and the largest shape of an input: free axes end where the manifest's letterbox does."""
-    least, most = {"N": 1}, {"N": max_batch}
-    letterbox = manifest.rules.get("letterbox")
-    if letterbox:
-        least |= {"H": letterbox.least_px, "W": letterbox.least_px}
-        most |= {"H": letterbox.height_px, "W": letterbox.width_px}
-    smallest = tuple(least[axis] if isinstance(axis, str) else axis for axis in tensor.shape)
-    largest = tuple(most[axis] if isinstance(axis, str) else axis for axis in tensor.shape)
-    return smallest, largest, largest
+def shape_range(manifest: Manifest, name: str, max_batch: int) -> tuple[tuple, tuple, tuple]:
+    """The smallest, the usual and the largest shape of an input; sides that are free end at the whole canvas."""
+    row, rule = manifest.row_shapes()[name], manifest.rules.get("letterbox")
+    least = [
+        rule.least_px or rule.step_px if isinstance(axis, str) else axis for axis in manifest.inputs[name].shape[1:]
+    ]
+    return (1, *least), (max_batch, *row), (max_batch, *row)
 
 
 def build(maker: Maker, manifest: Manifest, precision: str, max_batch: int) -> bytes:
@@ -150,8 +147,8 @@ def build(maker: Maker, manifest: Manifest, precision: str, max_batch: int) -> b
         config.num_compute_capabilities = 1
         config.set_compute_capability(trt.ComputeCapability.__members__[maker.arch.upper()], 0)
     profile = builder.create_optimization_profile()
-    for name, tensor in manifest.inputs.items():
-        profile.set_shape(name, *shape_range(manifest, tensor, max_batch))
+    for name in manifest.inputs:
+        profile.set_shape(name, *shape_range(manifest, name, max_batch))
     if config.add_optimization_profile(profile) < 0:
         raise BackendError(f"{model}: {maker.name} refuses batches of 1 to {max_batch} ({log.reason()})")
     plan = builder.build_serialized_network(network, config)

@@ -197,7 +197,7 @@ class Lane:
         with ExitStack() as made:
             self._stream = gpu.stream()
             made.callback(gpu.end, self._stream)
-            largest = {name: shape_range(manifest, t, max_batch)[2] for name, t in manifest.inputs.items()}
+            largest = {name: shape_range(manifest, name, max_batch)[2] for name in manifest.inputs}
             for name, shape in largest.items():
                 self._require(context.set_input_shape(name, shape), f"shape {shape} of {name!r}")
             largest |= {name: tuple(context.get_tensor_shape(name)) for name in manifest.outputs}

@@ -56,7 +56,7 @@ def test_profiles_that_cannot_be_are_told(folder, monkeypatch):
     with pytest.raises(BackendError, match=r"refuses batches of 1 to 0 \(.*MIN<=OPT<=MAX"):
         build(maker, manifest, "fp32", 0)
     shapes = plans.shape_range
-    monkeypatch.setattr(plans, "shape_range", lambda m, t, b: tuple((s[0], 33, *s[2:]) for s in shapes(m, t, b)))
+    monkeypatch.setattr(plans, "shape_range", lambda m, n, b: tuple((s[0], 33, *s[2:]) for s in shapes(m, n, b)))
     with pytest.raises(BackendError, match=r"cannot build it for sm89 \(.*profile has min=33, .* but tensor has 32"):
         build(maker, manifest, "fp32", 2)
 
