@@ -138,9 +138,9 @@ class TrtSession:
             needed, free = self._engine.device_memory_size_v2, self._gpu.free_bytes()
             if needed > free:
                 raise BackendError(
-                    f"{self._plan.path}: needs {needed / 1e6:.0f} MB of the GPU's memory for batches of up to "
-                    f"{self._plan.max_batch}, {free / 1e6:.0f} MB are free; end what else runs on it, or make a plan "
-                    "for smaller batches: cliffvid export plans --max-batch"
+                    f"{self._plan.path}: the GPU's memory is full: {needed / 1e6:.0f} MB are needed for batches of up "
+                    f"to {self._plan.max_batch}, {free / 1e6:.0f} MB are free; end what else runs on it, or make a "
+                    "plan for smaller batches: cliffvid export plans --max-batch"
                 )
             # both kinds of argument stand first
             context = self._engine.create_execution_context(*[self._config] if self._config else [])

@@ -63,13 +63,27 @@ def test_a_failing_batch_leaves_the_session_usable(gpu, folder):
 
 @pytest.mark.parametrize(
     ("memory", "words"),
-    [(1 << 20, r"needs 67 MB .* for batches of up to 32, 1 MB are free; .*--max-batch"), (65 << 20, "memory is full")],
+    [
+        (1 << 20, r"memory is full: 67 MB are needed for batches of up to 32, 1 MB are free; .*--max-batch"),
+        (65 << 20, "memory is full"),
+    ],
 )
 def test_full_memory_is_told(gpu, memory, words):
     gpu.memory = memory
     with pytest.raises(BackendError, match=words):
         open_on_gpu(BUNDLED / "yolov3-tiny")
     assert gpu.allocated == {} and gpu.streams == {}
+
+
+def test_where_memory_has_no_room_for_two_pieces_they_take_turns(gpu, folder):
+    inputs = toy_people(64)
+    with open_on_gpu(folder) as session:
+        whole = session.run(inputs)
+    with open_on_gpu(folder) as session:
+        gpu.memory = sum(map(len, gpu.allocated.values())) + (1 << 20)
+        for name, answer in session.run(inputs).items():
+            np.testing.assert_array_equal(answer, whole[name])
+        assert len(gpu.streams) == 1 and len(session.warnings) == 1
 
 
 def test_kernels_that_rtx_compiled_are_kept(gpu, folder):
