@@ -238,9 +238,10 @@ def match(truth: Truth, frame_idx: Array, true_boxes: Array, boxes: Array, iou_m
     """
     theirs, mine, strangers = [], [], 0
     order = np.argsort(frame_idx, kind="stable")
+    in_order = frame_idx[order]
     for frame in np.unique(truth.frame_idx):
         people = np.flatnonzero((truth.frame_idx == frame) & np.isfinite(true_boxes).all(axis=1))
-        rows = order[slice(*np.searchsorted(frame_idx[order], [frame, frame + 1]))]
+        rows = order[slice(*np.searchsorted(in_order, [frame, frame + 1]))]
         if not len(people) or not len(rows):
             strangers += len(rows)
             continue

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from truth_files import SIZE, World, agora, agora_columns, emdb, found_tracks, p
 
 OPEN = EvalOptions(truth_body="open-body")
 NEAR_MM = 1e-3
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def truths(world, counted=None):
@@ -129,6 +131,13 @@ def test_without_smpl_joints_are_still_measured_and_the_surface_is_said_to_lack(
     add_body(save_npz(tmp_path / "SMPL_FEMALE.npz", body_arrays("smpl", 1)))
     load_body.cache_clear()
     found = evaluate(tracks, tmp_path / "walk_00.pkl")
+    known = read_truth(tmp_path / "walk_00.pkl")
+    for k, name in enumerate(("smpl-male", "smpl-female")):
+        p, rows = world.people[k], np.flatnonzero(known.person == k)[:3]
+        given = p["poses"][:3, :3], p["poses"][:3, 3:], np.tile(p["betas"], (3, 1)), p["trans"][:3]
+        vertices = load_body(name).surface(*given)[0].astype(float)
+        turned = np.einsum("fij,fkj->fki", world.cameras[:3, :3, :3], vertices) + world.cameras[:3, None, :3, 3]
+        np.testing.assert_allclose(known.surface(rows), turned, atol=1e-5)
     assert any("'open-body' has 13380 vertices" in n or "vertices, the truth's 6890" in n for n in found.notes)
     load_body.cache_clear()
 
@@ -177,6 +186,16 @@ def test_agora_counts_strangers_and_who_is_hidden_does_not_count(tmp_path):
     assert found.pve_mm == pytest.approx(np.mean(pve), abs=NEAR_MM)
     truth = read_truth(tmp_path / "validation_0.pkl")
     np.testing.assert_allclose(truth.focal_px, 5333.3, rtol=1e-4)
+
+
+def test_a_table_that_pandas_itself_pickled():
+    truth, world = read_truth(GOLDEN / "agora_pandas2.pkl"), World(frames=3, count=2, seed=7)
+    assert truth.files == ("ag_val_0.png", "ag_val_1.png", "ag_val_2.png") and truth.everybody
+    assert truth.frame_idx.tolist() == [0, 0, 1, 1, 2, 2] and truth.person.tolist() == [0, 1] * 3
+    assert truth.counted.tolist() == [True, False, True, True, True, True]
+    for k in range(2):
+        np.testing.assert_allclose(truth.joints_m[k::2], world.seen(world.world_joints(k)), atol=1e-6)
+    assert truth.surface is None and "without vertices" in truth.no_surface
 
 
 def test_a_regressor_of_17_joints_gives_the_14_of_the_papers(tmp_path):
