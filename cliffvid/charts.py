@@ -4,6 +4,7 @@ import numpy as np
 
 from .body import Body
 from .draw import track_color
+from .motion import derivative
 from .types import BAD_CAMERA, Tracks
 
 Array = np.ndarray
@@ -70,19 +71,8 @@ def jitter(tracks: Tracks, body: Body) -> str:
     for track_id, rows in _each(tracks):
         joints = body.joints(rows.global_orient, rows.body_pose, rows.betas, np.zeros_like(rows.transl))
         joints = joints - joints[:, :1]
-        curves.append((track_id, rows.time_s[1:-1], acceleration(joints, rows.frame_idx, rows.time_s)))
+        curves.append((track_id, rows.time_s[1:-1], derivative(joints, rows.frame_idx, rows.time_s, 2)))
     return _lines(tracks, curves, "m/s²")
-
-
-def acceleration(joints: Array, frame_idx: Array, time_s: Array) -> Array:
-    """Mean size (N-2,) of the joints' (N,J,3) second derivative in time; NaN where a frame lies between."""
-    if len(joints) < 3:
-        return np.zeros(0)
-    before, after = np.diff(time_s)[:-1, None, None], np.diff(time_s)[1:, None, None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        bend = 2 * (np.diff(joints, axis=0)[1:] / after - np.diff(joints, axis=0)[:-1] / before) / (before + after)
-        size = np.linalg.norm(bend, axis=2).mean(axis=1)
-    return np.where(frame_idx[2:] - frame_idx[:-2] == 2, size, np.nan)
 
 
 def bars(seconds: dict[str, float]) -> str:

@@ -14,9 +14,9 @@ from .cli_models import doctor, export_app, models_app, say
 from .cli_options import with_options
 from .cli_see import overlay, report
 from .cli_truth import evaluate, pseudogt_app
-from .cli_use import convert
+from .cli_use import convert, smooth
 from .errors import CliffvidError, UsageError
-from .options import VIEWS, VISUALS, Options, OverlayOptions
+from .options import VIEWS, VISUALS, Options, OverlayOptions, SmoothOptions
 
 if TYPE_CHECKING:
     from .visuals import Gallery
@@ -37,6 +37,7 @@ app.command("overlay")(overlay)
 app.command("report")(report)
 app.command("convert")(convert)
 app.command("eval")(evaluate)
+app.command("smooth")(smooth)
 
 
 def main() -> None:
@@ -96,6 +97,9 @@ def process(
     visuals: Annotated[
         str | None, typer.Option(help=f"Also draw each image: any of {','.join(VISUALS)}; beside the result.")
     ] = None,
+    smooth: Annotated[
+        bool, typer.Option("--smooth", help="Also write NAME_smooth, as the command smooth does; draw and report that.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per video on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")] = False,
 ) -> None:
@@ -106,7 +110,7 @@ def process(
     from .progress import View
 
     look = OverlayOptions(view=view, start_s=options.start_s, end_s=options.end_s, overwrite=options.overwrite)
-    jobs = _jobs(_inputs(inputs), out or Path(), overlay, report, visuals, options)
+    jobs = _jobs(_inputs(inputs), out or Path(), smooth, overlay, report, visuals, options)
     try:
         with open_models(options) as models, View(quiet or as_json) as watch:
             watch.announce(models)
@@ -205,12 +209,15 @@ class Job:
 
     video: Path | str
     output: Path
+    steady: Path | None  # the smoothed tracks
     film: Path | None
     page: Path | None
     gallery: "Gallery | None"
 
 
-def _jobs(videos: list, out: Path, film: Path | None, page: Path | None, visuals: str | None, options) -> list[Job]:
+def _jobs(
+    videos: list, out: Path, smooth: bool, film: Path | None, page: Path | None, visuals: str | None, options: Options
+) -> list[Job]:
     """What there is to do. Raises UsageError if anything must not be written where it would be."""
     from .jobs import check_output, output_format
     from .overlay import check_target
@@ -219,13 +226,16 @@ def _jobs(videos: list, out: Path, film: Path | None, page: Path | None, visuals
     from .write import SUFFIXES
 
     outputs = _targets(videos, out, SUFFIXES[output_format(out, options)])
+    steady = [output.with_stem(f"{output.stem}_smooth") if smooth else None for output in outputs]
     films = _targets(videos, film, ".mp4") if film else [None] * len(videos)
     pages = _targets(videos, page, ".html") if page else [None] * len(videos)
     kinds = visuals_of(visuals) if visuals is not None else ()
     galleries = open_galleries(videos, outputs, kinds, options) if kinds else [None] * len(videos)
-    jobs = [Job(*each) for each in zip(videos, outputs, films, pages, galleries, strict=True)]
+    jobs = [Job(*each) for each in zip(videos, outputs, steady, films, pages, galleries, strict=True)]
     for job in jobs:
         check_output(job.video, job.output, options)
+        if job.steady:
+            check_output(job.video, job.steady, options)
         if job.film:
             check_target(job.film, options.overwrite)
         if job.page:
@@ -237,17 +247,21 @@ def _told(job: Job, outcome, options: Options, look: OverlayOptions, view, as_js
     """Draw what one video gave, tell how it went, and say whether all of it was done."""
     from .overlay import overlay
     from .report import report as write_page
+    from .smooth import smooth
 
     report, network, page = outcome.report, options.allow_network, None
+    smoothed, shown = None, job.steady or job.output
     try:
         if outcome.error:
             raise outcome.error
-        drawn = overlay(job.video, job.output, job.film, look, network) if job.film else None
+        if job.steady:
+            smoothed = smooth(job.output, job.steady, SmoothOptions(overwrite=options.overwrite))
+        drawn = overlay(job.video, shown, job.film, look, network) if job.film else None
         pictures = job.gallery.draw() if job.gallery else 0
         if job.page:
             bones = look.view == "skeleton"
             page = write_page(
-                job.output, job.page, job.video, bones, look.renderer, options.overwrite, report.busy_s, network
+                shown, job.page, job.video, bones, look.renderer, options.overwrite, report.busy_s, network
             )
     except Exception as error:
         kind = type(error).__name__
@@ -261,11 +275,14 @@ def _told(job: Job, outcome, options: Options, look: OverlayOptions, view, as_js
             print(json.dumps({"video": str(job.video), "status": "failed", "error": kind, "message": str(error)}))
         return False
     view.summarise(report, drawn)
+    if smoothed:
+        view.summarise_smooth(smoothed)
     if page:
         view.summarise_page(page)
     if job.gallery:
         view.say(f"  {pictures} pictures: {job.gallery.pattern}")
     if as_json:
         more = {"overlay": job.film, "report": job.page, "visuals": job.gallery and job.gallery.pattern}
-        print(json.dumps(report.as_dict() | {key: value and str(value) for key, value in more.items()}))
+        told = report.as_dict() | {key: value and str(value) for key, value in more.items()}
+        print(json.dumps(told | {"smooth": smoothed and smoothed.as_dict()}))
     return report.complete

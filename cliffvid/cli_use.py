@@ -1,5 +1,6 @@
 """The commands that use tracks: parse, call, print."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from .cli_models import say
 from .cli_see import interruptible
-from .options import AMASS_LAYOUTS, CONVERT_TO, ConvertOptions
+from .options import AMASS_LAYOUTS, CONVERT_TO, SMOOTH_METHODS, ConvertOptions, SmoothOptions
 
 
 def convert(
@@ -39,3 +40,33 @@ def convert(
         say(f"warning: {out}: {warning}")
     where = str(report.files[0]) if len(report.files) == 1 else f"{report.files[0].parent}: {len(report.files)} files"
     say(f"{where}, {report.tracks} tracks, {report.rows:,} rows")
+
+
+def smooth(
+    tracks: Annotated[Path, typer.Argument(help="A tracks file: .parquet or .npz.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The smoothed tracks file; the raw one stays as it is.")],
+    method: Annotated[
+        str, typer.Option(help=f"{' | '.join(SMOOTH_METHODS)}: looks both ways in time | back only.")
+    ] = SmoothOptions.method,
+    sigma_s: Annotated[
+        float, typer.Option(help="Of savgol: the more seconds, the steadier and the duller.")
+    ] = SmoothOptions.sigma_s,
+    cutoff_hz: Annotated[
+        float, typer.Option(help="Of one-euro: the lower, the steadier and the later.")
+    ] = SmoothOptions.cutoff_hz,
+    speed_gain: Annotated[
+        float, typer.Option(help="Of one-euro: the higher, the less what moves fast is smoothed.")
+    ] = SmoothOptions.speed_gain,
+    max_gap_s: Annotated[float, typer.Option(help="Fill gaps up to this long.")] = SmoothOptions.max_gap_s,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = SmoothOptions.overwrite,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Make tracks steady and fill short gaps, in a new file; print jitter and foot skate before and after."""
+    from .progress import View
+    from .smooth import smooth as write
+
+    with interruptible():
+        report = write(tracks, out, SmoothOptions(method, sigma_s, cutoff_hz, speed_gain, max_gap_s, overwrite))
+    View(as_json).summarise_smooth(report)
+    if as_json:
+        print(json.dumps(report.as_dict()))

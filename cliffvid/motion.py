@@ -112,6 +112,19 @@ def usual_step(tracks: Tracks) -> tuple[int, float]:
     return int(frames), float(times)
 
 
+def derivative(places: Array, frame_idx: Array, time_s: Array, order: int, step: int = 1) -> Array:
+    """Mean size (N-order,) of the places' (N,J,3) derivative in time, by divided differences; any clock will do.
+
+    NaN where the rows are not ``step`` frames apart.
+    """
+    found = places
+    for k in range(1, order + 1):
+        span = time_s[k:] - time_s[:-k]
+        found = k * np.diff(found, axis=0) / span[:, None, None]
+    apart = frame_idx[order:] - frame_idx[: len(frame_idx) - order]
+    return np.where(apart == order * step, np.linalg.norm(found, axis=2).mean(axis=1), np.nan)
+
+
 def weighted_median(values: Array, weights: Array) -> Array:
     """The median (B,) of each column of values (N,B): half of the weight lies on either side. Plain if none has any."""
     weights = np.where(weights > 0, weights, 0).astype(np.float64)

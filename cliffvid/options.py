@@ -19,6 +19,7 @@ DETECTOR_SHAPES = ("auto", "square", "frame")  # auto: what the detector's manif
 VIEWS = ("overlay", "side", "both", "skeleton")
 CONVERT_TO = ("npz", "parquet", "cliff", "amass", "bvh", "gltf", "csv")
 AMASS_LAYOUTS = ("auto", "smplh", "smplx")  # auto: smplx for tracks of SMPL-X, else smplh
+SMOOTH_METHODS = ("savgol", "one-euro")
 VISUALS = ("bbox", "front", "side")
 PROTOCOLS = ("demo", "paper")
 PER = ("image", "subject")
@@ -182,3 +183,24 @@ class PseudoGTViewOptions:
     def __post_init__(self) -> None:
         check(self.per in PER, f"--per {self.per}: choose one of {', '.join(PER)}")
         check(self.most >= 1 and self.start >= 0, f"--max {self.most} --start {self.start}: need at least 1, from 0 on")
+
+
+@dataclass(frozen=True)
+class SmoothOptions:
+    """How tracks are smoothed. Raises UsageError for a value that cannot be meant."""
+
+    method: str = "savgol"
+    sigma_s: float = 0.13  # savgol: of the Gaussian that weighs neighbours in time
+    cutoff_hz: float = 2.0  # one-euro: of what stands still; the higher, the less it lags and smooths
+    speed_gain: float = 1.0  # one-euro: how much the cutoff rises for each rad/s or m/s
+    max_gap_s: float = 0.5  # gaps up to this long are filled, and longer ones part what is smoothed
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check(self.method in SMOOTH_METHODS, f"--method {self.method}: choose one of {', '.join(SMOOTH_METHODS)}")
+        for name in ("sigma_s", "cutoff_hz"):
+            value = getattr(self, name)
+            check(0 < value < math.inf, f"--{name.replace('_', '-')} {value:g}: must be positive")
+        for name in ("speed_gain", "max_gap_s"):
+            value = getattr(self, name)
+            check(0 <= value < math.inf, f"--{name.replace('_', '-')} {value:g}: must not be negative")

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from .overlay import OverlayReport
 from .pipeline import Flow, Models
 from .report import PageReport
+from .smooth import SmoothReport
 from .summary import TRACK_AND_WRITE, Report
 
 
@@ -83,6 +84,11 @@ class View:
         for warning in page.warnings:
             self.console.print(f"warning: {page.out}: {warning}", soft_wrap=True, markup=False)
         self.say(f"{page.out}: {page.tracks} tracks, {page.pictures} pictures, {page.bytes / 1e6:.1f} MB")
+
+    def summarise_smooth(self, report: SmoothReport) -> None:
+        for warning in report.warnings:
+            self.console.print(f"warning: {report.out}: {warning}", soft_wrap=True, markup=False)
+        self.say("\n".join(report.lines()))
 
 
 class StageBars(Progress):

@@ -161,7 +161,15 @@ class Piece:
 AT_BORDER = 1  # the box touches the frame's edge: the body is probably cut off
 BAD_CAMERA = 2  # scale not positive or depth absurd: do not use transl
 DAMAGED_FRAME = 4  # the frame was decoded after or from damaged data
-FLAG_BITS = {"at_border": AT_BORDER, "bad_camera": BAD_CAMERA, "damaged_frame": DAMAGED_FRAME}
+INTERPOLATED = 8  # nobody was detected here: between two rows of the track, by `cliffvid smooth`
+SHORT_TRACK = 16  # of a track that lasts less than --min-track-s
+FLAG_BITS = {
+    "at_border": AT_BORDER,
+    "bad_camera": BAD_CAMERA,
+    "damaged_frame": DAMAGED_FRAME,
+    "interpolated": INTERPOLATED,
+    "short_track": SHORT_TRACK,
+}
 
 
 @dataclass(frozen=True)

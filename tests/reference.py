@@ -111,7 +111,7 @@ def nearest_similar(found, true) -> np.ndarray:
 
 
 def best_pairs(true_boxes, boxes, iou_min) -> list[tuple[int, int]]:
-    """Of all ways to pair two lists of boxes, none under ``iou_min``, the one with the largest total of iou - iou_min."""
+    """Of all ways to pair two lists of boxes, none under ``iou_min``, that with the largest total of iou - iou_min."""
     from itertools import permutations
 
     best, kept = -1.0, []

@@ -14,7 +14,9 @@ from cliffvid.crop import crop_pixels
 from cliffvid.decode import DecodeCounts, Video
 from cliffvid.geometry import crop_boxes, crop_corners, project
 from cliffvid.models import BUNDLED, find_model
-from cliffvid.types import Tracks
+from cliffvid.options import SmoothOptions
+from cliffvid.smooth import smoothed, steadiness
+from cliffvid.types import INTERPOLATED, Tracks
 
 CLIP = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
 # BlazePose's landmark -> SMPL's joint: shoulders, elbows, wrists, hips, knees, ankles
@@ -74,6 +76,23 @@ def test_skeletons_lie_on_what_the_network_sees(tracks):
     landmarks = corners[:, None, :2] + np.concatenate(seen)[:, list(SAME), :2] / 256 * side
     error = np.linalg.norm(projected(tracks)[:, list(SAME.values())] - landmarks, axis=-1) / side[..., 0]
     assert error.mean() < 0.03, f"mean {error.mean():.2%} of the crop"
+
+
+def test_smoothing_halves_the_jitter_and_stays_by_the_raw_median(tracks):
+    """Joints about the pelvis against the raw ones' median over half a second; raw, the worst is 1.2 m away."""
+    body = load_body("open-body")
+    steady = smoothed(tracks, body, SmoothOptions())
+    steady = steady[(steady.flags & INTERPOLATED) == 0]
+    before, after = steadiness(tracks, body), steadiness(steady, body)
+    assert all(after[name] < 0.6 * before[name] for name in before)
+    assert all(after[name] < 0.5 * before[name] for name in before if name != "foot_skate_m_s")
+    joints = [body.joints(t.global_orient, t.body_pose, t.betas, 0 * t.transl) for t in (tracks, steady)]
+    raw, now = (each - each[:, :1] for each in joints)
+    away = []
+    for k in range(len(tracks)):
+        near = (tracks.track_id == tracks.track_id[k]) & (np.abs(tracks.time_s - tracks.time_s[k]) <= 0.25)
+        away.append(np.linalg.norm(now[k] - np.median(raw[near], axis=0), axis=-1))
+    assert np.max(away) < 0.9 and np.percentile(away, 95) < 0.2 and np.mean(away) < 0.055
 
 
 def test_bytes_are_equal_over_batch_sizes_and_threads(options, tmp_path):

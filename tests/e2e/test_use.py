@@ -1,5 +1,7 @@
 """The commands that use tracks, as typed."""
 
+import json
+
 import numpy as np
 
 from motion_files import bvh_joints
@@ -21,3 +23,24 @@ def test_convert(cliffvid, clip, tmp_path):
     assert code == 2 and "choose one of npz" in err
     code, _, err = cliffvid("convert", "none.npz", "--to", "csv", "-o", "d", toy_models=False)
     assert code == 1 and "no such file" in err
+
+
+def test_smooth(cliffvid, clip, tmp_path):
+    make_tracks(tmp_path / "a.npz", clip, PLACES, 10)
+    code, out, err = cliffvid("smooth", "a.npz", "-o", "b.parquet", "--json", toy_models=False)
+    told = json.loads(out)
+    assert code == 0 and told["rows"] == 20 and told["before"]["jerk_m_s3"] < 1e-3
+    code, out, err = cliffvid("smooth", "a.npz", "-o", "c.npz", "--method", "one-euro", toy_models=False)
+    assert (code, out) == (0, "") and "c.npz: 20 rows, 2 tracks; 0 rows filled in" in err and "skating" in err
+    code, _, err = cliffvid("smooth", "a.npz", "-o", "c.npz", toy_models=False)
+    assert code == 2 and "exists already" in err
+
+
+def test_process_smooth_is_the_same_as_smooth(cliffvid, clip, tmp_path):
+    code, out, _ = cliffvid("process", clip, "-o", "a.parquet", "--smooth", "--json")
+    assert code == 0 and json.loads(out)["smooth"]["out"] == "a_smooth.parquet"
+    assert cliffvid("smooth", "a.parquet", "-o", "b.parquet", toy_models=False)[0] == 0
+    assert (tmp_path / "b.parquet").read_bytes() == (tmp_path / "a_smooth.parquet").read_bytes()
+    (tmp_path / "a.parquet").unlink()
+    code, _, err = cliffvid("process", clip, "-o", "a.parquet", "--smooth")
+    assert code == 2 and "a_smooth.parquet: exists already" in err and not (tmp_path / "a.parquet").exists()

@@ -12,7 +12,7 @@ import pytest
 
 import cliffvid
 from cliffvid import Options, cli, cli_models, cli_truth
-from cliffvid.options import ConvertOptions, EvalOptions, OverlayOptions, PseudoGTViewOptions
+from cliffvid.options import ConvertOptions, EvalOptions, OverlayOptions, PseudoGTViewOptions, SmoothOptions
 from cliffvid.types import Tracks
 from cliffvid.write import COLUMNS
 
@@ -94,6 +94,12 @@ def test_the_commands_about_ground_truth_have_every_option_with_its_default():
             assert flags[field.name].default == field.default, field.name
 
 
+def test_the_smooth_command_has_every_option_with_its_default():
+    flags = inspect.signature(cli.smooth).parameters
+    for field in fields(SmoothOptions):
+        assert flags[field.name].default == field.default, field.name
+
+
 def test_readme_and_format_page_name_what_is_there():
     readme, page = (ROOT / "README.md").read_text(), (ROOT / "docs" / "format.md").read_text()
     commands = (
@@ -101,6 +107,7 @@ def test_readme_and_format_page_name_what_is_there():
         cli.overlay,
         cli.report,
         cli.convert,
+        cli.smooth,
         cli.evaluate,
         cli_models.add_body,
         cli_models.export_plans,

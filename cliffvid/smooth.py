@@ -1,0 +1,313 @@
+"""Tracks made steady: rotations on their sphere, places as the camera sees them, one shape for each track.
+
+Two methods. ``savgol`` looks both ways: a parabola through each moment's neighbours, which keeps the height of peaks
+and lags behind nothing (Savitzky and Golay 1964; here for any clock, with Gaussian weights). ``one-euro`` looks back
+only, as live use must, and smooths less what moves fast (Casiez 2012).
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .body import Body, load_body
+from .errors import UsageError
+from .geometry import back, rotation_vector, slerp, then
+from .motion import derivative, joint_turns, usual_step, weighted_median
+from .options import SmoothOptions
+from .smpl_files import BETAS_MAX
+from .types import BAD_CAMERA, INTERPOLATED, Tracks
+from .write import WRITERS, read_meta, read_tracks
+
+Array = np.ndarray
+REACH = 3.0  # sigmas to either side beyond which neighbours count for nothing
+RIDGE = 1e-3  # of the parabola's slope and bend, in parts of the weight
+FAR_RAD = 0.3  # a neighbour that is so far from the mean of the others counts half (Cauchy's weights)
+ROUNDS = 4  # of weighing neighbours anew
+BLOCK = 256  # moments smoothed together
+SPEED_CUTOFF_HZ = 1.0  # one-euro: of the speed that its cutoff follows
+FEET = (10, 11)
+STAND_IN = "open-body"
+FIGURES = {
+    "acceleration_m_s2": ("acceleration about the pelvis", "m/s2"),
+    "jerk_m_s3": ("jerk about the pelvis", "m/s3"),
+    "pelvis_acceleration_m_s2": ("acceleration of the pelvis", "m/s2"),
+    "pelvis_jerk_m_s3": ("jerk of the pelvis", "m/s3"),
+    "foot_skate_m_s": ("speed of the lower foot (skating)", "m/s"),
+}
+
+
+@dataclass(frozen=True)
+class SmoothReport:
+    """What one smoothing did."""
+
+    out: Path
+    rows: int
+    tracks: int
+    filled: int  # rows added in gaps
+    before: dict[str, float | None]
+    after: dict[str, float | None]  # of the same rows
+    warnings: list[str]
+
+    def as_dict(self) -> dict:
+        """The report as plain values, for JSON."""
+        return dataclasses.asdict(self) | {"out": str(self.out)}
+
+    def lines(self) -> list[str]:
+        """The report in lines for people."""
+        head = f"{self.out}: {self.rows:,} rows, {self.tracks} tracks; {self.filled} rows filled in"
+        return [head] + [
+            f"  {title:34} {_number(self.before[name]):>7} -> {_number(self.after[name]):>7} {unit}"
+            for name, (title, unit) in FIGURES.items()
+        ]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def smooth(tracks: Path, out: Path, options: SmoothOptions | None = None) -> SmoothReport:
+    """Write the smoothed tracks of a tracks file to another file and report; the raw file stays as it is.
+
+    Raises UsageError for an ``out`` that exists, InputError for tracks that cannot be read, OutputError if ``out``
+    cannot be written.
+    """
+    options = options or SmoothOptions()
+    if out.is_dir():
+        raise UsageError(f"{out}: a folder; name the file to write")
+    if out.exists() and (out.samefile(tracks) or not options.overwrite):
+        what = "is the raw tracks file" if out.samefile(tracks) else "exists already; give --overwrite to replace it"
+        raise UsageError(f"{out}: {what}")
+    meta, rows = read_meta(tracks), read_tracks(tracks)
+    body, warnings = _body(meta["body"]["name"])
+    steady = smoothed(rows, body, options)
+    same = steady[(steady.flags & INTERPOLATED) == 0]
+    before, after = steadiness(rows[(rows.flags & INTERPOLATED) == 0], body), steadiness(same, body)
+    filled = len(steady) - len(rows)
+    settings = {k: v for k, v in dataclasses.asdict(options).items() if k != "overwrite"}
+    meta["smoothing"] = settings | {"filled": filled, "before": before, "after": after}
+    meta.setdefault("counts", {})["rows"] = len(steady)
+    meta["counts"].setdefault("flags", {})["interpolated"] = int((steady.flags & INTERPOLATED != 0).sum())
+    with WRITERS["npz" if out.suffix.lower() == ".npz" else "parquet"](out, rows) as writer:
+        writer.write(steady)
+        writer.finish(meta)
+    return SmoothReport(out, len(steady), len(np.unique(rows.track_id)), filled, before, after, warnings)
+
+
+def _body(name: str) -> tuple[Body, list[str]]:
+    try:
+        return load_body(name), []
+    except UsageError:
+        plain = load_body(STAND_IN)
+        shapeless = dataclasses.replace(plain, joint_dirs_m=np.zeros((*plain.rest_joints_m.shape, BETAS_MAX)))
+        return shapeless, [f"the body {name!r} is not here: figures are those of {STAND_IN!r}'s skeleton"]
+
+
+def smoothed(tracks: Tracks, body: Body, options: SmoothOptions) -> Tracks:
+    """The tracks with steady motion, short gaps filled by rows flagged ``interpolated``; sorted as tracks are.
+
+    Boxes, crops and crop cameras stay what was seen. A row with an impossible camera keeps its ``transl``.
+    """
+    clock = _Clock(tracks)
+    limit_s = max(options.max_gap_s, 1.5 * clock.step_s)
+    parts = [tracks[:0]]
+    for track_id in np.unique(tracks.track_id):
+        rows = tracks[tracks.track_id == track_id]
+        betas = weighted_median(rows.betas, rows.det_score).astype(np.float32)
+        for start, stop in _unbroken(rows.time_s, limit_s):
+            parts.append(_piece(clock.filled(rows[start:stop]), betas, body, options))
+    whole = Tracks.concat(parts)
+    return whole[np.lexsort((whole.track_id, whole.frame_idx))]
+
+
+def _unbroken(time_s: Array, limit_s: float) -> Iterator[tuple[int, int]]:
+    cuts = np.flatnonzero(np.diff(time_s) > limit_s) + 1
+    yield from zip([0, *cuts], [*cuts, len(time_s)], strict=True)
+
+
+class _Clock:
+    """Which frames the video has between those in which a track was seen, and when."""
+
+    def __init__(self, tracks: Tracks) -> None:
+        self._frames, first = np.unique(tracks.frame_idx, return_index=True)
+        self._pts, self._time_s = tracks.pts[first], tracks.time_s[first]
+        self.step, self.step_s = usual_step(tracks)
+
+    def filled(self, rows: Tracks) -> Tracks:
+        """The rows of one piece and, between them, one flagged for each frame without."""
+        gaps = np.diff(rows.frame_idx)
+        missing = [
+            np.arange(frame + self.step, frame + gap, self.step)
+            for frame, gap in zip(rows.frame_idx, gaps, strict=False)
+            if gap > self.step
+        ]
+        if not missing:
+            return rows
+        frames = np.concatenate(missing)
+        after = np.searchsorted(rows.frame_idx, frames)
+        time_s = np.interp(frames, self._frames, self._time_s)
+        share = (time_s - rows.time_s[after - 1]) / (rows.time_s[after] - rows.time_s[after - 1])
+        first, second = rows[after - 1], rows[after]
+        columns = first.columns()
+        for name in ("bbox_xyxy", "betas", "transl", "pred_cam", "crop_center_size_px", "focal_px"):
+            low, high = getattr(first, name), getattr(second, name)
+            part = share.reshape(-1, *[1] * (low.ndim - 1))
+            columns[name] = (low + part * (high - low)).astype(np.float32)
+        turns = slerp(joint_turns(first), joint_turns(second), share[:, None, None])
+        columns |= _rotations(turns)
+        columns["frame_idx"], columns["time_s"] = frames, time_s
+        columns["pts"] = np.rint(np.interp(frames, self._frames, self._pts)).astype(np.int64)
+        columns["det_score"] = np.zeros_like(first.det_score)
+        bad = (first.flags | second.flags) & BAD_CAMERA
+        columns["flags"] = (bad | INTERPOLATED).astype(np.uint16)
+        both = Tracks.concat([rows, Tracks(**columns)])
+        return both[np.argsort(both.frame_idx, kind="stable")]
+
+
+def _rotations(turns: Array) -> dict[str, Array]:
+    vectors = rotation_vector(turns).astype(np.float32).reshape(len(turns), -1)
+    return {"global_orient": vectors[:, :3].copy(), "body_pose": vectors[:, 3:].copy()}
+
+
+def _piece(rows: Tracks, betas: Array, body: Body, options: SmoothOptions) -> Tracks:
+    turns, good = joint_turns(rows), (rows.flags & BAD_CAMERA) == 0
+    shape = np.tile(betas, (len(rows), 1))
+    pelvis = rows.transl + body.rest_joints(rows.betas.astype(np.float64))[:, 0]
+    depth = np.where(good, pelvis[:, 2], 1)
+    # Where the pelvis is seen, and how far: depth errs most, and where it errs the line of sight does not.
+    seen = np.column_stack([pelvis[:, 0] / depth, pelvis[:, 1] / depth, np.log(np.maximum(depth, 1e-3))])
+    if options.method == "savgol":
+        weight = np.where(rows.flags & INTERPOLATED, 0, np.maximum(rows.det_score, 0.05)).astype(np.float64)
+        turns = _savgol_turns(turns, rows.time_s, weight, options.sigma_s)
+        seen = _savgol(seen, rows.time_s, weight * good, options.sigma_s)
+    else:
+        turns = _one_euro_turns(turns, rows.time_s, options)
+        seen[good] = _one_euro(seen[good], np.exp(seen[good, 2:]), rows.time_s[good], options)
+    depth = np.exp(seen[:, 2])
+    steady = np.column_stack([seen[:, 0] * depth, seen[:, 1] * depth, depth])
+    steady -= body.rest_joints(shape.astype(np.float64))[:, 0]
+    transl = np.where(good[:, None], steady, rows.transl).astype(np.float32)
+    return Tracks(**(rows.columns() | _rotations(turns) | {"betas": shape, "transl": transl}))
+
+
+def _windows(time_s: Array, weight: Array, sigma_s: float) -> Iterator[tuple[slice, Array, Array, Array]]:
+    """Blocks of moments: their slice, and their neighbours' rows, distances in sigmas and weights, each (n,w)."""
+    low = np.searchsorted(time_s, time_s - REACH * sigma_s)
+    high = np.searchsorted(time_s, time_s + REACH * sigma_s, side="right")
+    for start in range(0, len(time_s), BLOCK):
+        block = slice(start, start + BLOCK)
+        near = low[block, None] + np.arange((high - low)[block].max())
+        inside = near < high[block, None]
+        near = np.minimum(near, len(time_s) - 1)
+        away = (time_s[near] - time_s[block, None]) / sigma_s
+        yield block, near, away, np.where(inside, np.exp(-(away**2) / 2) * weight[near], 0)
+
+
+def _parabola(weights: Array, away: Array) -> Array:
+    """Weights (n,w,k) with which values make the least-squares parabola's value at 0, from those of the squares.
+
+    A faint ridge makes it a line or a mean where neighbours are too few.
+    """
+    powers = np.stack([np.ones_like(away), away, away**2], axis=-1)
+    normal = np.einsum("nwk,nwij->nkij", weights, powers[..., :, None] * powers[..., None, :])
+    total = weights.sum(axis=1)
+    normal += np.diag([1e-9, RIDGE, RIDGE]) * (total + 1e-12)[..., None, None]
+    first = np.linalg.solve(normal, np.broadcast_to(np.eye(3)[:, :1], (*normal.shape[:-1], 1)))[..., 0]
+    fitted = weights * np.einsum("nwi,nki->nwk", powers, first)
+    total = fitted.sum(axis=1, keepdims=True)
+    return fitted / np.where(total > 0, total, 1)
+
+
+def _savgol(values: Array, time_s: Array, weight: Array, sigma_s: float) -> Array:
+    found = values.copy()
+    for block, near, away, weights in _windows(time_s, weight, sigma_s):
+        known, fitted = weights.sum(axis=1) > 0, _parabola(weights[..., None], away)
+        found[block] = np.where(known[:, None], (fitted * values[near]).sum(axis=1), values[block])
+    return found
+
+
+def _savgol_turns(turns: Array, time_s: Array, weight: Array, sigma_s: float) -> Array:
+    """Weighted means of neighbouring quaternions; those that are far from the others count for little."""
+    found = np.empty_like(turns)
+    for block, near, away, weights in _windows(time_s, weight, sigma_s):
+        around, middle, now = turns[near], turns[block], np.repeat(weights[..., None], turns.shape[1], axis=2)
+        for _ in range(ROUNDS):
+            along = (around * middle[:, None]).sum(axis=-1)
+            middle = _mean_turn(now, around, along)
+            far = 2 * np.arccos(np.clip(np.abs((around * middle[:, None]).sum(axis=-1)), 0, 1))
+            now = weights[..., None] / (1 + (far / FAR_RAD) ** 2)
+        along = (around * middle[:, None]).sum(axis=-1)
+        found[block] = _mean_turn(_parabola(now, away), around, along)
+    return found
+
+
+def _mean_turn(weights: Array, around: Array, along: Array) -> Array:
+    """Unit quaternions (n,J,4): the sum of each window's, each taken on the half of the sphere that ``along`` tells."""
+    mean = (np.where(along < 0, -weights, weights)[..., None] * around).sum(axis=1)
+    return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
+
+
+def _share(cutoff_hz: Array | float, step_s: float) -> Array:
+    """How much of the new value a low pass of that cutoff takes."""
+    return 1 / (1 + 1 / (2 * np.pi * cutoff_hz * step_s))
+
+
+def _one_euro_turns(turns: Array, time_s: Array, options: SmoothOptions) -> Array:
+    found, speed = turns.copy(), np.zeros((turns.shape[1], 3))
+    for k in range(1, len(turns)):
+        step_s = time_s[k] - time_s[k - 1]
+        now = rotation_vector(then(back(turns[k - 1]), turns[k])) / step_s
+        speed += _share(SPEED_CUTOFF_HZ, step_s) * (now - speed)
+        cutoff = options.cutoff_hz + options.speed_gain * np.linalg.norm(speed, axis=-1, keepdims=True)
+        found[k] = slerp(found[k - 1], turns[k], _share(cutoff, step_s))
+    return found
+
+
+def _one_euro(values: Array, scale_m: Array, time_s: Array, options: SmoothOptions) -> Array:
+    """``scale_m``: how many metres a unit of a row's values is."""
+    found, speed = values.copy(), np.zeros(values.shape[1])
+    for k in range(1, len(values)):
+        step_s = time_s[k] - time_s[k - 1]
+        now = (values[k] - values[k - 1]) * scale_m[k] / step_s
+        speed += _share(SPEED_CUTOFF_HZ, step_s) * (now - speed)
+        share = _share(options.cutoff_hz + options.speed_gain * np.abs(speed), step_s)
+        found[k] = found[k - 1] + share * (values[k] - found[k - 1])
+    return found
+
+
+def steadiness(tracks: Tracks, body: Body) -> dict[str, float | None]:
+    """How tracks jitter and their feet slide, in the camera's frame; None where there is nothing to measure.
+
+    ``acceleration_m_s2`` and ``jerk_m_s3``: mean of the joints' about the pelvis; ``pelvis_...``: of the pelvis;
+    ``foot_skate_m_s``: mean speed over the ground of whichever foot is lower, which stands still in walking. All of
+    them over rows that are neighbouring frames, the camera taken to be level.
+    """
+    step = usual_step(tracks)[0]
+    found: dict[str, list[Array]] = {name: [] for name in FIGURES}
+    for track_id in np.unique(tracks.track_id):
+        rows = tracks[(tracks.track_id == track_id) & ((tracks.flags & BAD_CAMERA) == 0)]
+        joints = body.joints(rows.global_orient, rows.body_pose, rows.betas.astype(np.float64), rows.transl)
+        at = rows.frame_idx, rows.time_s
+        for order, kind in ((2, "acceleration_m_s2"), (3, "jerk_m_s3")):
+            if len(rows) > order:
+                found[kind].append(derivative(joints[:, 1:] - joints[:, :1], *at, order, step))
+                found[f"pelvis_{kind}"].append(derivative(joints[:, :1], *at, order, step))
+        if len(rows) > 1:
+            found["foot_skate_m_s"].append(_skate(joints[:, FEET], *at, step))
+    return {name: _mean(parts) for name, parts in found.items()}
+
+
+def _skate(feet: Array, frame_idx: Array, time_s: Array, step: int) -> Array:
+    """Speed over the ground (N-1,) of the foot that is lower at both moments together."""
+    lower = (feet[1:, :, 1] + feet[:-1, :, 1]).argmax(axis=1)
+    moved = np.linalg.norm(np.diff(feet[..., [0, 2]], axis=0), axis=-1)
+    speed = np.take_along_axis(moved, lower[:, None], axis=1)[:, 0] / np.diff(time_s)
+    return np.where(np.diff(frame_idx) == step, speed, np.nan)
+
+
+def _mean(parts: list[Array]) -> float | None:
+    values = np.concatenate([np.zeros(0), *parts])
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if len(values) else None
