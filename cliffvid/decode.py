@@ -59,6 +59,7 @@ class Video:
         self.path, self.options = path, options or Options()
         self._container: av.container.InputContainer | None = None
         self._fresh_threads: int | None = None  # of a decoder that has not been used yet
+        self._index: tuple[Index | None] | None = None  # once it was read
         self._reopen(self.options.threads)
         stream, container = self._stream, self._container
         self._stored_size = (stream.width, stream.height)
@@ -135,14 +136,24 @@ class Video:
         if place < 0:
             raise UnreadableError(f"{self.path}: not one frame could be decoded; the file is damaged or cut short")
 
+    def index(self) -> Index | None:
+        """The index of the video, read once; None where its times are no order."""
+        if self._index is None:
+            self._start(None, self.options.threads)
+            self._index = (read_index(self._container, self._stream),)
+        return self._index[0]
+
+    def seekable(self, start_s: float) -> bool:
+        """Whether decoding can start at ``start_s`` and gives the frames of a decode from the first one on."""
+        return self._sought(DecodeCounts(), Clock(self.info), start_s)[1] is not None
+
     def _sought(self, counts: DecodeCounts, clock: Clock, start_s: float):
         """``(index, frames)``: frames from the one before ``start_s`` on, and the first one's place; frames is None
         where seeking cannot be exact: the times are no order, or no key frame leads to the frames that must come.
 
         Places are counted over packets: behind damage that only decoding shows, a place counts what the decoder skips.
         """
-        table = read_index(self._container, self._stream)
-        self._fresh_threads = None
+        table = self.index()
         before = counts.damaged
         first = next(self._decoded(counts), None)
         zero = table.at(first[0].pts) if table and first and first[0].pts is not None else None
@@ -152,7 +163,8 @@ class Video:
         origin = Clock(self.info)
         origin.read(first[0].pts)
         target = next((i for i in range(zero, len(table.pts)) if origin.seconds(table.pts[i]) >= start_s), None)
-        target = max((len(table.pts) if target is None else target) - 1, zero)  # the deinterlacer looks one frame back
+        target = len(table.pts) - 1 if target is None else target
+        target = max(target - self.options.deinterlace, zero)  # the deinterlacer looks one frame back
         for anchor in table.anchors(target):
             counts.damaged = before
             frames = self._decoded(counts, anchor)

@@ -2,8 +2,9 @@
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Self
 
 from .errors import UsageError
 
@@ -109,6 +110,59 @@ class Options:
         for name in ("score", "iou_max"):
             value = getattr(self, name)
             check(value is None or 0 < value < 1, f"--{name.replace('_', '-')} {value}: must lie between 0 and 1")
+
+    def to_json(self) -> dict:
+        """The options as plain values, for another process or a later run; ``from_json`` takes them back."""
+        end_s = None if math.isinf(self.end_s) else self.end_s
+        return asdict(self) | {"engines": str(self.engines.absolute()) if self.engines else None, "end_s": end_s}
+
+    def with_threads(self, threads: int) -> Self:
+        return replace(self, threads=threads)
+
+    @classmethod
+    def from_json(cls, plain: dict) -> Self:
+        """The options that were made plain; what else is there is passed over."""
+        given = {field.name: plain[field.name] for field in fields(cls) if field.name in plain}
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+        end_s = math.inf if given["end_s"] is None else given["end_s"]
+        return cls(**given | {"engines": Path(given["engines"]) if given["engines"] else None, "end_s": end_s})
+
+
+ENGINES = ("local", "ray")
+
+
+@dataclass(frozen=True)
+class BulkOptions:
+    """How a data set is annotated. Raises UsageError for a value that cannot be meant."""
+
+    engine: str = "local"
+    workers: int = 0  # processes; 0: the engine's own number
+    address: str | None = None  # of a Ray cluster; None: one of its own on this machine
+    shard: str | None = None  # i/n: the part i of n, each by a job of its own
+    split_s: float = 120.0  # videos of twice that are cut at key frames into segments about so long; 0: none is
+    checkpoint_s: float = 30.0  # finished inputs wait so long to share a file: what a kill costs
+    retry_failed: bool = False  # try again what an earlier run gave up
+    fail_fast: bool = False
+    max_failures: int | None = None  # stop when more inputs than that have failed
+
+    def __post_init__(self) -> None:
+        check(self.engine in ENGINES, f"--engine {self.engine}: choose one of {', '.join(ENGINES)}")
+        check(self.workers >= 0, f"--workers {self.workers}: must not be negative")
+        check(self.address is None or self.engine == "ray", f"--address {self.address}: needs --engine ray")
+        for name in ("split_s", "checkpoint_s"):
+            value = getattr(self, name)
+            check(0 <= value < math.inf, f"--{name.replace('_', '-')} {value}: must be 0 or positive")
+        check(self.max_failures is None or self.max_failures >= 0, "--max-failures: must not be negative")
+        self.part()
+
+    def part(self) -> tuple[int, int]:
+        """``(i, n)``: this job does the part i, from 0, of n."""
+        if self.shard is None:
+            return 0, 1
+        i, _, n = self.shard.partition("/")
+        good = i.isdecimal() and n.isdecimal() and 0 <= int(i) < int(n)
+        check(good, f"--shard {self.shard}: must be i/n with 0 <= i < n, as 0/3, 1/3, 2/3")
+        return int(i), int(n)
 
 
 @dataclass(frozen=True)

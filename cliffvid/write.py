@@ -92,24 +92,13 @@ class Writer:
 
 class ParquetWriter(Writer):
     def _open(self) -> None:
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._file = self.part.open("wb")
         self._waiting: list[Tracks] = []
         self._held = 0
-        floats = [name for name, (dtypes, _) in column_specs(Tracks).items() if dtypes[0] == "float32"]
-        self._writer = pq.ParquetWriter(
-            self._file,
-            arrow_schema(self.like),
-            compression="zstd",
-            # The defaults (a dictionary for every column) make float tracks larger than raw, and seven times slower.
-            use_dictionary=["track_id", "flags"],
-            use_byte_stream_split=[f"{n}.list.element" if len(column_specs(Tracks)[n][1]) > 1 else n for n in floats],
-            write_page_checksum=True,  # without it a flipped bit is read as another number
-            memory_pool=pa.system_memory_pool(),  # Arrow's own pool keeps more after each group
-            sorting_columns=[pq.SortingColumn(COLUMNS.index(name)) for name in ("frame_idx", "track_id")],
-        )
+        sorting = [pq.SortingColumn(COLUMNS.index(name)) for name in ("frame_idx", "track_id")]
+        self._writer = open_parquet(self._file, arrow_schema(self.like), sorting_columns=sorting)
 
     def _write(self, tracks: Tracks) -> None:
         self._waiting.append(tracks)
@@ -132,6 +121,25 @@ class ParquetWriter(Writer):
         if self._writer.is_open:
             self._writer.close()
         self._file.close()
+
+
+def open_parquet(file, schema, **more):
+    """A ParquetWriter for a schema that holds the columns of Tracks, in the layout that suits them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    floats = [name for name, (dtypes, _) in column_specs(Tracks).items() if dtypes[0] == "float32"]
+    return pq.ParquetWriter(
+        file,
+        schema,
+        compression="zstd",
+        # The defaults (a dictionary for every column) make float tracks larger than raw, and seven times slower.
+        use_dictionary=[name for name in ("video", "track_id", "flags") if name in schema.names],
+        use_byte_stream_split=[f"{n}.list.element" if len(column_specs(Tracks)[n][1]) > 1 else n for n in floats],
+        write_page_checksum=True,  # without it a flipped bit is read as another number
+        memory_pool=pa.system_memory_pool(),  # Arrow's own pool keeps more after each group
+        **more,
+    )
 
 
 class NpzWriter(Writer):
@@ -282,13 +290,18 @@ def _read_parquet(file, rows: bool):
     if not rows:
         return None, meta
     table = source.read(COLUMNS, use_threads=False).combine_chunks()
+    return from_arrow(table), meta
+
+
+def from_arrow(table) -> Tracks:
+    """The rows of an Arrow table that holds the columns of Tracks."""
     columns = {}
     for name, (dtypes, shape) in column_specs(Tracks).items():
         column = table[name].combine_chunks()
         values = column if len(shape) == 1 else column.flatten()
         widths = [getattr(column.type, "list_size", -1)] if len(shape) > 1 else []
         columns[name] = values.to_numpy().astype(dtypes[0], copy=False).reshape(len(table), *widths)
-    return Tracks(**columns), meta
+    return Tracks(**columns)
 
 
 def _read_npz(file, rows: bool):

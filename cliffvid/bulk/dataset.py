@@ -1,0 +1,180 @@
+"""The data set: shards of rows under ``tracks/``, and ``videos.parquet`` with a row for each input.
+
+A shard is written under ``work/``, put on disk, renamed into ``tracks/``, and exists once the journal names it.
+"""
+
+import json
+import os
+import time
+import uuid
+from pathlib import Path
+
+from ..write import CONVENTIONS, META_KEY, SCHEMA_VERSION, open_parquet
+from .journal import Journal, State, sync_folder
+from .units import label
+
+ROW_GROUP = 16384
+TRACKS, WORK, VIDEOS = "tracks", "work", "videos.parquet"
+# The columns of videos.parquet, but for what a manifest adds.
+VIDEO_COLUMNS = {
+    "video": "string",
+    "status": "string",  # ok, partial, empty, failed, skipped
+    "error": "string",
+    "message": "string",
+    "attempts": "int32",
+    "duration_s": "float64",
+    "frames": "int64",
+    "people": "int64",  # rows
+    "tracks": "int64",
+    "damaged": "int64",
+    "flags": "string",  # JSON: how many rows have which flag
+    "codec": "string",
+    "width_px": "int32",
+    "height_px": "int32",
+    "rate": "string",
+    "seconds": "float64",  # of work
+    "finished": "float64",  # seconds since 1970
+    "shard": "string",
+    "content": "string",  # hash
+    "key": "string",
+    "settings": "string",  # JSON
+    "models": "string",  # JSON
+    "software": "string",
+}
+
+
+class Shards:
+    """Writes rows and the journal's lines about them; a shard at a time, whole or not at all."""
+
+    def __init__(self, folder: Path, journal: Journal) -> None:
+        self.folder, self.journal = folder, journal
+        self._run, self._count = uuid.uuid4().hex[:8], 0
+        self.videos: list[dict] = []  # what waits to be committed
+        self._tables: list = []
+        self.bytes = 0
+        self.since: float | None = None
+
+    def add(self, video: dict, stream: bytes) -> None:
+        """An input is finished; its rows as an Arrow stream."""
+        import pyarrow as pa
+
+        self.since = self.since or time.monotonic()
+        self.videos.append(video)
+        if stream:
+            self._tables.append(pa.ipc.open_stream(stream).read_all())
+            self.bytes += len(stream)
+
+    def commit(self) -> None:
+        """What was added is in the data set, for good."""
+        if self.videos:
+            file = self._write(self._tables) if self._tables else None
+            self.journal.append({"type": "done", "file": file, "videos": self.videos})
+            self.videos, self._tables, self.bytes, self.since = [], [], 0, None
+
+    def adopt(self, video: dict, work_file: str) -> None:
+        """An input is finished whose rows have a file of their own; it becomes a shard."""
+        file = self._rename(self.folder / WORK / work_file)
+        self.journal.append({"type": "done", "file": file, "videos": [video]})
+
+    def forget(self, names: list[str]) -> None:
+        """The inputs are no longer in the data set: their shards are written anew without them."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        gone = set(names)
+        for file, videos in self.journal.state.shards().items():
+            kept = [video for video in videos if video["video"] not in gone]
+            if len(kept) == len(videos):
+                continue
+            new = None
+            if kept:
+                table = pq.ParquetFile(self.folder / file, page_checksum_verification=True, pre_buffer=False)
+                table = table.read(use_threads=False)
+                labels = [label(video["video"]) for video in kept]
+                new = self._write([table.filter(pc.is_in(table["video"], pa.array(labels)))])
+            lost = [video["video"] for video in videos if video["video"] in gone]
+            kept = [{name: value for name, value in video.items() if name != "file"} for video in kept]
+            self.journal.append({"type": "done", "file": new, "videos": kept, "forget": lost})
+            (self.folder / file).unlink(missing_ok=True)
+        if rest := gone & self.journal.state.live.keys():
+            self.journal.append({"type": "done", "file": None, "videos": [], "forget": sorted(rest)})
+
+    def clean(self) -> None:
+        """Removes the files that no line of the journal names: left by a process that was killed."""
+        state = self.journal.state
+        segments = [line for name in state.inputs if name not in state.live for line in state.parts(name).values()]
+        named = {f"{WORK}/{line['file']}" for line in segments} | state.shards().keys()
+        for place in (TRACKS, WORK):
+            for path in (self.folder / place).iterdir():
+                if f"{place}/{path.name}" not in named:
+                    path.unlink()
+
+    def _write(self, tables: list) -> str:
+        import pyarrow as pa
+
+        path = self.folder / WORK / f"{uuid.uuid4().hex}.parquet"
+        with path.open("wb") as file:
+            with open_parquet(file, tables[0].schema) as writer:
+                writer.write_table(pa.concat_tables(tables), row_group_size=ROW_GROUP)
+                about = {"schema_version": SCHEMA_VERSION, "columns": CONVENTIONS}
+                writer.add_key_value_metadata({META_KEY: json.dumps(about)})
+            file.flush()
+            os.fsync(file.fileno())
+        return self._rename(path)
+
+    def _rename(self, path: Path) -> str:
+        self._count += 1
+        name = f"{TRACKS}/{self._run}-{self._count:06d}.parquet"
+        os.replace(path, self.folder / name)
+        sync_folder(self.folder / TRACKS)
+        return name
+
+
+def write_videos(folder: Path, state: State) -> None:
+    """``videos.parquet``, made anew from the journal."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [_video_row(name, state) for name in sorted(state.inputs)]
+    schema = pa.schema([pa.field(name, getattr(pa, kind)()) for name, kind in VIDEO_COLUMNS.items()])
+    table = pa.Table.from_pylist(rows, schema=schema)
+    extras = [state.inputs[name].get("extra", {}) for name in sorted(state.inputs)]
+    for column in dict.fromkeys(column for extra in extras for column in extra):
+        values = [extra.get(column) for extra in extras]
+        try:
+            array = pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):  # of several kinds
+            array = pa.array([None if value is None else str(value) for value in values])
+        table = table.append_column(column, array)
+    part = folder / WORK / f"{uuid.uuid4().hex}.parquet"
+    with part.open("wb") as file:
+        pq.write_table(table, file, compression="zstd")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, folder / VIDEOS)
+    sync_folder(folder)
+
+
+def _video_row(name: str, state: State) -> dict:
+    planned, ended = state.inputs[name], state.live.get(name)
+    ended = ended or {"status": "skipped", "message": "not done when the job stopped", "job": len(state.jobs) - 1}
+    job = state.jobs[ended["job"]]
+    counts = ended.get("counts") or {}
+    decode = counts.get("decode", {})
+    about = {
+        "video": label(name),
+        "duration_s": planned.get("duration_s"),
+        "frames": decode.get("frames"),
+        "people": ended.get("rows"),
+        "tracks": counts.get("tracks"),
+        "damaged": decode.get("damaged"),
+        "flags": json.dumps(counts["flags"]) if counts else None,
+        "shard": ended.get("file"),
+        "content": planned.get("content"),
+        "key": planned["key"],
+        "settings": json.dumps(job["settings"]),
+        "models": json.dumps(job["models"]),
+        "software": job["software"],
+    }
+    return {name: ended.get(name) for name in VIDEO_COLUMNS} | about

@@ -1,0 +1,98 @@
+"""A plan without the work: what each input is, and how long all of it may take."""
+
+import tempfile
+from pathlib import Path
+
+from ..options import BulkOptions, Options
+from .job import Job, job_folder, read_plan_state
+from .journal import State
+from .plan import task
+from .sources import find_inputs
+from .units import label
+
+TRIAL_FRAMES = 24
+
+
+class _NoJournal:
+    """What a journal says, and nothing can be added to."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+
+def dry_run(sources: list[str], out: Path, options: Options, bulk: BulkOptions) -> list[dict]:
+    """A line for each input, then one for all: inputs and seconds of video left, and seconds it may take.
+
+    The estimate comes from a trial: some frames of an input of middling length, on one worker.
+    """
+    folder = job_folder(out, bulk)
+    state = read_plan_state(folder)
+    elsewhere = read_plan_state(out).live if folder != out else {}
+    found = find_inputs(sources, out)
+    with (
+        tempfile.TemporaryDirectory() as work,
+        Job(Path(work), _NoJournal(state), options, bulk, lambda event, progress: None) as job,
+        job.signals(),
+    ):
+        plan = job.plan(found, elsewhere)
+        lines = [_line(name, plan) for name in plan.lines]
+        todo = sorted((line for line in lines if line["todo"]), key=lambda line: line["duration_s"] or 0)
+        frames = sum(line["frames"] or 0 for line in todo)
+        total = {
+            "inputs": len(lines),
+            "todo": len(todo),
+            "duration_s": sum(line["duration_s"] or 0 for line in todo),
+            "frames": frames,
+            "ignored": found.ignored,
+            "workers": job.pool.count,
+            "estimate_s": None,
+        }
+        if todo and (rate := _trial(job, todo[len(todo) // 2]["name"])):
+            total["estimate_s"] = frames / rate / job.pool.count
+    for line in lines:
+        del line["name"]
+    return [*lines, total]
+
+
+def _trial(job: Job, name: str) -> float | None:
+    rates = []
+    job._ready.append(task("trial", name, 0, frames=TRIAL_FRAMES))
+    job._drive(lambda task, report, rows: rates.append(report["frames_per_s"]), lambda task, report: None)
+    return rates[0] if rates else None
+
+
+def _line(name: str, plan) -> dict:
+    line = plan.lines[name]
+    report = plan.failed.get(name) or plan.kept.get(name) or {}
+    return {
+        "name": name,
+        "video": label(name),
+        "kind": line["kind"],
+        "duration_s": line["duration_s"],
+        "frames": line["frames"],
+        "segments": len(line["cuts"] or []) + 1,
+        "todo": not plan.finished(name) and name not in plan.failed,
+        "message": report.get("message"),
+    }
+
+
+def plan_text(lines: list[dict]) -> str:
+    """The plan in lines for people."""
+    from .view import duration
+
+    *inputs, total = lines
+    said = []
+    for line in inputs:
+        length = f"{line['duration_s']:9.1f} s" if line["duration_s"] is not None else "        ? s"
+        more = f", {line['segments']} segments" if line["segments"] > 1 else ""
+        done = "" if line["todo"] or line["message"] else "  done"
+        said.append(f"{length}  {line['kind'] + more:22} {line['video']}{done}")
+        if line["message"]:
+            said.append(f"             {line['message']}")
+    said.append(
+        f"{total['todo']} of {total['inputs']} inputs to do: {duration(total['duration_s'])} of video, "
+        f"{total['frames']} frames, {total['workers']} workers"
+    )
+    if total["estimate_s"] is not None:
+        said.append(f"about {duration(total['estimate_s'])}, by a trial on one of them")
+    return "\n".join(said)

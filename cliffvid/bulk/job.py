@@ -1,0 +1,433 @@
+"""Bulk annotation. Start reading here: ``annotate`` plans, hands out tasks, and commits what comes back."""
+
+import dataclasses
+import heapq
+import itertools
+import signal
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import BackendError, CliffvidError, ModelError, OutputError, UsageError
+from ..options import BulkOptions, Options, usable_cores
+from ..pipeline import version
+from .dataset import TRACKS, WORK, Shards, write_videos
+from .journal import NAME, Journal, State, cut_key, read_state
+from .plan import Plan, in_part, recipe, task
+from .sources import Found, find_inputs
+from .units import counts_of
+
+SHARD_BYTES = 64e6  # of rows in memory, before compression
+BACKOFF_S = (1.0, 4.0)  # before the second and the third attempt
+PATIENCE_S = 0.2  # between two looks at the clock and at signals
+
+
+class Pool(Protocol):
+    """Workers that do tasks, whatever they are."""
+
+    count: int
+
+    def free(self) -> int: ...
+    def at_work(self) -> list[tuple[str, dict, float]]: ...
+    def submit(self, task: dict) -> None: ...
+    def wait(self, timeout_s: float) -> list[tuple[dict, dict, bytes]]: ...
+    def close(self) -> None: ...
+
+
+@dataclass
+class Summary:
+    """How a run ended."""
+
+    out: Path
+    statuses: Counter  # of the inputs of this run
+    done: int = 0  # inputs that this run finished
+    frames: int = 0  # of those
+    seconds: float = 0.0
+    stopped: str | None = None  # why the run ended early: interrupted, failures
+
+    @property
+    def exit_code(self) -> int:
+        if self.stopped == "interrupted":
+            return 130
+        return 1 if self.stopped or self.statuses["failed"] or self.statuses["partial"] else 0
+
+
+@dataclass
+class Progress:
+    """What whoever watches may look at while the job works."""
+
+    phase: str = "plan"
+    inputs: int = 0
+    planned: int = 0
+    size_s: float = 0.0  # of video to do in this run
+    done_s: float = 0.0
+    statuses: Counter = field(default_factory=Counter)
+    frames: int = 0
+    started: float = field(default_factory=time.monotonic)
+    pool: Pool | None = None
+
+
+Watch = Callable[[dict, Progress], None]  # is called with each event, and with {"type": "tick"} now and then
+
+
+def annotate(
+    sources: list[str],
+    out: str | Path,
+    options: Options | None = None,
+    bulk: BulkOptions | None = None,
+    watch: Watch = lambda event, progress: None,
+) -> Summary:
+    """Annotate all inputs that the sources name into the data set ``out``, but for what it holds already.
+
+    Sources are folders, patterns, lists (.txt), manifests (.csv, .parquet), files, or ``-``. One bad input stops
+    nothing. Raises UsageError, ModelError, BackendError, and OutputError where a disk is full; what was done is kept.
+    """
+    options, bulk, out = options or Options(), bulk or BulkOptions(), Path(out)
+    folder = job_folder(out, bulk)
+    found = find_inputs(sources, out)
+    elsewhere = read_state(out).live if folder != out and (out / NAME).exists() else {}
+    with _open_journal(folder) as journal, Job(folder, journal, options, bulk, watch) as job, job.signals():
+        return job.run(found, elsewhere)
+
+
+def job_folder(out: Path, bulk: BulkOptions) -> Path:
+    """Where a job works: the data set itself, or of a part of it a data set of its own that annotate-merge takes in."""
+    i, n = bulk.part()
+    return out if n == 1 else out / "parts" / f"{i}-of-{n}"
+
+
+def _open_journal(folder: Path) -> Journal:
+    try:
+        for place in (TRACKS, WORK):
+            (folder / place).mkdir(parents=True, exist_ok=True)
+        return Journal(folder)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot write there ({error.strerror}); choose another --out") from error
+
+
+def open_pool(options: Options, bulk: BulkOptions, work: Path) -> Pool:
+    """The workers that are asked for; none is started before its first task."""
+    if bulk.engine == "ray":
+        from .ray_pool import RayPool
+
+        return RayPool(bulk.workers, bulk.address, options, work)
+    from .local import LocalPool
+
+    count = bulk.workers or default_workers(options)
+    threads = options.threads or max(usable_cores() // count, 1)
+    return LocalPool(count, options.with_threads(threads), work)
+
+
+def default_workers(options: Options) -> int:
+    """One for each core: networks of this size gain less from a second thread than from a second worker."""
+    return 1 if options.device == "cuda" else usable_cores()
+
+
+class Job:
+    """One run over a plan; a context manager that leaves no process behind."""
+
+    def __init__(self, folder: Path, journal: Journal, options: Options, bulk: BulkOptions, watch: Watch) -> None:
+        self.folder, self.journal, self.options, self.bulk, self.watch = folder, journal, options, bulk, watch
+        self.recipe = recipe(options)
+        self.shards = Shards(folder, journal)
+        self.pool = open_pool(options, bulk, folder / WORK)
+        self.progress = Progress(pool=self.pool)
+        self.interrupted = False
+        self._ready: deque[dict] = deque()
+        self._later: list[tuple[float, int, dict]] = []  # a heap: when, a number, the task
+        self._numbers = itertools.count()
+        self._running = 0
+        self.done, self.failures = 0, 0
+        self.fault: str | None = None
+
+    def __enter__(self) -> "Job":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.pool.close()
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """SIGTERM and Ctrl-C end the job between two steps; the second one at once."""
+
+        def stop(number, frame) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = True
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def run(self, found: Found, elsewhere: dict[str, dict]) -> Summary:
+        with writing(self.folder):
+            self.shards.clean()
+        plan = self.plan(found, elsewhere)
+        try:
+            if not self.interrupted:
+                self._begin(plan)
+                self._work(plan)
+        except CliffvidError as error:
+            self.fault = type(error).__name__
+            with suppress(OutputError):  # the disk may still be full
+                self._end(plan)
+            raise
+        return self._end(plan)
+
+    def plan(self, found: Found, elsewhere: dict[str, dict]) -> Plan:
+        """Looks at every input; nothing is written."""
+        whole = self.options.start_s == 0 and self.options.end_s == float("inf")
+        split_s = self.bulk.split_s if whole else 0.0
+        plan = Plan(self.recipe, self.journal.state, split_s=split_s, elsewhere=elsewhere)
+        given = {name: each for name, each in found.inputs.items() if in_part(name, self.bulk)}
+        self.progress.inputs = len(given)
+        self._tell({"type": "found", "inputs": len(given), "ignored": found.ignored, "doubled": found.doubled})
+        self._ready.extend(map(plan.probe, given))
+
+        def took(task: dict, report: dict, rows: bytes = b"") -> None:
+            plan.take(given[task["video"]], report)
+            self.progress.planned += 1
+
+        self._drive(took, took)
+        return plan
+
+    def _begin(self, plan: Plan) -> None:
+        """Writes the plan down, and removes what it makes stale."""
+        settings = {"settings": self.recipe.settings, "models": self.recipe.models}
+        software = {"software": f"cliffvid {version()}", "options": self.options.to_json()}
+        begun = {"type": "job", "started": time.time(), "inputs": len(plan.lines), **settings, **software}
+        with writing(self.folder):
+            self.journal.append(begun, *plan.changed())
+            self.shards.forget(plan.stale(self.bulk.retry_failed))
+        self._tell(begun)
+        for name, report in plan.kept.items():
+            self._tell({"type": "kept", "video": name, **_error(report)})
+        for name, report in plan.failed.items():
+            if not plan.finished(name):
+                self._give_up(plan, {"video": name, "attempt": 0}, report)
+
+    def _work(self, plan: Plan) -> None:
+        progress = self.progress
+        for name in plan.lines:
+            if (ended := plan.finished(name)) and name not in plan.failed:
+                progress.statuses[ended["status"]] += 1
+        self._ready.extend(plan.tasks())
+        for name, line in plan.lines.items():  # all segments were in when the last run ended
+            if not plan.finished(name) and line["cuts"]:
+                self._join_if_whole(plan, name)
+        progress.phase, progress.started = "annotate", time.monotonic()
+        progress.size_s = sum(task["size_s"] for task in self._ready)
+
+        def took(task: dict, report: dict, rows: bytes) -> None:
+            getattr(self, f"_took_{task['do']}")(plan, task, report, rows)
+            progress.done_s += task["size_s"]
+
+        def failed(task: dict, report: dict) -> None:
+            if task["do"] in ("segment", "join"):
+                self._refuse_cuts(plan, task["video"])
+            else:
+                self._give_up(plan, task, report)
+            progress.done_s += task["size_s"]
+
+        self._drive(took, failed)
+
+    def _drive(self, took: Callable, failed: Callable) -> None:
+        """Hands out what is ready until all is in, or the job must stop."""
+        while (self._ready or self._later or self._running) and not self.stopped():
+            while self._later and self._later[0][0] <= time.monotonic():
+                self._ready.appendleft(heapq.heappop(self._later)[2])
+            while self._ready and self.pool.free():
+                self.pool.submit(self._ready.popleft())
+                self._running += 1
+            for each, report, rows in self.pool.wait(PATIENCE_S if self._running else PATIENCE_S / 4):
+                self._running -= 1
+                self._judge(each, report, rows, took, failed)
+            self._commit_if_due()
+            self.watch({"type": "tick"}, self.progress)
+
+    def _judge(self, each: dict, report: dict, rows: bytes, took: Callable, failed: Callable) -> None:
+        attempt = each.setdefault("attempt", 1)
+        if "error" not in report:
+            took(each, report, rows)
+        elif report["stop"]:
+            kinds = {kind.__name__: kind for kind in (OutputError, ModelError, BackendError, UsageError)}
+            raise kinds.get(report["error"], CliffvidError)(report["message"])
+        elif report["transient"] and attempt <= len(BACKOFF_S):
+            wait_s = BACKOFF_S[attempt - 1]
+            self._tell({"type": "retry", "video": each["video"], "attempt": attempt, **_error(report)})
+            heapq.heappush(
+                self._later, (time.monotonic() + wait_s, next(self._numbers), each | {"attempt": attempt + 1})
+            )
+        else:
+            failed(each, report)
+
+    def stopped(self) -> str | None:
+        """Why the job must end early, if it must."""
+        most = 0 if self.bulk.fail_fast else self.bulk.max_failures
+        if self.interrupted or self.fault:
+            return "interrupted" if self.interrupted else self.fault
+        return "failures" if most is not None and self.failures > most else None
+
+    def _commit_if_due(self) -> None:
+        shards = self.shards
+        waited_s = time.monotonic() - shards.since if shards.since else 0
+        if shards.bytes >= SHARD_BYTES or (shards.videos and waited_s >= self.bulk.checkpoint_s):
+            self._commit()
+
+    def _commit(self) -> None:
+        with writing(self.folder):
+            self.shards.commit()
+
+    def _took_whole(self, plan: Plan, task: dict, report: dict, rows: bytes) -> None:
+        if self.journal.state.live.get(task["video"]):  # cannot be, and must never make rows twice
+            raise AssertionError(f"{task['video']}: done twice")
+        ended = self._ended(plan, task, report)
+        with writing(self.folder):
+            if report["file"]:
+                self.shards.adopt(ended, report["file"])
+            else:
+                self.shards.add(ended, rows)
+
+    def _took_segment(self, plan: Plan, task: dict, report: dict, rows: bytes) -> None:
+        name = task["video"]
+        line = plan.lines[name]
+        if not line["cuts"]:
+            return  # another segment has shown that the input must not be cut
+        decode = report["counts"]["decode"]
+        if decode["damaged"] or decode["clock_jumps"]:
+            self._refuse_cuts(plan, name)
+            return
+        kept = {"type": "segment", "cut_key": cut_key(line), "part": task["part"], **report}
+        with writing(self.folder):
+            self.journal.append(kept)
+        self._tell({"type": "segment", "video": name, "part": task["part"], "of": len(line["cuts"]) + 1})
+        self._join_if_whole(plan, name)
+
+    def _join_if_whole(self, plan: Plan, name: str) -> None:
+        line = plan.lines[name]
+        parts = self.journal.state.segments.get(cut_key(line), {})
+        if len(parts) <= len(line["cuts"]):
+            return
+        counts = counts_of([parts[part]["counts"] for part in sorted(parts)])
+        if counts.decode.frames != -(-line["frames"] // self.options.stride):  # the cuts were not what they seemed
+            self._refuse_cuts(plan, name)
+            return
+        files = [parts[part]["file"] for part in sorted(parts) if parts[part]["file"]]
+        self._ready.appendleft(task("join", name, 0, files=files))
+
+    def _took_join(self, plan: Plan, task: dict, report: dict, rows: bytes) -> None:
+        segments = self.journal.state.segments[cut_key(plan.lines[task["video"]])]
+        parts = [segments[part] for part in sorted(segments)]
+        counts = counts_of([*(part["counts"] for part in parts), report["counts"]])
+        report |= {"seconds": sum(part["seconds"] for part in [*parts, report])}
+        report |= {"counts": dataclasses.asdict(counts), "warnings": counts.warnings()}
+        self._took_whole(plan, task, parts[0] | report, rows)
+        for part in parts:
+            if part["file"]:
+                (self.folder / WORK / part["file"]).unlink(missing_ok=True)
+
+    def _refuse_cuts(self, plan: Plan, name: str) -> None:
+        """The input is done whole instead: what its segments gave is not sure to be what the whole gives."""
+        line = plan.lines[name]
+        if not line["cuts"]:
+            return
+        line |= {"cuts": [], "kind": "long, refuses cuts"}
+        self._ready = deque(each for each in self._ready if each["video"] != name)
+        self._later = [each for each in self._later if each[2]["video"] != name]
+        heapq.heapify(self._later)
+        with writing(self.folder):
+            self.journal.append(line)
+        self._ready.extendleft(plan.tasks_of(name))
+
+    def _ended(self, plan: Plan, task: dict, report: dict) -> dict:
+        """How an input ended, as the journal keeps it."""
+        counts = report["counts"]
+        status = "partial" if counts["decode"]["damaged"] else "ok" if report["rows"] else "empty"
+        known = ("rows", "counts", "seconds", "codec", "width_px", "height_px", "rate")
+        ended = {
+            "video": task["video"],
+            "key": plan.lines[task["video"]]["key"],
+            "status": status,
+            "message": "; ".join(report["warnings"]) or None,
+            "attempts": task["attempt"],
+            **{name: report[name] for name in known},
+            "finished": time.time(),
+            "job": len(self.journal.state.jobs) - 1,
+        }
+        self._count(ended, counts["decode"]["frames"])
+        return ended
+
+    def _give_up(self, plan: Plan, task: dict, report: dict) -> None:
+        name = task["video"]
+        ended = {
+            "type": "failed",
+            "video": name,
+            "key": plan.lines[name]["key"],
+            "status": "failed",
+            **_error(report),
+            "attempts": task["attempt"],
+            "finished": time.time(),
+            "job": len(self.journal.state.jobs) - 1,
+        }
+        with writing(self.folder):
+            self.journal.append(ended)
+        self.failures += 1
+        self._count(ended, 0)
+
+    def _count(self, ended: dict, frames: int) -> None:
+        self.done += 1
+        self.progress.frames += frames
+        self.progress.statuses[ended["status"]] += 1
+        self._tell({"type": "video", **{name: value for name, value in ended.items() if name != "type"}})
+
+    def _tell(self, event: dict) -> None:
+        self.watch(event, self.progress)
+
+    def _end(self, plan: Plan) -> Summary:
+        """Commits what is finished and makes videos.parquet anew."""
+        self.pool.close()
+        self._commit()
+        state, stopped = self.journal.state, self.stopped()
+        ended = [plan.finished(name) for name in plan.lines]
+        statuses = Counter(each["status"] if each else "skipped" for each in ended)
+        seconds = time.monotonic() - self.progress.started
+        summary = Summary(self.folder, statuses, self.done, self.progress.frames, seconds, stopped)
+        if state.jobs:
+            with writing(self.folder):
+                self.journal.append({"type": "end", "stopped": stopped, "statuses": statuses, "finished": time.time()})
+                write_videos(self.folder, state)
+                self.shards.clean()
+        self._tell({"type": "end", "stopped": stopped, "statuses": statuses, "seconds": seconds})
+        return summary
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turns a full disk into the error that says so; what the journal holds by then is kept."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot write there ({error.strerror}); what is finished is kept: make room, then give the same "
+            "command again"
+        ) from error
+
+
+def _error(report: dict) -> dict:
+    return {"error": report["error"], "message": report["message"]}
+
+
+def read_plan_state(out: Path) -> State:
+    """What a data set holds; nothing if there is none yet."""
+    return read_state(out) if (out / NAME).exists() else State()

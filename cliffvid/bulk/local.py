@@ -1,0 +1,143 @@
+"""Workers as processes of this machine. What a task does to its process costs that task alone."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from ..errors import BackendError
+from ..options import Options
+
+
+@dataclass
+class Process:
+    """A worker's process, its end of the line, and the task it is at."""
+
+    popen: subprocess.Popen
+    line: Connection
+    task: dict | None = None
+    since: float = field(default_factory=time.monotonic)
+    ready: bool = False  # it has said hello
+
+
+class LocalPool:
+    """``count`` processes that do tasks; each holds the networks, opened once.
+
+    Results travel as JSON and Arrow over a socket, so that nothing a worker says can run code here.
+    """
+
+    def __init__(self, count: int, options: Options, work: Path) -> None:
+        self.count = count
+        self._hello = options.to_json() | {"work": str(work.absolute())}
+        self._processes: list[Process] = []
+
+    def free(self) -> int:
+        """How many tasks would start at once."""
+        return self.count - sum(process.task is not None for process in self._processes)
+
+    def at_work(self) -> list[tuple[str, dict, float]]:
+        """``(worker, task, seconds)`` of those at work."""
+        now = time.monotonic()
+        return [(str(p.popen.pid), p.task, now - p.since) for p in self._processes if p.task]
+
+    def submit(self, task: dict) -> None:
+        idle = [process for process in self._processes if process.task is None]
+        process = idle[0] if idle else self._start()
+        process.task, process.since = task, time.monotonic()
+        with suppress(OSError):  # it has died, and wait() will find it so
+            _send(process.line, task)
+
+    def wait(self, timeout_s: float) -> list[tuple[dict, dict, bytes]]:
+        """``(task, report, rows)`` of the tasks that ended, those included that took their process along.
+
+        Raises BackendError if processes end before they have begun.
+        """
+        busy = {process.line: process for process in self._processes if process.task}
+        ended = []
+        for line in wait(list(busy), timeout_s):
+            process = busy[line]
+            try:
+                report, rows = _receive(line)
+            except (EOFError, OSError):
+                ended.append((process.task, self._buried(process), b""))
+                continue
+            if "hello" in report:
+                process.ready = True
+                continue
+            ended.append((process.task, report, rows))
+            process.task = None
+        for process in self._processes[:]:
+            if process.task and time.monotonic() - process.since > process.task["limit_s"]:
+                process.popen.kill()
+                taken = f"took longer than {process.task['limit_s']:.0f} s; its process was ended"
+                ended.append((process.task, {**self._buried(process), "error": "TimedOut", "message": taken}, b""))
+        return ended
+
+    def close(self) -> None:
+        """Ends all processes; what they were at is dropped."""
+        for process in self._processes:
+            process.line.close()
+            process.popen.kill()
+        for process in self._processes:
+            process.popen.wait()
+        self._processes = []
+
+    def _start(self) -> Process:
+        here, there = socket.socketpair()
+        command = [sys.executable, "-m", __name__, str(there.fileno())]
+        with there:
+            # to stderr: stdout is where --json goes
+            popen = subprocess.Popen(command, pass_fds=[there.fileno()], stdin=subprocess.DEVNULL, stdout=2)
+        process = Process(popen, Connection(here.detach()))
+        self._processes.append(process)
+        with suppress(OSError):
+            _send(process.line, self._hello)
+        return process
+
+    def _buried(self, process: Process) -> dict:
+        """The report on a task whose process died; the next task gets a new one."""
+        process.line.close()
+        code = process.popen.wait()
+        self._processes.remove(process)
+        how = f"by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"with exit code {code}"
+        if not process.ready:
+            raise BackendError(f"a worker's process ended {how} before it began; does `cliffvid doctor` work here?")
+        message = f"the process that worked on it ended {how}"
+        return {"error": "Crashed", "message": message, "stop": False, "transient": True}
+
+
+def _send(line: Connection, value: dict, rows: bytes = b"") -> None:
+    line.send_bytes(json.dumps(value).encode())
+    line.send_bytes(rows)
+
+
+def _receive(line: Connection) -> tuple[dict, bytes]:
+    return json.loads(line.recv_bytes()), line.recv_bytes()
+
+
+def main(handle: int) -> None:
+    """A worker's process: tasks in, results out, until the other end closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; whoever started us decides
+    line = Connection(handle)
+    try:
+        hello, _ = _receive(line)
+        from .units import Worker
+
+        worker = Worker(Options.from_json(hello), Path(hello["work"]))
+        _send(line, {"hello": os.getpid()})
+        while True:
+            task, _ = _receive(line)
+            _send(line, *worker.do(task))
+    except (EOFError, ConnectionError):
+        os._exit(0)  # the other end is gone, and with it whoever would want the result
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,139 @@
+"""The plan: what each input is, what of it is done already, and the tasks that are left."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+
+from ..models import MODEL_FILES, find_model
+from ..options import BulkOptions, Options
+from .journal import State, cut_key
+from .sources import Input
+
+# Settings that do not change an input's rows, beside those that no tracks file records: the networks' own hashes do.
+NO_KEY = ("detector", "regressor")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the rows of an input depend on, but for the input: settings and networks."""
+
+    settings: dict
+    models: list[dict]
+
+    def key(self, content: str) -> str:
+        """Names the rows that an input of this content gives."""
+        settings = {name: value for name, value in self.settings.items() if name not in NO_KEY}
+        text = json.dumps([content, settings, [model["sha256"] for model in self.models]], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def recipe(options: Options) -> Recipe:
+    """Of a run with these options; nothing is opened. Raises UsageError or ModelError."""
+    from ..pipeline import NOT_RECORDED
+
+    models = []
+    for task, name in (("detect", options.detector), ("regress", options.regressor)):
+        manifest = find_model(task, name, options.engines)
+        file = MODEL_FILES[options.precision]
+        models.append({"name": manifest.name, "task": task, "sha256": manifest.files.get(file), "file": file})
+    settings = {name: value for name, value in options.to_json().items() if name not in NOT_RECORDED}
+    return Recipe(settings, models)
+
+
+@dataclass
+class Plan:
+    """The inputs of one run, as the journal's ``input`` lines, and what became of those that cannot be read."""
+
+    recipe: Recipe
+    state: State
+    lines: dict[str, dict] = field(default_factory=dict)
+    split_s: float = 0.0
+    elsewhere: dict[str, dict] = field(default_factory=dict)  # what the data set holds that this job is a part of
+    failed: dict[str, dict] = field(default_factory=dict)  # name -> report
+    kept: dict[str, dict] = field(default_factory=dict)  # finished earlier, and not there to be looked at any more
+
+    def probe(self, name: str) -> dict:
+        """The task of looking at an input; what is known already is not looked for again."""
+        before = self.state.inputs.get(name, {})
+        same = before.get("kind") != "unreadable" and before.get("split_s") == self.split_s
+        return task("probe", name, 0, known=before.get("content") if same else None, split_s=self.split_s)
+
+    def take(self, given: Input, report: dict) -> None:
+        """What probing an input answered."""
+        name, before = given.name, self.state.inputs.get(given.name)
+        done = self.state.live.get(name, {"status": "failed"})["status"] != "failed"
+        if "error" in report and "content" not in report and done:
+            self.kept[name], self.lines[name] = report, before
+            return
+        content = report.get("content") or report["error"]
+        line = {"type": "input", "video": name, "key": self.recipe.key(content), "content": content}
+        facts = report if "error" in report or "kind" in report else before
+        line |= {fact: facts.get(fact) for fact in ("kind", "duration_s", "frames", "cuts")}
+        self.lines[name] = line | {"split_s": self.split_s, "extra": given.extra}
+        if "error" in report:
+            self.failed[name] = report
+            self.lines[name]["kind"] = "unreadable"
+
+    def finished(self, name: str) -> dict | None:
+        """How an input ended, if it did: here, or where this job's part belongs."""
+        if name in self.state.live:
+            return self.state.live[name]
+        there = self.elsewhere.get(name)
+        return there if there and there["key"] == self.lines[name]["key"] else None
+
+    def changed(self) -> list[dict]:
+        """The lines that the journal does not have as they are."""
+        return [
+            line
+            for name, line in self.lines.items()
+            if self.state.inputs.get(name) != plain(line) and (name in self.state.live or not self.finished(name))
+        ]
+
+    def stale(self, retry_failed: bool) -> list[str]:
+        """The inputs that ended in another state than this plan would leave them in."""
+        ended = ((name, self.state.live[name]) for name in self.lines if name in self.state.live)
+        return [
+            name
+            for name, video in ended
+            if video["key"] != self.lines[name]["key"] or (retry_failed and video["status"] == "failed")
+        ]
+
+    def tasks(self) -> list[dict]:
+        """What is left to do, the longest first: small pieces at the end leave no worker idle for long."""
+        tasks = []
+        for name in self.lines:
+            if not self.finished(name) and name not in self.failed:
+                tasks += self.tasks_of(name)
+        return sorted(tasks, key=lambda task: -task["size_s"])
+
+    def tasks_of(self, name: str) -> list[dict]:
+        """The task of an input, or those of its segments that are not in yet."""
+        line = self.lines[name]
+        duration_s = line["duration_s"] or (line["frames"] or 0) / 25
+        if not line["cuts"]:
+            return [task("whole", name, duration_s)]
+        ends = [0.0, *line["cuts"], None]
+        done = self.state.segments.get(cut_key(line), {})
+        return [
+            task("segment", name, (end or duration_s) - start, part=part, start_s=start, end_s=end)
+            for part, (start, end) in enumerate(zip(ends, ends[1:], strict=False))
+            if part not in done
+        ]
+
+
+LEAST_LIMIT_S, LIMIT_PER_S = 900, 240  # seconds of work that a task, and each second of video, may take at most
+
+
+def task(do: str, name: str, size_s: float, **more) -> dict:
+    return {"do": do, "video": name, "size_s": size_s, "limit_s": LEAST_LIMIT_S + LIMIT_PER_S * size_s, **more}
+
+
+def plain(line: dict) -> dict:
+    """A line as the journal gives it back."""
+    return json.loads(json.dumps(line, default=str))
+
+
+def in_part(name: str, bulk: BulkOptions) -> bool:
+    """Whether an input belongs to this job's part: by its name alone, so that no job need know of the others."""
+    i, n = bulk.part()
+    return n == 1 or int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:8]) % n == i

@@ -1,0 +1,24 @@
+"""Where a long video can be cut so that its pieces, decoded apart, are together the frames of the whole."""
+
+from ..decode import DecodeCounts, Video
+
+
+def cuts(video: Video, every_s: float) -> tuple[list[float], int]:
+    """``(times, frames)``: times of key frames, at least ``every_s`` apart, at which decoding was tried and is exact.
+
+    ``frames`` is how many the whole holds. No times: the video refuses to be cut, because its times are no order
+    (missing, doubled, jumping back) or its key frames depend on frames before them (intra refresh).
+    """
+    first = next(video.timed(DecodeCounts()), None)
+    table = video.index()
+    zero = table.at(first.pts) if table and first and first.frame.pts is not None else None
+    if zero is None:
+        return [], 0
+    tick_s = video.info.time_base
+    seconds = [float((pts - first.pts) * tick_s) for pts in table.keys]
+    times, last_s = [], float((table.pts[-1] - first.pts) * tick_s)
+    for time_s in seconds:
+        due = time_s - (times[-1] if times else 0) >= every_s and last_s - time_s >= every_s / 2
+        if due and video.seekable(time_s):
+            times.append(time_s)
+    return times, len(table.pts) - zero

@@ -1,0 +1,148 @@
+"""Which inputs are named: by folders, patterns, lists, manifests, or one by one."""
+
+import glob
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import InputError, UsageError
+from ..images import is_image
+
+# Endings by which a folder's files are taken for videos. A file named by itself, or in a list, may have any.
+VIDEO_SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        *("3g2", "3gp", "264", "265", "asf", "avi", "dv", "flv", "gif", "h264", "h265", "hevc", "ivf", "m2ts", "m2v"),
+        *("m4v", "mjpeg", "mjpg", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "nut", "obu", "ogg", "ogv", "rm"),
+        *("rmvb", "ts", "vob", "webm", "wmv", "wtv", "y4m"),
+    )
+)
+LIST_SUFFIXES = (".txt", ".list", ".lst")
+MANIFEST_SUFFIXES = (".csv", ".parquet")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One video or sequence of images; ``name`` is its path as it was named, and names it in the data set."""
+
+    name: str
+    extra: dict = field(default_factory=dict)  # what a manifest's other columns say of it
+
+
+@dataclass
+class Found:
+    """What the sources name, in their order, each name once."""
+
+    inputs: dict[str, Input] = field(default_factory=dict)
+    ignored: int = 0  # files of a folder that are neither videos nor images
+    doubled: int = 0  # names named again
+
+    def add(self, name: str, extra: dict | None = None) -> None:
+        if name in self.inputs:
+            self.doubled += 1
+        else:
+            self.inputs[name] = Input(name, extra or {})
+
+
+def find_inputs(sources: list[str], leave_out: Path) -> Found:
+    """All inputs that the sources name, but for what lies in the folder ``leave_out``.
+
+    Raises UsageError where a source names nothing, InputError for a manifest that cannot be read.
+    """
+    found = Found()
+    for source in sources:
+        before = len(found.inputs) + found.doubled
+        path = Path(source)
+        if source == "-":
+            _add_lines(sys.stdin.read(), found)
+        elif path.is_dir():
+            _add_folder(path, leave_out.resolve(), found)
+        elif path.suffix.lower() in LIST_SUFFIXES and path.is_file():
+            _add_lines(_text(path), found)
+        elif path.suffix.lower() in MANIFEST_SUFFIXES and path.is_file():
+            _add_manifest(path, found)
+        elif set("*?[") & set(source) and not path.exists() and "://" not in source:
+            _add_pattern(source, leave_out.resolve(), found)
+        else:
+            found.add(source)
+        if len(found.inputs) + found.doubled == before:
+            raise UsageError(f"{source}: names no video and no image; is it the right place?")
+    return found
+
+
+def _add_lines(text: str, found: Found) -> None:
+    for line in text.splitlines():
+        if line.strip():
+            found.add(line)
+
+
+def _text(path: Path) -> str:
+    try:
+        return os.fsdecode(path.read_bytes())  # file names need not be UTF-8
+    except OSError as error:
+        raise InputError(f"{path}: cannot read this list ({error.strerror})") from error
+
+
+def _add_folder(folder: Path, leave_out: Path, found: Found) -> None:
+    """Videos in all folders below; the images of a folder without videos are together one input."""
+
+    def unreadable(error: OSError) -> None:
+        found.add(error.filename)  # and fails by that name, rather than being passed over
+
+    for place, folders, files in os.walk(folder, onerror=unreadable):
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and (Path(place) / f).resolve() != leave_out)
+        paths = [Path(place, file) for file in sorted(files)]
+        videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")]
+        images = [] if videos else [path for path in paths if is_image(path)]
+        for path in videos:
+            found.add(str(path))
+        if images:
+            found.add(place)
+        found.ignored += len(paths) - len(videos) - len(images)
+
+
+def _add_pattern(pattern: str, leave_out: Path, found: Found) -> None:
+    """What matches; a pattern that matches nothing but images stands for all of them together, as in ``process``."""
+    matches = sorted(glob.glob(pattern, recursive=True))
+    if matches and all(is_image(Path(match)) for match in matches) and "**" not in pattern:
+        found.add(pattern)
+        return
+    for match in matches:
+        if Path(match).is_dir():
+            if "**" not in pattern:  # which has matched the files below by itself
+                _add_folder(Path(match), leave_out, found)
+        else:
+            found.add(match)
+
+
+def _add_manifest(path: Path, found: Found) -> None:
+    for number, row in enumerate(_rows(path), 1):
+        name = row.pop("path")
+        if not name:
+            raise InputError(f"{path}: row {number} has no path")
+        found.add(str(name), row)
+
+
+def _rows(path: Path) -> Iterator[dict]:
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+    from .dataset import VIDEO_COLUMNS
+
+    try:
+        if path.suffix.lower() == ".csv":
+            types = pa.csv.ConvertOptions(column_types={"path": pa.string()})
+            table = pa.csv.read_csv(path, pa.csv.ReadOptions(use_threads=False), convert_options=types)
+        else:
+            table = pq.ParquetFile(path, pre_buffer=False).read(use_threads=False)
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise InputError(f"{path}: not a readable manifest ({error})") from error
+    if "path" not in table.column_names:
+        raise InputError(f"{path}: has no column 'path'; its columns: {', '.join(table.column_names)}")
+    if taken := sorted(set(table.column_names) & set(VIDEO_COLUMNS)):
+        raise InputError(f"{path}: columns that videos.parquet has itself: {', '.join(taken)}; rename them")
+    for batch in table.to_batches(max_chunksize=4096):
+        yield from batch.to_pylist()

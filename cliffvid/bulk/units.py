@@ -1,0 +1,301 @@
+"""What a worker does for one unit of work. The same code runs in a process of this machine and in a Ray actor."""
+
+import dataclasses
+import errno
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ..decode import DecodeCounts
+from ..detect import DetectCounts
+from ..errors import AccessError, BackendError, CliffvidError, InputError, ModelError, UsageError
+from ..images import Images
+from ..options import Options
+from ..pipeline import Counts, Models, Run, open_models
+from ..regress import RegressCounts
+from ..source import open_source, source_of
+from ..track import Tracker, track
+from ..types import Bodies, Tracks
+from ..write import ROW_GROUP, arrow_table, from_arrow, open_parquet
+from .segments import cuts
+
+LARGE = 16e6  # bytes of rows: up to there a result travels by itself, above it a file does
+BLOCK, BLOCKS = 1 << 16, 16
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+TRANSIENT = (errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ECONNRESET)
+
+
+class Worker:
+    """Does tasks one after the other; the networks are opened once, when the first task needs them.
+
+    A task is ``{"do": ..., "video": name, ...}``; the answer is a report and the rows as an Arrow stream. Rows that are
+    many, or that others need, are in a file in ``work`` instead, which the report names.
+    """
+
+    def __init__(self, options: Options, work: Path) -> None:
+        self.options, self.work = options, work
+        self._models: Models | None = None
+
+    def do(self, task: dict) -> tuple[dict, bytes]:
+        """Never raises but at a bug of its own: what went wrong is in the report, see ``told``."""
+        try:
+            return getattr(self, f"_{task['do']}")(task)
+        except Exception as error:
+            return told(error), b""
+
+    def close(self) -> None:
+        if self._models:
+            self._models.__exit__()
+
+    def models(self) -> Models:
+        self._models = self._models or open_models(self.options)
+        return self._models
+
+    def _probe(self, task: dict) -> tuple[dict, bytes]:
+        """What an input is; where its content is the one ``known``, no more than that."""
+        source = source_of(task["video"])
+        content = content_of(source)
+        if content == task.get("known"):
+            return {"content": content}, b""
+        try:
+            return self._facts(source, task["split_s"]) | {"content": content}, b""
+        except CliffvidError as error:
+            return told(error) | {"content": content}, b""
+
+    def _facts(self, source: Path | str, split_s: float) -> dict:
+        with open_source(source, self.options) as video:
+            info = video.info
+            frames = info.frames_claimed or (info.duration_s and info.rate and round(info.duration_s * info.rate))
+            images = isinstance(video, Images)
+            facts = {
+                "kind": "images" if images else "video",
+                "duration_s": info.duration_s,
+                "frames": int(frames) if frames else None,
+                "cuts": [],
+            }
+            if not images and split_s and (info.duration_s or 0) >= 2 * split_s:
+                facts["cuts"], total = cuts(video, split_s)
+                facts["frames"] = total or facts["frames"]
+                facts["kind"] = "long" if facts["cuts"] else "long, refuses cuts"
+            return facts
+
+    def _whole(self, task: dict) -> tuple[dict, bytes]:
+        """An input from its first frame to its last."""
+        start = time.perf_counter()
+        with Run(source_of(task["video"]), self.options, self.models()) as run:
+            return self._done(task, run.tracks(), run, start)
+
+    def _segment(self, task: dict) -> tuple[dict, bytes]:
+        """The people between two cuts, as tracks without identities."""
+        start = time.perf_counter()
+        span = dataclasses.replace(self.options, start_s=task["start_s"], end_s=task["end_s"] or float("inf"))
+        with Run(source_of(task["video"]), span, self.models()) as run:
+            rows = (Tracks(**bodies.columns(), track_id=_no_id(bodies)) for bodies in run.bodies())
+            return self._done(task, rows, run, start)
+
+    def _join(self, task: dict) -> tuple[dict, bytes]:
+        """The tracks of an input from the people of its segments, as if it had never been cut."""
+        start, counts = time.perf_counter(), Counts()
+        tracks = track(_bodies_of([self.work / file for file in task["files"]]), Tracker(self.options))
+        sink = Sink(task["video"], self.work, at_once=True)
+        with sink:
+            for table in tracks:
+                counts.add(table)
+                sink.write(table)
+            rows, table = sink.finish()
+        more = {"counts": dataclasses.asdict(counts), "seconds": time.perf_counter() - start}
+        return rows | more, table
+
+    def _trial(self, task: dict) -> tuple[dict, bytes]:
+        """Frames a second, networks open: of some frames of an input."""
+        models, start, frames = self.models(), time.perf_counter(), 0
+        with Run(source_of(task["video"]), self.options, models) as run:
+            for bodies in run.bodies():
+                frames = int(bodies.frame_idx[-1]) + 1
+                if frames >= task["frames"]:
+                    break
+            return {"frames_per_s": frames / (time.perf_counter() - start)}, b""
+
+    def _done(self, task: dict, tables: Iterable[Tracks], run: Run, start: float) -> tuple[dict, bytes]:
+        with Sink(task["video"], self.work, at_once=task["do"] == "segment") as sink:
+            for table in tables:
+                sink.write(table)
+            rows, table = sink.finish()
+        video = run.meta()["video"]
+        report = {
+            "counts": dataclasses.asdict(run.counts),
+            "warnings": run.counts.warnings(),
+            "seconds": time.perf_counter() - start,
+            **{name: video[name] for name in ("codec", "width_px", "height_px", "rate")},
+        }
+        return rows | report, table
+
+
+class Sink:
+    """Collects rows of one input; a context manager that leaves no half file behind."""
+
+    def __init__(self, video: str, work: Path, at_once: bool) -> None:
+        self.video, self.work, self.at_once = label(video), work, at_once
+        self._waiting: list[Tracks] = []
+        self._held, self._rows, self._bytes = 0, 0, 0
+        self._tables: list = []
+        self._path = self._file = self._writer = None
+
+    def __enter__(self) -> "Sink":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._file:
+            if self._writer.is_open:
+                self._writer.close()
+            self._file.close()
+        if self._path:
+            self._path.unlink(missing_ok=True)
+
+    def write(self, tracks: Tracks) -> None:
+        self._waiting.append(tracks)
+        self._held += len(tracks)
+        if self._held >= ROW_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if not self._held:
+            return
+        rows = arrow_table(Tracks.concat(self._waiting))
+        name = pa.array([self.video] * len(rows))
+        table = rows.add_column(0, pa.field("video", pa.string(), nullable=False), name)
+        self._rows += len(table)
+        self._waiting, self._held = [], 0
+        if self._writer is None:
+            self._tables.append(table)
+            self._bytes += table.nbytes
+            if self._bytes > LARGE or self.at_once:
+                self._to_file()
+        else:
+            self._writer.write_table(table)
+
+    def _to_file(self) -> None:
+        self._path = self.work / f"{uuid.uuid4().hex}.parquet"
+        self._file = self._path.open("wb")
+        self._writer = open_parquet(self._file, self._tables[0].schema)
+        for table in self._tables:
+            self._writer.write_table(table)
+        self._tables = []
+
+    def finish(self) -> tuple[dict, bytes]:
+        """How many rows there are, and the rows themselves or the name of the file that holds them."""
+        import pyarrow as pa
+
+        self._flush()
+        report = {"rows": self._rows, "file": None}
+        if self._writer:
+            self._writer.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            report["file"], self._path = self._path.name, None
+        if not self._tables:
+            return report, b""
+        stream = pa.BufferOutputStream()
+        with pa.ipc.new_stream(stream, self._tables[0].schema) as writer:
+            for table in self._tables:
+                writer.write_table(table)
+        return report, stream.getvalue().to_pybytes()
+
+
+def counts_of(parts: list[dict]) -> Counts:
+    """The counts of all parts of a video together."""
+
+    def added(plain: list[dict]) -> dict:
+        total = {}
+        for name, value in plain[0].items():
+            values = [part[name] for part in plain]
+            if name == "first_pts":
+                total[name] = value
+            else:
+                total[name] = added(values) if isinstance(value, dict) else sum(values)
+        return total
+
+    total = added(parts)
+    kinds = {"decode": DecodeCounts, "detect": DetectCounts, "regress": RegressCounts}
+    return Counts(**total | {name: kind(**total[name]) for name, kind in kinds.items()})
+
+
+def _no_id(bodies: Bodies):
+    import numpy as np
+
+    return np.zeros(len(bodies), np.int32)
+
+
+def _bodies_of(files: list[Path]) -> Iterator[Bodies]:
+    import pyarrow.parquet as pq
+
+    for file in files:
+        with pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False) as source:
+            for group in range(source.num_row_groups):
+                columns = from_arrow(source.read_row_group(group, use_threads=False)).columns()
+                del columns["track_id"]
+                yield Bodies(**columns)
+
+
+def label(name: str) -> str:
+    """A path as text that every reader takes: bytes that are no UTF-8 are written as backslash escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def content_of(source: Path | str) -> str:
+    """Names the content of an input: its size, and its bytes or, above a megabyte, 16 blocks of 64 kB spread evenly.
+
+    A change in place between the blocks that keeps the size goes unnoticed; any new encoding moves them all. An
+    address stands for itself. Raises InputError as opening it does.
+    """
+    if isinstance(source, str):
+        return source
+    digest = hashlib.sha256()
+    try:
+        if source.is_file():
+            _add_content(source, digest)
+        else:
+            with open_source(source) as images:
+                for file in images.files:
+                    digest.update(os.fsencode(file.name) + b"\0")
+                    _add_content(file, digest)
+    except PermissionError as error:
+        raise AccessError(f"{source}: not allowed to read it; check its permissions") from error
+    return digest.hexdigest()
+
+
+def _add_content(path: Path, digest) -> None:
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        digest.update(b"%d " % size)
+        if size <= BLOCK * BLOCKS:
+            digest.update(file.read())
+            return
+        for block in range(BLOCKS):
+            file.seek((size - BLOCK) * block // (BLOCKS - 1))
+            digest.update(file.read(BLOCK))
+
+
+def told(error: Exception) -> dict:
+    """What went wrong, and what it means: ``stop`` the whole job, ``transient`` may go well another time."""
+    chain, codes = error, set()
+    while chain is not None:
+        codes.add(getattr(chain, "errno", None))
+        chain = chain.__cause__ or chain.__context__
+    full = bool(codes & set(DISK_FULL))
+    stop = full or isinstance(error, ModelError | BackendError | UsageError)
+    own = isinstance(error, InputError) and not codes & set(TRANSIENT)
+    if isinstance(error, CliffvidError):
+        message = str(error)
+    elif isinstance(error, OSError) and full:
+        message = f"{error.strerror}: no room for the results; make room, then give the same command again"
+    else:
+        message = f"{type(error).__name__}: {error}"
+    kind = "OutputError" if full else type(error).__name__
+    return {"error": kind, "message": message, "stop": stop, "transient": not stop and not own}

@@ -1,0 +1,148 @@
+"""What a job shows while it works: lines on stderr, live bars where that is a terminal, or events on stdout."""
+
+import json
+import sys
+import time
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from .job import Progress, Summary
+from .units import label
+
+EVERY_S = 10.0  # between two lines of progress
+
+
+def open_view(quiet: bool, as_json: bool) -> "View":
+    if as_json:
+        return JsonView()
+    if quiet:
+        return View(quiet=True)
+    return LiveView() if sys.stderr.isatty() else View()
+
+
+class View:
+    """Plain lines on stderr; a context manager."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.console = Console(stderr=True, highlight=False)
+        self._told = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None: ...
+
+    def watch(self, event: dict, progress: Progress) -> None:
+        """Told of each event of a job, and of its progress a few times a second."""
+        match event["type"]:
+            case "tick":
+                self._tick(progress)
+            case "found":
+                more = [(event["ignored"], "files that are neither videos nor images left out")]
+                more.append((event["doubled"], "named twice"))
+                self._say("; ".join([f"{event['inputs']} inputs", *(f"{n} {what}" for n, what in more if n)]))
+            case "video" if event["status"] == "failed":
+                self._say(f"failed: {label(event['video'])}: {event['message']} ({event['error']})", always=True)
+            case "video" if event["status"] == "partial":
+                self._say(f"warning: {label(event['video'])}: {event['message']}", always=True)
+            case "retry":
+                self._say(f"again in a moment: {label(event['video'])}: {event['message']}")
+            case "kept":
+                self._say(f"warning: {label(event['video'])}: {event['message']}; what is known of it is kept", True)
+
+    def _say(self, line: str, always: bool = False) -> None:
+        if always or not self.quiet:
+            self.console.print(line, soft_wrap=True, markup=False)
+
+    def _tick(self, progress: Progress) -> None:
+        if time.monotonic() - self._told >= EVERY_S:
+            self._told = time.monotonic()
+            self._say(line_of(progress))
+
+    def summary(self, summary: Summary) -> list[str]:
+        """How a run ended, in lines."""
+        statuses = ", ".join(f"{count} {status}" for status, count in summary.statuses.most_common())
+        rate = summary.frames / summary.seconds if summary.seconds else 0
+        lines = [f"{summary.out}: {statuses or 'nothing'}"]
+        if summary.done:
+            did = f"{summary.done} inputs, {summary.frames} frames, {summary.seconds:.1f} s, {rate:.1f} frames/s"
+            lines.append(f"  this run: {did}")
+        if summary.stopped == "interrupted":
+            lines.append("interrupted: what was finished is kept; the same command goes on from there")
+        elif summary.stopped:
+            lines.append("stopped by failures: what was finished is kept; the same command goes on from there")
+        if summary.statuses["failed"]:
+            lines.append("  failed inputs are in videos.parquet with their reasons; --retry-failed tries them again")
+        return lines
+
+
+def line_of(progress: Progress) -> str:
+    if progress.phase == "plan":
+        return f"plan: {progress.planned} of {progress.inputs} inputs looked at"
+    seconds = time.monotonic() - progress.started
+    ended = sum(progress.statuses.values())
+    line = f"{ended} of {progress.inputs} inputs, {progress.statuses['failed']} failed"
+    line += f", {progress.frames / seconds:.1f} frames/s" if seconds else ""
+    if 0 < progress.done_s < progress.size_s:
+        line += f", about {duration(seconds * (progress.size_s / progress.done_s - 1))} left"
+    return line
+
+
+def duration(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+class LiveView(View):
+    """A bar for the plan, one for the work, and a line for each worker."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        columns = (
+            TextColumn("{task.description:>16}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[said]}", markup=False),
+            TimeElapsedColumn(),
+        )
+        self.bars = Bars(*columns, console=self.console, transient=True, refresh_per_second=4)
+        self._plan = self.bars.add_task("plan", said="")
+        self._work = self.bars.add_task("annotate", said="", start=False)
+        self._workers: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.bars.stop()
+
+    def _tick(self, progress: Progress) -> None:
+        planned = f"{progress.planned} of {progress.inputs}"
+        self.bars.update(self._plan, total=progress.inputs, completed=progress.planned, said=planned)
+        if progress.phase != "plan":
+            if not self.bars.tasks[1].started:
+                self.bars.start_task(self._work)
+                self.bars.stop_task(self._plan)
+            self.bars.update(self._work, total=progress.size_s or 1, completed=progress.done_s, said=line_of(progress))
+        at_work = progress.pool.at_work() if progress.pool else []
+        for worker, task, seconds in at_work:
+            if worker not in self._workers:
+                self._workers[worker] = self.bars.add_task(f"worker {worker}", total=None, said="")
+            said = f"{task['do']} {label(task['video'])} {seconds:.0f} s"
+            self.bars.update(self._workers[worker], said=said, visible=True)
+        for worker in self._workers.keys() - {worker for worker, *_ in at_work}:
+            self.bars.update(self._workers[worker], visible=False)
+
+
+class JsonView(View):
+    """The events as JSON, a line each, on stdout."""
+
+    def watch(self, event: dict, progress: Progress) -> None:
+        if event["type"] != "tick":
+            print(json.dumps(event, default=str), flush=True)

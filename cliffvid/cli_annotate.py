@@ -1,0 +1,79 @@
+"""The commands of bulk annotation: parse, call, print."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .cli_models import say
+from .cli_options import with_options
+from .options import ENGINES, BulkOptions, Options
+
+
+@with_options("format", "overwrite")
+def annotate(
+    options: Options,
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Folders, 'patterns', lists (.txt), manifests (.csv, .parquet: column path), files; -: a list.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The data set's folder.")],
+    engine: Annotated[str, typer.Option(help=" | ".join(ENGINES))] = BulkOptions.engine,
+    workers: Annotated[int, typer.Option(help="Processes, each with the networks; 0: fitting.")] = BulkOptions.workers,
+    address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster, or auto. [default: one on this machine]")
+    ] = BulkOptions.address,
+    shard: Annotated[
+        str | None, typer.Option(help="i/n: only the part i, from 0, of n; then annotate-merge.")
+    ] = BulkOptions.shard,
+    split: Annotated[
+        float, typer.Option(help="Seconds; longer videos are cut into segments of about that; 0: none.")
+    ] = BulkOptions.split_s,
+    checkpoint: Annotated[
+        float, typer.Option(help="Seconds that finished videos wait to share a file: what a kill costs.")
+    ] = BulkOptions.checkpoint_s,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what an earlier run gave up.")
+    ] = BulkOptions.retry_failed,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = BulkOptions.fail_fast,
+    max_failures: Annotated[
+        int | None, typer.Option(help="Stop when more inputs than that have failed.")
+    ] = BulkOptions.max_failures,
+    allow_failures: Annotated[bool, typer.Option("--allow-failures", help="Exit 0 although some failed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and an estimate; write nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per event on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")] = False,
+) -> None:
+    """Annotate many videos into one data set; the same command goes on where it was stopped."""
+    from .bulk.job import annotate as run
+    from .bulk.view import open_view
+
+    bulk = BulkOptions(
+        engine=engine,
+        workers=workers,
+        address=address,
+        shard=shard,
+        split_s=split,
+        checkpoint_s=checkpoint,
+        retry_failed=retry_failed,
+        fail_fast=fail_fast,
+        max_failures=max_failures,
+    )
+    if dry_run:
+        from .bulk.estimate import dry_run as estimate
+        from .bulk.estimate import plan_text
+
+        lines = estimate(sources, out, options, bulk)
+        print("\n".join(json.dumps(line) for line in lines) if as_json else plan_text(lines))
+        return
+    with open_view(quiet, as_json) as view:
+        summary = run(sources, out, options, bulk, view.watch)
+    if not quiet and not as_json:
+        for line in view.summary(summary):
+            say(line)
+    code = summary.exit_code
+    raise typer.Exit(0 if code == 1 and allow_failures and not summary.stopped else code)

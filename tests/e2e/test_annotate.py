@@ -1,0 +1,127 @@
+"""Bulk annotation by the real command, on toy networks and generated clips."""
+
+import json
+import os
+import shutil
+from collections import Counter
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bulk import annotate, make_inputs, rows, truth, videos
+from clips import make_clip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder with 60 inputs under ``in``."""
+    base = tmp_path_factory.mktemp("bulk")
+    make_inputs(base / "in")
+    return base
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data, toys):
+    """The data set that one worker makes of them, in one go."""
+    done = annotate("in", "-o", "one", "--workers", 1, cwd=data, toys=toys, check=1)
+    assert "60 inputs" in done.stderr and "5 failed" in done.stderr
+    return data / "one"
+
+
+def test_each_input_has_the_rows_that_process_gives_it(undisturbed, data, toys):
+    expected = truth([video["video"] for video in videos(undisturbed)], data, toys)
+    assert rows(undisturbed).equals(expected) and len(expected) > 1000
+    states = videos(undisturbed)
+    assert Counter(video["status"] for video in states) == {"ok": 43, "empty": 9, "failed": 5, "partial": 3}
+    errors = {video["video"].split("/")[-1]: video["error"] for video in states if video["status"] == "failed"}
+    assert errors == {
+        "empty.mp4": "EmptyError",
+        "text.mp4": "UnreadableError",
+        "headless.mp4": "UnreadableError",
+        "sound.mp4": "NoVideoError",
+        "dangling.mp4": "NotFoundError",
+    }
+    people = Counter(rows(undisturbed)["video"].to_pylist())
+    assert all(video["people"] == people[video["video"]] for video in states)
+
+
+def test_two_workers_make_the_same_data_set(undisturbed, data, toys):
+    annotate("in", "-o", "two", "--workers", 2, "--checkpoint", 0.3, cwd=data, toys=toys, check=1)
+    assert rows(data / "two").equals(rows(undisturbed)) and videos(data / "two") == videos(undisturbed)
+    assert len(list((data / "two" / "tracks").iterdir())) > 1 == len(list((undisturbed / "tracks").iterdir()))
+
+
+def test_what_is_done_is_not_done_again_and_what_changed_is(undisturbed, data, toys):
+    shutil.copytree(data / "in", data / "again" / "in", symlinks=True)
+    base = data / "again"
+    annotate("in", "-o", "out", cwd=base, toys=toys, check=1)
+    shards = sorted((base / "out" / "tracks").iterdir())
+    done = annotate("in", "-o", "out", "--json", cwd=base, toys=toys, check=1)
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert not [event for event in events if event["type"] == "video"]  # failures too are remembered
+    assert sorted((base / "out" / "tracks").iterdir()) == shards
+    make_clip(base / "in" / "folder 0" / "clip 1.mp4", frames=20, people=2)
+    done = annotate("in", "-o", "out", "--json", cwd=base, toys=toys, check=1)
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["video"] for event in events if event["type"] == "video"] == ["in/folder 0/clip 1.mp4"]
+    assert rows(base / "out").equals(truth([video["video"] for video in videos(base / "out")], base, toys))
+    annotate("in/folder 0", "-o", "out", "--max-people", 1, cwd=base, toys=toys)  # other settings
+    table = rows(base / "out").to_pandas()
+    most = table.groupby(["video", "frame_idx"]).size().groupby("video").max()
+    assert (most[[name for name in most.index if "folder 0" in name]] == 1).all() and most.max() > 1
+
+
+def test_a_long_video_is_cut_and_nobody_can_tell(data, toys):
+    make_clip(data / "long.mp4", frames=400, people=4, options={"g": "25"})
+    whole = annotate("long.mp4", "-o", "whole", "--json", cwd=data, toys=toys)
+    cut = annotate("long.mp4", "-o", "cut", "--split", 3, "--json", cwd=data, toys=toys)
+    pieces = [event for event in map(json.loads, cut.stdout.splitlines()) if event["type"] == "segment"]
+    assert len(pieces) == 5 and '"segment"' not in whole.stdout
+    assert rows(data / "cut").equals(rows(data / "whole")) and videos(data / "cut") == videos(data / "whole")
+    assert rows(data / "cut").equals(truth(["long.mp4"], data, toys))
+    assert not list((data / "cut" / "work").iterdir())
+
+
+def test_sources_of_every_kind(data, toys):
+    names = ["in/folder 0/clip 0.mp4", "in/folder 1/clip 0.mp4", "in/folder 2/clip 0.mp4"]
+    expected = truth(names, data, toys)
+    (data / "list.txt").write_text("\n".join(names) + "\n")
+    lines = [f"{name},s{i},1.{i}" for i, name in enumerate(names)]
+    (data / "table.csv").write_text("\n".join(["path,subject,height_m", *lines]))
+    pq.write_table(pa.table({"path": names, "subject": ["s0", "s1", "s2"]}), data / "table.parquet")
+    kinds = [["in/folder ?/clip 0.mp4"], ["list.txt"], ["table.csv"], ["table.parquet"], names]
+    for number, sources in enumerate(kinds):
+        annotate(*sources, "-o", f"kind{number}", cwd=data, toys=toys)
+        assert rows(data / f"kind{number}").equals(expected), sources
+    table = pq.read_table(data / "kind2" / "videos.parquet").to_pylist()
+    assert [(row["subject"], row["height_m"]) for row in table] == [("s0", 1.0), ("s1", 1.1), ("s2", 1.2)]
+
+
+def test_outputs_stay_under_out_whatever_the_inputs_are_called(data, toys, tmp_path):
+    base = tmp_path / "base"
+    (base / "a").mkdir(parents=True)
+    source = data / "in" / "folder 1" / "clip 0.mp4"
+    names = ["a/same.mp4", "same.mp4", "x" * 251 + ".mp4", "ä ö\t日本.mp4", "-.mp4", "a/quote'\".mp4"]
+    for name in names:
+        shutil.copy(source, base / name)
+    odd = os.fsdecode(b"caf\xe9.mp4")  # no UTF-8
+    shutil.copy(source, base / odd)
+    os.symlink(source, base / "link.mp4")
+    shutil.copy(source, tmp_path / "up.mp4")
+    before = sorted(path for path in tmp_path.rglob("*") if "out" not in path.parts)
+    annotate(".", "../up.mp4", source, base / "same.mp4", "-o", "out", cwd=base, toys=toys)
+    assert sorted(path for path in tmp_path.rglob("*") if "out" not in path.relative_to(tmp_path).parts) == before
+    found = Counter(rows(base / "out")["video"].to_pylist())
+    labels = [*names, "caf\\xe9.mp4", "link.mp4", "../up.mp4", str(source), str(base / "same.mp4")]
+    assert found == dict.fromkeys(labels, len(rows(base / "out")) // len(labels))
+
+
+def test_a_dry_run_tells_the_plan_and_writes_nothing(data, toys):
+    done = annotate("in", "-o", "dry", "--dry-run", cwd=data, toys=toys)
+    assert "55 of 60 inputs to do" in done.stdout and "in/ünsound/text.mp4: not a readable video" in done.stdout
+    assert "about " in done.stdout and not (data / "dry").exists()
+    done = annotate("in", "-o", "dry", "--dry-run", "--json", cwd=data, toys=toys)
+    *lines, total = map(json.loads, done.stdout.splitlines())
+    assert total["estimate_s"] > 0
+    assert total["frames"] == sum(line["frames"] or 0 for line in lines if line["todo"])
