@@ -85,7 +85,8 @@ def start(*args, cwd, toys, env=None) -> subprocess.Popen:
 
 
 def kill_group(running: subprocess.Popen) -> None:
-    os.killpg(running.pid, signal.SIGKILL)
+    if running.poll() is None:
+        os.killpg(running.pid, signal.SIGKILL)
     running.communicate()
 
 
