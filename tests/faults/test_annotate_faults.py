@@ -1,12 +1,24 @@
 """Bulk annotation that is killed, starved, interrupted, or given what crashes a decoder."""
 
+import errno
 import json
+import os
 import random
+import signal
+import subprocess
 import time
+from collections import Counter
+from unittest.mock import ANY
 
+import pyarrow.parquet as pq
 import pytest
 
-from bulk import annotate, kill_group, make_inputs, rows, start, videos
+from bulk import annotate, kill_group, make_inputs, rows, start, truth, videos
+from cliffvid import Options, OutputError
+from cliffvid.bulk.job import annotate as annotate_here
+from cliffvid.bulk.journal import read_state
+from cliffvid.options import BulkOptions
+from clips import make_clip
 
 KILLS = 20
 
@@ -77,3 +89,109 @@ def test_killed_twenty_times_it_makes_the_same_data_set(tmp_path, toys):
     assert not list((tmp_path / "out" / "work").iterdir())
     named = {json.loads(line).get("file") for line in journal.read_text().splitlines()}
     assert {f"tracks/{path.name}" for path in (tmp_path / "out" / "tracks").iterdir()} <= named
+
+
+def test_what_breaks_the_decoder_costs_its_own_input_alone(tmp_path, toys, breaking):
+    names = ("good 1", "crash-decode", "crash-once", "fault-once", "fault-always", "crash-open", "good 2")
+    (tmp_path / "in").mkdir()
+    for name in names:
+        make_clip(tmp_path / "in" / f"{name}.mp4")
+    done = annotate("in", "-o", "out", cwd=tmp_path, toys=toys, env=breaking, check=1)
+    ended = {video["video"][3:-4]: video for video in pq.read_table(tmp_path / "out" / "videos.parquet").to_pylist()}
+    assert [ended[name]["attempts"] for name in names] == [1, 3, 2, 2, 3, 0, 1]
+    assert {name: video["error"] for name, video in ended.items() if video["status"] != "ok"} == {
+        "crash-decode": "Crashed",
+        "crash-open": "Crashed",
+        "fault-always": "OSError",
+    }
+    assert "SIGSEGV" in ended["crash-decode"]["message"] and "SIGSEGV" in ended["crash-open"]["message"]
+    tries = {path.name: len(path.read_text()) for path in (tmp_path / "flags").iterdir()}
+    assert tries == {"crash-decode.mp4": 3, "crash-once.mp4": 1, "fault-once.mp4": 1, "fault-always.mp4": 3}
+    good = [f"in/{name}.mp4" for name in names if ended[name]["status"] == "ok"]
+    assert len(good) == 4 and rows(tmp_path / "out").equals(truth(good, tmp_path, toys))
+    assert "again in a moment" in done.stderr and "--retry-failed tries them again" in done.stderr
+    annotate("in", "-o", "out", "--retry-failed", cwd=tmp_path, toys=toys)  # without what breaks it
+    assert rows(tmp_path / "out").equals(truth([f"in/{name}.mp4" for name in names], tmp_path, toys))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly_and_it_goes_on_from_there(tmp_path, toys, number):
+    make_inputs(tmp_path / "in", clips=30)
+    running = start("in", "-o", "out", "--workers", 1, "--checkpoint", 0, cwd=tmp_path, toys=toys)
+    journal = tmp_path / "out" / "journal.jsonl"
+    while running.poll() is None and (not journal.exists() or b'"done"' not in journal.read_bytes()):
+        time.sleep(0.01)
+    os.killpg(running.pid, number)  # as a terminal does: the workers get it too
+    _, err = running.communicate(timeout=20)
+    assert running.returncode == 130 and "the same command goes on from there" in err and "Traceback" not in err
+    states = Counter(video["status"] for video in videos(tmp_path / "out"))
+    assert states["skipped"] > 0 and sum(states.values()) == 45
+    first = rows(tmp_path / "out")
+    finished = [video["video"] for video in videos(tmp_path / "out") if video["status"] in ("ok", "partial")]
+    assert first.equals(truth(finished, tmp_path, toys)) and not list((tmp_path / "out" / "work").iterdir())
+    annotate("in", "-o", "out", cwd=tmp_path, toys=toys, check=1)
+    everything = [video["video"] for video in videos(tmp_path / "out")]
+    assert rows(tmp_path / "out").equals(truth(everything, tmp_path, toys))
+
+
+def test_failures_can_stop_it(tmp_path, toys):
+    make_inputs(tmp_path / "in", clips=3)
+    for flags, most in ((["--fail-fast"], 1), (["--max-failures", 2], 3)):
+        done = annotate("in", "-o", f"out{most}", *flags, "--json", cwd=tmp_path, toys=toys, check=1)
+        events = [json.loads(line) for line in done.stdout.splitlines()]
+        assert events[-1] | {"seconds": 0} == {"type": "end", "stopped": "failures", "statuses": ANY, "seconds": 0}
+        assert events[-1]["statuses"]["failed"] >= most and events[-1]["statuses"]["skipped"] > 0
+    annotate("in", "-o", "out", "--allow-failures", cwd=tmp_path, toys=toys, check=0)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 1 MB. Skips where none may be mounted."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True).returncode:
+        pytest.skip("no file system may be mounted here")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_full_disk_stops_it_and_nothing_is_lost(tmp_path, toys, small_disk):
+    make_inputs(tmp_path / "in")
+    (small_disk / "ballast").write_bytes(bytes(850_000))
+    done = annotate("in", "-o", "disk/out", "--checkpoint", 0, cwd=tmp_path, toys=toys, check=1)
+    assert "No space left on device" in done.stderr and "make room" in done.stderr
+    out = small_disk / "out"
+    state = read_state(out)
+    assert 0 < len(state.live) < 60 and state.shards()
+    for file, held in state.shards().items():
+        assert pq.read_table(out / file).num_rows == sum(video["rows"] for video in held)
+    (small_disk / "ballast").unlink()
+    annotate("in", "-o", "disk/out", cwd=tmp_path, toys=toys, check=1)
+    assert rows(out).equals(truth([video["video"] for video in videos(out)], tmp_path, toys))
+
+
+def test_no_room_for_the_journal_or_a_shard_is_told_and_undone(tmp_path, toys, monkeypatch):
+    make_clip(tmp_path / "a.mp4", people=2)
+    monkeypatch.chdir(tmp_path)
+    options = Options(engines=toys, detector="toy-detector", regressor="toy-regressor")
+    sync = os.fsync
+
+    for full in range(1, 8):
+
+        def fsync(handle, calls=iter(range(1, 99)), full=full):  # noqa: B008
+            if next(calls) == full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            sync(handle)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        try:
+            annotate_here(["a.mp4"], "out", options, BulkOptions(workers=1))
+            break
+        except OutputError as error:
+            assert "cannot write there (No space left on device)" in str(error)
+        monkeypatch.setattr(os, "fsync", sync)
+        read_state(tmp_path / "out")  # is sound
+    monkeypatch.setattr(os, "fsync", sync)
+    assert full > 4 and annotate_here(["a.mp4"], "out", options).exit_code == 0
+    assert rows(tmp_path / "out").equals(truth(["a.mp4"], tmp_path, toys))
+    assert len(list((tmp_path / "out" / "tracks").iterdir())) == 1 and not list((tmp_path / "out" / "work").iterdir())
