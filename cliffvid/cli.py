@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli_annotate import annotate
+from .cli_annotate import annotate, annotate_merge, annotate_status, annotate_verify
 from .cli_bench import bench
 from .cli_models import doctor, export_app, models_app, say
 from .cli_options import with_options
@@ -33,6 +33,9 @@ app.add_typer(export_app, name="export")
 app.add_typer(models_app, name="models")
 app.add_typer(pseudogt_app, name="pseudogt")
 app.command("annotate")(annotate)
+app.command("annotate-merge")(annotate_merge)
+app.command("annotate-status")(annotate_status)
+app.command("annotate-verify")(annotate_verify)
 app.command("doctor")(doctor)
 app.command("bench")(bench)
 app.command("overlay")(overlay)

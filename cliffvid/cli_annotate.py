@@ -10,6 +10,9 @@ from .cli_models import say
 from .cli_options import with_options
 from .options import ENGINES, BulkOptions, Options
 
+DataSet = Annotated[Path, typer.Argument(metavar="DIR", help="The data set's folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+
 
 @with_options("format", "overwrite")
 def annotate(
@@ -77,3 +80,56 @@ def annotate(
             say(line)
     code = summary.exit_code
     raise typer.Exit(0 if code == 1 and allow_failures and not summary.stopped else code)
+
+
+def annotate_status(folder: DataSet, as_json: AsJson = False) -> None:
+    """Tell how far a data set is; also while a job works on it."""
+    from .bulk.status import status, status_text
+
+    facts = status(folder)
+    print(json.dumps(facts) if as_json else status_text(folder, facts))
+
+
+def annotate_merge(folder: DataSet, as_json: AsJson = False) -> None:
+    """Take the parts that jobs with --shard have made into the data set."""
+    from .bulk.upkeep import merge
+
+    merged = merge(folder)
+    print(
+        json.dumps(merged)
+        if as_json
+        else f"{folder}: {merged['inputs']} inputs and {merged['rows']} rows from {merged['parts']} parts"
+    )
+    if merged["unfinished"]:
+        say(f"warning: {merged['unfinished']} inputs are not done: give their jobs again, then merge again")
+    raise typer.Exit(1 if merged["unfinished"] else 0)
+
+
+def annotate_verify(
+    folder: DataSet,
+    repair: Annotated[bool, typer.Option("--repair", help="Do again what is found wrong.")] = False,
+    workers: Annotated[int, typer.Option(help="Of the repair, as for annotate.")] = BulkOptions.workers,
+    as_json: AsJson = False,
+) -> None:
+    """Read every shard of a data set whole and compare it with the journal."""
+    from .bulk.upkeep import repair as mend
+    from .bulk.upkeep import verify
+    from .bulk.view import open_view
+
+    findings = []
+    for finding in verify(folder):
+        findings.append(finding)
+        print(json.dumps(finding) if as_json else f"{folder}/{finding['file']}: {finding['problem']}", flush=True)
+    if not findings:
+        if not as_json:
+            print(f"{folder}: whole")
+        return
+    if not repair:
+        say(f"{len(findings)} problems; --repair does again what they touch, {folder} must not be at work meanwhile")
+        raise typer.Exit(1)
+    with open_view(quiet=False, as_json=as_json) as view:
+        summary = mend(folder, findings, BulkOptions(workers=workers), view.watch)
+    left = list(verify(folder))
+    if not as_json:
+        say(f"{folder}: " + (f"{len(left)} problems are left" if left else "whole again"))
+    raise typer.Exit(1 if left or (summary and summary.statuses["failed"]) else 0)

@@ -5,6 +5,7 @@ A shard is written under ``work/``, put on disk, renamed into ``tracks/``, and e
 
 import json
 import os
+import shutil
 import time
 import uuid
 from pathlib import Path
@@ -78,27 +79,40 @@ class Shards:
 
     def forget(self, names: list[str]) -> None:
         """The inputs are no longer in the data set: their shards are written anew without them."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-        import pyarrow.parquet as pq
-
         gone = set(names)
         for file, videos in self.journal.state.shards().items():
             kept = [video for video in videos if video["video"] not in gone]
             if len(kept) == len(videos):
                 continue
-            new = None
-            if kept:
-                table = pq.ParquetFile(self.folder / file, page_checksum_verification=True, pre_buffer=False)
-                table = table.read(use_threads=False)
-                labels = [label(video["video"]) for video in kept]
-                new = self._write([table.filter(pc.is_in(table["video"], pa.array(labels)))])
+            new = self.filtered(self.folder / file, kept) if kept else None
             lost = [video["video"] for video in videos if video["video"] in gone]
             kept = [{name: value for name, value in video.items() if name != "file"} for video in kept]
             self.journal.append({"type": "done", "file": new, "videos": kept, "forget": lost})
             (self.folder / file).unlink(missing_ok=True)
         if rest := gone & self.journal.state.live.keys():
             self.journal.append({"type": "done", "file": None, "videos": [], "forget": sorted(rest)})
+
+    def filtered(self, path: Path, videos: list[dict]) -> str:
+        """A new shard with the rows that another file holds of the videos."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as source:
+            table = source.read(use_threads=False)
+        labels = pa.array([label(video["video"]) for video in videos])
+        return self._write([table.filter(pc.is_in(table["video"], labels))])
+
+    def bring(self, path: Path) -> str:
+        """A new shard that is a file of another data set."""
+        part = self.folder / WORK / f"{uuid.uuid4().hex}.parquet"
+        try:
+            os.link(path, part)
+        except OSError:  # another disk, or one without links
+            shutil.copyfile(path, part)
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+        return self._rename(part)
 
     def clean(self) -> None:
         """Removes the files that no line of the journal names: left by a process that was killed."""

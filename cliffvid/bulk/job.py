@@ -87,11 +87,15 @@ def annotate(
     Sources are folders, patterns, lists (.txt), manifests (.csv, .parquet), files, or ``-``. One bad input stops
     nothing. Raises UsageError, ModelError, BackendError, and OutputError where a disk is full; what was done is kept.
     """
-    options, bulk, out = options or Options(), bulk or BulkOptions(), Path(out)
+    found = find_inputs(sources, Path(out))
+    return annotate_inputs(found, Path(out), options or Options(), bulk or BulkOptions(), watch)
+
+
+def annotate_inputs(found: Found, out: Path, options: Options, bulk: BulkOptions, watch: Watch) -> Summary:
+    """As ``annotate``, of inputs that are found already."""
     folder = job_folder(out, bulk)
-    found = find_inputs(sources, out)
     elsewhere = read_state(out).live if folder != out and (out / NAME).exists() else {}
-    with _open_journal(folder) as journal, Job(folder, journal, options, bulk, watch) as job, job.signals():
+    with open_journal(folder) as journal, Job(folder, journal, options, bulk, watch) as job, job.signals():
         return job.run(found, elsewhere)
 
 
@@ -101,7 +105,7 @@ def job_folder(out: Path, bulk: BulkOptions) -> Path:
     return out if n == 1 else out / "parts" / f"{i}-of-{n}"
 
 
-def _open_journal(folder: Path) -> Journal:
+def open_journal(folder: Path) -> Journal:
     try:
         for place in (TRACKS, WORK):
             (folder / place).mkdir(parents=True, exist_ok=True)

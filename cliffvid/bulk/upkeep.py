@@ -1,0 +1,161 @@
+"""A data set kept whole: parts merged into it, every shard read again, what is damaged done again."""
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..options import BulkOptions, Options
+from .dataset import TRACKS, VIDEOS, WORK, Shards, write_videos
+from .job import Summary, Watch, annotate_inputs, open_journal, writing
+from .journal import NAME, Journal, State, read_state
+from .sources import Found, Input
+from .units import label
+
+
+def merge(out: Path) -> dict:
+    """Takes the parts that ``--shard`` jobs made under ``out`` into the data set itself; what they held is counted.
+
+    It may be killed and called again. Of an input that several parts hold, the one that ended last counts; a part with
+    something left to do stays, for its job to go on in. Raises InputError where there are no parts.
+    """
+    parts = sorted(path.parent for path in (out / "parts").glob(f"*/{NAME}"))
+    if not parts:
+        raise InputError(f"{out}: holds no parts of annotate --shard; nothing to merge")
+    merged = {"parts": len(parts), "inputs": 0, "rows": 0, "unfinished": 0}
+    with open_journal(out) as journal, writing(out):
+        shards = Shards(out, journal)
+        shards.clean()
+        finished = [part for part in parts if _take(part, shards, merged)]
+        journal.append({"type": "end", "stopped": None, "finished": time.time()})
+        write_videos(out, journal.state)
+        for part in finished:
+            shutil.rmtree(part)
+    return merged
+
+
+def _take(part: Path, shards: Shards, merged: dict) -> bool:
+    """Takes what a part holds and the data set does not; whether nothing is left to do in it."""
+    with Journal(part) as journal:
+        theirs = journal.state
+        ours, first_job = shards.journal.state, len(shards.journal.state.jobs)
+        newer = {
+            name: video | {"job": video["job"] + first_job}
+            for name, video in theirs.live.items()
+            if name not in ours.live or ours.live[name]["finished"] < video["finished"]
+        }
+        unfinished = len(theirs.inputs.keys() - theirs.live.keys())
+        merged["inputs"] += len(newer)
+        merged["rows"] += sum(video["rows"] for video in newer.values())
+        merged["unfinished"] += unfinished
+        if newer:
+            shards.forget([name for name in newer if name in ours.live])
+            shards.journal.append(*theirs.jobs, *(line for name, line in theirs.inputs.items() if name in newer))
+            without = [video for video in theirs.live.values() if not video["file"]]
+            for file, videos in [*theirs.shards().items(), (None, without)]:
+                _take_shard(part, file, videos, newer, shards)
+        return not unfinished
+
+
+def _take_shard(part: Path, file: str | None, videos: list[dict], newer: dict[str, dict], shards: Shards) -> None:
+    taken = [newer[video["video"]] for video in videos if video["video"] in newer]
+    if not taken:
+        return
+    if file:
+        file = shards.bring(part / file) if len(taken) == len(videos) else shards.filtered(part / file, taken)
+    lines = [{name: value for name, value in video.items() if name not in ("file", "type")} for video in taken]
+    shards.journal.append({"type": "done", "file": file, "videos": lines})
+
+
+def verify(folder: Path) -> Iterator[dict]:
+    """What is wrong with a data set: reads every shard whole, and compares it with the journal.
+
+    Each finding tells its ``problem``, and the ``videos`` that must be done again to cure it.
+    """
+    state = read_state(folder)
+    for file, videos in state.shards().items():
+        problem = _problem(folder / file, videos)
+        if problem:
+            yield {"file": file, "problem": problem, "videos": [video["video"] for video in videos]}
+    named = state.shards().keys()
+    segments = {line["file"] for parts in state.segments.values() for line in parts.values()}
+    for place, known in ((TRACKS, {Path(file).name for file in named}), (WORK, segments)):
+        for path in sorted((folder / place).iterdir() if (folder / place).is_dir() else []):
+            if path.name not in known:
+                yield {"file": f"{place}/{path.name}", "problem": "no line of the journal names it", "videos": []}
+    if problem := _videos_problem(folder, state):
+        yield {"file": VIDEOS, "problem": problem, "videos": []}
+
+
+def _problem(path: Path, videos: list[dict]) -> str | None:
+    import pyarrow.parquet as pq
+
+    rows, places = Counter(), []
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as source:
+            for group in range(source.num_row_groups):
+                table = source.read_row_group(group, use_threads=False)
+                if name := _not_finite(table):
+                    return f"{name} holds numbers that are not finite"
+                names = table["video"].to_pylist()
+                rows.update(names)
+                numbers = {name: number for number, name in enumerate(rows)}
+                codes = [numbers[name] for name in names]
+                places.append(np.array([codes, table["frame_idx"].to_numpy(), table["track_id"].to_numpy()]))
+        if places and np.unique(np.concatenate(places, axis=1), axis=1).shape[1] < rows.total():
+            return "holds a row twice"
+    except FileNotFoundError:
+        return "is missing"
+    except (OSError, ValueError, KeyError) as error:
+        return f"cannot be read ({error})"
+    promised = {label(video["video"]): video["rows"] for video in videos}
+    if dict(rows) != promised:
+        wrong = sorted(name for name in rows.keys() | promised.keys() if rows[name] != promised.get(name, 0))
+        return f"{wrong[0]}: {rows[wrong[0]]} rows, the journal counts {promised.get(wrong[0], 0)}"
+    return None
+
+
+def _not_finite(table) -> str | None:
+    for field in table.schema:
+        column = table[field.name].combine_chunks()
+        values = column.flatten() if hasattr(field.type, "list_size") else column
+        if str(values.type) in ("float", "double") and not np.isfinite(values.to_numpy()).all():
+            return field.name
+    return None
+
+
+def _videos_problem(folder: Path, state: State) -> str | None:
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(folder / VIDEOS, pre_buffer=False).read(["video", "people", "status"], use_threads=False)
+    except FileNotFoundError:
+        return "is missing"
+    except (OSError, ValueError, KeyError) as error:
+        return f"cannot be read ({error})"
+    have = {row["video"]: (row["status"], row["people"]) for row in table.to_pylist()}
+    live = {name: state.live.get(name, {"status": "skipped", "rows": None}) for name in state.inputs}
+    want = {label(name): (video["status"], video["rows"]) for name, video in live.items()}
+    return None if have == want else "is not what the journal says"
+
+
+def repair(folder: Path, findings: list[dict], bulk: BulkOptions, watch: Watch) -> Summary | None:
+    """Does again what the findings name, with the settings it had; None where nothing had to be done again."""
+    with open_journal(folder) as journal, writing(folder):
+        shards, state = Shards(folder, journal), journal.state
+        again: dict[int, list[str]] = {}
+        for finding in findings:
+            for name in finding["videos"]:
+                again.setdefault(state.live[name]["job"], []).append(name)
+        shards.forget([name for names in again.values() for name in names])
+        shards.clean()
+        write_videos(folder, state)
+    summary = None
+    for job, names in again.items():
+        found = Found({name: Input(name, state.inputs[name]["extra"]) for name in names})
+        summary = annotate_inputs(found, folder, Options.from_json(state.jobs[job]["options"]), bulk, watch)
+    return summary

@@ -1,0 +1,151 @@
+"""What keeps a data set: parts and their merge, what the journal tells, verification and repair."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bulk import annotate, command, make_inputs, rows, truth, videos
+from clips import make_clip
+
+
+def run(*args, cwd) -> tuple[int, str, str]:
+    done = subprocess.run(command(*args), cwd=cwd, capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr and "internal error" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, toys):
+    """A folder with inputs under ``in``, and the data set ``whole`` of them."""
+    base = tmp_path_factory.mktemp("upkeep")
+    make_inputs(base / "in", clips=15)
+    annotate("in", "-o", "whole", "--checkpoint", 0, cwd=base, toys=toys, check=1)
+    return base
+
+
+@pytest.fixture
+def copy(data, tmp_path):
+    """A copy of the data set that may be damaged, beside its inputs."""
+    shutil.copytree(data / "whole", tmp_path / "out")
+    (tmp_path / "in").symlink_to(data / "in")
+    return tmp_path
+
+
+def test_three_parts_merged_are_the_same_data_set(data, toys):
+    for part in range(3):
+        annotate("in", "-o", "parts", "--shard", f"{part}/3", cwd=data, toys=toys, check=None)
+    assert sorted(path.name for path in (data / "parts" / "parts").iterdir()) == ["0-of-3", "1-of-3", "2-of-3"]
+    code, out, _ = run("annotate-merge", "parts", "--json", cwd=data)
+    merged = {"parts": 3, "inputs": 30, "rows": len(rows(data / "whole")), "unfinished": 0}
+    assert code == 0 and json.loads(out) == merged
+    assert rows(data / "parts").equals(rows(data / "whole")) and videos(data / "parts") == videos(data / "whole")
+    assert run("annotate-verify", "parts", cwd=data)[:2] == (0, "parts: whole\n")
+    done = annotate("in", "-o", "parts", "--shard", "1/3", "--json", cwd=data, toys=toys, check=1)
+    assert '"video", ' not in done.stdout  # the data set has it already
+    assert run("annotate-merge", "parts", cwd=data)[0] == 0
+    assert rows(data / "parts").equals(rows(data / "whole"))
+    code, _, err = run("annotate-merge", "whole", cwd=data)
+    assert code == 1 and "holds no parts of annotate --shard" in err
+
+
+def test_a_part_that_was_made_anew_replaces_what_was_merged(data, toys, tmp_path):
+    names = [f"{number}.mp4" for number in range(4)]
+    for index, name in enumerate(names):
+        make_clip(tmp_path / name, frames=8 + index, people=2)
+    for _ in range(2):
+        for part in range(2):
+            annotate("?.mp4", "-o", "out", "--shard", f"{part}/2", cwd=tmp_path, toys=toys)
+        assert run("annotate-merge", "out", cwd=tmp_path)[0] == 0
+        assert rows(tmp_path / "out").equals(truth(names, tmp_path, toys))
+        make_clip(tmp_path / "2.mp4", frames=20, people=3)
+    assert run("annotate-verify", "out", cwd=tmp_path)[0] == 0
+
+
+def test_the_journal_alone_tells_how_far_it_is(copy):
+    code, out, _ = run("annotate-status", "out", "--json", cwd=copy)
+    facts = json.loads(out)
+    assert code == 0 and facts["statuses"] == {"ok": 19, "empty": 3, "failed": 5, "partial": 3}
+    assert facts["errors"] == {"UnreadableError": 2, "EmptyError": 1, "NoVideoError": 1, "NotFoundError": 1}
+    assert facts["rows"] == len(rows(copy / "out")) and facts["ended"] == "all done" and len(facts["slowest"]) == 5
+    lines = (copy / "out" / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    shards = [index for index, line in enumerate(lines) if b'"done"' in line]
+    half = b"".join(lines[: shards[0] + 1])
+    (copy / "out" / "journal.jsonl").write_bytes(half + lines[shards[1]][:40])  # killed while it wrote the second
+    shutil.rmtree(copy / "out" / "tracks")
+    text = run("annotate-status", "out", cwd=copy)[1]
+    assert "at work, or killed" in text and " to do" in text and " left" in text and "5 failed" in text
+    code, _, err = run("annotate-status", "in", cwd=copy)
+    assert code == 1 and "no data set of `cliffvid annotate`" in err
+
+
+def flip(path: Path) -> None:
+    """One bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+def rewrite(path: Path, change) -> None:
+    pq.write_table(change(pq.read_table(path, use_threads=False)), path, write_page_checksum=True)
+
+
+def not_finite(table: pa.Table) -> pa.Table:
+    focal = table["focal_px"].to_numpy().copy()
+    focal[3] = np.nan
+    return table.set_column(table.column_names.index("focal_px"), table.schema.field("focal_px"), pa.array(focal))
+
+
+def doubled(table: pa.Table) -> pa.Table:
+    return pa.concat_tables([table.slice(1), table.slice(1, 1)])
+
+
+DAMAGE = {
+    "cannot be read": flip,
+    "is missing": os.unlink,
+    "rows, the journal counts": lambda path: rewrite(path, lambda table: table.slice(1)),
+    "holds a row twice": lambda path: rewrite(path, doubled),
+    "numbers that are not finite": lambda path: rewrite(path, not_finite),
+}
+
+
+def test_damage_is_found_and_repaired(copy, data, toys):
+    assert run("annotate-verify", "out", cwd=copy)[:2] == (0, "out: whole\n")
+    shards = sorted((copy / "out" / "tracks").iterdir())
+    for shard, damage in zip(shards, DAMAGE.values(), strict=False):
+        damage(shard)
+    (copy / "out" / "tracks" / "stray.parquet").write_bytes(b"")
+    code, out, err = run("annotate-verify", "out", cwd=copy)
+    assert code == 1 and f"{len(DAMAGE) + 1} problems; --repair" in err
+    told = {line.split(": ")[0]: line for line in out.splitlines()}
+    for shard, what in zip(shards, DAMAGE, strict=False):
+        assert what in told[f"out/tracks/{shard.name}"]
+    assert "no line of the journal names it" in told["out/tracks/stray.parquet"]
+    code, _, err = run("annotate-verify", "out", "--repair", cwd=copy)
+    assert code == 0 and "whole again" in err, err
+    assert rows(copy / "out").equals(rows(data / "whole")) and videos(copy / "out") == videos(data / "whole")
+    assert {path.name for path in shards[len(DAMAGE) :]} <= {path.name for path in (copy / "out" / "tracks").iterdir()}
+
+
+def test_a_journal_damaged_in_its_middle_is_told_and_not_worked_on(copy, toys):
+    journal = copy / "out" / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:5], b'{"type": "inp\n', *lines[6:]]))
+    before = sorted((copy / "out").rglob("*"))
+    done = annotate("in", "-o", "out", cwd=copy, toys=toys, check=1)
+    assert "journal.jsonl: line 6 is damaged" in done.stderr and sorted((copy / "out").rglob("*")) == before
+
+
+def test_two_jobs_do_not_work_on_one_data_set(copy, toys):
+    import fcntl
+
+    with open(copy / "out" / "journal.jsonl", "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = annotate("in", "-o", "out", cwd=copy, toys=toys, check=2)
+    assert "another annotate is at work on it" in done.stderr
