@@ -14,7 +14,7 @@ DataSet = Annotated[Path, typer.Argument(metavar="DIR", help="The data set's fol
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 
-@with_options("format", "overwrite")
+@with_options("format", "overwrite", "videos_at_once")
 def annotate(
     options: Options,
     sources: Annotated[

@@ -14,9 +14,10 @@ from ..detect import DetectCounts
 from ..errors import AccessError, BackendError, CliffvidError, InputError, ModelError, UsageError
 from ..images import Images
 from ..options import Options
-from ..pipeline import Counts, Models, Run, open_models
+from ..pipeline import Models, Run, open_models
 from ..regress import RegressCounts
 from ..source import open_source, source_of
+from ..summary import Counts
 from ..track import Tracker, track
 from ..types import Bodies, Tracks
 from ..write import ROW_GROUP, arrow_table, from_arrow, open_parquet
