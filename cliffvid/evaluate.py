@@ -285,8 +285,8 @@ class Measure:
             self.words += ", of its 17 those of LSP" if h36m else ""
             self.root_words = "the regressor's first joint"
             return
-        self.count = min(24, 1 + rows.body_pose.shape[1] // 3)
-        self.words = f"the {self.count} joints of SMPL's skeleton"
+        self.count = min(truth.joints_m.shape[1], 1 + rows.body_pose.shape[1] // 3)
+        self.words = f"{'the' if self.count == 24 else 'the first'} {self.count} joints of SMPL's skeleton"
         self.hips = truth.dataset == "emdb"  # as in EMDB's own evaluation
         self.root_words = "the middle of the hips, as EMDB has it" if self.hips else "the pelvis"
 

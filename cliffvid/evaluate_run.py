@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .crop import crop
+from .crop import crops
 from .detect import Found
 from .errors import InputError
 from .evaluate import PROTOCOLS, image_key
@@ -16,9 +16,9 @@ from .images import is_image
 from .options import Options
 from .pipeline import Models, Run, body_size
 from .regress import regress
-from .track import whole_frames
+from .track import track
 from .truth import Truth
-from .types import Crops, Frames, People, Tracks
+from .types import People, Piece, Tracks
 from .write import WRITERS
 
 OF_THE_DETECTOR = ("detector", "detector_shape", "score", "iou_max", "max_people", "focal_px", "fov_deg")  # of Options
@@ -72,36 +72,33 @@ class TrueBoxes(Run):
             self.__exit__()
             raise InputError(f"{images}: {missing} of the {len(wanted)} images of {truth.name} are not there")
         self._numbers = numbers
-        self._person: dict[tuple[int, bytes], int] = {}
+        self._person: dict[tuple[float, bytes], int] = {}
 
     def tracks(self) -> Iterator[Tracks]:
-        """The tracks of each frame with people; to be called once."""
-        options, counts, ahead = self.options, self.counts, self.stages.ahead
-        frames = ahead("decode", "frames", self._video.frames(1, counts.decode))
-        crops = ahead("crop", "people", rebatch(self._crops(frames), options.person_batch))
-        bodies = ahead("regress", "people", regress(crops, self.models.regressor, counts.regress))
-        for frame in whole_frames(bodies):
-            people = [
-                self._person.pop((int(i), b.tobytes())) for i, b in zip(frame.frame_idx, frame.bbox_xyxy, strict=True)
-            ]
-            ids = np.array(people, np.int32) + 1
-            order = np.argsort(ids)
-            tracks = Tracks(**frame[order].columns(), track_id=ids[order])
-            counts.add(tracks)
+        """The tracks of all frames with people, in order; to be called once."""
+        ahead, session = self.flow.stages.ahead, self.models.regressor
+        cropped = ahead("crop", "people", self._cropped())
+        bodies = ahead("regress", "people", regress(rebatch(cropped, self.options.person_batch), session))
+        for tracks in track((piece.rows for batch in bodies for piece in batch if len(piece)), self):
+            self.counts.add(tracks)
             yield tracks
 
-    def _crops(self, batches: Iterator[Frames]) -> Iterator[Crops]:
-        truth = self._truth
-        for frames in batches:
-            index = int(frames.frame_idx[0])
-            rows = np.flatnonzero((truth.frame_idx == self._numbers[index]) & truth.counted)
+    def update(self, time_s: float, boxes: np.ndarray, score: np.ndarray) -> np.ndarray:
+        """The identities (P,) of one frame's people, as a Tracker tells them: here they are known."""
+        return np.array([self._person.pop((time_s, box.tobytes())) + 1 for box in boxes], np.int32)
+
+    def _cropped(self) -> Iterator[list[Piece]]:
+        """The crops of each frame's true people, and then the end."""
+        truth, manifest = self._truth, self.models.regressor.manifest
+        for frames in self._video.frames(1, self.counts.decode):
+            rows = np.flatnonzero((truth.frame_idx == self._numbers[frames.frame_idx[0]]) & truth.counted)
             rows = rows[np.isfinite(truth.bbox_xyxy[rows]).all(axis=1)]
             if not len(rows):
                 continue
-            times = max(1, round(truth.size_wh[0] / frames.rgb.shape[2]))
+            times = max(1, round(truth.size_wh[0] / frames.size_wh[0]))
             boxes = (truth.bbox_xyxy[rows] / times).astype(np.float32)
             for row, box in zip(rows, boxes, strict=True):
-                self._person[index, box.tobytes()] = int(truth.person[row])
+                self._person[float(frames.time_s[0]), box.tobytes()] = int(truth.person[row])
             people = People(
                 frame_idx=np.repeat(frames.frame_idx, len(rows)),
                 pts=np.repeat(frames.pts, len(rows)),
@@ -111,4 +108,5 @@ class TrueBoxes(Run):
                 flags=np.zeros(len(rows), np.uint16),
             )
             known = replace(self.options, focal_px=float(truth.focal_px[rows[0]] / times), fov_deg=None)
-            yield from crop(iter([Found(frames, people)]), self.models.regressor.manifest, known)
+            yield [Piece(self, crops(Found(frames, people), manifest, known))]
+        yield [Piece(self)]

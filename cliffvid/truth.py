@@ -16,6 +16,7 @@ Array = np.ndarray
 DATASETS = ("3dpw", "emdb", "agora")
 GENDERS = {"m": "male", "f": "female", "n": "neutral", "male": "male", "female": "female", "neutral": "neutral"}
 HIPS = (1, 2)
+SMPL_JOINTS = 45  # with the vertices that the package smplx appends
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class Truth:
     person: Array  # (P,) identity within the sequence
     counted: Array  # (P,) bool
     bbox_xyxy: Array  # (P,4) pixels
-    joints_m: Array  # (P,24,3) SMPL's joints, metres, camera frame
+    joints_m: Array  # (P,J,3) SMPL's 24 joints, or the first 22, which SMPL-X has too; metres, camera frame
     focal_px: Array  # (P,) the known one, mean of fx and fy
     size_wh: tuple[float, float]  # of the frames that the pixels are of
     surface: Callable[[Array], Array] | None  # rows -> vertices (n,V,3), metres, camera frame
@@ -153,7 +154,7 @@ def _emdb(table: dict, body: str | None) -> Truth:
 
 
 def _agora(table: dict, name: str) -> Truth:
-    """AGORA's Camera dataframe with SMPL's joints and vertices; who is hidden by over 90 % is not counted."""
+    """AGORA's Camera dataframe with joints, and vertices or not; who is hidden by over 90 % is not counted."""
     files = tuple(str(path).split("/")[-1] for path in table["imgPath"])
     count = [len(joints) for joints in table["gt_joints_3d"]]
     frame_idx = np.repeat(np.arange(len(files)), count)
@@ -161,8 +162,11 @@ def _agora(table: dict, name: str) -> Truth:
     def each(key: str) -> list:
         return [value for values in table[key] for value in values]
 
-    joints = np.array([plain(j).reshape(-1, 3)[:24] for j in each("gt_joints_3d")], np.float64).reshape(-1, 24, 3)
-    points = np.array([plain(p).reshape(-1, 2)[:24] for p in each("gt_joints_2d")], np.float64).reshape(-1, 24, 2)
+    whole = [plain(j).reshape(-1, 3) for j in each("gt_joints_3d")]
+    width = 24 if all(len(j) <= SMPL_JOINTS for j in whole) else 22  # SMPL-X has the same body, another end of the arm
+    joints = np.array([j[:width] for j in whole], np.float64).reshape(-1, width, 3)
+    points = [plain(p).reshape(-1, 2)[:width] for p in each("gt_joints_2d")]
+    points = np.array(points, np.float64).reshape(-1, width, 2)
     hidden = np.array(each("occlusion"), np.float64) if "occlusion" in table else np.zeros(len(joints))
     counted = np.array(each("isValid"), bool) & (hidden >= 0) & (hidden <= 90)
     vertices = each("gt_verts") if "gt_verts" in table else None

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from cliffvid import read_meta, read_tracks
-from truth_files import MATRIX, SIZE, World, agora, agora_columns, found_tracks, pw3d
+from truth_files import MATRIX, SIZE, World, agora, agora_columns, emdb, found_tracks, pw3d
 
 
 @pytest.fixture
@@ -50,6 +50,18 @@ def test_the_papers_protocol_from_images_to_a_table(cliffvid, toys, world, tmp_p
     (tmp_path / "images" / "walk_00" / "image_00003.jpg").unlink()
     code, _, err = cliffvid(*args, *more, "--overwrite", toy_models=False)
     assert code == 1 and "1 of the 4 images of walk_00 are not there" in err
+
+
+def test_emdbs_images_lie_in_its_own_folders(cliffvid, toys, tmp_path):
+    emdb(tmp_path / "P1_01_walk_data.pkl", World(frames=3, count=1))
+    (tmp_path / "emdb" / "P1" / "01_walk" / "images").mkdir(parents=True)
+    for k in range(3):
+        Image.new("RGB", SIZE, (200, 20, 20)).save(tmp_path / "emdb" / "P1" / "01_walk" / "images" / f"{k:05d}.jpg")
+    args = ("eval", "made", "P1_01_walk_data.pkl", "--protocol", "paper", "--json", "--truth-body", "open-body")
+    more = ("--images", "emdb", "--engines", toys, "--regressor", "toy-regressor")
+    code, out, err = cliffvid(*args, *more, toy_models=False)
+    assert code == 0, err
+    assert json.loads(out)["overall"]["found"] == 3 and json.loads(out)["sequences"][0]["name"] == "P1_01_walk"
 
 
 def test_agoras_images_are_found_by_their_names_whatever_their_size(cliffvid, toys, tmp_path):

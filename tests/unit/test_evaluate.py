@@ -188,6 +188,25 @@ def test_agora_counts_strangers_and_who_is_hidden_does_not_count(tmp_path):
     np.testing.assert_allclose(truth.focal_px, 5333.3, rtol=1e-4)
 
 
+def test_agoras_table_of_smplx_has_the_body_and_not_the_hands(tmp_path):
+    world = World(frames=2)
+    columns = agora_columns(world)
+    for key, width in (("gt_joints_3d", 3), ("gt_joints_2d", 2)):
+        columns[key] = [[np.vstack([j[:22], np.full((105, width), 9.0)]) for j in people] for people in columns[key]]
+    agora(tmp_path / "smplx.pkl", columns)
+    truth = read_truth(tmp_path / "smplx.pkl")
+    assert truth.joints_m.shape == (4, 22, 3)
+    boxes = [truth.bbox_xyxy[k::2] / 3 for k in range(2)]
+    tracks = found_tracks(tmp_path / "t.npz", world, boxes, size=(1280, 720), files=columns["imgPath"])
+    found, rows = evaluate(tracks, tmp_path / "smplx.pkl"), read_tracks(tracks)
+    joints = load_body("open-body").joints(rows.global_orient, rows.body_pose, rows.betas, rows.transl)
+    true = [world.seen(world.world_joints(k - 1))[f] for f, k in zip(rows.frame_idx, rows.track_id, strict=True)]
+    errors = [body_errors_mm(a[:22], b[:22]) for a, b in zip(joints, true, strict=True)]
+    assert found.joints == "the first 22 joints of SMPL's skeleton"
+    assert found.overall.mpjpe_mm == pytest.approx(np.mean([e[0] for e in errors]), abs=NEAR_MM)
+    assert found.overall.pa_mpjpe_mm == pytest.approx(np.mean([e[1] for e in errors]), abs=NEAR_MM)
+
+
 def test_a_table_that_pandas_itself_pickled():
     truth, world = read_truth(GOLDEN / "agora_pandas2.pkl"), World(frames=3, count=2, seed=7)
     assert truth.files == ("ag_val_0.png", "ag_val_1.png", "ag_val_2.png") and truth.everybody
