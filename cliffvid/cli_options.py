@@ -10,6 +10,12 @@ import typer
 
 from .options import BACKENDS, DECODE_DEVICES, DETECTOR_SHAPES, FORMATS, HDR, MATRICES, PRECISIONS, Options
 
+
+def _batch(text: str) -> int | str:
+    """A number where it is one; Options refuses the rest."""
+    return int(text) if text.isdecimal() else text
+
+
 # Field of Options -> type and help of its flag. Names and defaults are the fields' own.
 FLAGS = {
     "format": Annotated[str, typer.Option(help=f"{' | '.join(FORMATS)}; auto: by the output's ending, else parquet.")],
@@ -23,8 +29,12 @@ FLAGS = {
     "device": Annotated[str, typer.Option(help="auto | cpu | cuda")],
     "precision": Annotated[str, typer.Option(help=" | ".join(PRECISIONS))],
     "threads": Annotated[int, typer.Option(help="Threads of the decoder and a network on the CPU; 0: all cores.")],
-    "frame_batch": Annotated[int, typer.Option(help="Frames the detector takes at once.")],
-    "person_batch": Annotated[int, typer.Option(help="People the regressor takes at once.")],
+    "frame_batch": Annotated[
+        str, typer.Option(parser=_batch, metavar="N|auto", help="Frames the detector takes at once.")
+    ],
+    "person_batch": Annotated[
+        str, typer.Option(parser=_batch, metavar="N|auto", help="People the regressor takes at once.")
+    ],
     "videos_at_once": Annotated[int, typer.Option(help="Inputs decoded at a time, into shared batches.")],
     "prefetch": Annotated[int, typer.Option(help="Batches a stage may run ahead; 0: no threads.")],
     "start_s": Annotated[float, typer.Option(help="Seconds; frames before it are left out.")],

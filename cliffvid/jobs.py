@@ -165,7 +165,7 @@ class Job:
             peak_memory_mb=peak_memory_mb(),
             detector=models.detector.manifest.name,
             regressor=models.regressor.manifest.name,
-            warnings=self.counts.warnings(),
+            warnings=self.counts.warnings() + models.take_warnings(),
         )
 
 

@@ -48,8 +48,8 @@ class Options:
     device: str = "auto"
     precision: str = "fp32"  # of the networks' arithmetic: in fp32 they answer what their reference does
     threads: int = 0  # of the video decoder, and per network on the CPU; 0: all usable cores
-    frame_batch: int = 4
-    person_batch: int = 8
+    frame_batch: int | str = "auto"  # see batches.py
+    person_batch: int | str = "auto"
     videos_at_once: int = 2  # decoded at a time into shared batches
     prefetch: int = 2  # batches each stage may run ahead; 0 runs everything in one thread
     start_s: float = 0.0
@@ -92,9 +92,10 @@ class Options:
             check(value in known, f"--{name.replace('_', '-')} {value}: choose one of {', '.join(known)}")
         check(self.stride >= 1, f"--stride {self.stride}: must be 1 or more")
         check(self.stream is None or self.stream >= 0, f"--stream {self.stream}: must not be negative")
-        for name in ("frame_batch", "person_batch", "videos_at_once"):
+        for name, words in (("frame_batch", ("auto",)), ("person_batch", ("auto",)), ("videos_at_once", ())):
             value = getattr(self, name)
-            check(1 <= value <= 1024, f"--{name.replace('_', '-')} {value}: must lie in 1 to 1024")
+            good = value in words or (isinstance(value, int) and 1 <= value <= 1024)
+            check(good, f"--{name.replace('_', '-')} {value}: must be {' or '.join(('1 to 1024', *words))}")
         for name in ("threads", "prefetch", "max_people"):
             value = getattr(self, name)
             check(value >= 0, f"--{name.replace('_', '-')} {value}: must not be negative")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from .backends import Session, open_session
+from .batches import settled
 from .crop import crop
 from .detect import canvas_shape, detect
 from .errors import ModelError
@@ -42,6 +43,14 @@ class Models:
 
     detector: Session
     regressor: Session
+
+    def take_warnings(self) -> list[str]:
+        """What a user should know of how they ran, each thing once."""
+        said = []
+        for session in (self.detector, self.regressor):
+            said += session.warnings
+            session.warnings.clear()
+        return said
 
     def __enter__(self) -> Self:
         return self
@@ -81,7 +90,7 @@ class Flow:
     """The chain of stages, through which any number of videos pass; a context manager that leaves no thread behind."""
 
     def __init__(self, options: Options, models: Models, keep_spans: bool = False) -> None:
-        self.options, self.models = options, models
+        self.options, self.models = settled(options, models.detector, models.regressor), models
         self.stages = Stages(options.prefetch, keep_spans)
         # For who watches: videos to come if that is known, what each that was opened claims, what came out.
         self.expected, self.claimed, self.done, self.rows = 1, [], 0, 0
@@ -117,9 +126,9 @@ class Run:
     """One open video; a context manager. By itself it has a Flow of its own."""
 
     def __init__(self, video: Path | str, options: Options, models: Models) -> None:
-        self.options, self.models = options, models
-        self.counts = Counts()
         self.flow = Flow(options, models)
+        self.options, self.models = self.flow.options, models
+        self.counts = Counts()
         self._video = open_source(video, options)
 
     @property

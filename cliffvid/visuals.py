@@ -77,7 +77,7 @@ class Gallery:
         painter = self.painter(read_meta(self.out)["body"]["name"])
         with open_source(self.source, options) as source, Stages(AHEAD) as stages:
             span = options.start_s, options.end_s, options.stride
-            frames = stages.ahead("decode", "frames", source.frames(options.frame_batch, DecodeCounts(), *span))
+            frames = stages.ahead("decode", "frames", source.frames(1, DecodeCounts(), *span))
             shots = painter.pose(frames, rows) if painter else _unposed(frames, rows)
             for shot in stages.ahead("pose", "frames", shots):
                 for index, frame in zip(shot.frames.frame_idx, shot, strict=True):

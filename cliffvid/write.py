@@ -6,7 +6,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -191,7 +191,8 @@ def appearing(out: Path) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"{out}: cannot write it ({error.strerror or error}); choose another place") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where a file stands in place of the folder
+            part.unlink(missing_ok=True)
 
 
 def write_whole(out: Path, data: bytes) -> None:

@@ -17,7 +17,7 @@ class Constant:
     backend, device, precision = "constant", "cpu", "fp32"
 
     def __init__(self, manifest: Manifest, answers: Mapping[str, np.ndarray]) -> None:
-        self.manifest, self.answers = manifest, answers
+        self.manifest, self.answers, self.warnings = manifest, answers, []
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         n = len(next(iter(inputs.values())))

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from cliffvid import read_meta, read_tracks
+from cliffvid.backends import ort
 from clips import make_clip, person_box, picture
 from toys import rehash
 
@@ -21,7 +22,7 @@ def test_everyone_is_where_they_are_on_either_canvas_whatever_the_batches(cliffv
     pixel = max(size) / 96
     for shape in ("frame", "square"):
         seen = set()
-        for frames, people, threads in ((1, 1, 1), (4, 8, 2), (7, 5, 1)):
+        for frames, people, threads in ((1, 1, 1), ("auto", "auto", 2), (7, 5, 1)):
             sizes = ["--frame-batch", frames, "--person-batch", people, "--threads", threads, "--overwrite"]
             assert cliffvid("process", "clip.mp4", "-o", "a.parquet", "--detector-shape", shape, *sizes)[0] == 0
             seen.add((tmp_path / "a.parquet").read_bytes())
@@ -80,3 +81,27 @@ def test_a_detector_of_one_canvas_still_works_and_refuses_another(cliffvid, toys
     rehash(folder)
     code, _, err = cliffvid("process", "clip.mp4", "-o", "b.parquet", *models, toy_models=False)
     assert code == 1 and "input 'image': the manifest promises uint8 ('N', 'H', 'W', 3), the network has" in err
+
+
+def test_a_machine_short_of_memory_gives_the_same_result_and_says_so_once(cliffvid, clip, tmp_path, monkeypatch):
+    assert cliffvid("process", clip, "-o", "roomy.parquet")[0] == 0
+    run = ort.OrtSession.run
+
+    def cramped(session, inputs):
+        if len(next(iter(inputs.values()))) > 2:
+            raise RuntimeError("Failed to allocate memory for requested buffer of size 12345")
+        return run(session, inputs)
+
+    monkeypatch.setattr(ort.OrtSession, "run", cramped)
+    shutil.copy(clip, tmp_path / "b.mp4")
+    code, out, err = cliffvid("process", clip, "b.mp4", "-o", "out", "--frame-batch", 9, "--json")
+    assert code == 0, err
+    warnings = sorted(text for line in out.splitlines() for text in json.loads(line)["warnings"])
+    assert len(warnings) == 2 and all(" on cpu: memory does not suffice for 4 at once" in text for text in warnings)
+    assert [text.split()[0] for text in warnings] == ["toy-detector", "toy-regressor"]
+    np.testing.assert_array_equal(read_tracks("out/clip.parquet").bbox_xyxy, read_tracks("roomy.parquet").bbox_xyxy)
+    assert (tmp_path / "out" / "clip.parquet").read_bytes() == (tmp_path / "roomy.parquet").read_bytes()
+    monkeypatch.setattr(ort.OrtSession, "run", lambda session, inputs: bytearray(1 << 62))
+    code, _, err = cliffvid("process", clip, "-o", "c.parquet")
+    assert code == 1 and "error: toy-detector on cpu: memory does not suffice for a single one" in err
+    assert not (tmp_path / "c.parquet").exists()

@@ -1,0 +1,109 @@
+"""How many rows a network is given at once, where the options leave it open.
+
+On a CPU batches gain little: of 1 to 32 the least that are within 3 % of the best, for the open models and CLIFF's
+networks on two cores, in onnxruntime and OpenVINO. On a GPU it depends on all there is, so it is measured once, and
+remembered in the user's cache folder.
+"""
+
+import json
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from .backends import Session
+from .detect import canvas_shape
+from .errors import OutputError
+from .geometry import shrunk
+from .models import MODEL_FILES
+from .options import Options
+from .write import write_whole
+
+ON_CPU = {"detect": 4, "regress": 8}
+# Sixteen frames of 4K are 400 MB, and every stage holds some batches.
+TRIED = {"detect": (1, 2, 4, 8, 16), "regress": (4, 8, 16, 32, 64)}
+ENOUGH = 0.95  # of the best speed
+ROUNDS = 3
+TUNE_S = 20.0  # then no larger size is tried; the first run of each may compile kernels
+
+
+def settled(options: Options, detector: Session, regressor: Session) -> Options:
+    """The options, with numbers where batch sizes were left to the program."""
+    chosen = {
+        name: batch_for(session, options)
+        for name, session in (("frame_batch", detector), ("person_batch", regressor))
+        if getattr(options, name) == "auto"
+    }
+    return replace(options, **chosen) if chosen else options
+
+
+def batch_for(session: Session, options: Options) -> int:
+    """The least number of rows that runs nearly as fast as any within the memory there is."""
+    task = session.manifest.task
+    if session.device == "cpu":
+        return ON_CPU[task]
+    row = example_row(session, options)
+    key = _key(session, row)
+    known = _remembered()
+    if known.get(key) not in TRIED[task]:
+        known[key] = least_good(speeds(session, row, TRIED[task]))
+        with suppress(OutputError):  # it would only have saved time
+            write_whole(_file(), json.dumps(known, indent=2).encode())
+    return known[key]
+
+
+def example_row(session: Session, options: Options) -> dict[str, np.ndarray]:
+    """One row of each input, blank; for detectors that take the frame's shape that of a 16:9 frame."""
+    manifest = session.manifest
+    if manifest.task == "detect" and canvas_shape(manifest, options) == "frame":
+        manifest = replace(manifest, rules={"letterbox": shrunk(manifest.rules["letterbox"], (16, 9))})
+    return {name: np.zeros((1, *row), manifest.inputs[name].dtype) for name, row in manifest.row_shapes().items()}
+
+
+def speeds(session: Session, row: dict[str, np.ndarray], sizes: tuple[int, ...]) -> dict[int, float]:
+    """Rows a second for each of the sizes, up to where memory or time ends. Raises BackendMemoryError if none fits."""
+    found, start = {}, time.perf_counter()
+    for size in sizes:
+        if found and time.perf_counter() - start > TUNE_S:
+            break
+        inputs = {name: np.repeat(array, size, axis=0) for name, array in row.items()}
+        seconds = []
+        for _ in range(1 + ROUNDS):
+            begun = time.perf_counter()
+            session.run(inputs)
+            seconds.append(time.perf_counter() - begun)
+        if session.rows_max and session.rows_max < size:  # it was run in parts
+            session.warnings.clear()  # a user did not ask for that many
+            break
+        found[size] = size / median(seconds[1:])
+    return found or {session.rows_max: 0.0}
+
+
+def least_good(speed: dict[int, float]) -> int:
+    return min(size for size, rows_per_s in speed.items() if rows_per_s >= ENOUGH * max(speed.values()))
+
+
+def _key(session: Session, row: dict[str, np.ndarray]) -> str:
+    from .doctor import gpu
+
+    shapes = " ".join("x".join(map(str, array.shape[1:])) for array in row.values())
+    network = session.manifest.files[MODEL_FILES[session.precision]]
+    return f"{session.backend} {session.precision} {network} {shapes}; {gpu().words}"
+
+
+def _file() -> Path:
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("cliffvid")) / "batches.json"
+
+
+def _remembered() -> dict[str, int]:
+    """What was found in earlier runs; of a file that is damaged, nothing."""
+    try:
+        known = json.loads(_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
