@@ -225,7 +225,7 @@ def _surface(names: list[str], which: Array, given: Array, cameras: Array, rows:
 
 def _to_camera(cameras: Array, points: Array) -> Array:
     """World points (F,J,3) in each frame's camera (F,4,4)."""
-    return np.einsum("fij,fkj->fki", cameras[:, :3, :3], points) + cameras[:, None, :3, 3]
+    return points @ cameras[:, :3, :3].transpose(0, 2, 1) + cameras[:, None, :3, 3]
 
 
 def _pixels(joints: Array, matrix: Array) -> Array:
