@@ -16,8 +16,12 @@ KNOWN = {
     "track": "stages:track_stage",
     "write": "stages:write_stage",
     "host": "whole:host",
+    "engine": "whole:engine_bound",
+    "many": "whole:many",
     "start": "whole:start",
     "memory": "whole:memory",
+    "peers": "peers:peers",
+    "engines": "engines:engines",
 }
 
 

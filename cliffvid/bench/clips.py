@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 RATE = 30
-SIZES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
+SIZES = {"360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
 
 
 def clip(size: str = "1080p", frames: int = 240) -> Path:
@@ -24,6 +24,25 @@ def clip(size: str = "1080p", frames: int = 240) -> Path:
         _film(part, SIZES[size], frames)
         os.replace(part, path)
     return path
+
+
+def small_clip(frames: int = RATE) -> Path:
+    """One second of the street, 640 x 360: many of them are what a data set of short clips is."""
+    return clip("360p", frames)
+
+
+def repeated(path: Path, times: int, out: Path) -> Path:
+    """The packets of a clip over and over in one file: a long clip of the same content."""
+    with av.open(str(path)) as source, av.open(str(out), "w", format="mp4") as target:
+        film = target.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.dts is not None]
+        length = round(len(packets) / RATE / packets[0].time_base)
+        stamps = [(packet.pts, packet.dts) for packet in packets]
+        for turn in range(times):
+            for packet, (pts, dts) in zip(packets, stamps, strict=True):
+                packet.stream, packet.pts, packet.dts = film, pts + turn * length, dts + turn * length
+                target.mux(packet)
+    return out
 
 
 def sha256(path: Path) -> str:

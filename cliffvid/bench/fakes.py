@@ -1,7 +1,8 @@
 """Networks that cost nothing: the shapes and rules of the official ones, the same answer to everything."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -15,6 +16,7 @@ class Constant:
     """A Session that answers the same to everything; see backends.Session."""
 
     backend, device, precision = "constant", "cpu", "fp32"
+    warnings: ClassVar[list[str]] = []
 
     def __init__(self, manifest: Manifest, answers: Mapping[str, np.ndarray]) -> None:
         self.manifest, self.answers, self.warnings = manifest, answers, []
@@ -33,27 +35,31 @@ class Constant:
 class Injected(Constant):
     """A Session that really runs, and then answers what is wanted: random weights find thousands of people."""
 
-    def __init__(self, session, answers: Mapping[str, np.ndarray]) -> None:
-        super().__init__(session.manifest, answers)
-        self.session = session
+    def __init__(self, session, answers: Callable[[tuple[int, int]], Mapping[str, np.ndarray]]) -> None:
+        super().__init__(session.manifest, {})
+        self.session, self.answers_on = session, answers  # by the canvas's width and height
         self.backend, self.device, self.precision = session.backend, session.device, session.precision
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         self.session.run(inputs)
+        self.answers = self.answers_on(inputs["image"].shape[2:0:-1])
         return super().run(inputs)
 
     def close(self) -> None:
         self.session.close()
 
 
-def people_seen(people: int, slots: int = 300, size_px: int = DETECTOR_PX) -> dict[str, np.ndarray]:
-    """A detector's answer to one 16:9 frame: ``people`` who stand side by side, half as high as the frame."""
-    high = size_px * 9 / 16
+def people_seen(
+    people: int, slots: int = 300, canvas_wh: tuple[int, int] = (DETECTOR_PX, DETECTOR_PX)
+) -> dict[str, np.ndarray]:
+    """A detector's answer to one 16:9 frame: ``people`` side by side, half as high as the frame if there is room."""
+    wide, middle = canvas_wh[0], canvas_wh[1] / 2
+    each = wide / max(people, 1)
+    high = min(wide * 9 / 32, 2.5 * each)
     box = np.zeros((slots, 4), np.float32)
-    x = (np.arange(people) + 0.5) * size_px / max(people, 1)
-    box[:people] = np.stack(
-        [x - high / 11, x * 0 + size_px / 2 - high / 4, x + high / 11, x * 0 + size_px / 2 + high / 4], 1
-    )
+    x = (np.arange(people) + 0.5) * each
+    sides = x - high / 5, x * 0 + middle - high / 2, x + high / 5, x * 0 + middle + high / 2
+    box[:people] = np.stack(sides, axis=1)
     score = (np.arange(slots) < people).astype(np.float32) * np.linspace(0.95, 0.7, slots, dtype=np.float32)
     return {"box_px": box, "objectness": score, "class_prob": score}
 

@@ -3,14 +3,21 @@
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
 
-from ..jobs import process
+import numpy as np
+
+from ..backends import open_session
+from ..jobs import process, process_many
+from ..models import read_manifest
 from ..options import Options
-from .clips import bare_decode, clip, sha256
-from .fakes import constant_models
+from ..pipeline import Models
+from .clips import bare_decode, clip, repeated, sha256, small_clip
+from .fakes import Injected, constant_models, people_seen
 from .harness import Case, Result, take_turns
+from .nets import random_nets
 
 HOST = "whole run, in bare decodes of the same film"
 
@@ -32,6 +39,67 @@ def host(repeats: int, people: tuple[int, ...] = (0, 1, 3, 10)) -> Result:
         name = f"{HOST}, {count} people"
         result.ratios[name] = case.median_s / cases[0].median_s
         result.goals[name] = "<= 1.5"
+    return result
+
+
+def engine_bound(repeats: int) -> Result:
+    """Real-size networks with random weights: the whole run beside what its two sessions alone need for the same."""
+    frames, people, repeats = 16, 2, min(repeats, 3)  # a turn takes half a minute
+    film, nets, options = clip(frames=frames), random_nets(), Options(overwrite=True)
+    manifests = [read_manifest(nets / name) for name in ("random-yolov3", "random-cliff-hr48")]
+    with ExitStack() as stack:
+        detector, regressor = (stack.enter_context(open_session(manifest)) for manifest in manifests)
+        out = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "a.parquet"
+        models = Models(Injected(detector, lambda wh: people_seen(people, canvas_wh=wh)), regressor)
+        canvas = {"image": np.zeros((options.frame_batch, 416, 416, 3), np.uint8)}
+        wanted = manifests[1].inputs.items()
+        person = {name: np.zeros((options.person_batch, *t.shape[1:]), t.dtype) for name, t in wanted}
+
+        def alone() -> None:
+            for _ in range(frames // options.frame_batch):
+                detector.run(canvas)
+            for _ in range(frames * people // options.person_batch):
+                regressor.run(person)
+
+        cases = [
+            Case("the two sessions alone, one after the other", alone, frames),
+            Case("the whole run", lambda: process(film, out, options, models=models), frames),
+        ]
+        take_turns(cases, repeats)
+    settings = {"repeats": repeats, "people a frame": people, "detector": "YOLOv3-416", "regressor": "CLIFF-HR48"}
+    result = Result("engine", "frame", settings, [case.facts() for case in cases])
+    name = "whole run, in the two sessions' own time"
+    result.ratios, result.goals = {name: cases[1].median_s / cases[0].median_s}, {name: "<= 1.10"}
+    result.clips[film.name] = sha256(film)
+    return result
+
+
+def many(repeats: int, clips: int = 1000) -> Result:
+    """A thousand clips of one second in one run beside one long clip of the same content, 640 x 360."""
+    second, repeats = small_clip(), min(repeats, 3)
+    models, options = constant_models(3), Options(overwrite=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        long = repeated(second, clips, folder / "long.mp4")
+        jobs = [(second, folder / "out" / f"{index}.parquet") for index in range(clips)]
+        shorts: list = []
+
+        def all_of_them() -> None:
+            shorts[:] = [outcome.report.frames for outcome in process_many(jobs, options, models=models)]
+
+        whole: list = []
+
+        def one() -> None:
+            whole.append(process(long, folder / "a.parquet", options, models=models))
+
+        cases = [Case("one long clip", one, 30 * clips), Case(f"{clips} clips of a second", all_of_them, 30 * clips)]
+        take_turns(cases, repeats, warm_up=False)
+    assert sum(shorts) == whole[-1].frames == 30 * clips
+    result = Result("many", "frame", {"repeats": repeats, "videos_at_once": options.videos_at_once})
+    result.rows = [case.facts() for case in cases]
+    name = "frames/s of short clips, in the long one's"
+    result.ratios, result.goals = {name: cases[0].median_s / cases[1].median_s}, {name: ">= 0.8"}
+    result.clips[second.name] = sha256(second)
     return result
 
 

@@ -1,0 +1,105 @@
+"""Real networks with random weights: for measuring, where the official weights are not at hand.
+
+What they answer means nothing; what they cost is what the official ones cost.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from .cliff import VARIANTS, Cliff, PixelsToBody
+from .darknet import STEP_PX, canvas_limits, convolution_counts, export_darknet, read_network
+from .graph import to_bytes
+from .model_folder import describe_detector, with_manifest, write_folder
+from .official import describe, trace
+from .sources import OPEN
+from .yolo import YoloV3, load_yolov3
+
+SIZE_PX = 416
+NAMES = ("random-yolov3", "random-cliff-hr48")
+
+
+def random_models(folder: Path, say: Callable[[str], None]) -> Path:
+    """The model folders NAMES in ``folder``, made unless they are there; returns it."""
+    for name, make in zip(NAMES, (_make_detector, _make_regressor), strict=True):
+        if not (folder / name / "manifest.json").exists():
+            say(f"{folder / name}: making it, which takes a minute")
+            make(folder, name)
+    return folder
+
+
+def _weights(folder: Path) -> Path:
+    """A Darknet weights file whose values neither grow nor fade on their way through the network."""
+    path = folder / "random-yolov3.weights"
+    layers, widths = read_network(OPEN / "yolov3.cfg")
+    rng = np.random.default_rng(0)
+    parts = [np.array([0, 2, 0, 0, 0], "<i4")]
+    for index in convolution_counts(layers, widths):
+        layer, (channels, filters) = layers[index], widths[index]
+        fan_in = channels * layer.number("size") ** 2
+        vectors = [np.zeros(filters)]
+        if layer.number("batch_normalize", 0):
+            vectors += [np.ones(filters), np.zeros(filters), np.ones(filters)]
+        parts += [vector.astype("<f4") for vector in vectors]
+        parts.append(rng.normal(0, 1 / np.sqrt(fan_in), filters * fan_in).astype("<f4"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(part.tobytes() for part in parts))
+    return path
+
+
+def _make_detector(folder: Path, name: str) -> None:
+    cfg, weights = OPEN / "yolov3.cfg", _weights(folder)
+    model = export_darknet(cfg, weights, SIZE_PX, score="objectness", person_must_be_argmax=True, half=False)
+    layers, _ = read_network(cfg)
+    least_px, count = canvas_limits(layers, SIZE_PX)
+    canvas = {"width_px": SIZE_PX, "height_px": SIZE_PX, "interpolation": "cubic", "fill": 128}
+    manifest = {
+        "name": name,
+        "task": "detect",
+        "rank": -1,
+        "summary": "YOLOv3 with random weights: for measuring alone",
+        "licence": "none",
+        "source": [],
+        **describe_detector(count),
+        "letterbox": canvas | {"least_px": least_px, "step_px": STEP_PX, "shape": "square"},
+        "selection": {"score": "objectness", "score_min": 0.5, "iou_max": 0.4, "iou_offset_px": 1},
+        "parity": {},
+    }
+    write_folder(folder / name, with_manifest(manifest, {"model.onnx": to_bytes(model)}))
+
+
+def _cliff(folder: Path) -> Cliff:
+    torch.manual_seed(0)
+    network = Cliff(VARIANTS["cliff-hr48"])
+    network.load_state_dict(network.state_dict())  # folds the head
+    return network.eval()
+
+
+def _make_regressor(folder: Path, name: str) -> None:
+    network = _cliff(folder)
+    said = describe(network.variant, folder / "random-yolov3.weights", name)
+    said |= {"rank": -1, "source": [], "summary": "CLIFF with random weights: for measuring alone", "parity": {}}
+    write_folder(folder / name, with_manifest(said, {"model.onnx": trace(network).SerializeToString()}))
+
+
+def eager(folder: Path, threads: int) -> tuple[Callable, Callable]:
+    """The same two networks in torch, operator by operator: images uint8 (N,H,W,3) -> rows, and crops with bbox_info
+    -> rotmat, betas, camera; numpy in, numpy out.
+    """
+    torch.set_num_threads(threads)
+    detector: YoloV3 = load_yolov3(folder / "random-yolov3.weights", OPEN / "yolov3.cfg")
+    regressor: nn.Module = PixelsToBody(_cliff(folder)).eval()
+
+    def detect(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return detector(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).numpy()
+
+    def regress(crops: np.ndarray, bbox_info: np.ndarray) -> tuple[np.ndarray, ...]:
+        with torch.inference_mode():
+            answers = regressor(torch.from_numpy(crops), torch.from_numpy(bbox_info))
+            return tuple(answer.numpy() for answer in answers)
+
+    return detect, regress
