@@ -70,6 +70,10 @@ class TorchSession:
                     for name in self._drop[number]:
                         values.pop(name, None)
                 return {name: values[name].cpu().numpy() for name in self.manifest.outputs}
+        except (NotImplementedError, TypeError) as error:
+            raise BackendError(
+                f"{self.manifest.folder}: --backend torch cannot run it: {error}; use another"
+            ) from error
         except torch.OutOfMemoryError as error:
             raise BackendError(f"the GPU's memory is full; take smaller batches ({error})") from error
 

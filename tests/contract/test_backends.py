@@ -192,6 +192,12 @@ def test_a_network_that_torch_cannot_run_is_told(toys, tmp_path):
     replace_network(tmp_path / "toy", model.SerializeToString())
     with pytest.raises(BackendError, match=r"--backend torch has no Guess, as node 'the-node' asks"):
         open_session(read_manifest(tmp_path / "toy"), "torch")
+    model.graph.node[0].op_type = "Cast"
+    model.graph.node.add(op_type="Pad", input=["crop"], output=["unused"])
+    replace_network(tmp_path / "toy", model.SerializeToString())
+    manifest = read_manifest(tmp_path / "toy")
+    with open_session(manifest, "torch") as session, pytest.raises(BackendError, match="torch cannot run it: pad"):
+        session.run(toy_inputs(manifest, 2))
     replace_network(tmp_path / "toy", b"no network")
     with pytest.raises(ModelError, match=r"model\.onnx: no ONNX network"):
         open_session(read_manifest(tmp_path / "toy"), "torch")

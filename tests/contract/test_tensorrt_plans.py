@@ -134,6 +134,17 @@ def test_wrong_answers_to_kept_samples_are_refused(gpu):
         open_on_gpu(BUNDLED / "cliff-open")
 
 
+@pytest.mark.parametrize("model", ["toy-detector", "yolov3-tiny"])
+def test_wrong_answers_to_a_wide_canvas_are_refused(gpu, toys, model, monkeypatch):
+    monkeypatch.setattr("cliffvid.backends.trt.MAX_BATCH", 2)
+    folder = toys / model if model.startswith("toy") else BUNDLED / model
+    open_on_gpu(folder).close()
+    gpu.built.clear()
+    gpu.scale_wide = 1.02
+    with pytest.raises(ModelError, match=r"box_px by .* from the reference \(onnxruntime on the CPU\), over the bound"):
+        open_on_gpu(folder)
+
+
 @pytest.mark.parametrize("what", ["network", "plan", "facts", "driver"])
 def test_a_plan_that_does_not_fit_any_more_is_built_again(gpu, folder, what, capsys):
     open_on_gpu(folder).close()
@@ -142,6 +153,7 @@ def test_a_plan_that_does_not_fit_any_more_is_built_again(gpu, folder, what, cap
         change_network(folder, lambda graph: setattr(graph, "name", "changed"))
     elif what == "plan":
         (folder / name).write_bytes((folder / name).read_bytes()[:-1])
+        assert plans.read_plan(folder / name) is None  # TensorRT is not asked
     elif what == "facts":
         (folder / f"{name}.json").write_text('{"proven_on": 3}')
     else:

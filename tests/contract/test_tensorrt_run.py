@@ -57,8 +57,8 @@ def test_a_failing_batch_leaves_the_session_usable(gpu, folder):
             session.run(bad)
         with pytest.raises(TypeError):
             session.run(toy_people(70) | {"bbox_info": np.zeros((70, 3))})  # float64
+        assert not any(gpu.streams.values())  # no copy is under way into buffers that come to be used again
         assert len(session.run(toy_people(70))["betas"]) == 70
-        assert not any(gpu.streams.values())
 
 
 @pytest.mark.parametrize(

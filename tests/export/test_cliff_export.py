@@ -43,8 +43,8 @@ def test_the_runtime_answers_as_the_checkpoint(made, backbone):
     checkpoint, folder = made(backbone)
     inputs = people(7)
     wanted = by_torch(load_cliff(checkpoint), inputs)
-    for backend, batches in (("onnxruntime", (1, 7)), ("torch", (7,))):
-        with open_session(read_manifest(folder), backend, "cpu") as session:
+    for backend, batches in (("onnxruntime", (1, 7)), *([("torch", (7,))] if backbone == "res50" else [])):
+        with open_session(read_manifest(folder), backend, "cpu", 1) as session:
             for batch in batches:
                 found = session.run({name: array[:batch] for name, array in inputs.items()})
                 for name, value in found.items():
