@@ -1,6 +1,8 @@
 """TensorRT plans: built by the real TensorRT-RTX, which needs no GPU for it; proven on tests/fake_gpu.py."""
 
+import fcntl
 import json
+import shutil
 
 import numpy as np
 import onnx
@@ -143,6 +145,30 @@ def test_wrong_answers_to_a_wide_canvas_are_refused(gpu, toys, model, monkeypatc
     gpu.scale_wide = 1.02
     with pytest.raises(ModelError, match=r"box_px by .* from the reference \(onnxruntime on the CPU\), over the bound"):
         open_on_gpu(folder)
+
+
+@pytest.mark.parametrize(("error", "good"), [(0.01, True), (0.5, False)])
+def test_what_a_manifest_tells_no_bound_of_is_held_to_onnxruntime(gpu, tmp_path, error, good, monkeypatch):
+    """As files of int8: how far they may be from float32 is told in what a user would notice."""
+    monkeypatch.setattr("cliffvid.backends.trt.MAX_BATCH", 2)
+    folder = shutil.copytree(BUNDLED / "cliff-open", tmp_path / "model")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["model.int8.onnx"] = manifest["files"]["model.onnx"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "model.onnx").rename(folder / "model.int8.onnx")
+    gpu.scale = 1 + error
+    if good:
+        open_on_gpu(folder, "int8").close()
+    else:
+        with pytest.raises(ModelError, match=r"in int8 is .* from the reference \(onnxruntime.*over the bound of 0\.1"):
+            open_on_gpu(folder, "int8")
+
+
+def test_one_process_builds_while_others_wait(folder):
+    with plans.locked(folder), open(folder / ".plans.lock") as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with open(folder / ".plans.lock") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @pytest.mark.parametrize("what", ["network", "plan", "facts", "driver"])
