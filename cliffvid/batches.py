@@ -1,7 +1,8 @@
 """How many rows a network is given at once, where the options leave it open.
 
-On a CPU batches gain little: 4 frames and 8 people are within a few percent of the best of 1 to 32, with the open models
-on two cores. On a GPU it depends on all there is, so it is measured once, and remembered in the user's cache folder.
+On a CPU batches gain little: 4 frames and 8 people are within a few percent of the best of 1 to 32, with the open
+models on two cores. On a GPU it depends on all there is, so it is measured once, and remembered in the user's cache
+folder.
 """
 
 import json
