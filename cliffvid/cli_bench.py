@@ -15,6 +15,7 @@ KNOWN = {
     "regress": "stages:regress_stage",
     "track": "stages:track_stage",
     "write": "stages:write_stage",
+    "shapes": "shapes:shapes",
     "host": "whole:host",
     "engine": "whole:engine_bound",
     "many": "whole:many",

@@ -1,10 +1,17 @@
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from cliffvid import Options
 from cliffvid.bench.fakes import constant_models
 from cliffvid.bench.harness import Case, Result, take_turns
+from cliffvid.bench.shapes import cut_to_16_9, matched
+from cliffvid.decode import DecodeCounts
 from cliffvid.jobs import process
+from cliffvid.source import open_source
+from cliffvid.types import images
 
 
 def test_cases_take_turns_and_the_first_turn_does_not_count():
@@ -31,6 +38,20 @@ def test_constant_networks_see_as_many_people_as_asked_for(tmp_path, street, peo
     report = process(street, tmp_path / "a.parquet", models=constant_models(people))
     assert report.people == people * report.frames
     assert report.tracks == people
+
+
+def test_boxes_of_two_runs_are_paired_once_the_best_first(tmp_path):
+    iou = np.array([[0.6, 0.9, 0], [0.8, 0.85, 0], [0, 0, 0.4]])
+    assert matched(iou) == [(0, 1), (1, 0)]
+    assert matched(np.zeros((0, 3))) == matched(np.zeros((3, 0))) == []
+
+
+def test_a_frame_in_the_middle_of_the_canvas_is_cut_to_its_middle(street):
+    with open_source(street, Options()) as source:
+        frames = next(source.frames(2, DecodeCounts()))
+    square = replace(frames, rgb=images([np.pad(image, ((140, 140), (0, 0), (0, 0))) for image in frames.rgb]))
+    for cut, image in zip(cut_to_16_9(square).rgb, frames.rgb, strict=True):
+        np.testing.assert_array_equal(cut, image)
 
 
 @pytest.fixture
