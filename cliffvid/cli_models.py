@@ -76,6 +76,43 @@ def verify(name: Annotated[str, typer.Argument(help="A model's name.")], engines
         print(f"  by {session.backend} on {session.device}, from {manifest.parity['reference']}: {told} (<= {bound:g})")
 
 
+Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video like those to come; a folder of images.")]
+Detector = Annotated[str, typer.Option(help="Finds the people that a regressor is tried on.")]
+
+
+@models_app.command("quality")
+def quality(
+    name: Annotated[str, typer.Argument(help="A detector's or regressor's name.")],
+    video: Video,
+    engines: Engines = None,
+    detector: Detector = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per backend and precision.")] = False,
+) -> None:
+    """Measure what each precision changes on a video of yours and how fast it is: what --precision auto goes by."""
+    from .options import Options
+    from .precision import ask, judge
+
+    options = Options(engines=engines, detector=detector)
+    manifest, _, judged = ask(name, video, options)
+    _tell(judge(manifest, judged, video, options, say), options, as_json)
+
+
+def _tell(manifest, options, as_json: bool = False) -> None:
+    from .precision import faults, machine, told
+
+    for entry in manifest.quality:
+        if entry["machine"] != machine():
+            continue
+        if as_json:
+            print(json.dumps(entry))
+            continue
+        beyond = faults(entry, options)
+        verdict = f"beyond the bounds: {'; '.join(beyond)}" if beyond else "good"
+        speed = f"{entry['precision']} by {entry['backend']}: {entry['items_per_s']:.1f} a second"
+        print(f"{speed}; {told(entry)}: {verdict}")
+    say(f"{manifest.folder}: kept, for --precision auto")
+
+
 def doctor(
     engines: Engines = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per finding.")] = False,
@@ -186,6 +223,24 @@ def export_plans(
     manifests = manifests or [manifest for manifest in scan_models(engines)[0] if manifest.inputs]
     for path in build_plans(manifests, precision or list(known), max_batch, compute_capability):
         print(path)
+
+
+@export_app.command("int8")
+def export_int8(
+    name: Annotated[str, typer.Argument(help="A detector's or regressor's name.")],
+    video: Video,
+    engines: Engines = None,
+    detector: Detector = "auto",
+) -> None:
+    """Give a model a network in 8 bits, calibrated on half of a video's frames and judged on the others."""
+    _need("onnx", "onnxruntime")
+    from .export.int8 import export_int8
+    from .options import Options
+    from .precision import judge
+
+    options = Options(engines=engines, detector=detector)
+    manifest, judged = export_int8(name, video, options, say)
+    _tell(judge(manifest, judged, video, options, say), options)
 
 
 def _need(*packages: str) -> None:

@@ -109,6 +109,7 @@ class Manifest:
     body: str = ""  # regressors: the body the parameters belong to
     source: list = field(default_factory=list)  # what it was made from: files, packages, hashes
     parity: dict = field(default_factory=dict)  # how far its answers were from a reference's when it was made
+    quality: list = field(default_factory=list)  # what other precisions change and how fast they are, see precision.py
 
     def row_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of one row of each input; sides that are free are those of the whole canvas."""
@@ -174,6 +175,7 @@ def read_manifest(folder: Path) -> Manifest:
             body=raw.get("body", ""),
             source=raw.get("source", []),
             parity=raw.get("parity", {}),
+            quality=raw.get("quality", []),
             **tensors,
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

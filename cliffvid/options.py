@@ -10,7 +10,7 @@ from .errors import UsageError
 
 FORMATS = ("auto", "parquet", "npz", "cliff")  # auto: parquet or npz by the output's name, else parquet
 BACKENDS = ("auto", "onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "torch")
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PRECISIONS = ("fp32", "auto", "fp16", "bf16", "int8")  # auto: the fastest that was measured here to be good enough
 # auto: by the video's tags; untagged, BT.709 from 720 lines on as players do. official: untagged is always BT.601, as
 # when ffmpeg writes the frames to PNG for the official CLIFF demo. The rest overrule the tags.
 MATRICES = ("auto", "official", "bt601", "bt709", "bt2020")
@@ -70,6 +70,11 @@ class Options:
     score: float | None = None  # least detection score; None: what the detector's manifest says
     iou_max: float | None = None  # a box that overlaps a better one so much is its double; None: the manifest's
     overwrite: bool = False
+
+    # How much --precision auto may change: joints' rotations, and of a hundred people how many are missed or made up.
+    gate_rotation_median_deg: float = 0.5
+    gate_rotation_p99_deg: float = 2.0
+    gate_persons_percent: float = 0.5
 
     # Tracking. Chosen on 80 s of street scene and on generated walkers: 96 tracks became 56, with one jump.
     track_iou_min: float = 0.2  # least overlap of a strong detection with a track's predicted box, both widened

@@ -16,6 +16,7 @@ from .errors import ModelError
 from .flow import Stages, rebatch
 from .models import MODEL_FILES, Manifest, find_model
 from .options import Options
+from .precision import choose
 from .regress import regress
 from .source import open_source, source_of
 from .summary import Counts
@@ -30,6 +31,9 @@ NOT_RECORDED = (
     "person_batch",
     "prefetch",
     "videos_at_once",
+    "gate_rotation_median_deg",
+    "gate_rotation_p99_deg",
+    "gate_persons_percent",
     "overwrite",
     "format",
     "max_frame_mpx",
@@ -43,6 +47,7 @@ class Models:
 
     detector: Session
     regressor: Session
+    chosen: tuple[str, ...] = ()  # what --precision auto took for each, and why
 
     def take_warnings(self) -> list[str]:
         """What a user should know of how they ran, each thing once."""
@@ -63,15 +68,20 @@ class Models:
 def open_models(options: Options) -> Models:
     """The networks the options ask for. Raises UsageError, ModelError or BackendError."""
     with ExitStack() as opened:
-        sessions = []
+        sessions, chosen = [], []
         for task, name in (("detect", options.detector), ("regress", options.regressor)):
             manifest = find_model(task, name, options.engines)
-            session = open_session(manifest, options.backend, options.device, options.threads, options.precision)
+            backend, precision = options.backend, options.precision
+            if precision == "auto":
+                choice = choose(manifest, options)
+                backend, precision = choice.backend, choice.precision
+                chosen.append(choice.words)
+            session = open_session(manifest, backend, options.device, options.threads, precision)
             sessions.append(opened.enter_context(session))
         canvas_shape(sessions[0].manifest, options)
         body_size(sessions[1].manifest)
         opened.pop_all()
-        return Models(*sessions)
+        return Models(*sessions, tuple(chosen))
 
 
 def body_size(manifest: Manifest) -> tuple[int, int]:
@@ -164,6 +174,7 @@ class Run:
         """What the tracks file records about this run; nothing that differs between two runs of the same job."""
         settings = {k: v for k, v in dataclasses.asdict(self.options).items() if k not in NOT_RECORDED}
         settings["detector_shape"] = canvas_shape(self.models.detector.manifest, self.options)
+        settings |= {"precision_chosen": list(self.models.chosen)} if self.models.chosen else {}
         settings["end_s"] = None if math.isinf(self.options.end_s) else self.options.end_s
         video = dataclasses.asdict(self.info) | {"first_pts": self.counts.decode.first_pts}
         del video["path"]

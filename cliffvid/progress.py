@@ -35,6 +35,8 @@ class View:
         stand_in = any(manifest.rank == 0 for manifest in manifests)
         note = " (open stand-ins; the README tells what they can do and how to use others)" if stand_in else ""
         self.console.print(f"models: {names}{note}", soft_wrap=True)
+        for words in models.chosen:
+            self.console.print(f"  {words}", soft_wrap=True)
 
     def watch(self, flow: Flow) -> None:
         if not self.quiet and sys.stderr.isatty():

@@ -19,7 +19,7 @@ from .summary import alone
 
 Batch = dict[str, np.ndarray]  # what a Session takes
 SAME_PERSON_IOU = 0.5
-FRAMES = 64  # how many are looked at, spread over the video
+FRAMES = 96  # how many are looked at, spread over the video
 LARGEST_STRIDE = 25  # but not so far that most of the time goes into decoding what lies between
 PEOPLE = 256
 
@@ -44,22 +44,24 @@ class Recorder:
         return self._session.run(inputs)
 
 
-def take_samples(video: Path | str, detector: Session, regressor: Session, options: Options) -> Samples:
+def take_samples(video: Path | str, detector: Session, regressor: Session | None, options: Options) -> Samples:
     """Frames spread over the video and the crops of the people in them, as a run with these sessions sees them.
 
-    Raises InputError.
+    Without a regressor there are no crops. Raises InputError.
     """
-    networks = Recorder(detector), Recorder(regressor)
+    networks = Recorder(detector), Recorder(regressor) if regressor else None
     with open_source(video, options) as source:
         known = source.info.frames_claimed or 0
         frames = source.frames(1, DecodeCounts(), stride=min(max(1, known // FRAMES), LARGEST_STRIDE))
-        pieces = ([alone(table, options)] for table in frames)
+        pieces = detect(([alone(table, options)] for table in frames), networks[0])
+        if regressor:
+            pieces = regress(crop(pieces, regressor.manifest), networks[1])
         people = 0
-        for (piece,) in regress(crop(detect(pieces, networks[0]), regressor.manifest), networks[1]):
+        for (piece,) in pieces:
             people += len(piece)
-            if people >= PEOPLE or len(networks[0].asked) >= FRAMES:
+            if (regressor and people >= PEOPLE) or len(networks[0].asked) >= FRAMES:
                 break
-    return Samples(*(network.asked for network in networks))
+    return Samples(networks[0].asked, networks[1].asked if regressor else [])
 
 
 def compare(manifest: Manifest, reference: Session, session: Session, samples: Iterable[Batch]) -> dict[str, float]:

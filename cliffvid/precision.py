@@ -1,0 +1,258 @@
+"""Which precision runs fastest here and is still good: measured on the user's own video, kept in the model folder."""
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from hashlib import file_digest, sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from time import perf_counter
+
+from .backends import DEFAULT, KNOWN, Session, open_session
+from .errors import BackendError, InputError, OutputError, UsageError
+from .models import BUNDLED, MODEL_FILES, Manifest, added_models_dir, find_model, read_manifest
+from .options import Options
+from .quality import Batch, compare, take_samples
+
+TIMED = 8  # batches, in each of ROUNDS in which all combinations take turns
+ROUNDS = 3
+LEAST_PERSONS = 50  # fewer tell nothing about one in two hundred
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What ``--precision auto`` takes for one network, and why."""
+
+    backend: str
+    precision: str
+    words: str
+
+
+def ask(name: str, video: Path, options: Options) -> tuple[Manifest, list[Batch], list[Batch]]:
+    """A model, and what it would be asked about a video, in two halves: to calibrate by, and to judge by.
+
+    Raises UsageError, ModelError, BackendError, or InputError also if nobody is found in the video.
+    """
+    manifest = find_model(None, name, options.engines)
+    if not manifest.inputs:
+        raise UsageError(f"{name}: a body, not a network; name a detector or a regressor")
+    with ExitStack() as opened:
+        finder = manifest if manifest.task == "detect" else find_model("detect", options.detector, options.engines)
+        detector = opened.enter_context(open_session(finder, DEFAULT, options.device, options.threads))
+        regressor = None
+        if manifest.task == "regress":
+            regressor = opened.enter_context(open_session(manifest, DEFAULT, options.device, options.threads))
+        samples = take_samples(video, detector, regressor, options)
+    asked = [batch for batch in (samples.crops if regressor else samples.frames) if len(next(iter(batch.values())))]
+    if len(asked) < 2:
+        raise InputError(f"{video}: too little to go by ({len(asked)} frames with people); choose another video")
+    return manifest, asked[0::2], asked[1::2]
+
+
+def judge(manifest: Manifest, samples: list[Batch], video: Path, options: Options, say: Say) -> Manifest:
+    """Measure a model's precisions and keep the figures in its folder; returns its manifest with them."""
+    clip = about_clip(video)
+    return keep(manifest, [entry | clip for entry in measure(manifest, samples, options, say)])
+
+
+def measure(manifest: Manifest, samples: list[Batch], options: Options, say: Say = lambda line: None) -> list[dict]:
+    """Quality and speed of every backend and precision that runs this model here, against onnxruntime in float32.
+
+    Of each: what quality.compare tells, ``items_per_s`` (frames or people), and what was measured with what.
+    """
+    found = []
+    with ExitStack() as opened:
+        reference = opened.enter_context(open_session(manifest, DEFAULT, options.device, options.threads))
+        others = _others(manifest, options, opened, say)
+        sessions = [reference, *(session for _, session in others)]
+        kept = _Kept(reference, samples)
+        for backend, session in [(DEFAULT, reference), *others]:
+            found.append(_about(backend, session) | compare(manifest, kept, session, samples))
+        seconds: list[list[float]] = [[] for _ in sessions]
+        timed = samples[:TIMED]
+        for _ in range(ROUNDS):
+            for session, took in zip(sessions, seconds, strict=True):
+                start = perf_counter()
+                for batch in timed:
+                    session.run(batch)
+                took.append(perf_counter() - start)
+    items = sum(len(next(iter(batch.values()))) for batch in timed)
+    return [about | {"items_per_s": round(items / min(took), 3)} for about, took in zip(found, seconds, strict=True)]
+
+
+def _others(manifest: Manifest, options: Options, opened: ExitStack, say: Say) -> list[tuple[str, Session]]:
+    sessions = []
+    for backend, known in KNOWN.items():
+        if backend == "torch":  # the slow reference
+            continue
+        for precision in known.precisions:
+            if (backend, precision) == (DEFAULT, "fp32") or MODEL_FILES[precision] not in manifest.files:
+                continue
+            try:
+                session = open_session(manifest, backend, options.device, options.threads, precision)
+            except BackendError as error:
+                if known.devices[0] == "cpu" or shutil.which("nvidia-smi"):
+                    say(f"{precision} by {backend} is left out: {error}")
+                continue
+            sessions.append((backend, opened.enter_context(session)))
+    return sessions
+
+
+class _Kept:
+    """Answers, one batch after the other and then again from the first, what a session answered to the samples."""
+
+    def __init__(self, session: Session, samples: list[Batch]) -> None:
+        self._answers = [session.run(batch) for batch in samples]
+        self._asked = 0
+
+    def run(self, inputs: Batch) -> Batch:
+        self._asked += 1
+        return self._answers[(self._asked - 1) % len(self._answers)]
+
+
+def _about(backend: str, session: Session) -> dict:
+    return {
+        "backend": backend,
+        "version": runtime_version(backend),
+        "device": session.device,
+        "precision": session.precision,
+        "network": session.manifest.files[MODEL_FILES[session.precision]],
+        "machine": machine(),
+    }
+
+
+def runtime_version(backend: str) -> str:
+    """The version of the installed package of a backend."""
+    for name in (backend, f"{backend}-gpu", f"{backend}-rtx"):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return "unknown"
+
+
+def machine() -> str:
+    """The processor: rounding and speed differ from one to another."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    return f"{platform.machine()}, {names[0] if names else platform.processor() or 'unknown processor'}"
+
+
+def choose(manifest: Manifest, options: Options) -> Choice:
+    """The fastest backend and precision that was measured here and is within the bounds of Options; float32 if none."""
+    exact = DEFAULT if options.backend == "auto" else options.backend
+    known = [entry for entry in manifest.quality if _counts(entry, manifest, options)]
+    if not any(entry["precision"] != "fp32" for entry in known):
+        return Choice(
+            exact,
+            "fp32",
+            f"{manifest.name}: fp32, since nothing else was measured on this machine; "
+            f"`cliffvid models quality {manifest.name} VIDEO` does",
+        )
+    good = [entry for entry in known if not faults(entry, options)] or known[:1]
+    best = max(good, key=lambda entry: entry["items_per_s"])
+    slow = next((entry for entry in known if (entry["backend"], entry["precision"]) == (exact, "fp32")), best)
+    words = (
+        f"{manifest.name}: {best['precision']} by {best['backend']}, {best['items_per_s'] / slow['items_per_s']:.2g} "
+        f"times as fast as fp32 by {slow['backend']}; {told(best)}, on {best['clip']}"
+    )
+    for entry in known:
+        if entry["items_per_s"] > best["items_per_s"]:
+            words += f"; not {entry['precision']} by {entry['backend']}: {', '.join(faults(entry, options))}"
+    return Choice(best["backend"], best["precision"], words)
+
+
+def _counts(entry: dict, manifest: Manifest, options: Options) -> bool:
+    """Whether something that was measured once tells of what would run now."""
+    return (
+        options.backend in ("auto", entry["backend"])
+        and options.device in ("auto", entry["device"])
+        and entry["network"] == manifest.files.get(MODEL_FILES[entry["precision"]])
+        and entry["machine"] == machine()
+        and entry["version"] == runtime_version(entry["backend"])
+    )
+
+
+def faults(entry: dict, options: Options) -> list[str]:
+    """In what the figures of a precision are beyond the bounds of Options."""
+    if entry["precision"] == "fp32":
+        return []
+    bounds = {
+        "rotation_median_deg": (options.gate_rotation_median_deg, "rotations off by {:.2g} degrees (median)"),
+        "rotation_p99_deg": (options.gate_rotation_p99_deg, "rotations off by {:.2g} degrees (99th percentile)"),
+        "persons_changed_percent": (options.gate_persons_percent, "{:.2g} % of people changed"),
+    }
+    told = [f"judged on {entry['persons']} people alone"] if entry["persons"] < LEAST_PERSONS else []
+    for name, (bound, words) in bounds.items():
+        if not entry.get(name, 0) <= bound:
+            told.append(words.format(entry[name]) + f", over {bound:g}")
+    return told
+
+
+def told(entry: dict) -> str:
+    """What a precision changes, in words."""
+    people = f"of {entry['persons']} people {entry['persons_changed_percent']:.2g} % changed"
+    if "rotation_p99_deg" not in entry:
+        return f"{people}, boxes moved by {entry['box_shift_p99_percent']:.2g} % of their side (99th percentile)"
+    median, p99 = entry["rotation_median_deg"], entry["rotation_p99_deg"]
+    return f"{people}, rotations moved by {median:.2g} degrees, {p99:.2g} at the 99th percentile"
+
+
+def about_clip(video: Path) -> dict:
+    """What is kept of the video that figures come from."""
+    if not video.is_file():
+        return {"clip": video.name}
+    with video.open("rb") as stream:
+        return {"clip": video.name, "clip_sha256": file_digest(stream, "sha256").hexdigest()}
+
+
+def keep(manifest: Manifest, entries: list[dict], files: dict[str, bytes] | None = None) -> Manifest:
+    """Put figures, and new files, into the model's folder; returns the manifest as it is then.
+
+    Earlier figures of the same backend, precision, device and machine are replaced. The models that ship with cliffvid
+    stay as they are: a copy in the user's own folder of models takes their place. Raises OutputError.
+    """
+    kept = ("backend", "precision", "device", "machine")
+    files = files or {}
+    try:
+        folder = _own_folder(manifest)
+        for name, data in files.items():
+            _replace(folder / name, data)
+        content = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        new = {tuple(entry[name] for name in kept): entry for entry in [*content.get("quality", []), *entries]}
+        content["files"] |= {name: sha256(data).hexdigest() for name, data in files.items()}
+        content["quality"] = list(new.values())
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        _replace(folder / "manifest.json", text.encode("utf-8"))
+    except OSError as error:
+        raise OutputError(f"{manifest.folder}: cannot be written ({error}); make it writable, or copy it") from error
+    return read_manifest(folder)
+
+
+def _own_folder(manifest: Manifest) -> Path:
+    if manifest.folder.parent.resolve() != BUNDLED.resolve():
+        return manifest.folder
+    folder = added_models_dir() / manifest.name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-", suffix=".part") as scratch:
+        shutil.copytree(manifest.folder, Path(scratch) / "new")
+        (Path(scratch) / "new").rename(folder)
+    return folder
+
+
+def _replace(path: Path, data: bytes) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,133 @@
+"""Weights and values of a network's convolutions in 8 bits, calibrated on what the network is really asked."""
+
+import logging
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from cliffvid.errors import ModelError
+from cliffvid.models import MODEL_FILES, Manifest
+from cliffvid.options import Options
+from cliffvid.precision import ask, keep
+from cliffvid.quality import Batch
+
+CALIBRATED_ON = 128  # frames or people at most
+
+
+def export_int8(
+    name: str, video: Path, options: Options, say: Callable[[str], None] = lambda line: None
+) -> tuple[Manifest, list[Batch]]:
+    """Put model.int8.onnx into a model's folder, made for what a video shows; returns the model, and what to judge by.
+
+    Of a model that ships with cliffvid a copy is made first, see cliffvid.precision.keep. Raises UsageError,
+    InputError, ModelError, BackendError or OutputError.
+    """
+    say(f"asking {name} in float32 about {video}")
+    manifest, asked, judged = ask(name, video, options)
+    used, count = [], 0
+    for batch in asked:
+        used.append(batch)
+        count += len(next(iter(batch.values())))
+        if count >= CALIBRATED_ON:
+            break
+    say(f"calibrating on {count} {'frames' if manifest.task == 'detect' else 'people'}, which takes a minute or two")
+    model = quantise(onnx.load(manifest.network("fp32")), used)
+    return keep(manifest, [], {MODEL_FILES["int8"]: model.SerializeToString(deterministic=True)}), judged
+
+
+def quantise(model: onnx.ModelProto, batches: list[Batch]) -> onnx.ModelProto:
+    """A model that rounds what its convolutions take, and their kernels, to symmetric int8; the rest stays float32.
+
+    Scales are of the largest value seen in ``batches``, for kernels one per output channel. Rounding is written as
+    pairs of QuantizeLinear and DequantizeLinear on inputs and kernels alone, biases stay float: what TensorRT's parser
+    takes and OpenVINO turns into 8-bit arithmetic. onnxruntime's CPU kernels want other pairs: there it is slow.
+
+    Left in float32: the last convolutions, as in bfloat16 (see cliffvid.backends.ov.cut), and those that take a
+    concatenation: OpenVINO 2026.4 rounds those to wrong steps.
+    """
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    class Asked(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.batches = iter(batches)
+
+        def get_next(self) -> Batch | None:
+            return next(self.batches, None)
+
+    if not any(node.op_type == "Conv" for node in model.graph.node):
+        raise ModelError("a network without convolutions: there is nothing to put into 8 bits")
+    plain = with_float_weights(model)
+    log = logging.getLogger()
+    level = log.level
+    log.setLevel(logging.ERROR)  # else it advises a pre-processing that these graphs do not need
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            file = Path(scratch) / "model.onnx"
+            quantize_static(
+                plain,
+                file,
+                Asked(),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.MinMax,
+                op_types_to_quantize=["Conv"],
+                nodes_to_exclude=kept_float(plain),
+                extra_options={
+                    "ActivationSymmetric": True,
+                    "WeightSymmetric": True,
+                    "QuantizeBias": False,
+                    "OpTypesToExcludeOutputQuantization": ["Conv"],
+                },
+            )
+            result = onnx.load(file)
+    finally:
+        log.setLevel(level)
+    result.producer_name, result.producer_version = model.producer_name, model.producer_version
+    onnx.checker.check_model(result, full_check=True)
+    return result
+
+
+def with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose weights are all float32, where the model keeps them as float16 and a Cast."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    given = {weight.name: weight for weight in model.graph.initializer}
+    nodes, cast = [], {}
+    for node in model.graph.node:
+        if node.op_type == "Cast" and node.input[0] in given and node.attribute[0].i == TensorProto.FLOAT:
+            values = numpy_helper.to_array(given[node.input[0]]).astype(np.float32)
+            cast[node.output[0]] = numpy_helper.from_array(values, node.output[0])
+        else:
+            nodes.append(node)
+    used = {name for node in nodes for name in node.input}
+    del result.graph.node[:], result.graph.initializer[:]
+    result.graph.node.extend(nodes)
+    kept = [weight for name, weight in (given | cast).items() if name in used]
+    result.graph.initializer.extend(kept)
+    return result
+
+
+def kept_float(model: onnx.ModelProto) -> list[str]:
+    """The names of the convolutions that no other one follows, and of those that take a concatenation."""
+    concatenated = {value for node in model.graph.node if node.op_type == "Concat" for value in node.output}
+    followed: set[str] = set()  # values that lead to a convolution
+    kept = []
+    for node in reversed(model.graph.node):
+        leads = bool(followed.intersection(node.output))
+        if node.op_type == "Conv" and (not leads or node.input[0] in concatenated):
+            kept.append(node.name)
+        if node.op_type == "Conv" or leads:
+            followed.update(node.input)
+    return kept
