@@ -19,6 +19,7 @@ from types import ModuleType
 
 from ..errors import BackendError, ModelError, OutputError, UsageError
 from ..models import BUNDLED, MODEL_FILES, Manifest
+from ..write import write_whole
 from . import check_tensors
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}  # where both are there the first is taken
@@ -220,7 +221,7 @@ def make_plan(maker: Maker, manifest: Manifest, precision: str, max_batch: int) 
     started = time.monotonic()
     data = build(maker, manifest, precision, max_batch)
     plan = Plan(path, manifest.files[MODEL_FILES[precision]], sha256(data), max_batch)
-    write(path, data)
+    write_whole(path, data)
     keep_facts(plan)
     say(f"{path}: {len(data) / 1e6:.0f} MB, in {time.monotonic() - started:.0f} s")
     return plan
@@ -229,7 +230,7 @@ def make_plan(maker: Maker, manifest: Manifest, precision: str, max_batch: int) 
 def keep_facts(plan: Plan) -> None:
     facts = asdict(plan)
     del facts["path"]
-    write(facts_path(plan.path), json.dumps(facts, indent=2).encode())
+    write_whole(facts_path(plan.path), json.dumps(facts, indent=2).encode())
 
 
 def drop_plan(plan: Plan) -> None:
@@ -240,17 +241,6 @@ def drop_plan(plan: Plan) -> None:
 
 def facts_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
-
-
-def write(path: Path, data: bytes) -> None:
-    """The whole file or none. Raises OutputError."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # caches are written without the lock
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written ({error})") from error
 
 
 def sha256(data: bytes) -> str:

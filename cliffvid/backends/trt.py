@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import BackendError, CliffvidError, OutputError, UsageError
 from ..models import MODEL_FILES, Manifest
 from ..parity import prove
+from ..write import write_whole
 from . import check_tensors, no_rows
 from .gpu import Gpu
 from .plans import (
@@ -32,7 +33,6 @@ from .plans import (
     maker_for,
     plan_folder,
     shape_range,
-    write,
 )
 
 LANES = 2  # while one computes, the next one's inputs are copied
@@ -178,7 +178,7 @@ class TrtSession:
             lane.close()
         if self._cache is not None and self._lanes:
             with suppress(OutputError):  # it would only have saved time
-                write(self._cache_path(), bytes(self._cache.serialize()))
+                write_whole(self._cache_path(), bytes(self._cache.serialize()))
         self._lanes, self._cache, self._config, self._engine, self._runtime = [], None, None, None, None
 
     def __enter__(self) -> Self:

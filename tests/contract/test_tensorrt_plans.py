@@ -3,12 +3,14 @@
 import fcntl
 import json
 import shutil
+import sys
 
 import numpy as np
 import onnx
 import pytest
 
 import fake_gpu
+from cliffvid import cli
 from cliffvid.backends import plans
 from cliffvid.backends.plans import MAX_BATCH, build, maker_for
 from cliffvid.backends.trt import build_plans
@@ -227,6 +229,30 @@ def test_plans_for_other_gpus_are_built_without_one_and_proven_there(gpu, folder
         session.run(toy_people(20))
         assert gpu.batches == [16, 4]
     assert json.loads((folder / f"{paths[1].name}.json").read_text())["proven_on"] == ["NVIDIA L4"]
+
+
+def test_the_command_builds_what_it_is_told(gpu, folder, monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["cliffvid", "export", "plans", "--engines", str(folder.parent), *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code, *capsys.readouterr()
+
+    version = fake_gpu.real.__version__
+    code, out, err = run(
+        "toy-regressor", "--compute-capability", "8.6", "--compute-capability", "12.0", "--max-batch", "4"
+    )
+    assert code == 0 and out.splitlines() == [
+        str(folder / f"tensorrt-rtx-{version}-{arch}-fp32-b4.plan") for arch in ("sm86", "sm120")
+    ]
+    assert err.count("building") == 2 and gpu.batches == []
+    code, out, _ = run("toy-regressor")
+    assert code == 0 and out == f"{folder}/tensorrt-rtx-{version}-sm89-fp32-b32.plan\n" and 32 in gpu.batches
+    assert run("toy-regressor", "--precision", "fp64")[::2] == (
+        2,
+        "error: --precision fp64: choose of fp32, fp16, int8\n",
+    )
+    assert run("nobody")[0] == 2
 
 
 def test_no_tensorrt_builds_for_gpus_that_are_not_here(monkeypatch, folder):
