@@ -134,6 +134,11 @@ class Options:
         return cls(**given | {"engines": Path(given["engines"]) if given["engines"] else None, "end_s": end_s})
 
 
+def on_gpu(options: Options) -> bool:
+    """Whether the networks are to run on a GPU, so that one process for each is enough."""
+    return options.device == "cuda" or options.backend == "tensorrt"
+
+
 ENGINES = ("local", "ray")
 
 

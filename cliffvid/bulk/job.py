@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import BackendError, CliffvidError, ModelError, OutputError, UsageError
-from ..options import BulkOptions, Options, usable_cores
+from ..options import BulkOptions, Options, on_gpu, usable_cores
 from ..pipeline import version
 from .dataset import TRACKS, WORK, Shards, write_videos
 from .journal import NAME, Journal, State, cut_key, read_state
@@ -129,7 +129,7 @@ def open_pool(options: Options, bulk: BulkOptions, work: Path) -> Pool:
 
 def default_workers(options: Options) -> int:
     """One for each core: networks of this size gain less from a second thread than from a second worker."""
-    return 1 if options.device == "cuda" else usable_cores()
+    return 1 if on_gpu(options) else usable_cores()
 
 
 class Job:

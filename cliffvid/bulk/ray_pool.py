@@ -1,0 +1,156 @@
+"""Workers as actors of a Ray cluster: one that is named, or one on this machine that ends with the job.
+
+The folders of the inputs, the networks and the data set must be the same on all its machines. Retries are the job's
+own, as for processes: Ray restarts an actor that was lost with its process or machine, and is told to redo nothing.
+"""
+
+import json
+import os
+import socket
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import BackendError
+from ..options import Options, on_gpu, usable_cores
+
+START_S = 300.0  # a cluster may have to start a machine first
+
+
+@dataclass
+class Seat:
+    """An actor, and the task it is at."""
+
+    actor: object
+    task: dict | None = None
+    since: float = field(default_factory=time.monotonic)
+    late: bool = False  # ended because its task took too long
+    asked: object = None  # a lost actor's answer to whether it is back; until then it gets no task
+
+
+class RayPool:
+    """``count`` actors (0: as many as the cluster has GPUs, or cores for) that do tasks, one at a time each."""
+
+    def __init__(self, count: int, address: str | None, options: Options, work: Path) -> None:
+        self._ray = ray = _ray()
+        self._own = not ray.is_initialized()
+        if self._own:
+            _check(address)
+            here = {} if address else {"num_cpus": usable_cores(), "include_dashboard": False}
+            try:
+                ray.init(address=address, log_to_driver=False, configure_logging=False, **here)
+            except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+                hint = "is RAY_AUTH_TOKEN its token?"
+                raise BackendError(f"--address {address}: no Ray cluster answers there ({error}); {hint}") from error
+        cores = options.threads or 1
+        have = ray.cluster_resources()
+        fitting = int(have.get("GPU", 0)) if on_gpu(options) else int(have.get("CPU", 1)) // cores
+        self.count = count or max(fitting, 1)
+        hello = {"options": options.with_threads(cores).to_json(), "work": str(work.absolute()), "cwd": os.getcwd()}
+        share = {"num_cpus": cores, "num_gpus": 1 if on_gpu(options) else 0}
+        actor = ray.remote(max_restarts=-1, max_task_retries=0, **share)(_Actor)
+        self._seats = [Seat(actor.remote(hello)) for _ in range(self.count)]
+        self._running: dict = {}  # what Ray promises -> its seat
+        try:
+            ray.get(self._seats[0].actor.hello.remote(), timeout=START_S)
+        except ray.exceptions.RayError as error:
+            self.close()
+            raise BackendError(f"no worker starts on this Ray cluster ({error})") from error
+
+    def free(self) -> int:
+        return sum(seat.task is None and seat.asked is None for seat in self._seats)
+
+    def at_work(self) -> list[tuple[str, dict, float]]:
+        now = time.monotonic()
+        return [(str(i), seat.task, now - seat.since) for i, seat in enumerate(self._seats) if seat.task]
+
+    def submit(self, task: dict) -> None:
+        seat = next(seat for seat in self._seats if seat.task is None and seat.asked is None)
+        seat.task, seat.since, seat.late = task, time.monotonic(), False
+        self._running[seat.actor.do.remote(json.dumps(task))] = seat
+
+    def wait(self, timeout_s: float) -> list[tuple[dict, dict, bytes]]:
+        self._ask()
+        if not self._running:
+            time.sleep(timeout_s)
+            return []
+        ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
+        ended = []
+        for promise in ready:
+            seat = self._running.pop(promise)
+            task, seat.task = seat.task, None
+            try:
+                report, rows = self._ray.get(promise)
+                ended.append((task, json.loads(report), rows))
+            except self._ray.exceptions.RayError as error:
+                ended.append((task, _lost(seat, task, error), b""))
+                seat.asked, seat.since = seat.actor.hello.remote(), time.monotonic()
+        for seat in self._running.values():
+            if time.monotonic() - seat.since > seat.task["limit_s"] and not seat.late:
+                seat.late = True
+                self._ray.kill(seat.actor, no_restart=False)
+        return ended
+
+    def _ask(self) -> None:
+        """Whether lost actors are back: those that Ray is restarting would fail any task at once."""
+        for seat in self._seats:
+            if seat.asked is None or not self._ray.wait([seat.asked], timeout=0)[0]:
+                continue
+            try:
+                self._ray.get(seat.asked)
+                seat.asked = None
+            except self._ray.exceptions.RayError:
+                if time.monotonic() - seat.since > 1:
+                    seat.asked, seat.since = seat.actor.hello.remote(), time.monotonic()
+
+    def close(self) -> None:
+        seats, self._seats = self._seats, []
+        for seat in seats:
+            self._ray.kill(seat.actor)
+        if self._own and seats:
+            self._ray.shutdown()
+
+
+def _ray():
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers, over the network
+    try:
+        import ray
+    except ImportError as error:
+        raise BackendError('--engine ray: Ray is not installed; pip install "cliffvid[ray]"') from error
+    return ray
+
+
+def _check(address: str | None) -> None:
+    """Raises BackendError where nobody listens at host:port: Ray itself would try for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if not host or not port.isdecimal() or "://" in host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise BackendError(f"--address {address}: no Ray cluster answers there ({error})") from error
+
+
+def _lost(seat: Seat, task: dict, error: Exception) -> dict:
+    if seat.late:
+        kind, message = "TimedOut", f"took longer than {task['limit_s']:.0f} s; its process was ended"
+    else:
+        kind, message = "Crashed", f"the worker at it was lost ({str(error).splitlines()[0]})"
+    return {"error": kind, "message": message, "stop": False, "transient": True}
+
+
+class _Actor:
+    """What runs in the cluster. Networks are opened when the first task needs them."""
+
+    def __init__(self, hello: dict) -> None:
+        from .units import Worker
+
+        os.chdir(hello["cwd"])  # inputs are named from where the command runs
+        self._worker = Worker(Options.from_json(hello["options"]), Path(hello["work"]))
+
+    def hello(self) -> int:
+        return os.getpid()
+
+    def do(self, task: str) -> tuple[str, bytes]:
+        report, rows = self._worker.do(json.loads(task))
+        return json.dumps(report), rows

@@ -1,0 +1,134 @@
+"""Bulk annotation on a Ray cluster: the same data set, whatever is lost meanwhile."""
+
+import json
+import os
+import random
+import secrets
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bulk import annotate, kill_group, make_inputs, rows, start, truth, videos
+from clips import make_clip
+
+KILLS = int(os.environ.get("CLIFFVID_RAY_KILLS", "4"))
+
+CLUSTER = """
+import ray, sys
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+ray.shutdown()
+"""
+
+# Kills the process of one actor while it works on an input, and later another actor.
+LOSSES = """
+import os, signal, sys
+from pathlib import Path
+import ray
+from cliffvid import Options
+from cliffvid.bulk.job import annotate
+from cliffvid.options import BulkOptions
+
+lost, pids, retried = [], {}, []
+
+def watch(event, progress):
+    seats = progress.pool._seats
+    if event["type"] == "found":
+        pids.update({i: ray.get(seat.actor.hello.remote()) for i, seat in enumerate(seats)})
+    if event["type"] == "retry":
+        retried.append(event["video"])
+    ended = sum(progress.statuses.values())
+    if len(lost) == len(retried) < 2 and ended >= 8 * (1 + len(lost)):
+        i = len(lost)
+        if seats[i].task and seats[i].task["do"] == "whole":
+            os.kill(pids[i], signal.SIGKILL) if i == 0 else ray.kill(seats[i].actor, no_restart=False)
+            lost.append(seats[i].task["video"])
+
+options = Options(engines=Path(sys.argv[1]), detector="toy-detector", regressor="toy-regressor")
+summary = annotate(["in"], "lossy", options, BulkOptions(engine="ray", address=sys.argv[2]), watch)
+assert len(lost) == 2 and lost == retried, (lost, retried)
+sys.exit(summary.exit_code)
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, toys):
+    """A folder with inputs under ``in``, and the data set ``local`` of them."""
+    base = tmp_path_factory.mktemp("ray")
+    make_inputs(base / "in", clips=15)
+    make_clip(base / "in" / "long.mp4", frames=300, people=4, options={"g": "25"})
+    annotate("in", "-o", "local", cwd=base, toys=toys, check=1)
+    assert rows(base / "local").equals(truth([video["video"] for video in videos(base / "local")], base, toys))
+    return base
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """``(address, environment)`` of a cluster of two cores."""
+    env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16), "RAY_USAGE_STATS_ENABLED": "0"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLUSTER],
+        env=os.environ | env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    yield process.stdout.readline().strip(), env
+    process.communicate()
+
+
+def same(out, data) -> bool:
+    return rows(out).equals(rows(data / "local")) and videos(out) == videos(data / "local")
+
+
+def test_a_cluster_of_its_own_makes_the_same_data_set(data, toys):
+    done = annotate("in", "-o", "own", "--engine", "ray", "--split", 3, "--json", cwd=data, toys=toys, check=1)
+    assert done.stdout.count('"type": "segment"') == 4
+    assert same(data / "own", data)
+
+
+@pytest.mark.timeout(60 + 30 * KILLS)
+def test_killed_again_and_again_it_makes_the_same_data_set(data, toys, cluster):
+    args = ("in", "-o", "killed", "--engine", "ray", "--address", cluster[0])
+    moments, done = random.Random(8), []
+    journal = data / "killed" / "journal.jsonl"
+
+    def shards() -> int:
+        return journal.read_bytes().count(b'"done"') if journal.exists() else 0
+
+    for _ in range(KILLS):
+        before, running = shards(), start(*args, "--checkpoint", 0, cwd=data, toys=toys, env=cluster[1])
+        while running.poll() is None and shards() == before:
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.1))
+        assert running.poll() is None, running.stderr.read()
+        kill_group(running)
+        done.append(shards())
+    assert len(set(done)) > 2
+    annotate(*args, cwd=data, toys=toys, env=cluster[1], check=1)
+    assert same(data / "killed", data) and not list((data / "killed" / "work").iterdir())
+
+
+def test_a_killed_process_and_a_killed_actor_cost_nothing(data, toys, cluster):
+    command = [sys.executable, "-c", LOSSES, str(toys), cluster[0]]
+    done = subprocess.run(command, cwd=data, env=os.environ | cluster[1], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1, done.stderr  # five inputs cannot be read
+    assert same(data / "lossy", data)
+    attempts = [json.loads(line) for line in (data / "lossy" / "journal.jsonl").read_text().splitlines()]
+    ended = [video for line in attempts if line["type"] == "done" for video in line["videos"]]
+    assert sorted(video["attempts"] for video in ended)[-3:] == [1, 2, 2]  # none but theirs
+
+
+def test_what_is_not_there_is_told(data, toys):
+    done = annotate("in", "-o", "x", "--engine", "ray", "--address", "127.0.0.1:1", cwd=data, toys=toys, check=1)
+    assert "--address 127.0.0.1:1: no Ray cluster answers there" in done.stderr
+    env = {"PYTHONPATH": str(data / "hidden")}
+    (data / "hidden").mkdir()
+    (data / "hidden" / "ray.py").write_text("raise ImportError")
+    done = annotate("in", "-o", "x", "--engine", "ray", cwd=data, toys=toys, env=env, check=1)
+    assert 'pip install "cliffvid[ray]"' in done.stderr
+    assert not list((data / "x" / "tracks").iterdir())
