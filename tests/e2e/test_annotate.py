@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +13,8 @@ import pytest
 
 from bulk import annotate, make_inputs, rows, truth, videos
 from clips import make_clip
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +129,27 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(data, toys):
     *lines, total = map(json.loads, done.stdout.splitlines())
     assert total["estimate_s"] > 0
     assert total["frames"] == sum(line["frames"] or 0 for line in lines if line["todo"])
+
+
+def test_every_reader_sees_one_table(undisturbed, data):
+    import duckdb
+    import pandas
+    import polars
+
+    expected, states = rows(undisturbed), pq.read_table(undisturbed / "videos.parquet", use_threads=False)
+    key = ["video", "frame_idx", "track_id"]
+    by_pandas = pandas.read_parquet(undisturbed / "tracks").sort_values(key)
+    by_polars = polars.read_parquet(undisturbed / "tracks" / "*.parquet").sort(key)
+    order = ", ".join(key)
+    by_duckdb = duckdb.sql(f"select * from '{undisturbed}/tracks/*.parquet' order by {order}").to_arrow_table()
+    for name in expected.column_names:
+        want = expected[name].to_pylist()
+        assert [v.tolist() if hasattr(v, "tolist") else v for v in by_pandas[name]] == want, name
+        assert by_polars[name].to_list() == want and by_duckdb[name].to_pylist() == want, name
+    query = re.search(r"```sql\n(.*?)```", README.read_text(), re.S).group(1)
+    answer = duckdb.sql(query.replace("annotated/", f"{undisturbed}/")).fetchall()
+    scores = expected.group_by("video").aggregate([("det_score", "mean")]).to_pylist()
+    people = {row["video"]: (row["status"], row["people"]) for row in states.to_pylist()}
+    want = {(row["video"], *people[row["video"]], round(row["det_score_mean"], 5)) for row in scores}
+    assert {(*row[:3], round(row[3], 5)) for row in answer} == want
+    assert [row[3] for row in answer] == sorted((row[3] for row in answer), reverse=True)

@@ -12,7 +12,14 @@ import pytest
 
 import cliffvid
 from cliffvid import Options, cli, cli_models, cli_truth
-from cliffvid.options import ConvertOptions, EvalOptions, OverlayOptions, PseudoGTViewOptions, SmoothOptions
+from cliffvid.options import (
+    BulkOptions,
+    ConvertOptions,
+    EvalOptions,
+    OverlayOptions,
+    PseudoGTViewOptions,
+    SmoothOptions,
+)
 from cliffvid.types import Tracks
 from cliffvid.write import COLUMNS
 
@@ -73,6 +80,16 @@ def test_the_command_line_has_every_option_with_its_default():
         assert flags[names.get(field.name, field.name)].default == field.default, field.name
 
 
+def test_the_bulk_command_has_every_option_with_its_default():
+    flags = inspect.signature(cli.annotate).parameters
+    names = {"split_s": "split", "checkpoint_s": "checkpoint", "start_s": "start", "end_s": "end"}
+    unused = {"format", "overwrite", "videos_at_once"}
+    for options in (Options, BulkOptions):
+        for field in fields(options):
+            if not field.name.startswith("track_") and field.name not in unused:
+                assert flags[names.get(field.name, field.name)].default == field.default, field.name
+
+
 def test_the_overlay_command_has_every_option_with_its_default():
     flags = inspect.signature(cli.overlay).parameters
     names = {"start_s": "start", "end_s": "end"}
@@ -104,6 +121,8 @@ def test_readme_and_format_page_name_what_is_there():
     readme, page = (ROOT / "README.md").read_text(), (ROOT / "docs" / "format.md").read_text()
     commands = (
         cli.process,
+        cli.annotate,
+        cli.annotate_verify,
         cli.overlay,
         cli.report,
         cli.convert,
