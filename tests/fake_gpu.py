@@ -78,6 +78,7 @@ class FakeCuda:
 
     cudaError_t, cudaMemcpyKind = cuda.cudaError_t, cuda.cudaMemcpyKind
     cudaGetErrorString = staticmethod(cuda.cudaGetErrorString)
+    cudaStreamNonBlocking = cuda.cudaStreamNonBlocking
 
     def __init__(self, gpu: FakeGpu) -> None:
         self._gpu = gpu
@@ -106,7 +107,7 @@ class FakeCuda:
 
     cudaFreeHost = cudaFree
 
-    def cudaStreamCreate(self):
+    def cudaStreamCreateWithFlags(self, flags: int):
         stream = max(self._gpu.streams, default=0) + 1
         self._gpu.streams[stream] = []
         return OK, stream

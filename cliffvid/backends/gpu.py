@@ -38,8 +38,9 @@ class Gpu:
         status, free, _ = self._cuda.cudaMemGetInfo()
         return self._checked((status, free))
 
-    def stream(self) -> int:
-        return self._checked(self._cuda.cudaStreamCreate())
+    def stream(self):
+        """A stream that does not wait for others."""
+        return self._checked(self._cuda.cudaStreamCreateWithFlags(self._cuda.cudaStreamNonBlocking))
 
     def wait(self, stream) -> None:
         """Until all that was given to the stream is done; what failed in it is raised here."""

@@ -205,6 +205,11 @@ def test_the_stand_in_for_cuda_answers_as_the_real_one():
     for name in (name for name in dir(fake_gpu.FakeCuda) if not name.startswith("_")):
         assert hasattr(runtime, name)
     gpu = FakeGpu()
-    for name, arguments in (("cudaMalloc", (8,)), ("cudaMemGetInfo", ()), ("cudaStreamCreate", ()), ("cudaFree", (0,))):
+    for name, arguments in (
+        ("cudaMalloc", (8,)),
+        ("cudaMemGetInfo", ()),
+        ("cudaStreamCreateWithFlags", (1,)),
+        ("cudaFree", (0,)),
+    ):
         real, fake = getattr(runtime, name)(*arguments), getattr(gpu.cuda, name)(*arguments)
         assert len(real) == len(fake) and type(real[0]) is type(fake[0])
