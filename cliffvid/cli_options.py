@@ -60,6 +60,7 @@ FLAGS = {
     "iou_max": Annotated[
         float | None, typer.Option(help="Overlap from which a box is a better one's double. [default: the detector's]")
     ],
+    "min_track_s": Annotated[float, typer.Option(help="Flag the rows of tracks that last less; none is left out.")],
     "overwrite": Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")],
 }
 SHORT = {"start_s": "start", "end_s": "end"}  # fields whose flag bears another name

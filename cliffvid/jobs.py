@@ -83,7 +83,7 @@ class Job:
         self.counts = Counts()
         self.error: Exception | None = None
         self.report: Report | None = None
-        self._tracking, self._writer, self._own_s = Tracking(Tracker(self.options)), None, 0.0
+        self._tracking, self._writer, self._own_s = Tracking(Tracker(self.options), self.counts.shots), None, 0.0
 
     def pieces(self) -> Iterator[list[Piece]]:
         """As Run.pieces; an error is kept, and ends it."""

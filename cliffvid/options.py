@@ -69,6 +69,7 @@ class Options:
     fov_deg: float | None = None  # horizontal field of view, instead of focal_px
     score: float | None = None  # least detection score; None: what the detector's manifest says
     iou_max: float | None = None  # a box that overlaps a better one so much is its double; None: the manifest's
+    min_track_s: float = 0.0  # rows of tracks that last less are flagged; to know it, rows are held back
     overwrite: bool = False
 
     # How much --precision auto may change: joints' rotations, and of a hundred people how many are missed or made up.
@@ -80,7 +81,7 @@ class Options:
     track_iou_min: float = 0.2  # least overlap of a strong detection with a track's predicted box, both widened
     track_iou_min_weak: float = 0.3  # the same for a weak detection
     track_score_strong: float = 0.5
-    track_memory_s: float = 2.0  # a track not seen for so long ends
+    track_memory_s: float = 3.0  # a track not seen for so long ends
 
     def __post_init__(self) -> None:
         check(self.format in FORMATS, f"--format {self.format}: choose one of {', '.join(FORMATS)}")
@@ -111,6 +112,7 @@ class Options:
         for name in ("box_scale", "focal_px", "image_fps", "max_frame_mpx"):
             value = getattr(self, name)
             check(value is None or 0 < value < math.inf, f"--{name.replace('_', '-')} {value}: must be positive")
+        check(0 <= self.min_track_s < math.inf, f"--min-track-s {self.min_track_s:g}: must be seconds, 0 or more")
         check(self.fov_deg is None or 0 < self.fov_deg < 180, f"--fov-deg {self.fov_deg}: must lie between 0 and 180")
         check(self.focal_px is None or self.fov_deg is None, "--focal-px and --fov-deg: give one of them")
         for name in ("score", "iou_max"):

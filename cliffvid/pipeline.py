@@ -11,6 +11,7 @@ from typing import Self
 from .backends import Session, open_session
 from .batches import settled
 from .crop import crop
+from .cuts import CutFinder
 from .detect import canvas_shape, detect
 from .errors import ModelError
 from .flow import Stages, rebatch
@@ -155,8 +156,9 @@ class Run:
     def pieces(self) -> Iterator[list[Piece]]:
         """All frames, in pieces of a batch each, and then the end; to be called once."""
         options = self.options
-        span = (options.start_s, options.end_s, options.stride)
+        span, cuts = (options.start_s, options.end_s, options.stride), CutFinder()
         for frames in self._video.frames(options.frame_batch, self.counts.decode, *span):
+            self.counts.shots += cuts.find(frames)
             yield [Piece(self, frames)]
         yield [Piece(self)]
 
@@ -166,7 +168,7 @@ class Run:
 
     def tracks(self) -> Iterator[Tracks]:
         """The tracks of all frames with people, in order, in tables of one or more frames; to be called once."""
-        for tracks in track(self.bodies(), Tracker(self.options)):
+        for tracks in track(self.bodies(), Tracker(self.options), self.counts.shots):
             self.counts.add(tracks)
             yield tracks
 

@@ -31,6 +31,7 @@ class Counts:
     regress: RegressCounts = field(default_factory=RegressCounts)
     rows: int = 0
     tracks: int = 0
+    shots: list[tuple[int, int]] = field(default_factory=list)  # (frame_idx, shot) where another begins
     flags: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FLAG_BITS, 0))
 
     def add(self, tracks: Tracks) -> None:

@@ -131,3 +131,17 @@ def body_errors_mm(found, true, root=(0,)) -> tuple[np.ndarray, float]:
     plain = np.array([np.sqrt(((p - q) ** 2).sum()) for p, q in zip(a, b, strict=True)])
     aligned = np.mean([np.sqrt(((p - q) ** 2).sum()) for p, q in zip(near, b, strict=True)])
     return 1000 * plain, 1000 * aligned
+
+
+def identity_figures(frame_idx, who, ids) -> tuple[float, int]:
+    """IDF1 (Ristani 2016) and identity switches (CLEAR MOT, Bernardin 2008) of ids whose true persons are known."""
+    from scipy.optimize import linear_sum_assignment
+
+    people, tracks = sorted(set(who.tolist())), sorted(set(ids.tolist()))
+    shared = np.array([[np.sum((who == p) & (ids == t)) for t in tracks] for p in people])
+    both = shared[linear_sum_assignment(-shared)].sum()
+    switches = 0
+    for person in people:
+        mine = ids[who == person][np.argsort(frame_idx[who == person], kind="stable")]
+        switches += int((mine[1:] != mine[:-1]).sum())
+    return 2 * both / (len(who) + len(ids)), switches

@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 
 from cliffvid import Options
 from cliffvid.track import Tracker, Tracking, by_frame, track
-from cliffvid.types import Bodies
+from cliffvid.types import SHORT_TRACK, Bodies, Tracks
+from crossings import crossings
+from reference import identity_figures
 
 
 def bodies(rows):
@@ -115,3 +117,83 @@ def test_rows_come_as_soon_as_their_frame_is_whole_and_frame_by_frame_if_asked_f
             tables = list(by_frame(tracks))
             assert [set(t.frame_idx) for t in tables] == [{i} for i in dict.fromkeys(tracks.frame_idx)]
             assert sum(map(len, tables)) == len(tracks)
+
+
+def identified(rows, shots=()):
+    """The track id of each row, which are told apart by frame and box."""
+    out = list(track(iter([rows]), Tracker(Options()), shots))
+    known = {
+        (int(f), tuple(b)): int(i) for t in out for f, b, i in zip(t.frame_idx, t.bbox_xyxy, t.track_id, strict=True)
+    }
+    return np.array([known[int(f), tuple(b)] for f, b in zip(rows.frame_idx, rows.bbox_xyxy, strict=True)])
+
+
+# Figures of ByteTrack (pyxtrackers 2026.3, thresholds 0.5 and 0.8, 50 frames of memory) on the same rows.
+@pytest.mark.parametrize(
+    ("crowd", "idf1", "switches", "byte"),
+    [
+        ({"people": 8, "pillars": 1, "leave": True}, 0.9, 10, (0.812, 46)),
+        ({"people": 6, "pillars": 0}, 0.8, 30, (0.640, 47)),
+        ({"people": 12, "pillars": 0}, 0.72, 90, (0.563, 179)),
+        ({"people": 6, "pillars": 2}, 0.56, 60, (0.434, 73)),
+    ],
+    ids=["who leave", "crossing", "a crowd", "behind pillars"],
+)
+def test_people_who_hide_each_other_keep_their_ids(crowd, idf1, switches, byte):
+    """Walkers whose truth is known, four films of 20 s each."""
+    figures = []
+    for seed in range(4):
+        rows, who = crossings(seed, **crowd)
+        figures.append(identity_figures(rows.frame_idx, who, identified(rows)))
+    found = np.mean([figure for figure, _ in figures]), sum(count for _, count in figures)
+    assert found[0] > max(idf1, byte[0]) and found[1] < min(switches, byte[1])
+
+
+def test_ids_are_the_same_every_time():
+    rows, _ = crossings(0, seconds=4)
+    np.testing.assert_array_equal(identified(rows), identified(rows))
+
+
+def standing(times, boxes, depth=5.0, facing=0.0):
+    """Rows of one person each, in whose way nobody is."""
+    rows = bodies([(round(t * 25), t, 0.9, box) for t, box in zip(times, boxes, strict=True)])
+    rows.transl[:, 2] = depth
+    rows.global_orient[:, 1] = facing
+    return rows
+
+
+def test_who_comes_back_is_known_by_depth_and_facing():
+    """A second behind a pillar, out a body's width beside where the walk would have led; not if it is somebody else."""
+    times = np.concatenate([np.arange(0, 1, 0.04), np.arange(2.2, 3, 0.04)])
+    boxes = [[100 + (150 if t > 2 else 0), 100, 140 + (150 if t > 2 else 0), 300] for t in times]
+    rows = standing(times, boxes)
+    assert set(identified(rows)) == {1}
+    rows.transl[times > 2, 2] = 9.0
+    assert set(identified(rows)) == {1, 2}
+    rows.transl[:, 2] = 5.0
+    rows.global_orient[times > 2, 1] = np.pi
+    rows.betas[times > 2] = 2.0
+    assert set(identified(rows)) == {1, 2}
+
+
+def test_a_cut_ends_all_tracks_and_a_flash_does_not():
+    times = np.arange(0, 2, 0.04)
+    rows = standing(times, [[100, 100, 140, 300]] * len(times))
+    np.testing.assert_array_equal(identified(rows, [(20, 1)]), np.where(rows.frame_idx < 20, 1, 2))
+    flash = (rows.frame_idx >= 20) & (rows.frame_idx < 22)
+    np.testing.assert_array_equal(identified(rows, [(20, 1), (22, 0)]), np.where(flash, 2, 1))
+
+
+@pytest.mark.parametrize("cut", [1, 7, 1000])
+def test_short_tracks_are_flagged_and_no_row_is_lost_or_moved(cut):
+    """A second and a half, half a second, and one frame at the very end."""
+    rows = [(i, i / 25, 0.9, [100, 100, 140, 300]) for i in range(38)]
+    rows += [(i, i / 25, 0.9, [400, 100, 440, 300]) for i in range(20, 33)] + [(200, 8.0, 0.9, [700, 100, 740, 300])]
+    rows.sort(key=lambda row: row[0])
+    tables = [bodies(rows[i : i + cut]) for i in range(0, len(rows), cut)]
+    plain, flagged = (Tracks.concat(list(track(iter(tables), Tracker(Options(min_track_s=s))))) for s in (0.0, 1.0))
+    for name, column in plain.columns().items():
+        if name != "flags":
+            np.testing.assert_array_equal(getattr(flagged, name), column)
+    np.testing.assert_array_equal(flagged.flags, np.where(plain.track_id == 1, 0, SHORT_TRACK))
+    assert not plain.flags.any()
