@@ -30,11 +30,14 @@ class View:
     def announce(self, models: Models) -> None:
         if self.quiet:
             return
-        manifests = models.detector.manifest, models.regressor.manifest
+        sessions = models.detector, models.regressor
+        manifests = [session.manifest for session in sessions]
+        # one name stands for two TensorRTs, so that it is worth telling
+        runs = " and ".join(sorted({f"{session.backend} on {session.device}" for session in sessions}))
         names = " + ".join(manifest.name for manifest in manifests)
         stand_in = any(manifest.rank == 0 for manifest in manifests)
         note = " (open stand-ins; the README tells what they can do and how to use others)" if stand_in else ""
-        self.console.print(f"models: {names}{note}", soft_wrap=True)
+        self.console.print(f"models: {names}, by {runs}{note}", soft_wrap=True)
         for words in models.chosen:
             self.console.print(f"  {words}", soft_wrap=True)
 

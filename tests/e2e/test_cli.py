@@ -52,7 +52,7 @@ def test_the_summary_says_what_a_person_wants_to_know(cliffvid, clip):
         "frames/s",
         "bounded by",
         "clip.parquet",
-        "open stand-ins",
+        "by onnxruntime on cpu (open stand-ins",
     ):
         assert part in err, part
     assert cliffvid("process", clip, "-o", "b.npz", "--quiet") == (0, "", "")
