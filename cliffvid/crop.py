@@ -33,8 +33,9 @@ def crops(found: Found, manifest: Manifest, options: Options) -> Crops:
     corners = crop_corners(center_size, rule)
     pixels = np.empty((len(people), rule.height_px, rule.width_px, 3), dtype)
     frame_of = np.searchsorted(found.frames.frame_idx, people.frame_idx)
+    scratch = Scratch()
     for target, frame, corner in zip(pixels, frame_of, corners, strict=True):
-        target[:] = crop_pixels(found.frames.rgb[frame], corner, rule, dtype)
+        crop_pixels(found.frames.rgb[frame], corner, rule, dtype, scratch, target)
     focal_px = np.full(len(people), assumed_focal_px(size_wh, options))
     frame_wh_px = np.full((len(people), 2), size_wh, np.float32)
     return Crops(
@@ -56,25 +57,53 @@ def assumed_focal_px(frame_wh: tuple[int, int], options: Options) -> float:
     return diagonal_focal_px(frame_wh)
 
 
-def crop_pixels(image: np.ndarray, corners: np.ndarray, rule: CropRule, dtype: str = "uint8") -> np.ndarray:
+class Scratch:
+    """Memory for one patch after another: fresh memory for each costs as much as the crop itself."""
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.uint8)
+
+    def patch(self, shape: tuple[int, int, int], dtype: str) -> np.ndarray:
+        """An array of that shape, overwritten by the next."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        if size > len(self._memory):
+            self._memory = np.empty(size, np.uint8)
+        return self._memory[:size].view(dtype).reshape(shape)
+
+
+def crop_pixels(
+    image: np.ndarray,
+    corners: np.ndarray,
+    rule: CropRule,
+    dtype: str = "uint8",
+    scratch: Scratch | None = None,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
     """The image (H,W,3) uint8 between corners x0, y0, x1, y1, black outside the image, at the rule's size.
 
     With ``float32`` values are not rounded, but for exact corners: those are warped in uint8, as MMHuman3D does.
     """
     size_wh = rule.width_px, rule.height_px
+    if out is None:
+        out = np.empty((rule.height_px, rule.width_px, 3), dtype)
     if rule.corners == "exact":
-        return warp(image, corners, size_wh)
+        out[:] = warp(image, corners, size_wh)
+        return out
     x0, y0, x1, y1 = (int(v) for v in corners)
-    inside = image[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)].astype(dtype, copy=False)
-    patch = inside
-    if inside.shape[:2] != (y1 - y0, x1 - x0):
-        patch = np.zeros((max(y1 - y0, 1), max(x1 - x0, 1), 3), dtype)
+    patch = inside = image[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
+    is_cut = inside.shape[:2] != (y1 - y0, x1 - x0)
+    if is_cut or inside.dtype != dtype:
+        patch = (scratch or Scratch()).patch((max(y1 - y0, 1), max(x1 - x0, 1), 3), dtype)
+        if is_cut:
+            patch[:] = 0
         top, left = max(-y0, 0), max(-x0, 0)
         patch[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
     if rule.resample == "antialias":
         pixels = resize_antialiased(patch, size_wh)
-        return np.rint(pixels) if dtype == "uint8" else pixels
-    return cv2.resize(patch, size_wh, interpolation=cv2.INTER_LINEAR)
+        out[:] = np.rint(pixels) if dtype == "uint8" else pixels
+    else:
+        cv2.resize(patch, size_wh, dst=out, interpolation=cv2.INTER_LINEAR)
+    return out
 
 
 def warp(image: np.ndarray, corners: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:

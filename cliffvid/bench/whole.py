@@ -45,7 +45,7 @@ def host(repeats: int, people: tuple[int, ...] = (0, 1, 3, 10)) -> Result:
 def engine_bound(repeats: int) -> Result:
     """Real-size networks with random weights: the whole run beside what its two sessions alone need for the same."""
     frames, people, repeats = 16, 2, min(repeats, 3)  # a turn takes half a minute
-    film, nets, options = clip(frames=frames), random_nets(), Options(overwrite=True)
+    film, nets, options = clip(frames=frames), random_nets(), Options(frame_batch=4, person_batch=8, overwrite=True)
     manifests = [read_manifest(nets / name) for name in ("random-yolov3", "random-cliff-hr48")]
     with ExitStack() as stack:
         detector, regressor = (stack.enter_context(open_session(manifest)) for manifest in manifests)
