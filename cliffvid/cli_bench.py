@@ -27,7 +27,7 @@ KNOWN = {
 
 
 def bench(
-    what: Annotated[list[str], typer.Argument(metavar="WHAT...", help=" | ".join(KNOWN))],
+    what: Annotated[list[str], typer.Argument(metavar="WHAT...", help=" | ".join([*KNOWN, "profile"]))],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the figures, as JSON.")] = Path("bench/out"),
     repeats: Annotated[int, typer.Option(help="How often each case has its turn.")] = 5,
 ) -> None:
@@ -35,12 +35,17 @@ def bench(
     from importlib import import_module
 
     for name in what:
-        if name not in KNOWN:
-            raise UsageError(f"bench {name}: choose of {', '.join(KNOWN)}")
+        if name not in (*KNOWN, "profile"):
+            raise UsageError(f"bench {name}: choose of {', '.join(KNOWN)}, profile")
     if repeats < 1:
         raise UsageError(f"--repeats {repeats}: must be 1 or more")
     missed = False
     for name in what:
+        if name == "profile":
+            from .bench.timeline import profile
+
+            print(*profile(out), "written")
+            continue
         module, function = KNOWN[name].split(":")
         result = getattr(import_module(f".bench.{module}", __package__), function)(repeats)
         result.show()

@@ -32,7 +32,9 @@ class Stage:
     consumer_wait_s: float = 0.0  # the next stage waited for this one
     width: int = 1  # threads that worked at a time
     clocks: list[list[float]] = field(default_factory=lambda: [[0.0]])  # of each thread that still works, one before
-    spans: list[tuple[float, float]] | None = None  # each time it made a batch, if that is to be kept
+    # If that is to be kept: each time it made a batch, and each time the next stage waited for one.
+    spans: list[tuple[float, float]] | None = None
+    waits: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def inside_s(self) -> float:
@@ -133,7 +135,10 @@ def _watched(stage: Stage, items: Generator[T]) -> Generator[T]:
         while True:
             start = perf_counter()
             item = next(items, _END)
-            stage.consumer_wait_s += perf_counter() - start
+            end = perf_counter()
+            stage.consumer_wait_s += end - start
+            if stage.spans is not None:
+                stage.waits.append((start, end))
             if item is _END:
                 return
             pieces = isinstance(item, list) and item and isinstance(item[0], Piece)

@@ -8,6 +8,7 @@ from cliffvid import Options
 from cliffvid.bench.fakes import constant_models
 from cliffvid.bench.harness import Case, Result, take_turns
 from cliffvid.bench.shapes import cut_to_16_9, matched
+from cliffvid.bench.timeline import profile
 from cliffvid.decode import DecodeCounts
 from cliffvid.jobs import process
 from cliffvid.source import open_source
@@ -59,3 +60,12 @@ def street(tmp_path):
     from clips import make_clip
 
     return make_clip(tmp_path / "street.mp4", frames=6, size=(640, 360))
+
+
+def test_the_profile_shows_every_stage(tmp_path, street):
+    page, text = profile(tmp_path / "out", street, constant_models(2))
+    assert "letterboxed" in text.read_text()
+    shown = page.read_text()
+    for name in ("decode", "detect", "crop", "regress"):
+        assert f"<td>{name}<td>" in shown
+    assert shown.count("#3b8686") > 4 and "6 frames" in shown
