@@ -46,7 +46,7 @@ def profile(out: Path, film: Path | None = None, models: Models | None = None) -
     out.mkdir(parents=True, exist_ok=True)
     page, text = out / "timeline.html", io.StringIO()
     page.write_text(_page(report, flows[0]), encoding="utf-8")
-    pstats.Stats(python, stream=text).sort_stats("tottime").print_stats(40)
+    pstats.Stats(python, stream=text).sort_stats("tottime").print_stats(200)
     (out / "profile.txt").write_text(text.getvalue(), encoding="utf-8")
     return page, out / "profile.txt"
 
