@@ -1,7 +1,7 @@
 """One Session in front of every inference runtime."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Protocol, Self
 
@@ -156,10 +156,27 @@ def check_tensors(manifest: Manifest, side: str, promised: dict[str, Tensor], fo
 
 
 def check_answers(session: Session) -> None:
-    """Raise ModelError unless the network answers empty pictures with finite arrays of the promised shapes."""
+    """Raise ModelError unless the network answers empty pictures with finite arrays of the promised shapes.
+
+    Where its sides are free, the smallest picture is tried as well as the whole canvas.
+    """
+    manifest, rule = session.manifest, session.manifest.rules.get("letterbox")
+    _check_answers(session, manifest.row_shapes())
+    if rule and rule.least_px:
+        least = replace(rule, width_px=rule.least_px, height_px=rule.least_px)
+        _check_answers(session, replace(manifest, rules={"letterbox": least}).row_shapes())
+
+
+def _check_answers(session: Session, rows: dict[str, tuple[int, ...]]) -> None:
     manifest = session.manifest
-    inputs = {name: np.zeros((2, *row), manifest.inputs[name].dtype) for name, row in manifest.row_shapes().items()}
-    answers = session.run(inputs)
+    inputs = {name: np.zeros((2, *row), manifest.inputs[name].dtype) for name, row in rows.items()}
+    try:
+        answers = session.run(inputs)
+    except BackendError:
+        raise
+    except Exception as error:  # each runtime has its own
+        shapes = ", ".join(f"{name!r} of {row}" for name, row in rows.items())
+        raise ModelError(f"{manifest.folder}: cannot take {shapes} ({error}); export the model again") from error
     for name, tensor in manifest.outputs.items():
         answer = answers[name]
         if answer.shape != (2, *tensor.shape[1:]) or answer.dtype != tensor.dtype or not np.isfinite(answer).all():

@@ -10,6 +10,7 @@ from PIL import Image
 
 from cliffvid import read_meta, read_tracks
 from cliffvid.backends import ort
+from cliffvid.models import BUNDLED
 from clips import make_clip, person_box, picture
 from toys import rehash
 
@@ -81,6 +82,15 @@ def test_a_detector_of_one_canvas_still_works_and_refuses_another(cliffvid, toys
     rehash(folder)
     code, _, err = cliffvid("process", "clip.mp4", "-o", "b.parquet", *models, toy_models=False)
     assert code == 1 and "input 'image': the manifest promises uint8 ('N', 'H', 'W', 3), the network has" in err
+
+
+def test_a_manifest_that_promises_too_small_a_canvas_is_found_out(cliffvid, tmp_path):
+    folder = shutil.copytree(BUNDLED / "yolov3-tiny", tmp_path / "mine" / "yolov3-tiny")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["letterbox"]["least_px"] -= 32
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    code, _, err = cliffvid("models", "verify", "yolov3-tiny", "--engines", "mine", toy_models=False)
+    assert code == 1 and "mine/yolov3-tiny: cannot take 'image' of (128, 128, 3)" in err
 
 
 def test_a_machine_short_of_memory_gives_the_same_result_and_says_so_once(cliffvid, clip, tmp_path, monkeypatch):
