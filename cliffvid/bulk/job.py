@@ -328,7 +328,7 @@ class Job:
             self._refuse_cuts(plan, name)
             return
         files = [parts[part]["file"] for part in sorted(parts) if parts[part]["file"]]
-        self._ready.appendleft(task("join", name, 0, files=files))
+        self._ready.appendleft(task("join", name, 0, files=files, shots=counts.shots))
 
     def _took_join(self, plan: Plan, task: dict, report: dict, rows: bytes) -> None:
         segments = self.journal.state.segments[cut_key(plan.lines[task["video"]])]

@@ -100,7 +100,7 @@ class Worker:
     def _join(self, task: dict) -> tuple[dict, bytes]:
         """The tracks of an input from the people of its segments, as if it had never been cut."""
         start, counts = time.perf_counter(), Counts()
-        tracks = track(_bodies_of([self.work / file for file in task["files"]]), Tracker(self.options))
+        tracks = track(_bodies_of([self.work / file for file in task["files"]]), Tracker(self.options), task["shots"])
         sink = Sink(task["video"], self.work, at_once=True)
         with sink:
             for table in tracks:
@@ -218,6 +218,8 @@ def counts_of(parts: list[dict]) -> Counts:
             values = [part[name] for part in plain]
             if name == "first_pts":
                 total[name] = value
+            elif name == "shots":
+                total[name] = joined_shots(values)
             else:
                 total[name] = added(values) if isinstance(value, dict) else sum(values)
         return total
@@ -225,6 +227,16 @@ def counts_of(parts: list[dict]) -> Counts:
     total = added(parts)
     kinds = {"decode": DecodeCounts, "detect": DetectCounts, "regress": RegressCounts}
     return Counts(**total | {name: kind(**total[name]) for name, kind in kinds.items()})
+
+
+def joined_shots(parts: list[list]) -> list[tuple[int, int]]:
+    """The (frame_idx, shot) of all parts, each of which goes on in the shot where the one before it ended."""
+    shots, last, most = [], 0, 0
+    for part in parts:
+        names = {0: last}
+        shots += [(frame_idx, names.setdefault(shot, most + shot)) for frame_idx, shot in part]
+        last, most = shots[-1][1] if part else last, max([most, *names.values()])
+    return shots
 
 
 def _no_id(bodies: Bodies):

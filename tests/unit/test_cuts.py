@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cliffvid.bulk.units import joined_shots
 from cliffvid.cuts import CutFinder
 from cliffvid.types import Frames
 
@@ -59,3 +60,14 @@ def test_nothing_at_all_and_black_frames():
 
 def test_of_many_photos_most_are_shots_of_their_own():
     assert len(found([scene(k) for k in range(20)])) >= 14
+
+
+def test_shots_of_a_split_film_go_on_from_part_to_part():
+    whole = [(10, 1), (12, 0), (30, 2), (50, 3)]
+    assert joined_shots([whole, []]) == whole
+    assert joined_shots([[(10, 1), (12, 0)], [(30, 1)], [], [(50, 1), (52, 0)]]) == [
+        *whole[:2],
+        (30, 2),
+        (50, 3),
+        (52, 2),
+    ]
