@@ -25,6 +25,7 @@ COMBINATIONS = [
     for precision in known.precisions
 ]
 EXACT = [combination for combination in COMBINATIONS if combination[1] == "fp32"]
+ON_CPU = [combination for combination in COMBINATIONS if "tensorrt" not in combination[0]]
 
 
 @pytest.fixture(params=COMBINATIONS, ids="-".join)
@@ -41,9 +42,9 @@ def run_on(request, tmp_path_factory, monkeypatch):
     else:
         pytest.importorskip(backend)
 
-    def run(manifest):
+    def run(manifest, threads=1):
         try:
-            session = open_session(manifest, backend.removesuffix("-rtx"), device, 1, precision)
+            session = open_session(manifest, backend.removesuffix("-rtx"), device, threads, precision)
         except BackendError as error:
             assert "this processor has no bfloat16" in str(error)
             pytest.skip(str(error))
@@ -131,6 +132,28 @@ def test_what_follows_the_convolutions_is_float32(run_on, tmp_path):
     off = np.abs(found - wanted).max() / np.abs(wanted).max()
     low, high = {"fp32": (0, 1e-6), "fp16": (0, 0.1), "bf16": (1e-4, 0.01), "int8": (1e-4, 0.1)}[session.precision]
     assert low <= off < high
+
+
+@pytest.mark.parametrize("run_on", ON_CPU, ids="-".join, indirect=True)
+def test_a_row_does_not_depend_on_its_batch_nor_on_threads(run_on, request, tmp_path):
+    """Bit for bit, so that tracks are the same to the byte; torch chooses its kernels by the batch: within 0.02."""
+    precision = request.node.callspec.params["run_on"][1]
+    manifests = [read_manifest(convolutions(tmp_path / "net"))]
+    if precision in ("fp32", "bf16"):  # the others have a file of their own, which it lacks
+        manifests.append(read_manifest(BUNDLED / "cliff-open"))
+    for manifest in manifests:
+        inputs, first = toy_inputs(manifest, 9), None
+        for threads in (1, 2):
+            with run_on(manifest, threads) as session:
+                for size in (1, 2, 5, 9):
+                    parts = [session.run({k: v[at : at + size] for k, v in inputs.items()}) for at in range(0, 9, size)]
+                    found = {name: np.concatenate([part[name] for part in parts]) for name in manifest.outputs}
+                    first = first or found
+                    for name, value in found.items():
+                        if session.backend == "torch":
+                            np.testing.assert_allclose(value, first[name], rtol=0, atol=0.02)
+                        else:
+                            np.testing.assert_array_equal(value, first[name], err_msg=f"{size}, {threads} threads")
 
 
 def convolutions(folder):
