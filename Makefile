@@ -8,7 +8,7 @@ TORCH ?= 2.13.0
 # What the tests must find rather than skip: sources, tensorrt, egl, chromium.
 REQUIRE ?= sources,tensorrt
 
-.PHONY: help demo test fuzz lint open-models engines player bench profile bench-overlay clean
+.PHONY: help demo test fuzz lint open-models engines player bench profile readme bench-overlay clean
 
 help:
 	@echo "make demo         process the example clip: demo/pedestrians.parquet, .mp4 and .html"
@@ -80,6 +80,10 @@ $(BENCHES:%=bench-%): bench-%: $(VENV)/installed-dev
 # Where the time of a run goes: bench/out/timeline.html and profile.txt.
 profile: $(VENV)/installed-dev
 	$(BIN)/cliffvid bench profile
+
+# Puts the figures of bench/out between the marks in README.md.
+readme: $(VENV)/installed-dev
+	$(BIN)/cliffvid bench readme
 
 bench-overlay: $(VENV)/installed-dev
 	$(BIN)/python bench/overlay.py bench/out/overlay.json

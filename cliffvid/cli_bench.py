@@ -35,7 +35,7 @@ def bench(
     from importlib import import_module
 
     for name in what:
-        if name not in (*KNOWN, "profile"):
+        if name not in (*KNOWN, "profile", "readme"):
             raise UsageError(f"bench {name}: choose of {', '.join(KNOWN)}, profile")
     if repeats < 1:
         raise UsageError(f"--repeats {repeats}: must be 1 or more")
@@ -45,6 +45,11 @@ def bench(
             from .bench.timeline import profile
 
             print(*profile(out), "written")
+            continue
+        if name == "readme":
+            from .bench.readme import fill
+
+            print("README.md: filled in", ", ".join(fill(Path("README.md"), out)) or "nothing")
             continue
         module, function = KNOWN[name].split(":")
         result = getattr(import_module(f".bench.{module}", __package__), function)(repeats)

@@ -7,6 +7,7 @@ import pytest
 from cliffvid import Options
 from cliffvid.bench.fakes import constant_models
 from cliffvid.bench.harness import Case, Result, take_turns
+from cliffvid.bench.readme import fill
 from cliffvid.bench.shapes import cut_to_16_9, matched
 from cliffvid.bench.timeline import profile
 from cliffvid.decode import DecodeCounts
@@ -69,3 +70,14 @@ def test_the_profile_shows_every_stage(tmp_path, street):
     for name in ("decode", "detect", "crop", "regress"):
         assert f"<td>{name}<td>" in shown
     assert shown.count("#3b8686") > 4 and "6 frames" in shown
+
+
+def test_figures_take_the_place_between_their_marks_and_leave_the_rest(tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text("a\n<!-- bench x -->\nold\n<!-- end -->\nb\n<!-- bench y -->\nkept\n<!-- end -->\n")
+    Result("x", "frame", {"repeats": 3}, ratios={"r": 2.0}, goals={"r": "<= 1.5"}).save(tmp_path)
+    for _ in range(2):  # again and again gives the same
+        assert fill(page, tmp_path) == ["x"]
+        text = page.read_text()
+        assert "| r | 2.00 | <= 1.5 |" in text and "old" not in text and text.startswith("a\n<!-- bench x -->\n")
+        assert text.endswith("<!-- end -->\nb\n<!-- bench y -->\nkept\n<!-- end -->\n")
