@@ -1,6 +1,7 @@
 """Where a film cuts from one shot to another: no track goes on there."""
 
 from collections import deque
+from collections.abc import Iterable
 from statistics import median
 
 import cv2
@@ -26,6 +27,7 @@ class CutFinder:
         self._shot = self._shots = 0
         self._left: tuple[np.ndarray, int] | None = None  # the picture before the last cut, and its shot
         self._since = 0
+        self.kept: list | None = None  # a list here takes (frame_idx, thumbnail in uint8) of all frames
 
     def find(self, frames: Frames) -> list[tuple[int, int]]:
         """(frame_idx, shot from 0) of those frames that begin another shot than the frame before.
@@ -34,13 +36,20 @@ class CutFinder:
         that goes on leaves edges where they were. After a flash of a few frames the shot before goes on. Fades and
         dissolves are not cuts, and are not found.
         """
+        thumbs = ((int(index), thumbnail(rgb)) for index, rgb in zip(frames.frame_idx, frames.rgb, strict=True))
+        return self.find_in(thumbs)
+
+    def find_in(self, thumbs: Iterable[tuple[int, np.ndarray]]) -> list[tuple[int, int]]:
+        """The same of (frame_idx, thumbnail)."""
         found = []
-        for index, rgb in zip(frames.frame_idx, frames.rgb, strict=True):
-            thumb, before = thumbnail(rgb), self._shot
+        for index, thumb in thumbs:
+            before = self._shot
             self._see(thumb)
             self._last = thumb
+            if self.kept is not None:
+                self.kept.append((index, np.rint(thumb * 255).astype(np.uint8)))
             if self._shot != before:
-                found.append((int(index), self._shot))
+                found.append((index, self._shot))
         return found
 
     def _see(self, thumb: np.ndarray) -> None:

@@ -138,7 +138,7 @@ class Options:
 
 def on_gpu(options: Options) -> bool:
     """Whether the networks are to run on a GPU, so that one process for each is enough."""
-    return options.device == "cuda" or options.backend == "tensorrt"
+    return options.device == "cuda" or "tensorrt" in options.backend
 
 
 ENGINES = ("local", "ray")

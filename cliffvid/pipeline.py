@@ -139,7 +139,7 @@ class Run:
     def __init__(self, video: Path | str, options: Options, models: Models) -> None:
         self.flow = Flow(options, models)
         self.options, self.models = self.flow.options, models
-        self.counts = Counts()
+        self.counts, self.cuts = Counts(), CutFinder()
         self._video = open_source(video, options)
 
     @property
@@ -156,9 +156,9 @@ class Run:
     def pieces(self) -> Iterator[list[Piece]]:
         """All frames, in pieces of a batch each, and then the end; to be called once."""
         options = self.options
-        span, cuts = (options.start_s, options.end_s, options.stride), CutFinder()
+        span = (options.start_s, options.end_s, options.stride)
         for frames in self._video.frames(options.frame_batch, self.counts.decode, *span):
-            self.counts.shots += cuts.find(frames)
+            self.counts.shots += self.cuts.find(frames)
             yield [Piece(self, frames)]
         yield [Piece(self)]
 

@@ -118,7 +118,8 @@ class Shards:
         """Removes the files that no line of the journal names: left by a process that was killed."""
         state = self.journal.state
         segments = [line for name in state.inputs if name not in state.live for line in state.parts(name).values()]
-        named = {f"{WORK}/{line['file']}" for line in segments} | state.shards().keys()
+        kept = {line[kind] for line in segments for kind in ("file", "thumbs")}
+        named = {f"{WORK}/{name}" for name in kept} | state.shards().keys()
         for place in (TRACKS, WORK):
             for path in (self.folder / place).iterdir():
                 if f"{place}/{path.name}" not in named:

@@ -328,7 +328,8 @@ class Job:
             self._refuse_cuts(plan, name)
             return
         files = [parts[part]["file"] for part in sorted(parts) if parts[part]["file"]]
-        self._ready.appendleft(task("join", name, 0, files=files, shots=counts.shots))
+        thumbs = [parts[part]["thumbs"] for part in sorted(parts)]
+        self._ready.appendleft(task("join", name, 0, files=files, thumbs=thumbs))
 
     def _took_join(self, plan: Plan, task: dict, report: dict, rows: bytes) -> None:
         segments = self.journal.state.segments[cut_key(plan.lines[task["video"]])]
@@ -338,8 +339,8 @@ class Job:
         report |= {"counts": dataclasses.asdict(counts), "warnings": counts.warnings()}
         self._took_whole(plan, task, parts[0] | report, rows)
         for part in parts:
-            if part["file"]:
-                (self.folder / WORK / part["file"]).unlink(missing_ok=True)
+            for file in filter(None, (part["file"], part["thumbs"])):
+                (self.folder / WORK / file).unlink(missing_ok=True)
 
     def _refuse_cuts(self, plan: Plan, name: str) -> None:
         """The input is done whole instead: what its segments gave is not sure to be what the whole gives."""

@@ -23,19 +23,22 @@ class Recipe:
     def key(self, content: str) -> str:
         """Names the rows that an input of this content gives."""
         settings = {name: value for name, value in self.settings.items() if name not in NO_KEY}
-        text = json.dumps([content, settings, [model["sha256"] for model in self.models]], sort_keys=True)
+        models = [[model["sha256"], model["precision"]] for model in self.models]
+        text = json.dumps([content, settings, models], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def recipe(options: Options) -> Recipe:
     """Of a run with these options; nothing is opened. Raises UsageError or ModelError."""
     from ..pipeline import NOT_RECORDED
+    from ..precision import choose
 
     models = []
     for task, name in (("detect", options.detector), ("regress", options.regressor)):
         manifest = find_model(task, name, options.engines)
-        file = MODEL_FILES[options.precision]
-        models.append({"name": manifest.name, "task": task, "sha256": manifest.files.get(file), "file": file})
+        precision = choose(manifest, options).precision if options.precision == "auto" else options.precision
+        sha256 = manifest.files.get(MODEL_FILES[precision])
+        models.append({"name": manifest.name, "task": task, "sha256": sha256, "precision": precision})
     settings = {name: value for name, value in options.to_json().items() if name not in NOT_RECORDED}
     return Recipe(settings, models)
 

@@ -9,6 +9,9 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+
+from ..cuts import CutFinder
 from ..decode import DecodeCounts
 from ..detect import DetectCounts
 from ..errors import AccessError, BackendError, CliffvidError, InputError, ModelError, UsageError
@@ -94,13 +97,27 @@ class Worker:
         start = time.perf_counter()
         span = dataclasses.replace(self.options, start_s=task["start_s"], end_s=task["end_s"] or float("inf"))
         with Run(source_of(task["video"]), span, self.models()) as run:
+            run.cuts.kept = []  # only all segments together tell where the film cuts
             rows = (Tracks(**bodies.columns(), track_id=_no_id(bodies)) for bodies in run.bodies())
-            return self._done(task, rows, run, start)
+            report, table = self._done(task, rows, run, start)
+            report["counts"]["shots"] = []
+            return report | {"thumbs": self._keep(run.cuts.kept)}, table
+
+    def _keep(self, thumbs: list) -> str:
+        path = self.work / f"{uuid.uuid4().hex}.npz"
+        with path.open("wb") as file:
+            indices, pictures = zip(*thumbs, strict=True)
+            np.savez_compressed(file, frame_idx=np.array(indices), thumbs=np.stack(pictures))
+            file.flush()
+            os.fsync(file.fileno())
+        return path.name
 
     def _join(self, task: dict) -> tuple[dict, bytes]:
         """The tracks of an input from the people of its segments, as if it had never been cut."""
         start, counts = time.perf_counter(), Counts()
-        tracks = track(_bodies_of([self.work / file for file in task["files"]]), Tracker(self.options), task["shots"])
+        counts.shots = CutFinder().find_in(_thumbs_of([self.work / file for file in task["thumbs"]]))
+        bodies = _bodies_of([self.work / file for file in task["files"]])
+        tracks = track(bodies, Tracker(self.options), counts.shots)
         sink = Sink(task["video"], self.work, at_once=True)
         with sink:
             for table in tracks:
@@ -218,10 +235,8 @@ def counts_of(parts: list[dict]) -> Counts:
             values = [part[name] for part in plain]
             if name == "first_pts":
                 total[name] = value
-            elif name == "shots":
-                total[name] = joined_shots(values)
             else:
-                total[name] = added(values) if isinstance(value, dict) else sum(values)
+                total[name] = added(values) if isinstance(value, dict) else sum(values, [] if name == "shots" else 0)
         return total
 
     total = added(parts)
@@ -229,20 +244,15 @@ def counts_of(parts: list[dict]) -> Counts:
     return Counts(**total | {name: kind(**total[name]) for name, kind in kinds.items()})
 
 
-def joined_shots(parts: list[list]) -> list[tuple[int, int]]:
-    """The (frame_idx, shot) of all parts, each of which goes on in the shot where the one before it ended."""
-    shots, last, most = [], 0, 0
-    for part in parts:
-        names = {0: last}
-        shots += [(frame_idx, names.setdefault(shot, most + shot)) for frame_idx, shot in part]
-        last, most = shots[-1][1] if part else last, max([most, *names.values()])
-    return shots
-
-
-def _no_id(bodies: Bodies):
-    import numpy as np
-
+def _no_id(bodies: Bodies) -> np.ndarray:
     return np.zeros(len(bodies), np.int32)
+
+
+def _thumbs_of(files: list[Path]) -> Iterator[tuple[int, np.ndarray]]:
+    for file in files:
+        with np.load(file, allow_pickle=False) as kept:
+            for index, thumb in zip(kept["frame_idx"].tolist(), kept["thumbs"], strict=True):
+                yield index, thumb.astype(np.float32) / 255
 
 
 def _bodies_of(files: list[Path]) -> Iterator[Bodies]:

@@ -82,7 +82,8 @@ def verify(folder: Path) -> Iterator[dict]:
         if problem:
             yield {"file": file, "problem": problem, "videos": [video["video"] for video in videos]}
     named = state.shards().keys()
-    segments = {line["file"] for parts in state.segments.values() for line in parts.values()}
+    parts = [line for parts in state.segments.values() for line in parts.values()]
+    segments = {line[kind] for line in parts for kind in ("file", "thumbs")}
     for place, known in ((TRACKS, {Path(file).name for file in named}), (WORK, segments)):
         for path in sorted((folder / place).iterdir() if (folder / place).is_dir() else []):
             if path.name not in known:

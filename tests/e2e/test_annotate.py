@@ -7,12 +7,13 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from bulk import annotate, make_inputs, rows, truth, videos
-from clips import make_clip
+from clips import film, make_clip, picture
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -77,13 +78,19 @@ def test_what_is_done_is_not_done_again_and_what_changed_is(undisturbed, data, t
 
 
 def test_a_long_video_is_cut_and_nobody_can_tell(data, toys):
-    make_clip(data / "long.mp4", frames=400, people=4, options={"g": "25"})
+    images = [picture(index, 4, 192, 144) for index in range(400)]
+    dark = [image // 2 + 100 * (np.indices((144, 192))[0][..., None] // 40 % 2).astype(np.uint8) for image in images]
+    shots = [*images[:75], *dark[75:200], *images[200:]]  # cuts: at a key frame where segments begin, and elsewhere
+    film(data / "long.mp4", shots, options={"g": "25"})
     whole = annotate("long.mp4", "-o", "whole", "--json", cwd=data, toys=toys)
     cut = annotate("long.mp4", "-o", "cut", "--split", 3, "--json", cwd=data, toys=toys)
     pieces = [event for event in map(json.loads, cut.stdout.splitlines()) if event["type"] == "segment"]
     assert len(pieces) == 5 and '"segment"' not in whole.stdout
     assert rows(data / "cut").equals(rows(data / "whole")) and videos(data / "cut") == videos(data / "whole")
     assert rows(data / "cut").equals(truth(["long.mp4"], data, toys))
+    lines = [json.loads(line) for line in (data / "cut" / "journal.jsonl").read_text().splitlines()]
+    counts = next(line["videos"][0]["counts"] for line in lines if line["type"] == "done")
+    assert {75, 200} <= {frame for frame, _ in counts["shots"]}
     assert not list((data / "cut" / "work").iterdir())
 
 

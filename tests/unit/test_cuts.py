@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from cliffvid.bulk.units import joined_shots
 from cliffvid.cuts import CutFinder
 from cliffvid.types import Frames
 
@@ -62,12 +61,22 @@ def test_of_many_photos_most_are_shots_of_their_own():
     assert len(found([scene(k) for k in range(20)])) >= 14
 
 
-def test_shots_of_a_split_film_go_on_from_part_to_part():
-    whole = [(10, 1), (12, 0), (30, 2), (50, 3)]
-    assert joined_shots([whole, []]) == whole
-    assert joined_shots([[(10, 1), (12, 0)], [(30, 1)], [], [(50, 1), (52, 0)]]) == [
-        *whole[:2],
-        (30, 2),
-        (50, 3),
-        (52, 2),
-    ]
+def test_cuts_of_a_film_in_parts_are_those_of_the_whole():
+    """A part keeps its small pictures; all tell what one alone cannot: a cut at its first frame, a flash."""
+    film = [scene(0)] * 20 + [np.full((90, 160, 3), 255.0)] * 2 + [scene(0)] * 20 + [scene(1)] * 9
+    rgb = np.empty(len(film), object)
+    rgb[:] = [image.astype(np.uint8) for image in film]
+    index = np.arange(len(rgb))
+
+    def frames(some: slice) -> Frames:
+        at = index[some]
+        return Frames(at, at, at / 25, np.zeros(len(at), bool), rgb[some])
+
+    kept = []
+    for some in (slice(0, 21), slice(21, 42), slice(42, None)):
+        part = CutFinder()
+        part.kept = []
+        part.find(frames(some))
+        kept += [(at, thumb.astype(np.float32) / 255) for at, thumb in part.kept]
+    whole = CutFinder().find(frames(slice(None)))
+    assert CutFinder().find_in(kept) == whole == [(20, 1), (22, 0), (42, 2)]
