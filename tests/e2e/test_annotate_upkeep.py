@@ -26,7 +26,7 @@ def data(tmp_path_factory, toys):
     """A folder with inputs under ``in``, and the data set ``whole`` of them."""
     base = tmp_path_factory.mktemp("upkeep")
     make_inputs(base / "in", clips=15)
-    annotate("in", "-o", "whole", "--checkpoint", 0, cwd=base, toys=toys, check=1)
+    annotate("in", "-o", "whole", "--workers", 1, "--checkpoint", 0, cwd=base, toys=toys, check=1)
     return base
 
 
