@@ -35,6 +35,8 @@ def bulk(repeats: int) -> Result:
                 out = Path(folder) / f"out{workers}"
                 shutil.rmtree(out, ignore_errors=True)
                 summary = annotate([str(inputs)], out, Options(), BulkOptions(workers=workers))
+                if summary.stopped == "interrupted":
+                    raise KeyboardInterrupt
                 assert summary.exit_code == 0 and summary.frames == frames
 
             return work
