@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from torch import nn
 
 from .cliff import VARIANTS, Cliff, PixelsToBody
 from .darknet import STEP_PX, canvas_limits, convolution_counts, export_darknet, read_network
 from .graph import to_bytes
+from .int8 import quantise
 from .model_folder import describe_detector, with_manifest, write_folder
 from .official import describe, trace
 from .sources import OPEN
@@ -25,8 +27,8 @@ NAMES = ("random-yolov3", "random-cliff-hr48")
 def random_models(folder: Path, say: Callable[[str], None]) -> Path:
     """The model folders NAMES in ``folder``, made unless they are there; returns it."""
     for name, make in zip(NAMES, (_make_detector, _make_regressor), strict=True):
-        if not (folder / name / "manifest.json").exists():
-            say(f"{folder / name}: making it, which takes a minute")
+        if not (folder / name / "model.int8.onnx").exists():
+            say(f"{folder / name}: making it, which takes minutes")
             make(folder, name)
     return folder
 
@@ -68,7 +70,8 @@ def _make_detector(folder: Path, name: str) -> None:
         "selection": {"score": "objectness", "score_min": 0.5, "iou_max": 0.4, "iou_offset_px": 1},
         "parity": {},
     }
-    write_folder(folder / name, with_manifest(manifest, {"model.onnx": to_bytes(model)}))
+    asked = {"image": patches(8, (SIZE_PX, SIZE_PX))}
+    write_folder(folder / name, with_manifest(manifest, _files(model, asked)))
 
 
 def _cliff(folder: Path) -> Cliff:
@@ -82,7 +85,20 @@ def _make_regressor(folder: Path, name: str) -> None:
     network = _cliff(folder)
     said = describe(network.variant, folder / "random-yolov3.weights", name)
     said |= {"rank": -1, "source": [], "summary": "CLIFF with random weights: for measuring alone", "parity": {}}
-    write_folder(folder / name, with_manifest(said, {"model.onnx": trace(network).SerializeToString()}))
+    height, width = said["inputs"]["crop"]["shape"][1:3]
+    bbox_info = np.random.default_rng(0).uniform(-1, 1, (8, 3)).astype(np.float32)
+    asked = {"crop": patches(8, (height, width)).astype(np.float32), "bbox_info": bbox_info}
+    write_folder(folder / name, with_manifest(said, _files(trace(network), asked)))
+
+
+def _files(model: onnx.ModelProto, asked: dict[str, np.ndarray]) -> dict[str, bytes]:
+    return {"model.onnx": to_bytes(model), "model.int8.onnx": to_bytes(quantise(model, [asked]))}
+
+
+def patches(count: int, size_hw: tuple[int, int]) -> np.ndarray:
+    """Images (N,H,W,3) uint8 of coarse patches, which exercise the networks as pictures do."""
+    coarse = np.random.default_rng(0).integers(0, 256, (count, size_hw[0] // 32, size_hw[1] // 32, 3), np.uint8)
+    return coarse.repeat(32, axis=1).repeat(32, axis=2)
 
 
 def eager(folder: Path, threads: int) -> tuple[Callable, Callable]:
