@@ -18,7 +18,7 @@ from .pipeline import Models, Run, body_size
 from .regress import regress
 from .track import track
 from .truth import Truth
-from .types import People, Piece, Tracks
+from .types import Bodies, People, Piece, Tracks
 from .write import WRITERS
 
 OF_THE_DETECTOR = ("detector", "detector_shape", "score", "iou_max", "max_people", "focal_px", "fov_deg")  # of Options
@@ -83,9 +83,10 @@ class TrueBoxes(Run):
             self.counts.add(tracks)
             yield tracks
 
-    def update(self, time_s: float, boxes: np.ndarray, score: np.ndarray) -> np.ndarray:
+    def update(self, frame: Bodies, shot: int = 0) -> np.ndarray:
         """The identities (P,) of one frame's people, as a Tracker tells them: here they are known."""
-        return np.array([self._person.pop((time_s, box.tobytes())) + 1 for box in boxes], np.int32)
+        time_s = float(frame.time_s[0])
+        return np.array([self._person.pop((time_s, box.tobytes())) + 1 for box in frame.bbox_xyxy], np.int32)
 
     def _cropped(self) -> Iterator[list[Piece]]:
         """The crops of each frame's true people, and then the end."""
