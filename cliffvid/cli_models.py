@@ -98,10 +98,11 @@ def quality(
 
 
 def _tell(manifest, options, as_json: bool = False) -> None:
-    from .precision import faults, machine, told
+    from .options import processor
+    from .precision import faults, told
 
     for entry in manifest.quality:
-        if entry["machine"] != machine():
+        if entry["machine"] != processor():
             continue
         if as_json:
             print(json.dumps(entry))

@@ -1,8 +1,6 @@
 """Which precision runs fastest here and is still good: measured on the user's own video, kept in the model folder."""
 
 import json
-import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -16,8 +14,9 @@ from time import perf_counter
 from .backends import DEFAULT, KNOWN, Session, open_session
 from .errors import BackendError, InputError, OutputError, UsageError
 from .models import BUNDLED, MODEL_FILES, Manifest, added_models_dir, find_model, read_manifest
-from .options import Options
+from .options import Options, processor
 from .quality import Batch, compare, take_samples
+from .write import write_whole
 
 TIMED = 8  # batches, in each of ROUNDS in which all combinations take turns
 ROUNDS = 3
@@ -123,7 +122,7 @@ def _about(backend: str, session: Session) -> dict:
         "device": session.device,
         "precision": session.precision,
         "network": session.manifest.files[MODEL_FILES[session.precision]],
-        "machine": machine(),
+        "machine": processor(),
     }
 
 
@@ -137,16 +136,6 @@ def runtime_version(backend: str) -> str:
     return "unknown"
 
 
-def machine() -> str:
-    """The processor: rounding and speed differ from one to another."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        names = []
-    return f"{platform.machine()}, {names[0] if names else platform.processor() or 'unknown processor'}"
-
-
 def choose(manifest: Manifest, options: Options) -> Choice:
     """The fastest backend and precision that was measured here and is within the bounds of Options; float32 if none."""
     exact = DEFAULT if options.backend == "auto" else options.backend
@@ -158,7 +147,10 @@ def choose(manifest: Manifest, options: Options) -> Choice:
             f"{manifest.name}: fp32, since nothing else was measured on this machine; "
             f"`cliffvid models quality {manifest.name} VIDEO` does",
         )
-    good = [entry for entry in known if not faults(entry, options)] or known[:1]
+    good = [entry for entry in known if not faults(entry, options)]
+    if not good:
+        told_all = "; ".join(f"{e['precision']} by {e['backend']}: {', '.join(faults(e, options))}" for e in known)
+        return Choice(exact, "fp32", f"{manifest.name}: fp32, since nothing else is good enough: {told_all}")
     best = max(good, key=lambda entry: entry["items_per_s"])
     slow = next((entry for entry in known if (entry["backend"], entry["precision"]) == (exact, "fp32")), best)
     words = (
@@ -177,7 +169,7 @@ def _counts(entry: dict, manifest: Manifest, options: Options) -> bool:
         options.backend in ("auto", entry["backend"])
         and options.device in ("auto", entry["device"])
         and entry["network"] == manifest.files.get(MODEL_FILES[entry["precision"]])
-        and entry["machine"] == machine()
+        and entry["machine"] == processor()
         and entry["version"] == runtime_version(entry["backend"])
     )
 
@@ -226,15 +218,16 @@ def keep(manifest: Manifest, entries: list[dict], files: dict[str, bytes] | None
     try:
         folder = _own_folder(manifest)
         for name, data in files.items():
-            _replace(folder / name, data)
+            write_whole(folder / name, data)
         content = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         new = {tuple(entry[name] for name in kept): entry for entry in [*content.get("quality", []), *entries]}
         content["files"] |= {name: sha256(data).hexdigest() for name, data in files.items()}
         content["quality"] = list(new.values())
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        _replace(folder / "manifest.json", text.encode("utf-8"))
-    except OSError as error:
-        raise OutputError(f"{manifest.folder}: cannot be written ({error}); make it writable, or copy it") from error
+        write_whole(folder / "manifest.json", text.encode("utf-8"))
+    except (OSError, OutputError) as error:
+        reason = error.__cause__ or error
+        raise OutputError(f"{manifest.folder}: cannot be written ({reason}); make it writable, or copy it") from error
     return read_manifest(folder)
 
 
@@ -247,12 +240,3 @@ def _own_folder(manifest: Manifest) -> Path:
         shutil.copytree(manifest.folder, Path(scratch) / "new")
         (Path(scratch) / "new").rename(folder)
     return folder
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from ..options import usable_cores
+from ..options import processor, usable_cores
 
 
 @dataclass
@@ -108,20 +108,12 @@ class Result:
 
 def machine() -> dict:
     return {
-        "cpu": _cpu(),
+        "cpu": processor(),
         "cores": usable_cores(),
         "memory_gb": _memory_gb(),
         "system": f"{platform.system()} {platform.machine()}",
         "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def _memory_gb() -> float | None:
