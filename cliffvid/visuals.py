@@ -1,6 +1,5 @@
 """Pictures of what was found in images, as the official demo makes: boxes, the bodies from the front, from the side."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from .options import VISUALS, Options, OverlayOptions, check
 from .overlay import AHEAD, Painter, Shot, mean_depth_m, people_in
 from .source import open_source
 from .types import Frames, Tracks
-from .write import SUFFIXES, read_meta, read_tracks
+from .write import SUFFIXES, appearing, read_meta, read_tracks
 
 QUALITY = 92  # of the JPEGs
 
@@ -123,12 +122,8 @@ def _unposed(batches: Iterator[Frames], rows: Tracks) -> Iterator[Shot]:
 
 
 def _save(image: np.ndarray, path: Path) -> None:
-    part = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(part, "JPEG", quality=QUALITY, subsampling=0)
-        os.replace(part, path)
-    except (OSError, ValueError) as error:  # a JPEG has at most 65,535 pixels a side
+        with appearing(path) as part:
+            Image.fromarray(image).save(part, "JPEG", quality=QUALITY, subsampling=0)
+    except ValueError as error:  # a JPEG has at most 65,535 pixels a side
         raise OutputError(f"{path}: cannot write it ({error}); choose another place with -o") from error
-    finally:
-        part.unlink(missing_ok=True)

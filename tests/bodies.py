@@ -1,6 +1,7 @@
 """Synthetic bodies in the layout of the licensed files: random blobs, none of their data."""
 
 import pickle
+import sys
 import types
 from pathlib import Path
 
@@ -39,8 +40,6 @@ def save_npz(path: Path, arrays: dict) -> Path:
 
 def save_pkl(path: Path, arrays: dict) -> Path:
     """A pickle as the official ones are: Python 2's protocol, chumpy arrays and a scipy matrix inside."""
-    import sys
-
     import scipy.sparse
 
     modules = {}
@@ -56,10 +55,15 @@ def save_pkl(path: Path, arrays: dict) -> Path:
     select.preferred_shape = arrays["shapedirs"].shape
     sparse = scipy.sparse.csc_matrix(arrays["J_regressor"])
     whole = arrays | {"v_template": ch, "shapedirs": select, "J_regressor": sparse, "bs_style": "lbs"}
+    return write_pickle(path, whole, modules, 2)
+
+
+def write_pickle(path: Path, value, modules: dict, protocol: int) -> Path:
+    """Pickle ``value`` while ``modules``, by their names, stand in for packages that are not installed."""
     before = {name: sys.modules.get(name) for name in modules}
     sys.modules.update(modules)
     try:
-        path.write_bytes(pickle.dumps(whole, protocol=2))
+        path.write_bytes(pickle.dumps(value, protocol=protocol))
     finally:
         for name, module in before.items():
             if module is None:

@@ -1,13 +1,13 @@
 """Ground truth in the layouts of 3DPW, EMDB and AGORA, and tracks that err by known amounts."""
 
 import pickle
-import sys
 import types
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from bodies import write_pickle
 from cliffvid.body import load_body
 from cliffvid.types import Tracks
 from cliffvid.write import WRITERS
@@ -160,17 +160,7 @@ def agora(path: Path, columns: dict[str, list]) -> Path:
     state = (axes, [b["values"] for b in blocks], [], {"0.14.1": {"axes": axes, "blocks": blocks}})
     type(manager).__reduce__ = lambda self: (type(manager), (), state)
     frame.__dict__.update({"_mgr": manager, "_typ": "dataframe", "_metadata": []})
-    before = {name: sys.modules.get(name) for name in modules}
-    sys.modules.update(modules)
-    try:
-        path.write_bytes(pickle.dumps(frame, protocol=4))
-    finally:
-        for name, module in before.items():
-            if module is None:
-                del sys.modules[name]
-            else:
-                sys.modules[name] = module
-    return path
+    return write_pickle(path, frame, modules, 4)
 
 
 def _new_Index(kind, given):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..write import CONVENTIONS, META_KEY, SCHEMA_VERSION, open_parquet
 from .journal import Journal, State, sync_folder
-from .units import label
+from .sink import label
 
 ROW_GROUP = 16384
 TRACKS, WORK, VIDEOS = "tracks", "work", "videos.parquet"

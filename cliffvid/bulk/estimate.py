@@ -7,8 +7,8 @@ from ..options import BulkOptions, Options
 from .job import Job, job_folder, read_plan_state
 from .journal import State
 from .plan import task
+from .sink import label
 from .sources import find_inputs
-from .units import label
 
 TRIAL_FRAMES = 24
 
@@ -56,8 +56,10 @@ def dry_run(sources: list[str], out: Path, options: Options, bulk: BulkOptions) 
 
 def _trial(job: Job, name: str) -> float | None:
     rates = []
-    job._ready.append(task("trial", name, 0, frames=TRIAL_FRAMES))
-    job._drive(lambda task, report, rows: rates.append(report["frames_per_s"]), lambda task, report: None)
+    job.tasks.add([task("trial", name, 0, frames=TRIAL_FRAMES)])
+    job.tasks.drive(
+        lambda task, report, rows: rates.append(report["frames_per_s"]), lambda task, report: None, job.stopped
+    )
     return rates[0] if rates else None
 
 

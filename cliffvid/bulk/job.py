@@ -1,78 +1,26 @@
 """Bulk annotation. Start reading here: ``annotate`` plans, hands out tasks, and commits what comes back."""
 
 import dataclasses
-import heapq
-import itertools
 import signal
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
-from ..errors import BackendError, CliffvidError, ModelError, OutputError, UsageError
-from ..options import BulkOptions, Options, on_gpu, usable_cores
+from ..errors import CliffvidError, OutputError
+from ..options import BulkOptions, Options
 from ..pipeline import version
 from .dataset import TRACKS, WORK, Shards, write_videos
+from .handout import Failed, Handout, Took, open_pool
 from .journal import NAME, Journal, State, cut_key, read_state
 from .plan import Plan, in_part, recipe, task
+from .progress import Progress, Summary, Watch
 from .sources import Found, find_inputs
 from .units import counts_of
 
 SHARD_BYTES = 64e6  # of rows in memory, before compression
-BACKOFF_S = (1.0, 4.0)  # before the second and the third attempt
-PATIENCE_S = 0.2  # between two looks at the clock and at signals
-
-
-class Pool(Protocol):
-    """Workers that do tasks, whatever they are."""
-
-    count: int
-
-    def free(self) -> int: ...
-    def at_work(self) -> list[tuple[str, dict, float]]: ...
-    def submit(self, task: dict) -> None: ...
-    def wait(self, timeout_s: float) -> list[tuple[dict, dict, bytes]]: ...
-    def close(self) -> None: ...
-
-
-@dataclass
-class Summary:
-    """How a run ended."""
-
-    out: Path
-    statuses: Counter  # of the inputs of this run
-    done: int = 0  # inputs that this run finished
-    frames: int = 0  # of those
-    seconds: float = 0.0
-    stopped: str | None = None  # why the run ended early: interrupted, failures
-
-    @property
-    def exit_code(self) -> int:
-        if self.stopped == "interrupted":
-            return 130
-        return 1 if self.stopped or self.statuses["failed"] or self.statuses["partial"] else 0
-
-
-@dataclass
-class Progress:
-    """What whoever watches may look at while the job works."""
-
-    phase: str = "plan"
-    inputs: int = 0
-    planned: int = 0
-    size_s: float = 0.0  # of video to do in this run
-    done_s: float = 0.0
-    statuses: Counter = field(default_factory=Counter)
-    frames: int = 0
-    started: float = field(default_factory=time.monotonic)
-    pool: Pool | None = None
-
-
-Watch = Callable[[dict, Progress], None]  # is called with each event, and with {"type": "tick"} now and then
 
 
 def annotate(
@@ -94,7 +42,7 @@ def annotate(
 def annotate_inputs(found: Found, out: Path, options: Options, bulk: BulkOptions, watch: Watch) -> Summary:
     """As ``annotate``, of inputs that are found already."""
     folder = job_folder(out, bulk)
-    elsewhere = read_state(out).live if folder != out and (out / NAME).exists() else {}
+    elsewhere = read_plan_state(out).live if folder != out else {}
     with open_journal(folder) as journal, Job(folder, journal, options, bulk, watch) as job, job.signals():
         return job.run(found, elsewhere)
 
@@ -114,24 +62,6 @@ def open_journal(folder: Path) -> Journal:
         raise OutputError(f"{folder}: cannot write there ({error.strerror}); choose another --out") from error
 
 
-def open_pool(options: Options, bulk: BulkOptions, work: Path) -> Pool:
-    """The workers that are asked for; none is started before its first task."""
-    if bulk.engine == "ray":
-        from .ray_pool import RayPool
-
-        return RayPool(bulk.workers, bulk.address, options, work)
-    from .local import LocalPool
-
-    count = bulk.workers or default_workers(options)
-    threads = options.threads or max(usable_cores() // count, 1)
-    return LocalPool(count, options.with_threads(threads), work)
-
-
-def default_workers(options: Options) -> int:
-    """One for each core: networks of this size gain less from a second thread than from a second worker."""
-    return 1 if on_gpu(options) else usable_cores()
-
-
 class Job:
     """One run over a plan; a context manager that leaves no process behind."""
 
@@ -140,12 +70,9 @@ class Job:
         self.recipe = recipe(options)
         self.shards = Shards(folder, journal)
         self.pool = open_pool(options, bulk, folder / WORK)
+        self.tasks = Handout(self.pool)
         self.progress = Progress(pool=self.pool)
         self.interrupted = False
-        self._ready: deque[dict] = deque()
-        self._later: list[tuple[float, int, dict]] = []  # a heap: when, a number, the task
-        self._numbers = itertools.count()
-        self._running = 0
         self.done, self.failures = 0, 0
         self.fault: str | None = None
 
@@ -197,7 +124,7 @@ class Job:
         given = {name: each for name, each in found.inputs.items() if in_part(name, self.bulk)}
         self.progress.inputs = len(given)
         self._tell({"type": "found", "inputs": len(given), "ignored": found.ignored, "doubled": found.doubled})
-        self._ready.extend(map(plan.probe, given))
+        self.tasks.add(map(plan.probe, given))
 
         def took(task: dict, report: dict, rows: bytes = b"") -> None:
             plan.take(given[task["video"]], report)
@@ -226,12 +153,13 @@ class Job:
         for name in plan.lines:
             if (ended := plan.finished(name)) and name not in plan.failed:
                 progress.statuses[ended["status"]] += 1
-        self._ready.extend(plan.tasks())
+        tasks = plan.tasks()
+        self.tasks.add(tasks)
         for name, line in plan.lines.items():  # all segments were in when the last run ended
             if not plan.finished(name) and line["cuts"]:
                 self._join_if_whole(plan, name)
         progress.phase, progress.started = "annotate", time.monotonic()
-        progress.size_s = sum(task["size_s"] for task in self._ready)
+        progress.size_s = sum(task["size_s"] for task in tasks)
 
         def took(task: dict, report: dict, rows: bytes) -> None:
             getattr(self, f"_took_{task['do']}")(plan, task, report, rows)
@@ -246,35 +174,15 @@ class Job:
 
         self._drive(took, failed)
 
-    def _drive(self, took: Callable, failed: Callable) -> None:
-        """Hands out what is ready until all is in, or the job must stop."""
-        while (self._ready or self._later or self._running) and not self.stopped():
-            while self._later and self._later[0][0] <= time.monotonic():
-                self._ready.appendleft(heapq.heappop(self._later)[2])
-            while self._ready and self.pool.free():
-                self.pool.submit(self._ready.popleft())
-                self._running += 1
-            for each, report, rows in self.pool.wait(PATIENCE_S if self._running else PATIENCE_S / 4):
-                self._running -= 1
-                self._judge(each, report, rows, took, failed)
+    def _drive(self, took: Took, failed: Failed) -> None:
+        def tick() -> None:
             self._commit_if_due()
             self.watch({"type": "tick"}, self.progress)
 
-    def _judge(self, each: dict, report: dict, rows: bytes, took: Callable, failed: Callable) -> None:
-        attempt = each.setdefault("attempt", 1)
-        if "error" not in report:
-            took(each, report, rows)
-        elif report["stop"]:
-            kinds = {kind.__name__: kind for kind in (OutputError, ModelError, BackendError, UsageError)}
-            raise kinds.get(report["error"], CliffvidError)(report["message"])
-        elif report["transient"] and attempt <= len(BACKOFF_S):
-            wait_s = BACKOFF_S[attempt - 1]
-            self._tell({"type": "retry", "video": each["video"], "attempt": attempt, **_error(report)})
-            heapq.heappush(
-                self._later, (time.monotonic() + wait_s, next(self._numbers), each | {"attempt": attempt + 1})
-            )
-        else:
-            failed(each, report)
+        def retry(task: dict, report: dict) -> None:
+            self._tell({"type": "retry", "video": task["video"], "attempt": task["attempt"], **_error(report)})
+
+        self.tasks.drive(took, failed, self.stopped, retry, tick)
 
     def stopped(self) -> str | None:
         """Why the job must end early, if it must."""
@@ -329,7 +237,7 @@ class Job:
             return
         files = [parts[part]["file"] for part in sorted(parts) if parts[part]["file"]]
         thumbs = [parts[part]["thumbs"] for part in sorted(parts)]
-        self._ready.appendleft(task("join", name, 0, files=files, thumbs=thumbs))
+        self.tasks.add_first([task("join", name, 0, files=files, thumbs=thumbs)])
 
     def _took_join(self, plan: Plan, task: dict, report: dict, rows: bytes) -> None:
         segments = self.journal.state.segments[cut_key(plan.lines[task["video"]])]
@@ -348,12 +256,10 @@ class Job:
         if not line["cuts"]:
             return
         line |= {"cuts": [], "kind": "long, refuses cuts"}
-        self._ready = deque(each for each in self._ready if each["video"] != name)
-        self._later = [each for each in self._later if each[2]["video"] != name]
-        heapq.heapify(self._later)
+        self.tasks.drop(name)
         with writing(self.folder):
             self.journal.append(line)
-        self._ready.extendleft(plan.tasks_of(name))
+        self.tasks.add_first(plan.tasks_of(name))
 
     def _ended(self, plan: Plan, task: dict, report: dict) -> dict:
         """How an input ended, as the journal keeps it."""

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from .journal import read_state
-from .units import label
+from .sink import label
 
 SLOWEST = 5
 

@@ -11,10 +11,11 @@ import numpy as np
 from ..errors import InputError
 from ..options import BulkOptions, Options
 from .dataset import TRACKS, VIDEOS, WORK, Shards, write_videos
-from .job import Summary, Watch, annotate_inputs, open_journal, writing
+from .job import annotate_inputs, open_journal, writing
 from .journal import NAME, Journal, State, read_state
+from .progress import Summary, Watch
+from .sink import label
 from .sources import Found, Input
-from .units import label
 
 
 def merge(out: Path) -> dict:

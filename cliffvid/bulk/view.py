@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from .job import Progress, Summary
-from .units import label
+from .progress import Progress, Summary
+from .sink import label
 
 EVERY_S = 10.0  # between two lines of progress
 

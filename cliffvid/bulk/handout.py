@@ -1,0 +1,110 @@
+"""Tasks to workers and reports back; what failed by bad luck is handed out again."""
+
+import heapq
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import BackendError, CliffvidError, ModelError, OutputError, UsageError
+from ..options import BulkOptions, Options, on_gpu, usable_cores
+
+BACKOFF_S = (1.0, 4.0)  # before the second and the third attempt
+PATIENCE_S = 0.2  # between two looks at the clock and at signals
+
+Took = Callable[[dict, dict, bytes], None]  # task, report, rows as an Arrow stream
+Failed = Callable[[dict, dict], None]
+
+
+class Pool(Protocol):
+    """Workers that do tasks, whatever they are."""
+
+    count: int
+
+    def free(self) -> int: ...
+    def at_work(self) -> list[tuple[str, dict, float]]: ...
+    def submit(self, task: dict) -> None: ...
+    def wait(self, timeout_s: float) -> list[tuple[dict, dict, bytes]]: ...
+    def close(self) -> None: ...
+
+
+def open_pool(options: Options, bulk: BulkOptions, work: Path) -> Pool:
+    """The workers that are asked for; none is started before its first task."""
+    if bulk.engine == "ray":
+        from .ray_pool import RayPool
+
+        return RayPool(bulk.workers, bulk.address, options, work)
+    from .local import LocalPool
+
+    count = bulk.workers or default_workers(options)
+    threads = options.threads or max(usable_cores() // count, 1)
+    return LocalPool(count, options.with_threads(threads), work)
+
+
+def default_workers(options: Options) -> int:
+    """One for each core: networks of this size gain less from a second thread than from a second worker."""
+    return 1 if on_gpu(options) else usable_cores()
+
+
+class Handout:
+    """What there is to do. ``drive`` gives it to the pool's workers until all is in."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self._ready: deque[dict] = deque()
+        self._later: list[tuple[float, int, dict]] = []  # a heap: when, a number, the task
+        self._numbers = itertools.count()
+        self._running = 0
+
+    def add(self, tasks: Iterable[dict]) -> None:
+        self._ready.extend(tasks)
+
+    def add_first(self, tasks: Iterable[dict]) -> None:
+        self._ready.extendleft(tasks)
+
+    def drop(self, video: str) -> None:
+        """Forget what no worker has begun of an input."""
+        self._ready = deque(task for task in self._ready if task["video"] != video)
+        self._later = [each for each in self._later if each[2]["video"] != video]
+        heapq.heapify(self._later)
+
+    def drive(
+        self,
+        took: Took,
+        failed: Failed,
+        stopped: Callable[[], object] = lambda: None,
+        retry: Failed = lambda task, report: None,
+        tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Returns when all is in, or once ``stopped`` says so; ``tick`` is called now and then.
+
+        Raises OutputError, ModelError, BackendError or UsageError for what would befall every task.
+        """
+        while (self._ready or self._later or self._running) and not stopped():
+            while self._later and self._later[0][0] <= time.monotonic():
+                self._ready.appendleft(heapq.heappop(self._later)[2])
+            while self._ready and self.pool.free():
+                self.pool.submit(self._ready.popleft())
+                self._running += 1
+            for task, report, rows in self.pool.wait(PATIENCE_S if self._running else PATIENCE_S / 4):
+                self._running -= 1
+                if "error" not in report:
+                    task.setdefault("attempt", 1)
+                    took(task, report, rows)
+                elif not self._again(task, report, retry):
+                    failed(task, report)
+            tick()
+
+    def _again(self, task: dict, report: dict, retry: Failed) -> bool:
+        attempt = task.setdefault("attempt", 1)
+        if report["stop"]:
+            kinds = {kind.__name__: kind for kind in (OutputError, ModelError, BackendError, UsageError)}
+            raise kinds.get(report["error"], CliffvidError)(report["message"])
+        if not report["transient"] or attempt > len(BACKOFF_S):
+            return False
+        retry(task, report)
+        when = time.monotonic() + BACKOFF_S[attempt - 1]
+        heapq.heappush(self._later, (when, next(self._numbers), task | {"attempt": attempt + 1}))
+        return True

@@ -1,0 +1,45 @@
+"""How far a job is, and how it ended."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .handout import Pool
+
+
+@dataclass
+class Summary:
+    """How a run ended."""
+
+    out: Path
+    statuses: Counter  # of the inputs of this run
+    done: int = 0  # inputs that this run finished
+    frames: int = 0  # of those
+    seconds: float = 0.0
+    stopped: str | None = None  # why the run ended early: interrupted, failures
+
+    @property
+    def exit_code(self) -> int:
+        if self.stopped == "interrupted":
+            return 130
+        return 1 if self.stopped or self.statuses["failed"] or self.statuses["partial"] else 0
+
+
+@dataclass
+class Progress:
+    """What whoever watches may look at while the job works."""
+
+    phase: str = "plan"
+    inputs: int = 0
+    planned: int = 0
+    size_s: float = 0.0  # of video to do in this run
+    done_s: float = 0.0
+    statuses: Counter = field(default_factory=Counter)
+    frames: int = 0
+    started: float = field(default_factory=time.monotonic)
+    pool: Pool | None = None
+
+
+Watch = Callable[[dict, Progress], None]  # is called with each event, and with {"type": "tick"} now and then

@@ -1,0 +1,89 @@
+"""The rows of one input on their way from a worker: by themselves where they are few, else in a file."""
+
+import os
+import uuid
+from pathlib import Path
+
+from ..types import Tracks
+from ..write import ROW_GROUP, arrow_table, open_parquet
+
+LARGE = 16e6  # bytes of rows: up to there a result travels by itself, above it a file does
+
+
+class Sink:
+    """Collects rows of one input; a context manager that leaves no half file behind."""
+
+    def __init__(self, video: str, work: Path, at_once: bool) -> None:
+        self.video, self.work, self.at_once = label(video), work, at_once
+        self._waiting: list[Tracks] = []
+        self._held, self._rows, self._bytes = 0, 0, 0
+        self._tables: list = []
+        self._path = self._file = self._writer = None
+
+    def __enter__(self) -> "Sink":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._file:
+            if self._writer.is_open:
+                self._writer.close()
+            self._file.close()
+        if self._path:
+            self._path.unlink(missing_ok=True)
+
+    def write(self, tracks: Tracks) -> None:
+        self._waiting.append(tracks)
+        self._held += len(tracks)
+        if self._held >= ROW_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if not self._held:
+            return
+        rows = arrow_table(Tracks.concat(self._waiting))
+        name = pa.array([self.video] * len(rows))
+        table = rows.add_column(0, pa.field("video", pa.string(), nullable=False), name)
+        self._rows += len(table)
+        self._waiting, self._held = [], 0
+        if self._writer is None:
+            self._tables.append(table)
+            self._bytes += table.nbytes
+            if self._bytes > LARGE or self.at_once:
+                self._to_file()
+        else:
+            self._writer.write_table(table)
+
+    def _to_file(self) -> None:
+        self._path = self.work / f"{uuid.uuid4().hex}.parquet"
+        self._file = self._path.open("wb")
+        self._writer = open_parquet(self._file, self._tables[0].schema)
+        for table in self._tables:
+            self._writer.write_table(table)
+        self._tables = []
+
+    def finish(self) -> tuple[dict, bytes]:
+        """How many rows there are, and the rows themselves or the name of the file that holds them."""
+        import pyarrow as pa
+
+        self._flush()
+        report = {"rows": self._rows, "file": None}
+        if self._writer:
+            self._writer.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            report["file"], self._path = self._path.name, None
+        if not self._tables:
+            return report, b""
+        stream = pa.BufferOutputStream()
+        with pa.ipc.new_stream(stream, self._tables[0].schema) as writer:
+            for table in self._tables:
+                writer.write_table(table)
+        return report, stream.getvalue().to_pybytes()
+
+
+def label(name: str) -> str:
+    """A path as text that every reader takes: bytes that are no UTF-8 are written as backslash escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
