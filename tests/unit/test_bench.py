@@ -74,10 +74,12 @@ def test_the_profile_shows_every_stage(tmp_path, street):
 
 def test_figures_take_the_place_between_their_marks_and_leave_the_rest(tmp_path):
     page = tmp_path / "README.md"
-    page.write_text("a\n<!-- bench x -->\nold\n<!-- end -->\nb\n<!-- bench y -->\nkept\n<!-- end -->\n")
-    Result("x", "frame", {"repeats": 3}, ratios={"r": 2.0}, goals={"r": "<= 1.5"}).save(tmp_path)
+    page.write_text("a\n<!-- bench x z -->\nold\n<!-- end -->\nb\n<!-- bench x y -->\nkept\n<!-- end -->\n")
+    Result("x", "frame", {"repeats": 3}, ratios={"r": 2.0, "beside": 3.0}, goals={"r": "<= 1.5"}).save(tmp_path)
+    Result("z", "frame", {"repeats": 5}, ratios={"s": 0.9}, goals={"s": ">= 0.8"}).save(tmp_path)
     for _ in range(2):  # again and again gives the same
-        assert fill(page, tmp_path) == ["x"]
+        assert fill(page, tmp_path) == ["x", "z"]
         text = page.read_text()
-        assert "| r | 2.00 | <= 1.5 |" in text and "old" not in text and text.startswith("a\n<!-- bench x -->\n")
-        assert text.endswith("<!-- end -->\nb\n<!-- bench y -->\nkept\n<!-- end -->\n")
+        assert "| r | 2.00 | <= 1.5 |\n| s | 0.90 | >= 0.8 |\n" in text and "x 3, z 5." in text
+        assert "old" not in text and "beside" not in text and text.startswith("a\n<!-- bench x z -->\n")
+        assert text.endswith("<!-- end -->\nb\n<!-- bench x y -->\nkept\n<!-- end -->\n")
