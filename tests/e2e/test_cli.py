@@ -51,6 +51,7 @@ def test_the_summary_says_what_a_person_wants_to_know(cliffvid, clip):
         "tracks",
         "frames/s",
         "bounded by",
+        "batches of 4 frames and 8 people",
         "clip.parquet",
         "by onnxruntime on cpu (open stand-ins",
     ):
