@@ -137,9 +137,13 @@ class Manifest:
         """The path of the network for a precision, see MODEL_FILES. Raises ModelError if the folder has none."""
         file = MODEL_FILES[precision]
         if file not in self.files and file != MODEL_FILES["fp32"]:
+            made = {
+                "fp16": "official weights, which have one",
+                "int8": f"make it: cliffvid export int8 {self.name} VIDEO",
+            }
             raise ModelError(
-                f"{self.folder}: has no {file}, which --precision {precision} needs; choose another, or make it: "
-                "cliffvid export --help"
+                f"{self.folder}: has no {file}, which --precision {precision} needs; choose another, or "
+                f"{made[precision]}"
             )
         return self.path(file)
 
