@@ -11,6 +11,7 @@ from .detect import Found
 from .geometry import bbox_info, crop_boxes, crop_corners, diagonal_focal_px
 from .models import CropRule, Manifest
 from .options import Options
+from .pictures import DeviceImage, cuts
 from .types import Crops, Piece
 
 
@@ -31,11 +32,14 @@ def crops(found: Found, manifest: Manifest, options: Options) -> Crops:
     people, size_wh = found.people, found.frames.size_wh
     center_size = crop_boxes(people.bbox_xyxy, rule)
     corners = crop_corners(center_size, rule)
-    pixels = np.empty((len(people), rule.height_px, rule.width_px, 3), dtype)
-    frame_of = np.searchsorted(found.frames.frame_idx, people.frame_idx)
-    scratch = Scratch()
-    for target, frame, corner in zip(pixels, frame_of, corners, strict=True):
-        crop_pixels(found.frames.rgb[frame], corner, rule, dtype, scratch, target)
+    frames = found.frames.rgb[np.searchsorted(found.frames.frame_idx, people.frame_idx)]
+    if isinstance(found.frames.rgb[0], DeviceImage):
+        pixels = cuts(frames, corners, rule)
+    else:
+        pixels = np.empty((len(people), rule.height_px, rule.width_px, 3), dtype)
+        scratch = Scratch()
+        for target, frame, corner in zip(pixels, frames, corners, strict=True):
+            crop_pixels(frame, corner, rule, dtype, scratch, target)
     focal_px = np.full(len(people), assumed_focal_px(size_wh, options))
     frame_wh_px = np.full((len(people), 2), size_wh, np.float32)
     return Crops(

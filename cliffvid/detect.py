@@ -12,6 +12,7 @@ from .flow import together
 from .geometry import box_iou, canvas_to_frame, letterbox_layout, shrunk
 from .models import Letterbox, Manifest, Selection
 from .options import Options
+from .pictures import DeviceImage, canvases
 from .types import AT_BORDER, DAMAGED_FRAME, Frames, People, Piece
 
 INTERPOLATION = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
@@ -78,7 +79,12 @@ def canvas_rule(manifest: Manifest, frames: Frames, options: Options) -> Letterb
 
 
 def letterboxed(rgb: np.ndarray, rule: Letterbox) -> np.ndarray:
-    """Frames, N of (H,W,3) uint8, scaled into the middle of the rule's canvases, uint8, aspect kept."""
+    """Frames, N of (H,W,3) uint8, scaled into the middle of the rule's canvases, uint8, aspect kept.
+
+    Of frames on a device: Pictures (N,), which become that there.
+    """
+    if isinstance(rgb[0], DeviceImage):
+        return canvases(rgb, rule)
     n, (h, w, _) = len(rgb), rgb[0].shape
     _, (new_w, new_h), (left, top) = letterbox_layout((w, h), rule)
     canvas = np.full((n, rule.height_px, rule.width_px, 3), rule.fill, np.uint8)

@@ -232,7 +232,9 @@ def together(session, inputs: list[dict[str, np.ndarray]]) -> list[dict[str, np.
     answers: list[dict[str, np.ndarray]] = [{}] * len(inputs)
     shapes: dict[tuple, list[int]] = {}
     for i, given in enumerate(inputs):
-        shapes.setdefault(tuple(array.shape[1:] for array in given.values()), []).append(i)
+        # of pictures that are yet to be made their own
+        rows = (array[0].shape if array.dtype.hasobject else array.shape[1:] for array in given.values())
+        shapes.setdefault(tuple(rows), []).append(i)
     for members in shapes.values():
         if len(members) == 1:
             answers[members[0]] = session.run(inputs[members[0]])

@@ -17,6 +17,7 @@ from .errors import ModelError
 from .flow import Stages, rebatch
 from .models import MODEL_FILES, Manifest, find_model
 from .options import Options
+from .pictures import on_device, uploaded
 from .precision import choose
 from .regress import regress
 from .source import open_source, source_of
@@ -49,6 +50,7 @@ class Models:
     detector: Session
     regressor: Session
     chosen: tuple[str, ...] = ()  # what --precision auto took for each, and why
+    pictures_on_device: bool = False  # letterbox and crops are made where the networks run
 
     def take_warnings(self) -> list[str]:
         """What a user should know of how they ran, each thing once."""
@@ -82,7 +84,7 @@ def open_models(options: Options) -> Models:
         canvas_shape(sessions[0].manifest, options)
         body_size(sessions[1].manifest)
         opened.pop_all()
-        return Models(*sessions, tuple(chosen))
+        return Models(*sessions, tuple(chosen), on_device(*sessions))
 
 
 def body_size(manifest: Manifest) -> tuple[int, int]:
@@ -120,19 +122,18 @@ class Flow:
         options, ahead = self.options, self.stages.ahead
         detector, regressor = self.models.detector, self.models.regressor
         frames = self.stages.merged("decode", "frames", sources, options.videos_at_once)
-        found = ahead("detect", "frames", detect(rebatch(frames, options.frame_batch), detector))
+        frames = rebatch(frames, options.frame_batch)
+        if self.models.pictures_on_device:
+            frames = ahead("upload", "frames", uploaded(frames, detector))
+        found = ahead("detect", "frames", detect(frames, detector))
         cropped = ahead("crop", "people", crop(found, regressor.manifest))
         bodies = ahead("regress", "people", regress(rebatch(cropped, options.person_batch), regressor))
         for batch in bodies:
             yield from batch
 
-    def batch_sizes(self) -> dict[str, int]:
-        """How many frames, and people, each network is given at once."""
-        return {"detect": self.options.frame_batch, "regress": self.options.person_batch}
-
     def batch_fill(self) -> dict[str, float]:
         """How full the batches of each network were, 0 to 1."""
-        sizes = self.batch_sizes()
+        sizes = {"detect": self.options.frame_batch, "regress": self.options.person_batch}
         stages = [stage for stage in self.stages.stages if stage.name in sizes and stage.batches]
         return {stage.name: stage.done / (stage.batches * sizes[stage.name]) for stage in stages}
 

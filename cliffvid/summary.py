@@ -14,6 +14,7 @@ from .types import FLAG_BITS, Piece, Tracks
 TRACK_AND_WRITE = "track and write"
 ADVICE = {
     "decode": "decoding bounds this run: more cores, a larger --videos-at-once or --stride help; other engines do not",
+    "upload": "copying frames to the GPU bounds this run: smaller frames help, other engines do not",
     "detect": "the detector bounds this run: another --backend, --precision or --detector-shape, or a smaller detector",
     "crop": "cutting out people bounds this run: fewer of them (--max-people) or more cores",
     "regress": "the regressor bounds this run: another --backend or --precision, or fewer people (--max-people)",
@@ -78,7 +79,6 @@ class Report:
     seconds: float
     busy_s: dict[str, float]  # per stage, in its own work
     waiting_s: dict[str, float]  # per stage, for the stage before it
-    batch_sizes: dict[str, int]  # per network, as given or as chosen; smaller where a warning says so
     batch_fill: dict[str, float]  # per network, how full its batches were, 0 to 1
     peak_memory_mb: float | None  # the most this process ever held
     detector: str

@@ -33,6 +33,8 @@ class Table:
         sizes: dict[str, int] = {}
         for name, (dtypes, shape) in column_specs(type(self)).items():
             column = getattr(self, name)
+            if isinstance(column, np.ndarray) and column.dtype.hasobject:  # each holds what has the other axes
+                shape = shape[:1]
             good = (
                 isinstance(column, np.ndarray)
                 and column.dtype.name in dtypes
@@ -84,7 +86,7 @@ class Frames(Table):
     pts: Annotated[Array, "int64 N"]  # ticks of the stream's clock, as stored in the file
     time_s: Annotated[Array, "float64 N"]  # pts in seconds since the first frame
     damaged: Annotated[Array, "bool N"]  # decoded after or from damaged data
-    rgb: Annotated[Array, "object N"]  # each (H,W,3) uint8: a frame's pixels lie where the decoder put them
+    rgb: Annotated[Array, "object N"]  # each (H,W,3) uint8, where the decoder put it, or a DeviceImage of pictures.py
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -120,7 +122,7 @@ class Crops(People):
     focal_px: Annotated[Array, "float32 P"]
     frame_wh_px: Annotated[Array, "float32 P 2"]
     bbox_info: Annotated[Array, "float32 P 3"]
-    pixels: Annotated[Array, "uint8|float32 P h w 3"]
+    pixels: Annotated[Array, "uint8|float32|object P h w 3"]  # or each a Picture, see pictures.py
 
 
 @dataclass(frozen=True, eq=False)

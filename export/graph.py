@@ -31,7 +31,8 @@ class Graph:
 
     def output(self, value: str, name: str, dtype: str, shape: tuple) -> None:
         """Declare that ``value`` is the output called ``name``."""
-        self.op("Identity", value, name=name)
+        if value != name:
+            self.op("Identity", value, name=name)
         self.outputs.append(helper.make_tensor_value_info(name, DTYPES[dtype], shape))
 
     def op(self, kind: str, *values, name: str = "", outputs: int = 1, **attributes):

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -47,6 +47,7 @@ class Session(Protocol):
     device: str
     precision: str  # of the backbone's arithmetic, see models.MODEL_FILES; what follows it is always fp32
     warnings: list[str]  # what a user should know of how it ran so far
+    pictures: Any  # makes its input where it runs, see cliffvid.pictures; None where the backend cannot
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
     def close(self) -> None: ...
@@ -104,6 +105,10 @@ class Halving:
         if len(answers) == 1:
             return answers[0]
         return {name: np.concatenate([answer[name] for answer in answers]) for name in self.manifest.outputs}
+
+    @property
+    def pictures(self):
+        return getattr(self._session, "pictures", None)
 
     def _halve(self, rows: int, error: Exception) -> None:
         where = f"{self.manifest.name} on {self.device}"

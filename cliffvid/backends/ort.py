@@ -2,7 +2,7 @@
 
 import sys
 from contextlib import redirect_stdout
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Self
@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import BackendError, ModelError
 from ..models import MODEL_FILES, Manifest
 from . import check_tensors, no_rows
+from .ort_pictures import GRAPH, Pictures
 
 DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
@@ -77,6 +78,34 @@ def did_not_load(provider: str, reason) -> BackendError:
     )
 
 
+def open_network(onnxruntime, path: Path, provider: str, options: list, threads: int):
+    """An InferenceSession that really has the provider. Raises BackendError if it has not, or is not told of it;
+    ModelError if the file is no network it can load.
+    """
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 4  # errors are raised as well
+    settings.intra_op_num_threads = threads
+    settings.inter_op_num_threads = 1
+    # Two networks take turns here: threads that spin after each call cost 1.28x time and 1.3x CPU when measured.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if provider not in onnxruntime.get_available_providers():
+        raise BackendError('this onnxruntime is built without CUDA: pip install "cliffvid[gpu]" in place of [cpu]')
+    if provider != CPU:
+        with redirect_stdout(sys.stderr):  # where it tells what it misses; stdout is for results
+            onnxruntime.preload_dlls()  # libraries in Python packages, which nobody else finds
+    try:
+        session = onnxruntime.InferenceSession(str(path), settings, providers=options, enable_fallback=0)
+    except Exception as error:  # onnxruntime raises a dozen unrelated classes
+        if provider != CPU:
+            raise did_not_load(provider, error) from error
+        raise ModelError(f"{path}: onnxruntime cannot load it ({error}); export the model again") from error
+    # A provider whose libraries do not load is replaced by the CPU without a word. That is asked here rather than
+    # forbidden by session.disable_cpu_ep_fallback, which also forbids the CPU to compute shapes.
+    if provider not in (loaded := session.get_providers()):
+        raise did_not_load(provider, f"it would run on {' and '.join(loaded)}")
+    return session
+
+
 class OrtSession:
     """A Session by onnxruntime; see backends.Session."""
 
@@ -84,53 +113,45 @@ class OrtSession:
         self.manifest, self.precision = manifest, precision
         self.backend = "onnxruntime-tensorrt" if provider == TENSORRT else "onnxruntime"
         self.device = "cpu" if provider == CPU else "cuda"
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # errors are raised as well
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Two networks take turns here: threads that spin after each call cost 1.28x time and 1.3x CPU when measured.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if provider not in onnxruntime.get_available_providers():
-            raise BackendError('this onnxruntime is built without CUDA: pip install "cliffvid[gpu]" in place of [cpu]')
-        model = str(manifest.network(precision))
-        if provider != CPU:
-            with redirect_stdout(sys.stderr):  # where it tells what it misses; stdout is for results
-                onnxruntime.preload_dlls()  # libraries in Python packages, which nobody else finds
-        try:
-            self._session = onnxruntime.InferenceSession(
-                model, options, providers=provider_options(provider, manifest, precision), enable_fallback=0
-            )
-        except Exception as error:  # onnxruntime raises a dozen unrelated classes
-            if provider != CPU:
-                raise did_not_load(provider, error) from error
-            raise ModelError(f"{model}: onnxruntime cannot load it ({error}); export the model again") from error
-        # A provider whose libraries do not load is replaced by the CPU without a word. That is asked here rather than
-        # forbidden by session.disable_cpu_ep_fallback, which also forbids the CPU to compute shapes.
-        if provider not in (loaded := self._session.get_providers()):
-            raise did_not_load(provider, f"it would run on {' and '.join(loaded)}")
+        self._ort, self._threads = onnxruntime, threads
+        options = provider_options(provider, manifest, precision)
+        self._session = open_network(onnxruntime, manifest.network(precision), provider, options, threads)
         for side, promised, found in (
             ("input", manifest.inputs, self._session.get_inputs()),
             ("output", manifest.outputs, self._session.get_outputs()),
         ):
             check_tensors(manifest, side, promised, {t.name: (DTYPES.get(t.type, t.type), t.shape) for t in found})
         self._outputs = list(manifest.outputs)
-        self._bound = Bound(onnxruntime, self._session, self._outputs, "cuda") if provider != CPU else None
+        self._bound = Bound(onnxruntime, self._session, self._outputs, self.device)
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """What makes its input where it runs, of frames that lie there."""
+        provider = CPU if self.device == "cpu" else CUDA
+        options = provider_options(provider, self.manifest, self.precision)
+        return Pictures(self._ort, open_network(self._ort, GRAPH, provider, options, self._threads), self.device)
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if len(next(iter(inputs.values()))) == 0:
             return no_rows(self.manifest)
-        inputs = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
-        if self._bound is None:
-            answers = self._session.run(self._outputs, inputs)
+        yet_to_make = any(array.dtype.hasobject for array in inputs.values())
+        if self.device == "cpu" and not yet_to_make:
+            answers = self._session.run(self._outputs, {n: np.ascontiguousarray(a) for n, a in inputs.items()})
         else:
             try:
-                answers = self._bound.run(inputs)
+                answers = self._bound.run({name: self._given(name, array) for name, array in inputs.items()})
             except Exception as error:  # as above; a full memory is one of them
                 raise BackendError(f"{self.manifest.name}: onnxruntime failed on the GPU ({error})") from error
         return dict(zip(self._outputs, answers, strict=True))
 
+    def _given(self, name: str, array: np.ndarray):
+        if array.dtype.hasobject:
+            return self.pictures.make(array, self.manifest.inputs[name].dtype)
+        return np.ascontiguousarray(array)
+
     def close(self) -> None:
         self._session = self._bound = None
+        self.__dict__.pop("pictures", None)
 
     def __enter__(self) -> Self:
         return self
@@ -140,15 +161,22 @@ class OrtSession:
 
 
 class Bound:
-    """Runs a session with inputs and outputs on a device, in memory that is kept from one batch to the next."""
+    """Runs a session with inputs and outputs on a device, in memory that is kept from one batch to the next.
+
+    Inputs that lie there already are taken as they are.
+    """
 
     def __init__(self, onnxruntime, session, outputs: list[str], device: str) -> None:
         self._ort, self._session, self._outputs, self._device = onnxruntime, session, outputs, device
         self._binding = session.io_binding()
         self._buffers = {}
 
-    def run(self, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+    def run(self, inputs: dict) -> list[np.ndarray]:
         for name, array in inputs.items():
+            if not isinstance(array, np.ndarray):
+                self._buffers.pop(name, None)
+                self._binding.bind_ortvalue_input(name, array)
+                continue
             buffer = self._buffers.get(name)
             if buffer is None or buffer.shape() != list(array.shape):
                 buffer = self._ort.OrtValue.ortvalue_from_shape_and_type(array.shape, array.dtype, self._device, 0)

@@ -17,6 +17,7 @@ class Constant:
 
     backend, device, precision = "constant", "cpu", "fp32"
     warnings: ClassVar[list[str]] = []
+    pictures = None
 
     def __init__(self, manifest: Manifest, answers: Mapping[str, np.ndarray]) -> None:
         self.manifest, self.answers, self.warnings = manifest, answers, []

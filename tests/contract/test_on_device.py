@@ -1,0 +1,147 @@
+"""Letterbox and crops on the networks' device, through the whole pipeline: on a stand-in for a GPU, and on the CPU."""
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cliffvid import Options
+from cliffvid.geometry import box_iou, rotation_matrix
+from cliffvid.pipeline import Flow, Run, open_models
+from cliffvid.types import Bodies
+from clips import make_clip
+from fake_cuda_ort import FakeOrt
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
+
+
+def bodies(path, options, models):
+    with Run(path, options, models) as run:
+        found = Bodies.concat(list(run.bodies()))
+        return found, [stage.name for stage in run.flow.stages.stages]
+
+
+def on_cuda(options):
+    return replace(options, device="cuda", frame_batch=4, person_batch=8)  # not measured
+
+
+@pytest.fixture
+def ort(monkeypatch):
+    fake = FakeOrt()
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
+    return fake
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_frames_cross_once_and_answers_alone_come_back(clip, toy_options, ort, prefetch, monkeypatch):
+    options = toy_options(prefetch=prefetch)
+    with open_models(on_cuda(options)) as models:
+        found, stages = bodies(clip, on_cuda(options), models)
+    assert stages == ["decode", "upload", "detect", "crop", "regress"]
+    frames = 30 * 144 * 192 * 3
+    # lines and weights of rows and columns, eight bytes and four for each of two or three: no picture
+    assert frames < sum(ort.sent) < 1.5 * frames and sorted(ort.sent)[-8] < frames / 30 * 4 == max(ort.sent)
+    assert sum(ort.fetched) == 4 * (30 * 4 * 6 + len(found) * (24 * 9 + 10 + 3 + 1))
+    monkeypatch.undo()
+    with open_models(options) as models:
+        want, stages = bodies(clip, options, models)
+    assert "upload" not in stages
+    assert_alike(found, want)
+
+
+def assert_alike(found, want):
+    np.testing.assert_array_equal(found.frame_idx, want.frame_idx)
+    assert box_iou(found.bbox_xyxy, want.bbox_xyxy).diagonal().min() > 0.9
+    np.testing.assert_allclose(found.betas, want.betas, atol=0.05)  # the crop's mean colour
+
+
+def test_films_of_several_sizes_share_batches(tmp_path, toy_options, ort, monkeypatch):
+    sizes = [(192, 144), (320, 180), (144, 256)]
+    clips = [make_clip(tmp_path / f"{i}.mp4", frames=7 + i, people=3, size=size) for i, size in enumerate(sizes)]
+
+    def together(options):
+        with open_models(options) as models, Flow(options, models) as flow:
+            runs = [Run(clip, replace(options, videos_at_once=3), models) for clip in clips]
+            pieces = list(flow.bodies(run.pieces() for run in runs))
+            return [Bodies.concat([p.rows for p in pieces if p.run is run and len(p)]) for run in runs]
+
+    found = together(on_cuda(toy_options(videos_at_once=3)))
+    monkeypatch.undo()
+    for one, other in zip(found, together(toy_options(videos_at_once=3)), strict=True):
+        assert_alike(one, other)
+
+
+def test_memory_that_does_not_suffice_halves_batches(clip, toy_options, ort):
+    make, most = ort.OrtValue.ortvalue_from_shape_and_type, 3
+
+    def full(shape, *more):
+        if shape[0] > most:
+            raise RuntimeError("Failed to allocate memory for requested buffer")
+        return make(shape, *more)
+
+    ort.OrtValue.ortvalue_from_shape_and_type = full
+    with open_models(on_cuda(toy_options())) as models:
+        found, _ = bodies(clip, on_cuda(toy_options()), models)
+        assert len(found) == 90 and len(models.take_warnings()) == 2
+
+
+@pytest.mark.parametrize(
+    ("backend", "resample", "expected"), [("onnxruntime", "antialias", False), ("onnxruntime", "bilinear", True)]
+)
+def test_what_the_graph_cannot_make_stays_on_the_host(toy_options, ort, backend, resample, expected, monkeypatch):
+    import cliffvid.pipeline
+
+    find = cliffvid.pipeline.find_model
+
+    def found(task, *more):
+        manifest = find(task, *more)
+        if task == "detect":
+            return manifest
+        return replace(manifest, rules=manifest.rules | {"crop": replace(manifest.rules["crop"], resample=resample)})
+
+    monkeypatch.setattr(cliffvid.pipeline, "find_model", found)
+    with open_models(on_cuda(toy_options())) as models:
+        assert models.pictures_on_device is expected
+
+
+@pytest.mark.slow
+def test_the_example_clip_comes_out_the_same_but_for_rounding():
+    """By the open models, the CPU being the device."""
+    with open_models(Options()) as models:
+        assert not models.pictures_on_device
+        want, _ = bodies(EXAMPLE, Options(), models)
+        found, _ = bodies(EXAMPLE, Options(), replace(models, pictures_on_device=True))
+    assert_same_people(found, want)
+
+
+def assert_same_people(found, want):
+    """Of 387 people; the open regressor answers little changes of pixels with large ones now and then."""
+    assert abs(len(found) - len(want)) <= 0.02 * len(want)
+    angles = []
+    for frame in np.unique(want.frame_idx):
+        one, other = found[found.frame_idx == frame], want[want.frame_idx == frame]
+        iou = box_iou(other.bbox_xyxy, one.bbox_xyxy)
+        sure = np.flatnonzero(other.det_score > 0.3)
+        assert (iou[sure].max(axis=1) > 0.95).all()
+        turn = rotation_matrix(other.global_orient[sure]).transpose(0, 2, 1) @ rotation_matrix(
+            one.global_orient[iou[sure].argmax(axis=1)]
+        )
+        angles += list(np.degrees(np.arccos(np.clip((turn.trace(axis1=1, axis2=2) - 1) / 2, -1, 1))))
+    assert np.median(angles) < 1
+
+
+@pytest.mark.needs_cuda
+def test_on_a_gpu():
+    """What a user would run there, held to what the CPU answers. Needs cliffvid[gpu]."""
+    if not os.path.exists("/dev/nvidia0"):
+        pytest.skip("needs an NVIDIA GPU")
+    options = on_cuda(Options())
+    with open_models(options) as models:
+        assert models.pictures_on_device
+        found, _ = bodies(EXAMPLE, options, models)
+    with open_models(Options(device="cpu")) as models:
+        want, _ = bodies(EXAMPLE, Options(device="cpu"), models)
+    assert_same_people(found, want)

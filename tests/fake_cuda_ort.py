@@ -1,0 +1,100 @@
+"""A stand-in for onnxruntime with a GPU: what lies "there" can be had back by one call alone, and all copies count.
+
+The real onnxruntime computes, on the CPU; fresh memory holds garbage, as a GPU's does.
+"""
+
+import ctypes
+
+import numpy as np
+import onnxruntime as real
+
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+
+
+class FakeOrt:
+    """What cliffvid uses of the module."""
+
+    SessionOptions = real.SessionOptions
+
+    def __init__(self) -> None:
+        self.sent, self.fetched = [], []  # bytes of each copy
+        self.opened = []
+        self.OrtValue = FakeValues(self)
+
+    def get_available_providers(self) -> list[str]:
+        return [CUDA, CPU]
+
+    def preload_dlls(self) -> None: ...
+
+    def InferenceSession(self, path, settings, providers, enable_fallback):
+        assert providers == [(CUDA, {"use_tf32": "0"})]
+        self.opened.append(path)
+        return FakeSession(self, real.InferenceSession(path, settings, providers=[CPU]))
+
+
+class Value:
+    """An OrtValue on the device, which has no ``numpy()`` here."""
+
+    def __init__(self, ort: FakeOrt, value) -> None:
+        self._ort, self.value = ort, value
+        self.shape, self.data_ptr = value.shape, value.data_ptr
+
+    def update_inplace(self, array: np.ndarray) -> None:
+        self._ort.sent.append(array.nbytes)
+        self.value.update_inplace(array)
+
+
+class FakeValues:
+    """The class OrtValue."""
+
+    def __init__(self, ort: FakeOrt) -> None:
+        self._ort = ort
+
+    def ortvalue_from_numpy(self, array, device, number):
+        assert (device, number) == ("cuda", 0)
+        self._ort.sent.append(array.nbytes)
+        return Value(self._ort, real.OrtValue.ortvalue_from_numpy(array.copy(), "cpu", 0))
+
+    def ortvalue_from_shape_and_type(self, shape, dtype, device, number):
+        assert (device, number) == ("cuda", 0)
+        value = real.OrtValue.ortvalue_from_shape_and_type(shape, dtype, "cpu", 0)
+        ctypes.memset(value.data_ptr(), 0xFF, int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        return Value(self._ort, value)
+
+
+class FakeSession:
+    """An InferenceSession that takes and gives values on the device alone."""
+
+    def __init__(self, ort: FakeOrt, session) -> None:
+        self._ort, self.session = ort, session
+        self.get_inputs, self.get_outputs = session.get_inputs, session.get_outputs
+
+    def get_providers(self) -> list[str]:
+        return [CUDA, CPU]
+
+    def io_binding(self):
+        return FakeBinding(self._ort, self.session.io_binding())
+
+    def run_with_iobinding(self, binding) -> None:
+        self.session.run_with_iobinding(binding.binding)
+
+
+class FakeBinding:
+    def __init__(self, ort: FakeOrt, binding) -> None:
+        self._ort, self.binding = ort, binding
+
+    def bind_ortvalue_input(self, name, value: Value) -> None:
+        self.binding.bind_ortvalue_input(name, value.value)
+
+    def bind_cpu_input(self, name, array) -> None:
+        self._ort.sent.append(array.nbytes)
+        self.binding.bind_cpu_input(name, array)
+
+    def bind_output(self, name, device, number, *memory) -> None:
+        assert (device, number) == ("cuda", 0)
+        self.binding.bind_output(name, "cpu", 0, *memory)
+
+    def copy_outputs_to_cpu(self) -> list[np.ndarray]:
+        answers = self.binding.copy_outputs_to_cpu()
+        self._ort.fetched += [answer.nbytes for answer in answers]
+        return answers

@@ -1,0 +1,104 @@
+"""Pictures made by the small graph are those of OpenCV, which the exact path uses."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import reference
+from cliffvid.backends import open_session
+from cliffvid.crop import crop_pixels
+from cliffvid.detect import letterboxed
+from cliffvid.models import CropRule, Letterbox, read_manifest
+from cliffvid.pictures import DeviceImage, canvases, cuts
+from cliffvid.types import images
+
+LETTERBOX = Letterbox(96, 64, "linear", 128)
+CROP = CropRule(24, 32, 1.1, "height")
+
+
+@pytest.fixture
+def pictures(toys):
+    with open_session(read_manifest(toys / "toy-detector"), "onnxruntime", "cpu", 1) as session:
+        yield session.pictures
+
+
+def film(n, height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, height, width, 3), np.uint8)
+
+
+def there(pictures, frames):
+    """Frames on the device, as a column."""
+    value = pictures.upload(frames)
+    return images([DeviceImage(frames.shape[1:], value, row) for row in range(len(frames))])
+
+
+@pytest.mark.parametrize("size", [(270, 480), (97, 31), (33, 48), (64, 96), (20, 1000), (128, 192)])
+@pytest.mark.parametrize(("interpolation", "mean"), [("linear", 0.3), ("cubic", 1e-3), ("area", 0.3)])
+def test_canvases_are_those_of_opencv(pictures, size, interpolation, mean):
+    frames, rule = film(3, *size), replace(LETTERBOX, interpolation=interpolation, fill=77)
+    got = pictures.make(canvases(there(pictures, frames), rule), "uint8").numpy()
+    want = letterboxed(frames, rule)
+    off = np.abs(want.astype(int) - got)
+    # its rounding alone: with linear weights, and where area enlarges, OpenCV cuts fractions off
+    assert got.dtype == np.uint8 and off.max() <= 1 and off.mean() <= mean
+
+
+@pytest.mark.parametrize(
+    "corners", [(3, 2, 15, 18), (-5, -7, 9, 12), (20, 10, 40, 37), (-10, -10, 50, 50), (0, 0, 1, 1), (60, 70, 90, 110)]
+)
+def test_crops_are_those_of_the_slow_reference(pictures, corners):
+    """Inside of the frame, over each edge, and where there is nothing of it."""
+    frames = film(2, 30, 32)
+    made = cuts(there(pictures, frames), np.array([corners] * 2), CROP)
+    exact, rounded = (pictures.make(made, dtype).numpy() for dtype in ("float32", "uint8"))
+    want = np.stack([reference.bilinear_crop(image, corners, (24, 32)) for image in frames])
+    np.testing.assert_allclose(exact, want, atol=1e-3)
+    np.testing.assert_array_equal(rounded, np.rint(exact))
+
+
+@pytest.mark.parametrize("corners", [(3.3, 2.7, 33.3, 42.7), (-7.25, -9.5, 22.75, 30.5), (10.1, 4.2, 16.1, 12.2)])
+def test_crops_between_pixels_are_those_of_opencv(pictures, corners):
+    """On a smooth picture, since its warp knows but 32 places between two pixels."""
+    y, x = np.mgrid[:50, :60]
+    frames = np.stack([2 * x + 40, 3 * y + 20, x + y + 60], axis=-1).astype(np.uint8)[None]
+    rule, corners = replace(CROP, corners="exact"), np.array([corners])
+    got = pictures.make(cuts(there(pictures, frames), corners, rule), "uint8").numpy()[0]
+    want = crop_pixels(frames[0], corners[0], rule)
+    inside = (want > 0).all(axis=2)
+    assert inside.mean() > 0.5 and np.abs(got.astype(int) - want)[inside].max() <= 1
+    # at the frame's edge it goes to black, and 1/32 of a pixel is a good part of that
+    assert np.abs(got.astype(int) - want).max() <= 8
+
+
+def test_rounding_stays_within_a_byte(pictures):
+    """Cubic weights reach beyond black and white."""
+    frames = np.repeat(np.repeat(film(1, 8, 8) // 128 * 255, 4, axis=1), 4, axis=2)
+    rule = replace(LETTERBOX, interpolation="cubic")
+    exact, rounded = (
+        pictures.make(canvases(there(pictures, frames), rule), dtype).numpy() for dtype in ("float32", "uint8")
+    )
+    assert exact.min() < -1 and exact.max() > 256
+    np.testing.assert_array_equal(rounded, np.rint(np.clip(exact, 0, 255)))
+
+
+def test_people_of_several_frames_and_films_come_in_order(pictures):
+    films = [film(3, 40, 60, 1), film(2, 80, 30, 2)]
+    columns = [there(pictures, frames) for frames in films]
+    rng, rows, want = np.random.default_rng(3), [], []
+    for which, place in [(0, [2, 0, 0]), (1, [1]), (0, [1, 1]), (1, [0, 1])]:
+        low = rng.integers(-20, 30, (len(place), 2))
+        corners = np.concatenate([low, low + rng.integers(3, 40, (len(place), 2))], axis=1)
+        rows.append(cuts(columns[which][place], corners, CROP))
+        for i, corner in zip(place, corners, strict=True):
+            want.append(crop_pixels(films[which][i], corner, CROP, "float32"))
+    got = pictures.make(np.concatenate(rows), "float32").numpy()
+    np.testing.assert_allclose(got, np.stack(want), atol=1e-3)
+    assert len(cuts(columns[0][[]], np.zeros((0, 4), np.int64), CROP)) == 0
+
+
+def test_pictures_of_several_sizes_are_not_made_at_once(pictures):
+    column = there(pictures, film(2, 30, 32))
+    made = [canvases(column, replace(LETTERBOX, width_px=width)) for width in (96, 64)]
+    with pytest.raises(ValueError, match="several sizes at once"):
+        pictures.make(np.concatenate(made), "uint8")
