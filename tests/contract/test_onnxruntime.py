@@ -27,6 +27,16 @@ def both(monkeypatch):
     ort.warn_of_two_builds.cache_clear()
 
 
+def test_threads_are_as_many_as_told_and_do_not_spin(manifest, monkeypatch):
+    """Spinning threads of one network take the cores from the other."""
+    seen, real = [], onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda m, options, **more: seen.append(options) or real(m))
+    open_session(manifest, "onnxruntime", "cpu", 3).close()
+    (options,) = seen
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
 def test_two_builds_are_told_once_with_the_cure(manifest, both, capsys):
     for _ in range(2):
         open_session(manifest, "onnxruntime", "cpu").close()

@@ -2,12 +2,14 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from cliffvid import Options, read_meta
 from cliffvid.errors import InputError, OutputError, UsageError
 from cliffvid.models import BUNDLED, MODEL_FILES, find_model, read_manifest
 from cliffvid.options import processor
-from cliffvid.precision import ask, choose, keep, measure, runtime_version
+from cliffvid.precision import about_clip, ask, choose, keep, measure, runtime_version
+from clips import make_clip, picture
 
 GOOD = {"persons": 200, "persons_changed_percent": 0.4, "rotation_median_deg": 0.4, "rotation_p99_deg": 1.9}
 
@@ -106,14 +108,23 @@ def test_every_precision_that_runs_here_is_measured(manifest, clip, toys):
     assert {("openvino", p) for p in ("fp32", "int8")} <= combinations.keys()
     for e in found:  # toys have no convolutions, so nothing is rounded
         assert e["persons"] == 45 and e["persons_changed_percent"] == 0 and e["rotation_p99_deg"] < 1e-3
+        assert e["betas_p99"] < 1e-3 and e["camera_p99"] < 1e-3
         assert e["items_per_s"] > 0 and e["network"] == manifest.files[MODEL_FILES[e["precision"]]]
     with pytest.raises(UsageError, match="open-body: a body, not a network"):
         ask("open-body", clip, options)
 
 
-def test_a_video_that_shows_nobody_tells_nothing(toys, tmp_path):
-    from clips import make_clip
+def test_a_folder_of_images_serves_as_well(toys, tmp_path):
+    (tmp_path / "walk").mkdir()
+    for index in range(12):
+        Image.fromarray(picture(index, 2, 192, 144)).save(tmp_path / "walk" / f"{index}.png")
+    options = Options(engines=toys, detector="toy-detector", threads=1)
+    _, calibrate, judged = ask("toy-regressor", tmp_path / "walk", options)
+    assert [sum(len(batch["crop"]) for batch in half) for half in (calibrate, judged)] == [12, 12]
+    assert about_clip(tmp_path / "walk") == {"clip": "walk"}
 
+
+def test_a_video_that_shows_nobody_tells_nothing(toys, tmp_path):
     options = Options(engines=toys, detector="toy-detector", threads=1)
     with pytest.raises(InputError, match=r"empty\.mp4: too little to go by \(0 frames with people\)"):
         ask("toy-regressor", make_clip(tmp_path / "empty.mp4", people=0), options)
