@@ -6,6 +6,7 @@ folder.
 """
 
 import json
+import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -49,6 +50,8 @@ def batch_for(session: Session, options: Options) -> int:
     key = _key(session, row)
     known = _remembered()
     if known.get(key) not in TRIED[task]:
+        name = session.manifest.name
+        print(f"{name}: finding the fastest batch size on {session.device}, once", file=sys.stderr, flush=True)
         known[key] = least_good(speeds(session, row, TRIED[task]))
         with suppress(OutputError):  # it would only have saved time
             write_whole(_file(), json.dumps(known, indent=2).encode())

@@ -54,26 +54,34 @@ def models(
 
 @models_app.command("verify")
 def verify(name: Annotated[str, typer.Argument(help="A model's name.")], engines: Engines = None) -> None:
-    """Check a model's files against its manifest, that its network keeps its contract, and answers as its reference."""
-    from .backends import check_answers, open_session
-    from .models import find_model
-    from .parity import check_samples
+    """Check a model's files against its manifest, that each network keeps its contract and answers as its reference."""
+    from .backends import DEFAULT, KNOWN
+    from .models import MODEL_FILES, find_model
 
     manifest = find_model(None, name, engines)
     for file in manifest.files:
         manifest.path(file)
     print(f"{manifest.folder}: as the manifest says: {', '.join(manifest.files)}")
-    if not manifest.inputs:
-        return
-    with open_session(manifest) as session:
+    for precision in KNOWN[DEFAULT].precisions:
+        if MODEL_FILES[precision] in manifest.files:
+            print(f"  {precision}: {_answers(manifest, precision)}")
+
+
+def _answers(manifest, precision: str) -> str:
+    """How a network of a folder answers, in words. Raises ModelError if it is wrong."""
+    from .backends import check_answers, open_session
+    from .models import MODEL_FILES
+    from .parity import SAMPLES, check_samples
+
+    with open_session(manifest, precision=precision) as session:
         check_answers(session)
-        found = check_samples(session)
-    if found is None:
-        print("  parity not checked: the folder has no samples.npz; export the model again to have one")
-    else:
-        told = ", ".join(f"{output} {error:.1g}" for output, error in found.items())
-        bound = manifest.parity["bound"]["model.onnx"]
-        print(f"  by {session.backend} on {session.device}, from {manifest.parity['reference']}: {told} (<= {bound:g})")
+        if SAMPLES not in manifest.files:
+            return "runs; parity not checked: the folder has no samples.npz; export the model again to have one"
+        if precision != "fp32" and MODEL_FILES[precision] not in manifest.parity.get("bound", {}):
+            return f"runs; how far it is from fp32 is told by `cliffvid models quality {manifest.name} VIDEO`"
+        told = ", ".join(f"{output} {error:.1g}" for output, error in check_samples(session).items())
+        where, bound = f"{session.backend} on {session.device}", manifest.parity["bound"][MODEL_FILES[precision]]
+    return f"by {where}, from {manifest.parity['reference']}: {told} (<= {bound:g})"
 
 
 Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video like those to come; a folder of images.")]

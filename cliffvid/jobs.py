@@ -161,6 +161,7 @@ class Job:
             seconds=seconds,
             busy_s=busy,
             waiting_s=waiting,
+            batch_sizes=self.flow.batch_sizes(),
             batch_fill=self.flow.batch_fill(),
             peak_memory_mb=peak_memory_mb(),
             detector=models.detector.manifest.name,

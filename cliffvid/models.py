@@ -110,6 +110,15 @@ class Manifest:
     source: list = field(default_factory=list)  # what it was made from: files, packages, hashes
     parity: dict = field(default_factory=dict)  # how far its answers were from a reference's when it was made
     quality: list = field(default_factory=list)  # what other precisions change and how fast they are, see precision.py
+    copy_of: str = ""  # of a model that ships with cliffvid: the sha256 of the manifest it was copied with
+
+    @property
+    def outdated(self) -> bool:
+        """Whether this is a copy of a model that shipped with cliffvid, in whose place another ships by now."""
+        original = BUNDLED / self.name / "manifest.json"
+        return bool(self.copy_of) and not (
+            original.is_file() and self.copy_of == hashlib.sha256(original.read_bytes()).hexdigest()
+        )
 
     def row_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of one row of each input; sides that are free are those of the whole canvas."""
@@ -137,9 +146,13 @@ class Manifest:
         """The path of the network for a precision, see MODEL_FILES. Raises ModelError if the folder has none."""
         file = MODEL_FILES[precision]
         if file not in self.files and file != MODEL_FILES["fp32"]:
+            made = {
+                "fp16": "official weights, which have one",
+                "int8": f"make it: cliffvid export int8 {self.name} VIDEO",
+            }
             raise ModelError(
-                f"{self.folder}: has no {file}, which --precision {precision} needs; choose another, or make it: "
-                "cliffvid export --help"
+                f"{self.folder}: has no {file}, which --precision {precision} needs; choose another, or "
+                f"{made[precision]}"
             )
         return self.path(file)
 
@@ -176,6 +189,7 @@ def read_manifest(folder: Path) -> Manifest:
             source=raw.get("source", []),
             parity=raw.get("parity", {}),
             quality=raw.get("quality", []),
+            copy_of=raw.get("copy_of", ""),
             **tensors,
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -214,7 +228,10 @@ class Unreadable:
 
 
 def scan_models(engines: Path | None = None) -> tuple[list[Manifest], list[Unreadable]]:
-    """All models, best first, and the folders that cannot be read. An earlier place hides models of the same name."""
+    """All models, best first, and the folders that cannot be read. An earlier place hides models of the same name.
+
+    Copies of models that do not ship any more are passed over: they would hide those that do.
+    """
     found: dict[tuple[str, str], Manifest] = {}
     unreadable = []
     places = {place.resolve(): place for place in reversed(model_dirs(engines))}  # ./engines may be named twice
@@ -225,7 +242,8 @@ def scan_models(engines: Path | None = None) -> tuple[list[Manifest], list[Unrea
             except ModelError as error:
                 unreadable.append(Unreadable(file.parent, _claimed_task(file), error))
             else:
-                found.setdefault((manifest.task, manifest.name), manifest)
+                if not manifest.outdated:
+                    found.setdefault((manifest.task, manifest.name), manifest)
     return sorted(found.values(), key=lambda manifest: -manifest.rank), unreadable
 
 

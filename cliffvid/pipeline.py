@@ -131,9 +131,13 @@ class Flow:
         for batch in bodies:
             yield from batch
 
+    def batch_sizes(self) -> dict[str, int]:
+        """How many frames, and people, each network is given at once."""
+        return {"detect": self.options.frame_batch, "regress": self.options.person_batch}
+
     def batch_fill(self) -> dict[str, float]:
         """How full the batches of each network were, 0 to 1."""
-        sizes = {"detect": self.options.frame_batch, "regress": self.options.person_batch}
+        sizes = self.batch_sizes()
         stages = [stage for stage in self.stages.stages if stage.name in sizes and stage.batches]
         return {stage.name: stage.done / (stage.batches * sizes[stage.name]) for stage in stages}
 

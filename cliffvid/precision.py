@@ -232,11 +232,17 @@ def keep(manifest: Manifest, entries: list[dict], files: dict[str, bytes] | None
 
 
 def _own_folder(manifest: Manifest) -> Path:
+    """The folder of a model, or of a copy of one that ships with cliffvid; an outdated copy is replaced."""
     if manifest.folder.parent.resolve() != BUNDLED.resolve():
         return manifest.folder
     folder = added_models_dir() / manifest.name
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-", suffix=".part") as scratch:
-        shutil.copytree(manifest.folder, Path(scratch) / "new")
-        (Path(scratch) / "new").rename(folder)
+        new = Path(shutil.copytree(manifest.folder, Path(scratch) / "new"))
+        shipped = (new / "manifest.json").read_bytes()
+        content = json.loads(shipped) | {"copy_of": sha256(shipped).hexdigest()}
+        (new / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
+        if folder.exists() and read_manifest(folder).outdated:
+            folder.rename(Path(scratch) / "old")
+        new.rename(folder)
     return folder

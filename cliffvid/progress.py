@@ -62,10 +62,12 @@ class View:
             return
         size_kb = report.output.stat().st_size / 1000
         people = report.people / report.frames if report.frames else 0
+        frames_at_once, people_at_once = report.batch_sizes.values()
         lines = [
             f"{report.video}: {report.frames} frames, {people:.1f} people a frame, {report.tracks} tracks",
             f"  {report.seconds:.1f} s, {report.frames_per_s:.1f} frames/s, bounded by {report.bound_by}",
             f"  {report.advice}",
+            f"  batches of {frames_at_once} frames and {people_at_once} people",
             f"  {report.output} ({report.people} rows, {size_kb:.0f} kB)" + ("" if report.complete else ", partial"),
         ]
         self.console.print("\n".join(lines), soft_wrap=True, markup=False)

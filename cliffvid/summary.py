@@ -79,6 +79,7 @@ class Report:
     seconds: float
     busy_s: dict[str, float]  # per stage, in its own work
     waiting_s: dict[str, float]  # per stage, for the stage before it
+    batch_sizes: dict[str, int]  # per network, as given or as chosen; smaller where a warning says so
     batch_fill: dict[str, float]  # per network, how full its batches were, 0 to 1
     peak_memory_mb: float | None  # the most this process ever held
     detector: str

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from cliffvid import read_meta, read_tracks
+from cliffvid.models import BUNDLED
 from clips import make_clip, person_box, picture, read_index
 
 
@@ -51,6 +52,7 @@ def test_the_summary_says_what_a_person_wants_to_know(cliffvid, clip):
         "tracks",
         "frames/s",
         "bounded by",
+        "batches of 4 frames and 8 people",
         "clip.parquet",
         "by onnxruntime on cpu (open stand-ins",
     ):
@@ -171,6 +173,20 @@ def test_models_are_listed_and_verified(cliffvid, toys, tmp_path):
     network.write_bytes(network.read_bytes()[:-1])
     code, _, err = cliffvid("models", "verify", "toy-detector", "--engines", tmp_path / "broken", toy_models=False)
     assert code == 1 and "damaged or exchanged" in err
+
+
+def test_every_network_of_a_folder_is_held_to_its_own_bound(cliffvid, tmp_path):
+    folder = shutil.copytree(BUNDLED / "cliff-open", tmp_path / "engines" / "cliff-open")
+    shutil.copy(folder / "model.onnx", folder / "model.fp16.onnx")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["model.fp16.onnx"] = manifest["files"]["model.onnx"]
+    for bound, status in ((0.01, 0), (1e-9, 1)):  # rounding alone is over the second
+        manifest["parity"]["bound"]["model.fp16.onnx"] = bound
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        code, out, err = cliffvid("models", "verify", "cliff-open", toy_models=False)
+        assert code == status and "  fp32: by onnxruntime on cpu, from" in out
+        assert ("  fp16: by onnxruntime on cpu, from" in out) == (status == 0)
+    assert "by onnxruntime on cpu in fp16 is " in err and "over the bound of 1e-09" in err
 
 
 def test_a_model_that_cannot_be_read_stops_only_those_who_may_want_it(cliffvid, toys, clip, tmp_path):

@@ -106,7 +106,9 @@ def test_a_machine_short_of_memory_gives_the_same_result_and_says_so_once(cliffv
     shutil.copy(clip, tmp_path / "b.mp4")
     code, out, err = cliffvid("process", clip, "b.mp4", "-o", "out", "--frame-batch", 9, "--json")
     assert code == 0, err
-    warnings = sorted(text for line in out.splitlines() for text in json.loads(line)["warnings"])
+    reports = [json.loads(line) for line in out.splitlines()]
+    assert all(report["batch_sizes"] == {"detect": 9, "regress": 8} for report in reports)
+    warnings = sorted(text for report in reports for text in report["warnings"])
     assert len(warnings) == 2 and all(" on cpu: memory does not suffice for 4 at once" in text for text in warnings)
     assert [text.split()[0] for text in warnings] == ["toy-detector", "toy-regressor"]
     np.testing.assert_array_equal(read_tracks("out/clip.parquet").bbox_xyxy, read_tracks("roomy.parquet").bbox_xyxy)

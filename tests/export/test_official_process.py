@@ -33,7 +33,7 @@ def command(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(("network", "backbone"), [("yolov3-tiny", "hr48"), ("yolov3", "res50")])
-def test_from_download_to_first_result(command, made, tmp_path, network, backbone):
+def test_from_download_to_first_result(command, made, tmp_path, network, backbone, capsys):
     synthetic_weights(tmp_path / f"{network}.weights", OPEN / f"{network}.cfg", person_bias=2)
     checkpoint, folder = made(backbone)
     assert command("export", "yolov3", f"{network}.weights") == 0
@@ -42,6 +42,10 @@ def test_from_download_to_first_result(command, made, tmp_path, network, backbon
     else:  # the same, made once for all tests
         (tmp_path / "engines" / folder.name).symlink_to(folder)
     assert sorted(path.name for path in (tmp_path / "engines").iterdir()) == [f"cliff-{backbone}", network]
+    for name in (network, f"cliff-{backbone}"):
+        assert command("models", "verify", name) == 0
+        told = capsys.readouterr().out
+        assert told.count("  fp32: by onnxruntime") == told.count("  fp16: by onnxruntime") == 1
     # random weights see people everywhere
     assert command("process", CLIP, "-o", "a.parquet", "--end", 0.3, "--max-people", 3, "--detector", network) == 0
     tracks, meta = read_tracks(tmp_path / "a.parquet"), read_meta(tmp_path / "a.parquet")

@@ -1,12 +1,19 @@
-"""TensorRT builds what exports of official checkpoints make, with every convolution in float32 or in float16."""
+"""TensorRT builds what ships and what exports of official checkpoints make, every convolution in float32 or float16."""
 
+import json
+
+import onnx
 import pytest
-from darknet_files import random_weights
+from synthetic import make_tiny_checkpoint
+from test_yolo import synthetic_weights
 
 from cliffvid.backends.plans import MAX_BATCH, build, maker_for
-from cliffvid.export.sources import OPEN
+from cliffvid.export.half import halve
+from cliffvid.export.int8 import with_float_weights
+from cliffvid.export.official import export_cliff
+from cliffvid.export.sources import OPEN, sha256
 from cliffvid.export.yolo import export_yolov3
-from cliffvid.models import read_manifest
+from cliffvid.models import BUNDLED, read_manifest
 
 trt = pytest.importorskip("tensorrt_rtx")
 pytestmark = pytest.mark.timeout(600)
@@ -14,10 +21,17 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("detector")
-    cfg = OPEN / "yolov3-tiny.cfg"
-    (folder / "yolov3-tiny.weights").write_bytes(random_weights(cfg.read_text(), 0))
-    return export_yolov3(folder / "yolov3-tiny.weights", folder, cfg, size_px=96)
+    """Function of a network: the folder exported from random weights of it, made once."""
+    folder, done = tmp_path_factory.mktemp("detectors"), {}
+
+    def make(name):
+        if name not in done:
+            weights = synthetic_weights(folder / f"{name}.weights", OPEN / f"{name}.cfg")
+            done[name] = export_yolov3(weights, folder / "engines", size_px=96)
+            weights.unlink()
+        return done[name]
+
+    return make
 
 
 def convolutions(path):
@@ -33,15 +47,45 @@ def convolutions(path):
     ]
 
 
-@pytest.mark.parametrize(
-    ("name", "count"), [("yolov3-tiny", 13), ("res50", 53), pytest.param("hr48", 325, marks=pytest.mark.slow)]
-)
+SLOW = {
+    name: pytest.param(name, count, marks=pytest.mark.slow)
+    for name, count in (("yolov3", 75), ("yolov3-spp", 76), ("hr48", 325))
+}
+
+
+@pytest.mark.parametrize(("name", "count"), [("yolov3-tiny", 13), ("res50", 53), *SLOW.values()])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_official_networks_build(made, request, name, count, precision):
-    folder = request.getfixturevalue("detector") if name == "yolov3-tiny" else made(name)[1]
-    manifest = read_manifest(folder)
+def test_official_networks_build(made, detector, name, count, precision):
+    folder = detector(name) if name.startswith("yolo") else made(name)[1]
+    assert 0.95 < built(read_manifest(folder), precision, count) < 1.15
+
+
+@pytest.mark.parametrize(("name", "count"), [("cliff-res50-mmhuman3d", 5), ("cliff-bedlam", 2), ("cliff-bedlam-x", 2)])
+def test_other_kinds_of_cliff_build(monkeypatch, tmp_path, name, count):
+    """Small backbones, all else as published."""
+    folder = export_cliff(make_tiny_checkpoint(monkeypatch, tmp_path / "cliff.pt", name), tmp_path)
+    for precision in ("fp32", "fp16"):
+        built(read_manifest(folder), precision, count)
+
+
+@pytest.mark.parametrize(("name", "count", "most"), [("yolov3-tiny", 13, 1.15), ("cliff-open", 74, 2.1)])
+def test_what_ships_builds_in_float16_too(tmp_path, name, count, most):
+    """Nothing is shipped in it: what it changes was tried on no GPU."""
+    manifest = json.loads((BUNDLED / name / "manifest.json").read_text())
+    model = halve(with_float_weights(onnx.load(BUNDLED / name / "model.onnx")), tmp_path)
+    onnx.save(model, tmp_path / "model.fp16.onnx")
+    manifest["files"] = {"model.fp16.onnx": sha256(tmp_path / "model.fp16.onnx")}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert 0.95 < built(read_manifest(tmp_path), "fp16", count) < most
+
+
+def built(manifest, precision, count):
+    """Hold a network to the number of its convolutions and their types, and build it: its plan's bytes in its file's.
+
+    They are about as many, since weights are kept as they are in the file.
+    """
     found = convolutions(manifest.network(precision))
     assert found == [{trt.DataType.FLOAT if precision == "fp32" else trt.DataType.HALF}] * count
     plan = build(maker_for("8.9"), manifest, precision, MAX_BATCH)
-    # the weights are kept as they are in the file
-    assert plan[:4] == b"vtrt" and 0.95 < len(plan) / manifest.network(precision).stat().st_size < 1.15
+    assert plan[:4] == b"vtrt"
+    return len(plan) / manifest.network(precision).stat().st_size

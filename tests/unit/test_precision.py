@@ -98,6 +98,37 @@ def test_what_ships_stays_as_it_is(monkeypatch, tmp_path):
     assert find_model("regress").folder == kept.folder
 
 
+def test_a_copy_of_what_shipped_once_does_not_hide_what_ships_now(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    shipped = shutil.copytree(BUNDLED, tmp_path / "bundled")
+    for module in ("models", "precision"):
+        monkeypatch.setattr(f"cliffvid.{module}.BUNDLED", shipped)
+    manifest = find_model("regress", "cliff-open")
+    copy = keep(manifest, [entry(manifest, "openvino", "fp32", 25)], {"model.int8.onnx": b"a network"}).folder
+    assert find_model("regress", "cliff-open").folder == copy
+    file = shipped / "cliff-open" / "manifest.json"
+    file.write_bytes(file.read_bytes().replace(b'"cliff-open"', b'"cliff-open" ', 1))  # as a later cliffvid may have it
+    now = find_model("regress", "cliff-open")
+    assert now.folder == shipped / "cliff-open" and not now.quality
+    kept = keep(now, [entry(manifest, "openvino", "bf16", 30)])  # takes the copy's place
+    assert find_model("regress", "cliff-open").folder == kept.folder == copy
+    assert [e["precision"] for e in kept.quality] == ["bf16"] and "model.int8.onnx" not in kept.files
+    assert sorted(path.name for path in copy.parent.iterdir()) == ["cliff-open"]
+    shutil.rmtree(shipped / "cliff-open")
+    with pytest.raises(UsageError, match="no regress model named 'cliff-open'"):
+        find_model("regress", "cliff-open")
+
+
+def test_a_model_of_ones_own_is_not_taken_for_a_copy(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    own = shutil.copytree(BUNDLED / "cliff-open", tmp_path / "data" / "cliffvid" / "engines" / "cliff-open")
+    with pytest.raises(OutputError, match="cliff-open: cannot be written"):
+        keep(read_manifest(BUNDLED / "cliff-open"), [])
+    assert find_model("regress", "cliff-open").folder == own
+
+
 def test_every_precision_that_runs_here_is_measured(manifest, clip, toys):
     options = Options(engines=toys, detector="toy-detector", threads=1)
     _, calibrate, judged = ask("toy-regressor", clip, options)
