@@ -166,6 +166,7 @@ class Job:
             peak_memory_mb=peak_memory_mb(),
             detector=models.detector.manifest.name,
             regressor=models.regressor.manifest.name,
+            precision_chosen=list(models.chosen),
             warnings=self.counts.warnings() + models.take_warnings(),
         )
 

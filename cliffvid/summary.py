@@ -84,6 +84,7 @@ class Report:
     peak_memory_mb: float | None  # the most this process ever held
     detector: str
     regressor: str
+    precision_chosen: list[str]  # what --precision auto took for each network, and why
     warnings: list[str]
 
     @property

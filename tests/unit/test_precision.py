@@ -1,3 +1,4 @@
+import json
 import shutil
 from dataclasses import replace
 
@@ -172,12 +173,17 @@ def test_a_run_takes_what_was_chosen_and_its_file_says_so(manifest, clip, toys, 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     out, names = tmp_path / "a.parquet", ["--detector", "toy-detector", "--regressor", "toy-regressor"]
     run = ["cliffvid", "process", clip, "-o", out, "--precision", "auto", *names, "--engines", manifest.folder.parent]
-    monkeypatch.setattr(sys, "argv", [str(word) for word in run])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    told = capfd.readouterr().err
-    assert end.value.code == 0, told
+    told = {}
+    for more in ("--quiet", "--json", "--overwrite"):
+        monkeypatch.setattr(sys, "argv", [*map(str, run), more, "--overwrite"])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        told[more] = capfd.readouterr()
+        assert end.value.code == 0, told
+    assert told["--quiet"] == ("", "")
+    report, told = json.loads(told["--json"].out), told["--overwrite"].err
     meta = read_meta(out)
     assert [(m["backend"], m["precision"]) for m in meta["models"]] == [("onnxruntime", "fp32"), ("openvino", "int8")]
     assert "toy-regressor: int8 by openvino, 4 times as fast" in told and "toy-detector: fp32, since" in told
-    assert meta["settings"]["precision_chosen"][1] in told
+    assert meta["settings"]["precision_chosen"] == report["precision_chosen"]
+    assert report["precision_chosen"][1] in told
