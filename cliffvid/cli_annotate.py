@@ -8,7 +8,7 @@ import typer
 
 from .cli_models import say
 from .cli_options import with_options
-from .options import ENGINES, BulkOptions, Options
+from .options import ENGINES, NETWORKS, BulkOptions, Options
 
 DataSet = Annotated[Path, typer.Argument(metavar="DIR", help="The data set's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
@@ -26,7 +26,10 @@ def annotate(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The data set's folder.")],
     engine: Annotated[str, typer.Option(help=" | ".join(ENGINES))] = BulkOptions.engine,
-    workers: Annotated[int, typer.Option(help="Processes, each with the networks; 0: fitting.")] = BulkOptions.workers,
+    workers: Annotated[int, typer.Option(help="Processes that decode; 0: fitting.")] = BulkOptions.workers,
+    networks: Annotated[
+        str, typer.Option(help=" | ".join(NETWORKS) + ": each worker's own, or one process for all; by device.")
+    ] = BulkOptions.networks,
     address: Annotated[
         str | None, typer.Option(help="Of a Ray cluster, or auto. [default: one on this machine]")
     ] = BulkOptions.address,
@@ -58,6 +61,7 @@ def annotate(
     bulk = BulkOptions(
         engine=engine,
         workers=workers,
+        networks=networks,
         address=address,
         shard=shard,
         split_s=split,

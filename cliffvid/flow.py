@@ -205,6 +205,30 @@ class Owner:
         return self._thread.submit(work, *args).result()
 
 
+class Shared:
+    """A session for several who ask at once: all that waits while it is at work is answered by its next call."""
+
+    def __init__(self, session) -> None:
+        self._session, self._waiting = session, queue.SimpleQueue()
+        threading.Thread(target=self._work, daemon=True, name="cliffvid-shared").start()
+
+    def ask(self, inputs: dict[str, np.ndarray], answered: Callable[[dict[str, np.ndarray] | Exception], None]) -> None:
+        """Returns at once; ``answered`` gets the answer, or what went wrong, in another thread."""
+        self._waiting.put((inputs, answered))
+
+    def _work(self) -> None:
+        while True:
+            asked = [self._waiting.get()]
+            while not self._waiting.empty():
+                asked.append(self._waiting.get())
+            try:
+                answers = together(self._session, [inputs for inputs, _ in asked])
+            except Exception as error:
+                answers = [error] * len(asked)
+            for (_, answered), answer in zip(asked, answers, strict=True):
+                answered(answer)
+
+
 def rebatch(batches: Iterable[list[Piece]], rows: int) -> Iterator[list[Piece]]:
     """The same rows in the same order, in batches of ``rows`` rows but for the last, whatever runs they belong to.
 

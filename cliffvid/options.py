@@ -147,11 +147,12 @@ class Options:
 
 
 def on_gpu(options: Options) -> bool:
-    """Whether the networks are to run on a GPU, so that one process for each is enough."""
+    """Whether the networks are to run on a GPU."""
     return options.device == "cuda" or "tensorrt" in options.backend
 
 
 ENGINES = ("local", "ray")
+NETWORKS = ("auto", "own", "shared")  # auto: shared on a GPU; on a CPU workers with their own are as fast or faster
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,7 @@ class BulkOptions:
 
     engine: str = "local"
     workers: int = 0  # processes; 0: the engine's own number
+    networks: str = "auto"  # each local worker's own, or one process that answers all of them in batches
     address: str | None = None  # of a Ray cluster; None: one of its own on this machine
     shard: str | None = None  # i/n: the part i of n, each by a job of its own
     split_s: float = 120.0  # videos of twice that are cut at key frames into segments about so long; 0: none is
@@ -170,6 +172,11 @@ class BulkOptions:
 
     def __post_init__(self) -> None:
         check(self.engine in ENGINES, f"--engine {self.engine}: choose one of {', '.join(ENGINES)}")
+        check(self.networks in NETWORKS, f"--networks {self.networks}: choose one of {', '.join(NETWORKS)}")
+        check(
+            self.networks != "shared" or self.engine == "local",
+            f"--networks shared: not with --engine {self.engine}, whose workers each have their own",
+        )
         check(self.workers >= 0, f"--workers {self.workers}: must not be negative")
         check(self.address is None or self.engine == "ray", f"--address {self.address}: needs --engine ray")
         for name in ("split_s", "checkpoint_s"):

@@ -12,6 +12,7 @@ from ..errors import BackendError, CliffvidError, ModelError, OutputError, Usage
 from ..options import BulkOptions, Options, on_gpu, usable_cores
 
 BACKOFF_S = (1.0, 4.0)  # before the second and the third attempt
+FEEDERS = 8  # decoding processes of one GPU; a core each gives some 300 frames/s of 1080p
 PATIENCE_S = 0.2  # between two looks at the clock and at signals
 
 Took = Callable[[dict, dict, bytes], None]  # task, report, rows as an Arrow stream
@@ -38,14 +39,18 @@ def open_pool(options: Options, bulk: BulkOptions, work: Path) -> Pool:
         return RayPool(bulk.workers, bulk.address, options, work)
     from .local import LocalPool
 
-    count = bulk.workers or default_workers(options)
+    shared = bulk.networks == "shared" or (bulk.networks == "auto" and on_gpu(options))
+    count = bulk.workers or default_workers(options, shared)
     threads = options.threads or max(usable_cores() // count, 1)
-    return LocalPool(count, options.with_threads(threads), work)
+    return LocalPool(count, options.with_threads(threads), work, options if shared else None)
 
 
-def default_workers(options: Options) -> int:
-    """One for each core: networks of this size gain less from a second thread than from a second worker."""
-    return 1 if on_gpu(options) else usable_cores()
+def default_workers(options: Options, shared: bool) -> int:
+    """One for each core: networks of this size gain less from a second thread than from a second worker. Of those that
+    feed a GPU no more than any is known to need."""
+    if on_gpu(options):
+        return min(usable_cores(), FEEDERS) if shared else 1
+    return usable_cores()
 
 
 class Handout:
@@ -106,5 +111,7 @@ class Handout:
             return False
         retry(task, report)
         when = time.monotonic() + BACKOFF_S[attempt - 1]
-        heapq.heappush(self._later, (when, next(self._numbers), task | {"attempt": attempt + 1}))
+        heapq.heappush(
+            self._later, (when, next(self._numbers), task | {"attempt": attempt + 1, "last": attempt == len(BACKOFF_S)})
+        )
         return True

@@ -7,13 +7,14 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from ..errors import BackendError
 from ..options import Options
+from .networks import Line, Networks, NetworksLost
 
 
 @dataclass
@@ -22,19 +23,22 @@ class Process:
 
     popen: subprocess.Popen
     line: Connection
+    networks: Networks | None = None  # of another process, if it has none of its own
     task: dict | None = None
     since: float = field(default_factory=time.monotonic)
     ready: bool = False  # it has said hello
 
 
 class LocalPool:
-    """``count`` processes that do tasks; each holds the networks, opened once.
+    """``count`` processes that do tasks. Each holds the networks, opened once; or one process more does so for all, by
+    the options ``shared``.
 
     Results travel as JSON and Arrow over a socket, so that nothing a worker says can run code here.
     """
 
-    def __init__(self, count: int, options: Options, work: Path) -> None:
-        self.count = count
+    def __init__(self, count: int, options: Options, work: Path, shared: Options | None = None) -> None:
+        self.count, self._shared = count, shared
+        self._networks: Networks | None = None
         self._hello = options.to_json() | {"work": str(work.absolute())}
         self._processes: list[Process] = []
 
@@ -48,6 +52,9 @@ class LocalPool:
         return [(str(p.popen.pid), p.task, now - p.since) for p in self._processes if p.task]
 
     def submit(self, task: dict) -> None:
+        for process in self._processes[:]:
+            if process.task is None and process.networks and process.networks.ended():
+                self._end(process)
         idle = [process for process in self._processes if process.task is None]
         process = idle[0] if idle else self._start()
         process.task, process.since = task, time.monotonic()
@@ -73,29 +80,41 @@ class LocalPool:
                 continue
             ended.append((process.task, report, rows))
             process.task = None
+            if report.get("error") == NetworksLost.__name__:
+                process.networks.end()
         for process in self._processes[:]:
             if process.task and time.monotonic() - process.since > process.task["limit_s"]:
                 process.popen.kill()
+                if process.networks:  # it may be they that answer no more
+                    process.networks.end()
                 taken = f"took longer than {process.task['limit_s']:.0f} s; its process was ended"
                 ended.append((process.task, {**self._buried(process), "error": "TimedOut", "message": taken}, b""))
         return ended
 
     def close(self) -> None:
         """Ends all processes; what they were at is dropped."""
-        for process in self._processes:
-            process.line.close()
-            process.popen.kill()
-        for process in self._processes:
-            process.popen.wait()
-        self._processes = []
+        while self._processes:
+            self._end(self._processes[0])
+        if self._networks:
+            self._networks.end()
+
+    def _end(self, process: Process) -> None:
+        process.line.close()
+        process.popen.kill()
+        process.popen.wait()
+        self._processes.remove(process)
 
     def _start(self) -> Process:
+        if self._shared and (self._networks is None or self._networks.ended()):
+            self._networks = Networks.begin(self._shared)
         here, there = socket.socketpair()
-        command = [sys.executable, "-m", __name__, str(there.fileno())]
-        with there:
+        with ExitStack() as ends:
+            theirs = [ends.enter_context(end) for end in (there, *(self._networks.lines() if self._networks else ()))]
+            handles = [end.fileno() for end in theirs]
+            command = [sys.executable, "-m", __name__, *map(str, handles)]
             # to stderr: stdout is where --json goes
-            popen = subprocess.Popen(command, pass_fds=[there.fileno()], stdin=subprocess.DEVNULL, stdout=2)
-        process = Process(popen, Connection(here.detach()))
+            popen = subprocess.Popen(command, pass_fds=handles, stdin=subprocess.DEVNULL, stdout=2)
+        process = Process(popen, Connection(here.detach()), self._networks)
         self._processes.append(process)
         with suppress(OSError):
             _send(process.line, self._hello)
@@ -122,15 +141,17 @@ def _receive(line: Connection) -> tuple[dict, bytes]:
     return json.loads(line.recv_bytes()), line.recv_bytes()
 
 
-def main(handle: int) -> None:
-    """A worker's process: tasks in, results out, until the other end closes."""
+def main(handle: int, *networks: int) -> None:
+    """A worker's process: tasks in, results out, until the other end closes. ``networks``: its lines to them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; whoever started us decides
     line = Connection(handle)
     try:
         hello, _ = _receive(line)
         from .units import Worker
 
-        worker = Worker(Options.from_json(hello), Path(hello["work"]))
+        worker = Worker(
+            Options.from_json(hello), Path(hello["work"]), [Line(socket.socket(fileno=end)) for end in networks]
+        )
         _send(line, {"hello": os.getpid()})
         while True:
             task, _ = _receive(line)
@@ -140,4 +161,4 @@ def main(handle: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(*map(int, sys.argv[1:]))

@@ -24,6 +24,7 @@ from ..summary import Counts
 from ..track import Tracker, track
 from ..types import Bodies, Tracks
 from ..write import from_arrow
+from .networks import Line, distant_models
 from .segments import cuts
 from .sink import Sink
 
@@ -33,28 +34,39 @@ TRANSIENT = (errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.EMFIL
 
 
 class Worker:
-    """Does tasks one after the other; the networks are opened once, when the first task needs them.
+    """Does tasks one after the other; the networks are opened once, when the first task needs them: those at the other
+    ends of ``lines``, if there are any. The last attempt at a task is by networks of its own all the same, so that
+    nothing else at work there can spoil it.
 
     A task is ``{"do": ..., "video": name, ...}``; the answer is a report and the rows as an Arrow stream. Rows that are
     many, or that others need, are in a file in ``work`` instead, which the report names.
     """
 
-    def __init__(self, options: Options, work: Path) -> None:
-        self.options, self.work = options, work
+    def __init__(self, options: Options, work: Path, lines: list[Line] = ()) -> None:
+        self.options, self.work, self._lines = options, work, lines
         self._models: Models | None = None
 
     def do(self, task: dict) -> tuple[dict, bytes]:
         """Never raises but at a bug of its own: what went wrong is in the report, see ``told``."""
+        alone = self._lines and task.get("last")
         try:
+            if alone:
+                self._models = open_models(self.options)
             return getattr(self, f"_{task['do']}")(task)
         except Exception as error:
             return told(error), b""
+        finally:
+            if alone:
+                self.close()
 
     def close(self) -> None:
         if self._models:
             self._models.__exit__()
+        self._models = None
 
     def models(self) -> Models:
+        if self._models is None and self._lines:
+            self._models, self.options = distant_models(self._lines, self.options)
         self._models = self._models or open_models(self.options)
         return self._models
 

@@ -57,6 +57,22 @@ def test_two_workers_make_the_same_data_set(undisturbed, data, toys):
     assert len(list((data / "two" / "tracks").iterdir())) > 1 == len(list((undisturbed / "tracks").iterdir()))
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_shared_networks_make_the_same_data_set(undisturbed, data, toys, workers):
+    out = f"shared{workers}"
+    annotate("in", "-o", out, "--networks", "shared", "--workers", workers, cwd=data, toys=toys, check=1)
+    assert rows(data / out).equals(rows(undisturbed)) and videos(data / out) == videos(undisturbed)
+
+
+@pytest.mark.parametrize("networks", ["own", "shared"])
+def test_networks_that_cannot_be_opened_are_told_at_once(data, toys, tmp_path, networks):
+    engines = shutil.copytree(toys, tmp_path / "engines")
+    (engines / "toy-regressor" / "model.onnx").write_bytes(b"no network")
+    done = annotate("in", "-o", tmp_path / "out", "--networks", networks, cwd=data, toys=engines, check=1)
+    assert "toy-regressor/model.onnx: damaged or exchanged" in done.stderr and "export or install" in done.stderr
+    assert not list((tmp_path / "out" / "tracks").iterdir())
+
+
 def test_what_is_done_is_not_done_again_and_what_changed_is(undisturbed, data, toys):
     shutil.copytree(data / "in", data / "again" / "in", symlinks=True)
     base = data / "again"

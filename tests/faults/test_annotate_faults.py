@@ -8,6 +8,8 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from contextlib import suppress
+from pathlib import Path
 from unittest.mock import ANY
 
 import pyarrow.parquet as pq
@@ -112,6 +114,66 @@ def test_what_breaks_the_decoder_costs_its_own_input_alone(tmp_path, toys, break
     assert "again in a moment" in done.stderr and "--retry-failed tries them again" in done.stderr
     annotate("in", "-o", "out", "--retry-failed", cwd=tmp_path, toys=toys)  # without what breaks it
     assert rows(tmp_path / "out").equals(truth([f"in/{name}.mp4" for name in names], tmp_path, toys))
+
+
+def children(running: subprocess.Popen, module: str) -> list[int]:
+    """Processes that the command has begun with a module."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == running.pid and module.encode() in (place / "cmdline").read_bytes():
+                found.append(int(place.name))
+    return found
+
+
+def finished(out: Path) -> int:
+    journal = out / "journal.jsonl"
+    return journal.read_bytes().count(b'"done"') if journal.exists() else 0
+
+
+def test_shared_networks_that_are_killed_are_begun_anew(tmp_path, toys):
+    make_inputs(tmp_path / "in")
+    args = ("in", "-o", "out", "--networks", "shared", "--workers", 2, "--checkpoint", 0)
+    running, killed, held = start(*args, cwd=tmp_path, toys=toys), [], set()
+    while len(killed) < 4 and running.poll() is None:  # a worker and the networks in turns
+        before = finished(tmp_path / "out")
+        while running.poll() is None and finished(tmp_path / "out") < before + 3:
+            time.sleep(0.005)
+        networks = children(running, "cliffvid.bulk.networks")
+        held.update(networks)
+        victims = networks if len(killed) % 2 else children(running, "cliffvid.bulk.local")
+        if victims:
+            os.kill(victims[0], signal.SIGKILL)
+            killed.append(victims[0])
+    last = children(running, "cliffvid.bulk.networks")
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 1 and "Traceback" not in err and len(killed) == 4, err
+    assert held & set(killed) == set(killed[1::2]) and len(held) == 2, (held, killed, last)  # a worker took none along
+    ended = [video["video"] for video in videos(tmp_path / "out")]
+    assert rows(tmp_path / "out").equals(truth(ended, tmp_path, toys))
+    assert Counter(video["status"] for video in videos(tmp_path / "out"))["failed"] == 5
+
+
+LOST = """
+import os, signal, sys
+if "cliffvid.bulk.networks" in sys.orig_argv:
+    from cliffvid import flow
+    flow.Shared.ask = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_loses_the_shared_networks_again_and_again_is_done_without_them(tmp_path, toys):
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        make_clip(tmp_path / "in" / f"{name}.mp4", people=2)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(LOST)
+    env = {"PYTHONPATH": str(tmp_path / "site")}
+    done = annotate("in", "-o", "out", "--networks", "shared", cwd=tmp_path, toys=toys, env=env)
+    assert "the process that holds the networks ended" in done.stderr
+    assert rows(tmp_path / "out").equals(truth(["in/a.mp4", "in/b.mp4"], tmp_path, toys))
+    assert pq.read_table(tmp_path / "out" / "videos.parquet")["attempts"].to_pylist() == [3, 3]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
