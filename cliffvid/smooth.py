@@ -1,9 +1,4 @@
-"""Tracks made steady: rotations on their sphere, places as the camera sees them, one shape for each track.
-
-Two methods. ``savgol`` looks both ways: a parabola through each moment's neighbours, which keeps the height of peaks
-and lags behind nothing (Savitzky and Golay 1964; here for any clock, with Gaussian weights). ``one-euro`` looks back
-only, as live use must, and smooths less what moves fast (Casiez 2012).
-"""
+"""Tracks made steady: rotations on their sphere, places as the camera sees them, one shape for each track."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -14,7 +9,8 @@ import numpy as np
 
 from .body import Body, load_body
 from .errors import UsageError
-from .geometry import back, rotation_vector, slerp, then
+from .filters import one_euro, one_euro_turns, savgol, savgol_turns
+from .geometry import rotation_vector, slerp
 from .motion import derivative, joint_turns, usual_step, weighted_median
 from .options import SmoothOptions
 from .smpl_files import BETAS_MAX
@@ -22,12 +18,6 @@ from .types import BAD_CAMERA, INTERPOLATED, Tracks
 from .write import WRITERS, read_meta, read_tracks
 
 Array = np.ndarray
-REACH = 3.0  # sigmas to either side beyond which neighbours count for nothing
-RIDGE = 1e-3  # of the parabola's slope and bend, in parts of the weight
-FAR_RAD = 0.3  # a neighbour that is so far from the mean of the others counts half (Cauchy's weights)
-ROUNDS = 4  # of weighing neighbours anew
-BLOCK = 256  # moments smoothed together
-SPEED_CUTOFF_HZ = 1.0  # one-euro: of the speed that its cutoff follows
 FEET = (10, 11)
 STAND_IN = "open-body"
 FIGURES = {
@@ -180,101 +170,16 @@ def _piece(rows: Tracks, betas: Array, body: Body, options: SmoothOptions) -> Tr
     seen = np.column_stack([pelvis[:, 0] / depth, pelvis[:, 1] / depth, np.log(np.maximum(depth, 1e-3))])
     if options.method == "savgol":
         weight = np.where(rows.flags & INTERPOLATED, 0, np.maximum(rows.det_score, 0.05)).astype(np.float64)
-        turns = _savgol_turns(turns, rows.time_s, weight, options.sigma_s)
-        seen = _savgol(seen, rows.time_s, weight * good, options.sigma_s)
+        turns = savgol_turns(turns, rows.time_s, weight, options.sigma_s)
+        seen = savgol(seen, rows.time_s, weight * good, options.sigma_s)
     else:
-        turns = _one_euro_turns(turns, rows.time_s, options)
-        seen[good] = _one_euro(seen[good], np.exp(seen[good, 2:]), rows.time_s[good], options)
+        turns = one_euro_turns(turns, rows.time_s, options)
+        seen[good] = one_euro(seen[good], np.exp(seen[good, 2:]), rows.time_s[good], options)
     depth = np.exp(seen[:, 2])
     steady = np.column_stack([seen[:, 0] * depth, seen[:, 1] * depth, depth])
     steady -= body.rest_joints(shape.astype(np.float64))[:, 0]
     transl = np.where(good[:, None], steady, rows.transl).astype(np.float32)
     return Tracks(**(rows.columns() | _rotations(turns) | {"betas": shape, "transl": transl}))
-
-
-def _windows(time_s: Array, weight: Array, sigma_s: float) -> Iterator[tuple[slice, Array, Array, Array]]:
-    """Blocks of moments: their slice, and their neighbours' rows, distances in sigmas and weights, each (n,w)."""
-    low = np.searchsorted(time_s, time_s - REACH * sigma_s)
-    high = np.searchsorted(time_s, time_s + REACH * sigma_s, side="right")
-    for start in range(0, len(time_s), BLOCK):
-        block = slice(start, start + BLOCK)
-        near = low[block, None] + np.arange((high - low)[block].max())
-        inside = near < high[block, None]
-        near = np.minimum(near, len(time_s) - 1)
-        away = (time_s[near] - time_s[block, None]) / sigma_s
-        yield block, near, away, np.where(inside, np.exp(-(away**2) / 2) * weight[near], 0)
-
-
-def _parabola(weights: Array, away: Array) -> Array:
-    """Weights (n,w,k) with which values make the least-squares parabola's value at 0, from those of the squares.
-
-    A faint ridge makes it a line or a mean where neighbours are too few.
-    """
-    powers = np.stack([np.ones_like(away), away, away**2], axis=-1)
-    normal = np.einsum("nwk,nwij->nkij", weights, powers[..., :, None] * powers[..., None, :])
-    total = weights.sum(axis=1)
-    normal += np.diag([1e-9, RIDGE, RIDGE]) * (total + 1e-12)[..., None, None]
-    first = np.linalg.solve(normal, np.broadcast_to(np.eye(3)[:, :1], (*normal.shape[:-1], 1)))[..., 0]
-    fitted = weights * np.einsum("nwi,nki->nwk", powers, first)
-    total = fitted.sum(axis=1, keepdims=True)
-    return fitted / np.where(total > 0, total, 1)
-
-
-def _savgol(values: Array, time_s: Array, weight: Array, sigma_s: float) -> Array:
-    found = values.copy()
-    for block, near, away, weights in _windows(time_s, weight, sigma_s):
-        known, fitted = weights.sum(axis=1) > 0, _parabola(weights[..., None], away)
-        found[block] = np.where(known[:, None], (fitted * values[near]).sum(axis=1), values[block])
-    return found
-
-
-def _savgol_turns(turns: Array, time_s: Array, weight: Array, sigma_s: float) -> Array:
-    """Weighted means of neighbouring quaternions; those that are far from the others count for little."""
-    found = np.empty_like(turns)
-    for block, near, away, weights in _windows(time_s, weight, sigma_s):
-        around, middle, now = turns[near], turns[block], np.repeat(weights[..., None], turns.shape[1], axis=2)
-        for _ in range(ROUNDS):
-            along = (around * middle[:, None]).sum(axis=-1)
-            middle = _mean_turn(now, around, along)
-            far = 2 * np.arccos(np.clip(np.abs((around * middle[:, None]).sum(axis=-1)), 0, 1))
-            now = weights[..., None] / (1 + (far / FAR_RAD) ** 2)
-        along = (around * middle[:, None]).sum(axis=-1)
-        found[block] = _mean_turn(_parabola(now, away), around, along)
-    return found
-
-
-def _mean_turn(weights: Array, around: Array, along: Array) -> Array:
-    """Unit quaternions (n,J,4): the sum of each window's, each taken on the half of the sphere that ``along`` tells."""
-    mean = (np.where(along < 0, -weights, weights)[..., None] * around).sum(axis=1)
-    return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
-
-
-def _share(cutoff_hz: Array | float, step_s: float) -> Array:
-    """How much of the new value a low pass of that cutoff takes."""
-    return 1 / (1 + 1 / (2 * np.pi * cutoff_hz * step_s))
-
-
-def _one_euro_turns(turns: Array, time_s: Array, options: SmoothOptions) -> Array:
-    found, speed = turns.copy(), np.zeros((turns.shape[1], 3))
-    for k in range(1, len(turns)):
-        step_s = time_s[k] - time_s[k - 1]
-        now = rotation_vector(then(back(turns[k - 1]), turns[k])) / step_s
-        speed += _share(SPEED_CUTOFF_HZ, step_s) * (now - speed)
-        cutoff = options.cutoff_hz + options.speed_gain * np.linalg.norm(speed, axis=-1, keepdims=True)
-        found[k] = slerp(found[k - 1], turns[k], _share(cutoff, step_s))
-    return found
-
-
-def _one_euro(values: Array, scale_m: Array, time_s: Array, options: SmoothOptions) -> Array:
-    """``scale_m``: how many metres a unit of a row's values is."""
-    found, speed = values.copy(), np.zeros(values.shape[1])
-    for k in range(1, len(values)):
-        step_s = time_s[k] - time_s[k - 1]
-        now = (values[k] - values[k - 1]) * scale_m[k] / step_s
-        speed += _share(SPEED_CUTOFF_HZ, step_s) * (now - speed)
-        share = _share(options.cutoff_hz + options.speed_gain * np.abs(speed), step_s)
-        found[k] = found[k - 1] + share * (values[k] - found[k - 1])
-    return found
 
 
 def steadiness(tracks: Tracks, body: Body) -> dict[str, float | None]:

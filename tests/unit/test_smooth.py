@@ -9,9 +9,10 @@ from scipy.spatial.transform import Rotation
 from cliffvid import read_meta, read_tracks
 from cliffvid.body import load_body
 from cliffvid.errors import UsageError
+from cliffvid.filters import parabola, savgol
 from cliffvid.geometry import rotation_matrix
 from cliffvid.options import SmoothOptions
-from cliffvid.smooth import _parabola, _savgol, smooth, smoothed, steadiness
+from cliffvid.smooth import smooth, smoothed, steadiness
 from cliffvid.types import BAD_CAMERA, INTERPOLATED, Tracks
 from cliffvid.write import WRITERS
 
@@ -191,12 +192,12 @@ def test_a_parabola_is_its_own_smoothing_on_any_clock():
     rng = np.random.default_rng(0)
     time_s = np.cumsum(rng.uniform(0.01, 0.07, 200))
     values = np.stack([3 + 2 * time_s - 0.5 * time_s**2, time_s], axis=1)
-    found = _savgol(values, time_s, rng.uniform(0.3, 1, 200), 0.13)
+    found = savgol(values, time_s, rng.uniform(0.3, 1, 200), 0.13)
     np.testing.assert_allclose(found, values, atol=6e-3)
     # and the weights are those of numpy's own least squares
     away, weights = rng.normal(0, 1, 9), rng.uniform(0.1, 1, 9)
     fit = np.polynomial.polynomial.polyfit(away, values[:9], 2, w=np.sqrt(weights))[0]
-    mine = (_parabola(weights[None, :, None], away[None])[0] * values[:9]).sum(axis=0)
+    mine = (parabola(weights[None, :, None], away[None])[0] * values[:9]).sum(axis=0)
     np.testing.assert_allclose(mine, fit, atol=5e-3)
 
 
