@@ -1,6 +1,6 @@
 """Tracks measured against ground truth: who was found, and how far each body is from the true one."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import lap
@@ -9,9 +9,10 @@ import numpy as np
 from .body import Body, load_body
 from .errors import InputError, UsageError
 from .geometry import box_iou
-from .metrics import acceleration_mm, auc, distances_mm, procrustes, rooted
+from .metrics import acceleration_mm, distances_mm, procrustes, rooted
 from .options import EvalOptions
 from .pseudogt_make import read_regressor
+from .scores import Evaluation, Sums
 from .truth import HIPS, Truth, read_truth, truth_files
 from .types import Tracks
 from .write import read_meta, read_tracks
@@ -37,96 +38,6 @@ PROTOCOLS = {
     "paper": Protocol(1.2, True, 0.9, "boxes of the true joints, crops 1.2 times as large, known focal length"),
     "demo": Protocol(1.1, False, 0.3, "detected boxes, crops 1.1 times as large, focal length the frame's diagonal"),
 }
-
-
-@dataclass(frozen=True)
-class Score:
-    """What one sequence, or all of them, came to; None where it cannot be told. Means are over people found."""
-
-    name: str
-    people: int  # in the truth, and counted
-    found: int
-    recall: float | None
-    mpjpe_mm: float | None
-    pa_mpjpe_mm: float | None
-    pve_mm: float | None
-    accel_mm_per_frame2: float | None
-    auc: float | None  # of those found
-    auc_with_missed: float | None  # those missed have no correct joint
-    precision: float | None = None  # where the truth has everybody
-    f1: float | None = None
-    nmje_mm: float | None = None  # mpjpe / f1, AGORA's
-    nmve_mm: float | None = None
-
-
-@dataclass
-class Evaluation:
-    """All that was measured, and how."""
-
-    protocol: str
-    words: str
-    iou_min: float
-    joints: str
-    root: str
-    sequences: list[Score] = field(default_factory=list)
-    overall: Score | None = None
-    without_tracks: list[str] = field(default_factory=list)  # sequences for which there are none: left out
-    notes: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict:
-        """Everything as plain values, for JSON."""
-        return asdict(self)
-
-
-@dataclass
-class Sums:
-    """What the scores of some people are made of."""
-
-    people: int = 0
-    found: int = 0
-    strangers: int = 0  # found where nobody is
-    everybody: bool = True
-    joint_mm: list[Array] = field(default_factory=list)  # (P,J)
-    aligned_mm: list[Array] = field(default_factory=list)  # (P,)
-    vertex_mm: list[Array] = field(default_factory=list)  # (P,)
-    accel_mm: list[Array] = field(default_factory=list)
-
-    def add(self, other: "Sums") -> None:
-        self.people, self.found = self.people + other.people, self.found + other.found
-        self.strangers += other.strangers
-        self.everybody &= other.everybody
-        for name in ("joint_mm", "aligned_mm", "vertex_mm", "accel_mm"):
-            getattr(self, name).extend(getattr(other, name))
-
-    def score(self, name: str) -> Score:
-        joint_mm = np.concatenate(self.joint_mm) if self.joint_mm else np.zeros((0, 1))
-        vertex_mm, missed = _mean(self.vertex_mm), self.people - self.found
-        mpjpe, known = _mean([joint_mm.mean(axis=1)]), {}
-        if sum(map(len, self.vertex_mm)) < self.found:  # some sequences have vertices, others not
-            vertex_mm = None
-        if self.everybody and self.found:
-            precision, recall = self.found / (self.found + self.strangers), self.found / self.people
-            f1 = 2 * precision * recall / (precision + recall)
-            known = {"precision": precision, "f1": f1, "nmje_mm": mpjpe / f1}
-            known["nmve_mm"] = vertex_mm / f1 if vertex_mm is not None else None
-        return Score(
-            name=name,
-            people=self.people,
-            found=self.found,
-            recall=self.found / self.people if self.people else None,
-            mpjpe_mm=mpjpe,
-            pa_mpjpe_mm=_mean(self.aligned_mm),
-            pve_mm=vertex_mm,
-            accel_mm_per_frame2=_mean(self.accel_mm),
-            auc=auc(joint_mm) if self.found else None,
-            auc_with_missed=auc(joint_mm, missed) if self.people else None,
-            **known,
-        )
-
-
-def _mean(arrays: list[Array]) -> float | None:
-    values = np.concatenate([np.zeros(0), *arrays])
-    return float(values.mean()) if len(values) else None
 
 
 def evaluate(tracks: Path, truth: Path, options: EvalOptions | None = None) -> Evaluation:
