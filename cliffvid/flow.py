@@ -9,7 +9,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cache
 from time import perf_counter
 from typing import TypeVar
 
@@ -93,7 +95,7 @@ def _turns(stage: Stage, sources: Iterable[Iterable[T]], width: int, depth: int)
             while len(live) < width and (source := next(sources, None)) is not None:
                 clock = [0.0]
                 stage.clocks.append(clock)
-                timed = _timed(clock, stage.spans, source)
+                timed = _timed(stage.name, clock, stage.spans, source)
                 live.append((clock, _Prefetch(timed, depth) if depth else timed))
             if not live:
                 return
@@ -112,12 +114,13 @@ def _turns(stage: Stage, sources: Iterable[Iterable[T]], width: int, depth: int)
             items.close()
 
 
-def _timed(clock: list[float], spans: list | None, items: Iterable[T]) -> Generator[T]:
-    iterator = iter(items)
+def _timed(name: str, clock: list[float], spans: list | None, items: Iterable[T]) -> Generator[T]:
+    iterator, marked = iter(items), _marker()
     try:
         while True:
             start = perf_counter()
-            item = next(iterator, _END)
+            with marked(name):
+                item = next(iterator, _END)
             end = perf_counter()
             clock[0] += end - start
             if spans is not None:
@@ -128,6 +131,16 @@ def _timed(clock: list[float], spans: list | None, items: Iterable[T]) -> Genera
     finally:
         if hasattr(iterator, "close"):
             iterator.close()
+
+
+@cache
+def _marker() -> Callable[[str], AbstractContextManager]:
+    """What marks a stage's batches for NVIDIA's profilers, where the package nvtx is installed; else nothing."""
+    try:
+        from nvtx import annotate
+    except ImportError:
+        return nullcontext
+    return annotate
 
 
 def _watched(stage: Stage, items: Generator[T]) -> Generator[T]:

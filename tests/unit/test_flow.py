@@ -1,11 +1,14 @@
+import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cliffvid import flow
 from cliffvid.flow import Shared, Stages, rebatch, together
 from cliffvid.types import People, Piece
 
@@ -107,6 +110,35 @@ def test_busy_time_leaves_waiting_out():
             list(stages.ahead("idle", "items", doubled(stages.ahead("busy", "items", source()))))
         busy = stages.busy_s()
         assert busy["busy"] >= 0.2 and busy["idle"] < 0.1 * busy["busy"] + 0.02
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_stages_are_ranges_for_nvidias_profilers(depth, monkeypatch):
+    begun = []
+
+    class Annotate:
+        def __init__(self, message):
+            begun.append(message)
+
+        def __enter__(self): ...
+        def __exit__(self, *_):
+            ended.append(1)
+
+    ended = []
+    monkeypatch.setitem(sys.modules, "nvtx", SimpleNamespace(annotate=Annotate))
+    flow._marker.cache_clear()
+    try:
+        with Stages(depth) as stages:
+            assert list(stages.ahead("b", "items", doubled(stages.ahead("a", "items", numbers(3))))) == [[0], [2], [4]]
+    finally:
+        flow._marker.cache_clear()
+    assert sorted(begun) == ["a"] * 4 + ["b"] * 4 and len(ended) == 8  # the last of each finds the end
+
+
+def test_the_real_package_takes_what_it_is_given():
+    nvtx = pytest.importorskip("nvtx")
+    with nvtx.annotate("decode"):
+        pass
 
 
 @given(st.lists(st.integers(0, 7), max_size=20), st.integers(1, 9))
