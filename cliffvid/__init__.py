@@ -22,8 +22,8 @@ _HOME = {
     "open_models": "pipeline",
     "process": "jobs",
     "process_many": "jobs",
-    "read_meta": "write",
-    "read_tracks": "write",
+    "read_meta": "read",
+    "read_tracks": "read",
     "stream": "pipeline",
 }
 __all__ = sorted(_HOME)

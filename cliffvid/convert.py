@@ -11,8 +11,9 @@ from .body import Body, load_body
 from .errors import InputError, UsageError
 from .motion import Y_UP, Z_UP, Gaps, Piece, on_even_clock, pieces, usual_step
 from .options import ConvertOptions
+from .read import chosen, read_meta, read_tracks
 from .types import Tracks
-from .write import COLUMNS, WRITERS, chosen, read_meta, read_tracks, write_whole
+from .write import COLUMNS, WRITERS, write_whole
 
 SUFFIXES = {
     "parquet": ".parquet",

@@ -12,10 +12,10 @@ from .geometry import box_iou
 from .metrics import acceleration_mm, distances_mm, procrustes, rooted
 from .options import EvalOptions
 from .pseudogt_make import read_regressor
+from .read import read_meta, read_tracks
 from .scores import Evaluation, Sums
 from .truth import HIPS, Truth, read_truth, truth_files
 from .types import Tracks
-from .write import read_meta, read_tracks
 
 Array = np.ndarray
 BLOCK = 64  # people posed at once

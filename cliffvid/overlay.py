@@ -15,10 +15,10 @@ from .film import FORMATS, Film
 from .flow import Stages
 from .geometry import camera_to_side
 from .options import Options, OverlayOptions
+from .read import chosen, read_meta, read_tracks
 from .renderers import Renderer, Scene, compose, open_renderer
 from .source import open_source
 from .types import BAD_CAMERA, Frames, Tracks
-from .write import chosen, read_meta, read_tracks
 
 FRAME_BATCH = 4  # posed together
 AHEAD = 2  # batches each stage may run ahead

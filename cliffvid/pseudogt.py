@@ -7,7 +7,7 @@ official release (CLIFF/README.MD, common/skeleton_drawer.py of huawei-noah/noah
 import json
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -15,10 +15,12 @@ from typing import Self
 import numpy as np
 
 from .errors import InputError, UsageError
-from .write import META_KEY, ROW_GROUP, UNREADABLE, add_array, appearing
+from .read import reading
+from .write import META_KEY, ROW_GROUP, add_array, appearing
 
 Array = np.ndarray
 KIND = "cliffGT_v1"
+KIND_WORDS, KEPT_WORDS = f"{KIND} file", "parquet file"
 # How many numbers a row has under each key; imgname is text.
 WIDTHS = {
     "imgname": 1,
@@ -63,10 +65,10 @@ class CliffGT:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._told():
+        with reading(self.path, KIND_WORDS):
             self._archive = zipfile.ZipFile(path)
         try:
-            with self._told():
+            with reading(self.path, KIND_WORDS):
                 self._read_headers()
         except BaseException:
             self._archive.close()
@@ -77,17 +79,6 @@ class CliffGT:
 
     def __exit__(self, *_) -> None:
         self._archive.close()
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except FileNotFoundError as error:
-            raise InputError(f"{self.path}: no such file") from error
-        except UNREADABLE as error:
-            raise InputError(
-                f"{self.path}: not a readable {KIND} file ({error}); damaged, or something else"
-            ) from error
 
     def _read_headers(self) -> None:
         self.columns: dict[str, Column] = {}
@@ -122,7 +113,7 @@ class CliffGT:
     def blocks(self, names: Iterable[str] | None = None, size: int = ROW_GROUP) -> Iterator[dict[str, Array]]:
         """The named arrays, all if none are named, in step, ``size`` rows at a time. Raises InputError."""
         names = list(self.columns if names is None else names)
-        with ExitStack() as stack, self._told():
+        with ExitStack() as stack, reading(self.path, KIND_WORDS):
             readers = {name: stack.enter_context(self._archive.open(f"{name}.npy")) for name in names}
             for name, reader in readers.items():
                 _header(reader, name)
@@ -230,30 +221,25 @@ def to_npz(source: Path, out: Path) -> int:
     """
     import pyarrow.parquet as pq
 
-    try:
-        with source.open("rb") as file:
-            kept = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
-            meta = json.loads((kept.schema_arrow.metadata or {}).get(META_KEY.encode(), b"{}"))
-            if meta.get("kind") != KIND:
-                raise InputError(f"{source}: not pseudo-ground-truth that cliffvid pseudogt convert kept")
-            with appearing(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-                for name, kind, shape in meta["arrays"]:
-                    dtype, whole = np.dtype(kind), (meta["rows"], *shape)
-                    add_array(archive, name, dtype, whole, _bytes_of(kept, source, name, dtype))
-                if meta["made_by"]:
-                    text = np.array(json.dumps(meta["made_by"]))
-                    add_array(archive, META_KEY, text.dtype, (), [text.tobytes()])
-            return meta["rows"]
-    except FileNotFoundError as error:
-        raise InputError(f"{source}: no such file") from error
-    except UNREADABLE as error:
-        raise InputError(f"{source}: not readable ({error}); damaged, or not parquet") from error
+    with reading(source, KEPT_WORDS), source.open("rb") as file:
+        kept = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
+        meta = json.loads((kept.schema_arrow.metadata or {}).get(META_KEY.encode(), b"{}"))
+        if meta.get("kind") != KIND:
+            raise InputError(f"{source}: not pseudo-ground-truth that cliffvid pseudogt convert kept")
+        with appearing(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for name, kind, shape in meta["arrays"]:
+                dtype, whole = np.dtype(kind), (meta["rows"], *shape)
+                add_array(archive, name, dtype, whole, _bytes_of(kept, source, name, dtype))
+            if meta["made_by"]:
+                text = np.array(json.dumps(meta["made_by"]))
+                add_array(archive, META_KEY, text.dtype, (), [text.tobytes()])
+        return meta["rows"]
 
 
 def _bytes_of(kept, source: Path, name: str, dtype: np.dtype) -> Iterator[bytes]:
     """An array's bytes, block by block. Raises InputError."""
     names = ["global_orient", "body_pose"] if name == "pose" else [RENAMED.get(name, name)]
-    try:
+    with reading(source, KEPT_WORDS):  # else what is wrong with it would be told of the file that is written
         for batch in kept.iter_batches(ROW_GROUP, columns=names, use_threads=False):
             parts = [batch.column(key) for key in names]
             if dtype.kind in "US":
@@ -262,8 +248,6 @@ def _bytes_of(kept, source: Path, name: str, dtype: np.dtype) -> Iterator[bytes]
             parts = [part.flatten() if hasattr(part.type, "list_size") else part for part in parts]
             flat = [part.to_numpy(zero_copy_only=False).reshape(len(batch), -1) for part in parts]
             yield np.ascontiguousarray(np.concatenate(flat, axis=1).astype(dtype)).tobytes()
-    except UNREADABLE as error:
-        raise InputError(f"{source}: not readable ({error}); damaged?") from error
 
 
 def write_npz(out: Path, arrays: dict[str, Array], meta: dict) -> None:

@@ -12,8 +12,8 @@ from .geometry import project
 from .images import image_size
 from .pseudogt import KIND, PELVIS, write_npz
 from .pseudogt_info import image_path
+from .read import read_meta, read_tracks
 from .types import BAD_CAMERA, Tracks
-from .write import read_meta, read_tracks
 
 Array = np.ndarray
 BLOCK = 256

@@ -17,10 +17,11 @@ from .errors import InputError, UsageError
 from .options import OverlayOptions
 from .overlay import Painter, check_same_video, decoding
 from .player import player_data
+from .read import read_meta, read_tracks
 from .renderers import compose
 from .source import open_source
 from .types import AT_BORDER, BAD_CAMERA, Tracks
-from .write import read_meta, read_tracks, write_whole
+from .write import write_whole
 
 WEB = Path(__file__).parent / "web"
 SUFFIXES = (".html", ".htm")

@@ -13,9 +13,10 @@ from .filters import one_euro, one_euro_turns, savgol, savgol_turns
 from .geometry import rotation_vector, slerp
 from .motion import derivative, joint_turns, usual_step, weighted_median
 from .options import SmoothOptions
+from .read import read_meta, read_tracks
 from .smpl_files import BETAS_MAX
 from .types import BAD_CAMERA, INTERPOLATED, Tracks
-from .write import WRITERS, read_meta, read_tracks
+from .write import WRITERS
 
 Array = np.ndarray
 FEET = (10, 11)

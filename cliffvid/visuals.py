@@ -14,9 +14,10 @@ from .flow import Stages
 from .images import Images
 from .options import VISUALS, Options, OverlayOptions, check
 from .overlay import AHEAD, Painter, Shot, mean_depth_m, people_in
+from .read import read_meta, read_tracks
 from .source import open_source
 from .types import Frames, Tracks
-from .write import SUFFIXES, appearing, read_meta, read_tracks
+from .write import SUFFIXES, appearing
 
 QUALITY = 92  # of the JPEGs
 

@@ -20,7 +20,7 @@ from ..jobs import process
 from ..models import read_manifest
 from ..options import Options, usable_cores
 from ..pipeline import Models
-from ..write import read_tracks
+from ..read import read_tracks
 from .clips import clip, naive_frames, sha256
 from .fakes import Injected, constant_models, people_seen
 from .harness import Case, Result, take_turns

@@ -12,12 +12,13 @@ from ..detect import Found, canvas_rule, detect, letterboxed
 from ..flow import Stages
 from ..options import Options
 from ..pipeline import open_models
+from ..read import read_tracks
 from ..regress import regress
 from ..source import open_source
 from ..summary import alone
 from ..track import Tracker, track
 from ..types import Bodies, Frames, Tracks
-from ..write import WRITERS, read_tracks
+from ..write import WRITERS
 from .clips import bare_decode, clip, naive_frames, sha256
 from .fakes import constant_models
 from .harness import Case, Result, take_turns

@@ -18,12 +18,12 @@ from ..errors import AccessError, BackendError, CliffvidError, InputError, Model
 from ..images import Images
 from ..options import Options
 from ..pipeline import Models, Run, open_models
+from ..read import from_arrow
 from ..regress import RegressCounts
 from ..source import open_source, source_of
 from ..summary import Counts
 from ..track import Tracker, track
 from ..types import Bodies, Tracks
-from ..write import from_arrow
 from .networks import Line, distant_models
 from .segments import cuts
 from .sink import Sink

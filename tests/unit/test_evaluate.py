@@ -14,9 +14,9 @@ from cliffvid.errors import InputError, UsageError
 from cliffvid.evaluate import evaluate, match
 from cliffvid.metrics import acceleration_mm, auc, procrustes
 from cliffvid.options import EvalOptions
+from cliffvid.read import read_tracks
 from cliffvid.smpl_files import add_body
 from cliffvid.truth import Truth, read_truth
-from cliffvid.write import read_tracks
 from reference import best_pairs, body_errors_mm, nearest_similar
 from truth_files import SIZE, World, agora, agora_columns, emdb, found_tracks, pw3d
 
