@@ -5,7 +5,6 @@ import json
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from string import Template
 
 import cv2
 import numpy as np
@@ -16,9 +15,9 @@ from .errors import InputError
 from .geometry import camera_to_side
 from .options import OverlayOptions, PseudoGTViewOptions
 from .overlay import BACKDROP, Painter, mean_depth_m
+from .page import page
 from .pseudogt import HEAD_TOP, CliffGT
 from .pseudogt_info import body_of, image_path, placed, reprojection_px
-from .report import WEB
 from .source import open_source
 from .types import Tracks
 from .write import write_whole
@@ -102,15 +101,16 @@ def view(path: Path, images: Path, out: Path, options: PseudoGTViewOptions | Non
     notes = [f"{missing} left out: their images are not there or cannot be read"] if missing else []
     if len(items) < total:
         notes.append(f"{len(items)} of {total} {per}s, from number {start} on; --max and --start show others")
-    text = Template((WEB / "pseudogt.html").read_text(encoding="utf-8")).substitute(
-        title=escape(f"{path.name} · cliffvid"),
+    text = page(
+        "pseudogt.html",
+        path.name,
         file=escape(path.name),
         notes=escape(". ".join(notes)),
         solid="S" if skeleton_only else escape(painter.body.name),
         data=json.dumps(shown, separators=(",", ":")).replace("<", "\\u003c"),
     )
-    write_whole(out, text.encode())
-    return ViewReport(out, len(shown), total, missing, len(text.encode()))
+    write_whole(out, text)
+    return ViewReport(out, len(shown), total, missing, len(text))
 
 
 def _items(gt: CliffGT, per: str, most: int, start: int) -> tuple[int, list[Item]]:

@@ -5,7 +5,6 @@ import json
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from string import Template
 
 import cv2
 import numpy as np
@@ -16,6 +15,7 @@ from .draw import draw_skeletons
 from .errors import InputError, UsageError
 from .options import OverlayOptions
 from .overlay import Painter, check_same_video, decoding
+from .page import page, part
 from .player import player_data
 from .read import read_meta, read_tracks
 from .renderers import compose
@@ -23,7 +23,6 @@ from .source import open_source
 from .types import AT_BORDER, BAD_CAMERA, Tracks
 from .write import write_whole
 
-WEB = Path(__file__).parent / "web"
 SUFFIXES = (".html", ".htm")
 SHEET_MAX = 60  # pictures; of more tracks those seen longest
 PICTURE_WH = (180, 240)
@@ -71,8 +70,9 @@ def report(
         warnings.append("pieces of the video were damaged or missing: what they showed is not in the tracks")
     if every > 1:
         warnings.append(f"of {len(rows)} rows the 3D view holds every {every}th of each track")
-    text = Template((WEB / "report.html").read_text(encoding="utf-8")).substitute(
-        title=escape(f"{meta['video']['name']} · cliffvid"),
+    text = page(
+        "report.html",
+        meta["video"]["name"],
         heading=escape(meta["video"]["name"]),
         subtitle=escape(_subtitle(meta, tracks)),
         notes="".join(f'<div class="note">{escape(line[0].upper() + line[1:])}.</div>' for line in warnings),
@@ -87,10 +87,10 @@ def report(
         footer=escape(f"{meta.get('software', '')} · body {painter.body.name} · {_models(meta)}"),
         data=json.dumps(data, separators=(",", ":")).replace("</", "<\\/"),
         pack=pack,
-        player=(WEB / "player.js").read_text(encoding="utf-8"),
+        player=part("player.js"),
     )
-    write_whole(out, text.encode())
-    return PageReport(out, len(data["tracks"]), len(pictures), len(text.encode()), warnings)
+    write_whole(out, text)
+    return PageReport(out, len(data["tracks"]), len(pictures), len(text), warnings)
 
 
 def check_page(out: Path, overwrite: bool) -> None:

@@ -5,8 +5,8 @@ known here; each is an inert stand-in that keeps what the file says, so that no 
 """
 
 import hashlib
+import io
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from .errors import ModelError, UsageError
 from .models import SCHEMA, added_models_dir
 from .pickles import StandIn, load_pickle, plain
+from .write import write_whole
 
 BYTES_MAX = 1 << 30  # official files are 40 to 170 MB
 GENDERS = ("neutral", "male", "female")
@@ -90,20 +91,11 @@ def _gender_in(stem: str) -> str | None:
 
 
 def _write_folder(folder: Path, arrays: dict, manifest: dict) -> Path:
-    from .errors import OutputError
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / "body.part.npz"
-        np.savez(part, **arrays)
-        with part.open("rb") as stream:
-            manifest["files"] = {"body.npz": hashlib.file_digest(stream, "sha256").hexdigest()}
-        os.replace(part, folder / "body.npz")
-        text = folder / "manifest.json.part"
-        text.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        os.replace(text, folder / "manifest.json")
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot write it ({error.strerror or error})") from error
+    body = io.BytesIO()
+    np.savez(body, **arrays)
+    write_whole(folder / "body.npz", body.getvalue())
+    files = {"files": {"body.npz": hashlib.sha256(body.getvalue()).hexdigest()}}
+    write_whole(folder / "manifest.json", (json.dumps(manifest | files, indent=2) + "\n").encode())
     return folder
 
 
