@@ -9,7 +9,8 @@ from cliffvid.models import BUNDLED
 from cliffvid.parity import SAMPLES
 
 from .blazepose import add_blazepose
-from .darknet import STEP_PX, canvas_limits, export_darknet, read_cfg
+from .darknet import canvas_limits, export_darknet
+from .darknet_files import STEP_PX, read_cfg
 from .graph import OPSET, Graph, image_input, to_bytes
 from .model_folder import describe_detector, npz_bytes, tensor, with_manifest, write_folder
 from .open_body import build_body

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from .cliff import VARIANTS, Cliff, PixelsToBody
-from .darknet import STEP_PX, canvas_limits, convolution_counts, export_darknet, read_network
+from .darknet import canvas_limits, export_darknet
+from .darknet_files import STEP_PX, convolution_counts, read_network
 from .graph import to_bytes
 from .int8 import quantise
 from .model_folder import describe_detector, with_manifest, write_folder

@@ -14,20 +14,8 @@ from cliffvid import official
 from cliffvid.errors import InputError, ModelError
 from cliffvid.parity import SAMPLES, Arrays
 
-from .darknet import (
-    CANDIDATES,
-    PERSON,
-    STEP_PX,
-    Convolution,
-    Layer,
-    canvas_limits,
-    check_size,
-    export_darknet,
-    read_network,
-    read_weights,
-    route_sources,
-    weights_bytes,
-)
+from .darknet import CANDIDATES, PERSON, canvas_limits, check_size, export_darknet
+from .darknet_files import STEP_PX, Convolution, Layer, read_network, read_weights, route_sources, weights_bytes
 from .graph import OPSET, to_bytes
 from .half import HALF_ARITHMETIC, halve
 from .model_folder import check_name, describe_detector, pack_samples, with_manifest, write_folder

@@ -5,7 +5,8 @@ import pytest
 from darknet_files import SMALL_CFG, opencv_detections, random_weights, write_net
 
 from cliffvid.errors import ModelError, UsageError
-from cliffvid.export.darknet import export_darknet, read_cfg
+from cliffvid.export.darknet import export_darknet
+from cliffvid.export.darknet_files import read_cfg
 from cliffvid.export.graph import to_bytes
 from cliffvid.export.sources import OPEN, read_member
 from cliffvid.models import BUNDLED

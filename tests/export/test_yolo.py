@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from cliffvid import InputError, ModelError, UsageError, official
-from cliffvid.export import darknet, proof
-from cliffvid.export.darknet import count_channels, read_cfg
+from cliffvid.export import darknet_files, proof
+from cliffvid.export.darknet_files import count_channels, read_cfg
 from cliffvid.export.sources import OPEN, sha256
 from cliffvid.export.yolo import export_yolov3, find_cfg, load_yolov3
 from cliffvid.models import Letterbox, read_manifest
@@ -82,7 +82,7 @@ def test_whole_network_answers_as_the_official_code(weights):
 
 @pytest.mark.parametrize("name", ["yolov3", "yolov3-spp"])
 def test_opencvs_own_reader_agrees(name, weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(darknet, "BATCH_NORM_EPSILON", 1e-6)  # OpenCV's; over 75 layers the difference is 1e-4
+    monkeypatch.setattr(darknet_files, "BATCH_NORM_EPSILON", 1e-6)  # OpenCV's; over 75 layers the difference is 1e-4
     cfg = OPEN / f"{name}.cfg"
     file = weights if name == "yolov3" else synthetic_weights(tmp_path / "spp.weights", cfg)
     text = cfg.read_text().replace("width=416\nheight=416", "width=96\nheight=96")
@@ -217,7 +217,7 @@ def test_doctor_knows_how_long_the_published_files_are():
     sizes = {file.name: file.size for file in official.FILES if file.name.endswith(".weights")}
     for name, size in sizes.items():
         cfg = OPEN / name.replace(".weights", ".cfg")
-        counts = darknet.convolution_counts(read_cfg(cfg), count_channels(read_cfg(cfg), cfg))
+        counts = darknet_files.convolution_counts(read_cfg(cfg), count_channels(read_cfg(cfg), cfg))
         assert size == f"{20 + 4 * sum(counts.values()):,} bytes"
 
 
