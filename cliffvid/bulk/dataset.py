@@ -1,8 +1,10 @@
 """The data set: shards of rows under ``tracks/``, and ``videos.parquet`` with a row for each input.
 
-A shard is written under ``work/``, put on disk, renamed into ``tracks/``, and exists once the journal names it.
+A shard is written under ``work/``, put on disk, renamed into ``tracks/``, and exists once the journal names it with
+its hash.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -10,12 +12,14 @@ import time
 import uuid
 from pathlib import Path
 
+from ..errors import InputError
 from ..write import CONVENTIONS, META_KEY, SCHEMA_VERSION, open_parquet
 from .journal import Journal, State, sync_folder
 from .sink import label
 
 ROW_GROUP = 16384
 TRACKS, WORK, VIDEOS = "tracks", "work", "videos.parquet"
+NO_SHARD = {"file": None, "sha256": None}  # of inputs without rows
 # The columns of videos.parquet, but for what a manifest adds.
 VIDEO_COLUMNS = {
     "video": "string",
@@ -68,43 +72,49 @@ class Shards:
     def commit(self) -> None:
         """What was added is in the data set, for good."""
         if self.videos:
-            file = self._write(self._tables) if self._tables else None
-            self.journal.append({"type": "done", "file": file, "videos": self.videos})
+            shard = self._write(self._tables) if self._tables else NO_SHARD
+            self.journal.append({"type": "done", **shard, "videos": self.videos})
             self.videos, self._tables, self.bytes, self.since = [], [], 0, None
 
     def adopt(self, video: dict, work_file: str) -> None:
         """An input is finished whose rows have a file of their own; it becomes a shard."""
-        file = self._rename(self.folder / WORK / work_file)
-        self.journal.append({"type": "done", "file": file, "videos": [video]})
+        shard = self._place(self.folder / WORK / work_file)
+        self.journal.append({"type": "done", **shard, "videos": [video]})
 
     def forget(self, names: list[str]) -> None:
-        """The inputs are no longer in the data set: their shards are written anew without them."""
+        """The inputs are no longer in the data set: their shards are written anew without them.
+
+        Raises InputError where such a shard is damaged.
+        """
         gone = set(names)
         for file, videos in self.journal.state.shards().items():
             kept = [video for video in videos if video["video"] not in gone]
             if len(kept) == len(videos):
                 continue
-            new = self.filtered(self.folder / file, kept) if kept else None
+            sha256 = self.journal.state.hashes[file]
+            new = self.filtered(self.folder / file, sha256, kept) if kept else NO_SHARD
             lost = [video["video"] for video in videos if video["video"] in gone]
             kept = [{name: value for name, value in video.items() if name != "file"} for video in kept]
-            self.journal.append({"type": "done", "file": new, "videos": kept, "forget": lost})
+            self.journal.append({"type": "done", **new, "videos": kept, "forget": lost})
             (self.folder / file).unlink(missing_ok=True)
         if rest := gone & self.journal.state.live.keys():
-            self.journal.append({"type": "done", "file": None, "videos": [], "forget": sorted(rest)})
+            self.journal.append({"type": "done", **NO_SHARD, "videos": [], "forget": sorted(rest)})
 
-    def filtered(self, path: Path, videos: list[dict]) -> str:
-        """A new shard with the rows that another file holds of the videos."""
+    def filtered(self, path: Path, sha256: str, videos: list[dict]) -> dict:
+        """A new shard with the rows that another one holds of the videos. Raises InputError where that is damaged."""
         import pyarrow as pa
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
+        if not path.exists() or hash_of(path) != sha256:
+            raise InputError(f"{path}: damaged or missing; `cliffvid annotate-verify --repair` makes it anew")
         with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as source:
             table = source.read(use_threads=False)
         labels = pa.array([label(video["video"]) for video in videos])
         return self._write([table.filter(pc.is_in(table["video"], labels))])
 
-    def bring(self, path: Path) -> str:
-        """A new shard that is a file of another data set."""
+    def bring(self, path: Path, sha256: str) -> dict:
+        """A new shard that is one of another data set, and has the hash that it had there."""
         part = self.folder / WORK / f"{uuid.uuid4().hex}.parquet"
         try:
             os.link(path, part)
@@ -112,7 +122,7 @@ class Shards:
             shutil.copyfile(path, part)
             with part.open("rb") as file:
                 os.fsync(file.fileno())
-        return self._rename(part)
+        return self._place(part) | {"sha256": sha256}
 
     def clean(self) -> None:
         """Removes the files that no line of the journal names: left by a process that was killed."""
@@ -125,7 +135,7 @@ class Shards:
                 if f"{place}/{path.name}" not in named:
                     path.unlink()
 
-    def _write(self, tables: list) -> str:
+    def _write(self, tables: list) -> dict:
         import pyarrow as pa
 
         path = self.folder / WORK / f"{uuid.uuid4().hex}.parquet"
@@ -136,18 +146,34 @@ class Shards:
                 writer.add_key_value_metadata({META_KEY: json.dumps(about)})
             file.flush()
             os.fsync(file.fileno())
-        return self._rename(path)
+        return self._place(path)
 
-    def _rename(self, path: Path) -> str:
+    def _place(self, path: Path) -> dict:
+        """A file becomes a shard: what the journal must say of it."""
         self._count += 1
         name = f"{TRACKS}/{self._run}-{self._count:06d}.parquet"
         os.replace(path, self.folder / name)
         sync_folder(self.folder / TRACKS)
-        return name
+        return {"file": name, "sha256": hash_of(self.folder / name)}
 
 
-def write_videos(folder: Path, state: State) -> None:
-    """``videos.parquet``, made anew from the journal."""
+def hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def conclude(folder: Path, journal: Journal, stopped: str | None, **more) -> None:
+    """Makes ``videos.parquet`` anew, and tells the journal so, and that a run ended."""
+    part = folder / WORK / f"{uuid.uuid4().hex}.parquet"
+    _write_videos(part, journal.state)
+    sha256 = hash_of(part)
+    os.replace(part, folder / VIDEOS)
+    sync_folder(folder)
+    end = {"type": "end", "stopped": stopped, "finished": time.time(), "videos_sha256": sha256}
+    journal.append(end | more)
+
+
+def _write_videos(path: Path, state: State) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -162,13 +188,10 @@ def write_videos(folder: Path, state: State) -> None:
         except (pa.ArrowInvalid, pa.ArrowTypeError):  # of several kinds
             array = pa.array([None if value is None else str(value) for value in values])
         table = table.append_column(column, array)
-    part = folder / WORK / f"{uuid.uuid4().hex}.parquet"
-    with part.open("wb") as file:
+    with path.open("wb") as file:
         pq.write_table(table, file, compression="zstd")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(part, folder / VIDEOS)
-    sync_folder(folder)
 
 
 def _video_row(name: str, state: State) -> dict:

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import CliffvidError, OutputError
 from ..options import BulkOptions, Options
 from ..pipeline import version
-from .dataset import TRACKS, WORK, Shards, write_videos
+from .dataset import TRACKS, WORK, Shards, conclude
 from .handout import Failed, Handout, Took, open_pool
 from .journal import NAME, Journal, State, cut_key, read_state
 from .plan import Plan, in_part, recipe, task
@@ -316,8 +316,7 @@ class Job:
         summary = Summary(self.folder, statuses, self.done, self.progress.frames, seconds, stopped)
         if state.jobs:
             with writing(self.folder):
-                self.journal.append({"type": "end", "stopped": stopped, "statuses": statuses, "finished": time.time()})
-                write_videos(self.folder, state)
+                conclude(self.folder, self.journal, stopped, statuses=statuses)
                 self.shards.clean()
         self._tell({"type": "end", "stopped": stopped, "statuses": statuses, "seconds": seconds})
         return summary

@@ -2,11 +2,12 @@
 
 ``job``      a run began: settings, models, options
 ``input``    an input is part of the data set: its key, its length, where it may be cut
-``done``     inputs are finished, and where their rows are: one line makes all rows of a shard exist at once.
+``done``     inputs are finished, where their rows are, and that file's hash: one line makes all rows of a shard
+             exist at once.
              ``forget`` names inputs that are to be done again
 ``failed``   an input is given up, and why
 ``segment``  the people of one segment of a long input are in a file
-``end``      a run ended, and how
+``end``      a run ended, and how; the hash of videos.parquet as it left it
 
 The last word on an input counts. Rows in files that no line names do not exist.
 """
@@ -30,6 +31,7 @@ class State:
     jobs: list[dict] = field(default_factory=list)
     inputs: dict[str, dict] = field(default_factory=dict)  # name -> its "input" line
     live: dict[str, dict] = field(default_factory=dict)  # name -> how it ended: status, key, file, rows ...
+    hashes: dict[str, str] = field(default_factory=dict)  # file -> sha256, of shards that were replaced too
     segments: dict[str, dict[int, dict]] = field(default_factory=dict)  # cut_key -> part -> its "segment" line
     end: dict | None = None  # of the last run, once it ended
 
@@ -41,6 +43,8 @@ class State:
             case "input":
                 self.inputs[line["video"]] = line
             case "done":
+                if line["file"]:
+                    self.hashes[line["file"]] = line["sha256"]
                 for name in line.get("forget", ()):
                     self.live.pop(name, None)
                 for video in line["videos"]:

@@ -1,7 +1,6 @@
 """A data set kept whole: parts merged into it, every shard read again, what is damaged done again."""
 
 import shutil
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..options import BulkOptions, Options
-from .dataset import TRACKS, VIDEOS, WORK, Shards, write_videos
+from .dataset import NO_SHARD, TRACKS, VIDEOS, WORK, Shards, conclude, hash_of
 from .job import annotate_inputs, open_journal, writing
 from .journal import NAME, Journal, State, read_state
 from .progress import Summary, Watch
@@ -32,8 +31,7 @@ def merge(out: Path) -> dict:
         shards = Shards(out, journal)
         shards.clean()
         finished = [part for part in parts if _take(part, shards, merged)]
-        journal.append({"type": "end", "stopped": None, "finished": time.time()})
-        write_videos(out, journal.state)
+        conclude(out, journal, None)
         for part in finished:
             shutil.rmtree(part)
     return merged
@@ -58,18 +56,22 @@ def _take(part: Path, shards: Shards, merged: dict) -> bool:
             shards.journal.append(*theirs.jobs, *(line for name, line in theirs.inputs.items() if name in newer))
             without = [video for video in theirs.live.values() if not video["file"]]
             for file, videos in [*theirs.shards().items(), (None, without)]:
-                _take_shard(part, file, videos, newer, shards)
+                _take_shard(part, file, videos, newer, shards, theirs.hashes.get(file))
         return not unfinished
 
 
-def _take_shard(part: Path, file: str | None, videos: list[dict], newer: dict[str, dict], shards: Shards) -> None:
+def _take_shard(
+    part: Path, file: str | None, videos: list[dict], newer: dict[str, dict], shards: Shards, sha256: str | None
+) -> None:
     taken = [newer[video["video"]] for video in videos if video["video"] in newer]
     if not taken:
         return
+    shard = NO_SHARD
     if file:
-        file = shards.bring(part / file) if len(taken) == len(videos) else shards.filtered(part / file, taken)
+        whole = len(taken) == len(videos)
+        shard = shards.bring(part / file, sha256) if whole else shards.filtered(part / file, sha256, taken)
     lines = [{name: value for name, value in video.items() if name not in ("file", "type")} for video in taken]
-    shards.journal.append({"type": "done", "file": file, "videos": lines})
+    shards.journal.append({"type": "done", **shard, "videos": lines})
 
 
 def verify(folder: Path) -> Iterator[dict]:
@@ -79,7 +81,7 @@ def verify(folder: Path) -> Iterator[dict]:
     """
     state = read_state(folder)
     for file, videos in state.shards().items():
-        problem = _problem(folder / file, videos)
+        problem = _changed(folder / file, state.hashes[file]) or _problem(folder / file, videos)
         if problem:
             yield {"file": file, "problem": problem, "videos": [video["video"] for video in videos]}
     named = state.shards().keys()
@@ -110,15 +112,23 @@ def _problem(path: Path, videos: list[dict]) -> str | None:
                 places.append(np.array([codes, table["frame_idx"].to_numpy(), table["track_id"].to_numpy()]))
         if places and np.unique(np.concatenate(places, axis=1), axis=1).shape[1] < rows.total():
             return "holds a row twice"
-    except FileNotFoundError:
-        return "is missing"
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, NotImplementedError) as error:
         return f"cannot be read ({error})"
     promised = {label(video["video"]): video["rows"] for video in videos}
     if dict(rows) != promised:
         wrong = sorted(name for name in rows.keys() | promised.keys() if rows[name] != promised.get(name, 0))
         return f"{wrong[0]}: {rows[wrong[0]]} rows, the journal counts {promised.get(wrong[0], 0)}"
     return None
+
+
+def _changed(path: Path, sha256: str) -> str | None:
+    """Whether a file is other than it was written; only if not is it safe to let a parquet reader look into it."""
+    try:
+        return None if hash_of(path) == sha256 else "is not what was written: its sha256 is another"
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read ({error})"
 
 
 def _not_finite(table) -> str | None:
@@ -133,11 +143,13 @@ def _not_finite(table) -> str | None:
 def _videos_problem(folder: Path, state: State) -> str | None:
     import pyarrow.parquet as pq
 
+    if state.end and (problem := _changed(folder / VIDEOS, state.end["videos_sha256"])):
+        return problem
     try:
         table = pq.ParquetFile(folder / VIDEOS, pre_buffer=False).read(["video", "people", "status"], use_threads=False)
     except FileNotFoundError:
         return "is missing"
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, NotImplementedError) as error:
         return f"cannot be read ({error})"
     have = {row["video"]: (row["status"], row["people"]) for row in table.to_pylist()}
     live = {name: state.live.get(name, {"status": "skipped", "rows": None}) for name in state.inputs}
@@ -155,7 +167,7 @@ def repair(folder: Path, findings: list[dict], bulk: BulkOptions, watch: Watch) 
                 again.setdefault(state.live[name]["job"], []).append(name)
         shards.forget([name for names in again.values() for name in names])
         shards.clean()
-        write_videos(folder, state)
+        conclude(folder, journal, None)
     summary = None
     for job, names in again.items():
         found = Found({name: Input(name, state.inputs[name]["extra"]) for name in names})
