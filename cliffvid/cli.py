@@ -55,6 +55,11 @@ def main() -> None:
             raise
         say(f"error: {error}")
         sys.exit(error.exit_code)
+    except PermissionError as error:
+        if debug:
+            raise
+        say(f"error: {error.filename}: {error.strerror}; check its permissions, and those of the folders above it")
+        sys.exit(1)
     except Exception as error:
         if debug:
             raise

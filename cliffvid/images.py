@@ -1,5 +1,6 @@
 """Pictures as a source of frames: a folder or pattern of images in natural order, or a single one."""
 
+import os
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -111,10 +112,13 @@ class Images:
 
 def _files(path: Path) -> list[Path]:
     """The files that a folder, a pattern or a name stands for."""
-    if path.is_dir():
-        return [file for file in path.iterdir() if file.is_file()]
-    if path.is_file():
-        return [path]
+    try:
+        if path.is_dir():
+            return [file for file in path.iterdir() if file.is_file()]
+        if path.is_file():
+            return [path]
+    except PermissionError as error:
+        raise AccessError(f"{path}: not allowed to look for it; check the folder's permissions") from error
     pattern = path.name
     files = [file for file in path.parent.glob(pattern) if file.is_file()] if is_pattern(path) else []
     if not files:
@@ -126,7 +130,7 @@ def _files(path: Path) -> list[Path]:
 
 def is_pattern(path: Path) -> bool:
     """Whether a name that is no file's is meant as a pattern, such as ``frames/*.jpg``."""
-    return bool(set("*?[") & set(path.name)) and not path.exists()
+    return bool(set("*?[") & set(path.name)) and not os.path.exists(path)
 
 
 def image_size(path: Path) -> tuple[int, int] | None:

@@ -1,5 +1,6 @@
 """Videos to files of tracks: one, or many that share the networks' batches."""
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -187,9 +188,10 @@ def output_format(out: Path, options: Options) -> str:
 
 def check_output(video: Path | str, out: Path, options: Options) -> None:
     """Raise UsageError if ``out`` must not be written."""
-    if out.is_dir():
+    if os.path.isdir(out):
         raise UsageError(f"{out}: a folder; name the file to write")
-    if out.exists() and isinstance(video, Path) and video.exists() and out.samefile(video):
+    exists = os.path.exists(out)  # no where Path.exists raises PermissionError: then writing it tells
+    if exists and isinstance(video, Path) and os.path.exists(video) and out.samefile(video):
         raise UsageError(f"{out}: is the video itself; choose another output")
-    if out.exists() and not options.overwrite:
+    if exists and not options.overwrite:
         raise UsageError(f"{out}: exists already; give --overwrite to replace it, or another -o")

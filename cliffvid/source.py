@@ -1,5 +1,6 @@
 """What a name stands for: a video, images, or an address."""
 
+import os  # its path.isdir and so on say no where Path's raise PermissionError
 from pathlib import Path
 
 from .decode import Video
@@ -12,14 +13,14 @@ def open_source(path: Path | str, options: Options | None = None) -> Video | Ima
 
     A folder, a pattern and a file with an image's ending are images; anything else is a video.
     """
-    if isinstance(path, Path) and (path.is_dir() or is_pattern(path) or is_image(path)):
+    if isinstance(path, Path) and (os.path.isdir(path) or is_pattern(path) or is_image(path)):
         return Images(path, options)
     return Video(path, options)
 
 
 def source_of(name: str | Path) -> Path | str:
     """A name as given: a path, or an address such as https://host/a.mp4, which Path would mangle."""
-    return str(name) if "://" in str(name) and not Path(name).exists() else Path(name)
+    return str(name) if "://" in str(name) and not os.path.exists(name) else Path(name)
 
 
 def stem(source: Path | str) -> str:
@@ -27,4 +28,4 @@ def stem(source: Path | str) -> str:
     path = Path(str(source).split("?")[0]) if isinstance(source, str) else source
     if is_pattern(path):
         path = path.parent
-    return path.resolve().name if path.is_dir() else path.stem
+    return path.resolve().name if os.path.isdir(path) else path.stem

@@ -57,13 +57,13 @@ def find_inputs(sources: list[str], leave_out: Path) -> Found:
         path = Path(source)
         if source == "-":
             _add_lines(sys.stdin.read(), found)
-        elif path.is_dir():
+        elif os.path.isdir(path):  # Path.is_dir raises where it may not look
             _add_folder(path, leave_out.resolve(), found)
-        elif path.suffix.lower() in LIST_SUFFIXES and path.is_file():
+        elif path.suffix.lower() in LIST_SUFFIXES and os.path.isfile(path):
             _add_lines(_text(path), found)
-        elif path.suffix.lower() in MANIFEST_SUFFIXES and path.is_file():
+        elif path.suffix.lower() in MANIFEST_SUFFIXES and os.path.isfile(path):
             _add_manifest(path, found)
-        elif set("*?[") & set(source) and not path.exists() and "://" not in source:
+        elif set("*?[") & set(source) and not os.path.exists(path) and "://" not in source:
             _add_pattern(source, leave_out.resolve(), found)
         else:
             found.add(source)
@@ -110,7 +110,7 @@ def _add_pattern(pattern: str, leave_out: Path, found: Found) -> None:
         found.add(pattern)
         return
     for match in matches:
-        if Path(match).is_dir():
+        if os.path.isdir(match):
             if "**" not in pattern:  # which has matched the files below by itself
                 _add_folder(Path(match), leave_out, found)
         else:
