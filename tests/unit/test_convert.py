@@ -1,6 +1,7 @@
 """Converted files: read by plain readers of their formats, people are where and when the tracks say they are."""
 
 import csv
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,22 @@ def test_bvh_moves_as_the_tracks_do(tmp_path_factory, motion, fps):
     convert(tracks, folder / "cm.bvh", ConvertOptions("bvh", fps=fps, cm=True))
     for name, places in bvh_joints(folder / "cm.bvh")[0].items():
         np.testing.assert_allclose(places, joints[name] * 100, atol=2e-3)
+
+
+def test_another_library_reads_the_bvh(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of how it names PyGLM
+        bvhio = pytest.importorskip("bvhio")
+    tracks, rows = random_motion(tmp_path, 5, [2, 1, 3])
+    convert(tracks, tmp_path / "o.bvh", ConvertOptions("bvh"))
+    told = bvhio.readAsBvh(str(tmp_path / "o.bvh"))
+    assert told.FrameCount == 7 and told.FrameTime == pytest.approx(1 / 60, abs=1e-8)
+    root = bvhio.readAsHierarchy(str(tmp_path / "o.bvh"))
+    for frame in range(7):
+        root.loadPose(frame)
+        places = {joint.Name: np.array(joint.PositionWorld) for joint, *_ in root.layout()}
+        truth = truth_at(rows, min(rows.time_s[0] + frame / 60, rows.time_s[-1])) * [1, -1, -1]
+        np.testing.assert_allclose(np.stack([places[name] for name in SMPL_JOINTS]), truth, atol=1e-4)
 
 
 @settings(max_examples=15)

@@ -149,6 +149,20 @@ def test_people_who_hide_each_other_keep_their_ids(crowd, idf1, switches, byte):
     assert found[0] > max(idf1, byte[0]) and found[1] < min(switches, byte[1])
 
 
+@pytest.mark.parametrize("crowd", [{"people": 8, "pillars": 1, "leave": True}, {"people": 6, "pillars": 2}])
+def test_figures_of_identities_are_those_of_motmetrics(crowd):
+    motmetrics = pytest.importorskip("motmetrics")
+    rows, who = crossings(0, **crowd)
+    ids, film = identified(rows), motmetrics.MOTAccumulator()
+    for frame in np.unique(rows.frame_idx):
+        here = rows.frame_idx == frame
+        apart = np.where(np.eye(here.sum()) == 1, 0, np.nan)  # each row is of one person
+        film.update(who[here], ids[here], apart, frameid=int(frame))
+    theirs = motmetrics.metrics.create().compute(film, metrics=["idf1", "num_switches"])
+    idf1, switches = identity_figures(rows.frame_idx, who, ids)
+    assert theirs.idf1.item() == pytest.approx(idf1) and theirs.num_switches.item() == switches
+
+
 def test_ids_are_the_same_every_time():
     rows, _ = crossings(0, seconds=4)
     np.testing.assert_array_equal(identified(rows), identified(rows))
