@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -43,6 +45,14 @@ def test_every_bit_comes_back(tmp_path, format, rows, like):
         np.testing.assert_array_equal(getattr(back, name), getattr(tracks, name))
     assert meta["hello"] == "wörld" and meta["schema_version"] == 1 and list(meta["columns"]) == list(COLUMNS)
     assert [p.name for p in tmp_path.iterdir()] == ["t"]
+
+
+def test_rows_are_written_without_loading_pandas(tmp_path):
+    """Which costs more time and memory than all rows of a short film."""
+    pytest.importorskip("pandas")
+    lines = "from cliffvid.write import arrow_table; from cliffvid.types import Tracks; import sys"
+    lines += "; table = arrow_table(Tracks.empty(pose=69, shape=10)); sys.exit('pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", lines]).returncode == 0
 
 
 @pytest.mark.parametrize("format", WRITERS)
