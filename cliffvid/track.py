@@ -83,7 +83,9 @@ class Tracker:
 
     def _match(self, rows: np.ndarray, cost: np.ndarray, allowed: np.ndarray, track_of: np.ndarray) -> None:
         """Give each of the rows a track that none has, at the least cost; pairs not ``allowed`` or too costly stay."""
-        free = np.setdiff1d(np.arange(len(self._ids)), track_of)
+        taken = np.zeros(len(self._ids), bool)
+        taken[track_of[track_of >= 0]] = True
+        free = np.flatnonzero(~taken)
         if not len(rows) or not len(free):
             return
         some = np.ix_(rows, free)
