@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .options import BACKENDS, DECODE_DEVICES, DETECTOR_SHAPES, FORMATS, HDR, MATRICES, PRECISIONS, Options
+from .options import BACKENDS, DECODE_DEVICES, DETECTOR_SHAPES, FORMATS, HDR, MATRICES, PIXELS, PRECISIONS, Options
 
 
 def _batch(text: str) -> int | str:
@@ -46,6 +46,9 @@ FLAGS = {
     "matrix": Annotated[str, typer.Option(help=f"{' | '.join(MATRICES)}: how YUV becomes RGB.")],
     "hdr": Annotated[str, typer.Option(help=" | ".join(HDR))],
     "deinterlace": Annotated[bool, typer.Option("--deinterlace", help="Make interlaced frames whole (bwdif).")],
+    "pixels": Annotated[
+        str, typer.Option(help=f"{' | '.join(PIXELS)}: scale RGB as the official code does, or the decoder's planes.")
+    ],
     "image_fps": Annotated[float, typer.Option(help="Frames a second of a folder of images.")],
     "max_frame_mpx": Annotated[float, typer.Option(help="Refuse frames of more million pixels.")],
     "allow_network": Annotated[bool, typer.Option("--allow-network", help="Read http, https and rtsp addresses.")],

@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 
 from .detect import Found
+from .errors import UsageError
 from .geometry import bbox_info, crop_boxes, crop_corners, diagonal_focal_px
 from .models import CropRule, Manifest
 from .options import Options
 from .pictures import DeviceImage, cuts
+from .planes import Planes
 from .types import Crops, Piece
 
 
@@ -32,8 +34,8 @@ def crops(found: Found, manifest: Manifest, options: Options) -> Crops:
     people, size_wh = found.people, found.frames.size_wh
     center_size = crop_boxes(people.bbox_xyxy, rule)
     corners = crop_corners(center_size, rule)
-    frames = found.frames.rgb[np.searchsorted(found.frames.frame_idx, people.frame_idx)]
-    if isinstance(found.frames.rgb[0], DeviceImage):
+    frames = found.frames.images[np.searchsorted(found.frames.frame_idx, people.frame_idx)]
+    if isinstance(found.frames.images[0], DeviceImage):
         pixels = cuts(frames, corners, rule)
     else:
         pixels = np.empty((len(people), rule.height_px, rule.width_px, 3), dtype)
@@ -61,6 +63,13 @@ def assumed_focal_px(frame_wh: tuple[int, int], options: Options) -> float:
     return diagonal_focal_px(frame_wh)
 
 
+def check_crop(manifest: Manifest, options: Options) -> None:
+    """Raises UsageError if the regressor's crops cannot be made of what the options ask for."""
+    rule = manifest.rules["crop"]
+    if options.pixels == "planes" and (rule.corners == "exact" or rule.resample == "antialias"):
+        raise UsageError(f"--pixels planes: {manifest.folder} wants crops that only --pixels exact makes; leave it out")
+
+
 class Scratch:
     """Memory for one patch after another: fresh memory for each costs as much as the crop itself."""
 
@@ -76,7 +85,7 @@ class Scratch:
 
 
 def crop_pixels(
-    image: np.ndarray,
+    image: np.ndarray | Planes,
     corners: np.ndarray,
     rule: CropRule,
     dtype: str = "uint8",
@@ -85,7 +94,8 @@ def crop_pixels(
 ) -> np.ndarray:
     """The image (H,W,3) uint8 between corners x0, y0, x1, y1, black outside the image, at the rule's size.
 
-    With ``float32`` values are not rounded, but for exact corners: those are warped in uint8, as MMHuman3D does.
+    With ``float32`` values are not rounded, but for exact corners: those are warped in uint8, as MMHuman3D does, and
+    for Planes, which ``check_crop`` tells rules of.
     """
     size_wh = rule.width_px, rule.height_px
     if out is None:
@@ -93,7 +103,10 @@ def crop_pixels(
     if rule.corners == "exact":
         out[:] = warp(image, corners, size_wh)
         return out
-    x0, y0, x1, y1 = (int(v) for v in corners)
+    x0, y0, x1, y1 = corners.tolist()
+    if isinstance(image, Planes):
+        out[:] = image.scaled(size_wh, cv2.INTER_LINEAR, (x0, y0, x1, y1))
+        return out
     patch = inside = image[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
     is_cut = inside.shape[:2] != (y1 - y0, x1 - x0)
     if is_cut or inside.dtype != dtype:

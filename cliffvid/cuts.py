@@ -7,6 +7,7 @@ from statistics import median
 import cv2
 import numpy as np
 
+from .planes import Planes
 from .types import Frames
 
 THUMB_WH = (32, 18)
@@ -36,7 +37,7 @@ class CutFinder:
         that goes on leaves edges where they were. After a flash of a few frames the shot before goes on. Fades and
         dissolves are not cuts, and are not found.
         """
-        thumbs = ((int(index), thumbnail(rgb)) for index, rgb in zip(frames.frame_idx, frames.rgb, strict=True))
+        thumbs = ((int(index), thumbnail(image)) for index, image in zip(frames.frame_idx, frames.images, strict=True))
         return self.find_in(thumbs)
 
     def find_in(self, thumbs: Iterable[tuple[int, np.ndarray]]) -> list[tuple[int, int]]:
@@ -74,10 +75,14 @@ def difference(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a - b).mean())
 
 
-def thumbnail(rgb: np.ndarray) -> np.ndarray:
-    """The frame (H,W,3) at THUMB_WH, 0 to 1; of large frames from every n-th pixel."""
-    every = [max(1, side // (4 * small)) for side, small in zip(rgb.shape[1::-1], THUMB_WH, strict=True)]
-    some = np.ascontiguousarray(rgb[:: every[1], :: every[0]])
+def thumbnail(image: np.ndarray | Planes) -> np.ndarray:
+    """The frame at THUMB_WH, 0 to 1; of large frames from every n-th pixel."""
+    sides = list(zip(image.shape[1::-1], THUMB_WH, strict=True))
+    if isinstance(image, Planes):
+        some = image.scaled(tuple(min(side, 4 * small) for side, small in sides), cv2.INTER_NEAREST)
+    else:
+        every = [max(1, side // (4 * small)) for side, small in sides]
+        some = np.ascontiguousarray(image[:: every[1], :: every[0]])
     return cv2.resize(some, THUMB_WH, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 

@@ -17,8 +17,9 @@ from .deinterlace import Timed, deinterlaced
 from .display import Display, hdr_kind
 from .errors import RefusedError, UnreadableError
 from .options import Options
+from .planes import Planes
 from .seek import Index, read_index
-from .types import Frames, VideoInfo, images
+from .types import Frames, VideoInfo, image_column
 
 
 @dataclass
@@ -38,7 +39,7 @@ class DecodeCounts:
 class Shown(NamedTuple):
     """One frame as displayed."""
 
-    rgb: np.ndarray
+    image: np.ndarray | Planes
     index: int
     pts: int
     time_s: float
@@ -84,18 +85,26 @@ class Video:
         self._container.close()
 
     def frames(
-        self, batch: int, counts: DecodeCounts, start_s: float = 0.0, end_s: float = float("inf"), stride: int = 1
+        self,
+        batch: int,
+        counts: DecodeCounts,
+        start_s: float = 0.0,
+        end_s: float = float("inf"),
+        stride: int = 1,
+        planes: bool = False,
     ) -> Iterator[Frames]:
         """Frames in batches of at most ``batch``, those with start_s <= time_s < end_s and frame_idx % stride == 0.
 
         ``frame_idx`` counts the frames from the first of the video, wherever reading starts. All frames of a batch have
         one size: a stream that changes size starts a new batch. What does not decode is skipped and counted in
-        ``counts``. To be called once. Raises UnreadableError if nothing at all could be decoded, and RefusedError.
+        ``counts``. With ``planes``, images that can be are Planes, and the others RGB as without. To be called once.
+        Raises UnreadableError if nothing at all could be decoded, and RefusedError.
         """
-        return batches(self._shown(counts, start_s, end_s, stride), batch, counts)
+        return batches(self._shown(counts, start_s, end_s, stride, planes), batch, counts)
 
-    def _shown(self, counts: DecodeCounts, start_s: float, end_s: float, stride: int) -> Iterator[Shown]:
+    def _shown(self, counts: DecodeCounts, start_s: float, end_s: float, stride: int, planes: bool) -> Iterator[Shown]:
         display, first = Display(self.options), True
+        show = display.planes if planes else display.show
         timed = self.timed(counts, start_s)
         if self.options.deinterlace:
             timed = deinterlaced(timed, Fraction(self._stream.time_base))
@@ -105,17 +114,17 @@ class Video:
             if time_s < start_s or index % stride:
                 continue
             try:
-                rgb = display.show(frame, self.pixel_aspect(frame))
+                image = show(frame, self.pixel_aspect(frame))
             except RefusedError as error:
                 raise RefusedError(f"{self.path}: {error}") from error
             if first:
-                self.info, first = replace(self.info, width_px=rgb.shape[1], height_px=rgb.shape[0]), False
+                self.info, first = replace(self.info, width_px=image.shape[1], height_px=image.shape[0]), False
             if self.options.deinterlace:
                 counts.deinterlaced += interlaced
             else:
                 counts.interlaced += interlaced
             counts.hdr += hdr_kind(frame) is not None
-            yield Shown(rgb, index, pts, time_s, damaged)
+            yield Shown(image, index, pts, time_s, damaged)
 
     def pixel_aspect(self, frame: av.VideoFrame) -> Fraction | None:
         """What the container says, and after a change of size what the stream itself says."""
@@ -297,7 +306,7 @@ def batches(shown: Iterable[Shown], size: int, counts: DecodeCounts) -> Iterator
     """Frames in batches of at most ``size``, all of one size in pixels. No pixel is copied: that took 1 ms at 1080p."""
     rows: list[Shown] = []
     for row in shown:
-        if rows and (len(rows) == size or rows[0].rgb.shape != row.rgb.shape):
+        if rows and (len(rows) == size or rows[0].image.shape != row.image.shape):
             yield _table(rows)
             rows = []
         rows.append(row)
@@ -307,11 +316,11 @@ def batches(shown: Iterable[Shown], size: int, counts: DecodeCounts) -> Iterator
 
 
 def _table(rows: list[Shown]) -> Frames:
-    rgb, index, pts, time_s, damaged = zip(*rows, strict=True)
+    images, index, pts, time_s, damaged = zip(*rows, strict=True)
     return Frames(
         frame_idx=np.array(index, np.int64),
         pts=np.array(pts, np.int64),
         time_s=np.array(time_s, np.float64),
         damaged=np.array(damaged, bool),
-        rgb=images(rgb),
+        images=image_column(images),
     )

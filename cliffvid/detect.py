@@ -13,6 +13,7 @@ from .geometry import box_iou, canvas_to_frame, letterbox_layout, shrunk
 from .models import Letterbox, Manifest, Selection
 from .options import Options
 from .pictures import DeviceImage, canvases
+from .planes import Planes
 from .types import AT_BORDER, DAMAGED_FRAME, Frames, People, Piece
 
 INTERPOLATION = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
@@ -45,7 +46,7 @@ def detect(batches: Iterator[list[Piece]], session: Session) -> Iterator[list[Pi
     for batch in batches:
         full = [piece for piece in batch if len(piece)]
         rules = [canvas_rule(session.manifest, piece.rows, piece.run.options) for piece in full]
-        canvases = [letterboxed(piece.rows.rgb, rule) for piece, rule in zip(full, rules, strict=True)]
+        canvases = [letterboxed(piece.rows.images, rule) for piece, rule in zip(full, rules, strict=True)]
         answers = together(session, [{"image": canvas} for canvas in canvases])
         found = iter(map(_found, full, answers, rules, [session.manifest.rules["selection"]] * len(full)))
         yield [next(found) if len(piece) else piece for piece in batch]
@@ -78,19 +79,22 @@ def canvas_rule(manifest: Manifest, frames: Frames, options: Options) -> Letterb
     return shrunk(whole, frames.size_wh) if canvas_shape(manifest, options) == "frame" else whole
 
 
-def letterboxed(rgb: np.ndarray, rule: Letterbox) -> np.ndarray:
-    """Frames, N of (H,W,3) uint8, scaled into the middle of the rule's canvases, uint8, aspect kept.
+def letterboxed(images: np.ndarray, rule: Letterbox) -> np.ndarray:
+    """Frames, N of (H,W,3) uint8 or Planes, scaled into the middle of the rule's canvases, uint8, aspect kept.
 
     Of frames on a device: Pictures (N,), which become that there.
     """
-    if isinstance(rgb[0], DeviceImage):
-        return canvases(rgb, rule)
-    n, (h, w, _) = len(rgb), rgb[0].shape
+    if isinstance(images[0], DeviceImage):
+        return canvases(images, rule)
+    n, (h, w, _) = len(images), images[0].shape
+    interpolation = INTERPOLATION[rule.interpolation]
     _, (new_w, new_h), (left, top) = letterbox_layout((w, h), rule)
     canvas = np.full((n, rule.height_px, rule.width_px, 3), rule.fill, np.uint8)
-    for image, target in zip(rgb, canvas, strict=True):
-        target[top : top + new_h, left : left + new_w] = cv2.resize(
-            image, (new_w, new_h), interpolation=INTERPOLATION[rule.interpolation]
+    for image, target in zip(images, canvas, strict=True):
+        target[top : top + new_h, left : left + new_w] = (
+            image.scaled((new_w, new_h), interpolation)
+            if isinstance(image, Planes)
+            else cv2.resize(image, (new_w, new_h), interpolation=interpolation)
         )
     return canvas
 

@@ -1,4 +1,4 @@
-"""A decoded frame as it is meant to be seen: in RGB, with square pixels, upright."""
+"""A decoded frame as it is meant to be seen: with square pixels, upright, in RGB or by the rules to make it so."""
 
 from fractions import Fraction
 
@@ -8,12 +8,17 @@ from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, VideoRefo
 
 from .errors import RefusedError
 from .options import Options
+from .orientation import Orientation
+from .planes import Planes
 
 HDR_TRANSFERS = {int(ColorTrc.SMPTE2084): "pq", int(ColorTrc.ARIB_STD_B67): "hlg"}
 FORCED = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709, "bt2020": Colorspace.BT2020}
 UNTAGGED = (2, 3)  # AVCOL_SPC_UNSPECIFIED and _RESERVED
 HD_LINES = 720
-UPRIGHT = np.eye(3, dtype=np.int32)
+# Of frames that may stay as they are stored: one plane of brightness, two of colour in half its resolution.
+PLANAR = ("yuv420p", "yuvj420p")
+MATRIX_NAMES = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020"}
+FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 
 
 class Display:
@@ -22,19 +27,14 @@ class Display:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._convert = VideoReformatter()  # one for all frames: to set up a tone map takes 2 s
-        self._rotation, self._matrix = 0, None
+        self._rotation, self._orientation = 0, None
 
     def show(self, frame: av.VideoFrame, aspect: Fraction | None) -> np.ndarray:
         """RGB (H,W,3) uint8, rows contiguous, nobody else's to write to. ``aspect`` is a stored pixel's width / height.
 
         Raises RefusedError for a frame above ``max_frame_mpx``, or with HDR where ``hdr`` is "refuse".
         """
-        width, height = square_size(frame.width, frame.height, aspect)
-        if width * height > self._options.max_frame_mpx * 1e6:
-            raise RefusedError(
-                f"a frame of {width} x {height} pixels is above --max-frame-mpx {self._options.max_frame_mpx:g}; "
-                "raise it if the file is to be trusted"
-            )
+        width, height = self._size(frame, aspect)
         tone = {}
         if hdr_kind(frame):
             if self._options.hdr == "refuse":
@@ -46,17 +46,43 @@ class Display:
         rgb = self._convert.reformat(frame, width, height, "rgb24", src_colorspace=matrix, **tone)
         plane = rgb.planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
-        shown = orient(rows[:, : width * 3].reshape(height, width, 3), self._orientation(frame))
+        shown = self._orientation_of(frame).show(rows[:, : width * 3].reshape(height, width, 3))
         if rgb is frame or shown.strides[0] < 0 or shown.strides[1:] != (3, 1):
             shown = shown.copy()  # the decoder may still need its own frame; OpenCV writes to no turned view
         return shown
 
-    def _orientation(self, frame: av.VideoFrame) -> np.ndarray:
+    def planes(self, frame: av.VideoFrame, aspect: Fraction | None) -> Planes | np.ndarray:
+        """The frame's own planes where they can be displayed without a conversion of the whole, else as ``show``."""
+        used = matrix_of(frame, self._options.matrix)
+        matrix = MATRIX_NAMES.get(int(frame.colorspace if used is None else used))
+        size, even = (frame.width, frame.height), frame.width % 2 == frame.height % 2 == 0
+        stays = frame.format.name in PLANAR and even and matrix and not hdr_kind(frame)
+        if not stays or self._size(frame, aspect) != size:
+            return self.show(frame, aspect)
+        full_range = frame.color_range == FULL_RANGE or frame.format.name == "yuvj420p"
+        y, u, v = map(_view, frame.planes)
+        return Planes(y, u, v, matrix, full_range, self._orientation_of(frame))
+
+    def _size(self, frame: av.VideoFrame, aspect: Fraction | None) -> tuple[int, int]:
+        width, height = square_size(frame.width, frame.height, aspect)
+        if width * height > self._options.max_frame_mpx * 1e6:
+            raise RefusedError(
+                f"a frame of {width} x {height} pixels is above --max-frame-mpx {self._options.max_frame_mpx:g}; "
+                "raise it if the file is to be trusted"
+            )
+        return width, height
+
+    def _orientation_of(self, frame: av.VideoFrame) -> Orientation:
         # Reading side data ties the frame into a reference cycle, so that its pixels wait for the garbage collector:
         # done only where the orientation can have changed.
-        if self._matrix is None or frame.rotation != self._rotation:
-            self._rotation, self._matrix = frame.rotation, display_matrix(frame)
-        return self._matrix
+        if self._orientation is None or frame.rotation != self._rotation:
+            self._rotation, self._orientation = frame.rotation, Orientation.of(display_matrix(frame))
+        return self._orientation
+
+
+def _view(plane: av.video.plane.VideoPlane) -> np.ndarray:
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    return rows[:, : plane.width]
 
 
 def square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
@@ -90,25 +116,4 @@ def display_matrix(frame: av.VideoFrame) -> np.ndarray:
         quarter = round(frame.rotation / 90) % 4
         a, b = ((1, 0), (0, -1), (-1, 0), (0, 1))[quarter]
         return np.array([[a, b, 0], [-b, a, 0], [0, 0, 1]], np.int32)
-    return UPRIGHT if data is None else np.frombuffer(bytes(data), np.int32).reshape(3, 3)
-
-
-def oriented_size(size: tuple[int, int], matrix: np.ndarray) -> tuple[int, int]:
-    """(width, height) after orient."""
-    return size[::-1] if _exchanges_sides(matrix) else size
-
-
-def _exchanges_sides(matrix: np.ndarray) -> bool:
-    (a, b), (c, d) = matrix[:2, :2].astype(int)
-    return abs(a) + abs(d) < abs(b) + abs(c)
-
-
-def orient(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """The image turned and flipped by an FFmpeg display matrix, one of the eight orientations; a view.
-
-    The matrix sends pixel (x, y) to (a x + c y, b x + d y) with rows (a, b, _), (c, d, _): libavutil/display.h.
-    """
-    (a, b), (c, d) = matrix[:2, :2]
-    if _exchanges_sides(matrix):
-        image, a, d = image.transpose(1, 0, 2), c, b
-    return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+    return np.eye(3, dtype=np.int32) if data is None else np.frombuffer(bytes(data), np.int32).reshape(3, 3)

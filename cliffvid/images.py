@@ -66,9 +66,15 @@ class Images:
         pass
 
     def frames(
-        self, batch: int, counts: DecodeCounts, start_s: float = 0.0, end_s: float = float("inf"), stride: int = 1
+        self,
+        batch: int,
+        counts: DecodeCounts,
+        start_s: float = 0.0,
+        end_s: float = float("inf"),
+        stride: int = 1,
+        planes: bool = False,
     ) -> Iterator[Frames]:
-        """As Video.frames; ``frame_idx`` is the place among the images, those included that cannot be read."""
+        """As Video.frames, in RGB; ``frame_idx`` is the place among the images, those included that cannot be read."""
         return batches(self._shown(counts, start_s, end_s, stride), batch, counts)
 
     def _shown(self, counts: DecodeCounts, start_s: float, end_s: float, stride: int) -> Iterator[Shown]:

@@ -18,6 +18,9 @@ MATRICES = ("auto", "official", "bt601", "bt709", "bt2020")
 HDR = ("tonemap", "refuse")
 DECODE_DEVICES = ("auto", "cpu", "cuda")  # auto is the CPU until decoding on a GPU has been measured
 DETECTOR_SHAPES = ("auto", "square", "frame")  # auto: what the detector's manifest says
+# exact: RGB is scaled, as the official code does it. planes: the decoder's own planes are, and what comes of them is
+# made RGB: faster, but pixels differ by a level or two of 255.
+PIXELS = ("exact", "planes")
 VIEWS = ("overlay", "side", "both", "skeleton")
 CONVERT_TO = ("npz", "parquet", "cliff", "amass", "bvh", "gltf", "csv")
 AMASS_LAYOUTS = ("auto", "smplh", "smplx")  # auto: smplx for tracks of SMPL-X, else smplh
@@ -69,6 +72,7 @@ class Options:
     matrix: str = "auto"
     hdr: str = "tonemap"
     deinterlace: bool = False
+    pixels: str = "exact"  # what networks see is made of
     image_fps: float = 25.0  # the clock of a folder of images, which has none of its own
     max_frame_mpx: float = 64.0  # a frame of 8K has 33
     allow_network: bool = False
@@ -102,6 +106,7 @@ class Options:
             "hdr": HDR,
             "decode_device": DECODE_DEVICES,
             "detector_shape": DETECTOR_SHAPES,
+            "pixels": PIXELS,
         }
         for name, known in chosen.items():
             value = getattr(self, name)

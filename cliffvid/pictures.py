@@ -14,7 +14,7 @@ import numpy as np
 from .backends import Session
 from .geometry import letterbox_layout
 from .models import CropRule, Letterbox
-from .types import Piece, images
+from .types import Piece, image_column
 
 CUBIC = -0.75  # OpenCV's coefficient
 
@@ -69,9 +69,9 @@ def uploaded(batches: Iterator[list[Piece]], session: Session) -> Iterator[list[
 
 
 def _uploaded(frames, session: Session):
-    stack = np.stack(frames.rgb)
+    stack = np.stack(frames.images)
     there = session.pictures.upload(stack)
-    return replace(frames, rgb=images([DeviceImage(stack.shape[1:], there, row) for row in range(len(stack))]))
+    return replace(frames, images=image_column([DeviceImage(stack.shape[1:], there, row) for row in range(len(stack))]))
 
 
 def canvases(frames: np.ndarray, rule: Letterbox) -> np.ndarray:
@@ -80,7 +80,7 @@ def canvases(frames: np.ndarray, rule: Letterbox) -> np.ndarray:
     _, (new_w, new_h), (left, top) = letterbox_layout((w, h), rule)
     rows = _placed(resized(h, new_h, rule.interpolation), top, rule.height_px)
     columns = _placed(resized(w, new_w, rule.interpolation), left, rule.width_px)
-    return images([Picture(image, rows, columns, float(rule.fill)) for image in frames])
+    return image_column([Picture(image, rows, columns, float(rule.fill)) for image in frames])
 
 
 def cuts(frames: np.ndarray, corners: np.ndarray, rule: CropRule) -> np.ndarray:
@@ -93,7 +93,7 @@ def cuts(frames: np.ndarray, corners: np.ndarray, rule: CropRule) -> np.ndarray:
     x0, y0, x1, y1 = corners.T
     rows = _within(_cut(y0, y1, rule.height_px, rule.corners), h)
     columns = _within(_cut(x0, x1, rule.width_px, rule.corners), w)
-    return images([Picture(image, rows[i], columns[i], 0.0) for i, image in enumerate(frames)])
+    return image_column([Picture(image, rows[i], columns[i], 0.0) for i, image in enumerate(frames)])
 
 
 def resized(sizes: np.ndarray, new_size: int, interpolation: str) -> Taps:

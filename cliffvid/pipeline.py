@@ -10,7 +10,7 @@ from typing import Self
 
 from .backends import Session, open_session
 from .batches import settled
-from .crop import crop
+from .crop import check_crop, crop
 from .cuts import CutFinder
 from .detect import canvas_shape, detect
 from .errors import ModelError
@@ -82,6 +82,7 @@ def open_models(options: Options) -> Models:
             session = open_session(manifest, backend, options.device, options.threads, precision)
             sessions.append(opened.enter_context(session))
         canvas_shape(sessions[0].manifest, options)
+        check_crop(sessions[1].manifest, options)
         body_size(sessions[1].manifest)
         opened.pop_all()
         return Models(*sessions, tuple(chosen), on_device(*sessions))
@@ -123,7 +124,7 @@ class Flow:
         detector, regressor = self.models.detector, self.models.regressor
         frames = self.stages.merged("decode", "frames", sources, options.videos_at_once)
         frames = rebatch(frames, options.frame_batch)
-        if self.models.pictures_on_device:
+        if self.models.pictures_on_device and options.pixels == "exact":
             frames = ahead("upload", "frames", uploaded(frames, detector))
         found = ahead("detect", "frames", detect(frames, detector))
         cropped = ahead("crop", "people", crop(found, regressor.manifest))
@@ -165,7 +166,7 @@ class Run:
     def pieces(self) -> Iterator[list[Piece]]:
         """All frames, in pieces of a batch each, and then the end; to be called once."""
         options = self.options
-        span = (options.start_s, options.end_s, options.stride)
+        span = (options.start_s, options.end_s, options.stride, options.pixels == "planes")
         for frames in self._video.frames(options.frame_batch, self.counts.decode, *span):
             self.counts.shots += self.cuts.find(frames)
             yield [Piece(self, frames)]

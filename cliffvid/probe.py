@@ -12,9 +12,10 @@ from av.video.reformatter import ColorPrimaries, ColorTrc
 from .container import ATTACHED_PICTURE, open_video
 from .damage import MOST_HELD
 from .decode import DecodeCounts, Video
-from .display import HDR_TRANSFERS, display_matrix, matrix_of, oriented_size, square_size
+from .display import HDR_TRANSFERS, display_matrix, matrix_of, square_size
 from .images import Images
 from .options import Options
+from .orientation import Orientation
 from .source import open_source
 
 # FFmpeg's numbers of the YUV matrices (AVColorSpace): ITU-T H.273, table 4
@@ -102,7 +103,7 @@ def _shape(frame: av.VideoFrame, aspect: Fraction | None) -> dict:
     turn = math.degrees(math.atan2(-b, -a) if mirrored else math.atan2(b, a))
     return {
         "stored_px": [frame.width, frame.height],
-        "displayed_px": list(oriented_size(square_size(frame.width, frame.height, aspect), matrix)),
+        "displayed_px": list(Orientation.of(matrix).size(square_size(frame.width, frame.height, aspect))),
         "rotation_deg": round(turn) % 360,
         "mirrored": mirrored,
         "pixel_aspect": str(aspect or 1),

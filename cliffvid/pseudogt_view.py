@@ -141,7 +141,7 @@ def _image(images: Path, name: str) -> Array | None:
         return None
     try:
         with open_source(path) as source:
-            return next(frames.rgb[0].copy() for frames in source.frames(1, DecodeCounts()))
+            return next(frames.images[0].copy() for frames in source.frames(1, DecodeCounts()))
     except (InputError, StopIteration):
         return None
 

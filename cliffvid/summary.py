@@ -13,7 +13,7 @@ from .types import FLAG_BITS, Piece, Tracks
 
 TRACK_AND_WRITE = "track and write"
 ADVICE = {
-    "decode": "decoding bounds this run: more cores, a larger --videos-at-once or --stride help; other engines do not",
+    "decode": "decoding bounds this run: more cores, --pixels planes or --stride help; other engines do not",
     "upload": "copying frames to the GPU bounds this run: smaller frames help, other engines do not",
     "detect": "the detector bounds this run: another --backend, --precision or --detector-shape, or a smaller detector",
     "crop": "cutting out people bounds this run: fewer of them (--max-people) or more cores",

@@ -5,7 +5,7 @@ without people is no rows, and the file on disk has the same columns under the s
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -22,7 +22,7 @@ def column_specs(table: type) -> dict[str, tuple[tuple[str, ...], tuple]]:
     specs = {}
     for name, hint in get_type_hints(table, include_extras=True).items():
         dtypes, *shape = hint.__metadata__[0].split()
-        specs[name] = (tuple(dtypes.split("|")), tuple(int(n) if n.isdigit() else n for n in shape))
+        specs[name] = (tuple(map(np.dtype, dtypes.split("|"))), tuple(int(n) if n.isdigit() else n for n in shape))
     return specs
 
 
@@ -37,7 +37,7 @@ class Table:
                 shape = shape[:1]
             good = (
                 isinstance(column, np.ndarray)
-                and column.dtype.name in dtypes
+                and column.dtype in dtypes
                 and column.ndim == len(shape)
                 and all(
                     sizes.setdefault(want, have) == have if isinstance(want, str) else want == have
@@ -48,14 +48,14 @@ class Table:
                 got = f"{column.dtype.name} {column.shape}" if isinstance(column, np.ndarray) else type(column)
                 known = {axis: size for axis, size in sizes.items() if axis in shape}
                 raise ValueError(
-                    f"{type(self).__name__}.{name} must be {'|'.join(dtypes)} {shape} with {known}, got {got}"
+                    f"{type(self).__name__}.{name} must be {'|'.join(map(str, dtypes))} {shape} with {known}, got {got}"
                 )
 
     def __len__(self) -> int:
-        return len(getattr(self, fields(self)[0].name))
+        return len(getattr(self, next(iter(column_specs(type(self))))))
 
     def columns(self) -> dict[str, Array]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: getattr(self, name) for name in column_specs(type(self))}
 
     def __getitem__(self, rows) -> Self:
         """The chosen rows: a slice, an index array or a mask."""
@@ -65,7 +65,7 @@ class Table:
     def concat(cls, tables: list[Self]) -> Self:
         if len(tables) == 1:
             return tables[0]
-        return cls(**{field.name: np.concatenate([getattr(t, field.name) for t in tables]) for field in fields(cls)})
+        return cls(**{name: np.concatenate([getattr(t, name) for t in tables]) for name in column_specs(cls)})
 
     @classmethod
     def empty(cls, **axes: int) -> Self:
@@ -86,16 +86,16 @@ class Frames(Table):
     pts: Annotated[Array, "int64 N"]  # ticks of the stream's clock, as stored in the file
     time_s: Annotated[Array, "float64 N"]  # pts in seconds since the first frame
     damaged: Annotated[Array, "bool N"]  # decoded after or from damaged data
-    rgb: Annotated[Array, "object N"]  # each (H,W,3) uint8, where the decoder put it, or a DeviceImage of pictures.py
+    images: Annotated[Array, "object N"]  # each RGB (H,W,3) uint8 where the decoder put it, or Planes, or a DeviceImage
 
     @property
     def size_wh(self) -> tuple[int, int]:
         """Width and height of its frames, which all have one size."""
-        return self.rgb[0].shape[1::-1]
+        return self.images[0].shape[1::-1]
 
 
-def images(pixels: Sequence[Array]) -> Array:
-    """Images (H,W,3) as a column of Frames."""
+def image_column(pixels: Sequence) -> Array:
+    """Images as a column of Frames."""
     column = np.empty(len(pixels), object)
     for i, image in enumerate(pixels):
         column[i] = image

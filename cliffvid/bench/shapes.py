@@ -13,7 +13,7 @@ from ..models import BUNDLED, Manifest, read_manifest, scan_models
 from ..options import Options
 from ..source import open_source
 from ..summary import alone
-from ..types import Frames, People, images
+from ..types import Frames, People, image_column
 from .clips import sha256
 from .harness import Case, Result, take_turns
 
@@ -63,7 +63,7 @@ def cut_to_16_9(frames: Frames) -> Frames:
     width, height = frames.size_wh
     rows = width * 9 // 16
     top = (height - rows) // 2
-    return Frames(**frames.columns() | {"rgb": images([image[top : top + rows] for image in frames.rgb])})
+    return Frames(**frames.columns() | {"images": image_column([image[top : top + rows] for image in frames.images])})
 
 
 def differences(batches: list[Frames]) -> dict[str, float]:

@@ -3,11 +3,13 @@
 import re
 import subprocess
 
+import cv2
 import numpy as np
 import pytest
 
 from cliffvid import Options
 from cliffvid.decode import DecodeCounts, Video
+from cliffvid.planes import Planes
 from clips import COLORS, person_box, picture, read_index
 from traps import TRAPS
 
@@ -26,13 +28,17 @@ def made_trap(tmp_path_factory):
     return make
 
 
-def decode(path, **options):
+def decode(path, planes=False, **options):
     """``[(index, time_s, damaged, image)], counts, info``."""
     counts = DecodeCounts()
     with Video(path, Options(**options)) as video:
-        tables = list(video.frames(5, counts))
-    rows = [row for t in tables for row in zip(t.frame_idx, t.time_s, t.damaged, t.rgb, strict=True)]
+        tables = list(video.frames(5, counts, planes=planes))
+    rows = [row for t in tables for row in zip(t.frame_idx, t.time_s, t.damaged, map(whole, t.images), strict=True)]
     return rows, counts, video.info
+
+
+def whole(image):
+    return image.scaled(image.shape[1::-1], cv2.INTER_NEAREST) if isinstance(image, Planes) else image
 
 
 def far_from_truth(image, number):
@@ -46,11 +52,12 @@ def far_from_truth(image, number):
     return np.abs(image.astype(int) - picture(number, 3, width, height)).mean(), max(colors)
 
 
+@pytest.mark.parametrize("planes", [False, True], ids=["exact", "planes"])
 @pytest.mark.parametrize("trap", TRAPS, ids=str)
-def test_every_frame_is_shown_once_as_it_is(made_trap, trap):
+def test_every_frame_is_shown_once_as_it_is(made_trap, trap, planes):
     path = made_trap(trap)
     assert path.stat().st_size < 100_000
-    rows, counts, info = decode(path, **trap.options)
+    rows, counts, info = decode(path, planes, **trap.options)
     assert [int(index) for index, *_ in rows] == list(range(len(rows))) and counts.frames == len(rows)
     assert (counts.damaged > 0) == trap.partial, counts
     assert (info.width_px, info.height_px) == trap.size

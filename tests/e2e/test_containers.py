@@ -46,7 +46,7 @@ def dressed(name, folder):
         remuxed(CLIP, path, lambda index, packet: packet)
         return path
     with Video(CLIP) as video:
-        images = next(video.frames(FRAMES, DecodeCounts())).rgb
+        images = next(video.frames(FRAMES, DecodeCounts())).images
     if name != "images":
         return film(path, list(images), rate=10, **DRESSES[name])
     path.mkdir()

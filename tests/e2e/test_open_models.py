@@ -1,5 +1,6 @@
 """The bundled open models on the real clip."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from cliffvid import Options, open_models, process, read_tracks, stream
+from cliffvid.bench.shapes import matched
 from cliffvid.body import load_body
 from cliffvid.crop import crop_pixels
 from cliffvid.decode import DecodeCounts, Video
-from cliffvid.geometry import crop_boxes, crop_corners, project
+from cliffvid.geometry import box_iou, crop_boxes, crop_corners, project, rotation_matrix
 from cliffvid.models import BUNDLED, find_model
 from cliffvid.options import SmoothOptions
 from cliffvid.smooth import smoothed, steadiness
@@ -65,7 +67,7 @@ def test_skeletons_lie_on_what_the_network_sees(tracks):
     rule = find_model("regress", "cliff-open", BUNDLED).rules["crop"]
     corners = crop_corners(crop_boxes(tracks.bbox_xyxy, rule), rule)
     with Video(CLIP) as video:
-        images = [image for frames in video.frames(60, DecodeCounts()) for image in frames.rgb]
+        images = [image for frames in video.frames(60, DecodeCounts()) for image in frames.images]
     pixels = [crop_pixels(images[f], c, rule) for f, c in zip(tracks.frame_idx, corners, strict=True)]
     seen = []
     for start in range(0, len(pixels), 16):
@@ -95,15 +97,31 @@ def test_smoothing_halves_the_jitter_and_stays_by_the_raw_median(tracks):
     assert np.max(away) < 0.9 and np.percentile(away, 95) < 0.2 and np.mean(away) < 0.055
 
 
-def test_bytes_are_equal_over_batch_sizes_and_threads(options, tmp_path):
-    from dataclasses import replace
-
-    seen = set()
+@pytest.mark.parametrize("pixels", ["exact", "planes"])
+def test_bytes_are_equal_over_batch_sizes_and_threads(options, tmp_path, pixels):
+    options, seen = replace(options, pixels=pixels), set()
     for frames, people, prefetch, threads in [(4, 8, 2, 2), (1, 1, 0, 1), (3, 5, 1, 2)]:
         sizes = {"frame_batch": frames, "person_batch": people, "prefetch": prefetch, "threads": threads}
         process(CLIP, tmp_path / "a.parquet", replace(options, **sizes, end_s=0.8, overwrite=True))
         seen.add((tmp_path / "a.parquet").read_bytes())
     assert len(seen) == 1 and len(read_tracks(tmp_path / "a.parquet")) > 30
+
+
+def test_planes_give_nearly_the_same_people(tracks, options):
+    """The bounds are what the open networks make of a level or two of 255; README tells the figures."""
+    others = Tracks.concat(list(stream(CLIP, replace(options, pixels="planes"))))
+    pairs = []
+    for frame in range(60):
+        here, there = (np.flatnonzero(rows.frame_idx == frame) for rows in (tracks, others))
+        found = matched(box_iou(tracks.bbox_xyxy[here], others.bbox_xyxy[there]))
+        pairs += [(here[i], there[j]) for i, j in found]
+    ours, theirs = np.transpose(pairs)
+    assert len(ours) >= 0.95 * max(len(tracks), len(others))
+    moved = np.abs(tracks.bbox_xyxy[ours] - others.bbox_xyxy[theirs]).max(axis=1)
+    assert np.median(moved) < 0.5 and np.percentile(moved, 95) < 1.5
+    a, b = (rotation_matrix(rows.reshape(-1, 3)) for rows in (tracks.body_pose[ours], others.body_pose[theirs]))
+    turned = np.degrees(np.arccos(np.clip((np.einsum("nij,nij->n", a, b) - 1) / 2, -1, 1)))
+    assert 0 < np.median(turned) < 3
 
 
 def test_the_newcomer_gets_the_open_models(tmp_path, monkeypatch):

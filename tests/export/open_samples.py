@@ -38,7 +38,7 @@ def detector_samples(sources: Path, scratch: Path) -> tuple[dict, dict]:
     """One letterboxed frame, and all rows of the network in torch."""
     weights = scratch / "yolov3-tiny.weights"
     weights.write_bytes(read_member("yolov3-tiny", sources))
-    image = {"image": letterboxed(first_frame().rgb, read_manifest(BUNDLED / "yolov3-tiny").rules["letterbox"])}
+    image = {"image": letterboxed(first_frame().images, read_manifest(BUNDLED / "yolov3-tiny").rules["letterbox"])}
     return image, {"rows": person_rows(load_yolov3(weights, OPEN / "yolov3-tiny.cfg"), image)}
 
 

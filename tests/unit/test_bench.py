@@ -13,7 +13,7 @@ from cliffvid.bench.timeline import profile
 from cliffvid.decode import DecodeCounts
 from cliffvid.jobs import process
 from cliffvid.source import open_source
-from cliffvid.types import images
+from cliffvid.types import image_column
 
 
 def test_cases_take_turns_and_the_first_turn_does_not_count():
@@ -51,8 +51,9 @@ def test_boxes_of_two_runs_are_paired_once_the_best_first(tmp_path):
 def test_a_frame_in_the_middle_of_the_canvas_is_cut_to_its_middle(street):
     with open_source(street, Options()) as source:
         frames = next(source.frames(2, DecodeCounts()))
-    square = replace(frames, rgb=images([np.pad(image, ((140, 140), (0, 0), (0, 0))) for image in frames.rgb]))
-    for cut, image in zip(cut_to_16_9(square).rgb, frames.rgb, strict=True):
+    padded = [np.pad(image, ((140, 140), (0, 0), (0, 0))) for image in frames.images]
+    square = replace(frames, images=image_column(padded))
+    for cut, image in zip(cut_to_16_9(square).images, frames.images, strict=True):
         np.testing.assert_array_equal(cut, image)
 
 

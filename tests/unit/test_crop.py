@@ -7,7 +7,7 @@ from cliffvid.crop import crop_pixels, crops
 from cliffvid.detect import Found
 from cliffvid.models import BboxInfo, CropRule, Manifest, Tensor
 from cliffvid.options import Options
-from cliffvid.types import Frames, People, images
+from cliffvid.types import Frames, People, image_column
 
 OFFICIAL = CropRule(12, 16, 1.1, "height")
 SQUARE = CropRule(20, 20, 1.0, "height", "square", "truncate", "antialias")
@@ -57,7 +57,7 @@ def test_unrounded_crop_samples_between_pixels(corners):
 def test_the_manifest_decides_what_a_crop_is(rule, size):
     """A box 24 wide and 40 tall: the size is the side that the rule names, and bbox_info follows the manifest."""
     rgb = np.random.default_rng(1).integers(0, 256, (1, 100, 80, 3), np.uint8)
-    frames = Frames(np.array([5]), np.array([0]), np.zeros(1), np.zeros(1, bool), images(rgb))
+    frames = Frames(np.array([5]), np.array([0]), np.zeros(1), np.zeros(1, bool), image_column(rgb))
     people = People(
         np.array([5]),
         np.array([0]),

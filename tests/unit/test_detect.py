@@ -9,7 +9,7 @@ from cliffvid.detect import canvas_shape, detect, letterboxed, select
 from cliffvid.errors import UsageError
 from cliffvid.models import Letterbox, Manifest, Selection
 from cliffvid.summary import alone
-from cliffvid.types import Frames, images
+from cliffvid.types import Frames, image_column
 
 
 @given(
@@ -63,7 +63,7 @@ class Network:
 )
 def test_thresholds_are_the_manifests_unless_told(options, scores):
     frames = Frames(
-        np.arange(2), np.arange(2), np.zeros(2), np.zeros(2, bool), images(np.zeros((2, 64, 64, 3), np.uint8))
+        np.arange(2), np.arange(2), np.zeros(2), np.zeros(2, bool), image_column(np.zeros((2, 64, 64, 3), np.uint8))
     )
     ((piece,),) = detect(iter([[alone(frames, options)]]), Network())
     found = piece.rows
@@ -102,7 +102,7 @@ def test_a_pixel_is_found_where_it_is_whatever_the_canvas(wh, shape, canvas_hw):
     rgb = np.zeros((1, h, w, 3), np.uint8)
     x, y = w // 3, 2 * h // 3
     rgb[0, y - 3 : y + 4, x - 3 : x + 4] = 255
-    frames = Frames(np.zeros(1, int), np.zeros(1, int), np.zeros(1), np.zeros(1, bool), images(rgb))
+    frames = Frames(np.zeros(1, int), np.zeros(1, int), np.zeros(1), np.zeros(1, bool), image_column(rgb))
     network = Looking()
     ((piece,),) = detect(iter([[alone(frames, Options(detector_shape=shape))]]), network)
     found = piece.rows

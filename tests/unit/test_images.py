@@ -26,7 +26,7 @@ def write(folder, names, size=(96, 64), **how):
 
 
 def shown(tables):
-    return [read_index(image) for table in tables for image in table.rgb]
+    return [read_index(image) for table in tables for image in table.images]
 
 
 def test_a_folder_is_read_in_the_order_people_count(tmp_path):
@@ -38,7 +38,7 @@ def test_a_folder_is_read_in_the_order_people_count(tmp_path):
     np.testing.assert_allclose(np.concatenate([table.time_s for table in tables]), np.arange(6) / 50)
     assert (counts.frames, counts.damaged, counts.ignored_files) == (6, 0, 2)
     assert (info.frames_claimed, info.rate, info.width_px, info.height_px, info.codec) == (6, 50, 96, 64, "png")
-    np.testing.assert_array_equal(tables[0].rgb[1], picture(1, 2, 96, 64))
+    np.testing.assert_array_equal(tables[0].images[1], picture(1, 2, 96, 64))
     assert stem(folder) == "shot.v2" and stem(folder / "img*.png") == "shot.v2"
 
 
@@ -84,8 +84,8 @@ def test_photos_are_turned_as_their_exif_says(tmp_path, orientation):
         Image.fromarray(stored).save(tmp_path / name, exif=exif, **how)
         tables, _, info = read(tmp_path / name)
         want = EXIF[orientation](stored)
-        assert tables[0].rgb[0].shape == want.shape == (info.height_px, info.width_px, 3)
-        error = np.abs(tables[0].rgb[0].astype(int) - want)
+        assert tables[0].images[0].shape == want.shape == (info.height_px, info.width_px, 3)
+        error = np.abs(tables[0].images[0].astype(int) - want)
         assert error.max() == 0 if name != "a.jpg" else error.mean() < 2
 
 
@@ -96,9 +96,9 @@ def test_mixed_sizes_depths_and_colours_are_all_rgb(tmp_path):
     Image.fromarray(picture(3, 2, 64, 96)).convert("CMYK").save(tmp_path / "3.jpg", quality=95)
     Image.fromarray(picture(4, 2, 64, 96)[..., 1].astype(np.uint16) * 257).save(tmp_path / "4.png")  # 16 bits of grey
     tables, counts, _ = read(tmp_path, batch=8)
-    assert [np.stack(table.rgb).shape for table in tables] == [(1, 64, 96, 3), (4, 96, 64, 3)]
+    assert [np.stack(table.images).shape for table in tables] == [(1, 64, 96, 3), (4, 96, 64, 3)]
     assert shown(tables) == list(range(5)) and counts.damaged == 0
-    np.testing.assert_array_equal(tables[1].rgb[3], picture(4, 2, 64, 96)[..., [1, 1, 1]])
+    np.testing.assert_array_equal(tables[1].images[3], picture(4, 2, 64, 96)[..., [1, 1, 1]])
 
 
 def test_damaged_images_are_skipped_counted_and_keep_their_number(tmp_path):

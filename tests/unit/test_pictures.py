@@ -11,7 +11,7 @@ from cliffvid.crop import crop_pixels
 from cliffvid.detect import letterboxed
 from cliffvid.models import CropRule, Letterbox, read_manifest
 from cliffvid.pictures import DeviceImage, canvases, cuts
-from cliffvid.types import images
+from cliffvid.types import image_column
 
 LETTERBOX = Letterbox(96, 64, "linear", 128)
 CROP = CropRule(24, 32, 1.1, "height")
@@ -30,7 +30,7 @@ def film(n, height, width, seed=0):
 def there(pictures, frames):
     """Frames on the device, as a column."""
     value = pictures.upload(frames)
-    return images([DeviceImage(frames.shape[1:], value, row) for row in range(len(frames))])
+    return image_column([DeviceImage(frames.shape[1:], value, row) for row in range(len(frames))])
 
 
 @pytest.mark.parametrize("size", [(270, 480), (97, 31), (33, 48), (64, 96), (20, 1000), (128, 192)])

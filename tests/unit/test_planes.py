@@ -1,0 +1,111 @@
+"""What is made of a decoder's planes, against the same made of the displayed frame in RGB."""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from cliffvid import Options
+from cliffvid.crop import check_crop, crop_pixels
+from cliffvid.decode import DecodeCounts, Video
+from cliffvid.detect import letterboxed
+from cliffvid.display import Display
+from cliffvid.errors import UsageError
+from cliffvid.models import CropRule, Letterbox, Manifest
+from cliffvid.orientation import Orientation
+from cliffvid.planes import Planes
+
+CLIP = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
+RULE = CropRule(192, 256, 1.1, "height")
+UPRIGHT = Orientation()
+CANVAS = Letterbox(416, 416, "cubic", 128)
+
+
+def frames(planes):
+    with Video(CLIP) as video:
+        return next(video.frames(8, DecodeCounts(), planes=planes)).images
+
+
+def smooth(width=160, height=96):
+    """A picture without detail, so that colours lose nothing by being stored in half the resolution."""
+    y, x = np.mgrid[:height, :width]
+    channels = 40 + x * 150 // width, 60 + y * 140 // height, 200 - (x + y) * 120 // (width + height)
+    return np.stack(channels, axis=-1).astype(np.uint8)
+
+
+def stored(image, orientation=UPRIGHT, matrix="bt709", full_range=False):
+    """The image as Planes, by swscale."""
+    color = {"bt601": 5, "bt709": 1, "bt2020": 9}[matrix]
+    frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+    frame = frame.reformat(format="yuv420p", dst_colorspace=color, dst_color_range=2 if full_range else 1)
+    frame.colorspace, frame.color_range = color, 2 if full_range else 1
+    return replace(Display(Options()).planes(frame, None), orientation=orientation)
+
+
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize("matrix", ["bt601", "bt709", "bt2020"])
+def test_colours_are_those_of_every_matrix_and_range(matrix, full_range):
+    image = smooth()
+    planes = stored(image, matrix=matrix, full_range=full_range)
+    assert isinstance(planes, Planes) and planes.shape == image.shape
+    got = planes.scaled((160, 96), cv2.INTER_LINEAR).astype(int)
+    np.testing.assert_allclose(got, image, atol=4)  # whole numbers of Y, U and V cost 2 to 3
+
+
+@pytest.mark.parametrize("corners", [(20, 10, 90, 60), (-30, -7, 60, 50), (101, 33, 190, 120), (-9, -9, 170, 105)])
+@pytest.mark.parametrize("turn", [Orientation(a, b, c) for a in (0, 1) for b in (0, 1) for c in (0, 1)], ids=str)
+def test_crops_of_every_orientation_are_those_of_the_displayed_frame(turn, corners):
+    image = smooth()
+    shown = np.ascontiguousarray(turn.show(image))
+    planes = stored(image, turn)
+    assert planes.shape == shown.shape
+    want = crop_pixels(shown, np.array(corners), RULE).astype(int)
+    error = np.abs(crop_pixels(planes, np.array(corners), RULE) - want)
+    black = (want == 0).all(axis=2).astype(np.uint8)
+    near_edge, deep = (f(black, np.ones((41, 41))).astype(bool) for f in (cv2.dilate, cv2.erode))
+    assert error[~near_edge].max(initial=0) <= 6 and error.mean() <= 2
+    assert error[deep].max(initial=0) <= 1
+
+
+def test_inputs_of_the_networks_differ_from_the_exact_ones_by_a_level_or_two():
+    exact, planes = frames(False), frames(True)
+    assert all(isinstance(image, Planes) for image in planes)
+    canvas = np.abs(letterboxed(exact, CANVAS).astype(int) - letterboxed(planes, CANVAS))
+    rng, crops = np.random.default_rng(0), []
+    for i in range(len(exact)):
+        x, y, high = rng.integers(-20, 700), rng.integers(-20, 400), rng.integers(60, 300)
+        corners = np.array([x, y, x + high * 3 // 4, y + high])
+        crops.append(np.abs(crop_pixels(exact[i], corners, RULE).astype(int) - crop_pixels(planes[i], corners, RULE)))
+    for error in (canvas, np.stack(crops)):
+        assert error.mean() < 1.5 and np.median(error) <= 2 and np.percentile(error, 99) <= 10
+
+
+@pytest.mark.parametrize("corners", [(-50, -60, -10, -20), (500, 10, 540, 60), (10, 10, 10, 10)])
+def test_a_crop_that_shows_nothing_of_the_frame_is_black_or_a_pixel(corners):
+    got = crop_pixels(stored(smooth()), np.array(corners), RULE)
+    assert got.shape == (256, 192, 3) and (corners[0] == 10 or got.max() <= 1)
+
+
+def test_frames_that_are_not_8_bit_planes_of_square_pixels_are_shown_as_without():
+    display = Display(Options())
+    for kind in ("yuv420p10le", "yuv444p", "gray", "rgb24"):
+        frame = av.VideoFrame.from_ndarray(smooth(), format="rgb24").reformat(format=kind)
+        np.testing.assert_array_equal(display.planes(frame, None), Display(Options()).show(frame, None))
+    frame = av.VideoFrame.from_ndarray(smooth(), format="rgb24").reformat(format="yuv420p")
+    assert isinstance(display.planes(frame, None), Planes)
+    assert display.planes(frame, Fraction(4, 3)).shape == (96, 213, 3)
+    odd = av.VideoFrame.from_ndarray(smooth(161, 97), format="rgb24").reformat(format="yuv420p")
+    assert isinstance(display.planes(odd, None), np.ndarray)
+
+
+@pytest.mark.parametrize(("corners", "resample"), [("exact", "bilinear"), ("truncate", "antialias")])
+def test_crops_that_planes_cannot_make_are_refused(corners, resample):
+    rule = CropRule(20, 20, 1.0, "height", "square", corners, resample)
+    manifest = Manifest(Path("bedlam"), "m", "regress", "", "", 0, {}, rules={"crop": rule})
+    check_crop(manifest, Options())
+    with pytest.raises(UsageError, match="--pixels planes: bedlam"):
+        check_crop(manifest, Options(pixels="planes"))
