@@ -120,16 +120,16 @@ def process(
     from .progress import View
 
     look = OverlayOptions(view=view, start_s=options.start_s, end_s=options.end_s, overwrite=options.overwrite)
-    jobs = _jobs(_inputs(inputs), out or Path(), smooth, overlay, report, visuals, options)
+    requests = _requests(_inputs(inputs), out or Path(), smooth, overlay, report, visuals, options)
     try:
         with open_models(options) as models, View(quiet or as_json) as watch:
             watch.announce(models)
             if overlay or report:
                 Painter(look, models.regressor.manifest.body)  # refused before the work rather than after it
-            if jobs[0].gallery:
-                jobs[0].gallery.painter(models.regressor.manifest.body)
-            by_output = {job.output: job for job in jobs}
-            pairs = [(job.video, job.output) for job in jobs]
+            if requests[0].gallery:
+                requests[0].gallery.painter(models.regressor.manifest.body)
+            by_output = {request.output: request for request in requests}
+            pairs = [(request.video, request.output) for request in requests]
             done = [
                 _told(by_output[outcome.output], outcome, options, look, watch, as_json)
                 for outcome in process_many(pairs, options, models=models, watch=watch.watch)
@@ -214,7 +214,7 @@ def _targets(inputs: list[Path | str], place: Path, suffix: str) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class Job:
+class Request:
     """One input and where what is made of it goes."""
 
     video: Path | str
@@ -225,9 +225,9 @@ class Job:
     gallery: "Gallery | None"
 
 
-def _jobs(
+def _requests(
     videos: list, out: Path, smooth: bool, film: Path | None, page: Path | None, visuals: str | None, options: Options
-) -> list[Job]:
+) -> list[Request]:
     """What there is to do. Raises UsageError if anything must not be written where it would be."""
     from .jobs import check_output, output_format
     from .overlay import check_target
@@ -241,37 +241,37 @@ def _jobs(
     pages = _targets(videos, page, ".html") if page else [None] * len(videos)
     kinds = visuals_of(visuals) if visuals is not None else ()
     galleries = open_galleries(videos, outputs, kinds, options) if kinds else [None] * len(videos)
-    jobs = [Job(*each) for each in zip(videos, outputs, steady, films, pages, galleries, strict=True)]
-    for job in jobs:
-        check_output(job.video, job.output, options)
-        if job.steady:
-            check_output(job.video, job.steady, options)
-        if job.film:
-            check_target(job.film, options.overwrite)
-        if job.page:
-            check_page(job.page, options.overwrite)
-    return jobs
+    requests = [Request(*each) for each in zip(videos, outputs, steady, films, pages, galleries, strict=True)]
+    for request in requests:
+        check_output(request.video, request.output, options)
+        if request.steady:
+            check_output(request.video, request.steady, options)
+        if request.film:
+            check_target(request.film, options.overwrite)
+        if request.page:
+            check_page(request.page, options.overwrite)
+    return requests
 
 
-def _told(job: Job, outcome, options: Options, look: OverlayOptions, view, as_json: bool) -> bool:
+def _told(request: Request, outcome, options: Options, look: OverlayOptions, view, as_json: bool) -> bool:
     """Draw what one video gave, tell how it went, and say whether all of it was done."""
     from .overlay import overlay
     from .report import report as write_page
     from .smooth import smooth
 
     report, network, page = outcome.report, options.allow_network, None
-    smoothed, shown = None, job.steady or job.output
+    smoothed, shown = None, request.steady or request.output
     try:
         if outcome.error:
             raise outcome.error
-        if job.steady:
-            smoothed = smooth(job.output, job.steady, SmoothOptions(overwrite=options.overwrite))
-        drawn = overlay(job.video, shown, job.film, look, network) if job.film else None
-        pictures = job.gallery.draw() if job.gallery else 0
-        if job.page:
+        if request.steady:
+            smoothed = smooth(request.output, request.steady, SmoothOptions(overwrite=options.overwrite))
+        drawn = overlay(request.video, shown, request.film, look, network) if request.film else None
+        pictures = request.gallery.draw() if request.gallery else 0
+        if request.page:
             bones = look.view == "skeleton"
             page = write_page(
-                shown, job.page, job.video, bones, look.renderer, options.overwrite, report.busy_s, network
+                shown, request.page, request.video, bones, look.renderer, options.overwrite, report.busy_s, network
             )
     except Exception as error:
         kind = type(error).__name__
@@ -280,19 +280,19 @@ def _told(job: Job, outcome, options: Options, look: OverlayOptions, view, as_js
         elif "--debug" in sys.argv:
             raise
         else:
-            say(f"{job.video}: internal error: {kind}: {error} (a bug: please report what --debug shows)")
+            say(f"{request.video}: internal error: {kind}: {error} (a bug: please report what --debug shows)")
         if as_json:
-            print(json.dumps({"video": str(job.video), "status": "failed", "error": kind, "message": str(error)}))
+            print(json.dumps({"video": str(request.video), "status": "failed", "error": kind, "message": str(error)}))
         return False
     view.summarise(report, drawn)
     if smoothed:
         view.summarise_smooth(smoothed)
     if page:
         view.summarise_page(page)
-    if job.gallery:
-        view.say(f"  {pictures} pictures: {job.gallery.pattern}")
+    if request.gallery:
+        view.say(f"  {pictures} pictures: {request.gallery.pattern}")
     if as_json:
-        more = {"overlay": job.film, "report": job.page, "visuals": job.gallery and job.gallery.pattern}
+        more = {"overlay": request.film, "report": request.page, "visuals": request.gallery and request.gallery.pattern}
         told = report.as_dict() | {key: value and str(value) for key, value in more.items()}
         print(json.dumps(told | {"smooth": smoothed and smoothed.as_dict()}))
     return report.complete

@@ -53,12 +53,12 @@ def process_many(
     options = options or Options()
     with ExitStack() as stack:
         models = models or stack.enter_context(open_models(options))
-        begun: set[Job] = set()
+        begun: set[VideoJob] = set()
         stack.callback(lambda: [job.close() for job in begun])
         flow = stack.enter_context(Flow(options, models))
         flow.expected = length_hint(jobs)
         watch(flow)
-        for piece in flow.bodies(Job(source_of(video), Path(out), flow).pieces() for video, out in jobs):
+        for piece in flow.bodies(VideoJob(source_of(video), Path(out), flow).pieces() for video, out in jobs):
             begun.add(piece.run)
             piece.run.take(piece.rows)
             if piece.rows is None:
@@ -76,7 +76,7 @@ class Outcome:
     error: Exception | None
 
 
-class Job:
+class VideoJob:
     """One video of many, from its opening to its file: ``pieces`` runs in the decoder's thread, the rest in another."""
 
     def __init__(self, video: Path | str, out: Path, flow: Flow) -> None:

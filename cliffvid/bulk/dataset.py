@@ -10,9 +10,11 @@ import os
 import shutil
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, OutputError
 from ..write import CONVENTIONS, META_KEY, SCHEMA_VERSION, open_parquet
 from .journal import Journal, State, sync_folder
 from .sink import label
@@ -46,6 +48,28 @@ VIDEO_COLUMNS = {
     "models": "string",  # JSON
     "software": "string",
 }
+
+
+def open_journal(folder: Path) -> Journal:
+    """The journal of a data set, which is begun where there is none; raises OutputError where it cannot be."""
+    try:
+        for place in (TRACKS, WORK):
+            (folder / place).mkdir(parents=True, exist_ok=True)
+        return Journal(folder)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot write there ({error.strerror}); choose another --out") from error
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turns a full disk into the error that says so; what the journal holds by then is kept."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot write there ({error.strerror}); what is finished is kept: make room, then give the same "
+            "command again"
+        ) from error
 
 
 class Shards:

@@ -4,8 +4,8 @@ import tempfile
 from pathlib import Path
 
 from ..options import BulkOptions, Options
-from .job import Job, job_folder, read_plan_state
-from .journal import State
+from .job import BulkJob, job_folder
+from .journal import State, state_of
 from .plan import task
 from .sink import label
 from .sources import find_inputs
@@ -26,12 +26,12 @@ def dry_run(sources: list[str], out: Path, options: Options, bulk: BulkOptions) 
     The estimate comes from a trial: some frames of an input of middling length, on one worker.
     """
     folder = job_folder(out, bulk)
-    state = read_plan_state(folder)
-    elsewhere = read_plan_state(out).live if folder != out else {}
+    state = state_of(folder)
+    elsewhere = state_of(out).live if folder != out else {}
     found = find_inputs(sources, out)
     with (
         tempfile.TemporaryDirectory() as work,
-        Job(Path(work), _NoJournal(state), options, bulk, lambda event, progress: None) as job,
+        BulkJob(Path(work), _NoJournal(state), options, bulk, lambda event, progress: None) as job,
         job.signals(),
     ):
         plan = job.plan(found, elsewhere)
@@ -54,7 +54,7 @@ def dry_run(sources: list[str], out: Path, options: Options, bulk: BulkOptions) 
     return [*lines, total]
 
 
-def _trial(job: Job, name: str) -> float | None:
+def _trial(job: BulkJob, name: str) -> float | None:
     rates = []
     job.tasks.add([task("trial", name, 0, frames=TRIAL_FRAMES)])
     job.tasks.drive(

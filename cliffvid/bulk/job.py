@@ -1,6 +1,5 @@
 """Bulk annotation. Start reading here: ``annotate`` plans, hands out tasks, and commits what comes back."""
 
-import dataclasses
 import signal
 import threading
 import time
@@ -12,13 +11,13 @@ from pathlib import Path
 from ..errors import CliffvidError, OutputError
 from ..options import BulkOptions, Options
 from ..pipeline import version
-from .dataset import TRACKS, WORK, Shards, conclude
+from .dataset import WORK, Shards, conclude, open_journal, writing
 from .handout import Failed, Handout, Took, open_pool
-from .journal import NAME, Journal, State, cut_key, read_state
-from .plan import Plan, in_part, recipe, task
+from .joins import Joins
+from .journal import Journal, state_of
+from .plan import Plan, in_part, recipe
 from .progress import Progress, Summary, Watch
 from .sources import Found, find_inputs
-from .units import counts_of
 
 SHARD_BYTES = 64e6  # of rows in memory, before compression
 
@@ -42,8 +41,8 @@ def annotate(
 def annotate_inputs(found: Found, out: Path, options: Options, bulk: BulkOptions, watch: Watch) -> Summary:
     """As ``annotate``, of inputs that are found already."""
     folder = job_folder(out, bulk)
-    elsewhere = read_plan_state(out).live if folder != out else {}
-    with open_journal(folder) as journal, Job(folder, journal, options, bulk, watch) as job, job.signals():
+    elsewhere = state_of(out).live if folder != out else {}
+    with open_journal(folder) as journal, BulkJob(folder, journal, options, bulk, watch) as job, job.signals():
         return job.run(found, elsewhere)
 
 
@@ -53,16 +52,7 @@ def job_folder(out: Path, bulk: BulkOptions) -> Path:
     return out if n == 1 else out / "parts" / f"{i}-of-{n}"
 
 
-def open_journal(folder: Path) -> Journal:
-    try:
-        for place in (TRACKS, WORK):
-            (folder / place).mkdir(parents=True, exist_ok=True)
-        return Journal(folder)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot write there ({error.strerror}); choose another --out") from error
-
-
-class Job:
+class BulkJob:
     """One run over a plan; a context manager that leaves no process behind."""
 
     def __init__(self, folder: Path, journal: Journal, options: Options, bulk: BulkOptions, watch: Watch) -> None:
@@ -76,7 +66,7 @@ class Job:
         self.done, self.failures = 0, 0
         self.fault: str | None = None
 
-    def __enter__(self) -> "Job":
+    def __enter__(self) -> "BulkJob":
         return self
 
     def __exit__(self, *_) -> None:
@@ -155,19 +145,26 @@ class Job:
                 progress.statuses[ended["status"]] += 1
         tasks = plan.tasks()
         self.tasks.add(tasks)
+        joins = Joins(plan, self.folder, self.journal, self.tasks, self.options.stride, self._tell)
         for name, line in plan.lines.items():  # all segments were in when the last run ended
             if not plan.finished(name) and line["cuts"]:
-                self._join_if_whole(plan, name)
+                joins.join_if_whole(name)
         progress.phase, progress.started = "annotate", time.monotonic()
         progress.size_s = sum(task["size_s"] for task in tasks)
 
         def took(task: dict, report: dict, rows: bytes) -> None:
-            getattr(self, f"_took_{task['do']}")(plan, task, report, rows)
+            if task["do"] == "segment":
+                joins.take(task, report)
+            elif task["do"] == "join":
+                self._took_whole(plan, task, joins.whole(task["video"], report), rows)
+                joins.remove(task["video"])
+            else:
+                self._took_whole(plan, task, report, rows)
             progress.done_s += task["size_s"]
 
         def failed(task: dict, report: dict) -> None:
             if task["do"] in ("segment", "join"):
-                self._refuse_cuts(plan, task["video"])
+                joins.refuse(task["video"])
             else:
                 self._give_up(plan, task, report)
             progress.done_s += task["size_s"]
@@ -210,56 +207,6 @@ class Job:
                 self.shards.adopt(ended, report["file"])
             else:
                 self.shards.add(ended, rows)
-
-    def _took_segment(self, plan: Plan, task: dict, report: dict, rows: bytes) -> None:
-        name = task["video"]
-        line = plan.lines[name]
-        if not line["cuts"]:
-            return  # another segment has shown that the input must not be cut
-        decode = report["counts"]["decode"]
-        if decode["damaged"] or decode["clock_jumps"]:
-            self._refuse_cuts(plan, name)
-            return
-        kept = {"type": "segment", "cut_key": cut_key(line), "part": task["part"], **report}
-        with writing(self.folder):
-            self.journal.append(kept)
-        self._tell({"type": "segment", "video": name, "part": task["part"], "of": len(line["cuts"]) + 1})
-        self._join_if_whole(plan, name)
-
-    def _join_if_whole(self, plan: Plan, name: str) -> None:
-        line = plan.lines[name]
-        parts = self.journal.state.segments.get(cut_key(line), {})
-        if len(parts) <= len(line["cuts"]):
-            return
-        counts = counts_of([parts[part]["counts"] for part in sorted(parts)])
-        if counts.decode.frames != -(-line["frames"] // self.options.stride):  # the cuts were not what they seemed
-            self._refuse_cuts(plan, name)
-            return
-        files = [parts[part]["file"] for part in sorted(parts) if parts[part]["file"]]
-        thumbs = [parts[part]["thumbs"] for part in sorted(parts)]
-        self.tasks.add_first([task("join", name, 0, files=files, thumbs=thumbs)])
-
-    def _took_join(self, plan: Plan, task: dict, report: dict, rows: bytes) -> None:
-        segments = self.journal.state.segments[cut_key(plan.lines[task["video"]])]
-        parts = [segments[part] for part in sorted(segments)]
-        counts = counts_of([*(part["counts"] for part in parts), report["counts"]])
-        report |= {"seconds": sum(part["seconds"] for part in [*parts, report])}
-        report |= {"counts": dataclasses.asdict(counts), "warnings": counts.warnings()}
-        self._took_whole(plan, task, parts[0] | report, rows)
-        for part in parts:
-            for file in filter(None, (part["file"], part["thumbs"])):
-                (self.folder / WORK / file).unlink(missing_ok=True)
-
-    def _refuse_cuts(self, plan: Plan, name: str) -> None:
-        """The input is done whole instead: what its segments gave is not sure to be what the whole gives."""
-        line = plan.lines[name]
-        if not line["cuts"]:
-            return
-        line |= {"cuts": [], "kind": "long, refuses cuts"}
-        self.tasks.drop(name)
-        with writing(self.folder):
-            self.journal.append(line)
-        self.tasks.add_first(plan.tasks_of(name))
 
     def _ended(self, plan: Plan, task: dict, report: dict) -> dict:
         """How an input ended, as the journal keeps it."""
@@ -322,22 +269,5 @@ class Job:
         return summary
 
 
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turns a full disk into the error that says so; what the journal holds by then is kept."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: cannot write there ({error.strerror}); what is finished is kept: make room, then give the same "
-            "command again"
-        ) from error
-
-
 def _error(report: dict) -> dict:
     return {"error": report["error"], "message": report["message"]}
-
-
-def read_plan_state(out: Path) -> State:
-    """What a data set holds; nothing if there is none yet."""
-    return read_state(out) if (out / NAME).exists() else State()

@@ -149,6 +149,11 @@ def read_state(folder: Path) -> State:
         raise InputError(f"{folder}: no data set of `cliffvid annotate` ({error.strerror}: {NAME})") from error
 
 
+def state_of(folder: Path) -> State:
+    """The same; nothing where there is no data set yet."""
+    return read_state(folder) if (folder / NAME).exists() else State()
+
+
 def sync_folder(folder: Path) -> None:
     """The names in a folder are on disk."""
     handle = os.open(folder, os.O_RDONLY)

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..options import BulkOptions, Options
-from .dataset import NO_SHARD, TRACKS, VIDEOS, WORK, Shards, conclude, hash_of
-from .job import annotate_inputs, open_journal, writing
+from .dataset import NO_SHARD, TRACKS, VIDEOS, WORK, Shards, conclude, hash_of, open_journal, writing
+from .job import annotate_inputs
 from .journal import NAME, Journal, State, read_state
 from .progress import Summary, Watch
 from .sink import label

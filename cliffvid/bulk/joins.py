@@ -1,0 +1,77 @@
+"""Long inputs that are done in segments: kept as they come in, joined once all are there, or done whole after all."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from .dataset import WORK, writing
+from .handout import Handout
+from .journal import Journal, cut_key
+from .plan import Plan, task
+from .units import counts_of
+
+
+class Joins:
+    """The segments of one run. ``tell`` is told of each that is in."""
+
+    def __init__(
+        self, plan: Plan, folder: Path, journal: Journal, tasks: Handout, stride: int, tell: Callable[[dict], None]
+    ) -> None:
+        self.plan, self.folder, self.journal, self.tasks, self.stride = plan, folder, journal, tasks, stride
+        self._tell = tell
+
+    def take(self, done: dict, report: dict) -> None:
+        """A segment is in."""
+        name = done["video"]
+        line = self.plan.lines[name]
+        if not line["cuts"]:
+            return  # another segment has shown that the input must not be cut
+        decode = report["counts"]["decode"]
+        if decode["damaged"] or decode["clock_jumps"]:
+            self.refuse(name)
+            return
+        kept = {"type": "segment", "cut_key": cut_key(line), "part": done["part"], **report}
+        with writing(self.folder):
+            self.journal.append(kept)
+        self._tell({"type": "segment", "video": name, "part": done["part"], "of": len(line["cuts"]) + 1})
+        self.join_if_whole(name)
+
+    def join_if_whole(self, name: str) -> None:
+        """Hands out the join of an input whose segments are all in."""
+        line, parts = self.plan.lines[name], self._parts(name)
+        if len(parts) <= len(line["cuts"]):
+            return
+        if counts_of([part["counts"] for part in parts]).decode.frames != -(-line["frames"] // self.stride):
+            self.refuse(name)  # the cuts were not what they seemed
+            return
+        files = [part["file"] for part in parts if part["file"]]
+        self.tasks.add_first([task("join", name, 0, files=files, thumbs=[part["thumbs"] for part in parts])])
+
+    def refuse(self, name: str) -> None:
+        """The input is done whole instead: what its segments gave is not sure to be what the whole gives."""
+        line = self.plan.lines[name]
+        if not line["cuts"]:
+            return
+        line |= {"cuts": [], "kind": "long, refuses cuts"}
+        self.tasks.drop(name)
+        with writing(self.folder):
+            self.journal.append(line)
+        self.tasks.add_first(self.plan.tasks_of(name))
+
+    def whole(self, name: str, report: dict) -> dict:
+        """The report of a join as if the input had never been cut."""
+        parts = self._parts(name)
+        counts = counts_of([*(part["counts"] for part in parts), report["counts"]])
+        seconds = sum(part["seconds"] for part in [*parts, report])
+        more = {"seconds": seconds, "counts": dataclasses.asdict(counts), "warnings": counts.warnings()}
+        return parts[0] | report | more
+
+    def remove(self, name: str) -> None:
+        """The files of an input's segments, once the whole is in the data set."""
+        for part in self._parts(name):
+            for file in filter(None, (part["file"], part["thumbs"])):
+                (self.folder / WORK / file).unlink(missing_ok=True)
+
+    def _parts(self, name: str) -> list[dict]:
+        parts = self.journal.state.segments.get(cut_key(self.plan.lines[name]), {})
+        return [parts[part] for part in sorted(parts)]
