@@ -46,8 +46,8 @@ class Planes:
             y = part(y, (x0, y0, x1, y1), BLACK[self.full_range])
             u, v = part(u, half, GREY), part(v, half, GREY)
         wh = self.orientation.size(size_wh)
-        # A cubic would sharpen detail that colours do not have.
-        of_colour = cv2.INTER_LINEAR if interpolation == cv2.INTER_CUBIC else interpolation
+        # A cubic looks for detail that colours do not have: the nearest of them is as good, in a third of the time.
+        of_colour = cv2.INTER_NEAREST_EXACT if interpolation == cv2.INTER_CUBIC else interpolation
         yuv = cv2.merge(
             (
                 cv2.resize(y, wh, interpolation=interpolation),

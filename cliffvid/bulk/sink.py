@@ -4,6 +4,8 @@ import os
 import uuid
 from pathlib import Path
 
+import numpy as np
+
 from ..types import Tracks
 from ..write import ROW_GROUP, arrow_table, open_parquet
 
@@ -43,7 +45,7 @@ class Sink:
         if not self._held:
             return
         rows = arrow_table(Tracks.concat(self._waiting))
-        name = pa.array([self.video] * len(rows))
+        name = _repeated(self.video, len(rows))
         table = rows.add_column(0, pa.field("video", pa.string(), nullable=False), name)
         self._rows += len(table)
         self._waiting, self._held = [], 0
@@ -87,3 +89,12 @@ class Sink:
 def label(name: str) -> str:
     """A path as text that every reader takes: bytes that are no UTF-8 are written as backslash escapes."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _repeated(text: str, rows: int):
+    """A column of text. See write.arrow_table for why not by pa.array."""
+    import pyarrow as pa
+
+    data = text.encode()
+    ends = np.arange(rows + 1, dtype=np.int32) * np.int32(len(data))
+    return pa.StringArray.from_buffers(rows, pa.py_buffer(ends), pa.py_buffer(data * rows))
