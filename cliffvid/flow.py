@@ -4,6 +4,7 @@ A stage is a generator from iterator to iterator. ``Stages.ahead`` runs one in a
 batches ahead of its consumer; order is kept, and without it (depth 0) the same chain is plain single-threaded Python.
 """
 
+import math
 import queue
 import threading
 from collections import deque
@@ -242,8 +243,9 @@ class Shared:
                 answered(answer)
 
 
-def rebatch(batches: Iterable[list[Piece]], rows: int) -> Iterator[list[Piece]]:
-    """The same rows in the same order, in batches of ``rows`` rows but for the last, whatever runs they belong to.
+def rebatch(batches: Iterable[list[Piece]], rows: int, pieces: float = math.inf) -> Iterator[list[Piece]]:
+    """The same rows in the same order, in batches of ``rows`` rows but for the last, whatever runs they belong to; of
+    fewer where they come in more than so many ``pieces``.
 
     The end of a run comes after all its rows. Rows that follow each other in one run's pieces stay in pieces of their
     own: who needs them together joins them, once.
@@ -260,6 +262,9 @@ def rebatch(batches: Iterable[list[Piece]], rows: int) -> Iterator[list[Piece]]:
         elif len(piece) or piece.rows is None:
             batch.append(piece)
             room -= len(piece)
+            if sum(len(piece) > 0 for piece in batch) >= pieces:
+                yield batch
+                batch, room = [], rows
     if batch:
         yield batch
 

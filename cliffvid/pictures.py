@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from .backends import Session
+from .errors import BackendError
 from .geometry import letterbox_layout
 from .models import CropRule, Letterbox
 from .types import Piece, image_column
 
+# Of frames, which stay on the device until their people were regressed: where these are few, their batch is not full.
+BATCHES_HELD = 4
 CUBIC = -0.75  # OpenCV's coefficient
 
 
@@ -70,7 +73,13 @@ def uploaded(batches: Iterator[list[Piece]], session: Session) -> Iterator[list[
 
 def _uploaded(frames, session: Session):
     stack = np.stack(frames.images)
-    there = session.pictures.upload(stack)
+    try:
+        there = session.pictures.upload(stack)
+    except Exception as error:  # each runtime has its own; a full memory is one of them
+        raise BackendError(
+            f"{len(stack)} frames cannot be put on {session.device} ({error}); end what else runs there, or take a "
+            "smaller --frame-batch"
+        ) from error
     return replace(frames, images=image_column([DeviceImage(stack.shape[1:], there, row) for row in range(len(stack))]))
 
 

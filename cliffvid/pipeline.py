@@ -17,7 +17,7 @@ from .errors import ModelError
 from .flow import Stages, rebatch
 from .models import MODEL_FILES, Manifest, find_model
 from .options import Options
-from .pictures import on_device, uploaded
+from .pictures import BATCHES_HELD, on_device, uploaded
 from .precision import choose
 from .regress import regress
 from .source import open_source, source_of
@@ -123,12 +123,12 @@ class Flow:
         options, ahead = self.options, self.stages.ahead
         detector, regressor = self.models.detector, self.models.regressor
         frames = self.stages.merged("decode", "frames", sources, options.videos_at_once)
-        frames = rebatch(frames, options.frame_batch)
+        frames, pieces = rebatch(frames, options.frame_batch), math.inf
         if self.models.pictures_on_device and options.pixels == "exact":
-            frames = ahead("upload", "frames", uploaded(frames, detector))
+            frames, pieces = ahead("upload", "frames", uploaded(frames, detector)), BATCHES_HELD
         found = ahead("detect", "frames", detect(frames, detector))
         cropped = ahead("crop", "people", crop(found, regressor.manifest))
-        bodies = ahead("regress", "people", regress(rebatch(cropped, options.person_batch), regressor))
+        bodies = ahead("regress", "people", regress(rebatch(cropped, options.person_batch, pieces), regressor))
         for batch in bodies:
             yield from batch
 

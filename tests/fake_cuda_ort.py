@@ -4,6 +4,7 @@ The real onnxruntime computes, on the CPU; fresh memory holds garbage, as a GPU'
 """
 
 import ctypes
+from weakref import WeakSet
 
 import numpy as np
 import onnxruntime as real
@@ -18,7 +19,7 @@ class FakeOrt:
 
     def __init__(self) -> None:
         self.sent, self.fetched = [], []  # bytes of each copy
-        self.opened = []
+        self.held = WeakSet()  # values on the device
         self.OrtValue = FakeValues(self)
 
     def get_available_providers(self) -> list[str]:
@@ -28,7 +29,6 @@ class FakeOrt:
 
     def InferenceSession(self, path, settings, providers, enable_fallback):
         assert providers == [(CUDA, {"use_tf32": "0"})]
-        self.opened.append(path)
         return FakeSession(self, real.InferenceSession(path, settings, providers=[CPU]))
 
 
@@ -38,6 +38,7 @@ class Value:
     def __init__(self, ort: FakeOrt, value) -> None:
         self._ort, self.value = ort, value
         self.shape, self.data_ptr = value.shape, value.data_ptr
+        ort.held.add(self)
 
     def update_inplace(self, array: np.ndarray) -> None:
         self._ort.sent.append(array.nbytes)

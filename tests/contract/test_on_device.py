@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cliffvid import Options
+from cliffvid.errors import BackendError
 from cliffvid.geometry import box_iou, rotation_matrix
 from cliffvid.pipeline import Flow, Run, open_models
 from cliffvid.types import Bodies
@@ -88,10 +89,38 @@ def test_memory_that_does_not_suffice_halves_batches(clip, toy_options, ort):
         assert len(found) == 90 and len(models.take_warnings()) == 2
 
 
-@pytest.mark.parametrize(
-    ("backend", "resample", "expected"), [("onnxruntime", "antialias", False), ("onnxruntime", "bilinear", True)]
-)
-def test_what_the_graph_cannot_make_stays_on_the_host(toy_options, ort, backend, resample, expected, monkeypatch):
+@pytest.mark.parametrize("people", [0, 1])
+def test_few_frames_are_held_where_people_are_few(tmp_path, toy_options, ort, people):
+    """A batch of people would not be full before the end."""
+    clip, most = make_clip(tmp_path / "clip.mp4", frames=100, people=people), []
+    upload = ort.OrtValue.ortvalue_from_numpy
+
+    def counted(array, *device):
+        most.append(sum(value.shape()[1:] == [144, 192, 3] for value in ort.held))
+        return upload(array, *device)
+
+    ort.OrtValue.ortvalue_from_numpy = counted
+    options = replace(toy_options(), device="cuda", frame_batch=1, person_batch=64)
+    with open_models(options) as models, Run(clip, options, models) as run:
+        assert sum(map(len, run.bodies())) == 100 * people
+    # four gathered, two in front of each of three stages, and what four are at work on
+    assert len(most) == 100 and max(most) <= 4 + 3 * options.prefetch + 4
+
+
+def test_frames_that_do_not_fit_are_told(clip, toy_options, ort):
+    def full(array, *device):
+        raise RuntimeError("Failed to allocate memory for requested buffer of size 331776")
+
+    ort.OrtValue.ortvalue_from_numpy = full
+    with (
+        open_models(on_cuda(toy_options())) as models,
+        pytest.raises(BackendError, match="4 frames cannot be put on c"),
+    ):
+        bodies(clip, on_cuda(toy_options()), models)
+
+
+@pytest.mark.parametrize(("resample", "expected"), [("antialias", False), ("bilinear", True)])
+def test_what_the_graph_cannot_make_stays_on_the_host(toy_options, ort, resample, expected, monkeypatch):
     import cliffvid.pipeline
 
     find = cliffvid.pipeline.find_model

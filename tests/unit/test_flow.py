@@ -152,6 +152,17 @@ def test_rebatch_recuts_without_loss(sizes, rows):
     assert [int(i) for batch in out for piece in batch for i in piece.rows.frame_idx] == list(range(total))
 
 
+@given(st.lists(st.integers(0, 7), max_size=20), st.integers(1, 9), st.integers(1, 4))
+def test_rebatch_waits_for_so_many_pieces_alone(sizes, rows, pieces):
+    ends = np.cumsum([0, *sizes])
+    tables = [people(range(a, b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    made = []
+    for batch in rebatch(([Piece("a", table)] for table in tables), rows, pieces):
+        made += [int(i) for piece in batch for i in piece.rows.frame_idx]
+        assert len(batch) <= pieces and sum(map(len, batch)) <= rows
+    assert made == list(range(sum(sizes)))
+
+
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 7)), max_size=20), st.integers(1, 9))
 def test_rebatch_mixes_runs_and_ends_each_after_its_rows(given, rows):
     sent = [Piece(run, people([run] * size)) for run, size in given] + [Piece(run) for run in range(3)]
