@@ -1,20 +1,37 @@
-"""The networks that are measured: the official kinds with random weights, made once and kept in the user's cache."""
+"""The networks that are measured: the official kinds with random weights, kept in the user's cache; constant ones."""
 
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import BackendError
+from ..options import Options
 
 
 def random_nets() -> Path:
     """A folder with ``random-yolov3`` and ``random-cliff-hr48``. Raises BackendError without torch and onnx."""
     import platformdirs
 
-    for package in ("torch", "onnx", "onnxscript"):
-        if not find_spec(package):
-            raise BackendError(f'{package} is not installed: pip install "cliffvid[cpu,export]" to make the networks')
+    _need("torch", "onnx", "onnxscript")
     from ..export.random_nets import random_models
 
     folder = Path(platformdirs.user_cache_dir("cliffvid")) / "bench" / "models"
     return random_models(folder, lambda line: print(line, file=sys.stderr, flush=True))
+
+
+def constant_nets(folder: Path, people: int) -> Options:
+    """Options that choose networks in ``folder``, made there, which cost nothing and see ``people`` in each frame.
+
+    Raises BackendError without onnx.
+    """
+    _need("onnx")
+    from ..export.constant_nets import constant_nets
+
+    detector, regressor = constant_nets(folder, people)
+    return Options(engines=folder, detector=detector, regressor=regressor, overwrite=True)
+
+
+def _need(*packages: str) -> None:
+    for package in packages:
+        if not find_spec(package):
+            raise BackendError(f'{package} is not installed: pip install "cliffvid[cpu,export]" to make the networks')

@@ -4,9 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cliffvid import Options
+from cliffvid import Options, read_tracks
+from cliffvid.bench import bulk
 from cliffvid.bench.fakes import constant_models
 from cliffvid.bench.harness import Case, Result, take_turns
+from cliffvid.bench.nets import constant_nets
 from cliffvid.bench.readme import fill
 from cliffvid.bench.shapes import cut_to_16_9, matched
 from cliffvid.bench.timeline import profile
@@ -40,6 +42,25 @@ def test_constant_networks_see_as_many_people_as_asked_for(tmp_path, street, peo
     report = process(street, tmp_path / "a.parquet", models=constant_models(people))
     assert report.people == people * report.frames
     assert report.tracks == people
+
+
+def test_constant_networks_on_disk_answer_as_those_in_memory(tmp_path, street):
+    options = constant_nets(tmp_path / "engines", people=3)
+    process(street, tmp_path / "disk.parquet", options)
+    process(street, tmp_path / "memory.parquet", models=constant_models(3))
+    disk, memory = (read_tracks(tmp_path / f"{name}.parquet").columns() for name in ("disk", "memory"))
+    for name, column in memory.items():
+        np.testing.assert_array_equal(disk[name], column, err_msg=name)
+    assert len(memory["pts"]) == 18
+
+
+def test_bulk_annotation_is_measured_on_as_many_frames_as_it_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # where clips are kept
+    for name, value in {"CLIPS": 3, "LONG": 1, "LONG_S": 2}.items():
+        monkeypatch.setattr(bulk, name, value)
+    result = bulk.bulk(1)
+    assert [row["units"] for row in result.rows] == [60, 150, 150] and "frames/s of annotate" in str(result.goals)
+    assert all(value > 0 for value in result.ratios.values())
 
 
 def test_boxes_of_two_runs_are_paired_once_the_best_first(tmp_path):
