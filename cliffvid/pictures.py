@@ -15,7 +15,8 @@ from .backends import Session
 from .errors import BackendError
 from .geometry import letterbox_layout
 from .models import CropRule, Letterbox
-from .types import Piece, image_column
+from .planes import Planes, to_rgb
+from .types import Frames, Piece, image_column
 
 # Of frames, which stay on the device until their people were regressed: where these are few, their batch is not full.
 BATCHES_HELD = 4
@@ -71,16 +72,24 @@ def uploaded(batches: Iterator[list[Piece]], session: Session) -> Iterator[list[
         yield [replace(piece, rows=_uploaded(piece.rows, session)) if len(piece) else piece for piece in batch]
 
 
-def _uploaded(frames, session: Session):
-    stack = np.stack(frames.images)
+def _uploaded(frames: Frames, session: Session) -> Frames:
+    images, count = frames.images, len(frames)
     try:
-        there = session.pictures.upload(stack)
+        there = _sent(images, session.pictures)
     except Exception as error:  # each runtime has its own; a full memory is one of them
         raise BackendError(
-            f"{len(stack)} frames cannot be put on {session.device} ({error}); end what else runs there, or take a "
+            f"{count} frames cannot be put on {session.device} ({error}); end what else runs there, or take a "
             "smaller --frame-batch"
         ) from error
-    return replace(frames, images=image_column([DeviceImage(stack.shape[1:], there, row) for row in range(len(stack))]))
+    return replace(frames, images=image_column([DeviceImage(images[0].shape, there, row) for row in range(count)]))
+
+
+def _sent(images: np.ndarray, pictures: Any) -> Any:
+    """Frames as the backend holds them. Planes cross as they are: half the bytes, and RGB is made there."""
+    if not all(isinstance(image, Planes) for image in images):
+        return pictures.upload(np.stack([image.rgb() if isinstance(image, Planes) else image for image in images]))
+    planes = map(np.stack, zip(*(image.shown() for image in images), strict=True))
+    return pictures.upload_planes(*planes, np.stack([to_rgb(image.matrix, image.full_range) for image in images]))
 
 
 def canvases(frames: np.ndarray, rule: Letterbox) -> np.ndarray:

@@ -124,7 +124,7 @@ class Flow:
         detector, regressor = self.models.detector, self.models.regressor
         frames = self.stages.merged("decode", "frames", sources, options.videos_at_once)
         frames, pieces = rebatch(frames, options.frame_batch), math.inf
-        if self.models.pictures_on_device and options.pixels == "exact":
+        if self.models.pictures_on_device:
             frames, pieces = ahead("upload", "frames", uploaded(frames, detector)), BATCHES_HELD
         found = ahead("detect", "frames", detect(frames, detector))
         cropped = ahead("crop", "people", crop(found, regressor.manifest))

@@ -31,6 +31,14 @@ class Planes:
         width, height = self.orientation.size(self.y.shape[::-1])
         return height, width, 3
 
+    def shown(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The planes as displayed; views."""
+        return tuple(self.orientation.show(plane[..., None])[..., 0] for plane in (self.y, self.u, self.v))
+
+    def rgb(self) -> np.ndarray:
+        """The whole frame as displayed, (H,W,3) uint8."""
+        return self.scaled(self.shape[1::-1], cv2.INTER_NEAREST)
+
     def scaled(
         self, size_wh: tuple[int, int], interpolation: int, corners: tuple[int, int, int, int] | None = None
     ) -> np.ndarray:

@@ -1,17 +1,19 @@
-"""The graph that makes networks' pictures on a device: the letterboxed frame and the crops of people alike.
+"""The graphs that make networks' pictures on a device: the letterboxed frame and the crops of people alike, and before
+that RGB of a decoder's planes.
 
-Each pixel is a weighted sum of pixels of a frame, of the same few columns in each of the same few rows, so that the
-rule (linear, cubic, area; borders; letterbox or crop) lies in numbers which cliffvid.pictures computes, and one small
-file serves every size of frame and every model. Resize would need a graph for each size of frame, and GridSample a
-float copy of a frame for each person in it.
+Each pixel of a picture is a weighted sum of pixels of a frame, of the same few columns in each of the same few rows, so
+that the rule (linear, cubic, area; borders; letterbox or crop) lies in numbers which cliffvid.pictures computes, and
+one small file serves every size of frame and every model. Resize would need a graph for each size of frame, and
+GridSample a float copy of a frame for each person in it.
 
-``python -m cliffvid.export.picture_graph`` writes it to where the runtime has it: cliffvid/backends/picture.onnx.
+``python -m cliffvid.export.picture_graph`` writes them to where the runtime has them, in cliffvid/backends.
 """
 
+import numpy as np
 import onnx
 from onnx import TensorProto
 
-from cliffvid.backends.ort_pictures import GRAPH
+from cliffvid.backends.ort_pictures import FROM_PLANES, PICTURE
 
 from .graph import Graph, to_bytes
 
@@ -40,11 +42,38 @@ def picture_graph() -> onnx.ModelProto:
     blend = graph.op("ReduceSum", graph.op("Mul", above, weights), [3, 4], keepdims=0)
     exact = graph.op("Add", blend, fill)
     graph.output(exact, "exact", "float32", ("P", "h", "w", 3))
-    whole = graph.op("Clip", graph.op("Round", exact), 0.0, 255.0)
-    # straight from the Cast: TensorRT has no Identity of uint8
-    graph.output(graph.op("Cast", whole, to=TensorProto.UINT8, name="rounded"), "rounded", "uint8", ("P", "h", "w", 3))
+    _rounded(graph, exact, "rounded", ("P", "h", "w", 3))
     return graph.model()
 
 
+def planes_graph() -> onnx.ModelProto:
+    """Planes ``y`` (N,H,W), ``u`` and ``v`` (N,H/2,W/2) uint8 to frames ``rgb`` (N,H,W,3) uint8.
+
+    R, G and B are ``matrix`` (3,3) times Y, U and V, plus ``offset`` (3,). Four pixels share a colour, as FFmpeg has it
+    where it scales nothing.
+    """
+    graph = Graph("planes")
+
+    def channel(name: str, *sides: str) -> str:
+        plane = graph.op("Cast", graph.input(name, "uint8", ("N", *sides)), to=TensorProto.FLOAT)
+        return graph.op("Unsqueeze", plane, [1])
+
+    bright, *colour = channel("y", "H", "W"), channel("u", "h", "w"), channel("v", "h", "w")
+    how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    colour = graph.op("Resize", graph.op("Concat", *colour, axis=1), "", np.array([1.0, 1.0, 2.0, 2.0]), **how)
+    yuv = graph.op("Transpose", graph.op("Concat", bright, colour, axis=1), perm=[0, 2, 3, 1])
+    matrix = graph.op("Transpose", graph.input("matrix", "float32", (3, 3)), perm=[1, 0])
+    rgb = graph.op("Add", graph.op("MatMul", yuv, matrix), graph.input("offset", "float32", (3,)))
+    _rounded(graph, rgb, "rgb", ("N", "H", "W", 3))
+    return graph.model()
+
+
+def _rounded(graph: Graph, value: str, name: str, shape: tuple) -> None:
+    whole = graph.op("Clip", graph.op("Round", value), 0.0, 255.0)
+    # the Cast is the output: TensorRT has no Identity of uint8
+    graph.output(graph.op("Cast", whole, to=TensorProto.UINT8, name=name), name, "uint8", shape)
+
+
 if __name__ == "__main__":
-    GRAPH.write_bytes(to_bytes(picture_graph()))
+    PICTURE.write_bytes(to_bytes(picture_graph()))
+    FROM_PLANES.write_bytes(to_bytes(planes_graph()))

@@ -87,6 +87,10 @@ class FakeBinding:
     def bind_ortvalue_input(self, name, value: Value) -> None:
         self.binding.bind_ortvalue_input(name, value.value)
 
+    def bind_input(self, name, device, number, *memory) -> None:
+        assert (device, number) == ("cuda", 0)
+        self.binding.bind_input(name, "cpu", 0, *memory)
+
     def bind_cpu_input(self, name, array) -> None:
         self._ort.sent.append(array.nbytes)
         self.binding.bind_cpu_input(name, array)

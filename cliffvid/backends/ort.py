@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import BackendError, ModelError
 from ..models import MODEL_FILES, Manifest
 from . import check_tensors, no_rows
-from .ort_pictures import GRAPH, Pictures
+from .ort_pictures import Pictures
 
 DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
@@ -129,7 +129,9 @@ class OrtSession:
         """What makes its input where it runs, of frames that lie there."""
         provider = CPU if self.device == "cpu" else CUDA
         options = provider_options(provider, self.manifest, self.precision)
-        return Pictures(self._ort, open_network(self._ort, GRAPH, provider, options, self._threads), self.device)
+        return Pictures(
+            self._ort, lambda path: open_network(self._ort, path, provider, options, self._threads), self.device
+        )
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if len(next(iter(inputs.values()))) == 0:

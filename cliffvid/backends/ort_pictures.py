@@ -1,40 +1,70 @@
 """Pictures made by onnxruntime on the device that the networks run on; see cliffvid.pictures."""
 
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
-GRAPH = Path(__file__).parent / "picture.onnx"
+PICTURE, FROM_PLANES = (Path(__file__).with_name(name) for name in ("picture.onnx", "planes.onnx"))
 
 
 class Pictures:
     """Holds frames on a device, and makes pictures of them in one piece of its memory."""
 
-    def __init__(self, onnxruntime, session, device: str) -> None:
-        self._ort, self._session, self._device = onnxruntime, session, device
+    def __init__(self, onnxruntime, open_network, device: str) -> None:
+        self._ort, self._open, self._device = onnxruntime, open_network, device
+
+    @cached_property
+    def _picture(self):
+        return self._open(PICTURE)
+
+    @cached_property
+    def _from_planes(self):
+        return self._open(FROM_PLANES)
 
     def upload(self, frames: np.ndarray):
         """Frames (F,H,W,3) uint8 as the device has them."""
         return self._ort.OrtValue.ortvalue_from_numpy(frames, self._device, 0)
+
+    def upload_planes(self, y: np.ndarray, u: np.ndarray, v: np.ndarray, to_rgb: np.ndarray):
+        """The same of planes (F,H,W) and twice (F,H/2,W/2) uint8, and of matrices (F,3,4) that make them RGB.
+
+        Frame by frame: in between there are floats, sixteen times as much memory.
+        """
+        planes = {"y": y, "u": u, "v": v}
+        there = {name: self.upload(plane) for name, plane in planes.items()}
+        shape = *y.shape[1:], 3
+        made = self._ort.OrtValue.ortvalue_from_shape_and_type((len(y), *shape), np.uint8, self._device, 0)
+        for row, matrix in enumerate(to_rgb.astype(np.float32)):
+            binding = self._from_planes.io_binding()
+            for name, plane in planes.items():
+                place = there[name].data_ptr() + row * plane[0].size
+                binding.bind_input(name, self._device, 0, np.uint8, (1, *plane.shape[1:]), place)
+            binding.bind_cpu_input("matrix", np.ascontiguousarray(matrix[:, :3]))
+            binding.bind_cpu_input("offset", np.ascontiguousarray(matrix[:, 3]))
+            place = made.data_ptr() + row * int(np.prod(shape))
+            binding.bind_output("rgb", self._device, 0, np.uint8, (1, *shape), place)
+            self._from_planes.run_with_iobinding(binding)
+        return made
 
     def make(self, pictures: np.ndarray, dtype: str):
         """Pictures (P,), all of one size, as an array (P,h,w,3) on the device. Values are rounded for uint8 alone."""
         shape = pictures[0].shape
         if any(picture.shape != shape for picture in pictures):
             raise ValueError("pictures of several sizes at once: they would be written over each other")
-        made = self._ort.OrtValue.ortvalue_from_shape_and_type((len(pictures), *shape), dtype, self._device, 0)
-        place, size = made.data_ptr(), int(np.prod(shape)) * np.dtype(dtype).itemsize
+        kind = np.dtype(dtype).type
+        made = self._ort.OrtValue.ortvalue_from_shape_and_type((len(pictures), *shape), kind, self._device, 0)
+        place, size = made.data_ptr(), int(np.prod(shape)) * np.dtype(kind).itemsize
         for _, alike in groupby(pictures, _kind):
             alike = list(alike)
-            binding = self._session.io_binding()
+            binding = self._picture.io_binding()
             binding.bind_ortvalue_input("frames", alike[0].image.frames)
             for name, array in _numbers(alike).items():
                 binding.bind_cpu_input(name, array)
-            binding.bind_output(
-                "rounded" if dtype == "uint8" else "exact", self._device, 0, dtype, (len(alike), *shape), place
-            )
-            self._session.run_with_iobinding(binding)
+            name = "rounded" if kind == np.uint8 else "exact"
+            binding.bind_output(name, self._device, 0, kind, (len(alike), *shape), place)
+            self._picture.run_with_iobinding(binding)
             place += len(alike) * size
         return made
 

@@ -1,6 +1,8 @@
 """Pictures made by the small graph are those of OpenCV, which the exact path uses."""
 
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,11 +10,15 @@ import pytest
 import reference
 from cliffvid.backends import open_session
 from cliffvid.crop import crop_pixels
+from cliffvid.decode import DecodeCounts, Video
 from cliffvid.detect import letterboxed
 from cliffvid.models import CropRule, Letterbox, read_manifest
-from cliffvid.pictures import DeviceImage, canvases, cuts
-from cliffvid.types import image_column
+from cliffvid.orientation import Orientation
+from cliffvid.pictures import DeviceImage, canvases, cuts, uploaded
+from cliffvid.types import Frames, Piece, image_column
+from plane_frames import smooth, stored
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
 LETTERBOX = Letterbox(96, 64, "linear", 128)
 CROP = CropRule(24, 32, 1.1, "height")
 
@@ -102,3 +108,43 @@ def test_pictures_of_several_sizes_are_not_made_at_once(pictures):
     made = [canvases(column, replace(LETTERBOX, width_px=width)) for width in (96, 64)]
     with pytest.raises(ValueError, match="several sizes at once"):
         pictures.make(np.concatenate(made), "uint8")
+
+
+def sent(pictures, pixels):
+    """Frames, planes or RGB, as a column of those on the device."""
+    index, zeros = np.arange(len(pixels)), np.zeros(len(pixels))
+    frames = Frames(index, index, zeros, zeros.astype(bool), image_column(pixels))
+    ((piece,),) = uploaded([[Piece(None, frames)]], SimpleNamespace(pictures=pictures))
+    return piece.rows.images
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+@pytest.mark.parametrize(("left_right", "up_down"), [(False, False), (True, False), (False, True), (True, True)])
+def test_planes_become_rgb_there_as_displayed(pictures, exchanged, left_right, up_down):
+    """Each frame by its own matrix."""
+    image, turned = smooth(), Orientation(exchanged, left_right, up_down)
+    kinds = [("bt601", False), ("bt709", False), ("bt2020", False), ("bt709", True)]
+    planes = [stored(image, turned, *kind) for kind in kinds]
+    there = sent(pictures, planes)
+    want = turned.show(image)
+    assert [there[row].shape for row in range(4)] == [want.shape] * 4
+    rgb = there[0].frames.numpy()
+    assert rgb.shape == (4, *want.shape) and np.abs(rgb.astype(int) - want).max() <= 4
+
+
+def test_planes_among_frames_that_are_rgb_become_rgb_before(pictures):
+    image = smooth()
+    rgb = sent(pictures, [image, stored(image)])[1].frames.numpy().astype(int)
+    np.testing.assert_array_equal(rgb[0], image)
+    assert np.abs(rgb[1] - image).max() <= 4
+
+
+def test_rgb_of_planes_is_ffmpegs_but_for_rounding(pictures):
+    """Which cuts fractions off."""
+    with Video(EXAMPLE) as video:
+        planes = next(video.frames(2, DecodeCounts(), planes=True))
+    with Video(EXAMPLE) as video:
+        exact = next(video.frames(2, DecodeCounts()))
+    rgb = sent(pictures, planes.images)[0].frames.numpy()
+    off = rgb.astype(int) - np.stack(exact.images)
+    assert off.max() <= 4 and off.min() >= -2 and np.abs(off).mean() < 1.2

@@ -1,6 +1,5 @@
 """What is made of a decoder's planes, against the same made of the displayed frame in RGB."""
 
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,32 +17,16 @@ from cliffvid.errors import UsageError
 from cliffvid.models import CropRule, Letterbox, Manifest
 from cliffvid.orientation import Orientation
 from cliffvid.planes import Planes
+from plane_frames import smooth, stored
 
 CLIP = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
 RULE = CropRule(192, 256, 1.1, "height")
-UPRIGHT = Orientation()
 CANVAS = Letterbox(416, 416, "cubic", 128)
 
 
 def frames(planes):
     with Video(CLIP) as video:
         return next(video.frames(8, DecodeCounts(), planes=planes)).images
-
-
-def smooth(width=160, height=96):
-    """A picture without detail, so that colours lose nothing by being stored in half the resolution."""
-    y, x = np.mgrid[:height, :width]
-    channels = 40 + x * 150 // width, 60 + y * 140 // height, 200 - (x + y) * 120 // (width + height)
-    return np.stack(channels, axis=-1).astype(np.uint8)
-
-
-def stored(image, orientation=UPRIGHT, matrix="bt709", full_range=False):
-    """The image as Planes, by swscale."""
-    color = {"bt601": 5, "bt709": 1, "bt2020": 9}[matrix]
-    frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-    frame = frame.reformat(format="yuv420p", dst_colorspace=color, dst_color_range=2 if full_range else 1)
-    frame.colorspace, frame.color_range = color, 2 if full_range else 1
-    return replace(Display(Options()).planes(frame, None), orientation=orientation)
 
 
 @pytest.mark.parametrize("full_range", [False, True])

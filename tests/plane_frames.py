@@ -1,0 +1,29 @@
+"""Frames as decoders have them: planes of brightness and colour, of a picture that is known."""
+
+from dataclasses import replace
+
+import av
+import numpy as np
+
+from cliffvid import Options
+from cliffvid.display import Display
+from cliffvid.orientation import Orientation
+from cliffvid.planes import Planes
+
+UPRIGHT = Orientation()
+
+
+def smooth(width=160, height=96):
+    """A picture without detail, so that colours lose nothing by being stored in half the resolution."""
+    y, x = np.mgrid[:height, :width]
+    channels = 40 + x * 150 // width, 60 + y * 140 // height, 200 - (x + y) * 120 // (width + height)
+    return np.stack(channels, axis=-1).astype(np.uint8)
+
+
+def stored(image, orientation=UPRIGHT, matrix="bt709", full_range=False) -> Planes:
+    """The image as Planes, by swscale."""
+    color = {"bt601": 5, "bt709": 1, "bt2020": 9}[matrix]
+    frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+    frame = frame.reformat(format="yuv420p", dst_colorspace=color, dst_color_range=2 if full_range else 1)
+    frame.colorspace, frame.color_range = color, 2 if full_range else 1
+    return replace(Display(Options()).planes(frame, None), orientation=orientation)
