@@ -134,7 +134,8 @@ def test_planes_become_rgb_there_as_displayed(pictures, exchanged, left_right, u
 
 def test_planes_among_frames_that_are_rgb_become_rgb_before(pictures):
     image = smooth()
-    rgb = sent(pictures, [image, stored(image)])[1].frames.numpy().astype(int)
+    there = sent(pictures, [image, stored(image)])  # on the CPU a view of memory that must be held
+    rgb = there[1].frames.numpy().astype(int)
     np.testing.assert_array_equal(rgb[0], image)
     assert np.abs(rgb[1] - image).max() <= 4
 
