@@ -15,7 +15,7 @@ from .motion import derivative, joint_turns, usual_step, weighted_median
 from .options import SmoothOptions
 from .read import read_meta, read_tracks
 from .smpl_files import BETAS_MAX
-from .types import BAD_CAMERA, INTERPOLATED, Tracks
+from .types import BAD_CAMERA, INTERPOLATED, ODD_DEPTH, Tracks
 from .write import WRITERS
 
 Array = np.ndarray
@@ -99,7 +99,8 @@ def _body(name: str) -> tuple[Body, list[str]]:
 def smoothed(tracks: Tracks, body: Body, options: SmoothOptions) -> Tracks:
     """The tracks with steady motion, short gaps filled by rows flagged ``interpolated``; sorted as tracks are.
 
-    Boxes, crops and crop cameras stay what was seen. A row with an impossible camera keeps its ``transl``.
+    Boxes, crops and crop cameras stay what was seen. A row with an impossible camera keeps its ``transl``, one of odd
+    depth is placed by its neighbours.
     """
     clock = _Clock(tracks)
     limit_s = max(options.max_gap_s, 1.5 * clock.step_s)
@@ -151,7 +152,7 @@ class _Clock:
         columns["frame_idx"], columns["time_s"] = frames, time_s
         columns["pts"] = np.rint(np.interp(frames, self._frames, self._pts)).astype(np.int64)
         columns["det_score"] = np.zeros_like(first.det_score)
-        bad = (first.flags | second.flags) & BAD_CAMERA
+        bad = (first.flags | second.flags) & (BAD_CAMERA | ODD_DEPTH)
         columns["flags"] = (bad | INTERPOLATED).astype(np.uint16)
         both = Tracks.concat([rows, Tracks(**columns)])
         return both[np.argsort(both.frame_idx, kind="stable")]
@@ -164,6 +165,7 @@ def _rotations(turns: Array) -> dict[str, Array]:
 
 def _piece(rows: Tracks, betas: Array, body: Body, options: SmoothOptions) -> Tracks:
     turns, good = joint_turns(rows), (rows.flags & BAD_CAMERA) == 0
+    told = (rows.flags & (BAD_CAMERA | ODD_DEPTH)) == 0  # what tells where somebody is
     shape = np.tile(betas, (len(rows), 1))
     pelvis = rows.transl + body.rest_joints(rows.betas.astype(np.float64))[:, 0]
     depth = np.where(good, pelvis[:, 2], 1)
@@ -172,9 +174,12 @@ def _piece(rows: Tracks, betas: Array, body: Body, options: SmoothOptions) -> Tr
     if options.method == "savgol":
         weight = np.where(rows.flags & INTERPOLATED, 0, np.maximum(rows.det_score, 0.05)).astype(np.float64)
         turns = savgol_turns(turns, rows.time_s, weight, options.sigma_s)
-        seen = savgol(seen, rows.time_s, weight * good, options.sigma_s)
+        seen = savgol(seen, rows.time_s, weight * told, options.sigma_s)
     else:
         turns = one_euro_turns(turns, rows.time_s, options)
+        before = np.maximum.accumulate(np.where(told, np.arange(len(rows)), -1))
+        odd = np.flatnonzero(good & ~told & (before >= 0))
+        seen[odd] = seen[before[odd]]
         seen[good] = one_euro(seen[good], np.exp(seen[good, 2:]), rows.time_s[good], options)
     depth = np.exp(seen[:, 2])
     steady = np.column_stack([seen[:, 0] * depth, seen[:, 1] * depth, depth])

@@ -17,6 +17,7 @@ import lap
 import numpy as np
 
 from .geometry import box_iou
+from .leaps import Leaps
 from .likeness import Looks, unlikeness
 from .options import Options
 from .types import SHORT_TRACK, Bodies, Tracks
@@ -178,6 +179,7 @@ class Tracking:
 
     def __init__(self, tracker: Tracker, shots: Sequence[tuple[int, int]] = ()) -> None:
         self.tracker, self._shots = tracker, shots
+        self._leaps = Leaps()
         self._short = ShortTracks(tracker.options.min_track_s, tracker.options.track_memory_s)
         self._waiting: Bodies | None = None  # of the last frame: more of it may come
 
@@ -203,7 +205,7 @@ class Tracking:
         ids = np.concatenate(ids)
         order = np.lexsort((ids, bodies.frame_idx))
         columns = {name: column[order] for name, column in bodies.columns().items()}
-        return Tracks(**columns, track_id=ids[order])
+        return self._leaps.flagged(Tracks(**columns, track_id=ids[order]))
 
     def _shot(self, frame_idx: int) -> int:
         at = bisect_right(self._shots, frame_idx, key=lambda begun: begun[0])

@@ -165,12 +165,14 @@ BAD_CAMERA = 2  # scale not positive or depth absurd: do not use transl
 DAMAGED_FRAME = 4  # the frame was decoded after or from damaged data
 INTERPOLATED = 8  # nobody was detected here: between two rows of the track, by `cliffvid smooth`
 SHORT_TRACK = 16  # of a track that lasts less than --min-track-s
+ODD_DEPTH = 32  # far from the depths of the track's rows before: see leaps.py
 FLAG_BITS = {
     "at_border": AT_BORDER,
     "bad_camera": BAD_CAMERA,
     "damaged_frame": DAMAGED_FRAME,
     "interpolated": INTERPOLATED,
     "short_track": SHORT_TRACK,
+    "odd_depth": ODD_DEPTH,
 }
 
 

@@ -13,7 +13,7 @@ from cliffvid.filters import parabola, savgol
 from cliffvid.geometry import rotation_matrix
 from cliffvid.options import SmoothOptions
 from cliffvid.smooth import smooth, smoothed, steadiness
-from cliffvid.types import BAD_CAMERA, INTERPOLATED, Tracks
+from cliffvid.types import BAD_CAMERA, INTERPOLATED, ODD_DEPTH, Tracks
 from cliffvid.write import WRITERS
 
 METHODS = [SmoothOptions(), SmoothOptions("one-euro")]
@@ -167,6 +167,17 @@ def test_an_impossible_camera_keeps_its_transl_and_spoils_no_other():
         assert np.abs(np.delete(steady.transl, 50, 0) - np.delete(plain.transl, 50, 0)).max() < 0.3
 
 
+def test_a_row_of_odd_depth_is_placed_by_its_neighbours():
+    truth = walk(people=1)
+    flags, transl = truth.flags.copy(), truth.transl.copy()
+    flags[50], transl[50] = ODD_DEPTH, transl[50] / 3
+    for options in METHODS:
+        broken = Tracks(**(truth.columns() | {"flags": flags, "transl": transl}))
+        steady, plain = smoothed(broken, BODY, options), smoothed(truth, BODY, options)
+        np.testing.assert_allclose(steady.transl, plain.transl, atol=0.1)
+        np.testing.assert_array_equal(steady.flags, flags)
+
+
 @settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(1, 30), st.sampled_from(METHODS))
 def test_any_tracks_stay_tracks(seed, count, options):
@@ -177,7 +188,7 @@ def test_any_tracks_stay_tracks(seed, count, options):
     frames = np.sort(rng.choice(3 * count, count, replace=False))
     columns |= {"frame_idx": frames, "time_s": np.cumsum(rng.uniform(0.001, 0.2, 3 * count))[frames]}
     columns["track_id"] = rng.integers(1, 4, count).astype(np.int32)
-    columns["flags"] = rng.choice([0, BAD_CAMERA], count).astype(np.uint16)
+    columns["flags"] = rng.choice([0, BAD_CAMERA, ODD_DEPTH], count).astype(np.uint16)
     columns["transl"][:, 2] = np.abs(columns["transl"][:, 2]) + 0.2
     steady = smoothed(Tracks(**columns), BODY, options)
     old = steady[(steady.flags & INTERPOLATED) == 0]

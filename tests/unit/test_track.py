@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from cliffvid import Options
 from cliffvid.track import Tracker, Tracking, by_frame, track
-from cliffvid.types import SHORT_TRACK, Bodies, Tracks
+from cliffvid.types import BAD_CAMERA, ODD_DEPTH, SHORT_TRACK, Bodies, Tracks
 from crossings import crossings
 from reference import identity_figures
 
@@ -196,6 +196,30 @@ def test_a_cut_ends_all_tracks_and_a_flash_does_not():
     np.testing.assert_array_equal(identified(rows, [(20, 1)]), np.where(rows.frame_idx < 20, 1, 2))
     flash = (rows.frame_idx >= 20) & (rows.frame_idx < 22)
     np.testing.assert_array_equal(identified(rows, [(20, 1), (22, 0)]), np.where(flash, 2, 1))
+
+
+@pytest.mark.parametrize("cut", [1, 7, 1000])
+def test_depths_that_leap_are_flagged_and_who_runs_is_not(cut):
+    """One stands, taken for a child once and for a giant once; one runs up to the camera at 10 m/s."""
+    times = np.arange(0, 1.8, 0.04)
+    stands = standing(times, [[100, 100, 140, 300]] * len(times), np.full(len(times), 10.0))
+    stands.transl[[20, 30], 2] = 4.0, 25.0
+    runs = standing(times, [[600, 100, 640, 300]] * len(times), 20.5 - 10 * times)
+    rows = Bodies.concat([stands, runs])
+    rows = rows[np.argsort(rows.frame_idx, kind="stable")]
+    tables = [rows[i : i + cut] for i in range(0, len(rows), cut)]
+    tracks = Tracks.concat(list(track(iter(tables), Tracker(Options()))))
+    odd = np.flatnonzero(tracks.flags == ODD_DEPTH)
+    assert list(zip(tracks.frame_idx[odd], tracks.track_id[odd], strict=True)) == [(20, 1), (30, 1)]
+    assert len(tracks) == len(rows) and set(tracks.track_id) == {1, 2} and not np.delete(tracks.flags, odd).any()
+
+
+def test_an_impossible_camera_tells_no_depth():
+    times = np.arange(0, 1, 0.04)
+    rows = standing(times, [[100, 100, 140, 300]] * len(times))
+    rows.transl[:20, 2], rows.flags[:20] = -1e7, BAD_CAMERA
+    tracks = Tracks.concat(list(track(iter([rows]), Tracker(Options()))))
+    np.testing.assert_array_equal(tracks.flags, rows.flags)
 
 
 @pytest.mark.parametrize("cut", [1, 7, 1000])
