@@ -53,14 +53,17 @@ def length_s(line: dict) -> float:
 
 def status_text(folder: Path, facts: dict) -> str:
     """The same in lines for people."""
-    from .view import duration
+    from .view import counted, duration
 
     said = ", ".join(f"{count} {name}" for name, count in facts["statuses"].items())
-    lines = [f"{folder}: {facts['inputs']} inputs: {said or 'none'}; {facts['rows']} rows in {facts['shards']} shards"]
+    held = f"{counted(facts['rows'], 'row')} in {counted(facts['shards'], 'shard')}"
+    lines = [f"{folder}: {counted(facts['inputs'], 'input')}: {said or 'none'}; {held}"]
     lines += [f"  failed: {count} {error}" for error, count in facts["errors"].items()]
     run = facts["run"]
     how = f"ended: {facts['ended']}" if facts["ended"] else "at work, or killed"
-    line = f"  last run ({how}): {run['inputs']} inputs, {run['frames']} frames in {duration(run['seconds'])}"
+    line = (
+        f"  last run ({how}): {counted(run['inputs'], 'input')}, {run['frames']} frames in {duration(run['seconds'])}"
+    )
     lines.append(line + (f", {facts['frames_per_s']:.1f} frames/s" if facts["frames_per_s"] else ""))
     if facts["left_s"] is not None:
         lines.append(f"  about {duration(facts['left_s'])} left")

@@ -8,11 +8,14 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from rich.table import Column
 
 from .progress import Progress, Summary
 from .sink import label
 
 EVERY_S = 10.0  # between two lines of progress
+NAME_WIDTH, BAR_WIDTH = 14, 20  # of what stands before the words of a bar
+OTHER_WIDTH = NAME_WIDTH + BAR_WIDTH + 18  # what a task does, how long, and the room between
 
 
 def open_view(quiet: bool, as_json: bool) -> "View":
@@ -44,15 +47,15 @@ class View:
             case "found":
                 more = [(event["ignored"], "files that are neither videos nor images left out")]
                 more.append((event["doubled"], "named twice"))
-                self._say("; ".join([f"{event['inputs']} inputs", *(f"{n} {what}" for n, what in more if n)]))
+                self._say("; ".join([counted(event["inputs"], "input"), *(f"{n} {what}" for n, what in more if n)]))
             case "video" if event["status"] == "failed":
-                self._say(f"failed: {label(event['video'])}: {event['message']} ({event['error']})", always=True)
+                self._say(f"failed: {_said(event)} ({event['error']})", always=True)
             case "video" if event["status"] == "partial":
-                self._say(f"warning: {label(event['video'])}: {event['message']}", always=True)
+                self._say(f"warning: {_said(event)}", always=True)
             case "retry":
-                self._say(f"again in a moment: {label(event['video'])}: {event['message']}")
+                self._say(f"again in a moment: {_said(event)}")
             case "kept":
-                self._say(f"warning: {label(event['video'])}: {event['message']}; what is known of it is kept", True)
+                self._say(f"warning: {_said(event)}; what is known of it is kept", always=True)
 
     def _say(self, line: str, always: bool = False) -> None:
         if always or not self.quiet:
@@ -69,8 +72,8 @@ class View:
         rate = summary.frames / summary.seconds if summary.seconds else 0
         lines = [f"{summary.out}: {statuses or 'nothing'}"]
         if summary.done:
-            did = f"{summary.done} inputs, {summary.frames} frames, {summary.seconds:.1f} s, {rate:.1f} frames/s"
-            lines.append(f"  this run: {did}")
+            did = f"{counted(summary.done, 'input')}, {summary.frames} frames"
+            lines.append(f"  this run: {did}, {summary.seconds:.1f} s, {rate:.1f} frames/s")
         if summary.stopped == "interrupted":
             lines.append("interrupted: what was finished is kept; the same command goes on from there")
         elif summary.stopped:
@@ -80,13 +83,23 @@ class View:
         return lines
 
 
+def _said(event: dict) -> str:
+    """What is said of an input, its name first, and once."""
+    name, message = label(event["video"]), " ".join(event["message"].split())
+    return message if message.startswith(name) else f"{name}: {message}"
+
+
+def counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def line_of(progress: Progress) -> str:
     if progress.phase == "plan":
         return f"plan: {progress.planned} of {progress.inputs} inputs looked at"
     seconds = time.monotonic() - progress.started
     ended = sum(progress.statuses.values())
     line = f"{ended} of {progress.inputs} inputs, {progress.statuses['failed']} failed"
-    line += f", {progress.frames / seconds:.1f} frames/s" if seconds else ""
+    line += f", {progress.frames / seconds:.1f} frames/s" if progress.frames else ""
     if 0 < progress.done_s < progress.size_s:
         line += f", about {duration(seconds * (progress.size_s / progress.done_s - 1))} left"
     return line
@@ -105,15 +118,18 @@ class LiveView(View):
     def __init__(self) -> None:
         super().__init__()
         columns = (
-            TextColumn("{task.description:>16}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[said]}", markup=False),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, min_width=NAME_WIDTH)),
+            BarColumn(bar_width=BAR_WIDTH),
+            TextColumn(
+                "{task.fields[said]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+            ),
             TimeElapsedColumn(),
         )
-        self.bars = Bars(*columns, console=self.console, transient=True, refresh_per_second=4)
+        self.bars = Bars(*columns, console=self.console, transient=True, refresh_per_second=4, expand=True)
         self._plan = self.bars.add_task("plan", said="")
         self._work = self.bars.add_task("annotate", said="", start=False)
-        self._workers: dict[str, int] = {}
+        self._workers: dict[str, int] = {}  # worker -> its bar
+        self._at: dict[str, dict] = {}  # worker -> the task that its bar shows
 
     def __enter__(self) -> Self:
         self.bars.start()
@@ -131,13 +147,20 @@ class LiveView(View):
                 self.bars.stop_task(self._plan)
             self.bars.update(self._work, total=progress.size_s or 1, completed=progress.done_s, said=line_of(progress))
         at_work = progress.pool.at_work() if progress.pool else []
-        for worker, task, seconds in at_work:
+        for worker, task, _ in at_work:
             if worker not in self._workers:
                 self._workers[worker] = self.bars.add_task(f"worker {worker}", total=None, said="")
-            said = f"{task['do']} {label(task['video'])} {seconds:.0f} s"
-            self.bars.update(self._workers[worker], said=said, visible=True)
+            if self._at.get(worker) is not task:
+                said = f"{task['do']} {_end_of(label(task['video']), self.console.width - OTHER_WIDTH)}"
+                self.bars.reset(self._workers[worker], said=said, visible=True)
+            self._at[worker] = task
         for worker in self._workers.keys() - {worker for worker, *_ in at_work}:
             self.bars.update(self._workers[worker], visible=False)
+
+
+def _end_of(name: str, most: int) -> str:
+    """A name, or so much of its end as there is room for: ends tell names apart."""
+    return name if len(name) <= max(most, 8) else f"…{name[1 - max(most, 8) :]}"
 
 
 class JsonView(View):

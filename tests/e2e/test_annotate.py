@@ -2,9 +2,12 @@
 
 import json
 import os
+import pty
 import re
 import shutil
+import subprocess
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bulk import annotate, make_inputs, rows, truth, videos
+from bulk import TOYS, annotate, command, make_inputs, rows, truth, videos
 from clips import film, make_clip, picture
 
 README = Path(__file__).parents[2] / "README.md"
@@ -152,6 +155,32 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(data, toys):
     *lines, total = map(json.loads, done.stdout.splitlines())
     assert total["estimate_s"] > 0
     assert total["frames"] == sum(line["frames"] or 0 for line in lines if line["todo"])
+
+
+def test_a_terminal_shows_a_bar_for_each_stage_and_worker_whatever_the_names(data, toys, tmp_path):
+    name = "a name as long as those that people give " * 4 + "to part 7.mp4"
+    shutil.copy(data / "in" / "folder 2" / "clip 2.mp4", tmp_path / name)
+    (tmp_path / "broken.mp4").write_text("no film")
+    screen, terminal = pty.openpty()
+    running = subprocess.Popen(
+        command("annotate", ".", "-o", "out", "--workers", 1, "--engines", toys, *TOYS),
+        cwd=tmp_path,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "100"},
+        stdout=subprocess.DEVNULL,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    shown = b""
+    with suppress(OSError):  # the command has ended
+        while part := os.read(screen, 1 << 16):
+            shown += part
+    os.close(screen)
+    assert running.wait(60) == 1
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode()).replace("\r", "\n").splitlines()
+    for begin, end in (("plan  ", "2 of 2"), ("annotate  ", "inputs, 1 failed"), ("worker ", "part 7.mp4")):
+        assert [line for line in lines if line.startswith(begin) and end in line], (begin, lines)
+    (failed,) = [line for line in lines if line.startswith("failed: broken.mp4: not a readable video")]
+    assert failed.count("broken.mp4") == 1
 
 
 def test_every_reader_sees_one_table(undisturbed, data):
