@@ -17,6 +17,7 @@ from .deinterlace import Timed, deinterlaced
 from .display import Display, hdr_kind
 from .errors import RefusedError, UnreadableError
 from .options import Options
+from .packets import End, packets
 from .planes import Planes
 from .seek import Index, read_index
 from .types import Frames, VideoInfo, image_column
@@ -217,8 +218,8 @@ class Video:
             counts.damaged += 1
 
         container, stream = self._start(anchor, threads)
-        end, damage, pts = _End(), Damage(), None
-        for packet in chain(_packets(container, stream, end), [None]):  # None: what the decoder still holds
+        end, damage, pts = End(), Damage(), None
+        for packet in chain(packets(container, stream, end), [None]):  # None: what the decoder still holds
             if packet:
                 damage.feed(None if packet.is_discard else packet.pts, packet.is_corrupt)
                 if packet.is_corrupt:
@@ -238,7 +239,7 @@ class Video:
         if threads != 1 and damage.tail_missing(pts):
             raise _Rotten
         yield from damage.ready(end=True)
-        counts.damaged += end.broke_off or (anchor is None and self._ended_early(end))
+        counts.damaged += end.broke_off or (anchor is None and end.too_early(container, stream))
 
     def _start(self, anchor: int | None, threads: int) -> tuple[av.container.InputContainer, av.VideoStream]:
         container, stream = self._container, self._stream
@@ -248,40 +249,6 @@ class Video:
         if anchor is not None:
             container.seek(anchor, stream=stream)
         return container, stream
-
-    def _ended_early(self, end: "_End") -> bool:
-        """Whether fewer packets came than the header promises: a file cut short simply ends, without an error."""
-        if self._stream.frames:  # containers with an index
-            return end.packets < self._stream.frames
-        claimed_s = self.info.duration_s if len(self._container.streams) == 1 else None
-        # Half a second: the claim counts the last frame's own duration too, and some writers round it.
-        return claimed_s is not None and self.info.container.startswith("matroska") and end.last_s < claimed_s - 0.5
-
-
-@dataclass
-class _End:
-    """How the packets of a file came to their end."""
-
-    packets: int = 0
-    last_s: float = 0.0
-    broke_off: bool = False
-
-
-def _packets(container: av.container.InputContainer, stream: av.VideoStream, end: _End) -> Iterator[av.Packet]:
-    """Packets up to the end, or to where the container breaks off."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except (av.FFmpegError, ValueError):
-            end.broke_off = True
-            return
-        if packet.size:  # the empty packet at the end is PyAV's own
-            end.packets += 1
-            end.last_s = max(end.last_s, float((packet.pts or 0) * packet.time_base))
-            yield packet
 
 
 def _verified(frames: Iterator[tuple[av.VideoFrame, bool]], table: Index, target: int):
