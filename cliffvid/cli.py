@@ -229,11 +229,11 @@ def _requests(
     videos: list, out: Path, smooth: bool, film: Path | None, page: Path | None, visuals: str | None, options: Options
 ) -> list[Request]:
     """What there is to do. Raises UsageError if anything must not be written where it would be."""
-    from .jobs import check_output, output_format
+    from .jobs import output_format
     from .overlay import check_target
     from .report import check_page
     from .visuals import open_galleries, visuals_of
-    from .write import SUFFIXES
+    from .write import SUFFIXES, check_free
 
     outputs = _targets(videos, out, SUFFIXES[output_format(out, options)])
     steady = [output.with_stem(f"{output.stem}_smooth") if smooth else None for output in outputs]
@@ -243,11 +243,11 @@ def _requests(
     galleries = open_galleries(videos, outputs, kinds, options) if kinds else [None] * len(videos)
     requests = [Request(*each) for each in zip(videos, outputs, steady, films, pages, galleries, strict=True)]
     for request in requests:
-        check_output(request.video, request.output, options)
+        check_free(request.output, options.overwrite, request.video)
         if request.steady:
-            check_output(request.video, request.steady, options)
+            check_free(request.steady, options.overwrite, request.video)
         if request.film:
-            check_target(request.film, options.overwrite)
+            check_target(request.film, options.overwrite, request.video)
         if request.page:
             check_page(request.page, options.overwrite)
     return requests

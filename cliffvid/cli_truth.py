@@ -79,11 +79,11 @@ def pseudogt_view(
     overwrite: Overwrite = False,
 ) -> None:
     """Write one page: image, 2D skeleton, front and side view; the arrow keys go back and on."""
-    from .pseudogt import check_target
     from .pseudogt_view import view
+    from .write import check_free
 
     options = PseudoGTViewOptions(per, most, start, body, skeleton_only, renderer)
-    check_target(file, out, overwrite)
+    check_free(out, overwrite, file)
     with interruptible():
         page = view(file, images, out, options)
     if page.missing:
@@ -99,12 +99,13 @@ def pseudogt_convert(
 ) -> None:
     """Keep a file as parquet, or make the .npz again: no bit of any array is lost."""
     from .options import check
-    from .pseudogt import check_target, to_npz, to_parquet
+    from .pseudogt import to_npz, to_parquet
+    from .write import check_free
 
     ways = {(".npz", ".parquet"): to_parquet, (".parquet", ".npz"): to_npz}
     way = ways.get((file.suffix.lower(), out.suffix.lower()))
     check(way is not None, f"{file} to {out}: from .npz to .parquet or from .parquet to .npz")
-    check_target(file, out, overwrite)
+    check_free(out, overwrite, file)
     with interruptible():
         rows = way(file, out)
     say(f"{out}: {rows:,} rows")
@@ -121,10 +122,10 @@ def pseudogt_make(
     overwrite: Overwrite = False,
 ) -> None:
     """Turn what was found in images into a file of the same layout."""
-    from .pseudogt import check_target
     from .pseudogt_make import make
+    from .write import check_free
 
-    check_target(tracks, out, overwrite)
+    check_free(out, overwrite, tracks)
     with interruptible():
         report = make(tracks, images, out, joint_regressor)
     if report.left_out:
@@ -181,8 +182,8 @@ def _predict(tracks, truth, images, protocol, engines, regressor, truth_body, ov
     from .evaluate_run import predict
     from .options import Options, check
     from .pipeline import open_models
-    from .pseudogt import check_target
     from .truth import read_truth, truth_files
+    from .write import check_free
 
     check(protocol == "paper", "--images: makes the tracks of --protocol paper; for another, process the images")
     check(not tracks.is_file() and not tracks.suffix, f"{tracks}: with --images name a folder for the tracks")
@@ -191,7 +192,7 @@ def _predict(tracks, truth, images, protocol, engines, regressor, truth_body, ov
         for file in truth_files(truth):
             people = read_truth(file, truth_body)
             out = tracks / f"{people.name}.parquet"
-            check_target(file, out, overwrite)
+            check_free(out, overwrite, file)
             say(f"{out}: {predict(people, images, out, options, models):,} rows")
 
 

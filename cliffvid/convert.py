@@ -13,7 +13,7 @@ from .motion import Y_UP, Z_UP, Gaps, Piece, on_even_clock, pieces, usual_step
 from .options import ConvertOptions
 from .read import chosen, read_meta, read_tracks
 from .types import Tracks
-from .write import COLUMNS, WRITERS, write_whole
+from .write import COLUMNS, WRITERS, check_free, write_whole
 
 SUFFIXES = {
     "parquet": ".parquet",
@@ -53,9 +53,7 @@ def convert(tracks: Path, out: Path, options: ConvertOptions) -> ConvertReport:
         files, warnings = _per_piece(rows, meta, tracks, out, stem, options)
         return ConvertReport(files, len(rows), count, warnings)
     target = out / (stem + SUFFIXES[options.to]) if out.is_dir() else out
-    if target.exists() and target.samefile(tracks):
-        raise UsageError(f"{target}: is the tracks file itself; choose another -o")
-    _free(target, options)
+    check_free(target, options.overwrite, tracks)
     warnings = []
     if options.to == "csv":
         write_whole(target, csv(rows, _joint_names(rows)))
@@ -79,13 +77,6 @@ def _table(rows: Tracks, meta: dict, target: Path, to: str) -> None:
         writer.finish(meta)
 
 
-def _free(target: Path, options: ConvertOptions) -> None:
-    if target.is_dir():
-        raise UsageError(f"{target}: a folder; name the file to write")
-    if target.exists() and not options.overwrite:
-        raise UsageError(f"{target}: exists already; give --overwrite to replace it")
-
-
 def _per_piece(
     rows: Tracks, meta: dict, tracks: Path, out: Path, stem: str, options: ConvertOptions
 ) -> tuple[list[Path], list[str]]:
@@ -103,7 +94,7 @@ def _per_piece(
         many = {piece.track_id for piece in found if piece.number > 1}
         targets = [out / f"{stem}_{_name(piece, many)}{suffix}" for piece in found]
     for target in targets:
-        _free(target, options)
+        check_free(target, options.overwrite, tracks)
     for target, piece in zip(targets, found, strict=True):
         write_whole(target, save(on_even_clock(piece, options.fps)))
     return targets, warnings + gaps.told(options.max_gap_s)

@@ -1,6 +1,5 @@
 """Videos to files of tracks: one, or many that share the networks' batches."""
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -8,14 +7,13 @@ from dataclasses import dataclass
 from operator import length_hint
 from pathlib import Path
 
-from .errors import UsageError
 from .options import Options
 from .pipeline import Flow, Models, Run, body_size, open_models
 from .source import source_of
 from .summary import TRACK_AND_WRITE, Counts, Report, peak_memory_mb
 from .track import Tracker, Tracking
 from .types import Bodies, Piece, Tracks
-from .write import SUFFIXES, WRITERS, Writer
+from .write import SUFFIXES, WRITERS, Writer, check_free
 
 
 def process(
@@ -31,7 +29,7 @@ def process(
     ``models``: open networks to use again and again; ``watch`` is handed the flow when it starts.
     Raises UsageError, InputError, ModelError, BackendError or OutputError; then nothing of ``out`` is left behind.
     """
-    check_output(source_of(video), Path(out), options or Options())
+    check_free(Path(out), (options or Options()).overwrite, source_of(video))
     (outcome,) = process_many([(video, out)], options, models=models, watch=watch)
     if outcome.error:
         raise outcome.error
@@ -90,7 +88,7 @@ class VideoJob:
         """As Run.pieces; an error is kept, and ends it."""
         self._start, self._before = time.perf_counter(), self._clocks()
         try:
-            check_output(self.video, self.out, self.options)
+            check_free(self.out, self.options.overwrite, self.video)
             with Run(self.video, self.options, self.flow.models) as self._run:
                 self._run.counts = self.counts
                 self.flow.claimed.append(self._run.info.frames_claimed)
@@ -184,14 +182,3 @@ def _writer(out: Path, options: Options, like: Tracks, body: str) -> Writer:
 def output_format(out: Path, options: Options) -> str:
     by_suffix = {suffix: name for name, suffix in SUFFIXES.items()}
     return by_suffix.get(out.suffix.lower(), "parquet") if options.format == "auto" else options.format
-
-
-def check_output(video: Path | str, out: Path, options: Options) -> None:
-    """Raise UsageError if ``out`` must not be written."""
-    if os.path.isdir(out):
-        raise UsageError(f"{out}: a folder; name the file to write")
-    exists = os.path.exists(out)  # no where Path.exists raises PermissionError: then writing it tells
-    if exists and isinstance(video, Path) and os.path.exists(video) and out.samefile(video):
-        raise UsageError(f"{out}: is the video itself; choose another output")
-    if exists and not options.overwrite:
-        raise UsageError(f"{out}: exists already; give --overwrite to replace it, or another -o")

@@ -19,6 +19,7 @@ from .read import chosen, read_meta, read_tracks
 from .renderers import Renderer, Scene, compose, open_renderer
 from .source import open_source
 from .types import BAD_CAMERA, Frames, Tracks
+from .write import check_free
 
 FRAME_BATCH = 4  # posed together
 AHEAD = 2  # batches each stage may run ahead
@@ -73,7 +74,7 @@ def overlay(
     video, BackendError if nothing can render, OutputError if the film cannot be written; then nothing of it is left.
     """
     options = options or OverlayOptions()
-    check_target(out, options.overwrite)
+    check_target(out, options.overwrite, video)
     meta, rows = read_meta(tracks), read_tracks(tracks)
     painter = Painter(options, meta["body"]["name"])
     rows = chosen(rows, options.track, tracks)
@@ -185,12 +186,11 @@ def side_of(scene: Scene, depth_m: float) -> Scene:
     return Scene(scene.size_wh, scene.focal_px, scene.levels, vertices, normals, scene.colors)
 
 
-def check_target(out: Path, overwrite: bool) -> None:
+def check_target(out: Path, overwrite: bool, video: Path | str) -> None:
     """Raise UsageError if a film must not be written there."""
     if out.suffix.lower() not in FORMATS:
         raise UsageError(f"{out}: an overlay's name must end in {', '.join(FORMATS)}")
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out}: exists already; give --overwrite to replace it")
+    check_free(out, overwrite, video)
 
 
 def decoding(meta: dict, allow_network: bool = False) -> Options:

@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from .errors import InputError, UsageError
+from .errors import InputError
 from .read import reading
 from .write import META_KEY, ROW_GROUP, add_array, appearing
 
@@ -255,11 +255,3 @@ def write_npz(out: Path, arrays: dict[str, Array], meta: dict) -> None:
     with appearing(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, array in (arrays | {META_KEY: np.array(json.dumps(meta))}).items():
             add_array(archive, name, array.dtype, array.shape, [np.ascontiguousarray(array).tobytes()])
-
-
-def check_target(source: Path, out: Path, overwrite: bool) -> None:
-    """Raise UsageError if ``out`` must not be written."""
-    if out.exists() and source.exists() and out.samefile(source):
-        raise UsageError(f"{out}: is what is to be read; choose another -o")
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out}: exists already; give --overwrite to replace it")

@@ -21,7 +21,7 @@ from .read import read_meta, read_tracks
 from .renderers import compose
 from .source import open_source
 from .types import AT_BORDER, BAD_CAMERA, Tracks
-from .write import write_whole
+from .write import check_free, write_whole
 
 SUFFIXES = (".html", ".htm")
 SHEET_MAX = 60  # pictures; of more tracks those seen longest
@@ -97,8 +97,7 @@ def check_page(out: Path, overwrite: bool) -> None:
     """Raise UsageError if a page must not be written there."""
     if out.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{out}: a report's name must end in {', '.join(SUFFIXES)}")
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out}: exists already; give --overwrite to replace it")
+    check_free(out, overwrite)
 
 
 def contact_sheet(

@@ -16,7 +16,7 @@ from .options import SmoothOptions
 from .read import read_meta, read_tracks
 from .smpl_files import BETAS_MAX
 from .types import BAD_CAMERA, INTERPOLATED, ODD_DEPTH, Tracks
-from .write import WRITERS
+from .write import WRITERS, check_free
 
 Array = np.ndarray
 FEET = (10, 11)
@@ -66,11 +66,7 @@ def smooth(tracks: Path, out: Path, options: SmoothOptions | None = None) -> Smo
     cannot be written.
     """
     options = options or SmoothOptions()
-    if out.is_dir():
-        raise UsageError(f"{out}: a folder; name the file to write")
-    if out.exists() and (out.samefile(tracks) or not options.overwrite):
-        what = "is the raw tracks file" if out.samefile(tracks) else "exists already; give --overwrite to replace it"
-        raise UsageError(f"{out}: {what}")
+    check_free(out, options.overwrite, tracks)
     meta, rows = read_meta(tracks), read_tracks(tracks)
     body, warnings = _body(meta["body"]["name"])
     steady = smoothed(rows, body, options)

@@ -17,7 +17,7 @@ from .overlay import AHEAD, Painter, Shot, mean_depth_m, people_in
 from .read import read_meta, read_tracks
 from .source import open_source
 from .types import Frames, Tracks
-from .write import SUFFIXES, appearing
+from .write import SUFFIXES, appearing, check_free
 
 QUALITY = 92  # of the JPEGs
 
@@ -58,8 +58,7 @@ class Gallery:
             for target in self.targets(place).values():
                 if target.resolve() in inputs:
                     raise UsageError(f"{target}: is one of the images to process; choose another -o")
-                if target.exists() and not self.options.overwrite:
-                    raise UsageError(f"{target}: exists already; give --overwrite to replace it, or another -o")
+                check_free(target, self.options.overwrite)
 
     def targets(self, place: Path) -> dict[str, Path]:
         """Where the pictures of one image go, by their kind."""

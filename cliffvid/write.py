@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from .errors import OutputError
+from .errors import OutputError, UsageError
 from .types import FLAG_BITS, Tracks, column_specs
 
 SCHEMA_VERSION = 1
@@ -176,6 +176,18 @@ class NpzWriter(Writer):
     def _discard(self) -> None:
         for file in self._columns.values():
             file.close()
+
+
+def check_free(out: Path, overwrite: bool, *sources: Path | str) -> None:
+    """Raise UsageError if a file must not be written there: a folder, what it is made of, or something not to lose."""
+    if os.path.isdir(out):
+        raise UsageError(f"{out}: a folder; name the file to write")
+    exists = os.path.exists(out)  # no where Path.exists raises PermissionError: then writing it tells
+    for source in sources:
+        if exists and isinstance(source, Path) and os.path.exists(source) and out.samefile(source):
+            raise UsageError(f"{out}: is what it would be made of; choose another -o")
+    if exists and not overwrite:
+        raise UsageError(f"{out}: exists already; give --overwrite to replace it, or another -o")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -204,6 +205,9 @@ def test_what_cannot_be_drawn_is_refused_before_the_work(cliffvid, clip, tmp_pat
     (tmp_path / "o.mp4").write_text("mine")
     refused(2, "exists already", good)
     assert (tmp_path / "o.mp4").read_text() == "mine"
+    own = shutil.copy(clip, tmp_path / "own.mp4")
+    refused(2, "own.mp4: is what it would be made of", good, "--overwrite", "-o", own, video=own)
+    assert own.read_bytes() == clip.read_bytes()
 
 
 @pytest.mark.usefixtures("egl")

@@ -415,7 +415,7 @@ def test_what_cannot_be_meant_is_refused_and_leaves_nothing(tmp_path):
         convert(tracks, tmp_path / "o.bvh", ConvertOptions("bvh"))
     with pytest.raises(UsageError, match="no track 3; it holds 1 to 7"):
         convert(tracks, tmp_path / "o.glb", ConvertOptions("gltf", track=(3,)))
-    with pytest.raises(UsageError, match="is the tracks file itself"):
+    with pytest.raises(UsageError, match="is what it would be made of"):
         convert(tracks, tracks, ConvertOptions("npz", overwrite=True))
     for bad in ({"to": "fbx"}, {"fps": 0}, {"layout": "smpl"}, {"max_gap_s": -1.0}):
         with pytest.raises(UsageError):
