@@ -26,7 +26,6 @@ class Process:
     networks: Networks | None = None  # of another process, if it has none of its own
     task: dict | None = None
     since: float = field(default_factory=time.monotonic)
-    ready: bool = False  # it has said hello
 
 
 class LocalPool:
@@ -41,6 +40,7 @@ class LocalPool:
         self._networks: Networks | None = None
         self._hello = options.to_json() | {"work": str(work.absolute())}
         self._processes: list[Process] = []
+        self._began = False  # some worker has said hello, so that others can
 
     def free(self) -> int:
         """How many tasks would start at once."""
@@ -64,7 +64,7 @@ class LocalPool:
     def wait(self, timeout_s: float) -> list[tuple[dict, dict, bytes]]:
         """``(task, report, rows)`` of the tasks that ended, those included that took their process along.
 
-        Raises BackendError if processes end before they have begun.
+        Raises BackendError if the first process ends before it has begun.
         """
         busy = {process.line: process for process in self._processes if process.task}
         ended = []
@@ -76,7 +76,7 @@ class LocalPool:
                 ended.append((process.task, self._buried(process), b""))
                 continue
             if "hello" in report:
-                process.ready = True
+                self._began = True
                 continue
             ended.append((process.task, report, rows))
             process.task = None
@@ -126,7 +126,7 @@ class LocalPool:
         code = process.popen.wait()
         self._processes.remove(process)
         how = f"by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"with exit code {code}"
-        if not process.ready:
+        if not self._began:
             raise BackendError(f"a worker's process ended {how} before it began; does `cliffvid doctor` work here?")
         message = f"the process that worked on it ended {how}"
         return {"error": "Crashed", "message": message, "stop": False, "transient": True}

@@ -55,7 +55,7 @@ sys.exit(10 + summary.exit_code if len(lost) == 2 else f"lost {lost}")
 def data(tmp_path_factory, toys):
     """A folder with inputs under ``in``, and the data set ``local`` of them."""
     base = tmp_path_factory.mktemp("ray")
-    make_inputs(base / "in", clips=15)
+    make_inputs(base / "in", clips=max(15, 3 * KILLS))  # each kill waits for one more
     make_clip(base / "in" / "long.mp4", frames=500, people=4, options={"g": "25"})
     annotate("in", "-o", "local", cwd=base, toys=toys, check=1)
     assert rows(base / "local").equals(truth([video["video"] for video in videos(base / "local")], base, toys))

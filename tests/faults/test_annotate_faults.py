@@ -116,6 +116,32 @@ def test_what_breaks_the_decoder_costs_its_own_input_alone(tmp_path, toys, break
     assert rows(tmp_path / "out").equals(truth([f"in/{name}.mp4" for name in names], tmp_path, toys))
 
 
+# Ends workers at their start: all of them, or the second alone.
+STARTS = """
+import os, sys
+if "cliffvid.bulk.local" in sys.orig_argv:
+    starts = os.environ["FLAGS"] + "/starts"
+    open(starts, "a").write("x")
+    if os.environ["ENDS"] in ("all", str(os.path.getsize(starts))):
+        os._exit(3)
+"""
+
+
+def test_workers_that_cannot_start_are_told_and_one_that_once_does_not_is_replaced(tmp_path, toys, breaking):
+    (tmp_path / "in").mkdir()
+    names = [f"in/{name}.mp4" for name in ("crash-once", "good")]
+    for name in names:
+        make_clip(tmp_path / name)
+    (tmp_path / "site" / "sitecustomize.py").write_text(STARTS + SITE)
+    args = ("in", "-o", "out", "--workers", 1)
+    done = annotate(*args, cwd=tmp_path, toys=toys, env=breaking | {"ENDS": "all"}, check=1)
+    assert "a worker's process ended with exit code 3 before it began; does `cliffvid doctor` work here?" in done.stderr
+    (tmp_path / "flags" / "starts").unlink()
+    done = annotate(*args, cwd=tmp_path, toys=toys, env=breaking | {"ENDS": "2"})
+    assert (tmp_path / "flags" / "starts").read_text() == "xxx" and "with exit code 3" in done.stderr
+    assert rows(tmp_path / "out").equals(truth(names, tmp_path, toys))
+
+
 def children(running: subprocess.Popen, module: str) -> list[int]:
     """Processes that the command has begun with a module."""
     found = []
