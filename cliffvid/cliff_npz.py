@@ -4,6 +4,7 @@ import dataclasses
 import json
 import zipfile
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,8 @@ NAMES_AT_ONCE = 4096
 
 
 class CliffWriter(NpzWriter):
-    """Writes ``imgname`` for each image, and for each row pose, shape, global_t, pred_joints, focal_l, detection_all.
+    """Writes ``imgname`` for each image, for each row pose, shape, global_t, pred_joints, focal_l, detection_all, and
+    one ``fps``.
 
     Raises UsageError if the body has not SMPL's 24 joints and 10 betas, or if its file is not here.
     """
@@ -77,6 +79,9 @@ class CliffWriter(NpzWriter):
                 yield np.array([files[i] if files else frame_name(i + 1) for i in some], dtype).tobytes()
 
         add_array(archive, "imgname", dtype, (count,), blocks())
+        rate = told["video"].get("rate")
+        fps = np.float64(Fraction(rate)) if rate else np.float64(np.nan)
+        add_array(archive, "fps", fps.dtype, (), [fps.tobytes()])
 
 
 def frame_name(number: int) -> str:

@@ -26,12 +26,12 @@ def walkers(frame_idx) -> Tracks:
     return Tracks(**columns)
 
 
-def save(path, tracks, body="open-body", cuts=(), frames=0, files=()):
+def save(path, tracks, body="open-body", cuts=(), frames=0, files=(), rate="30000/1001"):
     with CliffWriter(path, NOBODY, body) as writer:
         ends = [0, *sorted(cuts), len(tracks)]
         for start, stop in zip(ends[:-1], ends[1:], strict=True):
             writer.write(tracks[start:stop])
-        writer.finish({"video": {"files": list(files)}, "counts": {"decode": {"frames": frames}}})
+        writer.finish({"video": {"files": list(files), "rate": rate}, "counts": {"decode": {"frames": frames}}})
     with np.load(path, allow_pickle=False) as archive:
         return dict(archive)
 
@@ -44,7 +44,8 @@ def test_every_key_speaks_of_the_same_rows(tmp_path_factory, frame_idx, cuts, im
     folder = tmp_path_factory.mktemp("cliff")
     cuts = [min(cut, len(tracks)) for cut in cuts]
     got = save(folder / "a", tracks, cuts=cuts, frames=20, files=files)
-    assert set(got) > KEYS
+    assert set(got) > KEYS and got["fps"].shape == () and got["fps"] == pytest.approx(29.97, abs=0.001)
+    assert np.isnan(save(folder / "c", tracks, rate=None)["fps"])
     for key in KEYS - {"imgname"}:
         assert len(got[key]) == len(tracks) and got[key].dtype == np.float32
     np.testing.assert_array_equal(got["pose"], np.hstack([tracks.global_orient, tracks.body_pose]))
