@@ -74,9 +74,10 @@ def test_killed_twenty_times_it_makes_the_same_data_set(tmp_path, toys):
     def shards() -> int:
         return journal.read_bytes().count(b'"done"') if journal.exists() else 0
 
-    for _ in range(KILLS):
-        before = shards()
-        running = start("in", "-o", "out", "--checkpoint", 0.01, cwd=tmp_path, toys=toys)
+    for turn in range(KILLS):
+        before, networks = shards(), ("own", "shared")[turn % 2]
+        args = ("in", "-o", "out", "--checkpoint", 0.01, "--networks", networks)
+        running = start(*args, cwd=tmp_path, toys=toys)
         late = moments.random() < 0.6  # at work, or at any moment before it
         while late and running.poll() is None and shards() == before:
             time.sleep(0.005)
@@ -179,6 +180,25 @@ def test_shared_networks_that_are_killed_are_begun_anew(tmp_path, toys):
     ended = [video["video"] for video in videos(tmp_path / "out")]
     assert rows(tmp_path / "out").equals(truth(ended, tmp_path, toys))
     assert Counter(video["status"] for video in videos(tmp_path / "out"))["failed"] == 5
+
+
+def test_nothing_is_left_running_when_the_command_alone_is_killed(tmp_path, toys):
+    make_inputs(tmp_path / "in", clips=30)
+    args = ("in", "-o", "out", "--networks", "shared", "--workers", 2, "--checkpoint", 0)
+    running = start(*args, cwd=tmp_path, toys=toys)
+    while running.poll() is None and finished(tmp_path / "out") < 2:
+        time.sleep(0.005)
+    left = [*children(running, "cliffvid.bulk.local"), *children(running, "cliffvid.bulk.networks")]
+    running.kill()
+    running.communicate(timeout=60)  # until none of them holds its stderr
+    assert len(left) == 3 and not [pid for pid in left if "cliffvid" in command_line(pid)]
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
 
 
 LOST = """
