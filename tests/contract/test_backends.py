@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnx
@@ -112,6 +113,18 @@ def test_two_at_once_and_closed_twice(run_on, whole_toys):
         b.close()
         b.close()
         assert len(a.run(toy_inputs(first, 4))["box_px"]) == 4
+
+
+def test_two_in_two_threads_as_in_a_run(run_on, whole_toys):
+    manifests = [read_manifest(whole_toys / name) for name in ("toy-detector", "toy-regressor")]
+    with run_on(manifests[0]) as a, run_on(manifests[1]) as b, ThreadPoolExecutor(2) as threads:
+        asked = [toy_inputs(manifest, 5) for manifest in manifests]
+        alone = [session.run(inputs) for session, inputs in zip((a, b), asked, strict=True)]
+        for _ in range(10):
+            answers = threads.map(lambda pair: pair[0].run(pair[1]), zip((a, b), asked, strict=True))
+            for found, wanted in zip(answers, alone, strict=True):
+                for name, value in wanted.items():
+                    np.testing.assert_array_equal(found[name], value)
 
 
 @pytest.mark.parametrize("run_on", EXACT, ids="-".join, indirect=True)
