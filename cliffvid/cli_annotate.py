@@ -28,7 +28,7 @@ def annotate(
     engine: Annotated[str, typer.Option(help=" | ".join(ENGINES))] = BulkOptions.engine,
     workers: Annotated[int, typer.Option(help="Processes that decode; 0: fitting.")] = BulkOptions.workers,
     networks: Annotated[
-        str, typer.Option(help=" | ".join(NETWORKS) + ": each worker's own, or one process for all; by device.")
+        str, typer.Option(help=" | ".join(NETWORKS) + ": each worker's, or one process for all, as auto on a GPU.")
     ] = BulkOptions.networks,
     address: Annotated[
         str | None, typer.Option(help="Of a Ray cluster, or auto. [default: one on this machine]")
