@@ -62,8 +62,8 @@ class Picture:
 def on_device(detector: Session, regressor: Session) -> bool:
     """Whether letterbox and crops can be made where both networks run, and are worth it: not on the CPU."""
     both = detector, regressor
-    able = all(session.device != "cpu" and session.pictures is not None for session in both)
-    return able and regressor.manifest.rules["crop"].resample == "bilinear"
+    bilinear = regressor.manifest.rules["crop"].resample == "bilinear"
+    return bilinear and all(session.device != "cpu" and session.pictures is not None for session in both)
 
 
 def uploaded(batches: Iterator[list[Piece]], session: Session) -> Iterator[list[Piece]]:

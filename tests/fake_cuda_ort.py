@@ -1,6 +1,7 @@
 """A stand-in for onnxruntime with a GPU: what lies "there" can be had back by one call alone, and all copies count.
 
-The real onnxruntime computes, on the CPU; fresh memory holds garbage, as a GPU's does.
+The real onnxruntime computes, on the CPU; fresh memory holds garbage, as a GPU's does, and what a session was given is
+done only when an output of it is waited for.
 """
 
 import ctypes
@@ -17,10 +18,20 @@ class FakeOrt:
 
     SessionOptions = real.SessionOptions
 
-    def __init__(self) -> None:
+    def __init__(self, gpu=None) -> None:
+        self.gpu = gpu  # a FakeGpu, whose memory onnxruntime can use as well
         self.sent, self.fetched = [], []  # bytes of each copy
         self.held = WeakSet()  # values on the device
+        self.most_rows = None  # that a session's output may have: for more, memory does not suffice
         self.OrtValue = FakeValues(self)
+
+    def inside(self, dtype, shape: tuple, place: int) -> bool:
+        """Whether an array there lies in memory of the device."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        mine = [(value.data_ptr(), value.value.tensor_size_in_bytes()) for value in list(self.held)]
+        return any(start <= place and place + size <= start + most for start, most in mine) or (
+            self.gpu is not None and self.gpu.inside(place, size, pinned=False)
+        )
 
     def get_available_providers(self) -> list[str]:
         return [CUDA, CPU]
@@ -28,6 +39,8 @@ class FakeOrt:
     def preload_dlls(self) -> None: ...
 
     def InferenceSession(self, path, settings, providers, enable_fallback):
+        if providers == [CPU]:
+            return real.InferenceSession(path, settings, providers=providers)
         assert providers == [(CUDA, {"use_tf32": "0"})]
         return FakeSession(self, real.InferenceSession(path, settings, providers=[CPU]))
 
@@ -67,28 +80,34 @@ class FakeSession:
     """An InferenceSession that takes and gives values on the device alone."""
 
     def __init__(self, ort: FakeOrt, session) -> None:
-        self._ort, self.session = ort, session
+        self._ort, self.session, self._given = ort, session, []
         self.get_inputs, self.get_outputs = session.get_inputs, session.get_outputs
 
     def get_providers(self) -> list[str]:
         return [CUDA, CPU]
 
     def io_binding(self):
-        return FakeBinding(self._ort, self.session.io_binding())
+        return FakeBinding(self._ort, self, self.session.io_binding())
 
     def run_with_iobinding(self, binding) -> None:
-        self.session.run_with_iobinding(binding.binding)
+        if self._ort.most_rows and binding.rows > self._ort.most_rows:
+            raise RuntimeError("BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer")
+        self._given.append(binding.binding)
+
+    def _wait(self) -> None:
+        while self._given:
+            self.session.run_with_iobinding(self._given.pop(0))
 
 
 class FakeBinding:
-    def __init__(self, ort: FakeOrt, binding) -> None:
-        self._ort, self.binding = ort, binding
+    def __init__(self, ort: FakeOrt, session: FakeSession, binding) -> None:
+        self._ort, self._session, self.binding, self.rows = ort, session, binding, 0
 
     def bind_ortvalue_input(self, name, value: Value) -> None:
         self.binding.bind_ortvalue_input(name, value.value)
 
     def bind_input(self, name, device, number, *memory) -> None:
-        assert (device, number) == ("cuda", 0)
+        assert (device, number) == ("cuda", 0) and self._ort.inside(*memory)
         self.binding.bind_input(name, "cpu", 0, *memory)
 
     def bind_cpu_input(self, name, array) -> None:
@@ -96,10 +115,15 @@ class FakeBinding:
         self.binding.bind_cpu_input(name, array)
 
     def bind_output(self, name, device, number, *memory) -> None:
-        assert (device, number) == ("cuda", 0)
+        assert (device, number) == ("cuda", 0) and (not memory or self._ort.inside(*memory))
+        self.rows = memory[1][0] if memory else 0
         self.binding.bind_output(name, "cpu", 0, *memory)
 
+    def synchronize_outputs(self) -> None:
+        self._session._wait()
+
     def copy_outputs_to_cpu(self) -> list[np.ndarray]:
+        self._session._wait()
         answers = self.binding.copy_outputs_to_cpu()
         self._ort.fetched += [answer.nbytes for answer in answers]
         return answers

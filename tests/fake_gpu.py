@@ -42,14 +42,19 @@ class FakeGpu:
         self.scale = self.scale_wide = 1.0  # of answers, and of those to canvases that are wide: else, a wrong kernel
         self.missing = False
         self.allocated: dict[int, ctypes.Array] = {}
+        self.pinned: set[int] = set()  # what of it is the host's
+        self.sent, self.fetched = [], []  # bytes of each copy
         self.streams: dict[int, list] = {}
         self.built: dict[str, SimpleNamespace] = {}  # sha256 of a plan -> what it was built of
         self.batches: list[int] = []  # of every execution
         self.most_at_once = 0  # streams that had work at the same time
         self.cuda = FakeCuda(self)
 
-    def inside(self, address: int, size: int) -> bool:
-        return any(start <= address and address + size <= start + len(b) for start, b in self.allocated.items())
+    def inside(self, address: int, size: int, pinned: bool) -> bool:
+        return any(
+            start <= address and address + size <= start + len(memory) and (start in self.pinned) == pinned
+            for start, memory in self.allocated.items()
+        )
 
     def give(self, stream: int, work) -> None:
         self.streams[stream].append(work)
@@ -100,9 +105,14 @@ class FakeCuda:
         self._gpu.allocated[ctypes.addressof(memory)] = memory
         return OK, ctypes.addressof(memory)
 
-    cudaMallocHost = cudaMalloc
+    def cudaMallocHost(self, size: int):
+        status, address = self.cudaMalloc(size)
+        if status == OK:
+            self._gpu.pinned.add(address)
+        return status, address
 
     def cudaFree(self, address: int):
+        self._gpu.pinned.discard(address)
         return (OK if self._gpu.allocated.pop(address, None) is not None else INVALID,)
 
     cudaFreeHost = cudaFree
@@ -116,8 +126,10 @@ class FakeCuda:
         return (OK if self._gpu.streams.pop(stream, None) is not None else INVALID,)
 
     def cudaMemcpyAsync(self, to: int, source: int, size: int, kind, stream: int):
-        if not (self._gpu.inside(to, size) and self._gpu.inside(source, size)):
+        there = kind == cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
+        if not (self._gpu.inside(to, size, not there) and self._gpu.inside(source, size, there)):
             return (INVALID,)
+        (self._gpu.sent if there else self._gpu.fetched).append(size)
         self._gpu.give(stream, lambda: ctypes.memmove(to, source, size))
         return (OK,)
 
@@ -309,5 +321,5 @@ class FakeContext:
     def _array(self, name: str, shape: tuple) -> np.ndarray:
         dtype = np.dtype(real.nptype(self._engine.get_tensor_dtype(name)))
         size = int(np.prod(shape)) * dtype.itemsize
-        assert self._engine._gpu.inside(self._addresses[name], size), f"{name}: beyond its memory"
+        assert self._engine._gpu.inside(self._addresses[name], size, pinned=False), f"{name}: beyond its memory"
         return np.frombuffer((ctypes.c_uint8 * size).from_address(self._addresses[name]), dtype).reshape(shape)

@@ -17,6 +17,7 @@ from .ort_pictures import Pictures
 DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 BUILDS = ("onnxruntime", "onnxruntime-gpu")
+EXACT_CUDA = (CUDA, {"use_tf32": "0"})  # on GPUs float32 is not float32 unless told
 REPAIR = "pip uninstall onnxruntime onnxruntime-gpu, then install one of cliffvid[cpu] and cliffvid[gpu]"
 
 
@@ -55,18 +56,17 @@ def two_builds() -> str | None:
 
 
 def provider_options(provider: str, manifest: Manifest, precision: str) -> list:
-    """The ``providers`` of a session: on GPUs float32 is float32, which is not what they do unless told."""
+    """The ``providers`` of a session."""
     if provider == CPU:
         return [CPU]
-    cuda = (CUDA, {"use_tf32": "0"})
     if provider == CUDA:
-        return [cuda]
+        return [EXACT_CUDA]
     import platformdirs
 
     engines = Path(platformdirs.user_cache_dir("cliffvid")) / "onnxruntime" / manifest.files[MODEL_FILES[precision]]
     engines.mkdir(parents=True, exist_ok=True)
     kept = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(engines)}
-    return [(TENSORRT, kept), cuda]
+    return [(TENSORRT, kept), EXACT_CUDA]
 
 
 def did_not_load(provider: str, reason) -> BackendError:
@@ -106,6 +106,12 @@ def open_network(onnxruntime, path: Path, provider: str, options: list, threads:
     return session
 
 
+def open_pictures(onnxruntime, device: str, threads: int) -> Pictures:
+    """What makes pictures on ``cpu`` or ``cuda``. Raises BackendError."""
+    provider, options = (CPU, [CPU]) if device == "cpu" else (CUDA, [EXACT_CUDA])
+    return Pictures(onnxruntime, lambda path: open_network(onnxruntime, path, provider, options, threads), device)
+
+
 class OrtSession:
     """A Session by onnxruntime; see backends.Session."""
 
@@ -127,11 +133,7 @@ class OrtSession:
     @cached_property
     def pictures(self) -> Pictures:
         """What makes its input where it runs, of frames that lie there."""
-        provider = CPU if self.device == "cpu" else CUDA
-        options = provider_options(provider, self.manifest, self.precision)
-        return Pictures(
-            self._ort, lambda path: open_network(self._ort, path, provider, options, self._threads), self.device
-        )
+        return open_pictures(self._ort, self.device, self._threads)
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if len(next(iter(inputs.values()))) == 0:

@@ -14,10 +14,7 @@ class Pictures:
 
     def __init__(self, onnxruntime, open_network, device: str) -> None:
         self._ort, self._open, self._device = onnxruntime, open_network, device
-
-    @cached_property
-    def _picture(self):
-        return self._open(PICTURE)
+        self._picture = open_network(PICTURE)
 
     @cached_property
     def _from_planes(self):
@@ -46,16 +43,22 @@ class Pictures:
             place = made.data_ptr() + row * int(np.prod(shape))
             binding.bind_output("rgb", self._device, 0, np.uint8, (1, *shape), place)
             self._from_planes.run_with_iobinding(binding)
+        binding.synchronize_outputs()  # before the planes are let go
         return made
 
     def make(self, pictures: np.ndarray, dtype: str):
         """Pictures (P,), all of one size, as an array (P,h,w,3) on the device. Values are rounded for uint8 alone."""
-        shape = pictures[0].shape
+        shape, kind = (len(pictures), *pictures[0].shape), np.dtype(dtype).type
+        made = self._ort.OrtValue.ortvalue_from_shape_and_type(shape, kind, self._device, 0)
+        self.write(pictures, dtype, made.data_ptr())
+        return made
+
+    def write(self, pictures: np.ndarray, dtype: str, place: int) -> None:
+        """The same into the device's memory from an address on. All is there when this returns, for any stream."""
+        shape, kind = pictures[0].shape, np.dtype(dtype).type
         if any(picture.shape != shape for picture in pictures):
             raise ValueError("pictures of several sizes at once: they would be written over each other")
-        kind = np.dtype(dtype).type
-        made = self._ort.OrtValue.ortvalue_from_shape_and_type((len(pictures), *shape), kind, self._device, 0)
-        place, size = made.data_ptr(), int(np.prod(shape)) * np.dtype(kind).itemsize
+        size = int(np.prod(shape)) * np.dtype(kind).itemsize
         for _, alike in groupby(pictures, _kind):
             alike = list(alike)
             binding = self._picture.io_binding()
@@ -66,7 +69,7 @@ class Pictures:
             binding.bind_output(name, self._device, 0, kind, (len(alike), *shape), place)
             self._picture.run_with_iobinding(binding)
             place += len(alike) * size
-        return made
+        binding.synchronize_outputs()
 
 
 def _kind(picture) -> tuple:

@@ -5,9 +5,10 @@ the GPU.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +20,8 @@ from ..parity import prove
 from ..write import write_whole
 from . import check_tensors, no_rows
 from .gpu import Gpu
+from .ort import load, open_pictures
+from .ort_pictures import Pictures
 from .plans import (
     MAX_BATCH,
     Maker,
@@ -146,8 +149,21 @@ class TrtSession:
             context = self._engine.create_execution_context(*[self._config] if self._config else [])
             if context is None:
                 raise BackendError(f"{self._plan.path}: cannot be run on {self._gpu.name} ({self._log.reason()})")
-            self._lanes.append(Lane(self._gpu, context, self._log, self.manifest, self._plan.max_batch))
+            self._lanes.append(Lane(self._gpu, context, self._log, self.manifest, self._plan.max_batch, self._write))
         return self._lanes[number]
+
+    @cached_property
+    def pictures(self) -> Pictures | None:
+        """What makes its input where it runs: onnxruntime, where that is there and has CUDA."""
+        with suppress(BackendError):
+            return open_pictures(load(), self.device, threads=1)
+        return None
+
+    def _write(self, pictures: np.ndarray, dtype: str, place: int) -> None:
+        try:
+            self.pictures.write(pictures, dtype, place)
+        except Exception as error:  # onnxruntime raises a dozen unrelated classes
+            raise BackendError(f"{self.manifest.name}: onnxruntime failed on the GPU ({error})") from error
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         rows, most = len(next(iter(inputs.values()))), self._plan.max_batch
@@ -179,6 +195,7 @@ class TrtSession:
         if self._cache is not None and self._lanes:
             with suppress(OutputError):  # it would only have saved time
                 write_whole(self._cache_path(), bytes(self._cache.serialize()))
+        self.__dict__.pop("pictures", None)
         self._lanes, self._cache, self._config, self._engine, self._runtime = [], None, None, None, None
 
     def __enter__(self) -> Self:
@@ -189,10 +206,14 @@ class TrtSession:
 
 
 class Lane:
-    """A stream with its execution context and buffers. ``start`` and ``finish`` take turns."""
+    """A stream with its execution context and buffers. ``start`` and ``finish`` take turns.
 
-    def __init__(self, gpu: Gpu, context, log, manifest: Manifest, max_batch: int) -> None:
+    ``write``: puts pictures yet to be made to an address on the GPU, see Pictures.
+    """
+
+    def __init__(self, gpu: Gpu, context, log, manifest: Manifest, max_batch: int, write: Callable) -> None:
         self._gpu, self._context, self._log, self._manifest, self._most = gpu, context, log, manifest, max_batch
+        self._write = write
         self._buffers, self._rows, self._shapes = {}, 0, {}
         with ExitStack() as made:
             self._stream = gpu.stream()
@@ -217,11 +238,16 @@ class Lane:
         self._rows = len(next(iter(inputs.values())))
         batch = bucket(self._rows, self._most)
         for name, tensor in manifest.inputs.items():
-            array, shape = inputs[name], (batch, *inputs[name].shape[1:])
+            array, buffer = inputs[name], self._buffers[name]
+            yet_to_make = array.dtype.hasobject
+            shape = batch, *(array[0].shape if yet_to_make else array.shape[1:])
             self._require(context.set_input_shape(name, shape), f"shape {shape} of {name!r}")
             # rows beyond those given hold what was there before: any numbers do
-            np.copyto(self._buffers[name].view(tensor.dtype, shape)[: self._rows], array, casting="no")
-            gpu.send(self._buffers[name], size_of(tensor.dtype, shape), stream)
+            if yet_to_make:
+                self._write(array, tensor.dtype, buffer.device)
+                continue
+            np.copyto(buffer.view(tensor.dtype, shape)[: self._rows], array, casting="no")
+            gpu.send(buffer, size_of(tensor.dtype, shape), stream)
         self._require(context.execute_async_v3(int(stream)), f"a batch of {batch}")
         self._shapes = {name: tuple(context.get_tensor_shape(name)) for name in manifest.outputs}
         for name, shape in self._shapes.items():

@@ -1,13 +1,16 @@
 """Letterbox and crops on the networks' device, through the whole pipeline: on a stand-in for a GPU, and on the CPU."""
 
 import os
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
+import fake_cuda_ort
 from cliffvid import Options
 from cliffvid.errors import BackendError
 from cliffvid.geometry import box_iou, rotation_matrix
@@ -91,6 +94,74 @@ def test_memory_that_does_not_suffice_halves_batches(clip, toy_options, ort):
         assert len(found) == 90 and len(models.take_warnings()) == 2
 
 
+@pytest.fixture
+def with_tensorrt(toys, toy_options, tmp_path, gpu, ort):  # the stand-in for TensorRT needs the real onnxruntime
+    """Options for toys that have their plans, on a GPU that onnxruntime can use as well."""
+    ort.gpu, engines = gpu, shutil.copytree(toys, tmp_path / "toys")
+    options = replace(toy_options(frame_batch=10, person_batch=70), engines=engines, backend="tensorrt", device="cuda")
+    open_models(options).__exit__()
+    return options
+
+
+def test_tensorrt_takes_what_onnxruntime_made_on_its_gpu(clip, toy_options, with_tensorrt, ort, gpu, monkeypatch):
+    with open_models(with_tensorrt) as models:
+        assert models.detector.backend == models.regressor.backend == "tensorrt-rtx"
+        assert ort.sent == [] and gpu.batches  # plans were proven with pictures of the host
+        gpu.sent.clear(), gpu.batches.clear()
+        found, stages = bodies(clip, with_tensorrt, models)
+    assert stages == ["decode", "upload", "detect", "crop", "regress"]
+    frames, people = 3 * 30 * 144 * 192, (32, 32, 8, 32)  # 90 people in plans of up to 32, 16 lines for 10 frames
+    assert sorted(gpu.batches) == sorted((16, 16, 16, *people))
+    assert frames < sum(ort.sent) < 1.5 * frames and ort.fetched == []
+    assert sorted(gpu.sent) == sorted(3 * 4 * rows for rows in people)  # bbox_info: no picture
+    assert gpu.allocated == {}
+    monkeypatch.undo()
+    with open_models(toy_options()) as models:
+        want, _ = bodies(clip, toy_options(), models)
+    assert_alike(found, want)
+
+
+def test_where_pictures_do_not_fit_beside_tensorrt_batches_are_halved(clip, with_tensorrt, ort):
+    with open_models(with_tensorrt) as models:
+        ort.most_rows = 3
+        found, _ = bodies(clip, with_tensorrt, models)
+        assert len(found) == 90 and len(models.take_warnings()) == 2
+
+
+def test_pictures_that_fail_beside_tensorrt_are_told(clip, with_tensorrt, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("CUDA failure 700: an illegal memory access was encountered")
+
+    with open_models(with_tensorrt) as models:
+        monkeypatch.setattr(fake_cuda_ort.FakeSession, "run_with_iobinding", fails)
+        with pytest.raises(BackendError, match="toy-detector: onnxruntime failed on the GPU .CUDA failure 700"):
+            bodies(clip, with_tensorrt, models)
+
+
+@pytest.mark.parametrize("missing", ["all of it", "CUDA", "a library"])
+def test_tensorrt_without_onnxruntimes_cuda_takes_pictures_of_the_host(clip, with_tensorrt, ort, missing, monkeypatch):
+    def does_not_load(*_, **__):
+        raise RuntimeError("libcudnn.so.9: cannot open shared object file")
+
+    ort.InferenceSession = does_not_load
+    if missing != "a library":
+        monkeypatch.setitem(sys.modules, "onnxruntime", onnxruntime if missing == "CUDA" else None)
+    with open_models(with_tensorrt) as models:
+        assert not models.pictures_on_device
+        found, stages = bodies(clip, with_tensorrt, models)
+    assert len(found) == 90 and "upload" not in stages
+
+
+def test_the_stand_in_has_no_name_that_onnxruntime_lacks():
+    for fake, real in (
+        (fake_cuda_ort.FakeBinding, onnxruntime.IOBinding),
+        (fake_cuda_ort.FakeSession, onnxruntime.InferenceSession),
+        (fake_cuda_ort.FakeValues, onnxruntime.OrtValue),
+        (fake_cuda_ort.Value, onnxruntime.OrtValue),
+    ):
+        assert {name for name in vars(fake) if not name.startswith("_")} <= set(dir(real))
+
+
 @pytest.mark.parametrize("people", [0, 1])
 def test_few_frames_are_held_where_people_are_few(tmp_path, toy_options, ort, people):
     """A batch of people would not be full before the end."""
@@ -165,11 +236,13 @@ def assert_same_people(found, want):
 
 
 @pytest.mark.needs_cuda
-def test_on_a_gpu():
-    """What a user would run there, held to what the CPU answers. Needs cliffvid[gpu]."""
+@pytest.mark.parametrize("backend", ["onnxruntime", "tensorrt"])
+def test_on_a_gpu(backend, tmp_path, monkeypatch):
+    """What a user would run there, held to what the CPU answers. Needs cliffvid[gpu], and a TensorRT beside it."""
     if not os.path.exists("/dev/nvidia0"):
         pytest.skip("needs an NVIDIA GPU")
-    options = on_cuda(Options())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    options = on_cuda(Options(backend=backend))
     with open_models(options) as models:
         assert models.pictures_on_device
         found, _ = bodies(EXAMPLE, options, models)
