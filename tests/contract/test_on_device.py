@@ -134,7 +134,7 @@ def test_pictures_that_fail_beside_tensorrt_are_told(clip, with_tensorrt, monkey
 
     with open_models(with_tensorrt) as models:
         monkeypatch.setattr(fake_cuda_ort.FakeSession, "run_with_iobinding", fails)
-        with pytest.raises(BackendError, match="toy-detector: onnxruntime failed on the GPU .CUDA failure 700"):
+        with pytest.raises(BackendError, match=r"toy-detector: onnxruntime failed on the GPU .CUDA failure 700"):
             bodies(clip, with_tensorrt, models)
 
 
