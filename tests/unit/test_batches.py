@@ -40,7 +40,7 @@ def session_of(monkeypatch, tmp_path):
 
     def make(task, cost_s, room=10**9):
         manifest = read_manifest(BUNDLED / {"detect": "yolov3-tiny", "regress": "cliff-open"}[task])
-        return Halving(Device(manifest, cost_s, room))
+        return Halving(Device(manifest, cost_s, room), 1)
 
     return make
 
