@@ -97,7 +97,8 @@ class Result:
         for row in self.rows:
             ms = 1000 * row["median_s"] / max(row["units"], 1)
             table.add_row(row["case"], f"{row['per_s']:,.1f}", f"{ms:,.3f}", f"{row['spread']:.0%}")
-        console.print(table)
+        if self.rows:
+            console.print(table)
         for name, value in self.ratios.items():
             mark = {True: "  met", False: "  NOT MET", None: ""}[self.met(name)]
             goal = f"  (goal {self.goals[name]})" if name in self.goals else ""
