@@ -140,9 +140,13 @@ class VideoJob:
 
     def _clocks(self) -> tuple[dict[str, float], dict[str, float]]:
         """Seconds at work and waiting of each stage until now."""
-        stages = self.flow.stages
+        stages, models = self.flow.stages, self.flow.models
+        busy = stages.busy_s() | {TRACK_AND_WRITE: self._own_s}
         waiting = stages.waiting_s() | {TRACK_AND_WRITE: stages.stages[-1].consumer_wait_s}
-        return stages.busy_s() | {TRACK_AND_WRITE: self._own_s}, waiting
+        for name, session in (("detect", models.detector), ("regress", models.regressor)):
+            busy[name] -= session.turn_wait_s
+            waiting[name] += session.turn_wait_s
+        return busy, waiting
 
     def _report(self) -> Report:
         seconds, models = time.perf_counter() - self._start, self.flow.models

@@ -20,6 +20,9 @@ ADVICE = {
     "regress": "the regressor bounds this run: another --backend or --precision, or fewer people (--max-people)",
     TRACK_AND_WRITE: "tracking and writing bound this run: a faster disk, or fewer people (--max-people)",
 }
+NETWORKS = (
+    "the two networks bound this run, in turns on the same cores: another --backend, --precision or --detector-shape"
+)
 WAITING = "no stage was at work all the time, they waited for each other: a larger --prefetch or larger batches"
 
 
@@ -78,7 +81,7 @@ class Report:
     tracks: int
     seconds: float
     busy_s: dict[str, float]  # per stage, in its own work
-    waiting_s: dict[str, float]  # per stage, for the stage before it
+    waiting_s: dict[str, float]  # per stage, for the stage before it or its turn on the CPU
     batch_sizes: dict[str, int]  # per network, as given or as chosen; smaller where a warning says so
     batch_fill: dict[str, float]  # per network, how full its batches were, 0 to 1
     peak_memory_mb: float | None  # the most this process ever held
@@ -110,7 +113,10 @@ class Report:
     def advice(self) -> str:
         """One sentence on what bounds this run and what to change."""
         name, share = self.busiest
-        return ADVICE[name] if share > 0.6 else WAITING
+        if share > 0.6:
+            return ADVICE[name]
+        networks_s = self.busy_s["detect"] + self.busy_s["regress"]
+        return NETWORKS if networks_s > 0.6 * self.seconds else WAITING
 
     def as_dict(self) -> dict:
         """The report as plain values, for JSON."""

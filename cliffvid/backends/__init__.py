@@ -5,6 +5,7 @@ import threading
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib import import_module
+from time import perf_counter
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -50,6 +51,7 @@ class Session(Protocol):
     precision: str  # of the backbone's arithmetic, see models.MODEL_FILES; what follows it is always fp32
     warnings: list[str]  # what a user should know of how it ran so far
     pictures: Any  # makes its input where it runs, see cliffvid.pictures; None where the backend cannot
+    turn_wait_s: float  # seconds it waited for another to leave the CPU's cores
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
     def close(self) -> None: ...
@@ -95,6 +97,7 @@ class Halving:
     def __init__(self, session, threads: int) -> None:
         self._turn = ALL_CORES if session.device == "cpu" and threads >= usable_cores() else nullcontext()
         self._session, self.rows_max, self.warnings = session, None, []
+        self.turn_wait_s = 0.0
         self.manifest, self.backend = session.manifest, session.backend
         self.device, self.precision = session.device, session.precision
 
@@ -105,7 +108,9 @@ class Halving:
             stop = min(start + (self.rows_max or rows), rows)
             try:
                 part = {name: array[start:stop] for name, array in inputs.items()}
+                asked = perf_counter()
                 with self._turn:
+                    self.turn_wait_s += perf_counter() - asked
                     answers.append(self._session.run(part))
             except Exception as error:  # each runtime has its own, and a MemoryError need not say anything
                 if not (isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error))):

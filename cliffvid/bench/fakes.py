@@ -17,7 +17,7 @@ class Constant:
 
     backend, device, precision = "constant", "cpu", "fp32"
     warnings: ClassVar[list[str]] = []
-    pictures = None
+    pictures, turn_wait_s = None, 0.0
 
     def __init__(self, manifest: Manifest, answers: Mapping[str, np.ndarray]) -> None:
         self.manifest, self.answers, self.warnings = manifest, answers, []

@@ -45,3 +45,5 @@ def test_those_that_take_all_cores_take_turns(device, threads, together):
         asked = [pool.submit(session.run, {"image": np.array([n])}) for n in range(4) for session in (first, second)]
         answers = [int(answer.result(timeout=10)["image"][0]) for answer in asked]
     assert answers == [0, 0, 1, 1, 2, 2, 3, 3] and Busy.most == together
+    waited_s = first.turn_wait_s + second.turn_wait_s
+    assert waited_s > 0.2 if together == 1 else waited_s < 0.1
