@@ -104,6 +104,7 @@ class Flow:
     """The chain of stages, through which any number of videos pass; a context manager that leaves no thread behind."""
 
     def __init__(self, options: Options, models: Models, keep_spans: bool = False) -> None:
+        check_crop(models.regressor.manifest, options)  # networks that others opened may be for other options
         self.options, self.models = settled(options, models.detector, models.regressor), models
         self.stages = Stages(options.prefetch, keep_spans)
         # For who watches: videos to come if that is known, what each that was opened claims, what came out.

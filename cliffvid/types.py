@@ -17,7 +17,7 @@ Array = np.ndarray
 
 
 @cache
-def column_specs(table: type) -> dict[str, tuple[tuple[str, ...], tuple]]:
+def column_specs(table: type) -> dict[str, tuple[tuple[np.dtype, ...], tuple]]:
     """``{column: (allowed dtypes, shape)}`` read from the annotations, e.g. ``"float32 P 24 3 3"``."""
     specs = {}
     for name, hint in get_type_hints(table, include_extras=True).items():

@@ -75,7 +75,7 @@ class Line:
 class DistantSession:
     """A network that another process holds; see backends.Session. Its line outlives it."""
 
-    turn_wait_s = 0.0
+    pictures, turn_wait_s = None, 0.0
 
     def __init__(self, line: Line, manifest: Manifest) -> None:
         self._line, self.manifest, self.warnings = line, manifest, []

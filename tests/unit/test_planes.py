@@ -1,5 +1,6 @@
 """What is made of a decoder's planes, against the same made of the displayed frame in RGB."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from cliffvid import Options
+from cliffvid import Options, process
+from cliffvid.bench.fakes import Constant, constant_models
 from cliffvid.crop import check_crop, crop_pixels
 from cliffvid.decode import DecodeCounts, Video
 from cliffvid.detect import letterboxed
@@ -86,9 +88,14 @@ def test_frames_that_are_not_8_bit_planes_of_square_pixels_are_shown_as_without(
 
 
 @pytest.mark.parametrize(("corners", "resample"), [("exact", "bilinear"), ("truncate", "antialias")])
-def test_crops_that_planes_cannot_make_are_refused(corners, resample):
+def test_crops_that_planes_cannot_make_are_refused(corners, resample, tmp_path):
     rule = CropRule(20, 20, 1.0, "height", "square", corners, resample)
     manifest = Manifest(Path("bedlam"), "m", "regress", "", "", 0, {}, rules={"crop": rule})
     check_crop(manifest, Options())
     with pytest.raises(UsageError, match="--pixels planes: bedlam"):
         check_crop(manifest, Options(pixels="planes"))
+    models = constant_models(1)
+    given = replace(models, regressor=Constant(manifest, {}))  # opened for other options
+    with pytest.raises(UsageError, match="--pixels planes: bedlam"):
+        process(CLIP, tmp_path / "a.parquet", Options(pixels="planes"), models=given)
+    assert not list(tmp_path.iterdir())
