@@ -51,7 +51,29 @@ class _Rotten(Exception):
     """Threaded decoding met damage."""
 
 
-class Video:
+class Source:
+    """A video or images, open; ``_shown`` gives their frames one by one."""
+
+    def frames(
+        self,
+        batch: int,
+        counts: DecodeCounts,
+        start_s: float = 0.0,
+        end_s: float = float("inf"),
+        stride: int = 1,
+        planes: bool = False,
+    ) -> Iterator[Frames]:
+        """Frames in batches of at most ``batch``, those with start_s <= time_s < end_s and frame_idx % stride == 0.
+
+        ``frame_idx`` counts the frames from the source's first, wherever reading starts. All frames of a batch have
+        one size: a stream that changes size starts a new batch. What does not decode is skipped and counted in
+        ``counts``. With ``planes``, images that can be are Planes, and the others RGB as without. To be called once.
+        Raises UnreadableError if nothing at all could be decoded, and RefusedError.
+        """
+        return batches(self._shown(counts, start_s, end_s, stride, planes), batch, counts)
+
+
+class Video(Source):
     """An open video; a context manager. Raises InputError for what is not a readable video; errors.py lists the kinds.
 
     ``info`` tells what the header claims; once frames were read, the size is that of the first frame as displayed.
@@ -84,24 +106,6 @@ class Video:
 
     def __exit__(self, *_) -> None:
         self._container.close()
-
-    def frames(
-        self,
-        batch: int,
-        counts: DecodeCounts,
-        start_s: float = 0.0,
-        end_s: float = float("inf"),
-        stride: int = 1,
-        planes: bool = False,
-    ) -> Iterator[Frames]:
-        """Frames in batches of at most ``batch``, those with start_s <= time_s < end_s and frame_idx % stride == 0.
-
-        ``frame_idx`` counts the frames from the first of the video, wherever reading starts. All frames of a batch have
-        one size: a stream that changes size starts a new batch. What does not decode is skipped and counted in
-        ``counts``. With ``planes``, images that can be are Planes, and the others RGB as without. To be called once.
-        Raises UnreadableError if nothing at all could be decoded, and RefusedError.
-        """
-        return batches(self._shown(counts, start_s, end_s, stride, planes), batch, counts)
 
     def _shown(self, counts: DecodeCounts, start_s: float, end_s: float, stride: int, planes: bool) -> Iterator[Shown]:
         display, first = Display(self.options), True

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from .decode import DecodeCounts, Shown, batches
+from .decode import DecodeCounts, Shown, Source
 from .errors import AccessError, NotFoundError, NoVideoError, RefusedError, UnreadableError
 from .options import Options
-from .types import Frames, VideoInfo
+from .types import VideoInfo
 
 # Named, because Pillow by itself also opens formats that run other programs (EPS) or hold other files.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")
@@ -31,10 +31,11 @@ def natural_key(path: Path) -> list:
     return [int(part) if i % 2 else part for i, part in enumerate(parts)] + [str(path)]
 
 
-class Images:
-    """Image files as frames; a context manager with the interface of Video.
+class Images(Source):
+    """Image files as frames, in RGB always; a context manager.
 
-    The clock is that of ``options.image_fps``: pts counts pictures. Raises NotFoundError or NoVideoError.
+    ``frame_idx`` is the place among the images, those included that cannot be read. The clock is that of
+    ``options.image_fps``: pts counts pictures. Raises NotFoundError or NoVideoError.
     """
 
     def __init__(self, path: Path, options: Options | None = None) -> None:
@@ -65,19 +66,7 @@ class Images:
     def __exit__(self, *_) -> None:
         pass
 
-    def frames(
-        self,
-        batch: int,
-        counts: DecodeCounts,
-        start_s: float = 0.0,
-        end_s: float = float("inf"),
-        stride: int = 1,
-        planes: bool = False,
-    ) -> Iterator[Frames]:
-        """As Video.frames, in RGB; ``frame_idx`` is the place among the images, those included that cannot be read."""
-        return batches(self._shown(counts, start_s, end_s, stride), batch, counts)
-
-    def _shown(self, counts: DecodeCounts, start_s: float, end_s: float, stride: int) -> Iterator[Shown]:
+    def _shown(self, counts: DecodeCounts, start_s: float, end_s: float, stride: int, planes: bool) -> Iterator[Shown]:
         counts.first_pts, counts.ignored_files = 0, self._ignored
         error, read = None, 0
         for index in range(0, len(self.files), stride):
