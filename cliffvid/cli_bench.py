@@ -25,23 +25,28 @@ KNOWN = {
     "peers": "peers:peers",
     "engines": "engines:engines",
 }
+GROUPS = {"e2e": ("host", "engine", "many", "start", "memory")}  # end to end
 
 
 def bench(
-    what: Annotated[list[str], typer.Argument(metavar="WHAT...", help=" | ".join([*KNOWN, "profile"]))],
+    what: Annotated[list[str], typer.Argument(metavar="WHAT...", help=" | ".join([*KNOWN, *GROUPS, "profile"]))],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the figures, as JSON.")] = Path("bench/out"),
     repeats: Annotated[int, typer.Option(help="How often each case has its turn.")] = 5,
 ) -> None:
-    """Measure this machine: things that are compared take turns in one run. Wants a quiet machine."""
+    """Measure this machine: things that are compared take turns in one run. Wants a quiet machine.
+
+    e2e is host, engine, many, start and memory.
+    """
     from importlib import import_module
 
-    for name in what:
+    names = [name for each in what for name in GROUPS.get(each, (each,))]
+    for name in names:
         if name not in (*KNOWN, "profile", "readme"):
-            raise UsageError(f"bench {name}: choose of {', '.join(KNOWN)}, profile")
+            raise UsageError(f"bench {name}: choose of {', '.join([*KNOWN, *GROUPS])}, profile")
     if repeats < 1:
         raise UsageError(f"--repeats {repeats}: must be 1 or more")
     missed = False
-    for name in what:
+    for name in names:
         if name == "profile":
             from .bench.timeline import profile
 

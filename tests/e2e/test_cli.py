@@ -13,6 +13,8 @@ import numpy as np
 from PIL import Image
 
 from cliffvid import read_meta, read_tracks
+from cliffvid.bench import whole
+from cliffvid.bench.harness import Result
 from cliffvid.models import BUNDLED
 from clips import make_clip, person_box, picture, read_index
 
@@ -223,6 +225,16 @@ def test_bench_writes_its_figures(cliffvid, tmp_path):
     for name in ("track", "write"):
         figures = json.loads((tmp_path / f"{name}.json").read_text())
         assert all(row["median_s"] > 0 for row in figures["rows"])
+
+
+def test_bench_e2e_measures_all_that_is_end_to_end(cliffvid, tmp_path, monkeypatch):
+    parts = {"host": "host", "engine": "engine_bound", "many": "many", "start": "start", "memory": "memory"}
+    for name, function in parts.items():  # what each measures takes minutes
+        monkeypatch.setattr(whole, function, lambda repeats, name=name: Result(name, "frame", {"repeats": repeats}))
+    code, out, _ = cliffvid("bench", "e2e", "--repeats", "2", "--out", tmp_path / "figures", toy_models=False)
+    assert code == 0 and out.count("written") == 5
+    written = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "figures").iterdir()}
+    assert written.keys() == parts.keys() and all(facts["settings"]["repeats"] == 2 for facts in written.values())
 
 
 def test_bench_of_an_unknown_name_is_refused(cliffvid):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import cliffvid
-from cliffvid import Options, cli, cli_models, cli_truth
+from cliffvid import Options, cli, cli_bench, cli_models, cli_truth
 from cliffvid.options import (
     BulkOptions,
     ConvertOptions,
@@ -140,6 +140,13 @@ def test_readme_and_format_page_name_what_is_there():
     for column in COLUMNS:
         assert f"`{column}" in page, column
     assert set(COLUMNS) == set(Tracks.empty().columns())
+
+
+def test_each_measurement_has_a_make_target():
+    makefile = (ROOT / "Makefile").read_text()
+    names = {line[0]: line[1].split() for line in re.findall(r"^(BENCHES|TARGETS) := (.*)$", makefile, re.MULTILINE)}
+    assert sorted(names["BENCHES"]) == sorted(cli_bench.KNOWN)
+    assert {f"bench-{name}" for name in cli_bench.GROUPS} <= set(names["TARGETS"])
 
 
 def test_no_file_bears_the_name_of_a_package_it_would_shadow():
