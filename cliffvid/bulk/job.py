@@ -1,5 +1,6 @@
 """Bulk annotation. Start reading here: ``annotate`` plans, hands out tasks, and commits what comes back."""
 
+import platform
 import signal
 import threading
 import time
@@ -126,7 +127,7 @@ class BulkJob:
     def _begin(self, plan: Plan) -> None:
         """Writes the plan down, and removes what it makes stale."""
         settings = {"settings": self.recipe.settings, "models": self.recipe.models}
-        software = {"software": f"cliffvid {version()}", "options": self.options.to_json()}
+        software = {"software": f"cliffvid {version()}", "options": self.options.to_json(), "host": platform.node()}
         begun = {"type": "job", "started": time.time(), "inputs": len(plan.lines), **settings, **software}
         with writing(self.folder):
             self.journal.append(begun, *plan.changed())

@@ -12,16 +12,23 @@
 The last word on an input counts. Rows in files that no line names do not exist.
 """
 
-import fcntl
 import json
 import os
+import platform
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from ..errors import InputError, UsageError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 NAME = "journal.jsonl"
+LOCK_WAIT_S = 0.5  # who asks whether a job is at work has the lock for a moment
 
 
 @dataclass
@@ -84,10 +91,7 @@ class Journal:
         self.path = folder / NAME
         self._file = open(self.path, "a+b", buffering=0)
         try:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UsageError(f"{folder}: another annotate is at work on it; wait for it, or stop it") from error
+            self._lock()
             self.state, sound = replay(self.path)
             self._file.truncate(sound)  # a line that was being written when the process was killed
             if not sound:
@@ -101,6 +105,18 @@ class Journal:
 
     def __exit__(self, *_) -> None:
         self._file.close()
+
+    def _lock(self) -> None:
+        """Until the file is closed, or the process ends in whatever way."""
+        until = time.monotonic() + LOCK_WAIT_S
+        while fcntl:
+            try:
+                return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > until:
+                    busy = f"{self.path.parent}: another annotate is at work on it; wait for it, or stop it"
+                    raise UsageError(busy) from error
+            time.sleep(LOCK_WAIT_S / 10)
 
     def append(self, *lines: dict) -> None:
         """The lines are on disk, all of them or none, when this returns; raises OSError where there is no room."""
@@ -152,6 +168,23 @@ def read_state(folder: Path) -> State:
 def state_of(folder: Path) -> State:
     """The same; nothing where there is no data set yet."""
     return read_state(folder) if (folder / NAME).exists() else State()
+
+
+def at_work(folder: Path, state: State) -> bool | None:
+    """Whether a process has the journal open to write; None where that cannot be known.
+
+    A lock that is free tells it on the machine alone that the last run was on: not every network folder shares locks.
+    """
+    if not fcntl:
+        return None
+    with (folder / NAME).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # a folder without locks
+            return None
+    return False if state.jobs and state.jobs[-1].get("host") == platform.node() else None
 
 
 def sync_folder(folder: Path) -> None:

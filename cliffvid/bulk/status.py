@@ -4,18 +4,22 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from .journal import read_state
+from .journal import at_work, read_state
 from .sink import label
 
 SLOWEST = 5
+HOW = {True: "at work", False: "broken off; the same command goes on from there", None: "at work, or broken off"}
 
 
 def status(folder: Path) -> dict:
     """How far a data set is: inputs by status and failures by class, rates of the last run, what is left, the slowest.
 
-    Raises InputError where there is no data set.
+    ``at_work`` is None where it cannot be known. Raises InputError where there is no data set.
     """
     state = read_state(folder)
+    working = at_work(folder, state)
+    if working is False and not state.end:
+        state = read_state(folder)  # it may just have ended
     ended = {name: video for name, video in state.live.items() if name in state.inputs}
     statuses = Counter(video["status"] for video in ended.values())
     errors = Counter(video["error"] for video in ended.values() if video["status"] == "failed")
@@ -23,6 +27,8 @@ def status(folder: Path) -> dict:
     here = [video for video in ended.values() if video["job"] == job]
     started = state.jobs[-1]["started"] if state.jobs else None
     until = state.end["finished"] if state.end else time.time()
+    if not state.end and working is False:
+        until = max((video["finished"] for video in here), default=started)
     seconds = until - started if started else 0.0
     frames = sum(video["counts"]["decode"]["frames"] for video in here if "counts" in video)
     did_s = sum(length_s(state.inputs[video["video"]]) for video in here)
@@ -36,6 +42,7 @@ def status(folder: Path) -> dict:
         "shards": len(state.shards()),
         "segments": sum(len(parts) for parts in state.segments.values()),
         "ended": state.end["stopped"] or "all done" if state.end else None,
+        "at_work": working,
         "run": {"inputs": len(here), "frames": frames, "seconds": seconds},
         "frames_per_s": frames / seconds if seconds else None,
         "left_s": seconds * left_s / did_s if did_s and not state.end else None,
@@ -60,13 +67,15 @@ def status_text(folder: Path, facts: dict) -> str:
     lines = [f"{folder}: {counted(facts['inputs'], 'input')}: {said or 'none'}; {held}"]
     lines += [f"  failed: {count} {error}" for error, count in facts["errors"].items()]
     run = facts["run"]
-    how = f"ended: {facts['ended']}" if facts["ended"] else "at work, or killed"
+    how = f"ended: {facts['ended']}" if facts["ended"] else HOW[facts["at_work"]]
     line = (
         f"  last run ({how}): {counted(run['inputs'], 'input')}, {run['frames']} frames in {duration(run['seconds'])}"
     )
     lines.append(line + (f", {facts['frames_per_s']:.1f} frames/s" if facts["frames_per_s"] else ""))
     if facts["left_s"] is not None:
         lines.append(f"  about {duration(facts['left_s'])} left")
+    if facts["ended"] and facts["at_work"]:
+        lines.append("  a job is at work on it")
     if facts["slowest"]:
         lines.append("  slowest:")
         lines += [f"    {each['seconds']:8.1f} s  {each['video']}" for each in facts["slowest"]]

@@ -1,9 +1,15 @@
 """What keeps a data set: parts and their merge, what the journal tells, verification and repair."""
 
+import errno
+import fcntl
 import json
 import os
+import platform
 import shutil
 import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from bulk import annotate, command, make_inputs, rows, truth, videos
-from cliffvid.bulk.dataset import hash_of
+from cliffvid.bulk.dataset import hash_of, open_journal
+from cliffvid.bulk.status import status, status_text
 from cliffvid.bulk.upkeep import verify
+from cliffvid.errors import OutputError
 from clips import make_clip
 
 
@@ -82,9 +90,49 @@ def test_the_journal_alone_tells_how_far_it_is(copy):
     (copy / "out" / "journal.jsonl").write_bytes(half + lines[shards[1]][:40])  # killed while it wrote the second
     shutil.rmtree(copy / "out" / "tracks")
     text = run("annotate-status", "out", cwd=copy)[1]
-    assert "at work, or killed" in text and " to do" in text and " left" in text and "5 failed" in text
+    assert (
+        "last run (broken off; the same command goes on from there)" in text
+        and " to do" in text
+        and " left" in text
+        and "5 failed" in text
+    )
     code, _, err = run("annotate-status", "in", cwd=copy)
     assert code == 1 and "no data set of `cliffvid annotate`" in err
+
+
+def test_where_a_lock_tells_nothing_it_is_not_said_whether_a_job_is_at_work(copy, monkeypatch):
+    journal = copy / "out" / "journal.jsonl"
+    *lines, end = journal.read_text().splitlines(keepends=True)
+    assert json.loads(end)["type"] == "end"
+    journal.write_text("".join(lines))
+    assert status(copy / "out")["at_work"] is False
+
+    def without_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fcntl.flock", without_locks)
+        facts = status(copy / "out")
+        assert facts["at_work"] is None and "(at work, or broken off)" in status_text(copy / "out", facts)
+        with pytest.raises(OutputError, match="No locks available"):
+            open_journal(copy / "out")
+    journal.write_text("".join(lines).replace(f'"host": "{platform.node()}"', '"host": "another"'))
+    assert status(copy / "out")["at_work"] is None  # that machine's locks may not be seen from here
+    code = "import sys; sys.modules['fcntl'] = None; from cliffvid.cli import main; main()"
+    args = [sys.executable, "-c", code, "annotate-status", copy / "out", "--json"]
+    assert json.loads(subprocess.check_output(args))["at_work"] is None
+
+
+def test_who_asks_for_the_status_does_not_stop_a_job_that_begins(copy):
+    with open(copy / "out" / "journal.jsonl", "rb") as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        with ThreadPoolExecutor() as threads:
+            opened = threads.submit(open_journal, copy / "out")
+            time.sleep(0.1)
+            assert not opened.done()
+            fcntl.flock(asking, fcntl.LOCK_UN)
+        with opened.result() as journal:
+            assert journal.state.end
 
 
 def flip(path: Path) -> None:
@@ -187,8 +235,6 @@ def test_a_journal_damaged_in_its_middle_is_told_and_not_worked_on(copy, toys):
 
 
 def test_two_jobs_do_not_work_on_one_data_set(copy, toys):
-    import fcntl
-
     with open(copy / "out" / "journal.jsonl", "ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         done = annotate("in", "-o", "out", cwd=copy, toys=toys, check=2)

@@ -19,6 +19,7 @@ from bulk import annotate, kill_group, make_inputs, rows, start, truth, videos
 from cliffvid import Options, OutputError
 from cliffvid.bulk.job import annotate as annotate_here
 from cliffvid.bulk.journal import read_state
+from cliffvid.bulk.status import status, status_text
 from cliffvid.options import BulkOptions
 from clips import make_clip
 
@@ -192,6 +193,29 @@ def test_nothing_is_left_running_when_the_command_alone_is_killed(tmp_path, toys
     running.kill()
     running.communicate(timeout=60)  # until none of them holds its stderr
     assert len(left) == 3 and not [pid for pid in left if "cliffvid" in command_line(pid)]
+
+
+def test_a_job_at_work_is_told_from_one_that_was_killed(tmp_path, toys):
+    make_inputs(tmp_path / "in", clips=30)
+    out = tmp_path / "out"
+    running = start("in", "-o", "out", "--workers", 1, "--checkpoint", 0, cwd=tmp_path, toys=toys)
+    while running.poll() is None and finished(out) < 2:
+        time.sleep(0.005)
+    os.kill(running.pid, signal.SIGSTOP)  # or it might end before it is looked at
+    facts = status(out)
+    assert (facts["at_work"], facts["ended"]) == (True, None)
+    assert "last run (at work):" in status_text(out, facts)
+    running.kill()
+    running.wait()
+    facts, state = status(out), read_state(out)
+    assert (facts["at_work"], facts["ended"]) == (False, None)
+    assert "last run (broken off; the same command goes on from there):" in status_text(out, facts)
+    last = max(video["finished"] for video in state.live.values())
+    assert facts["run"]["seconds"] == last - state.jobs[-1]["started"]
+    kill_group(running)
+    annotate("in", "-o", "out", cwd=tmp_path, toys=toys, check=1)
+    facts = status(out)
+    assert (facts["at_work"], facts["ended"]) == (False, "all done")
 
 
 def command_line(pid: int) -> str:
