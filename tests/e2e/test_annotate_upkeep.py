@@ -90,12 +90,8 @@ def test_the_journal_alone_tells_how_far_it_is(copy):
     (copy / "out" / "journal.jsonl").write_bytes(half + lines[shards[1]][:40])  # killed while it wrote the second
     shutil.rmtree(copy / "out" / "tracks")
     text = run("annotate-status", "out", cwd=copy)[1]
-    assert (
-        "last run (broken off; the same command goes on from there)" in text
-        and " to do" in text
-        and " left" in text
-        and "5 failed" in text
-    )
+    assert "last run (broken off; the same command goes on from there)" in text
+    assert " to do" in text and " left" in text and "5 failed" in text
     code, _, err = run("annotate-status", "in", cwd=copy)
     assert code == 1 and "no data set of `cliffvid annotate`" in err
 
@@ -123,7 +119,8 @@ def test_where_a_lock_tells_nothing_it_is_not_said_whether_a_job_is_at_work(copy
     assert json.loads(subprocess.check_output(args))["at_work"] is None
 
 
-def test_who_asks_for_the_status_does_not_stop_a_job_that_begins(copy):
+def test_who_asks_for_the_status_does_not_stop_a_job_that_begins(copy, monkeypatch):
+    monkeypatch.setattr("cliffvid.bulk.journal.LOCK_WAIT_S", 10)
     with open(copy / "out" / "journal.jsonl", "rb") as asking:
         fcntl.flock(asking, fcntl.LOCK_SH)
         with ThreadPoolExecutor() as threads:
