@@ -86,7 +86,7 @@ def common(
 @app.command()
 @with_options()
 def process(
-    options: Options,
+    *,
     inputs: Annotated[
         list[str],
         typer.Argument(metavar="INPUT...", help="Videos, images, folders or 'patterns' of images; -: a list on stdin."),
@@ -112,6 +112,7 @@ def process(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per video on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")] = False,
+    options: Options,
 ) -> None:
     """Write the body tracks of each video."""
     from .jobs import process_many

@@ -8,7 +8,7 @@ import typer
 
 from .cli_models import say
 from .cli_options import with_options
-from .options import ENGINES, NETWORKS, BulkOptions, Options
+from .options import BulkOptions, Options
 
 DataSet = Annotated[Path, typer.Argument(metavar="DIR", help="The data set's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
@@ -16,7 +16,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 @with_options("format", "overwrite", "videos_at_once")
 def annotate(
-    options: Options,
+    *,
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -25,51 +25,17 @@ def annotate(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The data set's folder.")],
-    engine: Annotated[str, typer.Option(help=" | ".join(ENGINES))] = BulkOptions.engine,
-    workers: Annotated[int, typer.Option(help="Processes that decode; 0: fitting.")] = BulkOptions.workers,
-    networks: Annotated[
-        str, typer.Option(help=" | ".join(NETWORKS) + ": each worker's, or one process for all, as auto on a GPU.")
-    ] = BulkOptions.networks,
-    address: Annotated[
-        str | None, typer.Option(help="Of a Ray cluster, or auto. [default: one on this machine]")
-    ] = BulkOptions.address,
-    shard: Annotated[
-        str | None, typer.Option(help="i/n: only the part i, from 0, of n; then annotate-merge.")
-    ] = BulkOptions.shard,
-    split: Annotated[
-        float, typer.Option(help="Seconds; longer videos are cut into segments of about that; 0: none.")
-    ] = BulkOptions.split_s,
-    checkpoint: Annotated[
-        float, typer.Option(help="Seconds that finished videos wait to share a file: what a kill costs.")
-    ] = BulkOptions.checkpoint_s,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try again what an earlier run gave up.")
-    ] = BulkOptions.retry_failed,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = BulkOptions.fail_fast,
-    max_failures: Annotated[
-        int | None, typer.Option(help="Stop when more inputs than that have failed.")
-    ] = BulkOptions.max_failures,
+    bulk: BulkOptions,
     allow_failures: Annotated[bool, typer.Option("--allow-failures", help="Exit 0 although some failed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and an estimate; write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per event on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")] = False,
+    options: Options,
 ) -> None:
     """Annotate many videos into one data set; the same command goes on where it was stopped."""
     from .bulk.job import annotate as run
     from .bulk.view import open_view
 
-    bulk = BulkOptions(
-        engine=engine,
-        workers=workers,
-        networks=networks,
-        address=address,
-        shard=shard,
-        split_s=split,
-        checkpoint_s=checkpoint,
-        retry_failed=retry_failed,
-        fail_fast=fail_fast,
-        max_failures=max_failures,
-    )
     if dry_run:
         from .bulk.estimate import dry_run as estimate
         from .bulk.estimate import plan_text

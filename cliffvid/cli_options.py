@@ -1,4 +1,4 @@
-"""The flags of a run: one for each field of Options, shared by the commands that run the networks."""
+"""The flags of a run: one for each field of Options and BulkOptions, for the commands that run the networks."""
 
 import functools
 import inspect
@@ -8,7 +8,20 @@ from typing import Annotated
 
 import typer
 
-from .options import BACKENDS, DECODE_DEVICES, DETECTOR_SHAPES, FORMATS, HDR, MATRICES, PIXELS, PRECISIONS, Options
+from .options import (
+    BACKENDS,
+    DECODE_DEVICES,
+    DETECTOR_SHAPES,
+    ENGINES,
+    FORMATS,
+    HDR,
+    MATRICES,
+    NETWORKS,
+    PIXELS,
+    PRECISIONS,
+    BulkOptions,
+    Options,
+)
 
 
 def _batch(text: str) -> int | str:
@@ -66,30 +79,55 @@ FLAGS = {
     "min_track_s": Annotated[float, typer.Option(help="Flag the rows of tracks that last less; none is left out.")],
     "overwrite": Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")],
 }
-SHORT = {"start_s": "start", "end_s": "end"}  # fields whose flag bears another name
+# The same of BulkOptions.
+BULK_FLAGS = {
+    "engine": Annotated[str, typer.Option(help=" | ".join(ENGINES))],
+    "workers": Annotated[int, typer.Option(help="Processes that decode; 0: fitting.")],
+    "networks": Annotated[
+        str, typer.Option(help=" | ".join(NETWORKS) + ": each worker's, or one process for all, as auto on a GPU.")
+    ],
+    "address": Annotated[str | None, typer.Option(help="Of a Ray cluster, or auto. [default: one on this machine]")],
+    "shard": Annotated[str | None, typer.Option(help="i/n: only the part i, from 0, of n; then annotate-merge.")],
+    "split_s": Annotated[
+        float, typer.Option(help="Seconds; longer videos are cut into segments of about that; 0: none.")
+    ],
+    "checkpoint_s": Annotated[
+        float, typer.Option(help="Seconds that finished videos wait to share a file: what a kill costs.")
+    ],
+    "retry_failed": Annotated[bool, typer.Option("--retry-failed", help="Try again what an earlier run gave up.")],
+    "fail_fast": Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")],
+    "max_failures": Annotated[int | None, typer.Option(help="Stop when more inputs than that have failed.")],
+}
+# Fields whose flag bears another name.
+SHORT = {"start_s": "start", "end_s": "end", "split_s": "split", "checkpoint_s": "checkpoint"}
+KINDS = {"options": (Options, FLAGS), "bulk": (BulkOptions, BULK_FLAGS)}
 
 
 def with_options(*without: str) -> Callable:
-    """Gives a command all flags but those of the fields ``without``, and calls it with the Options they make.
-
-    The command's own parameter ``options`` stands for them.
+    """Gives a command, in place of its parameters ``options`` and ``bulk``, the flags of all fields of Options and
+    BulkOptions but those ``without``, and calls it with what they make. The command takes all by keyword.
     """
-    fields = {SHORT.get(name, name): name for name in FLAGS if name not in without}
 
     def decorate(command: Callable) -> Callable:
+        parameters, made = [], {}
+        for own in inspect.signature(command).parameters.values():
+            if own.name not in KINDS:
+                parameters.append(own)
+                continue
+            kind, flags = KINDS[own.name]
+            fields = {SHORT.get(field, field): field for field in flags if field not in without}
+            made[own.name] = kind, fields
+            parameters += [
+                own.replace(name=flag, default=getattr(kind, field), annotation=flags[field])
+                for flag, field in fields.items()
+            ]
+
         @functools.wraps(command)
         def call(**given):
-            chosen = {name: given.pop(flag) for flag, name in fields.items()}
-            return command(options=Options(**chosen), **given)
+            for name, (kind, fields) in made.items():
+                given[name] = kind(**{field: given.pop(flag) for flag, field in fields.items()})
+            return command(**given)
 
-        own = [p for p in inspect.signature(command).parameters.values() if p.name != "options"]
-        shared = [
-            inspect.Parameter(
-                flag, inspect.Parameter.KEYWORD_ONLY, default=getattr(Options, name), annotation=FLAGS[name]
-            )
-            for flag, name in fields.items()
-        ]
-        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
         call.__signature__ = inspect.Signature(parameters)
         call.__annotations__ = {p.name: p.annotation for p in parameters}
         return call
