@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 from av.codec.hwaccel import HWAccel
 
+from .backends.gpu import Gpu
 from .errors import (
     AccessError,
     BackendError,
@@ -34,12 +35,16 @@ THREADED = {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "prores", "dnxhd", 
 ATTACHED_PICTURE = av.stream.Disposition.attached_pic
 
 
-def open_video(path: Path | str, options: Options, threads: int) -> tuple[av.container.InputContainer, av.VideoStream]:
+def open_video(
+    path: Path | str, options: Options, threads: int, surfaces: bool = False
+) -> tuple[av.container.InputContainer, av.VideoStream]:
     """The container and its video stream to decode, with ``threads`` decoder threads (0: FFmpeg's choice).
+
+    With ``surfaces``, frames that a CUDA device decodes stay there, in the context that CUDA's runtime uses.
 
     Raises InputError of the kind that fits, and BackendError if ``decode_device`` is not there.
     """
-    container = _open(path, options)
+    container = _open(path, options, surfaces)
     try:
         stream = _choose(container, path, options)
         limit = int(options.max_frame_mpx * 1e6)
@@ -50,7 +55,9 @@ def open_video(path: Path | str, options: Options, threads: int) -> tuple[av.con
             )
         decoder = stream.codec_context
         decoder.options = {"max_pixels": str(limit)}  # for sizes that only the decoder learns of
-        decoder.thread_type, decoder.thread_count = "AUTO", threads if decoder.name in THREADED else 1
+        # Threads share one NVDEC, and each would take some of its at most 32 surfaces.
+        threaded = decoder.name in THREADED and options.decode_device != "cuda"
+        decoder.thread_type, decoder.thread_count = "AUTO", threads if threaded else 1
         if decoder.thread_count != 1:
             # Frames may be handed out before their thread has marked them as corrupt; errors always come.
             decoder.options |= {"err_detect": "explode"}
@@ -60,18 +67,18 @@ def open_video(path: Path | str, options: Options, threads: int) -> tuple[av.con
         raise
 
 
-def _open(path: Path | str, options: Options) -> av.container.InputContainer:
+def _open(path: Path | str, options: Options, surfaces: bool) -> av.container.InputContainer:
     if isinstance(path, Path):
         _check_file(path)
         name, rules, timeout = f"file:{path.absolute()}", FILE, None
     else:
         name, rules, timeout = path, _network_rules(path, options), NETWORK_TIMEOUT_S
     cuda = options.decode_device == "cuda"
-    device = HWAccel("cuda", allow_software_fallback=False) if cuda else None
     try:
+        device = _cuda(surfaces) if cuda else None
         # Titles in old encodings must not make a film unreadable.
         return av.open(name, container_options=rules, metadata_errors="replace", timeout=timeout, hwaccel=device)
-    except (av.FFmpegError, OSError, ValueError, RuntimeError, NotImplementedError) as error:
+    except (av.FFmpegError, OSError, ValueError, RuntimeError, NotImplementedError, BackendError) as error:
         if cuda:
             raise BackendError(
                 f"{path}: FFmpeg cannot decode it on a CUDA device ({reason(error)}); try --decode-device cpu"
@@ -79,6 +86,17 @@ def _open(path: Path | str, options: Options) -> av.container.InputContainer:
         raise UnreadableError(
             f"{path}: not a readable video ({reason(error)}); a download cut short, or no video at all?"
         ) from error
+
+
+def _cuda(surfaces: bool) -> HWAccel:
+    """FFmpeg's decoding on a CUDA device. Raises BackendError."""
+    if not surfaces:
+        return HWAccel("cuda", allow_software_fallback=False)
+    # The context that onnxruntime has its memory in. Asked for as the current one: as the primary one FFmpeg takes it
+    # only where nobody has set it up before, or with flags that onnxruntime does not set.
+    Gpu().enter()
+    context = {"primary_ctx": "0", "current_ctx": "1"}
+    return HWAccel("cuda", allow_software_fallback=False, options=context, is_hw_owned=True)
 
 
 def _check_file(path: Path) -> None:
@@ -124,6 +142,23 @@ def _choose(container: av.container.InputContainer, path: Path | str, options: O
 
 def _area(stream: av.VideoStream) -> int:
     return stream.width * stream.height
+
+
+def nothing_decoded(path: Path | str, options: Options) -> UnreadableError:
+    """What to say of a video of which not one frame could be decoded."""
+    why = "the file is damaged or cut short"
+    if options.decode_device == "cuda":
+        why += ", or the CUDA device does not know its format: try --decode-device cpu"
+    return UnreadableError(f"{path}: not one frame could be decoded; {why}")
+
+
+def check_memory(error: Exception, path: Path | str, options: Options) -> None:
+    """Raise BackendError if it was a CUDA device's memory that did not suffice to decode: no fault of the file."""
+    if options.decode_device == "cuda" and isinstance(error, MemoryError):
+        raise BackendError(
+            f"{path}: the CUDA device has no memory left to decode it; end what else runs there, take a smaller "
+            "--frame-batch, or --decode-device cpu"
+        ) from error
 
 
 def reason(error: Exception) -> str:

@@ -30,15 +30,15 @@ class CutFinder:
         self._since = 0
         self.kept: list | None = None  # a list here takes (frame_idx, thumbnail in uint8) of all frames
 
-    def find(self, frames: Frames) -> list[tuple[int, int]]:
+    def find(self, frames: Frames, thumbs: Iterable[np.ndarray] | None = None) -> list[tuple[int, int]]:
         """(frame_idx, shot from 0) of those frames that begin another shot than the frame before.
 
         A cut is a change that is large, sudden and leaves no likeness: a moving camera changes every frame, and light
         that goes on leaves edges where they were. After a flash of a few frames the shot before goes on. Fades and
-        dissolves are not cuts, and are not found.
+        dissolves are not cuts, and are not found. ``thumbs``: their thumbnails, where those were made already.
         """
-        thumbs = ((int(index), thumbnail(image)) for index, image in zip(frames.frame_idx, frames.images, strict=True))
-        return self.find_in(thumbs)
+        thumbs = map(thumbnail, frames.images) if thumbs is None else thumbs
+        return self.find_in(zip(frames.frame_idx.tolist(), thumbs, strict=True))
 
     def find_in(self, thumbs: Iterable[tuple[int, np.ndarray]]) -> list[tuple[int, int]]:
         """The same of (frame_idx, thumbnail)."""
@@ -81,9 +81,14 @@ def thumbnail(image: np.ndarray | Planes) -> np.ndarray:
     if isinstance(image, Planes):
         some = image.scaled(tuple(min(side, 4 * small) for side, small in sides), cv2.INTER_NEAREST)
     else:
-        every = [max(1, side // (4 * small)) for side, small in sides]
-        some = np.ascontiguousarray(image[:: every[1], :: every[0]])
+        right, down = (every(side, small) for side, small in sides)
+        some = np.ascontiguousarray(image[::down, ::right])
     return cv2.resize(some, THUMB_WH, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+
+
+def every(side: int, small: int) -> int:
+    """Of how many pixels one is enough for a thumbnail."""
+    return max(1, side // (4 * small))
 
 
 def likeness(a: np.ndarray, b: np.ndarray) -> float:

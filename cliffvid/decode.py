@@ -11,15 +11,16 @@ import av
 import numpy as np
 
 from .clock import Clock
-from .container import open_video
+from .container import check_memory, nothing_decoded, open_video
 from .damage import Damage
 from .deinterlace import Timed, deinterlaced
 from .display import Display, hdr_kind
-from .errors import RefusedError, UnreadableError
+from .errors import RefusedError
 from .options import Options
 from .packets import End, packets
 from .planes import Planes
-from .seek import Index, read_index
+from .seek import Index, read_index, verified
+from .surface import Surface
 from .types import Frames, VideoInfo, image_column
 
 
@@ -40,7 +41,7 @@ class DecodeCounts:
 class Shown(NamedTuple):
     """One frame as displayed."""
 
-    image: np.ndarray | Planes
+    image: np.ndarray | Planes | Surface
     index: int
     pts: int
     time_s: float
@@ -66,8 +67,9 @@ class Source:
         """Frames in batches of at most ``batch``, those with start_s <= time_s < end_s and frame_idx % stride == 0.
 
         ``frame_idx`` counts the frames from the source's first, wherever reading starts. All frames of a batch have
-        one size: a stream that changes size starts a new batch. What does not decode is skipped and counted in
-        ``counts``. With ``planes``, images that can be are Planes, and the others RGB as without. To be called once.
+        one size, and all are Surfaces or none: a stream that changes starts a new batch. What does not decode is
+        skipped and counted in ``counts``. With ``planes``, images that can be are Planes or Surfaces, and the others
+        RGB as without. To be called once.
         Raises UnreadableError if nothing at all could be decoded, and RefusedError.
         """
         return batches(self._shown(counts, start_s, end_s, stride, planes), batch, counts)
@@ -77,10 +79,11 @@ class Video(Source):
     """An open video; a context manager. Raises InputError for what is not a readable video; errors.py lists the kinds.
 
     ``info`` tells what the header claims; once frames were read, the size is that of the first frame as displayed.
+    With ``surfaces``, frames that a GPU decodes stay there, where planes are asked for.
     """
 
-    def __init__(self, path: Path | str, options: Options | None = None) -> None:
-        self.path, self.options = path, options or Options()
+    def __init__(self, path: Path | str, options: Options | None = None, surfaces: bool = False) -> None:
+        self.path, self.options, self._surfaces = path, options or Options(), surfaces
         self._container: av.container.InputContainer | None = None
         self._fresh_threads: int | None = None  # of a decoder that has not been used yet
         self._index: tuple[Index | None] | None = None  # once it was read
@@ -148,7 +151,7 @@ class Video(Source):
             counts.first_pts, counts.clock_jumps = clock.first, clock.jumps
             yield Timed(frame, place, pts, time_s, damaged, frame.interlaced_frame)
         if place < 0:
-            raise UnreadableError(f"{self.path}: not one frame could be decoded; the file is damaged or cut short")
+            raise nothing_decoded(self.path, self.options)
 
     def index(self) -> Index | None:
         """The index of the video, read once; None where its times are no order."""
@@ -182,7 +185,7 @@ class Video(Source):
         for anchor in table.anchors(target):
             counts.damaged = before
             frames = self._decoded(counts, anchor)
-            head = _verified(frames, table, target)
+            head = verified(frames, table, target)
             if head:
                 clock.start(origin.first, table.pts[target])
                 return target - zero, chain([head], frames)
@@ -192,7 +195,7 @@ class Video(Source):
     def _reopen(self, threads: int) -> tuple[av.container.InputContainer, av.VideoStream]:
         if self._container:
             self._container.close()
-        self._container, self._stream = open_video(self.path, self.options, threads)
+        self._container, self._stream = open_video(self.path, self.options, threads, self._surfaces)
         self._fresh_threads = threads
         return self._container, self._stream
 
@@ -230,7 +233,8 @@ class Video(Source):
                     met_damage()
             try:
                 frames = stream.codec_context.decode(packet)
-            except (av.FFmpegError, ValueError):
+            except (av.FFmpegError, ValueError) as error:
+                check_memory(error, self.path, self.options)
                 met_damage()
                 damage.fail()
                 continue
@@ -255,31 +259,15 @@ class Video(Source):
         return container, stream
 
 
-def _verified(frames: Iterator[tuple[av.VideoFrame, bool]], table: Index, target: int):
-    """The frame at place ``target``; None if decoding starts at no true key frame or a frame is missing on the way."""
-    place = None
-    for frame, damaged in frames:
-        at = table.at(frame.pts) if frame.pts is not None else None
-        if (
-            at is None
-            or at > target
-            or at != (at if place is None else place)
-            or (place is None and not frame.key_frame)
-        ):
-            return None
-        if at == target:
-            return frame, damaged
-        place = at + 1
-    return None
-
-
 def batches(shown: Iterable[Shown], size: int, counts: DecodeCounts) -> Iterator[Frames]:
-    """Frames in batches of at most ``size``, all of one size in pixels. No pixel is copied: that took 1 ms at 1080p."""
-    rows: list[Shown] = []
+    """Frames in batches of at most ``size``, all of one size in pixels, all Surfaces or none. No pixel is copied: that
+    took 1 ms at 1080p.
+    """
+    rows, kind = [], None
     for row in shown:
-        if rows and (len(rows) == size or rows[0].image.shape != row.image.shape):
+        before, kind = kind, (row.image.shape, isinstance(row.image, Surface) and row.image.orientation)
+        if rows and (len(rows) == size or kind != before):
             yield _table(rows)
-            rows = []
         rows.append(row)
         counts.frames += 1
     if rows:
@@ -287,7 +275,9 @@ def batches(shown: Iterable[Shown], size: int, counts: DecodeCounts) -> Iterator
 
 
 def _table(rows: list[Shown]) -> Frames:
+    """The rows as a table, which alone holds them then: whoever is done with an image lets it go."""
     images, index, pts, time_s, damaged = zip(*rows, strict=True)
+    rows.clear()
     return Frames(
         frame_idx=np.array(index, np.int64),
         pts=np.array(pts, np.int64),

@@ -10,6 +10,7 @@ from .errors import RefusedError
 from .options import Options
 from .orientation import Orientation
 from .planes import Planes
+from .surface import Surface
 
 HDR_TRANSFERS = {int(ColorTrc.SMPTE2084): "pq", int(ColorTrc.ARIB_STD_B67): "hlg"}
 FORCED = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709, "bt2020": Colorspace.BT2020}
@@ -17,6 +18,7 @@ UNTAGGED = (2, 3)  # AVCOL_SPC_UNSPECIFIED and _RESERVED
 HD_LINES = 720
 # Of frames that may stay as they are stored: one plane of brightness, two of colour in half its resolution.
 PLANAR = ("yuv420p", "yuvj420p")
+NV12 = "nv12"  # the same with both colours in one plane, side by side: how hardware stores frames
 MATRIX_NAMES = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020"}
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 
@@ -35,7 +37,7 @@ class Display:
         Raises RefusedError for a frame above ``max_frame_mpx``, or with HDR where ``hdr`` is "refuse".
         """
         width, height = self._size(frame, aspect)
-        tone = {}
+        frame, tone = on_host(frame), {}
         if hdr_kind(frame):
             if self._options.hdr == "refuse":
                 raise RefusedError(f"its colours are HDR ({hdr_kind(frame)}), which --hdr refuse forbids")
@@ -51,17 +53,28 @@ class Display:
             shown = shown.copy()  # the decoder may still need its own frame; OpenCV writes to no turned view
         return shown
 
-    def planes(self, frame: av.VideoFrame, aspect: Fraction | None) -> Planes | np.ndarray:
-        """The frame's own planes where they can be displayed without a conversion of the whole, else as ``show``."""
+    def planes(self, frame: av.VideoFrame, aspect: Fraction | None) -> Planes | Surface | np.ndarray:
+        """The frame's own planes where they can be displayed without a conversion of the whole, else as ``show``.
+
+        Planes that lie on a GPU stay there.
+        """
         used = matrix_of(frame, self._options.matrix)
         matrix = MATRIX_NAMES.get(int(frame.colorspace if used is None else used))
         size, even = (frame.width, frame.height), frame.width % 2 == frame.height % 2 == 0
-        stays = frame.format.name in PLANAR and even and matrix and not hdr_kind(frame)
+        kinds = (NV12,) if frame.sw_format else (*PLANAR, NV12)
+        stays = layout(frame).name in kinds and even and matrix and not hdr_kind(frame)
         if not stays or self._size(frame, aspect) != size:
             return self.show(frame, aspect)
         full_range = frame.color_range == FULL_RANGE or frame.format.name == "yuvj420p"
-        y, u, v = map(_view, frame.planes)
-        return Planes(y, u, v, matrix, full_range, self._orientation_of(frame))
+        if frame.sw_format:
+            return Surface(frame, matrix, full_range, self._orientation_of(frame))
+        y, *colours = frame.planes
+        if len(colours) == 2:
+            u, v = map(_view, colours)
+        else:
+            pairs = _view(*colours, pixel_bytes=2)
+            u, v = pairs[:, ::2], pairs[:, 1::2]
+        return Planes(_view(y), u, v, matrix, full_range, self._orientation_of(frame))
 
     def _size(self, frame: av.VideoFrame, aspect: Fraction | None) -> tuple[int, int]:
         width, height = square_size(frame.width, frame.height, aspect)
@@ -80,9 +93,19 @@ class Display:
         return self._orientation
 
 
-def _view(plane: av.video.plane.VideoPlane) -> np.ndarray:
+def layout(frame: av.VideoFrame) -> av.VideoFormat:
+    """How its pixels are stored, wherever they are."""
+    return frame.sw_format or frame.format
+
+
+def on_host(frame: av.VideoFrame) -> av.VideoFrame:
+    """The frame itself, or a copy of one that lies on a GPU."""
+    return frame.reformat(format=frame.sw_format) if frame.sw_format else frame
+
+
+def _view(plane: av.video.plane.VideoPlane, pixel_bytes: int = 1) -> np.ndarray:
     rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-    return rows[:, : plane.width]
+    return rows[:, : plane.width * pixel_bytes]
 
 
 def square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
@@ -99,7 +122,7 @@ def hdr_kind(frame: av.VideoFrame) -> str | None:
 
 def matrix_of(frame: av.VideoFrame, rule: str) -> Colorspace | None:
     """The YUV matrix to decode with; None where the frame's own tag holds, or it is no YUV."""
-    if frame.format.is_rgb or len(frame.format.components) < 3:
+    if layout(frame).is_rgb or len(layout(frame).components) < 3:
         return None
     if rule in FORCED:
         return FORCED[rule]

@@ -41,3 +41,6 @@ class Orientation(NamedTuple):
         if self.up_down:
             y0, y1 = shown_wh[1] - y1, shown_wh[1] - y0
         return (y0, x0, y1, x1) if self.exchanged else (x0, y0, x1, y1)
+
+
+UPRIGHT = Orientation()

@@ -6,15 +6,19 @@ export/picture_graph.py. OpenCV rounds weights for uint8, so that one pixel in s
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .backends import Session
+from .cuts import THUMB_WH, every
 from .errors import BackendError
 from .geometry import letterbox_layout
 from .models import CropRule, Letterbox
+from .orientation import UPRIGHT, Orientation
 from .planes import Planes, to_rgb
 from .types import Frames, Piece, image_column
 
@@ -27,9 +31,10 @@ CUBIC = -0.75  # OpenCV's coefficient
 class DeviceImage:
     """A frame that lies on a device, among others of its size."""
 
-    shape: tuple[int, int, int]  # (H,W,3), of uint8
+    shape: tuple[int, int, int]  # (H,W,3), of uint8, as displayed
     frames: Any  # all of them, (F,H,W,3), as the backend holds them
     row: int  # which of them
+    orientation: Orientation = UPRIGHT  # of what is stored there
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -73,15 +78,33 @@ def uploaded(batches: Iterator[list[Piece]], session: Session) -> Iterator[list[
 
 
 def _uploaded(frames: Frames, session: Session) -> Frames:
-    images, count = frames.images, len(frames)
+    if isinstance(frames.images[0], DeviceImage):
+        return frames
+    with _told(f"{len(frames)} frames cannot be put on {session.device}"):
+        there = _sent(frames.images, session.pictures)
+    images = [DeviceImage(image.shape, there, row) for row, image in enumerate(frames.images)]
+    return replace(frames, images=image_column(images))
+
+
+def landed(frames: Frames, session: Session, path: Path | str) -> tuple[Frames, np.ndarray]:
+    """Frames of Surfaces with RGB in the device's memory in their place, and the ``cuts.thumbnail`` of each, the one
+    thing that comes back. The Surfaces can be let go then. Raises BackendError, which names the video at ``path``.
+    """
+    surfaces = frames.images
+    with _told(f"{path}: {len(frames)} frames that {session.device} decoded cannot become RGB there"):
+        matrices = np.stack([to_rgb(surface.matrix, surface.full_range) for surface in surfaces])
+        there = session.pictures.take_surfaces(list(surfaces), matrices)
+        images = image_column([DeviceImage(s.shape, there, row, s.orientation) for row, s in enumerate(surfaces)])
+        thumbs = session.pictures.make(thumbnails(images), "uint8").numpy()
+    return replace(frames, images=images), thumbs.astype(np.float32) / 255
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
     try:
-        there = _sent(images, session.pictures)
+        yield
     except Exception as error:  # each runtime has its own; a full memory is one of them
-        raise BackendError(
-            f"{count} frames cannot be put on {session.device} ({error}); end what else runs there, or take a "
-            "smaller --frame-batch"
-        ) from error
-    return replace(frames, images=image_column([DeviceImage(images[0].shape, there, row) for row in range(count)]))
+        raise BackendError(f"{what} ({error}); end what else runs there, or take a smaller --frame-batch") from error
 
 
 def _sent(images: np.ndarray, pictures: Any) -> Any:
@@ -99,6 +122,20 @@ def canvases(frames: np.ndarray, rule: Letterbox) -> np.ndarray:
     rows = _placed(resized(h, new_h, rule.interpolation), top, rule.height_px)
     columns = _placed(resized(w, new_w, rule.interpolation), left, rule.width_px)
     return image_column([Picture(image, rows, columns, float(rule.fill)) for image in frames])
+
+
+def thumbnails(frames: np.ndarray) -> np.ndarray:
+    """``cuts.thumbnail`` of DeviceImages (N,), times 255, as Pictures (N,)."""
+    sides = zip(frames[0].shape[1::-1], THUMB_WH, strict=True)
+    columns, rows = (_sampled(side, small) for side, small in sides)
+    return image_column([Picture(image, rows, columns, 0.0) for image in frames])
+
+
+def _sampled(size: int, new_size: int) -> Taps:
+    """The taps of a line of every n-th pixel made ``new_size`` long."""
+    step = every(size, new_size)
+    taps = resized(len(range(0, size, step)), new_size, "area")
+    return Taps(taps.line * step, taps.weight)
 
 
 def cuts(frames: np.ndarray, corners: np.ndarray, rule: CropRule) -> np.ndarray:

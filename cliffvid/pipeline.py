@@ -17,11 +17,12 @@ from .errors import ModelError
 from .flow import Stages, rebatch
 from .models import MODEL_FILES, Manifest, find_model
 from .options import Options
-from .pictures import BATCHES_HELD, on_device, uploaded
+from .pictures import BATCHES_HELD, landed, on_device, uploaded
 from .precision import choose
 from .regress import regress
 from .source import open_source, source_of
 from .summary import Counts
+from .surface import Surface
 from .track import Tracker, by_frame, track
 from .types import Bodies, Piece, Tracks, VideoInfo
 
@@ -151,7 +152,9 @@ class Run:
         self.flow = Flow(options, models)
         self.options, self.models = self.flow.options, models
         self.counts, self.cuts = Counts(), CutFinder()
-        self._video = open_source(video, options)
+        # Networks see the decoder's own planes, or FFmpeg's RGB: that is not made on a GPU. Nor does bwdif run there.
+        stay = models.pictures_on_device and options.pixels == "planes" and not options.deinterlace
+        self._video = open_source(video, options, surfaces=stay and options.decode_device == "cuda")
 
     @property
     def info(self) -> VideoInfo:
@@ -169,7 +172,10 @@ class Run:
         options = self.options
         span = (options.start_s, options.end_s, options.stride, options.pixels == "planes")
         for frames in self._video.frames(options.frame_batch, self.counts.decode, *span):
-            self.counts.shots += self.cuts.find(frames)
+            thumbs = None
+            if isinstance(frames.images[0], Surface):  # made RGB at once: they are memory of the decoder
+                frames, thumbs = landed(frames, self.models.detector, self.info.path)
+            self.counts.shots += self.cuts.find(frames, thumbs)
             yield [Piece(self, frames)]
         yield [Piece(self)]
 

@@ -6,6 +6,7 @@ time of decoding), tells which pts must come out, and Video checks that they do.
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -52,3 +53,21 @@ def read_index(container: av.container.InputContainer, stream: av.VideoStream) -
     if len(set(shown)) < len(shown) or any(b < a for a, b in pairwise(decoding)):
         return None
     return Index(sorted(shown), sorted(keys))
+
+
+def verified(frames: Iterator[tuple[av.VideoFrame, bool]], table: Index, target: int):
+    """The frame at place ``target``; None if decoding starts at no true key frame or a frame is missing on the way."""
+    place = None
+    for frame, damaged in frames:
+        at = table.at(frame.pts) if frame.pts is not None else None
+        if (
+            at is None
+            or at > target
+            or at != (at if place is None else place)
+            or (place is None and not frame.key_frame)
+        ):
+            return None
+        if at == target:
+            return frame, damaged
+        place = at + 1
+    return None

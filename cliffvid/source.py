@@ -8,14 +8,15 @@ from .images import Images, is_image, is_pattern
 from .options import Options
 
 
-def open_source(path: Path | str, options: Options | None = None) -> Video | Images:
-    """The video or images that a name stands for, open. Raises InputError, whose kinds errors.py lists.
+def open_source(path: Path | str, options: Options | None = None, surfaces: bool = False) -> Video | Images:
+    """The video or images that a name stands for, open; ``surfaces`` as of Video. Raises InputError, whose kinds
+    errors.py lists, and BackendError.
 
     A folder, a pattern and a file with an image's ending are images; anything else is a video.
     """
     if isinstance(path, Path) and (os.path.isdir(path) or is_pattern(path) or is_image(path)):
         return Images(path, options)
-    return Video(path, options)
+    return Video(path, options, surfaces)
 
 
 def source_of(name: str | Path) -> Path | str:

@@ -1,5 +1,5 @@
 """The graphs that make networks' pictures on a device: the letterboxed frame and the crops of people alike, and before
-that RGB of a decoder's planes.
+that RGB of a decoder's planes, whether it left them in the host's memory or in the device's own.
 
 Each pixel of a picture is a weighted sum of pixels of a frame, of the same few columns in each of the same few rows, so
 that the rule (linear, cubic, area; borders; letterbox or crop) lies in numbers which cliffvid.pictures computes, and
@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from cliffvid.backends.ort_pictures import FROM_PLANES, PICTURE
+from cliffvid.backends.ort_pictures import FROM_NV12, FROM_PLANES, PICTURE
 
 from .graph import Graph, to_bytes
 
@@ -47,11 +47,7 @@ def picture_graph() -> onnx.ModelProto:
 
 
 def planes_graph() -> onnx.ModelProto:
-    """Planes ``y`` (N,H,W), ``u`` and ``v`` (N,H/2,W/2) uint8 to frames ``rgb`` (N,H,W,3) uint8.
-
-    R, G and B are ``matrix`` (3,3) times Y, U and V, plus ``offset`` (3,). Four pixels share a colour, as FFmpeg has it
-    where it scales nothing.
-    """
+    """Planes ``y`` (N,H,W), ``u`` and ``v`` (N,H/2,W/2) uint8 to frames ``rgb`` (N,H,W,3) uint8, see _rgb."""
     graph = Graph("planes")
 
     def channel(name: str, *sides: str) -> str:
@@ -59,13 +55,41 @@ def planes_graph() -> onnx.ModelProto:
         return graph.op("Unsqueeze", plane, [1])
 
     bright, *colour = channel("y", "H", "W"), channel("u", "h", "w"), channel("v", "h", "w")
+    _rgb(graph, bright, graph.op("Concat", *colour, axis=1))
+    return graph.model()
+
+
+def nv12_graph() -> onnx.ModelProto:
+    """Planes ``y`` (H,P) and ``uv`` (H/2,Q) uint8 to a frame ``rgb`` (1,H,W,3) uint8, see _rgb.
+
+    Their lines are longer than the frame's ``width`` (1,) int64, which is even: what is behind it is padding. A line of
+    ``uv`` is U and V of one pair of pixels after the other.
+    """
+    graph = Graph("nv12")
+    width = graph.input("width", "int64", (1,))
+
+    def cut(name: str, *sides: str) -> str:
+        plane = graph.op("Cast", graph.input(name, "uint8", sides), to=TensorProto.FLOAT)
+        return graph.op("Slice", plane, [0], width, [1])
+
+    bright, pairs = cut("y", "H", "P"), graph.op("Reshape", cut("uv", "h", "Q"), [0, -1, 2])
+    colour = graph.op("Transpose", pairs, perm=[2, 0, 1])
+    _rgb(graph, graph.op("Unsqueeze", bright, [0, 1]), graph.op("Unsqueeze", colour, [0]))
+    return graph.model()
+
+
+def _rgb(graph: Graph, bright: str, colour: str) -> None:
+    """The output ``rgb`` (N,H,W,3) uint8 of brightness (N,1,H,W) and colour (N,2,H/2,W/2).
+
+    R, G and B are ``matrix`` (3,3) times Y, U and V, plus ``offset`` (3,). Four pixels share a colour, as FFmpeg has it
+    where it scales nothing.
+    """
     how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    colour = graph.op("Resize", graph.op("Concat", *colour, axis=1), "", np.array([1.0, 1.0, 2.0, 2.0]), **how)
+    colour = graph.op("Resize", colour, "", np.array([1.0, 1.0, 2.0, 2.0]), **how)
     yuv = graph.op("Transpose", graph.op("Concat", bright, colour, axis=1), perm=[0, 2, 3, 1])
     matrix = graph.op("Transpose", graph.input("matrix", "float32", (3, 3)), perm=[1, 0])
     rgb = graph.op("Add", graph.op("MatMul", yuv, matrix), graph.input("offset", "float32", (3,)))
     _rounded(graph, rgb, "rgb", ("N", "H", "W", 3))
-    return graph.model()
 
 
 def _rounded(graph: Graph, value: str, name: str, shape: tuple) -> None:
@@ -77,3 +101,4 @@ def _rounded(graph: Graph, value: str, name: str, shape: tuple) -> None:
 if __name__ == "__main__":
     PICTURE.write_bytes(to_bytes(picture_graph()))
     FROM_PLANES.write_bytes(to_bytes(planes_graph()))
+    FROM_NV12.write_bytes(to_bytes(nv12_graph()))

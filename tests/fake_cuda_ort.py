@@ -1,10 +1,11 @@
-"""A stand-in for onnxruntime with a GPU: what lies "there" can be had back by one call alone, and all copies count.
+"""A stand-in for onnxruntime with a GPU: what lies "there" can be had back by two calls alone, and all copies count.
 
 The real onnxruntime computes, on the CPU; fresh memory holds garbage, as a GPU's does, and what a session was given is
 done only when an output of it is waited for.
 """
 
 import ctypes
+import threading
 from weakref import WeakSet
 
 import numpy as np
@@ -46,7 +47,7 @@ class FakeOrt:
 
 
 class Value:
-    """An OrtValue on the device, which has no ``numpy()`` here."""
+    """An OrtValue on the device."""
 
     def __init__(self, ort: FakeOrt, value) -> None:
         self._ort, self.value = ort, value
@@ -56,6 +57,10 @@ class Value:
     def update_inplace(self, array: np.ndarray) -> None:
         self._ort.sent.append(array.nbytes)
         self.value.update_inplace(array)
+
+    def numpy(self) -> np.ndarray:
+        self._ort.fetched.append(self.value.tensor_size_in_bytes())
+        return self.value.numpy()
 
 
 class FakeValues:
@@ -80,7 +85,7 @@ class FakeSession:
     """An InferenceSession that takes and gives values on the device alone."""
 
     def __init__(self, ort: FakeOrt, session) -> None:
-        self._ort, self.session, self._given = ort, session, []
+        self._ort, self.session, self._given, self._lock = ort, session, [], threading.Lock()
         self.get_inputs, self.get_outputs = session.get_inputs, session.get_outputs
 
     def get_providers(self) -> list[str]:
@@ -95,8 +100,9 @@ class FakeSession:
         self._given.append(binding.binding)
 
     def _wait(self) -> None:
-        while self._given:
-            self.session.run_with_iobinding(self._given.pop(0))
+        with self._lock:
+            while self._given:
+                self.session.run_with_iobinding(self._given.pop(0))
 
 
 class FakeBinding:

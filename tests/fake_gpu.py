@@ -11,6 +11,7 @@ import ctypes
 import hashlib
 import os
 import sys
+import threading
 from collections import defaultdict
 from types import ModuleType, SimpleNamespace
 
@@ -45,6 +46,9 @@ class FakeGpu:
         self.pinned: set[int] = set()  # what of it is the host's
         self.sent, self.fetched = [], []  # bytes of each copy
         self.streams: dict[int, list] = {}
+        self.legacy: list = []  # the work of CUDA's legacy default stream
+        self.entered: set[int] = set()  # threads in which the primary context is the current one
+        self.lock = threading.Lock()
         self.built: dict[str, SimpleNamespace] = {}  # sha256 of a plan -> what it was built of
         self.batches: list[int] = []  # of every execution
         self.most_at_once = 0  # streams that had work at the same time
@@ -53,7 +57,7 @@ class FakeGpu:
     def inside(self, address: int, size: int, pinned: bool) -> bool:
         return any(
             start <= address and address + size <= start + len(memory) and (start in self.pinned) == pinned
-            for start, memory in self.allocated.items()
+            for start, memory in list(self.allocated.items())
         )
 
     def give(self, stream: int, work) -> None:
@@ -83,7 +87,7 @@ class FakeCuda:
 
     cudaError_t, cudaMemcpyKind = cuda.cudaError_t, cuda.cudaMemcpyKind
     cudaGetErrorString = staticmethod(cuda.cudaGetErrorString)
-    cudaStreamNonBlocking = cuda.cudaStreamNonBlocking
+    cudaStreamNonBlocking, cudaStreamLegacy = cuda.cudaStreamNonBlocking, cuda.cudaStreamLegacy
 
     def __init__(self, gpu: FakeGpu) -> None:
         self._gpu = gpu
@@ -118,7 +122,7 @@ class FakeCuda:
     cudaFreeHost = cudaFree
 
     def cudaStreamCreateWithFlags(self, flags: int):
-        stream = max(self._gpu.streams, default=0) + 1
+        stream = max(self._gpu.streams, default=cuda.cudaStreamPerThread) + 1
         self._gpu.streams[stream] = []
         return OK, stream
 
@@ -134,8 +138,16 @@ class FakeCuda:
         return (OK,)
 
     def cudaStreamSynchronize(self, stream: int):
-        while self._gpu.streams[stream]:
-            self._gpu.streams[stream].pop(0)()
+        work = self._gpu.legacy if stream == self.cudaStreamLegacy else self._gpu.streams[stream]
+        with self._gpu.lock:
+            while work:
+                work.pop(0)()
+        return (OK,)
+
+    def cudaSetDevice(self, device: int):
+        if self._gpu.missing:
+            return (cuda.cudaError_t.cudaErrorInsufficientDriver,)
+        self._gpu.entered.add(threading.get_ident())
         return (OK,)
 
 

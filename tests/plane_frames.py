@@ -7,10 +7,8 @@ import numpy as np
 
 from cliffvid import Options
 from cliffvid.display import Display
-from cliffvid.orientation import Orientation
+from cliffvid.orientation import UPRIGHT
 from cliffvid.planes import Planes
-
-UPRIGHT = Orientation()
 
 
 def smooth(width=160, height=96):

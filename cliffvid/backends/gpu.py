@@ -1,4 +1,7 @@
-"""What TensorRT needs of CUDA, by cuda-python: the GPU's name, memory, copies and a stream. Failures: BackendError."""
+"""What TensorRT and NVDEC need of CUDA, by cuda-python: the GPU's name, memory, copies, streams.
+
+Failures: BackendError.
+"""
 
 import ctypes
 from dataclasses import dataclass
@@ -15,12 +18,17 @@ class Gpu:
         try:
             from cuda.bindings import runtime
         except ImportError as error:
-            raise BackendError('cuda-python is not installed: pip install "cliffvid[tensorrt]" (or [rtx])') from error
+            raise BackendError(
+                "cuda-python is not installed: pip install cuda-bindings (cliffvid[gpu], [tensorrt] and [rtx] bring it)"
+            ) from error
         self._cuda = runtime
         try:
             properties = self._checked(runtime.cudaGetDeviceProperties(0))
         except BackendError as error:
-            raise BackendError(f"no GPU that CUDA can use: {error}; check the driver with nvidia-smi") from error
+            raise BackendError(
+                f"no GPU that CUDA can use: {error}; check the driver with nvidia-smi (one that shows CUDA 12 needs "
+                '"cuda-bindings<13")'
+            ) from error
         self.name = bytes(properties.name).decode().rstrip("\0")
         self.capability = f"{properties.major}.{properties.minor}"
 
@@ -33,6 +41,16 @@ class Gpu:
                 raise BackendError("the GPU's memory is full; take smaller batches, or end what else runs on it")
             raise BackendError(f"CUDA error {int(status)}: {bytes(words).decode()}")
         return result[0] if result else None
+
+    def enter(self) -> None:
+        """Make its primary context, which CUDA's runtime and so onnxruntime work in, the calling thread's."""
+        self._checked(self._cuda.cudaSetDevice(0))
+
+    def wait_for_decoder(self) -> None:
+        """Until frames that FFmpeg handed out are there: it copies them on CUDA's legacy default stream and does not
+        wait, and onnxruntime's streams do not wait for that one.
+        """
+        self._checked(self._cuda.cudaStreamSynchronize(self._cuda.cudaStreamLegacy))
 
     def free_bytes(self) -> int:
         status, free, _ = self._cuda.cudaMemGetInfo()

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-PICTURE, FROM_PLANES = (Path(__file__).with_name(name) for name in ("picture.onnx", "planes.onnx"))
+from .gpu import Gpu
+
+PICTURE, FROM_PLANES, FROM_NV12 = (Path(__file__).with_name(f"{name}.onnx") for name in ("picture", "planes", "nv12"))
 
 
 class Pictures:
@@ -20,29 +22,58 @@ class Pictures:
     def _from_planes(self):
         return self._open(FROM_PLANES)
 
+    @cached_property
+    def _from_nv12(self):
+        return self._open(FROM_NV12)
+
+    @cached_property
+    def _gpu(self) -> Gpu:
+        return Gpu()
+
     def upload(self, frames: np.ndarray):
         """Frames (F,H,W,3) uint8 as the device has them."""
         return self._ort.OrtValue.ortvalue_from_numpy(frames, self._device, 0)
 
     def upload_planes(self, y: np.ndarray, u: np.ndarray, v: np.ndarray, to_rgb: np.ndarray):
-        """The same of planes (F,H,W) and twice (F,H/2,W/2) uint8, and of matrices (F,3,4) that make them RGB.
+        """The same of planes (F,H,W) and twice (F,H/2,W/2) uint8, and of matrices (F,3,4) that make them RGB."""
+        planes = {"y": y, "u": u, "v": v}
+        there = {name: self.upload(plane) for name, plane in planes.items()}
+        frames = [
+            {n: ((1, *p.shape[1:]), there[n].data_ptr() + row * p[0].size) for n, p in planes.items()}
+            for row in range(len(y))
+        ]
+        return self._rgb(self._from_planes, frames, y.shape[1:], to_rgb)
+
+    def take_surfaces(self, surfaces: list, to_rgb: np.ndarray):
+        """The same of Surfaces (F,) of one size as stored, which nobody needs any more when this returns."""
+        if self._device == "cuda":
+            self._gpu.wait_for_decoder()
+        height, width = surfaces[0].frame.height, surfaces[0].frame.width
+        lines = {"y": height, "uv": height // 2}
+        frames = [
+            {name: ((lines[name], pitch), address) for name, (address, pitch) in surface.planes().items()}
+            for surface in surfaces
+        ]
+        return self._rgb(self._from_nv12, frames, (height, width), to_rgb, width=np.array([width]))
+
+    def _rgb(self, network, frames: list[dict], size_hw: tuple[int, int], to_rgb: np.ndarray, **numbers):
+        """Frames of planes: for each the shapes and addresses of what the network takes from the device.
 
         Frame by frame: in between there are floats, sixteen times as much memory.
         """
-        planes = {"y": y, "u": u, "v": v}
-        there = {name: self.upload(plane) for name, plane in planes.items()}
-        shape = *y.shape[1:], 3
-        made = self._ort.OrtValue.ortvalue_from_shape_and_type((len(y), *shape), np.uint8, self._device, 0)
-        for row, matrix in enumerate(to_rgb.astype(np.float32)):
-            binding = self._from_planes.io_binding()
-            for name, plane in planes.items():
-                place = there[name].data_ptr() + row * plane[0].size
-                binding.bind_input(name, self._device, 0, np.uint8, (1, *plane.shape[1:]), place)
-            binding.bind_cpu_input("matrix", np.ascontiguousarray(matrix[:, :3]))
-            binding.bind_cpu_input("offset", np.ascontiguousarray(matrix[:, 3]))
-            place = made.data_ptr() + row * int(np.prod(shape))
-            binding.bind_output("rgb", self._device, 0, np.uint8, (1, *shape), place)
-            self._from_planes.run_with_iobinding(binding)
+        shape = 1, *size_hw, 3
+        made = self._ort.OrtValue.ortvalue_from_shape_and_type((len(frames), *shape[1:]), np.uint8, self._device, 0)
+        target = made.data_ptr()
+        for planes, matrix in zip(frames, to_rgb.astype(np.float32), strict=True):
+            binding = network.io_binding()
+            for name, (plane, place) in planes.items():
+                binding.bind_input(name, self._device, 0, np.uint8, plane, place)
+            every = {"matrix": matrix[:, :3], "offset": matrix[:, 3], **numbers}
+            for name, array in every.items():
+                binding.bind_cpu_input(name, np.ascontiguousarray(array))
+            binding.bind_output("rgb", self._device, 0, np.uint8, shape, target)
+            network.run_with_iobinding(binding)
+            target += int(np.prod(shape))
         binding.synchronize_outputs()  # before the planes are let go
         return made
 
@@ -74,16 +105,22 @@ class Pictures:
 
 def _kind(picture) -> tuple:
     """What pictures must have in common to be made at once."""
-    return id(picture.image.frames), picture.rows.line.shape, picture.columns.line.shape, picture.fill
+    image = picture.image
+    return id(image.frames), image.orientation, picture.rows.line.shape, picture.columns.line.shape, picture.fill
 
 
 def _numbers(alike: list) -> dict[str, np.ndarray]:
     """The graph's inputs but for the frames."""
-    height, width, _ = alike[0].image.shape
-    tops = np.array([picture.image.row * height for picture in alike])[:, None, None]
+    (height, width, _), (exchanged, left_right, up_down) = alike[0].image.shape, alike[0].image.orientation
+    rows, columns = (np.stack([getattr(p, side).line for p in alike]) for side in ("rows", "columns"))
+    rows = height - 1 - rows if up_down else rows
+    columns = width - 1 - columns if left_right else columns
+    # how many stored pixels lie between two that are neighbours as displayed
+    down, right = (1, height) if exchanged else (width, 1)
+    first = np.array([picture.image.row * height * width for picture in alike])[:, None, None]
     return {
-        "rows": (np.stack([picture.rows.line for picture in alike]) + tops) * width,
-        "columns": np.stack([picture.columns.line for picture in alike]),
+        "rows": rows * down + first,
+        "columns": columns * right,
         "row_weights": np.stack([picture.rows.weight for picture in alike]),
         "column_weights": np.stack([picture.columns.weight for picture in alike]),
         "fill": np.array([alike[0].fill], np.float32),

@@ -2,12 +2,14 @@
 
 import pytest
 
-from cliffvid.backends.ort_pictures import FROM_PLANES, PICTURE
+from cliffvid.backends.ort_pictures import FROM_NV12, FROM_PLANES, PICTURE
 from cliffvid.export.graph import to_bytes
-from cliffvid.export.picture_graph import picture_graph, planes_graph
+from cliffvid.export.picture_graph import nv12_graph, picture_graph, planes_graph
 
 
-@pytest.mark.parametrize(("file", "graph"), [(PICTURE, picture_graph), (FROM_PLANES, planes_graph)])
+@pytest.mark.parametrize(
+    ("file", "graph"), [(PICTURE, picture_graph), (FROM_PLANES, planes_graph), (FROM_NV12, nv12_graph)]
+)
 def test_the_runtime_has_the_files_that_are_made_here(file, graph):
     """If not: python -m cliffvid.export.picture_graph"""
     assert file.read_bytes() == to_bytes(graph())
@@ -23,11 +25,12 @@ PROFILES = {
         "y": ((1, 16, 16), (1, 1080, 1920), (1, 2160, 4096)),
         **dict.fromkeys("uv", ((1, 8, 8), (1, 540, 960), (1, 1080, 2048))),
     },
+    FROM_NV12: {"y": ((16, 512), (1080, 2048), (2160, 4096)), "uv": ((8, 512), (540, 2048), (1080, 4096))},
 }
-OUTPUTS = {PICTURE: {"exact": "FLOAT", "rounded": "UINT8"}, FROM_PLANES: {"rgb": "UINT8"}}
+OUTPUTS = {PICTURE: {"exact": "FLOAT", "rounded": "UINT8"}, FROM_PLANES: {"rgb": "UINT8"}, FROM_NV12: {"rgb": "UINT8"}}
 
 
-@pytest.mark.parametrize("file", [PICTURE, FROM_PLANES], ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", [PICTURE, FROM_PLANES, FROM_NV12], ids=lambda file: file.stem)
 def test_tensorrt_builds_them(file):
     """For frames up to 4K."""
     trt = pytest.importorskip("tensorrt_rtx")
@@ -43,6 +46,8 @@ def test_tensorrt_builds_them(file):
     profile = builder.create_optimization_profile()
     for name, shapes in PROFILES[file].items():
         profile.set_shape(name, *shapes)
+    if file == FROM_NV12:
+        profile.set_shape_input("width", (16,), (1920,), (4096,))
     assert config.add_optimization_profile(profile) == 0
     plan = builder.build_serialized_network(network, config)
     assert plan is not None and bytes(plan)[:4] == b"vtrt"

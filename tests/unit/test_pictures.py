@@ -10,13 +10,15 @@ import pytest
 import reference
 from cliffvid.backends import open_session
 from cliffvid.crop import crop_pixels
+from cliffvid.cuts import CutFinder, thumbnail
 from cliffvid.decode import DecodeCounts, Video
 from cliffvid.detect import letterboxed
 from cliffvid.models import CropRule, Letterbox, read_manifest
 from cliffvid.orientation import Orientation
-from cliffvid.pictures import DeviceImage, canvases, cuts, uploaded
+from cliffvid.pictures import DeviceImage, canvases, cuts, landed, thumbnails, uploaded
+from cliffvid.surface import Surface
 from cliffvid.types import Frames, Piece, image_column
-from plane_frames import smooth, stored
+from plane_frames import UPRIGHT, smooth, stored
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
 LETTERBOX = Letterbox(96, 64, "linear", 128)
@@ -110,11 +112,14 @@ def test_pictures_of_several_sizes_are_not_made_at_once(pictures):
         pictures.make(np.concatenate(made), "uint8")
 
 
+def column(pixels):
+    index, zeros = np.arange(len(pixels)), np.zeros(len(pixels))
+    return Frames(index, index, zeros, zeros.astype(bool), image_column(pixels))
+
+
 def sent(pictures, pixels):
     """Frames, planes or RGB, as a column of those on the device."""
-    index, zeros = np.arange(len(pixels)), np.zeros(len(pixels))
-    frames = Frames(index, index, zeros, zeros.astype(bool), image_column(pixels))
-    ((piece,),) = uploaded([[Piece(None, frames)]], SimpleNamespace(pictures=pictures))
+    ((piece,),) = uploaded([[Piece(None, column(pixels))]], SimpleNamespace(pictures=pictures, device="cpu"))
     return piece.rows.images
 
 
@@ -130,6 +135,81 @@ def test_planes_become_rgb_there_as_displayed(pictures, exchanged, left_right, u
     assert [there[row].shape for row in range(4)] == [want.shape] * 4
     rgb = there[0].frames.numpy()
     assert rgb.shape == (4, *want.shape) and np.abs(rgb.astype(int) - want).max() <= 4
+
+
+TURNS = [Orientation(a, b, c) for a in (False, True) for b in (False, True) for c in (False, True)]
+
+
+def surface(image, pitch, turn, matrix, full_range):
+    """The image as NVDEC would leave it, in lines of ``pitch`` bytes that end in garbage; and as Planes."""
+    planes = stored(image, turn, matrix, full_range)
+    height, width = planes.y.shape
+    y, uv = np.full((height, pitch), 0xA5, np.uint8), np.full((height // 2, pitch), 0x5A, np.uint8)
+    y[:, :width] = planes.y
+    uv[:, :width:2], uv[:, 1:width:2] = planes.u, planes.v
+    places = [SimpleNamespace(buffer_ptr=p.ctypes.data, line_size=pitch, memory=p) for p in (y, uv)]
+    frame = SimpleNamespace(width=width, height=height, planes=places)
+    return Surface(frame, matrix, full_range, turn), planes
+
+
+@pytest.mark.parametrize("pitch", [160, 256, 1024])
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize("matrix", ["bt601", "bt709", "bt2020"])
+def test_surfaces_become_the_rgb_of_their_planes(pictures, matrix, full_range, pitch):
+    """Whatever stands behind the end of a line."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (96, 160, 3), np.uint8)
+    (one, a), (other, b) = (surface(image, pitch, UPRIGHT, matrix, full_range) for image in (smooth(), noise))
+    there, thumbs = landed(column([one, other]), SimpleNamespace(pictures=pictures, device="cpu"), "film")
+    rgb = there.images[0].frames.numpy()
+    want = np.stack([a.rgb(), b.rgb()])
+    assert there.images[1].row == 1 and rgb.shape == (2, 96, 160, 3)
+    assert np.abs(rgb.astype(int) - want).max() <= 1  # OpenCV has whole weights
+    assert thumbs.shape == (2, 18, 32, 3)
+    np.testing.assert_allclose(thumbs, [thumbnail(image) for image in rgb], atol=1.01 / 255)
+
+
+@pytest.mark.parametrize("turn", TURNS, ids=str)
+def test_surfaces_are_seen_as_displayed(pictures, turn):
+    """They lie there as they are stored; canvases, crops and thumbnails are upright."""
+    there, thumbs = landed(
+        column([surface(smooth(), 256, turn, "bt709", False)[0]] * 2),
+        SimpleNamespace(pictures=pictures, device="cpu"),
+        "film",
+    )
+    rgb = there.images[0].frames.numpy()
+    shown = np.stack([np.ascontiguousarray(turn.show(image)) for image in rgb])
+    assert there.images[0].shape == shown.shape[1:] and there.size_wh == shown.shape[2:0:-1]
+    rule = replace(LETTERBOX, interpolation="cubic")
+    got = pictures.make(canvases(there.images, rule), "uint8").numpy()
+    assert np.abs(got.astype(int) - letterboxed(shown, rule)).max() <= 1
+    corners = np.array([(-7, 5, 40, 66), (60, 20, 200, 90)])
+    got = pictures.make(cuts(there.images, corners, CROP), "float32").numpy()
+    want = [crop_pixels(image, corner, CROP, "float32") for image, corner in zip(shown, corners, strict=True)]
+    np.testing.assert_allclose(got, want, atol=1e-3)
+    np.testing.assert_allclose(thumbs, [thumbnail(image) for image in shown], atol=1.01 / 255)
+
+
+@pytest.mark.parametrize("size", [(1080, 1920), (98, 34), (144, 192), (18, 32), (720, 1278)])
+def test_thumbnails_are_those_of_the_host(pictures, size):
+    frames = film(2, *size)
+    got = pictures.make(thumbnails(there(pictures, frames)), "uint8").numpy()
+    want = np.stack([thumbnail(image) for image in frames]) * 255
+    assert np.abs(got - want).max() <= 1.01
+
+
+def test_cuts_are_found_by_thumbnails_from_the_device(pictures):
+    """The same that the host finds by its own."""
+    rng, pixels = np.random.default_rng(1), []
+    for length in (9, 14, 2, 8):
+        scene = rng.integers(0, 256, (6, 10, 3)).repeat(30, axis=0).repeat(32, axis=1)
+        noisy = np.clip(scene + rng.normal(0, 4, (length, *scene.shape)), 0, 255)
+        pixels += list(noisy.astype(np.uint8))
+    both = [surface(image, 512, UPRIGHT, "bt709", False) for image in pixels]
+    there, host = CutFinder(), CutFinder()
+    found = there.find(*landed(column([s for s, _ in both]), SimpleNamespace(pictures=pictures, device="cpu"), "film"))
+    want = host.find(column([planes for _, planes in both]))
+    assert found == want == [(9, 1), (23, 2), (25, 3)]
 
 
 def test_planes_among_frames_that_are_rgb_become_rgb_before(pictures):

@@ -1,0 +1,283 @@
+"""Frames that a GPU decoded stay there: on a stand-in for it, and with onnxruntime's CPU provider as the device."""
+
+import gc
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+import fake_gpu
+import fake_nvdec
+from cliffvid import Options
+from cliffvid.cuts import CutFinder, thumbnail
+from cliffvid.decode import DecodeCounts, Video
+from cliffvid.display import Display
+from cliffvid.errors import BackendError, UnreadableError
+from cliffvid.pictures import landed
+from cliffvid.pipeline import Flow, Run, open_models
+from cliffvid.surface import Surface
+from cliffvid.types import Bodies
+from clips import make_clip
+from fake_cuda_ort import FakeOrt
+from fake_gpu import FakeGpu
+from fake_nvdec import FakeNvdec, FakePlane, FakeSurface
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
+THUMB = 18 * 32 * 3
+
+
+@pytest.fixture
+def nvdec(monkeypatch, gpu):
+    return fake_nvdec.put_in_place(monkeypatch, FakeNvdec(gpu))
+
+
+@pytest.fixture
+def ort(monkeypatch, gpu):
+    fake = FakeOrt(gpu)
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
+    return fake
+
+
+def there(options, **more):
+    return replace(options, device="cuda", decode_device="cuda", frame_batch=4, person_batch=8, **more)  # not measured
+
+
+def bodies(path, options, models):
+    with Run(path, options, models) as run:
+        return Bodies.concat(list(run.bodies())), run
+
+
+def by_planes_of_the_host(path, options):
+    """What the same device answers to planes that the CPU decoded."""
+    options = replace(options, decode_device="cpu", pixels="planes")
+    with open_models(options) as models:
+        return bodies(path, options, models)[0]
+
+
+def assert_same(found, want):
+    for name, column in want.columns().items():
+        np.testing.assert_array_equal(getattr(found, name), column, err_msg=name)
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_no_frame_leaves_the_gpu(clip, toy_options, ort, gpu, nvdec, prefetch):
+    """Answers alone come back, and thumbnails; rows are those of planes that the host sent, to the bit."""
+    options = there(toy_options(prefetch=prefetch, pixels="planes"))
+    want = by_planes_of_the_host(clip, options)
+    sent, send = sum(ort.sent), ort.OrtValue.ortvalue_from_numpy
+    ort.sent.clear(), ort.fetched.clear()
+
+    def none_is_sent(array, *device):
+        raise AssertionError(f"{array.shape} goes to the device")
+
+    ort.OrtValue.ortvalue_from_numpy = none_is_sent
+    with open_models(options) as models:
+        found, _ = bodies(clip, options, models)
+    ort.OrtValue.ortvalue_from_numpy = send
+    assert_same(found, want)
+    assert nvdec.decoded == 30 and nvdec.downloaded == []
+    assert sum(ort.fetched) == 30 * THUMB + 4 * (30 * 4 * 6 + len(found) * (24 * 9 + 10 + 3 + 1))
+    assert sum(ort.sent) < sent - 30 * 144 * 192  # the planes that are missing; lines and weights are all there is
+    assert all(accel.is_hw_owned for accel in nvdec.opened)
+
+
+def test_frames_are_let_go_as_soon_as_they_are_rgb(tmp_path, toy_options, ort, gpu, nvdec):
+    """However far decoding runs ahead: a batch is made, a next frame waits, and H.264 hands out a few at the end."""
+    clip = make_clip(tmp_path / "clip.mp4", frames=60, people=1)
+    options = there(toy_options(pixels="planes", prefetch=4))
+    with open_models(options) as models:
+        bodies(clip, options, models)
+    gc.collect()
+    assert nvdec.decoded == 60 and nvdec.most <= 4 + 2 + 16
+    assert len(nvdec.live) == 0 and gpu.allocated == {}
+
+
+def test_a_stream_of_both_kinds(clip, toy_options, ort, nvdec, gpu):
+    """P010 comes to the host, as what no graph makes RGB of; the rest stays. All rows are there, in order."""
+    options = there(toy_options(pixels="planes"))
+    want = by_planes_of_the_host(clip, options)
+    with av.open(str(clip)) as container:
+        pts = sorted(packet.pts for packet in container.demux(video=0) if packet.pts is not None)
+    nvdec.deep = set(pts[5:9]) | {pts[20]}
+    with open_models(options) as models:
+        found, run = bodies(clip, options, models)
+    assert nvdec.downloaded == sorted(nvdec.deep) and run.counts.decode.frames == 30
+    np.testing.assert_array_equal(found.frame_idx, want.frame_idx)
+    np.testing.assert_allclose(found.bbox_xyxy, want.bbox_xyxy, atol=2)
+
+
+@pytest.mark.parametrize("more", [{"pixels": "exact"}, {"pixels": "planes", "deinterlace": True}, {"device": "cpu"}])
+def test_where_frames_cannot_stay_pyav_brings_them(clip, toy_options, ort, nvdec, gpu, more):
+    """FFmpeg's own RGB and its deinterlacer are the CPU's; so are networks that run there."""
+    options = replace(there(toy_options(pixels="planes")), **more)
+    with open_models(options) as models:
+        found, _ = bodies(clip, options, models)
+    assert len(found) == 90 and nvdec.decoded == 0
+    assert [accel.is_hw_owned for accel in nvdec.opened] == [False] * len(nvdec.opened) != []
+
+
+def test_videos_that_are_decoded_at_once_and_by_parts(tmp_path, toy_options, ort, nvdec, gpu):
+    sizes = [(192, 144), (320, 180), (144, 256)]
+    clips = [make_clip(tmp_path / f"{i}.mp4", frames=20 + i, people=3, size=size) for i, size in enumerate(sizes)]
+    options = there(toy_options(pixels="planes", videos_at_once=3, start_s=0.3, stride=2))
+    want = [by_planes_of_the_host(clip, options) for clip in clips]
+    with open_models(options) as models, Flow(options, models) as flow:
+        runs = [Run(clip, options, models) for clip in clips]
+        pieces = list(flow.bodies(run.pieces() for run in runs))
+    for run, rows in zip(runs, want, strict=True):
+        assert len(rows)
+        assert_same(Bodies.concat([p.rows for p in pieces if p.run is run and len(p)]), rows)
+    assert nvdec.downloaded == []
+
+
+def test_tensorrt_has_its_pictures_of_frames_that_stayed(clip, toy_options, toys, tmp_path, gpu, ort, nvdec):
+    import shutil
+
+    engines = shutil.copytree(toys, tmp_path / "toys")
+    options = there(replace(toy_options(pixels="planes"), engines=engines), backend="tensorrt")
+    want = by_planes_of_the_host(clip, options)
+    with open_models(options) as models:
+        assert models.detector.backend == "tensorrt-rtx" and models.pictures_on_device
+        found, _ = bodies(clip, options, models)
+    assert_same(found, want)
+    assert nvdec.decoded == 30 and nvdec.downloaded == []
+
+
+# -- what goes wrong -------------------------------------------------------------------------------------------------
+
+
+def test_a_gpu_that_cannot_be_used_is_told(clip, toy_options, ort, gpu, nvdec, monkeypatch):
+    options = there(toy_options(pixels="planes"))
+    with open_models(options) as models:
+        gpu.missing = True
+        with pytest.raises(
+            BackendError, match=r"clip.mp4: .*no GPU that CUDA can use.*nvidia-smi.*--decode-device cpu"
+        ):
+            Run(clip, options, models)
+        monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+        with pytest.raises(BackendError, match=r"clip.mp4: .*cuda-python is not installed: pip install .*\[gpu\]"):
+            Run(clip, options, models)
+
+
+def test_memory_that_does_not_suffice_is_told(clip, toy_options, ort, gpu, nvdec):
+    options = there(toy_options(pixels="planes"))
+    make = ort.OrtValue.ortvalue_from_shape_and_type
+
+    def full(*_):
+        raise RuntimeError("Failed to allocate memory for requested buffer of size 331776")
+
+    with open_models(options) as models:
+        ort.OrtValue.ortvalue_from_shape_and_type = full
+        with pytest.raises(BackendError, match=r"clip.mp4: 4 frames .* cannot become RGB .*--frame-batch"):
+            bodies(clip, options, models)
+        ort.OrtValue.ortvalue_from_shape_and_type = make
+        nvdec.failure = av.error.MemoryError(12, "Cannot allocate memory")
+        with pytest.raises(BackendError, match=r"clip.mp4: .* no memory left to decode it.*--decode-device cpu"):
+            bodies(clip, options, models)
+    gc.collect()
+    assert gpu.allocated == {}
+
+
+def test_a_stream_that_nvdec_does_not_know_is_told(clip, toy_options, ort, gpu, nvdec):
+    options = there(toy_options(pixels="planes"))
+    nvdec.failure = av.error.InvalidDataError(0, "Invalid data found when processing input")
+    with (
+        open_models(options) as models,
+        pytest.raises(
+            UnreadableError, match=r"clip.mp4: not one frame .*CUDA device does not know.*--decode-device cpu"
+        ),
+    ):
+        bodies(clip, options, models)
+
+
+# -- pixels ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cpu(toys, monkeypatch):
+    """onnxruntime's CPU provider as the device; pixels are there at once, since nobody waits for a CPU's streams."""
+    gpu = fake_gpu.put_in_place(monkeypatch, FakeGpu())
+    return fake_nvdec.put_in_place(monkeypatch, FakeNvdec(gpu, asynchronous=False))
+
+
+def test_thumbnails_are_those_of_the_same_frames_on_the_host(cpu, toy_options):
+    """By which cuts are found: the same ones."""
+    found, finder = [], CutFinder()
+    with (
+        open_models(toy_options()) as models,
+        Video(EXAMPLE, Options(decode_device="cuda"), surfaces=True) as video,
+        Video(EXAMPLE) as same,
+    ):
+        for frames in video.frames(8, DecodeCounts(), planes=True):
+            assert all(isinstance(image, Surface) for image in frames.images)
+            made, thumbs = landed(frames, models.detector, EXAMPLE)
+            rgb = made.images[0].frames.numpy()
+            assert [image.row for image in made.images] == list(range(len(frames)))
+            want = np.stack([thumbnail(image) for image in rgb])
+            np.testing.assert_allclose(thumbs, want, atol=1.01 / 255)
+            assert np.abs(thumbs - want).mean() < 0.1 / 255
+            found += finder.find(made, thumbs)
+        finder = CutFinder()
+        assert found == [cut for t in same.frames(8, DecodeCounts(), planes=True) for cut in finder.find(t)]
+
+
+@pytest.mark.slow
+def test_the_example_clip_comes_out_the_same_to_the_bit(cpu):
+    """By the open models: what stayed is RGB by the same numbers as planes that are sent."""
+    options = Options(pixels="planes")
+    with open_models(options) as models:
+        models = replace(models, pictures_on_device=True)
+        want, one = bodies(EXAMPLE, options, models)
+        found, other = bodies(EXAMPLE, replace(options, decode_device="cuda"), models)
+    assert cpu.decoded == 60 and cpu.downloaded == [] and len(want) > 300
+    assert_same(found, want)
+    assert one.counts.shots == other.counts.shots
+
+
+# -- the stand-in, and the real thing --------------------------------------------------------------------------------
+
+
+def test_the_stand_in_has_no_name_that_pyav_lacks():
+    for fake, real in ((FakeSurface, av.VideoFrame), (FakePlane, av.video.plane.VideoPlane)):
+        names = {name for name in vars(fake) if not name.startswith("_")}
+        assert names <= set(dir(real))
+    assert {"buffer_ptr", "line_size", "width", "height"} <= set(dir(av.video.plane.VideoPlane))
+    assert av.VideoFrame(16, 16, "nv12").sw_format is None
+
+
+def test_host_frames_of_nv12_are_planes(clip):
+    """What PyAV brings of a GPU's frames is not made RGB as a whole."""
+    with av.open(str(clip)) as container:
+        frame = next(container.decode(video=0))
+    display = Display(Options())
+    want, got = display.planes(frame, None), display.planes(frame.reformat(format="nv12"), None)
+    np.testing.assert_array_equal(got.rgb(), want.rgb())
+    for size, interpolation in (((96, 72), 1), ((416, 312), 2), ((60, 45), 3)):
+        np.testing.assert_array_equal(got.scaled(size, interpolation), want.scaled(size, interpolation))
+
+
+@pytest.mark.needs_cuda
+@pytest.mark.parametrize("backend", ["onnxruntime", "tensorrt"])
+def test_on_a_gpu(backend, tmp_path, monkeypatch):
+    """Frames that stayed give what frames that the CPU decoded give; the decoder's answer may differ by no bit."""
+    if not os.path.exists("/dev/nvidia0"):
+        pytest.skip("needs an NVIDIA GPU")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    options = there(Options(backend=backend, pixels="planes"))
+    with open_models(options) as models:
+        assert models.pictures_on_device
+        with Video(EXAMPLE, options, surfaces=True) as video, Video(EXAMPLE) as same:
+            planes = same.frames(4, DecodeCounts(), planes=True)
+            for frames, host in zip(video.frames(4, DecodeCounts(), planes=True), planes, strict=True):
+                assert all(isinstance(image, Surface) for image in frames.images)
+                made, _ = landed(frames, models.detector, EXAMPLE)
+                rgb = made.images[0].frames.numpy().astype(int)
+                assert np.abs(rgb - np.stack([image.rgb() for image in host.images])).max() <= 1
+        found, _ = bodies(EXAMPLE, options, models)
+        want, _ = bodies(EXAMPLE, replace(options, decode_device="cpu"), models)
+    np.testing.assert_array_equal(found.frame_idx, want.frame_idx)
+    np.testing.assert_allclose(found.bbox_xyxy, want.bbox_xyxy, atol=1)
