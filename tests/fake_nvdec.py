@@ -14,6 +14,7 @@ import numpy as np
 from fake_gpu import FakeGpu, Wrapped
 
 ALIGNMENT = 256
+STORED = {"yuv420p": "nv12", "yuvj420p": "nv12", "yuv420p10le": "p010le"}  # what NVDEC makes of a stream's pixels
 
 
 class FakeNvdec:
@@ -81,7 +82,7 @@ class FakeDecoder(Wrapped):
         return [FakeSurface(self.nvdec, frame) if self.stays else frame for frame in stored]
 
     def _kind(self, frame) -> str:
-        return "p010le" if frame.pts in self.nvdec.deep else "nv12"
+        return "p010le" if frame.pts in self.nvdec.deep else STORED[frame.format.name]
 
 
 class FakeSurface(Wrapped):

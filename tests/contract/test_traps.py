@@ -2,14 +2,20 @@
 
 import re
 import subprocess
+from types import SimpleNamespace
 
+import av
 import cv2
 import numpy as np
 import pytest
 
+import fake_nvdec
 from cliffvid import Options
+from cliffvid.backends.ort import load, open_pictures
 from cliffvid.decode import DecodeCounts, Video
+from cliffvid.pictures import landed
 from cliffvid.planes import Planes
+from cliffvid.surface import Surface
 from clips import COLORS, person_box, picture, read_index
 from traps import TRAPS
 
@@ -28,13 +34,25 @@ def made_trap(tmp_path_factory):
     return make
 
 
-def decode(path, planes=False, **options):
+def decode(path, planes=False, surfaces=False, **options):
     """``[(index, time_s, damaged, image)], counts, info``."""
     counts = DecodeCounts()
-    with Video(path, Options(**options)) as video:
-        tables = list(video.frames(5, counts, planes=planes))
+    with Video(path, Options(**options), surfaces) as video:
+        tables = [brought(table) for table in video.frames(5, counts, planes=planes)]
     rows = [row for t in tables for row in zip(t.frame_idx, t.time_s, t.damaged, map(whole, t.images), strict=True)]
     return rows, counts, video.info
+
+
+def brought(frames):
+    """The frames, those on a device as RGB that was made there, and that is turned here."""
+    if not isinstance(frames.images[0], Surface):
+        return frames
+    session = SimpleNamespace(pictures=open_pictures(load(), "cpu", 1), device="cpu")
+    there, _ = landed(frames, session, "")
+    rgb = there.images[0].frames.numpy()
+    for row, image in enumerate(there.images):
+        frames.images[row] = np.ascontiguousarray(image.orientation.show(rgb[row]))
+    return frames
 
 
 def whole(image):
@@ -57,7 +75,27 @@ def far_from_truth(image, number):
 def test_every_frame_is_shown_once_as_it_is(made_trap, trap, planes):
     path = made_trap(trap)
     assert path.stat().st_size < 100_000
-    rows, counts, info = decode(path, planes, **trap.options)
+    check(trap, *decode(path, planes, **trap.options))
+
+
+@pytest.mark.parametrize("trap", TRAPS, ids=str)
+def test_so_it_is_where_frames_stay_on_the_gpu_that_decodes(made_trap, trap, gpu, monkeypatch):
+    """By the stand-in for it, whatever can stay and whatever comes to the host."""
+    path = made_trap(trap)
+    with av.open(str(path), metadata_errors="replace") as container:
+        stored = container.streams.video[0].codec_context.pix_fmt
+    if stored not in fake_nvdec.STORED:
+        pytest.skip(f"NVDEC does not know {stored}")
+    nvdec = fake_nvdec.put_in_place(monkeypatch, fake_nvdec.FakeNvdec(gpu, asynchronous=False))
+    stay = not trap.options.get("deinterlace")
+    check(trap, *decode(path, True, stay, decode_device="cuda", **trap.options))
+    assert bool(nvdec.decoded) == stay
+    if not re.match("wide|tall|ten-bit|pq|hlg", trap.name):
+        assert nvdec.downloaded == []
+
+
+def check(trap, rows, counts, info):
+    """Raises AssertionError unless what was decoded is the truth about the trap."""
     assert [int(index) for index, *_ in rows] == list(range(len(rows))) and counts.frames == len(rows)
     assert (counts.damaged > 0) == trap.partial, counts
     assert (info.width_px, info.height_px) == trap.size
