@@ -8,7 +8,7 @@ TORCH ?= 2.13.0
 # What the tests must find rather than skip: sources, tensorrt, egl, chromium.
 REQUIRE ?= sources,tensorrt
 
-.PHONY: help demo test fuzz lint open-models engines player bench profile readme bench-overlay clean
+.PHONY: help demo test fuzz lint open-models engines player bench profile readme clean
 
 help:
 	@echo "make demo         process the example clip: demo/pedestrians.parquet, .mp4 and .html"
@@ -20,7 +20,6 @@ help:
 	@echo "make bench        measure this machine: each stage, the whole, memory; bench-decode and so on one alone,"
 	@echo "                  bench-e2e all that is end to end"
 	@echo "make profile      a page of what each stage of a run did when, and Python's profile"
-	@echo "make bench-overlay  measure both renderers: bench/out/overlay.json"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -69,7 +68,7 @@ player:
 	cd export/web && npm ci && npm run build
 
 # Figures are ratios within one run, on a quiet machine; each target writes bench/out/<name>.json.
-BENCHES := decode detect crop regress track write host engine many annotate shapes start memory peers engines
+BENCHES := decode detect crop regress track write host engine many annotate shapes start memory peers engines overlay
 TARGETS := $(BENCHES:%=bench-%) bench-e2e
 .PHONY: $(TARGETS)
 
@@ -86,9 +85,6 @@ profile: $(VENV)/installed-dev
 # Puts the figures of bench/out between the marks in README.md.
 readme: $(VENV)/installed-dev
 	$(BIN)/cliffvid bench readme
-
-bench-overlay: $(VENV)/installed-dev
-	$(BIN)/python bench/overlay.py bench/out/overlay.json
 
 clean:
 	rm -rf $(VENV) demo bench/out

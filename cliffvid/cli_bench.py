@@ -24,6 +24,7 @@ KNOWN = {
     "annotate": "bulk:bulk",
     "peers": "peers:peers",
     "engines": "engines:engines",
+    "overlay": "overlay:overlay",
 }
 GROUPS = {"e2e": ("host", "engine", "many", "start", "memory")}  # end to end
 

@@ -1,11 +1,13 @@
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cliffvid import Options, read_tracks
-from cliffvid.bench import bulk
+from cliffvid.bench import bulk, overlay
 from cliffvid.bench.fakes import constant_models
 from cliffvid.bench.harness import Case, Result, take_turns
 from cliffvid.bench.nets import constant_nets
@@ -61,6 +63,22 @@ def test_bulk_annotation_is_measured_on_as_many_frames_as_it_says(monkeypatch, t
     result = bulk.bulk(1)
     assert [row["units"] for row in result.rows] == [60, 150, 150] and "frames/s of annotate" in str(result.goals)
     assert all(value > 0 for value in result.ratios.values())
+
+
+@pytest.mark.usefixtures("egl")
+def test_renderers_are_measured_on_the_same_picture(monkeypatch):
+    monkeypatch.setattr(overlay, "CROWDS", {2: [(2, 4.0)]})
+    monkeypatch.setattr(overlay, "SIZES", {"720p": (320, 180), "1080p": (480, 270)})
+    result = overlay.overlay(1)
+    assert len(result.rows) == 2 * 3 + 1 + 2 and all(row["median_s"] > 0 for row in result.rows)
+    assert len(result.ratios) == 4 and all(value > 0 for value in result.ratios.values())
+    assert len(result.quality) == 4 and all(0.95 < value <= 1 for value in result.quality.values())
+
+
+def test_a_renderer_that_is_missing_is_told_with_what_to_install():
+    code = "import sys; sys.modules['moderngl'] = None; from cliffvid.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "bench", "overlay"], capture_output=True, text=True)
+    assert done.returncode == 1 and 'pip install "cliffvid[overlay]"' in done.stderr
 
 
 def test_boxes_of_two_runs_are_paired_once_the_best_first(tmp_path):
