@@ -2,6 +2,7 @@
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -54,6 +55,8 @@ def open_video(
                 f"{options.max_frame_mpx:g}; raise it if the file is to be trusted"
             )
         decoder = stream.codec_context
+        if options.decode_device == "cuda" and not decoder.is_hwaccel:  # another stream of it may be
+            raise UnreadableError(f"{path}: CUDA devices decode no {decoder.name}; try --decode-device cpu")
         decoder.options = {"max_pixels": str(limit)}  # for sizes that only the decoder learns of
         # Threads share one NVDEC, and each would take some of its at most 32 surfaces.
         threaded = decoder.name in THREADED and options.decode_device != "cuda"
@@ -80,7 +83,10 @@ def _open(path: Path | str, options: Options, surfaces: bool) -> av.container.In
         return av.open(name, container_options=rules, metadata_errors="replace", timeout=timeout, hwaccel=device)
     except (av.FFmpegError, OSError, ValueError, RuntimeError, NotImplementedError, BackendError) as error:
         if cuda:
-            raise BackendError(
+            _open(path, replace(options, decode_device="cpu"), False).close()  # raises if it is the file's own fault
+            # PyAV says so of files in formats that CUDA devices do not decode: others may well be
+            kind = UnreadableError if type(error) is RuntimeError else BackendError
+            raise kind(
                 f"{path}: FFmpeg cannot decode it on a CUDA device ({reason(error)}); try --decode-device cpu"
             ) from error
         raise UnreadableError(

@@ -70,6 +70,8 @@ class FakeStream(Wrapped):
 
 
 class FakeDecoder(Wrapped):
+    is_hwaccel = True
+
     def __init__(self, nvdec: FakeNvdec, context, stays: bool) -> None:
         super().__init__(context)
         self.__dict__.update(nvdec=nvdec, stays=stays)

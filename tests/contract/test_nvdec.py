@@ -182,7 +182,7 @@ def test_memory_that_does_not_suffice_is_told(clip, toy_options, ort, gpu, nvdec
     assert gpu.allocated == {}
 
 
-def test_a_stream_that_nvdec_does_not_know_is_told(clip, toy_options, ort, gpu, nvdec):
+def test_a_stream_that_nvdec_does_not_know_is_told(clip, toy_options, ort, gpu, nvdec, monkeypatch):
     options = there(toy_options(pixels="planes"))
     nvdec.failure = av.error.InvalidDataError(0, "Invalid data found when processing input")
     with (
@@ -192,6 +192,9 @@ def test_a_stream_that_nvdec_does_not_know_is_told(clip, toy_options, ort, gpu, 
         ),
     ):
         bodies(clip, options, models)
+    monkeypatch.setattr(fake_nvdec.FakeDecoder, "is_hwaccel", False)  # FFmpeg would decode it by itself
+    with pytest.raises(UnreadableError, match=r"clip.mp4: CUDA devices decode no h264; try --decode-device cpu"):
+        Video(clip, options)
 
 
 # -- pixels ----------------------------------------------------------------------------------------------------------
