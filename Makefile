@@ -68,7 +68,7 @@ player:
 	cd export/web && npm ci && npm run build
 
 # Figures are ratios within one run, on a quiet machine; each target writes bench/out/<name>.json.
-BENCHES := decode detect crop regress track write host engine many annotate shapes start memory peers engines overlay
+BENCHES := decode detect crop regress track write host engine many annotate shapes start memory threads peers engines overlay
 TARGETS := $(BENCHES:%=bench-%) bench-e2e
 .PHONY: $(TARGETS)
 

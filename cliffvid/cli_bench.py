@@ -21,6 +21,7 @@ KNOWN = {
     "many": "whole:many",
     "start": "whole:start",
     "memory": "whole:memory",
+    "threads": "threads:threads",
     "annotate": "bulk:bulk",
     "peers": "peers:peers",
     "engines": "engines:engines",

@@ -82,6 +82,16 @@ def bare_decode(path: Path, thread_type: str = "AUTO") -> int:
         return sum(1 for _ in container.decode(stream))
 
 
+def ffmpegs_threads(path: Path) -> int:
+    """How many threads FFmpeg decodes a video with if it may choose."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = 0
+        next(container.decode(stream))
+        return stream.codec_context.thread_count
+
+
 def naive_frames(path: Path):
     """Frames as RGB (H,W,3) by PyAV's defaults, as most programs read them."""
     with av.open(str(path)) as container:

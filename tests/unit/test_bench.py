@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cliffvid import Options, read_tracks
-from cliffvid.bench import bulk, overlay
+from cliffvid import Options, decode, pipeline, read_tracks
+from cliffvid.bench import bulk, overlay, threads
 from cliffvid.bench.fakes import constant_models
 from cliffvid.bench.harness import Case, Result, take_turns
 from cliffvid.bench.nets import constant_nets
@@ -79,6 +79,30 @@ def test_a_renderer_that_is_missing_is_told_with_what_to_install():
     code = "import sys; sys.modules['moderngl'] = None; from cliffvid.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code, "bench", "overlay"], capture_output=True, text=True)
     assert done.returncode == 1 and 'pip install "cliffvid[overlay]"' in done.stderr
+
+
+def test_threads_are_shared_as_each_case_says(monkeypatch, street):
+    asked = {decode: set(), pipeline: set()}
+
+    def recorded(module, name, place):
+        real = getattr(module, name)
+
+        def call(*given):
+            asked[module].add(given[place])
+            return real(*given)
+
+        monkeypatch.setattr(module, name, call)
+
+    recorded(decode, "open_video", 2)
+    recorded(pipeline, "open_session", 3)
+    monkeypatch.setattr(threads, "clip", lambda: street)
+    monkeypatch.setattr(threads, "EXAMPLE", street)
+    monkeypatch.setattr(threads, "usable_cores", lambda: 4)
+    result = threads.threads(1)
+    decoders = {1, 4, 8, result.settings["FFmpeg's own choice"]}
+    assert asked == {decode: {0} | decoders, pipeline: {0, 1}}
+    assert [row["units"] for row in result.rows] == [6] * (1 + len(decoders) + 1 + 2 * len(decoders))
+    assert len(result.ratios) == 2 and all(value >= 1 for value in result.ratios.values())
 
 
 def test_boxes_of_two_runs_are_paired_once_the_best_first(tmp_path):
