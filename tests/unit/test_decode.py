@@ -5,7 +5,7 @@ import av
 import numpy as np
 import pytest
 
-from cliffvid import InputError, Options
+from cliffvid import InputError, Options, container
 from cliffvid.decode import DecodeCounts, Video
 from cliffvid.orientation import Orientation
 from clips import film, index_first, make_clip, picture, read_index
@@ -169,3 +169,11 @@ def test_a_frame_not_flagged_is_the_true_one(tmp_path, how, threads):
             assert damaged or not different, (which, pts)
             reached += different
     assert reached > 20
+
+
+@pytest.mark.parametrize(("cores", "threads", "used"), [(2, 0, 4), (12, 0, 16), (2, 3, 3), (2, 1, 1)])
+def test_threads_of_the_decoder_suit_the_cores_unless_told(clip, monkeypatch, cores, threads, used):
+    monkeypatch.setattr(container, "usable_cores", lambda: cores)
+    opened, stream = container.open_video(clip, Options(), threads)
+    assert stream.codec_context.thread_count == used
+    opened.close()
