@@ -132,22 +132,21 @@ def axis_angle(rotmat: Array) -> Array:
     neither tiny angles nor half turns lose precision.
     """
     m = rotmat.astype(np.float64)
-    m00, m11, m22 = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
-    a = np.stack([m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]], -1)
-    b = np.stack([m[..., 1, 0] + m[..., 0, 1], m[..., 0, 2] + m[..., 2, 0], m[..., 2, 1] + m[..., 1, 2]], -1)
-    w, x, y, z = 1 + m00 + m11 + m22, 1 + m00 - m11 - m22, 1 - m00 + m11 - m22, 1 - m00 - m11 + m22
-    candidates = np.stack(
-        [
-            np.stack([w, a[..., 0], a[..., 1], a[..., 2]], -1),
-            np.stack([a[..., 0], x, b[..., 0], b[..., 1]], -1),
-            np.stack([a[..., 1], b[..., 0], y, b[..., 2]], -1),
-            np.stack([a[..., 2], b[..., 1], b[..., 2], z], -1),
-        ],
-        -2,
-    )
-    best = np.argmax(np.stack([w, x, y, z], -1), -1)
-    q = np.take_along_axis(candidates, best[..., None, None], -2)[..., 0, :]
-    return rotation_vector(np.roll(q, -1, axis=-1))  # of whatever length
+    x, y, z = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
+    k = np.empty((*m.shape[:-2], 4, 4))  # its rows are the quaternion w, x, y, z, each times four times one of them
+    k[..., 0, 0], k[..., 1, 1], k[..., 2, 2], k[..., 3, 3] = 1 + x + y + z, 1 + x - y - z, 1 - x + y - z, 1 - x - y + z
+    for row, column, value in (
+        (0, 1, m[..., 2, 1] - m[..., 1, 2]),
+        (0, 2, m[..., 0, 2] - m[..., 2, 0]),
+        (0, 3, m[..., 1, 0] - m[..., 0, 1]),
+        (1, 2, m[..., 1, 0] + m[..., 0, 1]),
+        (1, 3, m[..., 0, 2] + m[..., 2, 0]),
+        (2, 3, m[..., 2, 1] + m[..., 1, 2]),
+    ):
+        k[..., row, column] = k[..., column, row] = value
+    best = np.argmax(np.diagonal(k, axis1=-2, axis2=-1), axis=-1)
+    q = np.take_along_axis(k, best[..., None, None], axis=-2)[..., 0, :]
+    return rotation_vector(q[..., [1, 2, 3, 0]])  # of whatever length
 
 
 def rotation_matrix(vectors: Array) -> Array:

@@ -63,31 +63,37 @@ class Tracker:
         if len(self._ids):
             unlike = unlikeness(looks, self._looks, time_s - self._seen_s)
             cost = 1 - box_iou(_widened(boxes), _widened(self._boxes()))
-            far = self._distance(boxes, time_s)
-            here = self._shots == shot
-            for rows, total, allowed in (
-                (strong, cost + unlike, here & (cost <= 1 - self.options.track_iou_min)),
-                (~strong, cost + unlike, here & (cost <= 1 - self.options.track_iou_min_weak)),
-                (strong, far + unlike, here & (far + unlike <= RELINK_MAX)),
+            here, near = self._shots == shot, cost + unlike
+            for rows, iou_min in (
+                (strong, self.options.track_iou_min),
+                (~strong, self.options.track_iou_min_weak),
             ):
-                self._match(np.flatnonzero(rows & (track_of < 0)), total, allowed, track_of)
+                self._match(rows, near, here & (cost <= 1 - iou_min), track_of)
+            if (strong & (track_of < 0)).any():
+                far = self._distance(boxes, time_s) + unlike
+                self._match(strong, far, here & (far <= RELINK_MAX), track_of)
         seen = np.flatnonzero(track_of >= 0)
         self._correct(track_of[seen], boxes[seen], time_s)
         ids = np.where(track_of >= 0, self._ids[track_of] if len(self._ids) else 0, 0).astype(np.int32)
         new = np.flatnonzero(track_of < 0)
-        ids[new] = self._start(boxes[new], time_s, shot)
         if len(seen):
             self._looks = self._looks.learned(track_of[seen], looks[seen])
         if len(new):
+            ids[new] = self._start(boxes[new], time_s, shot)
             self._looks = self._looks.joined(looks[new]) if len(self._ids) > len(new) else looks[new]
         return ids
 
     def _match(self, rows: np.ndarray, cost: np.ndarray, allowed: np.ndarray, track_of: np.ndarray) -> None:
-        """Give each of the rows a track that none has, at the least cost; pairs not ``allowed`` or too costly stay."""
+        """Give those of the rows (P,) bool that have no track one that none has, at the least cost; pairs that are not
+        ``allowed`` or too costly stay.
+        """
+        rows = np.flatnonzero(rows & (track_of < 0))
+        if not len(rows):
+            return
         taken = np.zeros(len(self._ids), bool)
         taken[track_of[track_of >= 0]] = True
         free = np.flatnonzero(~taken)
-        if not len(rows) or not len(free):
+        if not len(free):
             return
         some = np.ix_(rows, free)
         cost = np.where(allowed[some], cost[some], 10 * COST_MAX)
@@ -114,11 +120,11 @@ class Tracker:
 
     def _predict(self, time_s: float) -> None:
         alive = time_s - self._seen_s <= self.options.track_memory_s
-        self._ids, self._seen_s = self._ids[alive], self._seen_s[alive]
-        self._shots, self._last = self._shots[alive], self._last[alive]
-        if len(alive):
+        if not alive.all():
+            self._ids, self._seen_s = self._ids[alive], self._seen_s[alive]
+            self._shots, self._last = self._shots[alive], self._last[alive]
             self._looks = self._looks[alive]
-        self._mean, self._cov = self._mean[alive], self._cov[alive]
+            self._mean, self._cov = self._mean[alive], self._cov[alive]
         dt, self._time_s = time_s - self._time_s, time_s
         noise = self._sigmas(self._mean[:, 3, 0], ACCELERATION_SIGMA, SIDE_ACCELERATION_SIGMA) ** 2
         var, cross, speed = np.moveaxis(self._cov, -1, 0)
