@@ -38,6 +38,8 @@ def crops(found: Found, manifest: Manifest, options: Options) -> Crops:
     if isinstance(found.frames.images[0], DeviceImage):
         pixels = cuts(frames, corners, rule)
     else:
+        if all(isinstance(frame, Planes) for frame in found.frames.images):
+            dtype = "uint8"  # what planes give is rounded: a quarter of the memory until a network takes it
         pixels = np.empty((len(people), rule.height_px, rule.width_px, 3), dtype)
         scratch = Scratch()
         for target, frame, corner in zip(pixels, frames, corners, strict=True):
@@ -105,7 +107,10 @@ def crop_pixels(
         return out
     x0, y0, x1, y1 = corners.tolist()
     if isinstance(image, Planes):
-        out[:] = image.scaled(size_wh, cv2.INTER_LINEAR, (x0, y0, x1, y1))
+        whole = out if out.dtype == np.uint8 else None
+        rgb = image.scaled(size_wh, cv2.INTER_LINEAR, (x0, y0, x1, y1), whole)
+        if whole is None:
+            out[:] = rgb
         return out
     patch = inside = image[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
     is_cut = inside.shape[:2] != (y1 - y0, x1 - x0)

@@ -90,12 +90,12 @@ def letterboxed(images: np.ndarray, rule: Letterbox) -> np.ndarray:
     interpolation = INTERPOLATION[rule.interpolation]
     _, (new_w, new_h), (left, top) = letterbox_layout((w, h), rule)
     canvas = np.full((n, rule.height_px, rule.width_px, 3), rule.fill, np.uint8)
-    for image, target in zip(images, canvas, strict=True):
-        target[top : top + new_h, left : left + new_w] = (
-            image.scaled((new_w, new_h), interpolation)
-            if isinstance(image, Planes)
-            else cv2.resize(image, (new_w, new_h), interpolation=interpolation)
-        )
+    for image, whole in zip(images, canvas, strict=True):
+        target = whole[top : top + new_h, left : left + new_w]
+        if isinstance(image, Planes):
+            image.scaled((new_w, new_h), interpolation, out=target)
+        else:
+            cv2.resize(image, (new_w, new_h), dst=target, interpolation=interpolation)
     return canvas
 
 

@@ -40,12 +40,16 @@ class Planes:
         return self.scaled(self.shape[1::-1], cv2.INTER_NEAREST)
 
     def scaled(
-        self, size_wh: tuple[int, int], interpolation: int, corners: tuple[int, int, int, int] | None = None
+        self,
+        size_wh: tuple[int, int],
+        interpolation: int,
+        corners: tuple[int, int, int, int] | None = None,
+        out: np.ndarray | None = None,
     ) -> np.ndarray:
         """The frame, or what lies between corners x0, y0, x1, y1 of it as displayed, at another size: RGB uint8.
 
         Black outside the frame. It is scaled before it becomes RGB, so that far fewer pixels are converted; the colours
-        are scaled from their own, half resolution. A scaled RGB image differs by that.
+        are scaled from their own, half resolution. A scaled RGB image differs by that. ``out``: an array to fill.
         """
         y, u, v = self.y, self.u, self.v
         if corners is not None:
@@ -54,8 +58,10 @@ class Planes:
             y = part(y, (x0, y0, x1, y1), BLACK[self.full_range])
             u, v = part(u, half, GREY), part(v, half, GREY)
         wh = self.orientation.size(size_wh)
-        # A cubic looks for detail that colours do not have: the nearest of them is as good, in a third of the time.
-        of_colour = cv2.INTER_NEAREST_EXACT if interpolation == cv2.INTER_CUBIC else interpolation
+        # Of colours that shrink the nearest is as good, in a third of the time; a cubic looks for detail that they do
+        # not have.
+        shrink = u.shape[1] >= wh[0] and u.shape[0] >= wh[1]
+        of_colour = cv2.INTER_NEAREST_EXACT if shrink or interpolation == cv2.INTER_CUBIC else interpolation
         yuv = cv2.merge(
             (
                 cv2.resize(y, wh, interpolation=interpolation),
@@ -63,16 +69,21 @@ class Planes:
                 cv2.resize(v, wh, interpolation=of_colour),
             )
         )
-        return self.orientation.show(cv2.transform(yuv, to_rgb(self.matrix, self.full_range)))
+        as_stored = out if self.orientation == Orientation() else None
+        rgb = self.orientation.show(cv2.transform(yuv, to_rgb(self.matrix, self.full_range), dst=as_stored))
+        if out is None or as_stored is not None:
+            return rgb
+        out[:] = rgb
+        return out
 
 
 def part(plane: np.ndarray, corners: tuple[int, int, int, int], outside: int) -> np.ndarray:
     """What lies between corners x0, y0, x1, y1 of a plane, at least one pixel; a view where that is possible."""
     x0, y0, x1, y1 = corners
+    if 0 <= x0 < x1 <= plane.shape[1] and 0 <= y0 < y1 <= plane.shape[0]:
+        return plane[y0:y1, x0:x1]
     inside = plane[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
     shape = max(y1 - y0, 1), max(x1 - x0, 1)
-    if inside.shape == shape:
-        return inside
     whole = np.full(shape, outside, np.uint8)
     top, left = max(-y0, 0), max(-x0, 0)
     whole[top : top + inside.shape[0], left : left + inside.shape[1]] = inside

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 
 import av
@@ -11,14 +12,16 @@ import pytest
 
 from cliffvid import Options, process
 from cliffvid.bench.fakes import Constant, constant_models
-from cliffvid.crop import check_crop, crop_pixels
+from cliffvid.crop import check_crop, crop, crop_pixels
 from cliffvid.decode import DecodeCounts, Video
-from cliffvid.detect import letterboxed
+from cliffvid.detect import detect, letterboxed
 from cliffvid.display import Display
 from cliffvid.errors import UsageError
 from cliffvid.models import CropRule, Letterbox, Manifest
 from cliffvid.orientation import Orientation
 from cliffvid.planes import Planes
+from cliffvid.regress import regress
+from cliffvid.summary import alone
 from plane_frames import smooth, stored
 
 CLIP = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
@@ -60,13 +63,30 @@ def test_inputs_of_the_networks_differ_from_the_exact_ones_by_a_level_or_two():
     exact, planes = frames(False), frames(True)
     assert all(isinstance(image, Planes) for image in planes)
     canvas = np.abs(letterboxed(exact, CANVAS).astype(int) - letterboxed(planes, CANVAS))
-    rng, crops = np.random.default_rng(0), []
-    for i in range(len(exact)):
-        x, y, high = rng.integers(-20, 700), rng.integers(-20, 400), rng.integers(60, 300)
+    rng, crops, large = np.random.default_rng(0), [], []  # of large crops the colours shrink too
+    for i, (made, heights) in product(range(len(exact)), ((crops, (60, 300)), (large, (512, 600)))):
+        x, y, high = rng.integers(-20, 700), rng.integers(-20, 400), rng.integers(*heights)
         corners = np.array([x, y, x + high * 3 // 4, y + high])
-        crops.append(np.abs(crop_pixels(exact[i], corners, RULE).astype(int) - crop_pixels(planes[i], corners, RULE)))
-    for error in (canvas, np.stack(crops)):
+        made.append(np.abs(crop_pixels(exact[i], corners, RULE).astype(int) - crop_pixels(planes[i], corners, RULE)))
+    for error in (canvas, np.stack(crops), np.stack(large)):
         assert error.mean() < 1.5 and np.median(error) <= 2 and np.percentile(error, 99) <= 10
+
+
+def test_crops_of_planes_stay_small_until_a_network_takes_them():
+    class Network(Constant):
+        def run(self, inputs):
+            given.append(inputs["crop"])
+            return super().run(inputs)
+
+    given, models, options = [], constant_models(3), Options(pixels="planes")
+    with Video(CLIP, options) as video:
+        frames = next(video.frames(2, DecodeCounts(), planes=True))
+    found = detect(iter([[alone(frames, options)]]), models.detector)
+    ((piece,),) = crop(found, models.regressor.manifest)
+    assert piece.rows.pixels.dtype == np.uint8
+    list(regress(iter([[piece]]), Network(models.regressor.manifest, models.regressor.answers)))
+    assert given[0].dtype == np.float32
+    np.testing.assert_array_equal(given[0], piece.rows.pixels)
 
 
 @pytest.mark.parametrize("corners", [(-50, -60, -10, -20), (500, 10, 540, 60), (10, 10, 10, 10)])
