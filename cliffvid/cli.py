@@ -135,6 +135,7 @@ def process(
                 _told(by_output[outcome.output], outcome, options, look, watch, as_json)
                 for outcome in process_many(pairs, options, models=models, watch=watch.watch)
             ]
+            watch.summarise_all()
     except KeyboardInterrupt:
         say("interrupted: what was finished is kept, nothing half-written is left behind")
         raise typer.Exit(130) from None

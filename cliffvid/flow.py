@@ -31,7 +31,6 @@ class Stage:
     name: str
     unit: str  # what it counts
     done: int = 0
-    batches: int = 0
     consumer_wait_s: float = 0.0  # the next stage waited for this one
     width: int = 1  # threads that worked at a time
     clocks: list[list[float]] = field(default_factory=lambda: [[0.0]])  # of each thread that still works, one before
@@ -156,9 +155,7 @@ def _watched(stage: Stage, items: Generator[T]) -> Generator[T]:
             if item is _END:
                 return
             pieces = isinstance(item, list) and item and isinstance(item[0], Piece)
-            units = sum(map(len, item)) if pieces else len(item)
-            stage.done += units
-            stage.batches += units > 0
+            stage.done += sum(map(len, item)) if pieces else len(item)
             yield item
     finally:
         items.close()

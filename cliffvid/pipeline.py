@@ -110,6 +110,7 @@ class Flow:
         self.stages = Stages(options.prefetch, keep_spans)
         # For who watches: videos to come if that is known, what each that was opened claims, what came out.
         self.expected, self.claimed, self.done, self.rows = 1, [], 0, 0
+        self._asked: dict[str, list[int]] = {}  # batches, and rows in them, of each network
 
     def __enter__(self) -> Self:
         return self
@@ -128,11 +129,19 @@ class Flow:
         frames, pieces = rebatch(frames, options.frame_batch), math.inf
         if self.models.pictures_on_device:
             frames, pieces = ahead("upload", "frames", uploaded(frames, detector)), BATCHES_HELD
-        found = ahead("detect", "frames", detect(frames, detector))
+        found = ahead("detect", "frames", detect(self._counted("detect", frames), detector))
         cropped = ahead("crop", "people", crop(found, regressor.manifest))
-        bodies = ahead("regress", "people", regress(rebatch(cropped, options.person_batch, pieces), regressor))
+        people = self._counted("regress", rebatch(cropped, options.person_batch, pieces))
+        bodies = ahead("regress", "people", regress(people, regressor))
         for batch in bodies:
             yield from batch
+
+    def _counted(self, network: str, batches: Iterable[list[Piece]]) -> Iterator[list[Piece]]:
+        asked = self._asked[network] = [0, 0]
+        for batch in batches:
+            rows = sum(map(len, batch))
+            asked[:] = asked[0] + (rows > 0), asked[1] + rows
+            yield batch
 
     def batch_sizes(self) -> dict[str, int]:
         """How many frames, and people, each network is given at once."""
@@ -141,8 +150,7 @@ class Flow:
     def batch_fill(self) -> dict[str, float]:
         """How full the batches of each network were, 0 to 1."""
         sizes = self.batch_sizes()
-        stages = [stage for stage in self.stages.stages if stage.name in sizes and stage.batches]
-        return {stage.name: stage.done / (stage.batches * sizes[stage.name]) for stage in stages}
+        return {name: rows / (batches * sizes[name]) for name, (batches, rows) in self._asked.items() if batches}
 
 
 class Run:

@@ -1,6 +1,7 @@
 """What a run shows while it works and when it is done, on stderr."""
 
 import sys
+from time import perf_counter
 from typing import Self
 
 from rich.console import Console
@@ -20,6 +21,7 @@ class View:
         self.quiet = quiet
         self.console = Console(stderr=True, highlight=False)
         self._bars: StageBars | None = None
+        self._start, self._reports = perf_counter(), []
 
     def __enter__(self) -> Self:
         return self
@@ -42,6 +44,7 @@ class View:
             self.console.print(f"  {words}", soft_wrap=True)
 
     def watch(self, flow: Flow) -> None:
+        self._start = perf_counter()
         if not self.quiet and sys.stderr.isatty():
             self._bars = StageBars(flow, self.console)
             self._bars.start()
@@ -56,23 +59,35 @@ class View:
             self.console.print(line, soft_wrap=True, markup=False)
 
     def summarise(self, report: Report, drawn: OverlayReport | None) -> None:
+        self._reports.append(report)
         for warning in report.warnings:
             self.console.print(f"warning: {report.video}: {warning}", soft_wrap=True, markup=False)
         if self.quiet:
             return
         size_kb = report.output.stat().st_size / 1000
         people = report.people / report.frames if report.frames else 0
-        frames_at_once, people_at_once = report.batch_sizes.values()
+        (frames_at_once, people_at_once), fill = report.batch_sizes.values(), report.batch_fill
+        full = " and ".join(f"{share:.0%}" for share in fill.values())
         lines = [
             f"{report.video}: {report.frames} frames, {people:.1f} people a frame, {report.tracks} tracks",
             f"  {report.seconds:.1f} s, {report.frames_per_s:.1f} frames/s, bounded by {report.bound_by}",
             f"  {report.advice}",
-            f"  batches of {frames_at_once} frames and {people_at_once} people",
+            f"  batches of {frames_at_once} frames and {people_at_once} people" + (f", {full} full" if fill else ""),
             f"  {report.output} ({report.people} rows, {size_kb:.0f} kB)" + ("" if report.complete else ", partial"),
         ]
         self.console.print("\n".join(lines), soft_wrap=True, markup=False)
         if drawn:
             self.summarise_overlay(drawn)
+
+    def summarise_all(self) -> None:
+        """How fast several inputs were together: beside others each of them takes longer than by itself."""
+        frames, rows = (sum(getattr(report, name) for report in self._reports) for name in ("frames", "people"))
+        seconds = perf_counter() - self._start
+        if len(self._reports) > 1:
+            self.say(
+                f"{len(self._reports)} inputs: {frames} frames, {rows} rows in {seconds:.1f} s, "
+                f"{frames / seconds:.1f} frames/s"
+            )
 
     def summarise_overlay(self, report: OverlayReport) -> None:
         for warning in report.warnings:

@@ -13,7 +13,7 @@ from .types import FLAG_BITS, Piece, Tracks
 
 TRACK_AND_WRITE = "track and write"
 ADVICE = {
-    "decode": "decoding bounds this run: more cores, --pixels planes or --stride help; other engines do not",
+    "decode": "decoding bounds this run: more cores, --stride or, if not yet given, --pixels planes; not other engines",
     "upload": "copying frames to the GPU bounds this run: smaller frames help, other engines do not",
     "detect": "the detector bounds this run: another --backend, --precision or --detector-shape, or a smaller detector",
     "crop": "cutting out people bounds this run: fewer of them (--max-people) or more cores",
@@ -23,6 +23,7 @@ ADVICE = {
 NETWORKS = (
     "the two networks bound this run, in turns on the same cores: another --backend, --precision or --detector-shape"
 )
+NOTHING = "nothing bounds this run: it had no frame to work on; see --start and --end"
 WAITING = "no stage was at work all the time, they waited for each other: a larger --prefetch or larger batches"
 
 
@@ -113,6 +114,8 @@ class Report:
     def advice(self) -> str:
         """One sentence on what bounds this run and what to change."""
         name, share = self.busiest
+        if not self.frames:
+            return NOTHING
         if share > 0.6:
             return ADVICE[name]
         networks_s = self.busy_s["detect"] + self.busy_s["regress"]

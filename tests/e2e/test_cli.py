@@ -54,7 +54,7 @@ def test_the_summary_says_what_a_person_wants_to_know(cliffvid, clip):
         "tracks",
         "frames/s",
         "bounded by",
-        "batches of 4 frames and 8 people",
+        "batches of 4 frames and 8 people, 94% and 94% full",
         "clip.parquet",
         "by onnxruntime on cpu (open stand-ins",
     ):
@@ -129,6 +129,8 @@ def test_several_inputs(cliffvid, clip, tmp_path):
     assert status == {"clip.mp4": "ok", "bad.mp4": "failed", "b.mp4": "ok"}
     assert "bad.mp4: not a readable video" in err
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["b.parquet", "clip.parquet"]
+    _, _, err = cliffvid("process", clip, "b.mp4", "-o", "out1")
+    assert "2 inputs: 60 frames, 180 rows in" in err and "inputs" not in cliffvid("process", clip, "-o", "one.npz")[2]
     (tmp_path / "other").mkdir()
     shutil.copy(clip, tmp_path / "other" / "b.mp4")
     code, _, err = cliffvid("process", "b.mp4", "other/b.mp4", "-o", "out2")

@@ -1,5 +1,6 @@
 """Several videos in flight: shared batches, results of their own."""
 
+import numpy as np
 import pytest
 
 from cliffvid import Options, process, process_many, read_tracks
@@ -60,6 +61,20 @@ def test_batches_fill_across_videos(films, options, tmp_path):
         reports = [outcome.report for outcome in process_many(jobs, options(frame_batch=10), models=models)]
     assert sizes == [10, 10]
     assert len(reports) == 20 and reports[-1].batch_fill["detect"] == 1.0
+
+
+def test_how_full_batches_were_is_told_of_what_the_network_was_given(clip, options, tmp_path):
+    with open_models(options()) as models:
+        run = models.regressor.run
+
+        def sees_half(inputs):
+            answer = run(inputs)
+            return answer | {"presence": np.arange(len(answer["presence"])) % 2 * np.float32(1)}
+
+        models.regressor.run = sees_half
+        how = options(frame_batch=30, person_batch=9)
+        (outcome,) = process_many([(clip, tmp_path / "a.parquet")], how, models=models)  # 30 frames of 3 people
+    assert outcome.report.people == 40 and outcome.report.batch_fill == {"detect": 1.0, "regress": 1.0}
 
 
 def test_a_bad_one_costs_only_itself(films, options, alone, tmp_path):
