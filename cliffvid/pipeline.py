@@ -110,7 +110,7 @@ class Flow:
         self.stages = Stages(options.prefetch, keep_spans)
         # For who watches: videos to come if that is known, what each that was opened claims, what came out.
         self.expected, self.claimed, self.done, self.rows = 1, [], 0, 0
-        self._asked: dict[str, list[int]] = {}  # batches, and rows in them, of each network
+        self._asked = {"detect": [0, 0], "regress": [0, 0]}  # batches, and rows in them, of each network
 
     def __enter__(self) -> Self:
         return self
@@ -137,7 +137,7 @@ class Flow:
             yield from batch
 
     def _counted(self, network: str, batches: Iterable[list[Piece]]) -> Iterator[list[Piece]]:
-        asked = self._asked[network] = [0, 0]
+        asked = self._asked[network]
         for batch in batches:
             rows = sum(map(len, batch))
             asked[:] = asked[0] + (rows > 0), asked[1] + rows
