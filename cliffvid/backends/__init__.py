@@ -98,6 +98,7 @@ class Halving:
         self._turn = ALL_CORES if session.device == "cpu" and threads >= usable_cores() else nullcontext()
         self._session, self.rows_max, self.warnings = session, None, []
         self.turn_wait_s = 0.0
+        self.turn_waits: list | None = None  # a list here takes from when to when that was
         self.manifest, self.backend = session.manifest, session.backend
         self.device, self.precision = session.device, session.precision
 
@@ -110,7 +111,10 @@ class Halving:
                 part = {name: array[start:stop] for name, array in inputs.items()}
                 asked = perf_counter()
                 with self._turn:
-                    self.turn_wait_s += perf_counter() - asked
+                    began = perf_counter()
+                    self.turn_wait_s += began - asked
+                    if self.turn_waits is not None:
+                        self.turn_waits.append((asked, began))
                     answers.append(self._session.run(part))
             except Exception as error:  # each runtime has its own, and a MemoryError need not say anything
                 if not (isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error))):

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -131,8 +132,8 @@ def test_the_profile_shows_every_stage(tmp_path, street):
     page, text = profile(tmp_path / "out", street, constant_models(2))
     assert "letterboxed" in text.read_text()
     shown = page.read_text()
-    for name in ("decode", "detect", "crop", "regress"):
-        assert f"<td>{name}<td>" in shown
+    for name in ("decode", "detect", "crop", "regress", "track and write"):
+        assert re.search(f'<td>{name}<td><svg [^>]*>(<rect [^>]*/>)*<rect [^>]*fill="#3b8686"', shown), name
     assert shown.count("#3b8686") > 4 and "6 frames" in shown
 
 

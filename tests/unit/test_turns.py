@@ -40,10 +40,12 @@ def test_those_that_take_all_cores_take_turns(device, threads, together):
     first, second = (Halving(Busy(device), threads) for _ in range(2))
     with pytest.raises(ValueError, match="put in"):  # which ends its turn
         first.run({"image": np.array([-1])})
-    Busy.most = 0
+    Busy.most, first.turn_waits, second.turn_waits = 0, [], []
     with ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(session.run, {"image": np.array([n])}) for n in range(4) for session in (first, second)]
         answers = [int(answer.result(timeout=10)["image"][0]) for answer in asked]
     assert answers == [0, 0, 1, 1, 2, 2, 3, 3] and Busy.most == together
+    for session in (first, second):
+        assert sum(end - start for start, end in session.turn_waits) == pytest.approx(session.turn_wait_s, abs=0.01)
     waited_s = first.turn_wait_s + second.turn_wait_s
     assert waited_s > 0.2 if together == 1 else waited_s < 0.1
