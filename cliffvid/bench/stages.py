@@ -10,7 +10,8 @@ from ..crop import crops
 from ..decode import DecodeCounts
 from ..detect import Found, canvas_rule, detect, letterboxed
 from ..flow import Stages
-from ..options import Options
+from ..options import PIXELS, Options
+from ..parity import check_samples
 from ..pipeline import open_models
 from ..read import read_tracks
 from ..regress import regress
@@ -81,9 +82,16 @@ def _result(what: str, unit: str, repeats: int, cases: list[Case], **settings) -
     return Result(what, unit, {"repeats": repeats, **settings}, [case.facts() for case in cases])
 
 
-def _frames(count: int) -> Frames:
+def _of_film(what: str, unit: str, repeats: int, cases: list[Case]) -> Result:
+    """The figures of what was measured with ``_frames``."""
+    result = _result(what, unit, repeats, cases)
+    result.clips[clip().name] = sha256(clip())
+    return result
+
+
+def _frames(count: int, planes: bool = False) -> Frames:
     with open_source(clip(), Options()) as source:
-        return next(source.frames(count, DecodeCounts()))
+        return next(source.frames(count, DecodeCounts(), planes=planes))
 
 
 def detect_stage(repeats: int) -> Result:
@@ -101,7 +109,10 @@ def detect_stage(repeats: int) -> Result:
         canvas = {"image": letterboxed(frames.images, canvas_rule(session.manifest, frames, Options()))}
         cases.append(Case(f"{session.manifest.name} by {session.backend}, batch 4", lambda: session.run(canvas), 4))
         take_turns(cases, repeats)
-    result = _result("detect", "frame", repeats, cases)
+        off = max(check_samples(session).values())
+    result = _of_film("detect", "frame", repeats, cases)
+    result.quality["people found of ten who are answered"] = len(_found(10, frames).people) / len(frames)
+    result.quality["the open detector, from its reference"] = float(f"{off:.1g}")
     result.ratios["host part with 10 people, in letterboxes"] = cases[3].median_s / cases[4].median_s
     return result
 
@@ -112,14 +123,20 @@ def _found(people: int, frames: Frames) -> Found:
 
 
 def crop_stage(repeats: int) -> Result:
-    """Crops of 1080p frames by the official rule."""
-    frames, manifest = _frames(4), constant_models(0).regressor.manifest
-    cases = []
-    for people in PEOPLE[1:]:
-        found = _found(people, frames)
-        work = lambda found=found: [crops(found, manifest, Options()) for _ in range(8)]  # noqa: E731
-        cases.append(Case(f"{people} people a frame", work, 32 * people))
-    return _result("crop", "person", repeats, take_turns(cases, repeats))
+    """Crops of 1080p frames, of RGB and of planes, by the official rule."""
+    manifest, cases = constant_models(0).regressor.manifest, []
+    for pixels in PIXELS:
+        frames = _frames(4, planes=pixels == "planes")
+        for people in PEOPLE[1:]:
+            found = _found(people, frames)
+            work = lambda found=found: [crops(found, manifest, Options()) for _ in range(8)]  # noqa: E731
+            cases.append(Case(f"{people} people a frame, --pixels {pixels}", work, 32 * people))
+    result = _of_film("crop", "person", repeats, take_turns(cases, repeats))
+    exact, planar = (crops(_found(3, _frames(4, planes)), manifest, Options()).pixels for planes in (False, True))
+    error = np.abs(exact.astype(float) - planar)
+    result.quality["difference of planes' crops, of 255: mean"] = round(float(error.mean()), 4)
+    result.quality["the same: 99 %"] = round(float(np.percentile(error, 99)), 4)
+    return result
 
 
 def regress_stage(repeats: int) -> Result:
@@ -135,7 +152,10 @@ def regress_stage(repeats: int) -> Result:
         name = f"{session.manifest.name} by {session.backend}, batch {PERSON_BATCH}"
         cases.append(Case(name, lambda: session.run(given), PERSON_BATCH))
         take_turns(cases, repeats)
-    return _result("regress", "person", repeats, cases)
+        off = max(check_samples(session).values())
+    result = _of_film("regress", "person", repeats, cases)
+    result.quality["the open regressor, from its reference"] = float(f"{off:.1g}")
+    return result
 
 
 def walkers(people: int, frames: int) -> Bodies:
