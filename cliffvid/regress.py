@@ -22,20 +22,14 @@ class RegressCounts:
 
 def regress(batches: Iterator[list[Piece]], session: Session) -> Iterator[list[Piece]]:
     """Each batch of pieces of Crops as pieces of Bodies, without those in which the regressor itself sees nobody."""
-    dtype = session.manifest.inputs["crop"].dtype
     for batch in batches:
         full = [piece for piece in batch if len(piece)]
-        given = [{"crop": pixels_as(dtype, piece.rows.pixels), "bbox_info": piece.rows.bbox_info} for piece in full]
+        given = [{"crop": piece.rows.pixels, "bbox_info": piece.rows.bbox_info} for piece in full]
         answers = iter(together(session, given))
         yield [
             replace(piece, rows=bodies(piece.rows, next(answers), piece.run.counts.regress)) if len(piece) else piece
             for piece in batch
         ]
-
-
-def pixels_as(dtype: str, pixels: np.ndarray) -> np.ndarray:
-    """Pixels, or Pictures which become that where the network runs, in the network's dtype."""
-    return pixels if pixels.dtype.hasobject else pixels.astype(dtype, copy=False)
 
 
 def bodies(crops: Crops, answer: dict[str, np.ndarray], counts: RegressCounts) -> Bodies:

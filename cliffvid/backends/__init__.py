@@ -42,7 +42,8 @@ OUT_OF_MEMORY = re.compile(r"allocat|alloc_failed|bad.alloc|out of memory|memory
 class Session(Protocol):
     """A network ready to run. ``run`` takes and returns arrays by the manifest's names, batch axis first.
 
-    Padding, pinned memory, streams and graphs are the session's secret.
+    It takes bytes where the network takes floats, so that they travel as bytes. Padding, pinned memory, streams and
+    graphs are the session's secret.
     """
 
     manifest: Manifest
@@ -81,6 +82,19 @@ def open_session(
     module = import_module(f".{known.module}", __name__)
     threads = threads or usable_cores()
     return Halving(module.open_session(manifest, device, threads, precision), threads)
+
+
+def as_taken(manifest: Manifest, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Inputs in the network's dtypes, each in one piece; Pictures, which become that where it runs, as they are.
+
+    Raises TypeError for an array that would lose something.
+    """
+    return {
+        name: array
+        if array.dtype.hasobject
+        else array.astype(manifest.inputs[name].dtype, order="C", casting="safe", copy=False)
+        for name, array in inputs.items()
+    }
 
 
 # Two networks that both take all cores at once hinder each other: YOLOv3 and CLIFF-HR48 took 7 % longer so.

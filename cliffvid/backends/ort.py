@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import BackendError, ModelError
 from ..models import MODEL_FILES, Manifest
-from . import check_tensors, no_rows
+from . import as_taken, check_tensors, no_rows
 from .ort_pictures import Pictures
 
 DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
@@ -139,8 +139,9 @@ class OrtSession:
         if len(next(iter(inputs.values()))) == 0:
             return no_rows(self.manifest)
         yet_to_make = any(array.dtype.hasobject for array in inputs.values())
+        inputs = as_taken(self.manifest, inputs)
         if self.device == "cpu" and not yet_to_make:
-            answers = self._session.run(self._outputs, {n: np.ascontiguousarray(a) for n, a in inputs.items()})
+            answers = self._session.run(self._outputs, inputs)
         else:
             try:
                 answers = self._bound.run({name: self._given(name, array) for name, array in inputs.items()})
@@ -149,9 +150,7 @@ class OrtSession:
         return dict(zip(self._outputs, answers, strict=True))
 
     def _given(self, name: str, array: np.ndarray):
-        if array.dtype.hasobject:
-            return self.pictures.make(array, self.manifest.inputs[name].dtype)
-        return np.ascontiguousarray(array)
+        return self.pictures.make(array, self.manifest.inputs[name].dtype) if array.dtype.hasobject else array
 
     def close(self) -> None:
         self._session = self._bound = None

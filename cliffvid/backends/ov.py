@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import BackendError, ModelError
 from ..models import Manifest
-from . import check_tensors, no_rows
+from . import as_taken, check_tensors, no_rows
 
 CONVOLUTIONS = {"Convolution", "GroupConvolution"}
 
@@ -45,7 +45,7 @@ class OvSession:
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if len(next(iter(inputs.values()))) == 0:
             return no_rows(self.manifest)
-        given = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        given = as_taken(self.manifest, inputs)
         for request in self._parts:
             takes = [tensor.any_name for tensor in request.model_inputs]
             # infer() does not raise where memory does not suffice: it leaves the answers of the run before

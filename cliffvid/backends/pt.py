@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import BackendError, ModelError
 from ..models import Manifest
-from . import check_tensors, no_rows
+from . import as_taken, check_tensors, no_rows
 
 
 def open_session(manifest: Manifest, device: str, threads: int, precision: str) -> "TorchSession":
@@ -59,10 +59,10 @@ class TorchSession:
         if len(next(iter(inputs.values()))) == 0:
             return no_rows(self.manifest)
         torch.set_num_threads(self._threads)  # of the calling thread
-        values = dict(self._constants)
+        values, arrays = dict(self._constants), as_taken(self.manifest, inputs)
         try:
             with torch.inference_mode():
-                for name, array in inputs.items():
+                for name, array in arrays.items():
                     values[name] = torch.tensor(array, device=self.device)
                 for number, (function, taken, attributes, given) in enumerate(self._steps):
                     answer = function(*[values[name] if name else None for name in taken], **attributes)

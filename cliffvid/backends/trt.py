@@ -246,7 +246,7 @@ class Lane:
             if yet_to_make:
                 self._write(array, tensor.dtype, buffer.device)
                 continue
-            np.copyto(buffer.view(tensor.dtype, shape)[: self._rows], array, casting="no")
+            np.copyto(buffer.view(tensor.dtype, shape)[: self._rows], array, casting="safe")
             gpu.send(buffer, size_of(tensor.dtype, shape), stream)
         self._require(context.execute_async_v3(int(stream)), f"a batch of {batch}")
         self._shapes = {name: tuple(context.get_tensor_shape(name)) for name in manifest.outputs}

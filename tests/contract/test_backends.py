@@ -104,6 +104,22 @@ def test_inputs_need_not_be_contiguous(run_on, whole_toys):
         np.testing.assert_array_equal(every_other[key], value)
 
 
+def test_bytes_do_for_floats_but_floats_not_for_bytes(run_on, whole_toys):
+    for name in ("toy-detector", "toy-regressor"):
+        manifest = read_manifest(whole_toys / name)
+        floats = {key for key, tensor in manifest.inputs.items() if tensor.dtype == "float32"}
+        inputs = {key: value.round() for key, value in toy_inputs(manifest, 5).items()}
+        with run_on(manifest) as session:
+            wanted = session.run(inputs)
+            as_bytes = session.run({key: value.astype(np.uint8) for key, value in inputs.items()})
+            for key, value in wanted.items():
+                np.testing.assert_array_equal(as_bytes[key], value)
+            for key in inputs.keys() - floats:
+                with pytest.raises(TypeError, match="safe"):
+                    session.run(inputs | {key: inputs[key].astype(np.float32)})
+        assert floats or name == "toy-detector"
+
+
 def test_two_at_once_and_closed_twice(run_on, whole_toys):
     first, second = read_manifest(whole_toys / "toy-detector"), read_manifest(whole_toys / "toy-regressor")
     with run_on(first) as a, run_on(second) as b:
