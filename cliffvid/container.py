@@ -3,6 +3,7 @@
 import os
 import stat
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -36,6 +37,7 @@ THREADED = {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "prores", "dnxhd", 
 # By itself FFmpeg takes one thread more than there are cores; twice as many decoded 7 % faster on two. It wants no more
 # than sixteen.
 THREADS_A_CORE, THREADS_MAX = 2, 16
+DECODING = av.FFmpegError, OSError, ValueError, RuntimeError, NotImplementedError  # what PyAV raises
 ATTACHED_PICTURE = av.stream.Disposition.attached_pic
 
 
@@ -80,26 +82,25 @@ def _open(path: Path | str, options: Options, surfaces: bool) -> av.container.In
         name, rules, timeout = f"file:{path.absolute()}", FILE, None
     else:
         name, rules, timeout = path, _network_rules(path, options), NETWORK_TIMEOUT_S
-    cuda = options.decode_device == "cuda"
+    on_cuda = options.decode_device == "cuda"
     try:
-        device = _cuda(surfaces) if cuda else None
+        device = cuda(surfaces) if on_cuda else None
         # Titles in old encodings must not make a film unreadable.
         return av.open(name, container_options=rules, metadata_errors="replace", timeout=timeout, hwaccel=device)
-    except (av.FFmpegError, OSError, ValueError, RuntimeError, NotImplementedError, BackendError) as error:
-        if cuda:
+    except (*DECODING, BackendError) as error:
+        if on_cuda:
             _open(path, replace(options, decode_device="cpu"), False).close()  # raises if it is the file's own fault
-            # PyAV says so of files in formats that CUDA devices do not decode: others may well be
-            kind = UnreadableError if type(error) is RuntimeError else BackendError
-            raise kind(
-                f"{path}: FFmpeg cannot decode it on a CUDA device ({reason(error)}); try --decode-device cpu"
-            ) from error
+            words = f"{path}: FFmpeg cannot decode it on a CUDA device ({reason(error)}); try --decode-device cpu"
+            if type(error) is RuntimeError:  # PyAV's for formats that CUDA devices do not decode: others may well be
+                raise UnreadableError(words) from error
+            raise BackendError(f"{words}; `cliffvid doctor` tells more") from error
         raise UnreadableError(
             f"{path}: not a readable video ({reason(error)}); a download cut short, or no video at all?"
         ) from error
 
 
-def _cuda(surfaces: bool) -> HWAccel:
-    """FFmpeg's decoding on a CUDA device. Raises BackendError."""
+def cuda(surfaces: bool = False) -> HWAccel:
+    """FFmpeg's decoding on a CUDA device; ``surfaces`` as of ``open_video``. Raises BackendError."""
     if not surfaces:
         return HWAccel("cuda", allow_software_fallback=False)
     # The context that onnxruntime has its memory in. Asked for as the current one: as the primary one FFmpeg takes it
@@ -107,6 +108,27 @@ def _cuda(surfaces: bool) -> HWAccel:
     Gpu().enter()
     context = {"primary_ctx": "0", "current_ctx": "1"}
     return HWAccel("cuda", allow_software_fallback=False, options=context, is_hw_owned=True)
+
+
+def decoding_fault(device: HWAccel | None) -> str | None:
+    """Why FFmpeg cannot decode H.264 on a device (None: the CPU), in its own words; None where it really decoded it."""
+    side = 256  # NVDEC takes no small frames
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = side, side, "yuv420p", Fraction(1, 25)
+    packets = [*encoder.encode(av.VideoFrame(side, side, "yuv420p")), *encoder.encode(None)]
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)  # its errors are numbers; the words are in its log
+    try:
+        with av.logging.Capture() as log:
+            decoder = av.CodecContext.create("h264", "r", hwaccel=device)
+            frames = [frame for packet in (*packets, None) for frame in decoder.decode(packet)]
+    except DECODING as error:
+        return "; ".join(line.strip() for _, _, line in log) or reason(error)
+    finally:
+        av.logging.set_level(level)
+    if device and not decoder.is_hwaccel:
+        return "this FFmpeg decodes no H.264 there"
+    return None if frames else "no frame came out"
 
 
 def _check_file(path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .backends import DEFAULT, KNOWN, open_session
 from .backends.ort import two_builds
+from .container import cuda, decoding_fault
 from .errors import CliffvidError
 from .models import BUNDLED, RULES, read_manifest, scan_models
 from .official import FILES
@@ -40,6 +41,7 @@ def examine(engines: Path | None = None) -> Iterator[Finding]:
     for backend, known in KNOWN.items():
         for device in known.devices:
             yield try_backend(backend, device)
+    yield decoder()
     yield renderer()
     missing = [package for package in EXPORT_NEEDS if not find_spec(package)]
     words = f'{", ".join(missing)} missing: pip install "cliffvid[export]"' if missing else "can make model folders"
@@ -79,6 +81,13 @@ def try_backend(backend: str, device: str) -> Finding:
         needed = backend == DEFAULT and device == "cpu"
         return Finding("backend", name, False if needed else None, f"does not work: {error}")
     return Finding("backend", name, True, f"works; the bundled regressor is {off:.1g} from its reference")
+
+
+def decoder() -> Finding:
+    """Whether `--decode-device cuda` can be had, by really decoding there."""
+    fault = decoding_fault(cuda())
+    words = f"does not work: {fault}; the CPU decodes" if fault else "decodes H.264; asked for by --decode-device cuda"
+    return Finding("decode", "FFmpeg on cuda", None if fault else True, words)
 
 
 def renderer() -> Finding:

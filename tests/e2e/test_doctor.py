@@ -6,9 +6,12 @@ import shutil
 import subprocess
 import sys
 
+import av
 import pytest
+from av.codec.hwaccel import HWAccel
 
 from cliffvid import doctor
+from cliffvid.container import decoding_fault
 
 
 def run(tmp_path, *args, path=None):
@@ -31,6 +34,9 @@ def test_a_machine_without_a_gpu(tmp_path):
     assert findings["backend", "onnxruntime on cpu"]["ok"] is True
     assert findings["GPU", "NVIDIA"]["ok"] is None and "no nvidia-smi" in findings["GPU", "NVIDIA"]["words"]
     assert "cliffvid[gpu]" in findings["backend", "onnxruntime on cuda"]["words"]
+    if not os.path.exists("/dev/nvidia0"):
+        decoder = findings["decode", "FFmpeg on cuda"]
+        assert decoder["ok"] is None and "Cannot load libcuda.so.1" in decoder["words"]  # as FFmpeg's log has it
     assert findings["detect", "yolov3-tiny (default)"]["ok"] and findings["regress", "cliff-open (default)"]["ok"]
     yolo = findings["official", "yolov3.weights"]
     for words in (
@@ -62,6 +68,20 @@ def test_what_nvidia_smi_says(tmp_path, script, ok, words):
     code, findings = run(tmp_path, path=f"{tmp_path}:/usr/bin:/bin")
     assert findings["GPU", "NVIDIA"]["ok"] is ok and words in findings["GPU", "NVIDIA"]["words"]
     assert code == (0 if ok else 1)
+
+
+@pytest.mark.needs_cuda
+def test_a_gpu_that_decodes():
+    if not os.path.exists("/dev/nvidia0"):
+        pytest.skip("needs an NVIDIA GPU")
+    finding = doctor.decoder()
+    assert finding.ok is True and "decodes H.264" in finding.words
+
+
+def test_a_decoder_is_tried_on_a_film(capfd):
+    assert decoding_fault(None) is None  # the CPU decodes it
+    assert "decodes no H.264 there" in decoding_fault(HWAccel("qsv", allow_software_fallback=True))
+    assert av.logging.get_level() is None and capfd.readouterr() == ("", "")
 
 
 def test_what_draws_is_really_opened(monkeypatch):
