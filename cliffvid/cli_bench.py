@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .errors import UsageError
+from .errors import OutputError, UsageError
 
 # name -> where it is measured
 KNOWN = {
@@ -47,6 +47,13 @@ def bench(
             raise UsageError(f"bench {name}: choose of {', '.join([*KNOWN, *GROUPS])}, profile")
     if repeats < 1:
         raise UsageError(f"--repeats {repeats}: must be 1 or more")
+    page = Path("README.md")
+    if "readme" in names and not page.is_file():
+        raise UsageError(f"{page}: not here; give the command in the folder that has it")
+    try:
+        out.mkdir(parents=True, exist_ok=True)  # before hours of work rather than after them
+    except OSError as error:
+        raise OutputError(f"{out}: cannot write there ({error.strerror}); choose another --out") from error
     missed = False
     for name in names:
         if name == "profile":
@@ -57,7 +64,7 @@ def bench(
         if name == "readme":
             from .bench.readme import fill
 
-            print("README.md: filled in", ", ".join(fill(Path("README.md"), out)) or "nothing")
+            print("README.md: filled in", ", ".join(fill(page, out)) or "nothing")
             continue
         module, function = KNOWN[name].split(":")
         result = getattr(import_module(f".bench.{module}", __package__), function)(repeats)

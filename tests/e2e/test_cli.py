@@ -239,6 +239,11 @@ def test_bench_e2e_measures_all_that_is_end_to_end(cliffvid, tmp_path, monkeypat
     assert written.keys() == parts.keys() and all(facts["settings"]["repeats"] == 2 for facts in written.values())
 
 
-def test_bench_of_an_unknown_name_is_refused(cliffvid):
+def test_bench_refuses_what_it_cannot_do(cliffvid, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, err = cliffvid("bench", "track", "--out", tmp_path / "file" / "figures", toy_models=False)
+    assert code == 1 and "cannot write there" in err and "another --out" in err
+    code, _, err = cliffvid("bench", "readme", toy_models=False)
+    assert code == 2 and "README.md: not here" in err
     code, _, err = cliffvid("bench", "nonsense", toy_models=False)
     assert code == 2 and "decode" in err
