@@ -263,7 +263,7 @@ def batches(shown: Iterable[Shown], size: int, counts: DecodeCounts) -> Iterator
     """Frames in batches of at most ``size``, all of one size in pixels, all Surfaces or none. No pixel is copied: that
     took 1 ms at 1080p.
     """
-    rows, kind = [], None
+    rows, kind = [], None  # of Surfaces those of one orientation, and so of one size as stored
     for row in shown:
         before, kind = kind, (row.image.shape, isinstance(row.image, Surface) and row.image.orientation)
         if rows and (len(rows) == size or kind != before):

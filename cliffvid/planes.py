@@ -6,7 +6,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from .orientation import Orientation
+from .orientation import UPRIGHT, Orientation
 
 # Shares of red and blue in the brightness: ITU-R BT.601, BT.709 and BT.2020.
 WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
@@ -69,7 +69,7 @@ class Planes:
                 cv2.resize(v, wh, interpolation=of_colour),
             )
         )
-        as_stored = out if self.orientation == Orientation() else None
+        as_stored = out if self.orientation == UPRIGHT else None
         rgb = self.orientation.show(cv2.transform(yuv, to_rgb(self.matrix, self.full_range), dst=as_stored))
         if out is None or as_stored is not None:
             return rgb

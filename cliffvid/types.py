@@ -93,9 +93,8 @@ class Frames(Table):
     pts: Annotated[Array, "int64 N"]  # ticks of the stream's clock, as stored in the file
     time_s: Annotated[Array, "float64 N"]  # pts in seconds since the first frame
     damaged: Annotated[Array, "bool N"]  # decoded after or from damaged data
-    images: Annotated[
-        Array, "object N"
-    ]  # each RGB (H,W,3) uint8 where the decoder put it, Planes, Surface or DeviceImage
+    # Each RGB (H,W,3) uint8 where the decoder put it, or Planes, or a Surface, or a DeviceImage.
+    images: Annotated[Array, "object N"]
 
     @property
     def size_wh(self) -> tuple[int, int]:
