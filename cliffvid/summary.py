@@ -24,7 +24,10 @@ NETWORKS = (
     "the two networks bound this run, in turns on the same cores: another --backend, --precision or --detector-shape"
 )
 NOTHING = "nothing bounds this run: it had no frame to work on; see --start and --end"
-WAITING = "no stage was at work all the time, they waited for each other: a larger --prefetch or larger batches"
+WAITING = (
+    "no stage was at work all the time, they waited for each other, as in short runs: in a long one try a larger "
+    "--prefetch or larger batches"
+)
 
 
 @dataclass
