@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -93,7 +92,11 @@ def process(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Output file; a folder for several inputs. [default: the input's name, here]"),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Output file; a folder for several inputs, or if it has no ending. [default: the input's name, here]",
+        ),
     ] = None,
     overlay: Annotated[
         Path | None, typer.Option(help="Also draw the bodies on the video: .mp4; a folder for several inputs.")
@@ -200,21 +203,6 @@ def _inputs(names: list[str]) -> list[Path | str]:
     return [source_of(name) for given in names for name in (lines if given == "-" else [given])]
 
 
-def _targets(inputs: list[Path | str], place: Path, suffix: str) -> list[Path]:
-    """Where each input's result goes: ``place`` itself for a single input unless it is a folder."""
-    if len(inputs) == 1 and not place.is_dir():
-        return [place]
-    from .source import stem
-
-    if place.is_file():
-        raise UsageError(f"{place}: a file, but there are {len(inputs)} inputs; name a folder")
-    targets = [place / f"{stem(video)}{suffix}" for video in inputs]
-    for target, inputs in Counter(targets).items():
-        if inputs > 1:
-            raise UsageError(f"{target}: two inputs would be written there; process them one by one with -o")
-    return targets
-
-
 @dataclass(frozen=True)
 class Request:
     """One input and where what is made of it goes."""
@@ -231,16 +219,16 @@ def _requests(
     videos: list, out: Path, smooth: bool, film: Path | None, page: Path | None, visuals: str | None, options: Options
 ) -> list[Request]:
     """What there is to do. Raises UsageError if anything must not be written where it would be."""
-    from .jobs import output_format
+    from .jobs import output_format, targets
     from .overlay import check_target
     from .report import check_page
     from .visuals import open_galleries, visuals_of
     from .write import SUFFIXES, check_free
 
-    outputs = _targets(videos, out, SUFFIXES[output_format(out, options)])
+    outputs = targets(videos, out, SUFFIXES[output_format(out, options)])
     steady = [output.with_stem(f"{output.stem}_smooth") if smooth else None for output in outputs]
-    films = _targets(videos, film, ".mp4") if film else [None] * len(videos)
-    pages = _targets(videos, page, ".html") if page else [None] * len(videos)
+    films = targets(videos, film, ".mp4") if film else [None] * len(videos)
+    pages = targets(videos, page, ".html") if page else [None] * len(videos)
     kinds = visuals_of(visuals) if visuals is not None else ()
     galleries = open_galleries(videos, outputs, kinds, options) if kinds else [None] * len(videos)
     requests = [Request(*each) for each in zip(videos, outputs, steady, films, pages, galleries, strict=True)]

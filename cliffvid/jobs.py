@@ -1,15 +1,17 @@
 """Videos to files of tracks: one, or many that share the networks' batches."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from operator import length_hint
 from pathlib import Path
 
+from .errors import UsageError
 from .options import Options
 from .pipeline import Flow, Models, Run, body_size, open_models
-from .source import source_of
+from .source import source_of, stem
 from .summary import TRACK_AND_WRITE, Counts, Report, peak_memory_mb
 from .track import Tracker, Tracking
 from .types import Bodies, Piece, Tracks
@@ -181,6 +183,21 @@ def _writer(out: Path, options: Options, like: Tracks, body: str) -> Writer:
 
         return CliffWriter(out, like, body)
     return WRITERS[format](out, like)
+
+
+def targets(inputs: list[Path | str], place: Path, suffix: str) -> list[Path]:
+    """Where each input's result goes: in ``place``; of a single input there, unless it is a folder or, without an
+    ending, names one. Raises UsageError.
+    """
+    if len(inputs) == 1 and place.suffix and not place.is_dir():
+        return [place]
+    if place.is_file():
+        raise UsageError(f"{place}: a file; name a folder for the results")
+    found = [place / f"{stem(video)}{suffix}" for video in inputs]
+    for target, count in Counter(found).items():
+        if count > 1:
+            raise UsageError(f"{target}: two inputs would be written there; process them one by one with -o")
+    return found
 
 
 def output_format(out: Path, options: Options) -> str:

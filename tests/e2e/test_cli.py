@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 from PIL import Image
 
 from cliffvid import read_meta, read_tracks
@@ -135,6 +136,17 @@ def test_several_inputs(cliffvid, clip, tmp_path):
     shutil.copy(clip, tmp_path / "other" / "b.mp4")
     code, _, err = cliffvid("process", "b.mp4", "other/b.mp4", "-o", "out2")
     assert code == 2 and "two inputs would be written there" in err and not (tmp_path / "out2").exists()
+    code, _, err = cliffvid("process", "b.mp4", clip, "-o", "one.npz")
+    assert code == 2 and "one.npz: a file; name a folder" in err
+
+
+@pytest.mark.parametrize("name", ["results/", "results"])
+def test_the_result_of_one_input_goes_into_a_folder_too(cliffvid, clip, tmp_path, name):
+    assert cliffvid("process", clip, "-o", name, "--format", "npz", "--report", "pages/")[0] == 0
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
+    assert {"results/clip.npz", "pages/clip.html"} <= found and len(read_tracks(tmp_path / "results/clip.npz")) == 90
+    code, _, err = cliffvid("process", clip, "-o", name, "--format", "npz")
+    assert code == 2 and "clip.npz: exists already" in err
 
 
 def test_images_and_a_list_on_stdin(cliffvid, clip, tmp_path, monkeypatch):

@@ -100,9 +100,9 @@ def test_a_folder_of_mixed_sizes_and_one_image_without_anybody(cliffvid, tmp_pat
         drawn = [changed(place / f"{stem}_{kind}.jpg", folder / name).any() for kind in ("bbox", "front")]
         assert drawn == [name != "b.c.jpeg"] * 2
     assert pixels(place / "b.c_side.jpg").max() < 40
-    assert cliffvid("process", "in/*.png", "-o", "p", "--format", "cliff", "--visuals", "bbox")[0] == 0
+    assert cliffvid("process", "in/*.png", "-o", "p.npz", "--format", "cliff", "--visuals", "bbox")[0] == 0
     assert names(tmp_path / "p_visuals") == ["a_bbox.jpg", "d_bbox.jpg"]
-    with np.load(tmp_path / "p", allow_pickle=False) as cliff:
+    with np.load(tmp_path / "p.npz", allow_pickle=False) as cliff:
         assert cliff["imgname"].tolist() == ["a.png", "d.png"]
 
 
