@@ -194,9 +194,7 @@ def test_a_run_can_write_its_page_with_its_timings(cliffvid, tmp_path):
     assert data_of(tmp_path / "pages" / "b.html")[0]["mesh"] is None
 
 
-@pytest.mark.parametrize(
-    "name, said", [("r.html", "exists already; give --overwrite"), ("a.mp4", "must end in .html"), ("c", "must end in")]
-)
+@pytest.mark.parametrize("name, said", [("r.html", "exists already; give --overwrite"), ("a.mp4", "must end in .html")])
 def test_a_page_that_must_not_be_written_is_refused_before_the_work(name, said, cliffvid, tmp_path):
     make_clip(tmp_path / "a.mp4", frames=3)
     (tmp_path / "r.html").write_text("mine")
