@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -248,6 +249,7 @@ def stream(video: str | Path, options: Options | None = None, models: Models | N
             yield from by_frame(tracks)
 
 
+@cache  # to look it up takes longer than to write a short clip's rows
 def version() -> str:
     from importlib.metadata import version
 
