@@ -11,6 +11,11 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, max_exa
 settings.load_profile("repeatable")
 
 
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("needs_cuda") and not os.path.exists("/dev/nvidia0"):
+        pytest.skip("needs an NVIDIA GPU")
+
+
 @pytest.fixture(scope="session")
 def toys(tmp_path_factory):
     """A folder of toy models."""
