@@ -39,7 +39,9 @@ def alone(films, options, tmp_path_factory):
 
 
 @pytest.mark.parametrize("videos", [1, 2, 5])
-@pytest.mark.parametrize(("frame_batch", "person_batch", "prefetch"), [(1, 1, 2), (4, 8, 1), (7, 3, 0), (64, 100, 3)])
+@pytest.mark.parametrize("frame_batch", [1, 4, 7, 64])
+@pytest.mark.parametrize("person_batch", [1, 3, 8, 100])
+@pytest.mark.parametrize("prefetch", [0, 1, 2, 3])
 def test_tracks_are_the_same_bytes_whatever_is_in_flight(
     films, options, alone, tmp_path, videos, frame_batch, person_batch, prefetch
 ):
