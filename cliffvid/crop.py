@@ -107,11 +107,7 @@ def crop_pixels(
         return out
     x0, y0, x1, y1 = corners.tolist()
     if isinstance(image, Planes):
-        whole = out if out.dtype == np.uint8 else None
-        rgb = image.scaled(size_wh, cv2.INTER_LINEAR, (x0, y0, x1, y1), whole)
-        if whole is None:
-            out[:] = rgb
-        return out
+        return image.scaled(size_wh, cv2.INTER_LINEAR, (x0, y0, x1, y1), out)
     patch = inside = image[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
     is_cut = inside.shape[:2] != (y1 - y0, x1 - x0)
     if is_cut or inside.dtype != dtype:

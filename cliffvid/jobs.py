@@ -186,8 +186,8 @@ def _writer(out: Path, options: Options, like: Tracks, body: str) -> Writer:
 
 
 def targets(inputs: list[Path | str], place: Path, suffix: str) -> list[Path]:
-    """Where each input's result goes: in ``place``; of a single input there, unless it is a folder or, without an
-    ending, names one. Raises UsageError.
+    """Where each input's result goes: a file of its name in the folder ``place``; of a single input ``place`` itself,
+    unless that is a folder or has no ending. Raises UsageError.
     """
     if len(inputs) == 1 and place.suffix and not place.is_dir():
         return [place]

@@ -249,7 +249,7 @@ def stream(video: str | Path, options: Options | None = None, models: Models | N
             yield from by_frame(tracks)
 
 
-@cache  # to look it up takes longer than to write a short clip's rows
+@cache  # a file is read and parsed for it, which short clips feel
 def version() -> str:
     from importlib.metadata import version
 

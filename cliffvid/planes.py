@@ -58,8 +58,8 @@ class Planes:
             y = part(y, (x0, y0, x1, y1), BLACK[self.full_range])
             u, v = part(u, half, GREY), part(v, half, GREY)
         wh = self.orientation.size(size_wh)
-        # Of colours that shrink the nearest is as good, in a third of the time; a cubic looks for detail that they do
-        # not have.
+        # Of colours that shrink the nearest takes a third of the time (large crops differ from exact ones by 1.5 of 255
+        # in place of 1.4, 10 in place of 8 for 99 %); a cubic looks for detail that they do not have.
         shrink = u.shape[1] >= wh[0] and u.shape[0] >= wh[1]
         of_colour = cv2.INTER_NEAREST_EXACT if shrink or interpolation == cv2.INTER_CUBIC else interpolation
         yuv = cv2.merge(
@@ -69,9 +69,9 @@ class Planes:
                 cv2.resize(v, wh, interpolation=of_colour),
             )
         )
-        as_stored = out if self.orientation == UPRIGHT else None
-        rgb = self.orientation.show(cv2.transform(yuv, to_rgb(self.matrix, self.full_range), dst=as_stored))
-        if out is None or as_stored is not None:
+        direct = out if out is not None and out.dtype == np.uint8 and self.orientation == UPRIGHT else None
+        rgb = self.orientation.show(cv2.transform(yuv, to_rgb(self.matrix, self.full_range), dst=direct))
+        if out is None or direct is not None:
             return rgb
         out[:] = rgb
         return out

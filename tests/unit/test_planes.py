@@ -57,6 +57,8 @@ def test_crops_of_every_orientation_are_those_of_the_displayed_frame(turn, corne
     near_edge, deep = (f(black, np.ones((41, 41))).astype(bool) for f in (cv2.dilate, cv2.erode))
     assert error[~near_edge].max(initial=0) <= 6 and error.mean() <= 2
     assert error[deep].max(initial=0) <= 1
+    as_floats = crop_pixels(planes, np.array(corners), RULE, "float32")
+    np.testing.assert_array_equal(as_floats, crop_pixels(planes, np.array(corners), RULE))
 
 
 def test_inputs_of_the_networks_differ_from_the_exact_ones_by_a_level_or_two():
