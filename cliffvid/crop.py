@@ -41,7 +41,7 @@ def crops(found: Found, manifest: Manifest, options: Options) -> Crops:
         if all(isinstance(frame, Planes) for frame in found.frames.images):
             dtype = "uint8"  # what planes give is rounded: a quarter of the memory until a network takes it
         pixels = np.empty((len(people), rule.height_px, rule.width_px, 3), dtype)
-        scratch = Scratch()
+        scratch = Scratch(dtype)
         for target, frame, corner in zip(pixels, frames, corners, strict=True):
             crop_pixels(frame, corner, rule, dtype, scratch, target)
     focal_px = np.full(len(people), assumed_focal_px(size_wh, options))
@@ -75,15 +75,15 @@ def check_crop(manifest: Manifest, options: Options) -> None:
 class Scratch:
     """Memory for one patch after another: fresh memory for each costs as much as the crop itself."""
 
-    def __init__(self) -> None:
-        self._memory = np.empty(0, np.uint8)
+    def __init__(self, dtype: str) -> None:
+        self._memory = np.empty(0, dtype)
 
-    def patch(self, shape: tuple[int, int, int], dtype: str) -> np.ndarray:
+    def patch(self, shape: tuple[int, int, int]) -> np.ndarray:
         """An array of that shape, overwritten by the next."""
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        size = math.prod(shape)
         if size > len(self._memory):
-            self._memory = np.empty(size, np.uint8)
-        return self._memory[:size].view(dtype).reshape(shape)
+            self._memory = np.empty(size, self._memory.dtype)
+        return self._memory[:size].reshape(shape)
 
 
 def crop_pixels(
@@ -111,7 +111,7 @@ def crop_pixels(
     patch = inside = image[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
     is_cut = inside.shape[:2] != (y1 - y0, x1 - x0)
     if is_cut or inside.dtype != dtype:
-        patch = (scratch or Scratch()).patch((max(y1 - y0, 1), max(x1 - x0, 1), 3), dtype)
+        patch = (scratch or Scratch(dtype)).patch((max(y1 - y0, 1), max(x1 - x0, 1), 3))
         if is_cut:
             patch[:] = 0
         top, left = max(-y0, 0), max(-x0, 0)

@@ -13,6 +13,7 @@ from .errors import InputError
 from .evaluate import PROTOCOLS, image_key
 from .flow import rebatch
 from .images import is_image
+from .likeness import Looks
 from .options import Options
 from .pipeline import Models, Run, body_size
 from .regress import regress
@@ -83,7 +84,7 @@ class TrueBoxes(Run):
             self.counts.add(tracks)
             yield tracks
 
-    def update(self, frame: Bodies, shot: int = 0) -> np.ndarray:
+    def update(self, frame: Bodies, looks: Looks, shot: int = 0) -> np.ndarray:
         """The identities (P,) of one frame's people, as a Tracker tells them: here they are known."""
         time_s = float(frame.time_s[0])
         return np.array([self._person.pop((time_s, box.tobytes())) + 1 for box in frame.bbox_xyxy], np.int32)

@@ -33,6 +33,8 @@ class Leaps:
             odd[row] = leaps(time_s, depth_m, lately)
             lately.append((time_s, depth_m))
         self._forget(tracks)
+        if not odd.any():
+            return tracks
         return Tracks(**(tracks.columns() | {"flags": tracks.flags | np.where(odd, ODD_DEPTH, 0).astype(np.uint16)}))
 
     def _forget(self, tracks: Tracks) -> None:
@@ -46,6 +48,7 @@ def leaps(time_s: float, depth_m: float, lately: deque[tuple[float, float]]) -> 
     """Whether nobody who was there lately, by (time, depth), can be at that depth now."""
     if len(lately) < LEAST:
         return False
-    usual_s, usual_m = (median(column) for column in zip(*lately, strict=True))
-    far = max(depth_m, usual_m) > LEAP * min(depth_m, usual_m)
-    return far and abs(depth_m - usual_m) > RUN_M_S * (time_s - usual_s)
+    usual_m = median(depth for _, depth in lately)
+    if max(depth_m, usual_m) <= LEAP * min(depth_m, usual_m):
+        return False
+    return abs(depth_m - usual_m) > RUN_M_S * (time_s - median(time for time, _ in lately))

@@ -57,9 +57,11 @@ class Looks:
 def unlikeness(seen: Looks, tracks: Looks, unseen_s: Array) -> Array:
     """A cost (A,B) of taking each of ``seen`` for each of the ``tracks``, last seen so long ago (B,)."""
     sigma = DEPTH_SIGMA + DEPTH_SIGMA_S * unseen_s
-    depth = np.nan_to_num((seen.log_depth[:, None] - tracks.log_depth) / sigma)
+    depth = (seen.log_depth[:, None] - tracks.log_depth) / sigma
+    depth[np.isnan(depth)] = 0
     turned = 2 / np.pi * np.arccos(np.clip(np.abs(seen.facing @ tracks.facing.T), 0, 1))  # 1: half a turn
-    shape = np.linalg.norm(seen.betas[:, None] - tracks.betas, axis=-1) / max(seen.betas.shape[1], 1) ** 0.5
+    apart = seen.betas[:, None] - tracks.betas
+    shape = np.sqrt((apart * apart).sum(axis=-1)) / max(apart.shape[-1], 1) ** 0.5
     return (
         WEIGHTS["depth"] * np.minimum(depth**2 / 4, 2)
         + WEIGHTS["facing"] * turned * np.exp(-unseen_s / FACING_FADES_S)

@@ -48,15 +48,16 @@ class Tracker:
         self._seen_s = np.zeros(0)
         self._shots = np.zeros(0, int)
         self._last = np.zeros((0, 4))  # center and sides where last seen
-        self._mean = np.zeros((0, 4, 2))  # center x, y, width, height: value and speed per second
-        self._cov = np.zeros((0, 4, 3))  # their variance, covariance with the speed, variance of the speed
+        # Of center x, y, width, height: value, speed per second, variance, covariance with the speed, its variance.
+        self._state = np.zeros((5, 0, 4))
 
-    def update(self, frame: Bodies, shot: int = 0) -> np.ndarray:
+    def update(self, frame: Bodies, looks: Looks, shot: int = 0) -> np.ndarray:
         """The track ids (P,) int32 of one frame's people, from 1; tracks go on in the same ``shot`` alone.
 
         Frames must come in the order of their time.
         """
-        time_s, boxes, looks = float(frame.time_s[0]), frame.bbox_xyxy.astype(np.float64), Looks.of(frame)
+        time_s, boxes = float(frame.time_s[0]), frame.bbox_xyxy.astype(np.float64)
+        places = _center_side(boxes)
         self._predict(time_s)
         track_of = np.full(len(boxes), -1)
         strong = frame.det_score >= self.options.track_score_strong
@@ -70,16 +71,16 @@ class Tracker:
             ):
                 self._match(rows, near, here & (cost <= 1 - iou_min), track_of)
             if (strong & (track_of < 0)).any():
-                far = self._distance(boxes, time_s) + unlike
+                far = self._distance(places, time_s) + unlike
                 self._match(strong, far, here & (far <= RELINK_MAX), track_of)
         seen = np.flatnonzero(track_of >= 0)
-        self._correct(track_of[seen], boxes[seen], time_s)
+        self._correct(track_of[seen], places[seen], time_s)
         ids = np.where(track_of >= 0, self._ids[track_of] if len(self._ids) else 0, 0).astype(np.int32)
         new = np.flatnonzero(track_of < 0)
         if len(seen):
             self._looks = self._looks.learned(track_of[seen], looks[seen])
         if len(new):
-            ids[new] = self._start(boxes[new], time_s, shot)
+            ids[new] = self._start(places[new], time_s, shot)
             self._looks = self._looks.joined(looks[new]) if len(self._ids) > len(new) else looks[new]
         return ids
 
@@ -95,24 +96,25 @@ class Tracker:
         free = np.flatnonzero(~taken)
         if not len(free):
             return
-        some = np.ix_(rows, free)
+        some = rows[:, None], free
         cost = np.where(allowed[some], cost[some], 10 * COST_MAX)
         chosen = lap.lapjv(cost, extend_cost=True, cost_limit=COST_MAX, return_cost=False)[0]
         matched = chosen >= 0
         track_of[rows[matched]] = free[chosen[matched]]
 
-    def _distance(self, boxes: np.ndarray, time_s: float) -> np.ndarray:
-        """How far (P,T) boxes are from where a lost track was last seen or would be by now, 1: as far as may be."""
-        seen, unseen_s = _center_side(boxes), time_s - self._seen_s
-        height = self._last[:, 3]
+    def _distance(self, seen: np.ndarray, time_s: float) -> np.ndarray:
+        """How far (P,T) centers and sides are from where a lost track was last seen or would be by now, 1: as far as
+        may be.
+        """
+        unseen_s, height = time_s - self._seen_s, self._last[:, 3]
         reach = (REACH + REACH_S * unseen_s) * height
-        places = np.stack([self._last[:, :2], self._mean[:, :2, 0]])
+        places = np.stack([self._last[:, :2], self._state[0, :, :2]])
         away = np.linalg.norm(seen[None, :, None, :2] - places[:, None], axis=-1).min(axis=0) / reach
         taller = np.abs(np.log(seen[:, 3:] / height)) / TALLER
         return np.maximum(away, taller)
 
     def _boxes(self) -> np.ndarray:
-        center, side = self._mean[:, :2, 0], np.maximum(self._mean[:, 2:, 0], 1.0)
+        center, side = self._state[0, :, :2], np.maximum(self._state[0, :, 2:], 1.0)
         return np.concatenate([center - side / 2, center + side / 2], axis=1)
 
     def _sigmas(self, height: np.ndarray, center: float, side: float) -> np.ndarray:
@@ -124,46 +126,42 @@ class Tracker:
             self._ids, self._seen_s = self._ids[alive], self._seen_s[alive]
             self._shots, self._last = self._shots[alive], self._last[alive]
             self._looks = self._looks[alive]
-            self._mean, self._cov = self._mean[alive], self._cov[alive]
+            self._state = self._state[:, alive]
         dt, self._time_s = time_s - self._time_s, time_s
-        noise = self._sigmas(self._mean[:, 3, 0], ACCELERATION_SIGMA, SIDE_ACCELERATION_SIGMA) ** 2
-        var, cross, speed = np.moveaxis(self._cov, -1, 0)
-        self._mean[..., 0] += dt * self._mean[..., 1]
-        self._cov = np.stack(
-            [
-                var + 2 * dt * cross + dt**2 * speed + noise * dt**4 / 4,
-                cross + dt * speed + noise * dt**3 / 2,
-                speed + noise * dt**2,
-            ],
-            axis=-1,
-        )
+        value, speed, var, cross, speed_var = self._state
+        noise = self._sigmas(value[:, 3], ACCELERATION_SIGMA, SIDE_ACCELERATION_SIGMA) ** 2
+        value += dt * speed
+        var += 2 * dt * cross
+        var += dt**2 * speed_var
+        var += noise * dt**4 / 4
+        cross += dt * speed_var
+        cross += noise * dt**3 / 2
+        speed_var += noise * dt**2
 
-    def _correct(self, tracks: np.ndarray, boxes: np.ndarray, time_s: float) -> None:
-        seen = _center_side(boxes)
-        var, cross, speed = np.moveaxis(self._cov[tracks], -1, 0)
+    def _correct(self, tracks: np.ndarray, seen: np.ndarray, time_s: float) -> None:
+        value, speed, var, cross, speed_var = self._state[:, tracks]
         total = var + self._sigmas(seen[:, 3], CENTER_SIGMA, SIDE_SIGMA) ** 2
         gain, gain_speed = var / total, cross / total
-        error = seen - self._mean[tracks, :, 0]
-        self._mean[tracks] += np.stack([gain * error, gain_speed * error], axis=-1)
-        self._cov[tracks] = np.stack([var * (1 - gain), cross * (1 - gain), speed - gain_speed * cross], axis=-1)
+        error = seen - value
+        value += gain * error
+        speed += gain_speed * error
+        self._state[:, tracks] = value, speed, var * (1 - gain), cross * (1 - gain), speed_var - gain_speed * cross
         self._seen_s[tracks] = time_s
         self._last[tracks] = seen
 
-    def _start(self, boxes: np.ndarray, time_s: float, shot: int) -> np.ndarray:
-        n = len(boxes)
+    def _start(self, seen: np.ndarray, time_s: float, shot: int) -> np.ndarray:
+        n = len(seen)
         ids = np.arange(self._next_id, self._next_id + n, dtype=np.int32)
         self._next_id += n
-        start = _center_side(boxes)
-        height = start[:, 3]
-        cov = np.zeros((n, 4, 3))
-        cov[..., 0] = self._sigmas(height, CENTER_SIGMA, SIDE_SIGMA) ** 2
-        cov[..., 2] = self._sigmas(height, START_SPEED_SIGMA, START_SPEED_SIGMA / 4) ** 2
+        height, state = seen[:, 3], np.zeros((5, n, 4))
+        state[0] = seen
+        state[2] = self._sigmas(height, CENTER_SIGMA, SIDE_SIGMA) ** 2
+        state[4] = self._sigmas(height, START_SPEED_SIGMA, START_SPEED_SIGMA / 4) ** 2
         self._ids = np.concatenate([self._ids, ids])
         self._seen_s = np.concatenate([self._seen_s, np.full(n, time_s)])
-        self._last = np.concatenate([self._last, start])
+        self._last = np.concatenate([self._last, seen])
         self._shots = np.concatenate([self._shots, np.full(n, shot)])
-        self._mean = np.concatenate([self._mean, np.stack([start, np.zeros_like(start)], axis=-1)])
-        self._cov = np.concatenate([self._cov, cov])
+        self._state = np.concatenate([self._state, state], axis=1)
         return ids
 
 
@@ -203,9 +201,10 @@ class Tracking:
         return self._short.finish(None if rest is None else self._identified(rest))
 
     def _identified(self, bodies: Bodies) -> Tracks:
-        starts = np.flatnonzero(np.diff(bodies.frame_idx, prepend=-1))
+        starts = np.flatnonzero(np.diff(bodies.frame_idx, prepend=-1)).tolist()
+        looks = Looks.of(bodies)
         ids = [
-            self.tracker.update(bodies[a:b], self._shot(int(bodies.frame_idx[a])))
+            self.tracker.update(bodies[a:b], looks[a:b], self._shot(int(bodies.frame_idx[a])))
             for a, b in zip(starts, [*starts[1:], len(bodies)], strict=True)
         ]
         ids = np.concatenate(ids)

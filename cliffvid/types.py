@@ -33,18 +33,7 @@ class Table:
         sizes: dict[str, int] = {}
         for name, (dtypes, shape) in column_specs(type(self)).items():
             column = getattr(self, name)
-            if isinstance(column, np.ndarray) and column.dtype.hasobject:  # each holds what has the other axes
-                shape = shape[:1]
-            good = (
-                isinstance(column, np.ndarray)
-                and column.dtype in dtypes
-                and column.ndim == len(shape)
-                and all(
-                    sizes.setdefault(want, have) == have if isinstance(want, str) else want == have
-                    for want, have in zip(shape, column.shape, strict=True)
-                )
-            )
-            if not good:
+            if not _fits(column, dtypes, shape, sizes):
                 got = f"{column.dtype.name} {column.shape}" if isinstance(column, np.ndarray) else type(column)
                 known = {axis: size for axis, size in sizes.items() if axis in shape}
                 raise ValueError(
@@ -83,6 +72,20 @@ class Table:
                 for name, (dtypes, shape) in column_specs(cls).items()
             }
         )
+
+
+def _fits(column: Array, dtypes: tuple[np.dtype, ...], shape: tuple, sizes: dict[str, int]) -> bool:
+    """Whether a column is as its annotation says; ``sizes``: of the axes that were met already."""
+    if not isinstance(column, np.ndarray) or column.dtype not in dtypes:
+        return False
+    if column.dtype.hasobject:
+        shape = shape[:1]  # each holds what has the other axes
+    if column.ndim != len(shape):
+        return False
+    for want, have in zip(shape, column.shape, strict=True):
+        if (sizes.setdefault(want, have) if isinstance(want, str) else want) != have:
+            return False
+    return True
 
 
 @dataclass(frozen=True, eq=False)
