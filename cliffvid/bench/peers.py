@@ -82,11 +82,13 @@ def host_only(repeats: int, folder: Path) -> tuple[list[Case], Path]:
     return take_turns(cases, repeats), film
 
 
-WAYS = {  # backend, precision and the detector's canvas
-    "cliffvid, onnxruntime fp32, the official square (parity)": ("onnxruntime", "fp32", "square"),
-    "cliffvid, onnxruntime fp32, the frame's shape": ("onnxruntime", "fp32", "frame"),
-    "cliffvid, openvino bf16, the official square": ("openvino", "bf16", "square"),
-    "cliffvid, openvino bf16, the frame's shape": ("openvino", "bf16", "frame"),
+WAYS = {  # backend, precision, the detector's canvas, and the goal
+    "cliffvid, onnxruntime fp32, the official square (parity)": ("onnxruntime", "fp32", "square", ">= 1.25"),
+    "cliffvid, onnxruntime fp32, the frame's shape": ("onnxruntime", "fp32", "frame", None),
+    # Which of the two precisions is the faster one depends on the processor; --precision auto measures that.
+    "cliffvid, openvino fp32, the frame's shape": ("openvino", "fp32", "frame", ">= 2.5"),
+    "cliffvid, openvino bf16, the frame's shape": ("openvino", "bf16", "frame", ">= 2.5"),
+    "cliffvid, openvino bf16, the official square": ("openvino", "bf16", "square", None),
 }
 
 
@@ -109,7 +111,7 @@ def peers(repeats: int) -> Result:
             Case("frame by frame, torch eager fp32", lambda: frame_by_frame(short, peer, 1, detect, regress, rules), 8)
         ]
         opened: dict[str, Models] = {}
-        for way, (backend, precision, shape) in WAYS.items():
+        for way, (backend, precision, shape, _) in WAYS.items():
             try:
                 sessions = [
                     open_session(manifest, backend, "cpu", usable_cores(), precision)
@@ -137,9 +139,7 @@ def peers(repeats: int) -> Result:
         f"host only, --pixels {pixels}, times the loop": case for pixels, case in zip(PIXELS, host[1:], strict=True)
     }
     result.ratios |= {name: host[0].median_s / case.median_s for name, case in alone.items()}
-    ways = list(WAYS)
-    goals = {ways[0]: ">= 1.25", ways[-1]: ">= 2.5"}
-    result.goals = {f"{way}, times the loop": goal for way, goal in goals.items() if way in opened}
+    result.goals = {f"{way}, times the loop": goal for way, (*_, goal) in WAYS.items() if goal and way in opened}
     result.goals |= dict.fromkeys(alone, ">= 20")
     return result
 
