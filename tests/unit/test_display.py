@@ -1,10 +1,14 @@
 """Colours and sizes of displayed frames, against the standards' formulas."""
 
+from itertools import product
+
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import VideoReformatter
 
 from cliffvid import Options
+from cliffvid.decode import DecodeCounts, Video
 from cliffvid.display import Display, display_matrix, square_size
 from cliffvid.errors import RefusedError
 from traps import ORIENTATIONS, encode_hdr
@@ -50,6 +54,58 @@ def test_colours_by_rule():
         shown = Display(Options(matrix=rule)).show(frame, None)[360, 32]
         assert np.abs(shown - decoded(*constants)).max() <= 3, rule
     assert np.abs(decoded(0.2126, 0.0722) - (200, 50, 20)).max() <= 3
+
+
+def converted(frame, matrix=None):
+    """What FFmpeg's own converter makes of a frame."""
+    rgb = VideoReformatter().reformat(frame, frame.width, frame.height, "rgb24", src_colorspace=matrix)
+    rows = np.frombuffer(rgb.planes[0], np.uint8).reshape(frame.height, -1)
+    return rows[:, : 3 * frame.width].reshape(frame.height, frame.width, 3)
+
+
+def noise(width, height, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def test_plain_frames_are_to_the_bit_what_ffmpegs_converter_makes_of_them():
+    display, shown = Display(Options()), []
+    sizes = ((64, 48), (65, 49), (2, 2), (1, 1), (1366, 768), (1366, 768))
+    for (width, height), matrix, span in product(sizes, (1, 5, 6, 9), (0, 1, 2)):
+        frame = av.VideoFrame.from_ndarray(noise(width, height), format="rgb24").reformat(format="yuv420p")
+        frame.colorspace, frame.color_range = matrix, span
+        shown.append((display.show(frame, None), converted(frame)))
+    for got, want in shown:  # all of them still there: no frame's memory is taken again before it was let go
+        np.testing.assert_array_equal(got, want)
+
+
+def coded(path, params):
+    """A film of three frames of noise, by x264 with these parameters."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"x264-params": params})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise(64, 48, index), format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("params", ["interlaced=1:tff=1", "chromaloc=2", "colormatrix=fcc"])
+def test_films_are_shown_as_ffmpegs_converter_does(tmp_path, params):
+    display = Display(Options(matrix="official"))
+    with av.open(str(coded(tmp_path / "a.mp4", params))) as container:
+        frames = list(container.decode(video=0))
+    assert len(frames) == 3 and all(frame.interlaced_frame == ("tff" in params) for frame in frames)
+    for frame in frames:
+        np.testing.assert_array_equal(display.show(frame, None), converted(frame))
+
+
+@pytest.mark.parametrize("planes", [False, True])
+def test_colours_that_ffmpeg_does_not_convert_are_told_and_can_be_read_as_others(tmp_path, planes):
+    film = coded(tmp_path / "a.mp4", "colormatrix=YCgCo")
+    with Video(film, Options()) as video, pytest.raises(RefusedError, match=r"a\.mp4: .* colours .*--matrix: bt601"):
+        next(video.frames(1, DecodeCounts(), planes=planes))
+    with Video(film, Options(matrix="bt709")) as video:
+        assert sum(map(len, video.frames(1, DecodeCounts(), planes=planes))) == 3
 
 
 def test_pixels_become_square_and_none_is_lost():
