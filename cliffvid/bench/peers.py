@@ -86,7 +86,7 @@ WAYS = {  # backend, precision, the detector's canvas, and the goal
     "cliffvid, onnxruntime fp32, the official square (parity)": ("onnxruntime", "fp32", "square", ">= 1.25"),
     "cliffvid, onnxruntime fp32, the frame's shape": ("onnxruntime", "fp32", "frame", None),
     # Which of the two precisions is the faster one depends on the processor; --precision auto measures that.
-    "cliffvid, openvino fp32, the frame's shape": ("openvino", "fp32", "frame", ">= 2.5"),
+    "cliffvid, openvino fp32, the frame's shape": ("openvino", "fp32", "frame", None),
     "cliffvid, openvino bf16, the frame's shape": ("openvino", "bf16", "frame", ">= 2.5"),
     "cliffvid, openvino bf16, the official square": ("openvino", "bf16", "square", None),
 }

@@ -30,6 +30,12 @@ def options(toys):
 
 
 @pytest.fixture(scope="module")
+def models(options):
+    with open_models(options()) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
 def alone(films, options, tmp_path_factory):
     """The bytes of each film's tracks, processed by itself in one thread, frame by frame."""
     folder, plain = tmp_path_factory.mktemp("alone"), options(frame_batch=1, person_batch=1, prefetch=0)
@@ -43,11 +49,11 @@ def alone(films, options, tmp_path_factory):
 @pytest.mark.parametrize("person_batch", [1, 3, 8, 100])
 @pytest.mark.parametrize("prefetch", [0, 1, 2, 3])
 def test_tracks_are_the_same_bytes_whatever_is_in_flight(
-    films, options, alone, tmp_path, videos, frame_batch, person_batch, prefetch
+    films, options, models, alone, tmp_path, videos, frame_batch, person_batch, prefetch
 ):
     how = options(frame_batch=frame_batch, person_batch=person_batch, prefetch=prefetch, videos_at_once=videos)
     jobs = [(film, tmp_path / f"{film.stem}.parquet") for film in films]
-    outcomes = list(process_many(jobs, how))
+    outcomes = list(process_many(jobs, how, models=models))
     assert sorted(outcome.video for outcome in outcomes) == films and not any(o.error for o in outcomes)
     assert [out.read_bytes() for _, out in jobs] == alone
     for outcome in outcomes:
