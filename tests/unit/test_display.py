@@ -56,9 +56,9 @@ def test_colours_by_rule():
     assert np.abs(decoded(0.2126, 0.0722) - (200, 50, 20)).max() <= 3
 
 
-def converted(frame, matrix=None):
+def converted(frame):
     """What FFmpeg's own converter makes of a frame."""
-    rgb = VideoReformatter().reformat(frame, frame.width, frame.height, "rgb24", src_colorspace=matrix)
+    rgb = VideoReformatter().reformat(frame, frame.width, frame.height, "rgb24")
     rows = np.frombuffer(rgb.planes[0], np.uint8).reshape(frame.height, -1)
     return rows[:, : 3 * frame.width].reshape(frame.height, frame.width, 3)
 
