@@ -49,8 +49,10 @@ lint: $(VENV)/installed-dev
 $(VENV)/sources: $(VENV)/installed-dev
 	$(BIN)/python -m cliffvid.export.sources $@
 
+# A file's tests share what they set up. Exporting official networks takes up to 6 GB, so no more than four at a time.
 test: lint $(VENV)/sources
-	CLIFFVID_SOURCES=$(VENV)/sources CLIFFVID_REQUIRE="$(REQUIRE)" $(BIN)/python -m pytest
+	CLIFFVID_SOURCES=$(VENV)/sources CLIFFVID_REQUIRE="$(REQUIRE)" $(BIN)/python -m pytest \
+		--numprocesses auto --maxprocesses 4 --dist loadfile
 
 fuzz: $(VENV)/installed-dev
 	CLIFFVID_FUZZ=2000 $(BIN)/python -m pytest tests/faults/test_fuzz.py
