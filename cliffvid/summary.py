@@ -24,10 +24,9 @@ NETWORKS = (
     "the two networks bound this run, in turns on the same cores: another --backend, --precision or --detector-shape"
 )
 NOTHING = "nothing bounds this run: it had no frame to work on; see --start and --end"
-WAITING = (
-    "no stage was at work all the time, they waited for each other, as in short runs: in a long one try a larger "
-    "--prefetch or larger batches"
-)
+BRIEF_S = 1.0  # of one photo, opening its result takes longest
+BRIEF = "so short a run does not show what bounds longer ones"
+WAITING = "no stage was at work all the time, they waited for each other: try a larger --prefetch or larger batches"
 
 
 @dataclass
@@ -119,6 +118,8 @@ class Report:
         name, share = self.busiest
         if not self.frames:
             return NOTHING
+        if self.seconds < BRIEF_S:
+            return BRIEF
         if share > 0.6:
             return ADVICE[name]
         networks_s = self.busy_s["detect"] + self.busy_s["regress"]

@@ -19,3 +19,4 @@ def test_one_sentence_tells_what_bounds_a_run(busy_s, said):
     given = {field.name: None for field in fields(Report)} | {"seconds": 10.0, "busy_s": idle | busy_s}
     assert Report(**given | {"frames": 9}).advice.startswith(said)
     assert Report(**given | {"frames": 0}).advice.startswith("nothing bounds this run")
+    assert Report(**given | {"frames": 9, "seconds": 0.5}).advice.startswith("so short a run")
