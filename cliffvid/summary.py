@@ -24,7 +24,7 @@ NETWORKS = (
     "the two networks bound this run, in turns on the same cores: another --backend, --precision or --detector-shape"
 )
 NOTHING = "nothing bounds this run: it had no frame to work on; see --start and --end"
-BRIEF_S = 1.0  # of one photo, opening its result takes longest
+BRIEF_S = 1.0  # what is done once, such as opening the result, outweighs the rest
 BRIEF = "so short a run does not show what bounds longer ones"
 WAITING = "no stage was at work all the time, they waited for each other: try a larger --prefetch or larger batches"
 
