@@ -24,8 +24,8 @@ NETWORKS = (
     "the two networks bound this run, in turns on the same cores: another --backend, --precision or --detector-shape"
 )
 NOTHING = "nothing bounds this run: it had no frame to work on; see --start and --end"
-BRIEF_S = 1.0  # what is done once, such as opening the result, outweighs the rest
-BRIEF = "so short a run does not show what bounds longer ones"
+# Nothing could overlap, and what is done once, such as opening the result, outweighs the rest.
+BRIEF = "all frames went in one batch, which does not show what bounds longer runs"
 WAITING = "no stage was at work all the time, they waited for each other: try a larger --prefetch or larger batches"
 
 
@@ -118,7 +118,7 @@ class Report:
         name, share = self.busiest
         if not self.frames:
             return NOTHING
-        if self.seconds < BRIEF_S:
+        if self.frames <= self.batch_sizes["detect"]:
             return BRIEF
         if share > 0.6:
             return ADVICE[name]

@@ -17,6 +17,7 @@ from cliffvid.summary import Report
 def test_one_sentence_tells_what_bounds_a_run(busy_s, said):
     idle = dict.fromkeys(("decode", "detect", "crop", "regress", "track and write"), 0.1)
     given = {field.name: None for field in fields(Report)} | {"seconds": 10.0, "busy_s": idle | busy_s}
-    assert Report(**given | {"frames": 9}).advice.startswith(said)
+    given["batch_sizes"] = {"detect": 4, "regress": 8}
+    assert Report(**given | {"frames": 5}).advice.startswith(said)
     assert Report(**given | {"frames": 0}).advice.startswith("nothing bounds this run")
-    assert Report(**given | {"frames": 9, "seconds": 0.5}).advice.startswith("so short a run")
+    assert Report(**given | {"frames": 4}).advice.startswith("all frames went in one batch")
