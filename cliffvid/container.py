@@ -31,6 +31,8 @@ WEB = {"protocol_whitelist": "http,https,tcp,tls", "format_whitelist": CONTAINER
 CAMERA = {"protocol_whitelist": "rtsp,rtp,udp,tcp,tls", "format_whitelist": "rtsp"}
 NETWORK = {"http": WEB, "https": WEB, "rtsp": CAMERA}
 NETWORK_TIMEOUT_S = 30
+# Titles in old encodings must not make a film unreadable. PyAV 19 replaces what it cannot decode by itself.
+TITLES = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 # Decoders of several frames at once: 1.7x over FFmpeg's default on two cores for streams of one slice a frame. The rest
 # are old formats of small frames, or conceal damage differently from run to run when threaded.
 THREADED = {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "prores", "dnxhd", "mjpeg", "ffv1"}
@@ -85,8 +87,7 @@ def _open(path: Path | str, options: Options, surfaces: bool) -> av.container.In
     on_cuda = options.decode_device == "cuda"
     try:
         device = cuda(surfaces) if on_cuda else None
-        # Titles in old encodings must not make a film unreadable.
-        return av.open(name, container_options=rules, metadata_errors="replace", timeout=timeout, hwaccel=device)
+        return av.open(name, container_options=rules, timeout=timeout, hwaccel=device, **TITLES)
     except (*DECODING, BackendError) as error:
         if on_cuda:
             _open(path, replace(options, decode_device="cpu"), False).close()  # raises if it is the file's own fault

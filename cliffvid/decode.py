@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, islice
+from numbers import Rational
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,7 +91,7 @@ class Video(Source):
         self._reopen(self.options.threads)
         stream, container = self._stream, self._container
         self._stored_size = (stream.width, stream.height)
-        self._aspect = stream.sample_aspect_ratio
+        self._aspect = fraction(stream.sample_aspect_ratio)
         seconds = container.duration / av.time_base if container.duration else None
         self.info = VideoInfo(
             path=path,
@@ -98,7 +99,7 @@ class Video(Source):
             codec=stream.codec_context.name,
             width_px=stream.width,
             height_px=stream.height,
-            rate=Fraction(stream.average_rate) if stream.average_rate else None,
+            rate=fraction(stream.average_rate),
             time_base=Fraction(stream.time_base),
             duration_s=seconds if seconds and seconds > 0 else None,
             frames_claimed=stream.frames or None,
@@ -137,7 +138,7 @@ class Video(Source):
     def pixel_aspect(self, frame: av.VideoFrame) -> Fraction | None:
         """What the container says, and after a change of size what the stream itself says."""
         same = (frame.width, frame.height) == self._stored_size
-        return self._aspect if same else self._stream.codec_context.sample_aspect_ratio
+        return self._aspect if same else fraction(self._stream.codec_context.sample_aspect_ratio)
 
     def timed(self, counts: DecodeCounts, start_s: float = 0.0) -> Iterator[Timed]:
         """Frames as decoded, with their places and times, from ``start_s`` or before on."""
@@ -257,6 +258,11 @@ class Video(Source):
         if anchor is not None:
             container.seek(anchor, stream=stream)
         return container, stream
+
+
+def fraction(ratio: Rational | None) -> Fraction | None:
+    """A ratio as Python has it: PyAV 19 has a type of its own, and 0 stands for what is not known."""
+    return Fraction(ratio) if ratio else None
 
 
 def batches(shown: Iterable[Shown], size: int, counts: DecodeCounts) -> Iterator[Frames]:

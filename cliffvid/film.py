@@ -8,7 +8,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
-from .container import FILE
+from .container import FILE, TITLES
 from .errors import OutputError, UsageError
 from .types import VideoInfo
 
@@ -116,7 +116,7 @@ class _Sound:
         self.start_s = self.zero_s = Fraction(0)
         self._file, self._ways, streams = None, {}, ()
         if isinstance(source.path, Path) and source.container != "images":  # an address is not read twice
-            self._file = av.open(f"file:{source.path.absolute()}", container_options=FILE, metadata_errors="replace")
+            self._file = av.open(f"file:{source.path.absolute()}", container_options=FILE, **TITLES)
             self.start_s = Fraction(self._file.start_time or 0, av.time_base)
             streams = self._file.streams.audio
         for stream in streams:

@@ -4,8 +4,10 @@ import sys
 from time import perf_counter
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from .overlay import OverlayReport
 from .pipeline import Flow, Models
@@ -113,20 +115,31 @@ class View:
         self.say("\n".join(report.lines()))
 
 
-class StageBars(Progress):
+class StageBars:
     """One bar per stage, read from the flow's own counters each time the screen is drawn."""
 
     def __init__(self, flow: Flow, console: Console) -> None:
-        self._flow, self._stage_tasks = flow, {}
-        columns = (
-            TextColumn("{task.description:>16}"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f} {task.fields[unit]}"),
-            TimeElapsedColumn(),
+        self._flow, self._tasks = flow, {}
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, justify="right")),
+            BarColumn(bar_width=None, table_column=Column(ratio=1, max_width=40)),
+            TextColumn("{task.fields[count]}", table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[rate]}", table_column=Column(no_wrap=True, justify="right")),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True, table_column=Column(no_wrap=True)),
+            auto_refresh=False,  # the Live below draws it; it is never started itself
+            expand=True,
         )
-        super().__init__(*columns, console=console, transient=True, refresh_per_second=8)
+        self._live = Live(
+            get_renderable=self._drawn, console=console, transient=True, refresh_per_second=8, redirect_stdout=False
+        )
 
-    def get_renderables(self):
+    def start(self) -> None:
+        self._live.start()
+
+    def stop(self) -> None:
+        self._live.stop()
+
+    def _drawn(self) -> RenderableType:
         flow = self._flow
         claims = [*flow.claimed]  # of the videos opened so far: no total before the last one is
         total = sum(claims) if len(claims) == flow.expected and None not in claims else None
@@ -135,7 +148,11 @@ class StageBars(Progress):
         if flow.expected > 1:
             rows.append(("done", "videos", flow.done, flow.expected))
         for name, unit, done, of in rows:
-            if name not in self._stage_tasks:
-                self._stage_tasks[name] = self.add_task(name, total=of, unit=unit)
-            self.update(self._stage_tasks[name], completed=done)
-        yield from super().get_renderables()
+            if name not in self._tasks:
+                self._tasks[name] = self._bars.add_task(name, total=of, count="", rate="")
+            count = f"{done}/{of} {unit}" if of else f"{done} {unit}"
+            self._bars.update(self._tasks[name], total=of, completed=done, count=count)
+            task = self._bars.tasks[self._tasks[name]]
+            speed = task.finished_speed or task.speed
+            self._bars.update(task.id, rate=f"{speed:.1f}/s" if speed else "")
+        return self._bars.get_renderable()

@@ -12,6 +12,7 @@ import pytest
 import fake_nvdec
 from cliffvid import Options
 from cliffvid.backends.ort import load, open_pictures
+from cliffvid.container import TITLES
 from cliffvid.decode import DecodeCounts, Video
 from cliffvid.pictures import landed
 from cliffvid.planes import Planes
@@ -82,7 +83,7 @@ def test_every_frame_is_shown_once_as_it_is(made_trap, trap, planes):
 def test_so_it_is_where_frames_stay_on_the_gpu_that_decodes(made_trap, trap, gpu, monkeypatch):
     """By the stand-in for it, whatever can stay and whatever comes to the host."""
     path = made_trap(trap)
-    with av.open(str(path), metadata_errors="replace") as container:
+    with av.open(str(path), **TITLES) as container:
         stored = container.streams.video[0].codec_context.pix_fmt
     if stored not in fake_nvdec.STORED:
         pytest.skip(f"NVDEC does not know {stored}")
