@@ -4,6 +4,7 @@ import threading
 import pytest
 from hypothesis import settings
 
+import needs
 from clips import make_clip
 from toys import make_toys
 
@@ -48,9 +49,7 @@ def egl():
     try:
         open_renderer("gl")
     except BackendError as error:
-        if "egl" in os.environ.get("CLIFFVID_REQUIRE", ""):
-            raise
-        pytest.skip(str(error))
+        needs.lacks("egl", str(error))
 
 
 @pytest.fixture(autouse=True)

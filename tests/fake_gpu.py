@@ -9,7 +9,6 @@ garbage, an address outside of any allocation is an error, and so is a shape out
 
 import ctypes
 import hashlib
-import os
 import sys
 import threading
 from collections import defaultdict
@@ -17,18 +16,12 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import onnxruntime
-import pytest
 
+import needs
 from cliffvid.backends import open_session
 from cliffvid.models import read_manifest
 
-try:
-    import tensorrt_rtx as real
-    from cuda.bindings import runtime as cuda
-except ImportError:
-    if "tensorrt" in os.environ.get("CLIFFVID_REQUIRE", ""):
-        raise
-    pytest.skip('needs tensorrt-rtx: pip install "cliffvid[rtx]"', allow_module_level=True)
+real, cuda = needs.package("tensorrt_rtx"), needs.package("cuda.bindings.runtime")
 
 RTX_ALONE = {"ComputeCapability", "CudaGraphStrategy", "IRuntimeCache"}
 OK, INVALID = cuda.cudaError_t.cudaSuccess, cuda.cudaError_t.cudaErrorInvalidValue

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+import needs
 from cliffvid.backends import KNOWN, open_session
 from cliffvid.errors import BackendError, ModelError
 from cliffvid.export.graph import Graph, image_input, to_bytes
@@ -41,7 +42,7 @@ def run_on(request, tmp_path_factory, monkeypatch):
         put_in_place(monkeypatch, FakeGpu(), backend)
         monkeypatch.setattr("cliffvid.backends.trt.MAX_BATCH", 8)  # less than some batches here
     else:
-        pytest.importorskip(backend)
+        needs.package(backend)
 
     def run(manifest, threads=1):
         try:
@@ -246,6 +247,7 @@ def test_a_runtime_that_is_not_installed_is_named(toys, monkeypatch):
 
 
 def test_a_network_that_torch_cannot_run_is_told(toys, tmp_path):
+    needs.package("torch")
     shutil.copytree(toys / "toy-regressor", tmp_path / "toy")
     model = onnx.load(tmp_path / "toy" / "model.onnx")
     model.graph.node[0].op_type, model.graph.node[0].name = "Guess", "the-node"
@@ -264,8 +266,7 @@ def test_a_network_that_torch_cannot_run_is_told(toys, tmp_path):
 
 
 def test_torch_without_a_gpu_is_told(toys):
-    import torch
-
+    torch = needs.package("torch")
     if torch.cuda.is_available():
         pytest.skip("this machine has an NVIDIA GPU")
     with pytest.raises(BackendError, match="this torch has no GPU"):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import needs
 from cliffvid.backends import open_session
 from cliffvid.errors import BackendError
 from cliffvid.models import BUNDLED, read_manifest
@@ -25,7 +26,7 @@ def rows_of(manifest, count, height):
 )
 def test_bits_are_equal_over_batch_sizes_places_and_threads(backend, precision, name, height, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    pytest.importorskip(backend)
+    needs.package(backend)
     manifest = read_manifest(BUNDLED / name)
     count = 5
     inputs, first = rows_of(manifest, count, height), None

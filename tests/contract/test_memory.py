@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+import needs
 from cliffvid.backends import Halving, open_session
 from cliffvid.errors import BackendMemoryError
 from cliffvid.models import read_manifest
@@ -37,7 +38,7 @@ print(session.rows_max, len(session.warnings), session.warnings[0])
 @pytest.mark.parametrize(("backend", "tolerance"), [("onnxruntime", 0), ("openvino", 1e-3)])
 def test_a_batch_too_large_for_the_memory_is_run_in_parts(backend, tolerance, tmp_path):
     """Truly: OpenVINO's plain call would keep silent, and give the answers of the run before."""
-    pytest.importorskip(backend)
+    needs.package(backend)
     done = subprocess.run(
         [sys.executable, "-c", SHORT_OF_MEMORY, backend, str(tolerance)],
         capture_output=True,

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import browser
+import needs
 from cliffvid.options import PseudoGTViewOptions
 from clips import make_clip
 from pseudogt_files import SIZES, gt_arrays, save_images
@@ -146,8 +147,7 @@ def test_arrow_keys_move_in_a_real_browser(gt, tmp_path):
     from cliffvid.pseudogt_view import view
 
     if lacking := browser.missing():
-        assert "chromium" not in os.environ.get("CLIFFVID_REQUIRE", ""), f"{lacking} required, not there"
-        pytest.skip(f"{', '.join(lacking)} is not installed")
+        needs.lacks("chromium", f"{', '.join(lacking)} is not installed")
     page = tmp_path / "v.html"
     view(gt, tmp_path / "images", page)
     with browser.Browser(tmp_path / "profile") as window:

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import re
 import zlib
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 import browser
+import needs
 from bodies import body_arrays, save_npz
 from cliffvid import charts, read_tracks
 from cliffvid.body import load_body
@@ -210,8 +210,7 @@ def test_a_page_that_must_not_be_written_is_refused_before_the_work(name, said, 
 def test_it_plays_and_selects_in_a_real_browser(skeleton_only, clip, tracks, tmp_path):
     """No console error, nothing fetched, people where the camera saw them, time that runs, a click that selects."""
     if lacking := browser.missing():
-        assert "chromium" not in os.environ.get("CLIFFVID_REQUIRE", ""), f"{lacking} required, not there"
-        pytest.skip(f"{', '.join(lacking)} is not installed")
+        needs.lacks("chromium", f"{', '.join(lacking)} is not installed")
     page = tmp_path / "r.html"
     report(tracks, page, clip, skeleton_only)
     rows, body = read_tracks(tracks)[:3], load_body("open-body")

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import needs
+
 sys.path.insert(0, str(Path(__file__).parent))  # for reference_head and darknet_files
 
 
@@ -15,10 +17,7 @@ def sources():
 
     folder = Path(os.environ.get("CLIFFVID_SOURCES") or default_folder())
     if not have_sources(folder):
-        reason = f"no packages in {folder}: set CLIFFVID_SOURCES, or run `cliffvid export open` once"
-        if "sources" in os.environ.get("CLIFFVID_REQUIRE", ""):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        needs.lacks("sources", f"no packages in {folder}: set CLIFFVID_SOURCES, or run `cliffvid export open` once")
     return folder
 
 

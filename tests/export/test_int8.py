@@ -8,6 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
+import needs
 from cliffvid import cli
 from cliffvid.errors import ModelError
 from cliffvid.export.graph import Graph, image_input, to_bytes
@@ -90,7 +91,7 @@ def test_runtimes_agree_on_what_is_rounded(rounded, frames):
 
 
 def test_tensorrt_takes_it(rounded):
-    trt = pytest.importorskip("tensorrt_rtx")
+    trt = needs.package("tensorrt_rtx")
     logger = trt.Logger(trt.Logger.ERROR)
     built = trt.Builder(logger).create_network(0)
     parser = trt.OnnxParser(built, logger)

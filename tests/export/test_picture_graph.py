@@ -2,6 +2,7 @@
 
 import pytest
 
+import needs
 from cliffvid.backends.ort_pictures import FROM_NV12, FROM_PLANES, PICTURE
 from cliffvid.export.graph import to_bytes
 from cliffvid.export.picture_graph import nv12_graph, picture_graph, planes_graph
@@ -33,7 +34,7 @@ OUTPUTS = {PICTURE: {"exact": "FLOAT", "rounded": "UINT8"}, FROM_PLANES: {"rgb":
 @pytest.mark.parametrize("file", [PICTURE, FROM_PLANES, FROM_NV12], ids=lambda file: file.stem)
 def test_tensorrt_builds_them(file):
     """For frames up to 4K."""
-    trt = pytest.importorskip("tensorrt_rtx")
+    trt = needs.package("tensorrt_rtx")
     log = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))

@@ -7,6 +7,7 @@ import pytest
 from synthetic import make_tiny_checkpoint
 from test_yolo import synthetic_weights
 
+import needs
 from cliffvid.backends.plans import MAX_BATCH, build, maker_for
 from cliffvid.export.half import halve
 from cliffvid.export.int8 import with_float_weights
@@ -15,7 +16,7 @@ from cliffvid.export.sources import OPEN, sha256
 from cliffvid.export.yolo import export_yolov3
 from cliffvid.models import BUNDLED, read_manifest
 
-trt = pytest.importorskip("tensorrt_rtx")
+trt = needs.package("tensorrt_rtx")
 pytestmark = pytest.mark.timeout(600)
 
 

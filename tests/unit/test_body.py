@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import needs
 import reference
 from bodies import body_arrays, save_npz
 from cliffvid.body import load_body, vertex_normals
@@ -42,8 +43,8 @@ def test_an_upright_person_of_human_size(body):
 @pytest.mark.parametrize("kind", ["smpl", "smplx"])
 def test_licensed_bodies_move_as_their_own_package_moves_them(kind, tmp_path, monkeypatch):
     """Vertices and joints of synthetic body files against the package ``smplx``, within 0.01 mm."""
-    smplx = pytest.importorskip("smplx")
-    import torch
+    smplx = needs.package("smplx")
+    torch = needs.package("torch")
 
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     arrays = body_arrays(kind)

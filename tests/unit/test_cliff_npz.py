@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import needs
 from bodies import body_arrays, save_npz
 from cliffvid import read_tracks
 from cliffvid.body import load_body
@@ -64,7 +65,7 @@ def test_every_key_speaks_of_the_same_rows(tmp_path_factory, frame_idx, cuts, im
 
 
 def test_the_45_joints_are_those_of_the_package_smplx(tmp_path, monkeypatch):
-    smplx, torch = pytest.importorskip("smplx"), pytest.importorskip("torch")
+    smplx, torch = needs.package("smplx"), needs.package("torch")
     from cliffvid.geometry import rotation_matrix
 
     monkeypatch.chdir(tmp_path)

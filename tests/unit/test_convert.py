@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation, Slerp
 
+import needs
 from bodies import body_arrays, save_npz
 from cliffvid import read_meta, read_tracks
 from cliffvid.body import SMPL_JOINTS, load_body
@@ -154,7 +155,7 @@ def test_bvh_moves_as_the_tracks_do(tmp_path_factory, motion, fps):
 def test_another_library_reads_the_bvh(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of how it names PyGLM
-        bvhio = pytest.importorskip("bvhio")
+        bvhio = needs.package("bvhio")
     tracks, rows = random_motion(tmp_path, 5, [2, 1, 3])
     convert(tracks, tmp_path / "o.bvh", ConvertOptions("bvh"))
     told = bvhio.readAsBvh(str(tmp_path / "o.bvh"))
@@ -335,7 +336,7 @@ def test_a_skeleton_is_sticks_from_joint_to_joint(tmp_path):
 
 
 def test_another_library_reads_the_gltf(tmp_path):
-    trimesh = pytest.importorskip("trimesh")
+    trimesh = needs.package("trimesh")
     tracks = walkers(tmp_path)
     convert(tracks, tmp_path / "o.glb", ConvertOptions("gltf"))
     scene = trimesh.load(tmp_path / "o.glb")

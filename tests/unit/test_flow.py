@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import needs
 from cliffvid import flow
 from cliffvid.flow import Shared, Stages, rebatch, together
 from cliffvid.types import People, Piece
@@ -136,7 +137,7 @@ def test_stages_are_ranges_for_nvidias_profilers(depth, monkeypatch):
 
 
 def test_the_real_package_takes_what_it_is_given():
-    nvtx = pytest.importorskip("nvtx")
+    nvtx = needs.package("nvtx")
     with nvtx.annotate("decode"):
         pass
 

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import needs
 from cliffvid import Options
 from cliffvid.track import Tracker, Tracking, by_frame, track
 from cliffvid.types import BAD_CAMERA, ODD_DEPTH, SHORT_TRACK, Bodies, Tracks
@@ -151,7 +152,7 @@ def test_people_who_hide_each_other_keep_their_ids(crowd, idf1, switches, byte):
 
 @pytest.mark.parametrize("crowd", [{"people": 8, "pillars": 1, "leave": True}, {"people": 6, "pillars": 2}])
 def test_figures_of_identities_are_those_of_motmetrics(crowd):
-    motmetrics = pytest.importorskip("motmetrics")
+    motmetrics = needs.package("motmetrics")
     rows, who = crossings(0, **crowd)
     ids, film = identified(rows), motmetrics.MOTAccumulator()
     for frame in np.unique(rows.frame_idx):
