@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import needs
 from cliffvid import Options, decode, pipeline, read_tracks
 from cliffvid.bench import bulk, overlay, threads
 from cliffvid.bench.fakes import constant_models
@@ -68,6 +69,7 @@ def test_bulk_annotation_is_measured_on_as_many_frames_as_it_says(monkeypatch, t
 
 @pytest.mark.usefixtures("egl")
 def test_renderers_are_measured_on_the_same_picture(monkeypatch):
+    needs.package("pyrender")
     monkeypatch.setattr(overlay, "CROWDS", {2: [(2, 4.0)]})
     monkeypatch.setattr(overlay, "SIZES", {"720p": (320, 180), "1080p": (480, 270)})
     result = overlay.overlay(1)
