@@ -17,12 +17,12 @@ class Clock:
         self._step = max(int(1 / (info.rate * info.time_base)), 1) if info.rate else 1
         self._last = self._shift = 0
 
-    def start(self, first: int, pts: int) -> None:
-        """Go on in the middle: ``first`` is the first frame's pts, ``pts`` the next one's."""
-        self.first, self._last = first, pts - 1
+    def start(self, first: int, ticks: int) -> None:
+        """Go on in the middle: ``first`` is the first frame's time, ``ticks`` the next one's."""
+        self.first, self._last = first, ticks - 1
 
     def read(self, pts: int | None) -> tuple[int, float]:
-        """``(pts, time_s)`` of the next frame. Raw streams carry no clock: counted on at the nominal rate."""
+        """``(pts, time_s)`` of the next frame; None, as in raw streams: counted on at the nominal rate."""
         if self.first is None:
             self.first = self._last = pts or 0
             return self.first, 0.0

@@ -1,24 +1,56 @@
-"""Which frames damage reaches.
+"""Which frames damage reaches, and at which time each is shown.
 
 A frame is made from frames decoded before it, some of which are shown after it. So damage spreads in the order of
 decoding, up to the next key frame, and a frame can be called sound only once all that were decoded before it are known.
+
+By then its time is known as well, even where a container keeps the times of decoding only. AVI does: FFmpeg makes its
+pts up, and the dts that comes with a frame is when it is shown. Other containers keep such pts where an AVI was copied
+into them: each is the right time, but of another frame. Sorted among the frames that were shown in another order than
+decoded, they are right; true ones are in order already.
 """
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import dropwhile
+from typing import NamedTuple
+
+import av
 
 MOST_HELD = 16  # frames; H.264 and HEVC reorder no more
 
 
-class Damage:
-    """Takes packets as they are decoded and frames as they are shown; tells of each frame whether it is damaged."""
+class Settled(NamedTuple):
+    """A frame that nothing to come can change."""
 
-    def __init__(self) -> None:
+    frame: av.VideoFrame
+    damaged: bool
+    ticks: int | None  # when it is shown, in the stream's clock; None: it follows the frame before at the usual rate
+
+
+@dataclass
+class _Held:
+    frame: av.VideoFrame
+    order: int  # of decoding
+    damaged: bool
+    ticks: int | None
+
+
+class Damage:
+    """Takes packets as they are decoded and frames as they are shown; tells of each frame whether it is damaged.
+
+    ``reorders``: the decoder may show frames in another order than it decodes them. ``by_dts``: see
+    ``packets.times_by_dts``.
+    """
+
+    def __init__(self, reorders: bool, by_dts: bool) -> None:
+        self._reorders, self._by_dts = reorders, by_dts
         self._fed = 0
         self._due: dict[int, int] = {}  # pts -> order of decoding, of the packets whose frames have not come
         self._corrupt: set[int] = set()
         self._since: int | None = None  # order of decoding of the damage that no key frame has healed yet
-        self._held: deque[list] = deque()  # [frame, order, damaged]
+        self._held: deque[_Held] = deque()
+        self._settled_pts: int | None = None  # of the last frame that was settled
 
     def feed(self, pts: int | None, corrupt: bool) -> None:
         """The next packet goes to the decoder; ``corrupt``: its container says that it is."""
@@ -37,27 +69,54 @@ class Damage:
     def show(self, frame) -> bool:
         """The next frame in presentation order came; whether it brings damage of its own."""
         order = self._due.pop(frame.pts, self._fed)
-        for late in [pts for pts in self._due if frame.pts is not None and pts < frame.pts]:
-            del self._due[late]  # what should have been shown before never comes
+        self._forget_late(frame.pts, order)
         marked = frame.pts in self._corrupt
         self._corrupt.discard(frame.pts)
         if marked or frame.is_corrupt:
             self._since = order
             for other in self._held:
-                other[2] |= other[1] > order
+                other.damaged |= other.order > order
         elif self._since is not None and frame.key_frame and order > self._since:
             self._since = None
-        self._held.append([frame, order, self._since is not None and order >= self._since])
+        damaged = self._since is not None and order >= self._since
+        self._held.append(_Held(frame, order, damaged, frame.dts if self._by_dts else frame.pts))
+        self._sort_times(order)
         return frame.is_corrupt and not marked
 
-    def ready(self, end: bool = False) -> Iterator[tuple]:
-        """``(frame, damaged)`` of the frames that nothing to come can change; at the end, of all."""
+    def ready(self, end: bool = False) -> Iterator[Settled]:
+        """The frames that nothing to come can change; at the end, all."""
         while self._held:
-            frame, order, damaged = self._held[0]
-            if not end and len(self._held) <= MOST_HELD and any(due < order for due in self._due.values()):
-                return
+            first = self._held[0]
+            before = [pts for pts, order in self._due.items() if order < first.order]
+            if before and not end:
+                if len(self._held) <= MOST_HELD:
+                    return
+                for pts in before:
+                    del self._due[pts]  # they never come
             self._held.popleft()
-            yield frame, damaged
+            self._settled_pts = first.frame.pts
+            yield Settled(first.frame, first.damaged, first.ticks)
+
+    def _forget_late(self, pts: int | None, order: int) -> None:
+        """Forget packets that should have been shown before the next frame, as they never come.
+
+        A decoder that reorders may still show those decoded before it: then the times are of decoding.
+        """
+        if pts is None:
+            return
+        first = self._settled_pts is None and not self._held
+        for late, due in [(late, due) for late, due in self._due.items() if late < pts]:
+            passed = self._settled_pts is not None and late < self._settled_pts
+            if not self._reorders or first or (due < order and passed):
+                del self._due[late]
+
+    def _sort_times(self, order: int) -> None:
+        """Sort the times from the first held frame on that was decoded after the last one, which has that order."""
+        run = list(dropwhile(lambda held: held.order < order, self._held))
+        times = [held.ticks for held in run if held.ticks is not None]
+        if len(run) > 1 and len(times) == len(run):
+            for held, ticks in zip(run, sorted(times), strict=True):
+                held.ticks = ticks
 
     def tail_missing(self, shown_pts: int | None) -> bool:
         """Whether packets later than the last frame shown never became frames."""

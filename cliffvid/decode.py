@@ -1,5 +1,6 @@
 """Videos: what a file claims, and its frames, each once, as displayed, with its own time."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -13,12 +14,12 @@ import numpy as np
 
 from .clock import Clock
 from .container import check_memory, nothing_decoded, open_video
-from .damage import Damage
+from .damage import Damage, Settled
 from .deinterlace import Timed, deinterlaced
 from .display import Display, hdr_kind
 from .errors import RefusedError
 from .options import Options
-from .packets import End, packets
+from .packets import End, packets, times_by_dts
 from .planes import Planes
 from .seek import Index, read_index, verified
 from .surface import Surface
@@ -99,7 +100,8 @@ class Video(Source):
             codec=stream.codec_context.name,
             width_px=stream.width,
             height_px=stream.height,
-            rate=fraction(stream.average_rate),
+            # An AVI's own rate counts chunks, those of frames that were left out as well.
+            rate=fraction(stream.guessed_rate if times_by_dts(container) else stream.average_rate),
             time_base=Fraction(stream.time_base),
             duration_s=seconds if seconds and seconds > 0 else None,
             frames_claimed=stream.frames or None,
@@ -147,8 +149,8 @@ class Video(Source):
         if frames is None:
             index, frames = 0, self._decoded(counts)
         place = -1
-        for place, (frame, damaged) in enumerate(frames, index):
-            pts, time_s = clock.read(frame.pts)
+        for place, (frame, damaged, ticks) in enumerate(frames, index):
+            pts, time_s = clock.read(ticks)
             counts.first_pts, counts.clock_jumps = clock.first, clock.jumps
             yield Timed(frame, place, pts, time_s, damaged, frame.interlaced_frame)
         if place < 0:
@@ -157,8 +159,9 @@ class Video(Source):
     def index(self) -> Index | None:
         """The index of the video, read once; None where its times are no order."""
         if self._index is None:
-            self._start(None, self.options.threads)
-            self._index = (read_index(self._container, self._stream),)
+            first = next(self._decoded(DecodeCounts()), None)
+            container, stream = self._start(None, self.options.threads)
+            self._index = (first and read_index(container, stream, first),)
         return self._index[0]
 
     def seekable(self, start_s: float) -> bool:
@@ -172,25 +175,19 @@ class Video(Source):
         Places are counted over packets: behind damage that only decoding shows, a place counts what the decoder skips.
         """
         table = self.index()
-        before = counts.damaged
-        first = next(self._decoded(counts), None)
-        zero = table.at(first[0].pts) if table and first and first[0].pts is not None else None
-        if zero is None:
-            counts.damaged = before
+        if table is None:
             return 0, None
-        origin = Clock(self.info)
-        origin.read(first[0].pts)
-        target = next((i for i in range(zero, len(table.pts)) if origin.seconds(table.pts[i]) >= start_s), None)
-        target = len(table.pts) - 1 if target is None else target
-        target = max(target - self.options.deinterlace, zero)  # the deinterlacer looks one frame back
+        origin, before = Clock(self.info), counts.damaged
+        origin.read(table.ticks[0])
+        target = min(bisect_left(table.ticks, start_s, key=origin.seconds), len(table.ticks) - 1)
+        target = max(target - self.options.deinterlace, 0)  # the deinterlacer looks one frame back
         for anchor in table.anchors(target):
-            counts.damaged = before
             frames = self._decoded(counts, anchor)
             head = verified(frames, table, target)
             if head:
-                clock.start(origin.first, table.pts[target])
-                return target - zero, chain([head], frames)
-        counts.damaged = before
+                clock.start(table.ticks[0], table.ticks[target])
+                return target, chain(head, frames)
+            counts.damaged = before
         return 0, None
 
     def _reopen(self, threads: int) -> tuple[av.container.InputContainer, av.VideoStream]:
@@ -200,8 +197,8 @@ class Video(Source):
         self._fresh_threads = threads
         return self._container, self._stream
 
-    def _decoded(self, counts: DecodeCounts, anchor: int | None = None) -> Iterator[tuple[av.VideoFrame, bool]]:
-        """Frames in presentation order, from the first or from a key frame's pts, each with whether it is damaged.
+    def _decoded(self, counts: DecodeCounts, anchor: int | None = None) -> Iterator[Settled]:
+        """Frames in presentation order, from the first or from a key frame's pts on.
 
         What FFmpeg tells of damaged data depends on its threads: at the first sign of damage the decoder starts anew
         with a single one, and the frames that were handed on already are skipped.
@@ -217,7 +214,7 @@ class Video(Source):
                 counts.damaged = before
         yield from islice(self._endured(counts, anchor, 1), done, None)
 
-    def _endured(self, counts: DecodeCounts, anchor: int | None, threads: int) -> Iterator[tuple[av.VideoFrame, bool]]:
+    def _endured(self, counts: DecodeCounts, anchor: int | None, threads: int) -> Iterator[Settled]:
         """As _decoded, with a number of threads; raises _Rotten at damage unless that is 1."""
 
         def met_damage() -> None:
@@ -226,7 +223,8 @@ class Video(Source):
             counts.damaged += 1
 
         container, stream = self._start(anchor, threads)
-        end, damage, pts = End(), Damage(), None
+        damage = Damage(stream.codec_context.has_b_frames, times_by_dts(container))
+        end, pts = End(), None
         for packet in chain(packets(container, stream, end), [None]):  # None: what the decoder still holds
             if packet:
                 damage.feed(None if packet.is_discard else packet.pts, packet.is_corrupt)
@@ -248,7 +246,7 @@ class Video(Source):
         if threads != 1 and damage.tail_missing(pts):
             raise _Rotten
         yield from damage.ready(end=True)
-        counts.damaged += end.broke_off or (anchor is None and end.too_early(container, stream))
+        counts.damaged += end.broke_off or (anchor is None and end.too_early(self.path, container, stream))
 
     def _start(self, anchor: int | None, threads: int) -> tuple[av.container.InputContainer, av.VideoStream]:
         container, stream = self._container, self._stream

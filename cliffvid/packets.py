@@ -1,7 +1,9 @@
 """The packets of a video stream up to their end, and whether that came too early."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import av
 
@@ -11,17 +13,27 @@ class End:
     """How the packets of a file came to their end."""
 
     packets: int = 0
+    last: av.Packet | None = None
     last_s: float = 0.0
     broke_off: bool = False
 
-    def too_early(self, container: av.container.InputContainer, stream: av.VideoStream) -> bool:
+    def too_early(self, path: Path | str, container: av.container.InputContainer, stream: av.VideoStream) -> bool:
         """Whether fewer packets came than the header promises: a file cut short simply ends, without an error."""
+        if times_by_dts(container) and self.last and stream.frames:
+            # Each frame that was dropped is a chunk of no bytes, which FFmpeg counts in dts and does not hand on.
+            came = (self.last.dts or 0) + 1
+            return came < stream.frames and came + _dropped_at_end(path, self.last) < stream.frames
         if stream.frames:  # containers with an index
             return self.packets < stream.frames
         alone = len(container.streams) == 1 and container.format.name.startswith("matroska")
         claimed_s = container.duration / av.time_base if alone and container.duration else 0.0
         # Half a second: the claim counts the last frame's own duration too, and some writers round it.
         return self.last_s < claimed_s - 0.5
+
+
+def times_by_dts(container: av.container.InputContainer) -> bool:
+    """Whether a container keeps the times of decoding only, so that its pts are FFmpeg's guesses."""
+    return container.format.name == "avi"
 
 
 def packets(container: av.container.InputContainer, stream: av.VideoStream, end: End) -> Iterator[av.Packet]:
@@ -36,6 +48,25 @@ def packets(container: av.container.InputContainer, stream: av.VideoStream, end:
             end.broke_off = True
             return
         if packet.size:  # the empty packet at the end is PyAV's own
-            end.packets += 1
+            end.packets, end.last = end.packets + 1, packet
             end.last_s = max(end.last_s, float((packet.pts or 0) * packet.time_base))
             yield packet
+
+
+def _dropped_at_end(path: Path | str, last: av.Packet) -> int:
+    """The frames that were dropped behind the last packet of an AVI file."""
+    if isinstance(path, str):  # an address is not read twice
+        return 0
+    dropped = 0
+    with path.open("rb") as file:
+        file.seek(last.pos - 8)
+        own, size = name, _ = _chunk(file.read(8))
+        while re.fullmatch(rb"[0-9]{2}[a-z]{2}", name):
+            file.seek(size + size % 2, 1)
+            name, size = _chunk(file.read(8))
+            dropped += name == own and size == 0
+    return dropped
+
+
+def _chunk(head: bytes) -> tuple[bytes, int]:
+    return head[:4], int.from_bytes(head[4:], "little")

@@ -12,17 +12,21 @@ from itertools import pairwise
 
 import av
 
+from .damage import Settled
+from .packets import times_by_dts
+
 
 @dataclass(frozen=True)
 class Index:
-    """The pts of a stream's shown packets in presentation order, and those of its key frames."""
+    """The frames of a stream in presentation order, from the first that is shown on."""
 
-    pts: list[int]
-    keys: list[int]
+    pts: list[int]  # of the packets
+    keys: list[int]  # pts of key frames
+    ticks: list[int]  # when each is shown; of the last ones only where that is known beforehand
 
-    def at(self, pts: int) -> int | None:
+    def at(self, pts: int | None) -> int | None:
         """The place of a pts; None if it is not there."""
-        place = bisect_left(self.pts, pts)
+        place = 0 if pts is None else bisect_left(self.pts, pts)
         return place if place < len(self.pts) and self.pts[place] == pts else None
 
     def anchors(self, place: int) -> list[int]:
@@ -31,43 +35,49 @@ class Index:
         return [self.keys[last - back] for back in (0, 1, 2, 4) if last - back >= 0]
 
 
-def read_index(container: av.container.InputContainer, stream: av.VideoStream) -> Index | None:
+def read_index(container: av.container.InputContainer, stream: av.VideoStream, first: Settled) -> Index | None:
     """The index of a freshly opened stream; None where its times are no order: missing, doubled, jumping back."""
     shown, keys, decoding = [], [], []
     try:
         for packet in container.demux(stream):
             if not packet.size:
                 continue
-            pts = packet.pts if packet.pts is not None else packet.dts  # AVI tells only when to decode
-            if pts is None or packet.is_corrupt:
+            if packet.pts is None or packet.is_corrupt:
                 return None
             if packet.dts is not None:
                 decoding.append(packet.dts)
             if packet.is_discard:  # outside of an edit list: decoded, never shown
                 continue
-            shown.append(pts)
+            shown.append(packet.pts)
             if packet.is_keyframe:
-                keys.append(pts)
+                keys.append(packet.pts)
     except av.FFmpegError:
         pass  # the container breaks off: what came before is sound
     if len(set(shown)) < len(shown) or any(b < a for a, b in pairwise(decoding)):
         return None
-    return Index(sorted(shown), sorted(keys))
+    pts = sorted(shown)
+    pts = pts[bisect_left(pts, first.frame.pts) :] if first.frame.pts in shown else []
+    ticks = decoding[bisect_left(decoding, first.ticks) :] if times_by_dts(container) else pts
+    return Index(pts, sorted(keys), ticks[: len(pts)]) if pts and ticks else None
 
 
-def verified(frames: Iterator[tuple[av.VideoFrame, bool]], table: Index, target: int):
-    """The frame at place ``target``; None if decoding starts at no true key frame or a frame is missing on the way."""
-    place = None
-    for frame, damaged in frames:
-        at = table.at(frame.pts) if frame.pts is not None else None
-        if (
-            at is None
-            or at > target
-            or at != (at if place is None else place)
-            or (place is None and not frame.key_frame)
-        ):
+def verified(frames: Iterator[Settled], table: Index, target: int) -> list[Settled] | None:
+    """The frame at place ``target`` and the one after it; None if decoding starts at no true key frame, a frame is
+    missing on the way, or the times are not those at which frames are shown.
+
+    The one after it is looked at because pts that are times of decoding are out of order next to every frame that is
+    shown in another order than decoded.
+    """
+    place, found = None, []
+    for settled in frames:
+        at = table.at(settled.frame.pts)
+        if place is None and (at is None or at > target or not settled.frame.key_frame):
             return None
-        if at == target:
-            return frame, damaged
+        if place is not None and at != place:
+            return None
         place = at + 1
-    return None
+        if at >= target:
+            found.append(settled)
+        if at > target or place == len(table.pts):
+            break
+    return found if found and found[0].ticks == table.ticks[target] else None

@@ -1,6 +1,6 @@
 """Where a long video can be cut so that its pieces, decoded apart, are together the frames of the whole."""
 
-from ..decode import DecodeCounts, Video
+from ..decode import Video
 
 
 def cuts(video: Video, every_s: float) -> tuple[list[float], int]:
@@ -9,16 +9,15 @@ def cuts(video: Video, every_s: float) -> tuple[list[float], int]:
     ``frames`` is how many the whole holds. No times: the video refuses to be cut, because its times are no order
     (missing, doubled, jumping back) or its key frames depend on frames before them (intra refresh).
     """
-    first = next(video.timed(DecodeCounts()), None)
     table = video.index()
-    zero = table.at(first.pts) if table and first and first.frame.pts is not None else None
-    if zero is None:
+    if table is None:
         return [], 0
-    tick_s = video.info.time_base
-    seconds = [float((pts - first.pts) * tick_s) for pts in table.keys]
-    times, last_s = [], float((table.pts[-1] - first.pts) * tick_s)
+    begin, tick_s = table.ticks[0], video.info.time_base
+    places = (table.at(pts) for pts in table.keys)
+    seconds = [float((table.ticks[i] - begin) * tick_s) for i in places if i is not None and i < len(table.ticks)]
+    times, last_s = [], float((table.ticks[-1] - begin) * tick_s)
     for time_s in seconds:
         due = time_s - (times[-1] if times else 0) >= every_s and last_s - time_s >= every_s / 2
         if due and video.seekable(time_s):
             times.append(time_s)
-    return times, len(table.pts) - zero
+    return times, len(table.pts)

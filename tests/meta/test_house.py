@@ -24,7 +24,7 @@ from cliffvid.types import Tracks
 from cliffvid.write import COLUMNS
 
 ROOT = Path(__file__).parents[2]
-AV_FILES = {"clips", "container", "decode", "deinterlace", "display", "film", "packets", "probe", "seek"}
+AV_FILES = {"clips", "container", "damage", "decode", "deinterlace", "display", "film", "packets", "probe", "seek"}
 RUNTIME = sorted((ROOT / "cliffvid").rglob("*.py"))
 
 
