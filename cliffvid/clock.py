@@ -1,5 +1,7 @@
 """Times of frames: seconds since the first one, however the video's own clock runs."""
 
+from itertools import pairwise
+
 from .types import VideoInfo
 
 
@@ -7,7 +9,8 @@ class Clock:
     """Seconds since the first frame, each frame later than the one before.
 
     Where the video's own clock stands still, the frame comes one tick later; where it goes back by a frame or more, as
-    in films joined end to end, time goes on from there.
+    in films joined end to end, time goes on from there. A frame without a time comes one step later: in raw streams, of
+    the nominal rate; at the end of an AVI, whose nominal rate counts frames that were left out, the shortest so far.
     """
 
     def __init__(self, info: VideoInfo) -> None:
@@ -15,25 +18,31 @@ class Clock:
         self.jumps = 0
         self._time_base = info.time_base
         self._step = max(int(1 / (info.rate * info.time_base)), 1) if info.rate else 1
+        self._counts_left_out, self._shortest = info.container == "avi", 0
         self._last = self._shift = 0
 
-    def start(self, first: int, ticks: int) -> None:
-        """Go on in the middle: ``first`` is the first frame's time, ``ticks`` the next one's."""
-        self.first, self._last = first, ticks - 1
+    def start(self, before: list[int]) -> None:
+        """Go on in the middle, behind frames of those times."""
+        if before:
+            self.first, self._last = before[0], before[-1]
+            if self._counts_left_out:
+                self._shortest = min((b - a for a, b in pairwise(before)), default=0)
 
-    def read(self, pts: int | None) -> tuple[int, float]:
-        """``(pts, time_s)`` of the next frame; None, as in raw streams: counted on at the nominal rate."""
+    def read(self, ticks: int | None) -> tuple[int, float]:
+        """``(pts, time_s)`` of the next frame, shown at ``ticks`` of the video's own clock if it tells."""
         if self.first is None:
-            self.first = self._last = pts or 0
+            self.first = self._last = ticks or 0
             return self.first, 0.0
-        if pts is None:
-            pts = self._last - self._shift + self._step
-        elif (behind := self._last - (pts + self._shift)) >= 0:
+        if ticks is None:
+            ticks = self._last - self._shift + (self._shortest or self._step)
+        elif (behind := self._last - (ticks + self._shift)) >= 0:
             self.jumps += 1
             if behind >= self._step:
                 self._shift += behind + self._step
-        self._last = max(pts + self._shift, self._last + 1)
-        return pts, self.seconds(self._last)
+        elif self._counts_left_out:
+            self._shortest = min(self._shortest or -behind, -behind)
+        self._last = max(ticks + self._shift, self._last + 1)
+        return ticks, self.seconds(self._last)
 
     def seconds(self, ticks: int) -> float:
         return float((ticks - self.first) * self._time_base)

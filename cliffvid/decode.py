@@ -100,8 +100,7 @@ class Video(Source):
             codec=stream.codec_context.name,
             width_px=stream.width,
             height_px=stream.height,
-            # An AVI's own rate counts chunks, those of frames that were left out as well.
-            rate=fraction(stream.guessed_rate if times_by_dts(container) else stream.average_rate),
+            rate=fraction(stream.average_rate),
             time_base=Fraction(stream.time_base),
             duration_s=seconds if seconds and seconds > 0 else None,
             frames_claimed=stream.frames or None,
@@ -185,7 +184,7 @@ class Video(Source):
             frames = self._decoded(counts, anchor)
             head = verified(frames, table, target)
             if head:
-                clock.start(table.ticks[0], table.ticks[target])
+                clock.start(table.ticks[:target])
                 return target, chain(head, frames)
             counts.damaged = before
         return 0, None

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from clips import film, index_first, make_clip, picture
+from decode_times import copied, packed
 
 SIZE = (192, 144)
 BT601, BT709, BT2020 = 5, 1, 9  # swscale's numbers of the matrices, and but for 5 FFmpeg's tags too
@@ -260,6 +261,11 @@ HD = (192, 720)
 B_FRAMES = {"preset": "medium", "bf": "3", "g": "12"}
 MPEG = {"q": "2", "qmin": "1", "qmax": "3"}
 OPEN_GOP = B_FRAMES | {"x264-params": "open-gop=1:keyint=10:min-keyint=10"}
+LEFT_OUT = [3600 * i for i in range(17) if i not in (4, 5, 9, 10, 11)]
+LEFT_OUT_S = [t / 90000 for t in LEFT_OUT]
+PYRAMID = OPEN_GOP | {"x264-params": OPEN_GOP["x264-params"] + ":b-pyramid=normal"}
+MPEG4_B = made(codec="mpeg4", options=MPEG | {"bf": "2"}, count=15)
+H264_B, H264_PYRAMID = made(options=B_FRAMES), made(count=40, options=PYRAMID)
 VP9 = {"crf": "8", "b": "0", "deadline": "realtime", "cpu-used": "8"}
 
 TRAPS = [
@@ -307,6 +313,25 @@ TRAPS = [
     Trap("av1.mp4", made(codec="libsvtav1", options={"crf": "15", "preset": "10", "svtav1-params": "verbose=0"})),
     Trap("mjpeg.avi", made(codec="mjpeg", pix_fmt="yuvj420p", options=MPEG)),
     Trap("mpeg4-b.avi", made(codec="mpeg4", options=MPEG | {"bf": "2"})),
+    Trap("left-out.avi", made(codec="mjpeg", pix_fmt="yuvj420p", options=MPEG, times=LEFT_OUT), times=LEFT_OUT_S),
+    Trap("left-out-b.avi", made(options=B_FRAMES, times=LEFT_OUT), times=LEFT_OUT_S),  # at the end as well
+    Trap("left-out-cut.avi", cut(0.5), list(range(24)), partial=True, at_least=8, ffmpeg="says nothing of it"),
+    *[
+        Trap(
+            f"{name}.{suffix}",
+            copied(make, raw, change),
+            list(range(count)),
+            counts={"clock_jumps": 0},
+            ffmpeg="same" if suffix == "avi" else "takes times of decoding for others until it meets one that is wrong",
+        )
+        for name, count, make, raw, change in (
+            ("decode-times", 12, H264_B, "h264", iter),
+            ("decode-times-open-gop", 40, H264_PYRAMID, "h264", iter),
+            ("xvid", 15, MPEG4_B, "m4v", iter),
+            ("packed", 15, MPEG4_B, "m4v", packed),
+        )
+        for suffix in ("avi", "mp4", "mkv", "mov")
+    ],
     Trap("flash.flv", made()),
     Trap("raw.h264", made(options=B_FRAMES), ffmpeg="knows no times here"),
     Trap("moving.gif", made(codec="gif", pix_fmt="rgb8"), tolerance=14),
