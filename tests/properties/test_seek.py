@@ -2,14 +2,17 @@
 
 import functools
 import zlib
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cliffvid import Options, decode
+from cliffvid.bulk.segments import cuts
 from cliffvid.decode import DecodeCounts, Video
 from clips import X264, film, picture
+from decode_times import copied, packed
 
 FRAMES = 60
 MPEG4 = {"codec": "mpeg4", "options": {"q": "4", "bf": "2", "g": "9"}}
@@ -35,6 +38,15 @@ KINDS = {
     "vp9.webm": VP9,
     "hevc.mp4": HEVC,
     "raw.h264": {"options": X264 | {"g": "12"}},
+    **{
+        f"{name}.{suffix}": how
+        for name, how in {
+            "by-dts-closed": {"options": X264 | {"preset": "medium", "bf": "3", "g": "12"}},
+            "by-dts-open": {"options": OPEN_GOP},
+            "by-dts-packed": MPEG4,
+        }.items()
+        for suffix in ("avi", "mp4", "mkv")
+    },
 }
 
 
@@ -50,7 +62,12 @@ def films(tmp_path_factory):
         times = (
             [900000 + 3600 * i + (1500 if i % 3 == 1 else 0) for i in range(FRAMES)] if uneven and not steady else None
         )
-        film(path, [picture(index, 3, 96, 96) for index in range(FRAMES)], times=times, **KINDS[kind])
+        how = {"pictures": [picture(index, 3, 96, 96) for index in range(FRAMES)], **KINDS[kind]}
+        if kind.startswith("by-dts"):
+            raw, change = ("m4v", packed) if "codec" in how else ("h264", iter)
+            copied(lambda source: film(source, **how), raw, change)(path)
+        else:
+            film(path, times=times, **how)
         return path, read(path)
 
     return make
@@ -84,6 +101,16 @@ def test_every_frame_can_be_the_first(films, kind):
     path, whole = films(kind, True)
     for row in whole[1::7]:
         assert read(path, start_s=row[2], end_s=row[2] + 0.1) == [r for r in whole if row[2] <= r[2] < row[2] + 0.1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_pieces_are_together_the_whole(films, kind):
+    path, whole = films(kind, False)
+    with Video(path) as video:
+        times, frames = cuts(video, 0.4)
+    assert frames == FRAMES or not times
+    spans = pairwise([0.0, *times, float("inf")])
+    assert [row for start, end in spans for row in read(path, start_s=start, end_s=end)] == whole
 
 
 @pytest.mark.parametrize("kind", ["closed.mp4", "open.mkv", "closed.ts", "vp9.webm", "hevc.mp4", "mpeg4.avi"])
