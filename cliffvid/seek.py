@@ -55,10 +55,12 @@ def read_index(container: av.container.InputContainer, stream: av.VideoStream, f
         pass  # the container breaks off: what came before is sound
     if len(set(shown)) < len(shown) or any(b < a for a, b in pairwise(decoding)):
         return None
+    if first.ticks is None or first.frame.pts not in shown:
+        return None
     pts = sorted(shown)
-    pts = pts[bisect_left(pts, first.frame.pts) :] if first.frame.pts in shown else []
-    ticks = decoding[bisect_left(decoding, first.ticks) :] if times_by_dts(container) else pts
-    return Index(pts, sorted(keys), ticks[: len(pts)]) if pts and ticks else None
+    del pts[: bisect_left(pts, first.frame.pts)]
+    ticks = decoding[bisect_left(decoding, first.ticks) :][: len(pts)] if times_by_dts(container) else pts
+    return Index(pts, sorted(keys), ticks) if ticks else None
 
 
 def verified(frames: Iterator[Settled], table: Index, target: int) -> list[Settled] | None:

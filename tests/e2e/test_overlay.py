@@ -21,6 +21,7 @@ from cliffvid.options import OverlayOptions
 from cliffvid.overlay import decoding, overlay
 from cliffvid.smpl_files import add_body
 from clips import make_clip, person_box, picture, read_index
+from decode_times import copied
 from track_files import make_tracks
 
 
@@ -110,6 +111,17 @@ def test_sound_goes_along(suffix, sound_codec, kept, tmp_path):
     times, images, sound, _ = film(tmp_path / "cut.mp4")
     assert [read_index(image) for image in images] == list(range(10, 30))
     assert abs(times[0]) < 1e-3 and abs(sound - 0.8) < 0.15
+
+
+def test_a_film_of_an_avi_with_b_frames_lasts_as_long(tmp_path):
+    copied(lambda path: make_clip(path, frames=50, options={"preset": "medium", "bf": "3"}), "h264")(tmp_path / "a.avi")
+    tracks = make_tracks(tmp_path / "a.npz", tmp_path / "a.avi", np.zeros((0, 3)), 50)
+    overlay(tmp_path / "a.avi", tracks, tmp_path / "o.mp4", OverlayOptions(view="skeleton"))
+    times, images, _, _ = film(tmp_path / "o.mp4")
+    assert [read_index(image) for image in images] == list(range(50))
+    np.testing.assert_allclose(np.array(times) - times[0], np.arange(50) / 25, atol=1e-4)
+    with av.open(str(tmp_path / "o.mp4")) as made:
+        assert made.duration / av.time_base == pytest.approx(2.0, abs=1e-3)
 
 
 @pytest.mark.usefixtures("egl")

@@ -60,6 +60,9 @@ def test_claims_and_findings_are_told_apart(tmp_path):
     assert told["scan"]["duration_s"] == pytest.approx(12 / 25)
     told = probe(cut, count=True)
     assert told["header"]["frames"] == 24 > told["scan"]["frames"] and told["scan"]["damaged"] > 0
+    told = probe(made(tmp_path, "decode-times.avi"), count=True)["scan"]
+    assert (told["frames"], told["damaged"], told["clock_jumps"]) == (12, 0, 0)
+    assert told["duration_s"] == pytest.approx(12 / 25) and not told["rate_varies"]
     assert probe(made(tmp_path, "resized.ts"), count=True)["scan"]["stored_sizes_px"] == [[192, 144], [128, 96]]
     streams = probe(made(tmp_path, "cover.mp4"))["streams"]
     assert [s["attached_picture"] for s in streams] == [False, True]
