@@ -195,9 +195,10 @@ def _words(stream: dict) -> str:
 
 def _inputs(names: list[str]) -> list[Path | str]:
     """What is named, and for ``-`` what each line on stdin names."""
+    from .lists import names_on_stdin
     from .source import source_of
 
-    lines = [line for line in sys.stdin.read().splitlines() if line.strip()] if "-" in names else []
+    lines = names_on_stdin() if "-" in names else []
     if "-" in names and not lines:
         raise UsageError("-: nothing is named on stdin; write one input a line")
     return [source_of(name) for given in names for name in (lines if given == "-" else [given])]

@@ -19,6 +19,7 @@ from .errors import (
     RefusedError,
     UnreadableError,
 )
+from .heif import STILLS
 from .options import Options, usable_cores
 
 # Containers that hold their own pictures. Listed, because by default FFmpeg also opens playlists that read other files
@@ -41,6 +42,7 @@ THREADED = {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "prores", "dnxhd", 
 THREADS_A_CORE, THREADS_MAX = 2, 16
 DECODING = av.FFmpegError, OSError, ValueError, RuntimeError, NotImplementedError  # what PyAV raises
 ATTACHED_PICTURE = av.stream.Disposition.attached_pic
+TILE = av.stream.Disposition.dependent  # of a picture, or what another stream is to be seen with
 
 
 def open_video(
@@ -54,6 +56,9 @@ def open_video(
     """
     container = _open(path, options, surfaces)
     try:
+        brand = container.metadata.get("major_brand")
+        if brand in STILLS:
+            raise NoVideoError(f"{path}: a picture ({brand}), not a video; pictures are read from local files")
         stream = _choose(container, path, options)
         limit = int(options.max_frame_mpx * 1e6)
         if stream.width * stream.height > limit:
@@ -157,20 +162,29 @@ def _network_rules(address: str, options: Options) -> dict[str, str]:
 
 
 def _choose(container: av.container.InputContainer, path: Path | str, options: Options) -> av.VideoStream:
-    """The stream asked for, else the default one, else the largest; never a picture that is only attached."""
-    videos = [s for s in container.streams.video if not s.disposition & ATTACHED_PICTURE]
+    """The stream asked for, else the default one, else the largest; no tile, and no picture that is only attached."""
+    videos = [s for s in container.streams.video if not s.disposition & (ATTACHED_PICTURE | TILE)]
     if options.stream is not None:
-        videos = [s for s in container.streams.video if s.index == options.stream]
+        videos = [s for s in container.streams.video if s.index == options.stream and not s.disposition & TILE]
     if not videos:
-        kinds = ", ".join(f"{s.index} {s.type}" for s in container.streams) or "none at all"
+        kinds = ", ".join(_kind(s) for s in container.streams) or "none at all"
         wanted = "no video stream" if options.stream is None else f"no video stream {options.stream}"
         raise NoVideoError(f"{path}: holds {wanted}; its streams: {kinds}")
     default = av.stream.Disposition.default
-    # A stream whose codec is not known has no context, and no size to ask for.
-    stream = max(videos, key=lambda s: s.codec_context is not None and (1 + bool(s.disposition & default), _area(s)))
+
+    def rank(stream: av.VideoStream) -> tuple:
+        # A stream whose codec is not known has no context, and no size to ask for. An animation may hold a still too.
+        known = stream.codec_context is not None
+        return known and (1 + bool(stream.disposition & default), stream.frames != 1, _area(stream))
+
+    stream = max(videos, key=rank)
     if stream.codec_context is None or not _area(stream):
         raise UnreadableError(f"{path}: its video stream cannot be decoded (unknown codec or size)")
     return stream
+
+
+def _kind(stream: av.stream.Stream) -> str:
+    return f"{stream.index} {'tile of a picture' if stream.disposition & TILE else stream.type}"
 
 
 def _area(stream: av.VideoStream) -> int:

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import chain, islice
 from numbers import Rational
@@ -38,6 +38,8 @@ class DecodeCounts:
     deinterlaced: int = 0  # frames handed on that did before --deinterlace
     hdr: int = 0  # frames handed on whose colours were mapped to SDR
     ignored_files: int = 0  # in a folder of images, files that are none
+    scaled: int = 0  # images of floating-point numbers, of which 1 was taken for white
+    notes: dict[str, list[str]] = field(default_factory=dict)  # names of the first images so counted, by field; why
 
 
 class Shown(NamedTuple):

@@ -1,4 +1,4 @@
-"""Pictures as a source of frames: a folder or pattern of images in natural order, or a single one."""
+"""Images as a source of frames: a folder or pattern of them in natural order, or a single one."""
 
 import os
 import re
@@ -7,16 +7,22 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
+from . import heif
 from .decode import DecodeCounts, Shown, Source
 from .errors import AccessError, NotFoundError, NoVideoError, RefusedError, UnreadableError
+from .names import label
 from .options import Options
 from .types import VideoInfo
 
 # Named, because Pillow by itself also opens formats that run other programs (EPS) or hold other files.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", *heif.SUFFIXES)
+WITH_MORE = ("MPO", "HEIF")  # whose first picture is what a phone shows: the others are views, depths, a burst's rest
+BITS = 0x0102  # TIFF's BitsPerSample
+NAMED = 5  # of many files, how many are named
+NO_WHITE = "nothing says which of them is white; save it with 8 or 16 bits"
 
 
 def is_image(path: Path) -> bool:
@@ -40,11 +46,11 @@ class Images(Source):
 
     def __init__(self, path: Path, options: Options | None = None) -> None:
         self.path, self.options = path, options or Options()
-        everything = _files(path)
-        self.files = sorted(filter(is_image, everything), key=natural_key)
-        self._ignored = len(everything) - len(self.files)
+        self.files, self._ignored = _files(path)
         if not self.files:
             raise NoVideoError(f"{path}: holds no images ({', '.join(SUFFIXES)}); name the videos themselves")
+        for file in {file.suffix.lower(): file for file in self.files}.values():  # one of each kind
+            check_readable(file)
         rate = Fraction(self.options.image_fps).limit_denominator(100_000)
         first = next((size for size in map(image_size, self.files) if size), (0, 0))
         self.info = VideoInfo(
@@ -57,7 +63,7 @@ class Images(Source):
             time_base=1 / rate,
             duration_s=float(len(self.files) / rate),
             frames_claimed=len(self.files),
-            files=tuple(file.name for file in self.files),
+            files=tuple(label(file.name) for file in self.files),
         )
 
     def __enter__(self) -> "Images":
@@ -67,34 +73,42 @@ class Images(Source):
         pass
 
     def _shown(self, counts: DecodeCounts, start_s: float, end_s: float, stride: int, planes: bool) -> Iterator[Shown]:
-        counts.first_pts, counts.ignored_files = 0, self._ignored
+        counts.first_pts = 0
+        for file in self._ignored:
+            _note(counts, "ignored_files", file.name)
         error, read = None, 0
         for index in range(0, len(self.files), stride):
             time_s = float(index * self.info.time_base)
             if not start_s <= time_s < end_s:
                 continue
+            file = self.files[index]
             try:
-                image = self._read(self.files[index])
+                image, scaled = self._read(file)
             except UnreadableError as fault:
-                counts.damaged += 1
+                _note(counts, "damaged", file.name)
+                counts.notes.setdefault("why", [label(str(fault))])
                 error = fault
                 continue
+            if scaled:
+                _note(counts, "scaled", file.name)
             read += 1
             yield Shown(image, index, index, time_s, False)
         if error and not read:
             raise error
 
-    def _read(self, path: Path) -> np.ndarray:
-        """RGB (H,W,3) uint8, turned as its EXIF says. Raises UnreadableError, AccessError or RefusedError."""
+    def _read(self, path: Path) -> tuple[np.ndarray, bool]:
+        """RGB (H,W,3) uint8, turned as its EXIF says, and whether its values had to be scaled. Raises UnreadableError,
+        AccessError or RefusedError.
+        """
         limit_mpx = self.options.max_frame_mpx
         too_large = f"{path}: larger than --max-frame-mpx {limit_mpx:g}; raise it if the picture is to be trusted"
         try:
-            with Image.open(path, formats=FORMATS) as image:
+            with _opened(path) as image:
                 if image.width * image.height > limit_mpx * 1e6:
                     raise RefusedError(too_large)
-                if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # a phone's JPEG with a second view
+                if getattr(image, "n_frames", 1) > 1 and image.format not in WITH_MORE:
                     raise UnreadableError(f"{path}: an animation of {image.n_frames} pictures; make a video of it")
-                return _rgb(ImageOps.exif_transpose(image))
+                return _rgb(image, path)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise RefusedError(too_large) from error
         except PermissionError as error:
@@ -105,22 +119,41 @@ class Images(Source):
             raise UnreadableError(f"{path}: not a readable image ({error}); damaged or cut short?") from error
 
 
-def _files(path: Path) -> list[Path]:
-    """The files that a folder, a pattern or a name stands for."""
+def _note(counts: DecodeCounts, kind: str, name: str) -> None:
+    """Count an image in the field ``kind``, and keep its name if it is one of the first."""
+    setattr(counts, kind, getattr(counts, kind) + 1)
+    names = counts.notes.setdefault(kind, [])
+    if len(names) < NAMED:
+        names.append(label(name))
+
+
+def listed(names: list[str], count: int) -> str:
+    """Return the first ``names`` of ``count`` things in words: a, b and 3 more."""
+    return ", ".join(names) + (f" and {count - len(names)} more" if count > len(names) else "")
+
+
+def _files(path: Path) -> tuple[list[Path], list[Path]]:
+    """The images that a folder, a pattern or a name stands for, in order, and the folder's other files."""
     try:
         if path.is_dir():
-            return [file for file in path.iterdir() if file.is_file()]
+            files = sorted((file for file in path.iterdir() if file.is_file()), key=natural_key)
+            others = sorted((file for file in files if not is_image(file)), key=lambda file: file.name.startswith("."))
+            return [file for file in files if is_image(file)], others
         if path.is_file():
-            return [path]
+            return [path], []
     except PermissionError as error:
         raise AccessError(f"{path}: not allowed to look for it; check the folder's permissions") from error
     pattern = path.name
     files = [file for file in path.parent.glob(pattern) if file.is_file()] if is_pattern(path) else []
     if not files:
         raise NotFoundError(f"{path}: no such file")
-    if not all(map(is_image, files)):
-        raise NoVideoError(f"{path}: matches files that are no images; for several videos leave the quotes out")
-    return files
+    others = [file.name for file in files if not is_image(file)]
+    if others:
+        names = listed(others[:NAMED], len(others))
+        raise NoVideoError(
+            f"{path}: matches files that are no images ({names}); for several videos leave the quotes out"
+        )
+    return sorted(files, key=natural_key), []
 
 
 def is_pattern(path: Path) -> bool:
@@ -129,17 +162,65 @@ def is_pattern(path: Path) -> bool:
 
 
 def image_size(path: Path) -> tuple[int, int] | None:
-    """Width and height as displayed, from the header; None if there is none to read."""
+    """Width and height as displayed, from the header; None if there is none to read. Raises RefusedError."""
+    check_readable(path)
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with _opened(path) as image:
             turned = image.getexif().get(0x0112, 1) >= 5  # the orientations that exchange the sides
             return image.size[::-1] if turned else image.size
     except Exception:
         return None
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I"):  # 16 bits of grey: Pillow's own conversion would clip at 255
-        grey = (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    return np.array(image.convert("RGB"))  # Pillow's own pixels must not be written to
+def check_readable(path: Path) -> None:
+    """Raise RefusedError for a kind of image that nothing installed reads."""
+    kinds = heif.brands(path)
+    if "avif" in kinds:
+        if not features.check("avif"):
+            raise RefusedError(
+                f"{path}: AVIF, which this Pillow does not read: pip install -U pillow, or save it as JPEG"
+            )
+    elif heif.is_still(kinds):
+        _heif_reader(path)
+
+
+def _opened(path: Path) -> Image.Image:
+    """An image whose header has been read."""
+    kinds = heif.brands(path)
+    if "avif" not in kinds and heif.is_still(kinds):
+        return _heif_reader(path)(path)
+    return Image.open(path, formats=FORMATS if not kinds else ("AVIF",))
+
+
+def _heif_reader(path: Path) -> type[Image.Image]:
+    try:
+        from pillow_heif import HeifImageFile, libheif_version
+
+        libheif_version()  # the package loads without its library
+    except ImportError as error:
+        if getattr(error, "name", None) == "pillow_heif":
+            words = 'pillow-heif, which is not installed: pip install "cliffvid[heic]"'
+        else:
+            words = f"pillow-heif, which is installed but does not load ({error}): install it again"
+        raise RefusedError(f"{path}: HEIC, read by {words}, or save it as JPEG") from error
+    return HeifImageFile
+
+
+def _rgb(image: Image.Image, path: Path) -> tuple[np.ndarray, bool]:
+    """The pixels upright in RGB, and whether 1 was taken for white. Transparency is left out."""
+    upright = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        values = np.asarray(upright)
+        if not (values.min() >= 0 and values.max() <= 1):  # nor where some are no number
+            raise UnreadableError(f"{path}: floating-point values outside 0 to 1: {NO_WHITE}")
+        return _grey(np.rint(values * 255)), True
+    if image.mode == "I" and image.format == "TIFF":
+        raise UnreadableError(f"{path}: whole numbers of 32 bits, or with a sign: {NO_WHITE}")
+    if image.mode.startswith("I"):  # Pillow's own conversion would clip at 255
+        bits = image.tag_v2[BITS][0] if image.format == "TIFF" else 16
+        return _grey(np.asarray(upright) >> (bits - 8)), False
+    return np.array(upright.convert("RGB")), False  # Pillow's own pixels must not be written to
+
+
+def _grey(values: np.ndarray) -> np.ndarray:
+    return np.repeat(values.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)

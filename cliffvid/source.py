@@ -4,6 +4,7 @@ import os  # its path.isdir and so on say no where Path's raise PermissionError
 from pathlib import Path
 
 from .decode import Video
+from .heif import brands, is_still
 from .images import Images, is_image, is_pattern
 from .options import Options
 
@@ -12,11 +13,17 @@ def open_source(path: Path | str, options: Options | None = None, surfaces: bool
     """The video or images that a name stands for, open; ``surfaces`` as of Video. Raises InputError, whose kinds
     errors.py lists, and BackendError.
 
-    A folder, a pattern and a file with an image's ending are images; anything else is a video.
+    A folder, a pattern and an image file are images; anything else is a video.
     """
-    if isinstance(path, Path) and (os.path.isdir(path) or is_pattern(path) or is_image(path)):
+    if isinstance(path, Path) and (os.path.isdir(path) or is_pattern(path) or _is_image(path)):
         return Images(path, options)
     return Video(path, options, surfaces)
+
+
+def _is_image(path: Path) -> bool:
+    """By its content where photos and films share their boxes, else by its name."""
+    kinds = brands(path) if os.path.isfile(path) else []  # a pipe would keep whoever opens it waiting
+    return is_still(kinds) if kinds else is_image(path)
 
 
 def source_of(name: str | Path) -> Path | str:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from .decode import DecodeCounts
 from .detect import DetectCounts
+from .images import listed
 from .options import Options
 from .regress import RegressCounts
 from .types import FLAG_BITS, Piece, Tracks
@@ -48,16 +49,22 @@ class Counts:
             self.flags[name] += int((tracks.flags & bit != 0).sum())
 
     def warnings(self) -> list[str]:
+        decode = self.decode
+        names = {kind: listed(found, getattr(decode, kind, 0)) for kind, found in decode.notes.items()}
+        damaged = "damaged or missing pieces of video: what they showed is not in the result"
+        if "damaged" in names:
+            damaged = f"of the images could not be read: {names['damaged']}; {names['why']}"
         said = [
-            (self.decode.frames == 0, "no frame lies between --start and --end"),
-            (self.decode.damaged, "damaged or missing pieces of video: what they showed is not in the result"),
-            (self.decode.clock_jumps, "jumps back in the video's clock: time_s goes on without them"),
-            (self.decode.hdr, "HDR frames: colours brighter than white were cut off"),
+            (decode.frames == 0, "no frame lies between --start and --end"),
+            (decode.damaged, damaged),
+            (decode.scaled, f"of the images hold floating-point values, 1 taken for white: {names.get('scaled')}"),
+            (decode.clock_jumps, "jumps back in the video's clock: time_s goes on without them"),
+            (decode.hdr, "HDR frames: colours brighter than white were cut off"),
             (
-                self.decode.interlaced,
+                decode.interlaced,
                 "interlaced frames, two moments woven into each: --deinterlace makes them whole",
             ),
-            (self.decode.ignored_files, "files in the folder are no images: left out"),
+            (decode.ignored_files, f"of the folder's files left out, as no images: {names.get('ignored_files')}"),
             (self.detect.frames_full, "frames with more candidates than the detector can name: people may be missing"),
             (self.detect.over_max_people, "people left out by --max-people"),
             (self.regress.nobody, "boxes left out: the regressor saw nobody in them"),

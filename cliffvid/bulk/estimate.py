@@ -44,6 +44,7 @@ def dry_run(sources: list[str], out: Path, options: Options, bulk: BulkOptions) 
             "duration_s": sum(line["duration_s"] or 0 for line in todo),
             "frames": frames,
             "ignored": found.ignored,
+            "ignored_names": found.ignored_names,
             "workers": job.pool.count,
             "estimate_s": None,
         }
@@ -80,7 +81,7 @@ def _line(name: str, plan) -> dict:
 
 def plan_text(lines: list[dict]) -> str:
     """The plan in lines for people."""
-    from .view import duration
+    from .view import duration, left_out
 
     *inputs, total = lines
     said = []
@@ -95,6 +96,8 @@ def plan_text(lines: list[dict]) -> str:
         f"{total['todo']} of {total['inputs']} inputs to do: {duration(total['duration_s'])} of video, "
         f"{total['frames']} frames, {total['workers']} workers"
     )
+    if total["ignored"]:
+        said.append(left_out(total))
     if total["estimate_s"] is not None:
         said.append(f"about {duration(total['estimate_s'])}, by a trial on one of them")
     return "\n".join(said)

@@ -114,7 +114,8 @@ class BulkJob:
         plan = Plan(self.recipe, self.journal.state, split_s=split_s, elsewhere=elsewhere)
         given = {name: each for name, each in found.inputs.items() if in_part(name, self.bulk)}
         self.progress.inputs = len(given)
-        self._tell({"type": "found", "inputs": len(given), "ignored": found.ignored, "doubled": found.doubled})
+        ignored = {"ignored": found.ignored, "ignored_names": found.ignored_names}
+        self._tell({"type": "found", "inputs": len(given), **ignored, "doubled": found.doubled})
         self.tasks.add(map(plan.probe, given))
 
         def took(task: dict, report: dict, rows: bytes = b"") -> None:

@@ -1,14 +1,15 @@
 """Which inputs are named: by folders, patterns, lists, manifests, or one by one."""
 
 import glob
+import io
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError, UsageError
-from ..images import is_image
+from ..images import NAMED, is_image
+from ..lists import names_in, names_on_stdin, text_in
 
 # Endings by which a folder's files are taken for videos. A file named by itself, or in a list, may have any.
 VIDEO_SUFFIXES = frozenset(
@@ -36,7 +37,8 @@ class Found:
     """What the sources name, in their order, each name once."""
 
     inputs: dict[str, Input] = field(default_factory=dict)
-    ignored: int = 0  # files of a folder that are neither videos nor images
+    ignored: int = 0  # files of folders that are neither videos nor, where there are no videos, images
+    ignored_names: list[str] = field(default_factory=list)  # the first of them
     doubled: int = 0  # names named again
 
     def add(self, name: str, extra: dict | None = None) -> None:
@@ -44,6 +46,14 @@ class Found:
             self.doubled += 1
         else:
             self.inputs[name] = Input(name, extra or {})
+
+    def add_all(self, names: list[str]) -> None:
+        for name in names:
+            self.add(name)
+
+    def ignore(self, names: list[str]) -> None:
+        self.ignored += len(names)
+        self.ignored_names += names[: NAMED - len(self.ignored_names)]
 
 
 def find_inputs(sources: list[str], leave_out: Path) -> Found:
@@ -56,11 +66,11 @@ def find_inputs(sources: list[str], leave_out: Path) -> Found:
         before = len(found.inputs) + found.doubled
         path = Path(source)
         if source == "-":
-            _add_lines(sys.stdin.read(), found)
+            found.add_all(names_on_stdin())
         elif os.path.isdir(path):  # Path.is_dir raises where it may not look
             _add_folder(path, leave_out.resolve(), found)
         elif path.suffix.lower() in LIST_SUFFIXES and os.path.isfile(path):
-            _add_lines(_text(path), found)
+            found.add_all(names_in(path))
         elif path.suffix.lower() in MANIFEST_SUFFIXES and os.path.isfile(path):
             _add_manifest(path, found)
         elif set("*?[") & set(source) and not os.path.exists(path) and "://" not in source:
@@ -70,19 +80,6 @@ def find_inputs(sources: list[str], leave_out: Path) -> Found:
         if len(found.inputs) + found.doubled == before:
             raise UsageError(f"{source}: names no video and no image; is it the right place?")
     return found
-
-
-def _add_lines(text: str, found: Found) -> None:
-    for line in text.splitlines():
-        if line.strip():
-            found.add(line)
-
-
-def _text(path: Path) -> str:
-    try:
-        return os.fsdecode(path.read_bytes())  # file names need not be UTF-8
-    except OSError as error:
-        raise InputError(f"{path}: cannot read this list ({error.strerror})") from error
 
 
 def _add_folder(folder: Path, leave_out: Path, found: Found) -> None:
@@ -100,7 +97,8 @@ def _add_folder(folder: Path, leave_out: Path, found: Found) -> None:
             found.add(str(path))
         if images:
             found.add(place)
-        found.ignored += len(paths) - len(videos) - len(images)
+        taken = {*videos, *images}
+        found.ignore([str(path) for path in paths if path not in taken])
 
 
 def _add_pattern(pattern: str, leave_out: Path, found: Found) -> None:
@@ -135,7 +133,8 @@ def _rows(path: Path) -> Iterator[dict]:
     try:
         if path.suffix.lower() == ".csv":
             types = pa.csv.ConvertOptions(column_types={"path": pa.string()})
-            table = pa.csv.read_csv(path, pa.csv.ReadOptions(use_threads=False), convert_options=types)
+            text = io.BytesIO(text_in(path).encode("utf-8", "surrogateescape"))
+            table = pa.csv.read_csv(text, pa.csv.ReadOptions(use_threads=False), convert_options=types)
         else:
             table = pq.ParquetFile(path, pre_buffer=False).read(use_threads=False)
     except (OSError, ValueError, NotImplementedError) as error:

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Column
 
+from ..images import listed
 from .progress import Progress, Summary
 from .sink import label
 
@@ -45,9 +46,12 @@ class View:
             case "tick":
                 self._tick(progress)
             case "found":
-                more = [(event["ignored"], "files that are neither videos nor images left out")]
-                more.append((event["doubled"], "named twice"))
-                self._say("; ".join([counted(event["inputs"], "input"), *(f"{n} {what}" for n, what in more if n)]))
+                parts = [counted(event["inputs"], "input")]
+                if event["ignored"]:
+                    parts.append(left_out(event))
+                if event["doubled"]:
+                    parts.append(f"{event['doubled']} named twice")
+                self._say("; ".join(parts))
             case "video" if event["status"] == "failed":
                 self._say(f"failed: {_said(event)} ({event['error']})", always=True)
             case "video" if event["status"] == "partial":
@@ -87,6 +91,14 @@ def _said(event: dict) -> str:
     """What is said of an input, its name first, and once."""
     name, message = label(event["video"]), " ".join(event["message"].split())
     return message if message.startswith(name) else f"{name}: {message}"
+
+
+def left_out(event: dict) -> str:
+    """Which files of the folders are no inputs, and why."""
+    names = listed([label(name) for name in event["ignored_names"]], event["ignored"])
+    return (
+        f"{counted(event['ignored'], 'file')} left out, neither videos nor images in a folder without videos: {names}"
+    )
 
 
 def counted(count: int, thing: str) -> str:

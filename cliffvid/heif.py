@@ -1,0 +1,25 @@
+"""Still pictures in an mp4's boxes (HEIC, AVIF): known by their brands; FFmpeg takes each of their tiles for a film."""
+
+from pathlib import Path
+
+SUFFIXES = (".heic", ".heif", ".hif", ".avif")
+# Major brands of stills; those of sequences (avis, hevc, msf1 ...) are films with a track.
+STILLS = ("heic", "heix", "heim", "heis", "avci", "mif1", "mif2", "avif")
+MOST = 256  # bytes of a file in which its brands stand
+
+
+def brands(path: Path) -> list[str]:
+    """Return an ISO media file's brands, the major one first; none of any other file."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(MOST)
+    except OSError:
+        return []  # opening it says why
+    if head[4:8] != b"ftyp":
+        return []
+    end = min(int.from_bytes(head[:4], "big"), len(head))
+    return [head[at : at + 4].decode("latin-1") for at in (8, *range(16, end, 4))]
+
+
+def is_still(kinds: list[str]) -> bool:
+    return kinds[:1] != [] and kinds[0] in STILLS

@@ -1,0 +1,83 @@
+"""Lists of inputs, one a line: on stdin or in a file, in whatever encoding they were written."""
+
+import codecs
+import os
+import sys
+from pathlib import Path
+
+from .errors import InputError, UsageError
+
+# Marks at the beginning of a text. UTF-32's begins as UTF-16's does, so it is the first to be looked for.
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+}
+HEAD, LONGEST = 1 << 16, 1 << 13  # bytes looked at before the rest is read, and bytes of a line that is a name
+A_LIST = "a list has one name a line, in UTF-8, or in UTF-16 with a byte order mark"
+
+
+def names_on_stdin() -> list[str]:
+    """Return what stdin names. Raises UsageError, as soon as the first bytes show it, if that is no list."""
+    if sys.stdin is None:
+        raise UsageError("-: stdin is closed; pipe a list into it, one name a line")
+    if sys.stdin.isatty():
+        print("-: one name a line, then Ctrl-D", file=sys.stderr)
+    data, text = bytearray(), None
+    try:
+        while part := sys.stdin.buffer.read1(HEAD):
+            data += part
+            if _is_binary(data[:HEAD]):
+                break
+        else:
+            text = _decoded(data)
+    except OSError as error:
+        raise UsageError(f"-: cannot read stdin ({error.strerror}); pipe a list into it, one name a line") from error
+    if text is None:
+        raise UsageError(
+            f"-: stdin is no list of names but binary data, such as a video: save it to a file and name that ({A_LIST})"
+        )
+    return _lines(text)
+
+
+def names_in(path: Path) -> list[str]:
+    """Return what a file names. Raises InputError if it is no list."""
+    return _lines(text_in(path))
+
+
+def text_in(path: Path) -> str:
+    """Return the text of a list or manifest. Raises InputError if it cannot be read or is none."""
+    try:
+        text = _decoded(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot read this list ({error.strerror})") from error
+    if text is None:
+        raise InputError(f"{path}: not a text file; {A_LIST}")
+    return text
+
+
+def _decoded(data: bytes | bytearray) -> str | None:
+    """Return text without its byte order mark; None for what is none."""
+    encoding = _marked(data)
+    try:
+        text = data.decode(encoding) if encoding else os.fsdecode(bytes(data))  # file names need not be UTF-8
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text
+
+
+def _is_binary(head: bytearray) -> bool:
+    """Whether these first bytes are no list: no text has zeros, and no name is as long as a row of pixels."""
+    return not _marked(head) and (b"\0" in head or max(map(len, head.split(b"\n"))) > LONGEST)
+
+
+def _marked(data: bytes | bytearray) -> str | None:
+    return next((encoding for mark, encoding in MARKS.items() if data.startswith(mark)), None)
+
+
+def _lines(text: str) -> list[str]:
+    """The lines that are not blank. Not by splitlines: names may hold what Unicode counts as a line's end."""
+    lines = (line.removesuffix("\r").removeprefix("\ufeff") for line in text.split("\n"))
+    return [line for line in lines if line.strip()]

@@ -1,0 +1,22 @@
+"""Names of files as text: they may hold bytes that are not UTF-8, and characters that steer a terminal."""
+
+import re
+
+# Control characters, line separators, and what turns the direction of the text about.
+STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte
+
+
+def label(text: str) -> str:
+    """Return text that every reader takes: bytes that are not UTF-8 are written as backslash escapes."""
+    text = NO_BYTE.sub(_escaped, text)
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def printable(text: str) -> str:
+    """Return one line that a terminal can be given: as ``label``, and control characters are written as escapes."""
+    return STEERING.sub(_escaped, label(text))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("ascii", "backslashreplace").decode() if ord(match[0]) > 0x7F else f"\\x{ord(match[0]):02x}"
