@@ -22,4 +22,5 @@ def brands(path: Path) -> list[str]:
 
 
 def is_still(kinds: list[str]) -> bool:
-    return kinds[:1] != [] and kinds[0] in STILLS
+    """Whether these are the brands of a picture."""
+    return bool(kinds) and kinds[0] in STILLS

@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +21,17 @@ from .types import VideoInfo
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", *heif.SUFFIXES)
 WITH_MORE = ("MPO", "HEIF")  # whose first picture is what a phone shows: the others are views, depths, a burst's rest
-BITS = 0x0102  # TIFF's BitsPerSample
+BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # tags of a TIFF, and a value of the second
 NAMED = 5  # of many files, how many are named
 NO_WHITE = "nothing says which of them is white; save it with 8 or 16 bits"
 
 
 def is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(
-        "."
-    )  # ._a.jpg is not a picture but a Mac's note
+    return path.suffix.lower() in SUFFIXES and not is_hidden(path)  # ._a.jpg is not a picture but a Mac's note
+
+
+def is_hidden(path: Path | str) -> bool:
+    return os.path.basename(path).startswith(".")
 
 
 def natural_key(path: Path) -> list:
@@ -41,7 +44,8 @@ class Images(Source):
     """Image files as frames, in RGB always; a context manager.
 
     ``frame_idx`` is the place among the images, those included that cannot be read. The clock is that of
-    ``options.image_fps``: pts counts pictures. Raises NotFoundError or NoVideoError.
+    ``options.image_fps``: pts counts pictures. Raises NotFoundError, NoVideoError, or RefusedError for kinds of images that
+    nothing installed reads.
     """
 
     def __init__(self, path: Path, options: Options | None = None) -> None:
@@ -49,8 +53,10 @@ class Images(Source):
         self.files, self._ignored = _files(path)
         if not self.files:
             raise NoVideoError(f"{path}: holds no images ({', '.join(SUFFIXES)}); name the videos themselves")
-        for file in {file.suffix.lower(): file for file in self.files}.values():  # one of each kind
-            check_readable(file)
+        for file in {
+            file.suffix.lower(): file for file in self.files
+        }.values():  # refused before the work, of each kind one
+            reader_of(file)
         rate = Fraction(self.options.image_fps).limit_denominator(100_000)
         first = next((size for size in map(image_size, self.files) if size), (0, 0))
         self.info = VideoInfo(
@@ -103,7 +109,7 @@ class Images(Source):
         limit_mpx = self.options.max_frame_mpx
         too_large = f"{path}: larger than --max-frame-mpx {limit_mpx:g}; raise it if the picture is to be trusted"
         try:
-            with _opened(path) as image:
+            with reader_of(path)(path) as image:
                 if image.width * image.height > limit_mpx * 1e6:
                     raise RefusedError(too_large)
                 if getattr(image, "n_frames", 1) > 1 and image.format not in WITH_MORE:
@@ -116,7 +122,8 @@ class Images(Source):
         except Exception as error:  # Pillow's readers raise whatever the damage makes them stumble over
             if isinstance(error, RefusedError | UnreadableError):
                 raise
-            raise UnreadableError(f"{path}: not a readable image ({error}); damaged or cut short?") from error
+            words = " ".join(str(error).split())
+            raise UnreadableError(f"{path}: not a readable image ({words}); damaged or cut short?") from error
 
 
 def _note(counts: DecodeCounts, kind: str, name: str) -> None:
@@ -137,7 +144,7 @@ def _files(path: Path) -> tuple[list[Path], list[Path]]:
     try:
         if path.is_dir():
             files = sorted((file for file in path.iterdir() if file.is_file()), key=natural_key)
-            others = sorted((file for file in files if not is_image(file)), key=lambda file: file.name.startswith("."))
+            others = sorted((file for file in files if not is_image(file)), key=is_hidden)
             return [file for file in files if is_image(file)], others
         if path.is_file():
             return [path], []
@@ -163,33 +170,24 @@ def is_pattern(path: Path) -> bool:
 
 def image_size(path: Path) -> tuple[int, int] | None:
     """Width and height as displayed, from the header; None if there is none to read. Raises RefusedError."""
-    check_readable(path)
+    read = reader_of(path)
     try:
-        with _opened(path) as image:
+        with read(path) as image:
             turned = image.getexif().get(0x0112, 1) >= 5  # the orientations that exchange the sides
             return image.size[::-1] if turned else image.size
     except Exception:
         return None
 
 
-def check_readable(path: Path) -> None:
-    """Raise RefusedError for a kind of image that nothing installed reads."""
+def reader_of(path: Path) -> Callable[[Path], Image.Image]:
+    """Return what opens an image, up to its header. Raises RefusedError if that is not installed."""
     kinds = heif.brands(path)
     if "avif" in kinds:
         if not features.check("avif"):
-            raise RefusedError(
-                f"{path}: AVIF, which this Pillow does not read: pip install -U pillow, or save it as JPEG"
-            )
-    elif heif.is_still(kinds):
-        _heif_reader(path)
-
-
-def _opened(path: Path) -> Image.Image:
-    """An image whose header has been read."""
-    kinds = heif.brands(path)
-    if "avif" not in kinds and heif.is_still(kinds):
-        return _heif_reader(path)(path)
-    return Image.open(path, formats=FORMATS if not kinds else ("AVIF",))
+            words = "pip install -U pillow, or save it as JPEG"
+            raise RefusedError(f"{path}: AVIF, which this Pillow does not read: {words}")
+        return partial(Image.open, formats=("AVIF",))
+    return _heif_reader(path) if heif.is_still(kinds) else partial(Image.open, formats=FORMATS)
 
 
 def _heif_reader(path: Path) -> type[Image.Image]:
@@ -198,29 +196,28 @@ def _heif_reader(path: Path) -> type[Image.Image]:
 
         libheif_version()  # the package loads without its library
     except ImportError as error:
-        if getattr(error, "name", None) == "pillow_heif":
-            words = 'pillow-heif, which is not installed: pip install "cliffvid[heic]"'
-        else:
-            words = f"pillow-heif, which is installed but does not load ({error}): install it again"
-        raise RefusedError(f"{path}: HEIC, read by {words}, or save it as JPEG") from error
+        words = f"which is installed but does not load ({error}): install it again"
+        if isinstance(error, ModuleNotFoundError) and error.name == "pillow_heif":
+            words = 'which is not installed: pip install "cliffvid[heic]"'
+        raise RefusedError(f"{path}: HEIC, read by pillow-heif, {words}, or save it as JPEG") from error
     return HeifImageFile
 
 
 def _rgb(image: Image.Image, path: Path) -> tuple[np.ndarray, bool]:
     """The pixels upright in RGB, and whether 1 was taken for white. Transparency is left out."""
-    upright = ImageOps.exif_transpose(image)
-    if image.mode == "F":
-        values = np.asarray(upright)
+    upright, tags = ImageOps.exif_transpose(image), image.tag_v2 if image.format == "TIFF" else {}
+    if image.mode != "F" and not image.mode.startswith("I"):
+        return np.array(upright.convert("RGB")), False  # Pillow's own pixels must not be written to
+    values, scaled = np.asarray(upright), image.mode == "F"
+    if scaled:
         if not (values.min() >= 0 and values.max() <= 1):  # nor where some are no number
             raise UnreadableError(f"{path}: floating-point values outside 0 to 1: {NO_WHITE}")
-        return _grey(np.rint(values * 255)), True
-    if image.mode == "I" and image.format == "TIFF":
+        grey = np.rint(values * 255)
+    elif image.mode == "I" and tags:
         raise UnreadableError(f"{path}: whole numbers of 32 bits, or with a sign: {NO_WHITE}")
-    if image.mode.startswith("I"):  # Pillow's own conversion would clip at 255
-        bits = image.tag_v2[BITS][0] if image.format == "TIFF" else 16
-        return _grey(np.asarray(upright) >> (bits - 8)), False
-    return np.array(upright.convert("RGB")), False  # Pillow's own pixels must not be written to
-
-
-def _grey(values: np.ndarray) -> np.ndarray:
-    return np.repeat(values.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    else:  # Pillow's own conversion would clip at 255
+        grey = values >> (tags.get(BITS, (16,))[0] - 8)
+    grey = grey.clip(0, 255).astype(np.uint8)
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # which Pillow minds up to 8 bits
+        grey = 255 - grey
+    return np.repeat(grey[..., None], 3, axis=2), scaled

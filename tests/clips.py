@@ -11,6 +11,18 @@ import numpy as np
 COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0)}
 BLOCK = 16  # one bit of the frame number is a square of this side, at the bottom left
 
+# EXIF orientation -> what a viewer shows of the stored pixels (CIPA DC-008, 4.6.5.1.6)
+EXIF = {
+    1: lambda image: image,
+    2: lambda image: image[:, ::-1],
+    3: lambda image: np.rot90(image, 2),
+    4: lambda image: image[::-1],
+    5: lambda image: image.transpose(1, 0, 2),
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: np.rot90(image, 2).transpose(1, 0, 2),
+    8: lambda image: np.rot90(image, 1),
+}
+
 
 def person_box(person: int, index: int, width: int, height: int) -> tuple[int, int, int, int]:
     """Where a person stands in a frame, xyxy: each walks in a lane of its own, at its own pace."""

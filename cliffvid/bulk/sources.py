@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError, UsageError
-from ..images import NAMED, is_image
+from ..images import NAMED, is_hidden, is_image
 from ..lists import names_in, names_on_stdin, text_in
 
 # Endings by which a folder's files are taken for videos. A file named by itself, or in a list, may have any.
@@ -51,9 +51,9 @@ class Found:
         for name in names:
             self.add(name)
 
-    def ignore(self, names: list[str]) -> None:
-        self.ignored += len(names)
-        self.ignored_names += names[: NAMED - len(self.ignored_names)]
+    def ignore(self, paths: list[Path]) -> None:
+        self.ignored += len(paths)
+        self.ignored_names = sorted([*self.ignored_names, *map(str, paths)], key=is_hidden)[:NAMED]
 
 
 def find_inputs(sources: list[str], leave_out: Path) -> Found:
@@ -98,7 +98,7 @@ def _add_folder(folder: Path, leave_out: Path, found: Found) -> None:
         if images:
             found.add(place)
         taken = {*videos, *images}
-        found.ignore([str(path) for path in paths if path not in taken])
+        found.ignore([path for path in paths if path not in taken])
 
 
 def _add_pattern(pattern: str, leave_out: Path, found: Found) -> None:

@@ -157,6 +157,19 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(data, toys):
     assert total["frames"] == sum(line["frames"] or 0 for line in lines if line["todo"])
 
 
+def test_what_folders_leave_out_is_named(data, toys, tmp_path):
+    shutil.copy(data / "in" / "folder 0" / "clip 0.mp4", tmp_path)
+    for name in ("a.json", "b.png", "c.txt", "d", "e", ".f", "g"):
+        (tmp_path / name).touch()
+    words = (
+        "7 files left out, neither videos nor images in a folder without videos: a.json, b.png, c.txt, d, e and 2 more"
+    )
+    done = annotate(".", "-o", "out", "--dry-run", cwd=tmp_path, toys=toys)
+    assert words in done.stdout
+    done = annotate(".", "-o", "out", cwd=tmp_path, toys=toys)
+    assert f"1 input; {words}" in done.stderr
+
+
 def test_a_terminal_shows_a_bar_for_each_stage_and_worker_whatever_the_names(data, toys, tmp_path):
     name = "a name as long as those that people give " * 4 + "to part 7.mp4"
     shutil.copy(data / "in" / "folder 2" / "clip 2.mp4", tmp_path / name)

@@ -161,13 +161,37 @@ def test_images_and_a_list_on_stdin(cliffvid, clip, tmp_path, monkeypatch):
         assert min(np.abs(box - person_box(person, frame, 192, 144)).max() for person in range(2)) <= 3
     with av.open(str(tmp_path / "walk.mp4")) as drawn:
         assert [read_index(frame.to_ndarray(format="rgb24")) for frame in drawn.decode(video=0)] == list(range(12))
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"walk/3.png\n\nother/1*.png\n{clip}\n"))
+    monkeypatch.setattr(sys, "stdin", _stdin(f"walk/3.png\n\nother/1*.png\n{clip}\n".encode("utf-8-sig")))
     code, out, _ = cliffvid("process", "-", "-o", "out", "--json")
     assert code == 0 and [json.loads(line)["frames"] for line in out.splitlines()] == [1, 3, 30]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["3.parquet", "clip.parquet", "other.parquet"]
-    monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+    monkeypatch.setattr(sys, "stdin", _stdin(b"\n"))
     code, _, err = cliffvid("process", "-")
     assert code == 2 and "nothing is named on stdin" in err
+    monkeypatch.setattr(sys, "stdin", _stdin(clip.read_bytes()))
+    code, _, err = cliffvid("process", "-", "-o", "p.parquet")
+    assert code == 2 and err.startswith("error: -: stdin is no list of names but binary data") and err.count("\n") == 1
+    assert not (tmp_path / "p.parquet").exists()
+
+
+def _stdin(data):
+    return io.TextIOWrapper(io.BytesIO(data))
+
+
+def test_what_a_folder_leaves_out_is_named(cliffvid, tmp_path):
+    (tmp_path / "walk").mkdir()
+    for index in range(3):
+        Image.fromarray(picture(index, 2, 192, 144)).save(tmp_path / "walk" / f"{index}.png")
+    Image.fromarray(picture(3, 2, 192, 144).mean(2).astype(np.float32)).save(tmp_path / "walk" / "3.tif")
+    (tmp_path / "walk" / "notes.txt").touch()
+    code, out, err = cliffvid("process", "walk", "--json")
+    report = json.loads(out)
+    assert code == 1 and report["status"] == "partial" and report["frames"] == 3
+    for words in (
+        "1 of the folder's files left out, as no images: notes.txt",
+        "could not be read: 3.tif; walk/3.tif: ",
+    ):
+        assert words in err and any(words in warning for warning in report["warnings"])
 
 
 def test_models_are_listed_and_verified(cliffvid, toys, tmp_path):

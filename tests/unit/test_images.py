@@ -1,5 +1,8 @@
 """Images as frames: which, in what order, upright, whole."""
 
+import os
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,7 +12,8 @@ from cliffvid.decode import DecodeCounts, Video
 from cliffvid.errors import NotFoundError, NoVideoError, RefusedError, UnreadableError
 from cliffvid.images import Images
 from cliffvid.source import open_source, source_of, stem
-from clips import picture, read_index
+from cliffvid.summary import Counts
+from clips import EXIF, picture, read_index
 
 
 def read(path, options=None, batch=4, **span):
@@ -61,19 +65,6 @@ def test_span_and_stride_choose_by_time_and_number(tmp_path):
     assert shown(read(folder, options, start_s=0.3, end_s=1.1, stride=4)[0]) == [4, 8]
 
 
-# EXIF orientation -> what a viewer shows of the stored pixels (CIPA DC-008, 4.6.5.1.6)
-EXIF = {
-    1: lambda image: image,
-    2: lambda image: image[:, ::-1],
-    3: lambda image: np.rot90(image, 2),
-    4: lambda image: image[::-1],
-    5: lambda image: image.transpose(1, 0, 2),
-    6: lambda image: np.rot90(image, -1),
-    7: lambda image: np.rot90(image, 2).transpose(1, 0, 2),
-    8: lambda image: np.rot90(image, 1),
-}
-
-
 @pytest.mark.parametrize("orientation", EXIF)
 def test_photos_are_turned_as_their_exif_says(tmp_path, orientation):
     exif = Image.Exif()
@@ -89,16 +80,99 @@ def test_photos_are_turned_as_their_exif_says(tmp_path, orientation):
         assert error.max() == 0 if name != "a.jpg" else error.mean() < 2
 
 
-def test_mixed_sizes_depths_and_colours_are_all_rgb(tmp_path):
-    Image.fromarray(picture(0, 2, 96, 64)).save(tmp_path / "0.png")
-    Image.fromarray(picture(1, 2, 64, 96)).save(tmp_path / "1.png")
-    Image.fromarray(picture(2, 2, 64, 96)).convert("P").save(tmp_path / "2.png")
-    Image.fromarray(picture(3, 2, 64, 96)).convert("CMYK").save(tmp_path / "3.jpg", quality=95)
-    Image.fromarray(picture(4, 2, 64, 96)[..., 1].astype(np.uint16) * 257).save(tmp_path / "4.png")  # 16 bits of grey
+def test_mixed_sizes_come_in_batches_of_one_size(tmp_path):
+    for index, size in enumerate([(96, 64), (64, 96), (64, 96)]):
+        Image.fromarray(picture(index, 2, *size)).save(tmp_path / f"{index}.png")
     tables, counts, _ = read(tmp_path, batch=8)
-    assert [np.stack(table.images).shape for table in tables] == [(1, 64, 96, 3), (4, 96, 64, 3)]
-    assert shown(tables) == list(range(5)) and counts.damaged == 0
-    np.testing.assert_array_equal(tables[1].images[3], picture(4, 2, 64, 96)[..., [1, 1, 1]])
+    assert [np.stack(table.images).shape for table in tables] == [(1, 64, 96, 3), (2, 96, 64, 3)]
+    assert shown(tables) == [0, 1, 2] and counts.damaged == 0
+
+
+# What a file's colours are worth: Pillow's mode -> the RGB of half grey, dark red and nothing at all. By their
+# definitions: Rec. 601 for grey and YCbCr, sRGB's D50 white for CIELAB.
+HALF, RED, BLACK = (128, 128, 128), (100, 0, 0), (0, 0, 0)
+GREY = [HALF, (30, 30, 30), BLACK]
+MODES = {
+    "1": (np.array([[255, 0, 0]], np.uint8), [(255, 255, 255), BLACK, BLACK]),
+    "L": (np.array([[128, 30, 0]], np.uint8), GREY),
+    "LA": (np.array([[[128, 255], [30, 9], [0, 0]]], np.uint8), GREY),  # what is transparent is shown all the same
+    "RGB": (np.array([[HALF, RED, BLACK]], np.uint8), [HALF, RED, BLACK]),
+    "RGBA": (np.array([[(*HALF, 255), (*RED, 9), (0, 0, 0, 0)]], np.uint8), [HALF, RED, BLACK]),
+    "CMYK": (np.array([[(127, 127, 127, 0), (155, 255, 255, 0), (0, 0, 0, 255)]], np.uint8), [HALF, RED, BLACK]),
+    "YCbCr": (np.array([[(128, 128, 128), (30, 111, 178), (0, 128, 128)]], np.uint8), [HALF, RED, BLACK]),
+    "LAB": (np.array([[(137, 0, 0), (49, 41, 30), (0, 0, 0)]], np.uint8), [HALF, RED, BLACK]),
+    "I;16": (np.array([[128 << 8, 30 << 8, 255]], np.uint16), GREY),
+    "I;16B": (np.array([[128 << 8, 30 << 8, 255]], ">u2"), GREY),
+    "F": (np.array([[128 / 255, 30 / 255, 0]], np.float32), GREY),
+}
+HOLDS = {
+    "png": ("1", "L", "LA", "RGB", "RGBA", "I;16", "I;16B"),
+    "tif": tuple(MODES),
+    "ppm": ("1", "L", "RGB", "RGBA", "I;16", "F"),
+}
+
+
+@pytest.mark.parametrize(("suffix", "mode"), [(suffix, mode) for suffix, modes in HOLDS.items() for mode in modes])
+def test_every_kind_of_pixel_has_its_colour(tmp_path, suffix, mode):
+    stored, wanted = MODES[mode]
+    raw = "1;8" if mode == "1" else mode  # a byte a pixel
+    Image.frombytes(mode, (3, 1), stored.tobytes(), "raw", raw).save(tmp_path / f"a.{suffix}")
+    tables, counts, _ = read(tmp_path / f"a.{suffix}")
+    error = np.abs(tables[0].images[0][0].astype(int) - wanted)
+    assert error.max() <= (3 if mode in ("YCbCr", "LAB") else 0) and counts.scaled == (mode == "F")
+
+
+@pytest.mark.parametrize("mode", ["P", "PA"])
+def test_palettes_are_looked_up(tmp_path, mode):
+    image = Image.fromarray(np.array([[0, 1, 2]], np.uint8), "P")
+    image.putpalette([*HALF, *RED, *BLACK])
+    for name in ("a.png", "a.tif") if mode == "P" else ("a.tif",):
+        image.convert(mode).save(tmp_path / name)
+        np.testing.assert_array_equal(read(tmp_path / name)[0][0].images[0][0], [HALF, RED, BLACK])
+
+
+@pytest.mark.parametrize(
+    ("bits", "black_is_zero", "pixels", "grey"),
+    [
+        (12, 1, "800FFF 1E0000", [128, 255, 30, 0]),  # as microscopes write them: two values in three bytes
+        (16, 1, "0080 FFFF 001E FF00", [128, 255, 30, 0]),
+        (16, 0, "FF7F 0000 FFE1 FFFF", [128, 255, 30, 0]),  # as scanners of film do
+    ],
+)
+def test_grey_of_more_bits_is_brought_to_eight(tmp_path, bits, black_is_zero, pixels, grey):
+    data = bytes.fromhex(pixels)
+    tags = {256: 4, 257: 1, 258: bits, 259: 1, 262: black_is_zero, 273: 8, 277: 1, 278: 1, 279: len(data)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + struct.pack("<H", len(tags))
+    (tmp_path / "a.tif").write_bytes(head + entries + bytes(4))
+    assert read(tmp_path / "a.tif")[0][0].images[0][0, :, 0].tolist() == grey
+
+
+def test_values_without_a_known_white_are_refused_and_their_images_named(tmp_path):
+    folder = write(tmp_path / "shot", [f"{i}.png" for i in range(3)])
+    kinds = {"f": np.float32([[0, 1.5]]), "g": np.float32([[np.nan, 0]]), "h": np.int32([[0, 70_000]])}
+    for name, values in kinds.items():
+        Image.fromarray(values).save(folder / f"{name}.tif")
+        with pytest.raises(
+            UnreadableError, match=rf"{name}.tif: .*nothing says which of them is white; save it with 8"
+        ):
+            read(folder / f"{name}.tif")
+    Image.fromarray(np.float32([[0, 1]])).save(folder / "i.tif")
+    tables, counts, _ = read(folder)
+    assert [int(i) for table in tables for i in table.frame_idx] == [0, 1, 2, 6]
+    warnings = Counts(decode=counts).warnings()
+    assert "1 of the images hold floating-point values, 1 taken for white: i.tif" in warnings
+    (unread,) = [warning for warning in warnings if "could not be read" in warning]
+    assert unread.startswith("3 of the images could not be read: f.tif, g.tif, h.tif; ") and "which of them" in unread
+
+
+def test_folders_name_what_they_leave_out(tmp_path):
+    folder = write(tmp_path / "shot", ["1.png"])
+    for name in (".hidden", *(f"{i}.txt" for i in (10, 9, 2)), os.fsdecode(b"caf\xe9"), "clip.mov", "z"):
+        (folder / name).touch()
+    _, counts, _ = read(folder)
+    left_out = r"2.txt, 9.txt, 10.txt, caf\xe9, clip.mov and 2 more"
+    assert Counts(decode=counts).warnings() == [f"7 of the folder's files left out, as no images: {left_out}"]
 
 
 def test_damaged_images_are_skipped_counted_and_keep_their_number(tmp_path):

@@ -1,0 +1,103 @@
+"""Lists of inputs: the names that were meant, whatever wrote them, and a word for what is no list."""
+
+import io
+import os
+import sys
+
+import pytest
+
+from cliffvid.bulk.sources import find_inputs
+from cliffvid.cli import _inputs
+from cliffvid.errors import InputError, UsageError
+from clips import make_clip
+
+NAMES = ["a b/1.mp4", "日本.mov", "#3, or so.mkv", " led by a space.avi", "a\u2028b.mp4"]
+WRITTEN = {  # of a text by what people and programs save it as
+    "utf-8": lambda text: text.encode(),
+    "windows": lambda text: text.replace("\n", "\r\n").encode("utf-8-sig"),
+    "utf-16, little end first": lambda text: b"\xff\xfe" + text.replace("\n", "\r\n").encode("utf-16-le"),
+    "utf-16, big end first": lambda text: b"\xfe\xff" + text.encode("utf-16-be"),
+    "utf-32": lambda text: b"\xff\xfe\0\0" + text.encode("utf-32-le"),
+}
+
+
+class Stdin(io.TextIOWrapper):
+    def __init__(self, data):
+        super().__init__(io.BytesIO(data))
+
+
+def by_process(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", Stdin(data))
+    return [str(name) for name in _inputs(["-"])]
+
+
+def by_annotate(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", Stdin(data))
+    return list(find_inputs(["-"], tmp_path).inputs)
+
+
+def by_list(data, tmp_path, monkeypatch):
+    (tmp_path / "list.txt").write_bytes(data)
+    return list(find_inputs([str(tmp_path / "list.txt")], tmp_path).inputs)
+
+
+def by_manifest(data, tmp_path, monkeypatch):
+    (tmp_path / "list.csv").write_bytes(data)
+    return list(find_inputs([str(tmp_path / "list.csv")], tmp_path).inputs)
+
+
+READERS = [by_process, by_annotate, by_list, by_manifest]
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("written", WRITTEN)
+def test_names_are_those_that_were_written(tmp_path, monkeypatch, read, written):
+    lines = ["path", *(f'"{name}"' for name in NAMES)] if read is by_manifest else ["", *NAMES[:2], "  ", *NAMES[2:]]
+    assert read(WRITTEN[written]("\n".join(lines) + "\n"), tmp_path, monkeypatch) == NAMES
+
+
+def test_names_need_not_be_utf_8_and_lists_may_be_joined(tmp_path, monkeypatch):
+    data = b"caf\xe9.mp4\n\xef\xbb\xbfsecond list.mp4"
+    for read in READERS[:3]:
+        assert read(data, tmp_path, monkeypatch) == [os.fsdecode(b"caf\xe9.mp4"), "second list.mp4"]
+
+
+FILMS = {"mp4": {}, "mkv": {}, "avi": {}, "ts": {}, "webm": {"codec": "libvpx-vp9"}}
+
+
+@pytest.mark.parametrize("kind", [*FILMS, "y4m", "utf-16 without its mark", "half a character"])
+def test_what_is_no_text_is_no_list(tmp_path, monkeypatch, kind):
+    if kind in FILMS:
+        data = make_clip(tmp_path / f"film.{kind}", frames=3, **FILMS[kind]).read_bytes()
+    else:
+        grey = b"YUV4MPEG2 W192 H144 F25:1\nFRAME\n" + b"\x80" * (192 * 144 * 3 // 2)
+        text = "a.mp4\n".encode("utf-16-le")
+        data = {"y4m": grey, "half a character": b"\xff\xfe" + text + b"a"}.get(kind, text)
+    for read in (by_process, by_annotate):
+        with pytest.raises(UsageError, match=r"-: stdin is no list of names but binary data.*save it to a file"):
+            read(data, tmp_path, monkeypatch)
+    if kind != "y4m":  # whose bytes are a text of one long line
+        for read, name in ((by_list, "list.txt"), (by_manifest, "list.csv")):
+            with pytest.raises(InputError, match=f"{name}: not a text file; a list has one name a line"):
+                read(data, tmp_path, monkeypatch)
+
+
+def test_a_film_is_known_by_its_first_bytes(tmp_path, monkeypatch):
+    """Of a camera that goes on for hours, or a pipe that stalls."""
+    end, begin = os.pipe()
+    with open(end) as stdin, open(begin, "wb", buffering=0) as pipe:
+        pipe.write(make_clip(tmp_path / "film.mp4", frames=3).read_bytes()[:40])
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with pytest.raises(UsageError, match="binary data"):
+            _inputs(["-"])  # while the pipe is open: what reads on waits for ever
+
+
+def test_a_terminal_is_told_what_is_awaited_and_a_closed_stdin_is_an_error(monkeypatch, capsys):
+    screen, terminal = os.openpty()
+    with open(screen, "wb", buffering=0) as keyboard, open(terminal) as stdin:
+        keyboard.write(b"a.mp4\n\x04")
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert [str(name) for name in _inputs(["-"])] == ["a.mp4"] and "one name a line" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(UsageError, match="stdin is closed"):
+        _inputs(["-"])
