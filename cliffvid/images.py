@@ -44,8 +44,8 @@ class Images(Source):
     """Image files as frames, in RGB always; a context manager.
 
     ``frame_idx`` is the place among the images, those included that cannot be read. The clock is that of
-    ``options.image_fps``: pts counts pictures. Raises NotFoundError, NoVideoError, or RefusedError for kinds of images that
-    nothing installed reads.
+    ``options.image_fps``: pts counts pictures. Raises NotFoundError, NoVideoError, or RefusedError for a kind of image
+    that nothing installed reads.
     """
 
     def __init__(self, path: Path, options: Options | None = None) -> None:

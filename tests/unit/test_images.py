@@ -54,7 +54,7 @@ def test_a_pattern_chooses_and_a_single_image_is_one_frame(tmp_path):
     with pytest.raises(NotFoundError, match=r"c\*.png: no such file"):
         open_source(folder / "c*.png")
     (folder / "film.mp4").write_bytes(b"")
-    with pytest.raises(NoVideoError, match="matches files that are no images"):
+    with pytest.raises(NoVideoError, match=r"matches files that are no images \(film.mp4\)"):
         open_source(folder / "*")
 
 
