@@ -53,9 +53,8 @@ class Images(Source):
         self.files, self._ignored = _files(path)
         if not self.files:
             raise NoVideoError(f"{path}: holds no images ({', '.join(SUFFIXES)}); name the videos themselves")
-        for file in {
-            file.suffix.lower(): file for file in self.files
-        }.values():  # refused before the work, of each kind one
+        firsts = {file.suffix.lower(): file for file in reversed(self.files)}
+        for file in firsts.values():  # refused before the work, rather than after half of it
             reader_of(file)
         rate = Fraction(self.options.image_fps).limit_denominator(100_000)
         first = next((size for size in map(image_size, self.files) if size), (0, 0))

@@ -146,9 +146,11 @@ def test_where_nothing_reads_them_they_are_refused_with_what_to_do(tmp_path, mon
         (folder / name).write_bytes(HEIC)
         with pytest.raises(RefusedError, match=f"{name}: HEIC, read by pillow-heif, which is {words}"):
             open_source(folder / name)
+    (folder / "5.HEIC").write_bytes(HEIC)
     with pytest.raises(RefusedError, match=f"3.HEIC: .*{words}"):  # before the work, not after half of it
         Images(folder)
     (folder / "3.HEIC").unlink()
+    (folder / "5.HEIC").unlink()
     with pytest.raises(RefusedError, match=f"4.jpg: .*{words}"):
         read(folder)
 
