@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+import needs
 from cliffvid import Options
 from cliffvid.decode import DecodeCounts, Video
 from cliffvid.errors import NoVideoError, RefusedError, UnreadableError
@@ -27,7 +28,7 @@ def read(path, options=None):
 
 def heic(path, image, orientation=1, **how):
     """An image as HEIC, or skips: the encoder comes with the reader."""
-    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif = needs.package("pillow_heif")
     exif = Image.Exif()
     exif[0x0112] = orientation
     how = {"quality": 95, "chroma": 444, "exif": exif.tobytes()} | how
@@ -37,7 +38,7 @@ def heic(path, image, orientation=1, **how):
 
 def avif(path, image, orientation=1, **how):
     if not features.check("avif"):
-        pytest.skip("this Pillow has no AVIF")
+        needs.lacks("avif", "this Pillow has no AVIF")
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(image).save(path, "AVIF", quality=95, subsampling="4:4:4", exif=exif, **how)
@@ -69,7 +70,7 @@ def test_a_folder_of_them_is_in_order_and_a_burst_is_its_best_picture(tmp_path):
     for index in range(3):
         heic(tmp_path / f"IMG_{index}.HEIC", picture(index, 2, *SIZE))
     avif(tmp_path / "IMG_3.avif", picture(3, 2, *SIZE))
-    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif = needs.package("pillow_heif")
     burst = pillow_heif.from_pillow(Image.fromarray(picture(9, 2, *SIZE)))
     burst.add_from_pillow(Image.fromarray(picture(4, 2, *SIZE)))
     burst.save(tmp_path / "IMG_4.heic", primary_index=1, quality=95)
@@ -78,7 +79,7 @@ def test_a_folder_of_them_is_in_order_and_a_burst_is_its_best_picture(tmp_path):
 
 
 def test_more_bits_transparency_and_grey_have_their_colours(tmp_path):
-    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif = needs.package("pillow_heif")
     rgb = picture(5, 3, *SIZE)
     grey = rgb[..., 1]
     deep = pillow_heif.from_bytes(mode="I;16", size=SIZE, data=(grey.astype(np.uint16) * 257).tobytes())
