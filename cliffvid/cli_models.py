@@ -46,6 +46,8 @@ def models(
             print(f"{task:8} {facts.pop('name')}{' (default)' if facts.pop('default') else ''}")
             for key, value in facts.items():
                 print(f"         {key:8} {json.dumps(value.get('max_abs', {})) if key == 'parity' else value}")
+            if manifest.unmet:
+                print(f"         warning  {manifest.unmet}")
     for broken in unreadable:
         say(f"error: {broken.error}")
     if unreadable:
@@ -71,7 +73,7 @@ def _answers(manifest, precision: str) -> str:
     """How a network of a folder answers, in words. Raises ModelError if it is wrong."""
     from .backends import check_answers, open_session
     from .models import MODEL_FILES
-    from .parity import SAMPLES, check_samples
+    from .parity import SAMPLES, check_samples, said_bound
 
     with open_session(manifest, precision=precision) as session:
         check_answers(session)
@@ -80,8 +82,10 @@ def _answers(manifest, precision: str) -> str:
         if precision != "fp32" and MODEL_FILES[precision] not in manifest.parity.get("bound", {}):
             return f"runs; how far it is from fp32 is told by `cliffvid models quality {manifest.name} VIDEO`"
         told = ", ".join(f"{output} {error:.1g}" for output, error in check_samples(session).items())
-        where, bound = f"{session.backend} on {session.device}", manifest.parity["bound"][MODEL_FILES[precision]]
-    return f"by {where}, from {manifest.parity['reference']}: {told} (<= {bound:g})"
+        where, bound = f"{session.backend} on {session.device}", said_bound(manifest, session)
+    return f"by {where}, from {manifest.parity['reference']}: {told} (<= {bound:.2g})" + (
+        f"; {manifest.unmet}" if manifest.unmet else ""
+    )
 
 
 Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video like those to come; a folder of images.")]
@@ -172,6 +176,10 @@ def export_open(
 ENGINES = Path("engines")
 OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder of model folders.")]
 Name = Annotated[str | None, typer.Option(help="The model's name. [default: the network's]")]
+AcceptParity = Annotated[
+    bool,
+    typer.Option("--accept-parity", help="Write the model even if it answers unlike PyTorch; its manifest records it."),
+]
 
 
 @export_app.command("yolov3")
@@ -181,12 +189,13 @@ def export_yolov3(
     size: Annotated[int, typer.Option(help="Side of the detector's canvas in pixels, a multiple of 32.")] = 416,
     name: Name = None,
     out: OutFolder = ENGINES,
+    accept_parity: AcceptParity = False,
 ) -> None:
     """Make a detector from official YOLOv3 weights, with the official rule for people."""
     _need("torch", "onnx", "onnxruntime")
     from .export.yolo import export_yolov3
 
-    say(f"{export_yolov3(weights, out, cfg, size, name, say)}: written")
+    say(f"{export_yolov3(weights, out, cfg, size, name, say, accept_parity)}: written")
 
 
 @export_app.command("cliff")
@@ -194,12 +203,13 @@ def export_cliff(
     checkpoint: Annotated[Path, typer.Argument(help="A CLIFF checkpoint: the official ones, MMHuman3D's, BEDLAM's.")],
     name: Name = None,
     out: OutFolder = ENGINES,
+    accept_parity: AcceptParity = False,
 ) -> None:
     """Make a regressor from a CLIFF checkpoint; which network it holds is found out."""
     _need("torch", "onnx", "onnxruntime")
     from .export.official import export_cliff
 
-    say(f"{export_cliff(checkpoint, out, name, say)}: written")
+    say(f"{export_cliff(checkpoint, out, name, say, accept_parity)}: written")
 
 
 @export_app.command("plans")

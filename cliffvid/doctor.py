@@ -105,8 +105,10 @@ def models(engines: Path | None) -> Iterator[Finding]:
     for task in RULES:
         names = [manifest for manifest in found if manifest.task == task]
         for number, manifest in enumerate(names):
-            words = f"{manifest.summary}; {manifest.folder}"
-            yield Finding(task, manifest.name + (" (default)" if number == 0 else ""), True, words)
+            words = "; ".join(filter(None, (manifest.unmet, manifest.summary, str(manifest.folder))))
+            yield Finding(
+                task, manifest.name + (" (default)" if number == 0 else ""), None if manifest.unmet else True, words
+            )
     for broken in unreadable:
         yield Finding(broken.task or "model", broken.folder.name, False, str(broken.error))
 

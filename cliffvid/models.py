@@ -109,6 +109,8 @@ class Manifest:
     body: str = ""  # regressors: the body the parameters belong to
     source: list = field(default_factory=list)  # what it was made from: files, packages, hashes
     parity: dict = field(default_factory=dict)  # how far its answers were from a reference's when it was made
+    unmet: str = ""  # in words, by how much they were too far, where the user accepted that
+    left_out: dict[str, str] = field(default_factory=dict)  # file -> why it was not made
     quality: list = field(default_factory=list)  # what other precisions change and how fast they are, see precision.py
     copy_of: str = ""  # of a model that ships with cliffvid: the sha256 of the manifest it was copied with
 
@@ -146,13 +148,13 @@ class Manifest:
         """The path of the network for a precision, see MODEL_FILES. Raises ModelError if the folder has none."""
         file = MODEL_FILES[precision]
         if file not in self.files and file != MODEL_FILES["fp32"]:
+            official = "or official weights, which have one"
             made = {
-                "fp16": "official weights, which have one",
-                "int8": f"make it: cliffvid export int8 {self.name} VIDEO",
+                "fp16": f"it was left out ({self.left_out[file]})" if file in self.left_out else official,
+                "int8": f"or make it: cliffvid export int8 {self.name} VIDEO",
             }
             raise ModelError(
-                f"{self.folder}: has no {file}, which --precision {precision} needs; choose another, or "
-                f"{made[precision]}"
+                f"{self.folder}: has no {file}, which --precision {precision} needs; choose another, {made[precision]}"
             )
         return self.path(file)
 
@@ -188,6 +190,8 @@ def read_manifest(folder: Path) -> Manifest:
             body=raw.get("body", ""),
             source=raw.get("source", []),
             parity=raw.get("parity", {}),
+            unmet=_unmet(raw.get("parity", {})),
+            left_out=dict(raw.get("parity", {}).get("left_out", {})),
             quality=raw.get("quality", []),
             copy_of=raw.get("copy_of", ""),
             **tensors,
@@ -195,6 +199,15 @@ def read_manifest(folder: Path) -> Manifest:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise ModelError(f"{path}: not a readable manifest ({reason}); export or install the model again") from error
+
+
+def _unmet(parity: dict) -> str:
+    told = [
+        f"{file} differs in {name} by {error:.2g} (bound {parity['bound'][file]:.2g})"
+        for file, errors in parity.get("accepted", {}).items()
+        for name, error in errors.items()
+    ]
+    return f"parity not met, but accepted when it was exported: {', '.join(told)}" if told else ""
 
 
 def _check_canvas(image: Tensor, rule: Letterbox) -> None:

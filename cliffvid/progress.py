@@ -42,8 +42,9 @@ class View:
         stand_in = any(manifest.rank == 0 for manifest in manifests)
         note = " (open stand-ins; the README tells what they can do and how to use others)" if stand_in else ""
         self.console.print(f"models: {names}, by {runs}{note}", soft_wrap=True)
-        for words in models.chosen:
-            self.console.print(f"  {words}", soft_wrap=True)
+        unmet = [f"warning: {manifest.name}: {manifest.unmet}" for manifest in manifests if manifest.unmet]
+        for words in (*unmet, *models.chosen):
+            self.console.print(f"  {words}", soft_wrap=True, markup=False)
 
     def watch(self, flow: Flow) -> None:
         self._start = perf_counter()

@@ -77,6 +77,15 @@ class Cliff(nn.Module):
     def forward(self, image: Tensor, bbox_info: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.regress(self.encoder(image), bbox_info)
 
+    def iterate(self, features: Tensor, bbox_info: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The head as it is defined, not folded: features (N,F) -> pose (N,6J), betas (N,B), camera (N,3)."""
+        state = [start.expand(len(features), -1) for start in (self.init_pose, self.init_shape, self.init_cam)]
+        for _ in range(ITERATIONS):
+            hidden = self.fc2(self.fc1(torch.cat([features, bbox_info, *state], dim=1)))
+            steps = (decode(hidden) for decode in (self.decpose, self.decshape, self.deccam))
+            state = [value + step for value, step in zip(state, steps, strict=True)]
+        return tuple(state)
+
     def regress(self, feature_map: Tensor, bbox_info: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The folded head on a feature map (N,C,h,w), always in float32."""
         features = feature_map.float().mean(dim=(2, 3))

@@ -1,39 +1,55 @@
 """Proof that the files of a model folder answer as PyTorch does: every export of a checkpoint ends with it."""
 
+from collections.abc import Callable
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from cliffvid.backends.ort import load
 from cliffvid.errors import ModelError
+from cliffvid.models import MODEL_FILES, Manifest
 from cliffvid.parity import Arrays, errors
 
-from .half import HALF_ARITHMETIC
+from .graph import to_bytes
+from .half import HALF_ARITHMETIC, halve
 
 BATCHES = (1, 7)  # neither is the 2 that graphs are traced with
+FP32, FP16 = MODEL_FILES["fp32"], MODEL_FILES["fp16"]
 
 
 def prove(
     source: Path,
     task: str,
-    files: dict[str, bytes],
+    model: onnx.ModelProto,
     bounds: dict[str, float],
     samples: list[Arrays],
     references: list[Arrays],
-    rounded: tuple[Arrays, Arrays],
-) -> dict:
-    """What the manifest says of parity: how far onnxruntime is from PyTorch on each batch, see cliffvid.parity.
+    rounded: Callable[[], tuple[Arrays, Arrays]],
+    accept: bool = False,
+) -> tuple[dict[str, bytes], dict]:
+    """Return the networks of a folder, and what its manifest says of parity, see cliffvid.parity.
 
-    ``rounded``: what float16 arithmetic answers in PyTorch, and the reference for it. Raises ModelError if an answer is
-    beyond its bound or no number; ``source`` is the file to name then.
+    That is how far onnxruntime is from the reference on each batch of samples. ``rounded``: what float16 arithmetic
+    answers in PyTorch, and the reference for it. Raises ModelError if the float32 network is beyond its bound, unless
+    that is to be accepted; ``source`` is the file to name then. The float16 network is left out where it is beyond its
+    own, or a weight does not fit.
     """
+    files, unfit = {FP32: to_bytes(model)}, ""
+    try:
+        files[FP16] = to_bytes(halve(model, source))
+    except ModelError as error:
+        unfit = str(error)
     found = {file: list(zip(run_onnx(data, samples), references, strict=True)) for file, data in files.items()}
-    found[HALF_ARITHMETIC] = [rounded]
+    if not unfit:
+        found[HALF_ARITHMETIC] = [rounded()]
+    dtype = next(iter(references[0].values())).dtype
     parity = {
-        "reference": f"PyTorch {version('torch')} in float32; files by onnxruntime {version('onnxruntime')}; CPU",
+        "reference": f"PyTorch {version('torch')} in {dtype}; files by onnxruntime {version('onnxruntime')}; CPU",
         "samples": {what: sum(len(next(iter(a.values()))) for a, _ in pairs) for what, pairs in found.items()},
-        "bound": bounds,  # of max_relative
+        "bound": {what: bounds[what] for what in found},  # of max_relative
         "max_abs": {},
         "max_relative": {},
     }
@@ -41,8 +57,10 @@ def prove(
         by_batch = [errors(task, answers, reference) for answers, reference in pairs]
         for kind, each in zip(("max_abs", "max_relative"), zip(*by_batch, strict=True), strict=True):
             parity[kind][what] = {name: float(np.max([one[name] for one in each])) for name in each[0]}
-    check(source, parity)
-    return parity
+    check(source, parity, accept)
+    if unfit:
+        leave_out_half(parity, unfit)
+    return {file: data for file, data in files.items() if file in parity["bound"]}, parity
 
 
 def run_onnx(model: bytes, samples: list[Arrays]) -> list[Arrays]:
@@ -55,13 +73,51 @@ def run_onnx(model: bytes, samples: list[Arrays]) -> list[Arrays]:
     return [dict(zip(names, session.run(names, sample), strict=True)) for sample in samples]
 
 
-def check(source: Path, parity: dict) -> None:
-    """Raise ModelError if answers are beyond their bound, or no numbers."""
-    for what, differences in parity["max_relative"].items():
-        for name, difference in differences.items():
-            if not difference <= parity["bound"][what]:  # so that NaN is caught too
-                raise ModelError(
-                    f"{source}: in {name} the export ({what}) differs from PyTorch by {difference:.2g}, at most "
-                    f"{parity['bound'][what]:.2g} was expected; nothing was written. Networks that were trained give "
-                    "far less: check that the file is the published one, and report it if it is"
-                )
+def check(source: Path, parity: dict, accept: bool = False) -> None:
+    """Hold answers to their bounds. Raises ModelError if those in float32 are beyond it, or no numbers.
+
+    With ``accept`` they are told as ``accepted``, unless they are no numbers. Float16 beyond its bound is ``left_out``
+    with the reason; its figures go, for the folder is not to have it.
+    """
+    if wrong := beyond(parity, FP32):
+        words = differs(FP32, wrong, parity["bound"][FP32])
+        if not all(map(isfinite, wrong.values())):
+            raise ModelError(f"{source}: {words}; nothing was written. The checkpoint may be damaged: get it again")
+        if not accept:
+            raise ModelError(
+                f"{source}: {words}; nothing was written. Networks that were trained give far less: check that the "
+                "file is the published one, and report it if it is. --accept-parity writes the model all the same"
+            )
+        parity["accepted"] = {FP32: wrong}
+    for what in (FP16, HALF_ARITHMETIC):
+        if what in parity["bound"] and (wrong := beyond(parity, what)):
+            leave_out_half(parity, differs(what, wrong, parity["bound"][what]))
+            break
+
+
+def warn(manifest: Manifest, say: Callable[[str], None]) -> None:
+    """Tell what a folder that was written does not keep."""
+    for words in (
+        manifest.unmet,
+        *(f"without {file}: {why}" for file, why in manifest.left_out.items()),
+    ):
+        if words:
+            say(f"warning: {manifest.folder}: {words}")
+
+
+def leave_out_half(parity: dict, reason: str) -> None:
+    """Tell that a folder has no float16 network, and why."""
+    for figures in ("samples", "bound", "max_abs", "max_relative"):
+        for what in (FP16, HALF_ARITHMETIC):
+            parity[figures].pop(what, None)
+    parity["left_out"] = {FP16: reason}
+
+
+def beyond(parity: dict, what: str) -> dict[str, float]:
+    """The outputs that differ by more than their bound, or are no numbers."""
+    return {name: error for name, error in parity["max_relative"][what].items() if not error <= parity["bound"][what]}
+
+
+def differs(what: str, errors_found: dict[str, float], bound: float) -> str:
+    name, error = max(errors_found.items(), key=lambda pair: pair[1] if isfinite(pair[1]) else float("inf"))
+    return f"in {name} the export ({what}) differs from PyTorch by {error:.2g}, at most {bound:.2g} was expected"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,14 +13,15 @@ from torch.nn import functional
 
 from cliffvid import official
 from cliffvid.errors import InputError, ModelError
+from cliffvid.models import read_manifest
 from cliffvid.parity import SAMPLES, Arrays
 
 from .darknet import CANDIDATES, PERSON, canvas_limits, check_size, export_darknet
 from .darknet_files import STEP_PX, Convolution, Layer, read_network, read_weights, route_sources, weights_bytes
-from .graph import OPSET, to_bytes
-from .half import HALF_ARITHMETIC, halve
+from .graph import OPSET
+from .half import HALF_ARITHMETIC
 from .model_folder import check_name, describe_detector, pack_samples, with_manifest, write_folder
-from .proof import BATCHES, prove
+from .proof import BATCHES, prove, warn
 from .sources import OPEN, sha256
 
 RANKS = {"yolov3-tiny": 5, "yolov3": 10, "yolov3-spp": 12}
@@ -121,6 +123,7 @@ def export_yolov3(
     size_px: int = 416,
     name: str | None = None,
     say: Callable[[str], None] = lambda line: None,
+    accept_parity: bool = False,
 ) -> Path:
     """Write the model folder of a Darknet detector into ``out``, with the official rule for people; returns it.
 
@@ -128,7 +131,8 @@ def export_yolov3(
 
     The official rule (pytorch-yolo-v3): objectness over 0.5, person the likeliest class, boxes with an overlap of
     0.4 or more (pixels counted inclusively) are doubles. Raises InputError, UsageError, ModelError or OutputError;
-    then nothing is written.
+    then nothing is written. One ModelError is of answers that differ from PyTorch's: not with ``accept_parity``, which
+    the manifest then tells. Without model.fp16.onnx, where float16 changes too much.
     """
     check_name(name)
     check_size(size_px)
@@ -142,13 +146,12 @@ def export_yolov3(
         say(f"warning: {weights} is not the published {cfg.stem}.weights (sha256): trained anew, or damaged on its way")
     say(f"found {cfg.stem}; exporting it at {size_px} x {size_px}, which takes up to a minute")
     model = export_darknet(cfg, weights, size_px, score="objectness", person_must_be_argmax=True, half=False)
-    files = {"model.onnx": to_bytes(model), "model.fp16.onnx": to_bytes(halve(model, weights))}
-    del model  # as large as the network
     say("comparing the export with PyTorch")
     least_px, count = canvas_limits(network.layers, size_px)
     samples = [sample_image(size_px, size_px, batch) for batch in BATCHES] + [sample_image(least_px, size_px, 1)]
     references = [{"rows": person_rows(network, sample)} for sample in samples]
-    parity = prove(weights, "detect", files, BOUNDS, samples, references, half_answers(network, size_px))
+    rounded = partial(half_answers, network, size_px)
+    files, parity = prove(weights, "detect", model, BOUNDS, samples, references, rounded, accept_parity)
     files[SAMPLES] = pack_samples(samples[0], references[0])
     manifest = {
         "name": name,
@@ -167,6 +170,7 @@ def export_yolov3(
         "parity": parity,
     }
     write_folder(out / name, with_manifest(manifest, files))
+    warn(read_manifest(out / name), say)
     return out / name
 
 
