@@ -6,7 +6,6 @@ folder.
 """
 
 import json
-import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -16,6 +15,7 @@ from statistics import median
 import numpy as np
 
 from .backends import Session
+from .console import say
 from .detect import canvas_shape
 from .errors import OutputError
 from .geometry import shrunk
@@ -51,7 +51,7 @@ def batch_for(session: Session, options: Options) -> int:
     known = _remembered()
     if known.get(key) not in TRIED[task]:
         name = session.manifest.name
-        print(f"{name}: finding the fastest batch size on {session.device}, once", file=sys.stderr, flush=True)
+        say(f"{name}: finding the fastest batch size on {session.device}, once")
         known[key] = least_good(speeds(session, row, TRIED[task]))
         with suppress(OutputError):  # it would only have saved time
             write_whole(_file(), json.dumps(known, indent=2).encode())

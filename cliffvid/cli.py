@@ -1,27 +1,41 @@
 """The command line: parse, call, print. Results go to files and stdout, everything else to stderr."""
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from .cli_annotate import annotate, annotate_merge, annotate_status, annotate_verify
 from .cli_bench import bench
-from .cli_models import doctor, export_app, models_app, say
+from .cli_models import doctor, export_app, models_app
 from .cli_options import with_options
 from .cli_see import overlay, report
 from .cli_truth import evaluate, pseudogt_app
 from .cli_use import convert, smooth
-from .errors import CliffvidError, UsageError
+from .console import close_streams, open_streams, result, result_json, say
+from .errors import CliffvidError, UsageError, describe
 from .options import VIEWS, VISUALS, Options, OverlayOptions, SmoothOptions
 
 if TYPE_CHECKING:
     from .visuals import Gallery
 
+
+class Commands(TyperGroup):
+    """All commands: Ctrl-C has one exit code, once everything inside has cleaned up."""
+
+    def invoke(self, context: typer.Context) -> object:
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            say("interrupted: what was finished is kept, nothing half-written is left behind")
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Video to per-frame SMPL body tracks.",
     no_args_is_help=True,
     add_completion=False,
@@ -46,31 +60,24 @@ app.command("smooth")(smooth)
 
 def main() -> None:
     """Entry point. Exit codes: 0 all done, 1 some failed, 2 usage, 130 interrupted."""
-    debug = "--debug" in sys.argv
+    open_streams()
     try:
         app()
-    except CliffvidError as error:
-        if debug:
-            raise
-        say(f"error: {error}")
-        sys.exit(error.exit_code)
-    except PermissionError as error:
-        if debug:
-            raise
-        say(f"error: {error.filename}: {error.strerror}; check its permissions, and those of the folders above it")
-        sys.exit(1)
     except Exception as error:
-        if debug:
+        if "--debug" in sys.argv:
             raise
-        say(f"internal error: {type(error).__name__}: {error} (a bug: please report what --debug shows)")
-        sys.exit(1)
+        if not isinstance(error.__cause__, BrokenPipeError):  # of ``| head``, which has seen enough
+            say(describe(error))
+        sys.exit(error.exit_code if isinstance(error, CliffvidError) else 1)
+    finally:
+        close_streams()
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
         from .pipeline import version
 
-        print(version())
+        result(version())
         raise typer.Exit
 
 
@@ -125,23 +132,19 @@ def process(
 
     look = OverlayOptions(view=view, start_s=options.start_s, end_s=options.end_s, overwrite=options.overwrite)
     requests = _requests(_inputs(inputs), out or Path(), smooth, overlay, report, visuals, options)
-    try:
-        with open_models(options) as models, View(quiet or as_json) as watch:
-            watch.announce(models)
-            if overlay or report:
-                Painter(look, models.regressor.manifest.body)  # refused before the work rather than after it
-            if requests[0].gallery:
-                requests[0].gallery.painter(models.regressor.manifest.body)
-            by_output = {request.output: request for request in requests}
-            pairs = [(request.video, request.output) for request in requests]
-            done = [
-                _told(by_output[outcome.output], outcome, options, look, watch, as_json)
-                for outcome in process_many(pairs, options, models=models, watch=watch.watch)
-            ]
-            watch.summarise_all()
-    except KeyboardInterrupt:
-        say("interrupted: what was finished is kept, nothing half-written is left behind")
-        raise typer.Exit(130) from None
+    with open_models(options) as models, View(quiet or as_json) as watch:
+        watch.announce(models)
+        if overlay or report:
+            Painter(look, models.regressor.manifest.body)  # refused before the work rather than after it
+        if requests[0].gallery:
+            requests[0].gallery.painter(models.regressor.manifest.body)
+        by_output = {request.output: request for request in requests}
+        pairs = [(request.video, request.output) for request in requests]
+        done = [
+            _told(by_output[outcome.output], outcome, options, look, watch, as_json)
+            for outcome in process_many(pairs, options, models=models, watch=watch.watch)
+        ]
+        watch.summarise_all()
     raise typer.Exit(0 if all(done) else 1)
 
 
@@ -166,16 +169,18 @@ def probe(
             facts = probe(source, options, count)
         except CliffvidError as error:
             failed += 1
-            say(f"error: {error}")
+            say(describe(error))
             if as_json:
-                kind = type(error).__name__
-                print(json.dumps({"path": str(source), "error": kind, "message": str(error)}))
+                result_json({"path": source, "error": type(error).__name__, "message": str(error)})
             continue
-        print(json.dumps(facts) if as_json else _listed(facts))
+        if as_json:
+            result_json(facts)
+        else:
+            result(*_listed(facts))
     raise typer.Exit(1 if failed else 0)
 
 
-def _listed(facts: dict) -> str:
+def _listed(facts: dict) -> list[str]:
     """The facts in lines for people; those that are not there are left out."""
     lines = [facts["path"]]
     for name, value in facts.items():
@@ -185,7 +190,7 @@ def _listed(facts: dict) -> str:
             value = ", ".join(f"{key} {each}" for key, each in value.items() if each is not None)
         if name != "path" and value is not None:
             lines.append(f"  {name:14} {value}")
-    return "\n".join(lines)
+    return lines
 
 
 def _words(stream: dict) -> str:
@@ -257,7 +262,7 @@ def _told(request: Request, outcome, options: Options, look: OverlayOptions, vie
             raise outcome.error
         if request.steady:
             smoothed = smooth(request.output, request.steady, SmoothOptions(overwrite=options.overwrite))
-        drawn = overlay(request.video, shown, request.film, look, network) if request.film else None
+        drawn = overlay(request.video, shown, request.film, look, network, view.watch_overlay) if request.film else None
         pictures = request.gallery.draw() if request.gallery else 0
         if request.page:
             bones = look.view == "skeleton"
@@ -265,15 +270,12 @@ def _told(request: Request, outcome, options: Options, look: OverlayOptions, vie
                 shown, request.page, request.video, bones, look.renderer, options.overwrite, report.busy_s, network
             )
     except Exception as error:
-        kind = type(error).__name__
-        if isinstance(error, CliffvidError):
-            say(f"error: {error}")
-        elif "--debug" in sys.argv:
+        if "--debug" in sys.argv and not isinstance(error, CliffvidError):
             raise
-        else:
-            say(f"{request.video}: internal error: {kind}: {error} (a bug: please report what --debug shows)")
+        say(describe(error) if isinstance(error, CliffvidError | OSError) else f"{request.video}: {describe(error)}")
         if as_json:
-            print(json.dumps({"video": str(request.video), "status": "failed", "error": kind, "message": str(error)}))
+            kind = type(error).__name__
+            result_json({"video": request.video, "status": "failed", "error": kind, "message": str(error)})
         return False
     view.summarise(report, drawn)
     if smoothed:
@@ -281,9 +283,9 @@ def _told(request: Request, outcome, options: Options, look: OverlayOptions, vie
     if page:
         view.summarise_page(page)
     if request.gallery:
-        view.say(f"  {pictures} pictures: {request.gallery.pattern}")
+        view.say(f"  {pictures} pictures: {', '.join(request.gallery.patterns)}")
     if as_json:
-        more = {"overlay": request.film, "report": request.page, "visuals": request.gallery and request.gallery.pattern}
-        told = report.as_dict() | {key: value and str(value) for key, value in more.items()}
-        print(json.dumps(told | {"smooth": smoothed and smoothed.as_dict()}))
+        visuals = request.gallery and request.gallery.patterns
+        more = {"overlay": request.film, "report": request.page, "visuals": visuals}
+        result_json(report.as_dict() | more | {"smooth": smoothed and smoothed.as_dict()})
     return report.complete

@@ -1,13 +1,12 @@
 """The commands of bulk annotation: parse, call, print."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .cli_models import say
 from .cli_options import with_options
+from .console import result, result_json, say
 from .options import BulkOptions, Options
 
 DataSet = Annotated[Path, typer.Argument(metavar="DIR", help="The data set's folder.")]
@@ -41,13 +40,16 @@ def annotate(
         from .bulk.estimate import plan_text
 
         lines = estimate(sources, out, options, bulk)
-        print("\n".join(json.dumps(line) for line in lines) if as_json else plan_text(lines))
+        if as_json:
+            for line in lines:
+                result_json(line)
+        else:
+            result(*plan_text(lines).split("\n"))
         return
     with open_view(quiet, as_json) as view:
         summary = run(sources, out, options, bulk, view.watch)
     if not quiet and not as_json:
-        for line in view.summary(summary):
-            say(line)
+        say(*view.summary(summary))
     code = summary.exit_code
     raise typer.Exit(0 if code == 1 and allow_failures and not summary.stopped else code)
 
@@ -57,7 +59,10 @@ def annotate_status(folder: DataSet, as_json: AsJson = False) -> None:
     from .bulk.status import status, status_text
 
     facts = status(folder)
-    print(json.dumps(facts) if as_json else status_text(folder, facts))
+    if as_json:
+        result_json(facts)
+    else:
+        result(*status_text(folder, facts).split("\n"))
 
 
 def annotate_merge(folder: DataSet, as_json: AsJson = False) -> None:
@@ -65,11 +70,10 @@ def annotate_merge(folder: DataSet, as_json: AsJson = False) -> None:
     from .bulk.upkeep import merge
 
     merged = merge(folder)
-    print(
-        json.dumps(merged)
-        if as_json
-        else f"{folder}: {merged['inputs']} inputs and {merged['rows']} rows from {merged['parts']} parts"
-    )
+    if as_json:
+        result_json(merged)
+    else:
+        result(f"{folder}: {merged['inputs']} inputs and {merged['rows']} rows from {merged['parts']} parts")
     if merged["unfinished"]:
         say(f"warning: {merged['unfinished']} inputs are not done: give their jobs again, then merge again")
     raise typer.Exit(1 if merged["unfinished"] else 0)
@@ -89,10 +93,13 @@ def annotate_verify(
     findings = []
     for finding in verify(folder):
         findings.append(finding)
-        print(json.dumps(finding) if as_json else f"{folder}/{finding['file']}: {finding['problem']}", flush=True)
+        if as_json:
+            result_json(finding)
+        else:
+            result(f"{folder}/{finding['file']}: {finding['problem']}")
     if not findings:
         if not as_json:
-            print(f"{folder}: whole")
+            result(f"{folder}: whole")
         return
     if not repair:
         say(f"{len(findings)} problems; --repair does again what they touch, {folder} must not be at work meanwhile")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from .console import result
 from .errors import OutputError, UsageError
 
 # name -> where it is measured
@@ -59,16 +60,16 @@ def bench(
         if name == "profile":
             from .bench.timeline import profile
 
-            print(*profile(out), "written")
+            result(f"{' '.join(map(str, profile(out)))} written")
             continue
         if name == "readme":
             from .bench.readme import fill
 
-            print("README.md: filled in", ", ".join(fill(page, out)) or "nothing")
+            result(f"README.md: filled in {', '.join(fill(page, out)) or 'nothing'}")
             continue
         module, function = KNOWN[name].split(":")
-        result = getattr(import_module(f".bench.{module}", __package__), function)(repeats)
-        result.show()
-        print(f"{result.save(out)}: written")
-        missed |= any(result.met(ratio) is False for ratio in result.ratios)
+        measured = getattr(import_module(f".bench.{module}", __package__), function)(repeats)
+        measured.show()
+        result(f"{measured.save(out)}: written")
+        missed |= any(measured.met(ratio) is False for ratio in measured.ratios)
     raise typer.Exit(1 if missed else 0)

@@ -1,20 +1,17 @@
 """The commands that make, list and check models, and the doctor: parse, call, print."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .console import result, result_json, say
+from .errors import describe
+
 export_app = typer.Typer(help="Make model folders.", no_args_is_help=True)
 models_app = typer.Typer(help="What models there are, and whether they are whole.")
 Engines = Annotated[Path | None, typer.Option("--engines", help="A folder of model folders, searched first.")]
-
-
-def say(line: str) -> None:
-    """Tell it on stderr: stdout is for results."""
-    print(line, file=sys.stderr, flush=True)
 
 
 @models_app.callback(invoke_without_command=True)
@@ -41,15 +38,15 @@ def models(
                 "parity": manifest.parity,
             }
             if as_json:
-                print(json.dumps({"task": task, **facts}))
+                result_json({"task": task, **facts})
                 continue
-            print(f"{task:8} {facts.pop('name')}{' (default)' if facts.pop('default') else ''}")
+            result(f"{task:8} {facts.pop('name')}{' (default)' if facts.pop('default') else ''}")
             for key, value in facts.items():
-                print(f"         {key:8} {json.dumps(value.get('max_abs', {})) if key == 'parity' else value}")
+                result(f"         {key:8} {json.dumps(value.get('max_abs', {})) if key == 'parity' else value}")
             if manifest.unmet:
-                print(f"         warning  {manifest.unmet}")
+                result(f"         warning  {manifest.unmet}")
     for broken in unreadable:
-        say(f"error: {broken.error}")
+        say(describe(broken.error))
     if unreadable:
         raise typer.Exit(1)
 
@@ -63,10 +60,10 @@ def verify(name: Annotated[str, typer.Argument(help="A model's name.")], engines
     manifest = find_model(None, name, engines)
     for file in manifest.files:
         manifest.path(file)
-    print(f"{manifest.folder}: as the manifest says: {', '.join(manifest.files)}")
+    result(f"{manifest.folder}: as the manifest says: {', '.join(manifest.files)}")
     for precision in KNOWN[DEFAULT].precisions:
         if MODEL_FILES[precision] in manifest.files:
-            print(f"  {precision}: {_answers(manifest, precision)}")
+            result(f"  {precision}: {_answers(manifest, precision)}")
 
 
 def _answers(manifest, precision: str) -> str:
@@ -117,12 +114,12 @@ def _tell(manifest, options, as_json: bool = False) -> None:
         if entry["machine"] != processor():
             continue
         if as_json:
-            print(json.dumps(entry))
+            result_json(entry)
             continue
         beyond = faults(entry, options)
         verdict = f"beyond the bounds: {'; '.join(beyond)}" if beyond else "good"
         speed = f"{entry['precision']} by {entry['backend']}: {entry['items_per_s']:.1f} a second"
-        print(f"{speed}; {told(entry)}: {verdict}")
+        result(f"{speed}; {told(entry)}: {verdict}")
     say(f"{manifest.folder}: kept, for --precision auto")
 
 
@@ -139,10 +136,10 @@ def doctor(
     for finding in examine(engines):
         sick += finding.ok is False
         if as_json:
-            print(json.dumps(dataclasses.asdict(finding)), flush=True)
+            result_json(dataclasses.asdict(finding))
             continue
         mark = {True: "ok", False: "!!", None: "--"}[finding.ok]
-        print(f"{mark} {finding.topic:8} {finding.name}: {finding.words}", flush=True)
+        result(f"{mark} {finding.topic:8} {finding.name}: {finding.words}")
     raise typer.Exit(1 if sick else 0)
 
 
@@ -241,7 +238,7 @@ def export_plans(
     manifests = [find_model(None, name, engines) for name in names or []]
     manifests = manifests or [manifest for manifest in scan_models(engines)[0] if manifest.inputs]
     for path in build_plans(manifests, precision or list(known), max_batch, compute_capability):
-        print(path)
+        result(str(path))
 
 
 @export_app.command("int8")

@@ -1,25 +1,12 @@
 """The commands that show tracks: parse, call, print."""
 
-import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .console import result_json
 from .options import VIEWS, OverlayOptions
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Turns Ctrl-C into its exit code, after everything inside has cleaned up."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print("interrupted: nothing half-written is left behind", file=sys.stderr)
-        raise typer.Exit(130) from None
 
 
 def overlay(
@@ -63,11 +50,11 @@ def overlay(
         end_s=end,
         overwrite=overwrite,
     )
-    with interruptible():
-        report = draw(video, tracks, out, look)
-    View(quiet or as_json).summarise_overlay(report)
+    with View(quiet or as_json) as watch:
+        report = draw(video, tracks, out, look, watch=watch.watch_overlay)
+    watch.summarise_overlay(report)
     if as_json:
-        print(json.dumps(report.as_dict()))
+        result_json(report.as_dict())
 
 
 def report(
@@ -84,6 +71,5 @@ def report(
     from .progress import View
     from .report import report as write_page
 
-    with interruptible():
-        page = write_page(tracks, out, video, skeleton_only, renderer, overwrite)
+    page = write_page(tracks, out, video, skeleton_only, renderer, overwrite)
     View(quiet=False).summarise_page(page)

@@ -1,13 +1,11 @@
 """The commands about ground truth: parse, call, print."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .cli_models import say
-from .cli_see import interruptible
+from .console import result, result_json, result_table, say
 from .options import EvalOptions, PseudoGTViewOptions
 
 pseudogt_app = typer.Typer(help="CLIFF's pseudo-ground-truth files (cliffGT_v1).", no_args_is_help=True)
@@ -27,13 +25,11 @@ def pseudogt_info(
 
     from .pseudogt_info import RULES, info
 
-    with interruptible():
-        found = info(file, images)
+    found = info(file, images)
     if as_json:
-        print(json.dumps(dataclasses.asdict(found) | {"keypoints": found.keypoints.tolist()}))
+        result_json(dataclasses.asdict(found) | {"keypoints": found.keypoints.tolist()})
         return
-    for line in info_lines(file, found, RULES):
-        print(line)
+    result(*info_lines(file, found, RULES))
 
 
 def info_lines(file: Path, found, rules: dict[str, str]) -> list[str]:
@@ -84,8 +80,7 @@ def pseudogt_view(
 
     options = PseudoGTViewOptions(per, most, start, body, skeleton_only, renderer)
     check_free(out, overwrite, file)
-    with interruptible():
-        page = view(file, images, out, options)
+    page = view(file, images, out, options)
     if page.missing:
         say(f"warning: {page.missing} left out: their images are not there or cannot be read")
     say(f"{out}: {page.shown} of {page.total} {per}s, {page.bytes / 1e6:.1f} MB")
@@ -106,8 +101,7 @@ def pseudogt_convert(
     way = ways.get((file.suffix.lower(), out.suffix.lower()))
     check(way is not None, f"{file} to {out}: from .npz to .parquet or from .parquet to .npz")
     check_free(out, overwrite, file)
-    with interruptible():
-        rows = way(file, out)
+    rows = way(file, out)
     say(f"{out}: {rows:,} rows")
 
 
@@ -126,8 +120,7 @@ def pseudogt_make(
     from .write import check_free
 
     check_free(out, overwrite, tracks)
-    with interruptible():
-        report = make(tracks, images, out, joint_regressor)
+    report = make(tracks, images, out, joint_regressor)
     if report.left_out:
         say(f"warning: {report.left_out} rows left out: their camera is impossible")
     if report.note:
@@ -162,12 +155,11 @@ def evaluate(
     from .evaluate import evaluate
 
     options = EvalOptions(protocol, joint_regressor, truth_body, iou_min)
-    with interruptible():
-        if images:
-            _predict(tracks, truth, images, protocol, engines, regressor, truth_body, overwrite)
-        found = evaluate(tracks, truth, options)
+    if images:
+        _predict(tracks, truth, images, protocol, engines, regressor, truth_body, overwrite)
+    found = evaluate(tracks, truth, options)
     if as_json:
-        print(json.dumps(found.as_dict()))
+        result_json(found.as_dict())
     else:
         _table(found)
     for note in found.notes:
@@ -214,7 +206,6 @@ COLUMNS = {
 
 def _table(found) -> None:
     """Print the scores, and what they mean."""
-    from rich.console import Console
     from rich.table import Table
 
     scores = [*found.sequences, found.overall]
@@ -225,12 +216,10 @@ def _table(found) -> None:
     for score in scores:
         cells = [_cell(key, getattr(score, key)) for key in shown]
         table.add_row(*cells, end_section=score is found.sequences[-1])
-    console = Console()
-    console.print(table)
-    console.print(
+    result_table(table)
+    result(
         f"{found.joints}, {found.root} at 0; matched by boxes of IoU {found.iou_min:g} or more, the largest total in "
-        "each frame; means are over people found. AUC: correct joints at 0 to 150 mm.",
-        soft_wrap=True,
+        "each frame; means are over people found. AUC: correct joints at 0 to 150 mm."
     )
 
 

@@ -1,13 +1,11 @@
 """The commands that use tracks: parse, call, print."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .cli_models import say
-from .cli_see import interruptible
+from .console import result_json, say
 from .options import AMASS_LAYOUTS, CONVERT_TO, SMOOTH_METHODS, ConvertOptions, SmoothOptions
 
 
@@ -34,8 +32,7 @@ def convert(
     from .convert import convert as write
 
     options = ConvertOptions(to, tuple(track or ()), fps, max_gap_s, layout, cm, skeleton_only, overwrite)
-    with interruptible():
-        report = write(tracks, out, options)
+    report = write(tracks, out, options)
     for warning in report.warnings:
         say(f"warning: {out}: {warning}")
     where = str(report.files[0]) if len(report.files) == 1 else f"{report.files[0].parent}: {len(report.files)} files"
@@ -65,8 +62,7 @@ def smooth(
     from .progress import View
     from .smooth import smooth as write
 
-    with interruptible():
-        report = write(tracks, out, SmoothOptions(method, sigma_s, cutoff_hz, speed_gain, max_gap_s, overwrite))
+    report = write(tracks, out, SmoothOptions(method, sigma_s, cutoff_hz, speed_gain, max_gap_s, overwrite))
     View(as_json).summarise_smooth(report)
     if as_json:
-        print(json.dumps(report.as_dict()))
+        result_json(report.as_dict())

@@ -17,6 +17,8 @@ CliffvidError
 Each message says what happened, to which file, and what to do.
 """
 
+import os
+
 
 class CliffvidError(Exception):
     """Base of all errors above; ``exit_code`` is what the command line answers with."""
@@ -70,3 +72,18 @@ class BackendMemoryError(BackendError):
 
 class OutputError(CliffvidError):
     pass
+
+
+def describe(error: Exception) -> str:
+    """Return one line for a user: what went wrong, also where it is the system that refuses."""
+    if isinstance(error, CliffvidError):
+        return f"error: {error}"
+    try:
+        os.getcwd()
+    except OSError:
+        return "error: the working folder is gone; change to one that is there, and give the command again"
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        advice = "; check its permissions, and those of the folders above it"
+        return f"error: {where}{error.strerror or error}" + (advice if isinstance(error, PermissionError) else "")
+    return f"internal error: {type(error).__name__}: {error} (a bug: please report what --debug shows)"

@@ -77,6 +77,11 @@ class Stages:
         self._open.append(watched)
         return watched
 
+    @property
+    def at_work(self) -> bool:
+        """Whether stages are open: not before the first, nor once all are closed."""
+        return bool(self._open)
+
     def busy_s(self) -> dict[str, float]:
         """Seconds each stage spent in its own work: not waiting for the stage before, nor for room ahead."""
         waits = self.waiting_s()

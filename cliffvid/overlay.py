@@ -1,7 +1,7 @@
 """A second pass over video and tracks that draws what was found: decode, pose, draw, encode."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -66,10 +66,16 @@ class OverlayReport:
 
 
 def overlay(
-    video: Path | str, tracks: Path, out: Path, options: OverlayOptions | None = None, allow_network: bool = False
+    video: Path | str,
+    tracks: Path,
+    out: Path,
+    options: OverlayOptions | None = None,
+    allow_network: bool = False,
+    watch: Callable[[Stages, int | None], None] = lambda stages, frames: None,
 ) -> OverlayReport:
     """Draw the tracks of a video on it and write the film to ``out``; it is decoded as it was for the tracks.
 
+    ``watch`` is handed the stages when they start, and how many frames there will be if that is known.
     Raises UsageError for an ``out`` that exists or a body that is not here, InputError if the tracks are of another
     video, BackendError if nothing can render, OutputError if the film cannot be written; then nothing of it is left.
     """
@@ -82,6 +88,8 @@ def overlay(
     again = decoding(meta, allow_network)
     with open_source(video, again) as source, Stages(AHEAD) as stages:
         check_same_video(source, meta, tracks)
+        whole = options.start_s == 0 and options.end_s == float("inf") and again.stride == 1
+        watch(stages, source.info.frames_claimed if whole else None)
         with Film(out, source.info, cut=options.start_s > 0, end_s=options.end_s) as film:
             frames = source.frames(FRAME_BATCH, counts, options.start_s, options.end_s, again.stride)
             shots = stages.ahead("pose", "frames", painter.pose(stages.ahead("decode", "frames", frames), rows))

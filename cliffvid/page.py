@@ -4,13 +4,15 @@ from html import escape
 from pathlib import Path
 from string import Template
 
+from .names import label
+
 WEB = Path(__file__).parent / "web"
 
 
 def page(template: str, title: str, **values: str) -> bytes:
     """A page as it is written. ``values`` stand in the template as they are: what is not HTML is to be escaped."""
     head = Template(part("head.html").rstrip()).substitute(title=escape(f"{title} · cliffvid"))
-    return Template(part(template)).substitute(head=head, **values).encode()
+    return label(Template(part(template)).substitute(head=head, **values)).encode()
 
 
 def part(name: str) -> str:

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Self, get_type_hints
 
 import numpy as np
 
+from .names import label
+
 Array = np.ndarray
 
 
@@ -200,9 +202,9 @@ class VideoInfo:
     time_base: Fraction
     duration_s: float | None
     frames_claimed: int | None
-    files: tuple[str, ...] = ()  # of images: their names without the folder, by frame_idx
+    files: tuple[str, ...] = ()  # of images: their names without the folder, by frame_idx, as text
 
     @property
     def name(self) -> str:
-        """The file's name without its folder."""
-        return Path(self.path).name
+        """The file's name without its folder, as text that every reader takes."""
+        return label(Path(self.path).name)

@@ -49,7 +49,8 @@ class Gallery:
         else:
             folder = out.with_name(f"{name}_visuals")
             self._places = [folder / each for each in distinct_stems([file.name for file in files])]
-        self.pattern = f"{self._places[0] if files == [source] else folder / '*'}_{{{','.join(kinds)}}}.jpg"
+        place = self._places[0] if files == [source] else folder / "*"
+        self.patterns = [str(target) for target in self.targets(place).values()]  # one of each kind
         self.inputs = {file.resolve() for file in files}
 
     def check_targets(self, inputs: set[Path]) -> None:

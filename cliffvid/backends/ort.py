@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 
+from ..console import say
 from ..errors import BackendError, ModelError
 from ..models import MODEL_FILES, Manifest
 from . import as_taken, check_tensors, no_rows
@@ -40,7 +41,7 @@ def load():
 @cache  # once for both networks of a run
 def warn_of_two_builds() -> None:
     if words := two_builds():
-        print(f"warning: {words}", file=sys.stderr, flush=True)
+        say(f"warning: {words}")
 
 
 def two_builds() -> str | None:

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from ..console import say
 from ..errors import BackendError, ModelError, OutputError, UsageError
 from ..models import BUNDLED, MODEL_FILES, Manifest
 from ..write import write_whole
@@ -245,7 +245,3 @@ def facts_path(path: Path) -> Path:
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

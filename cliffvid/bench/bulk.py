@@ -2,13 +2,13 @@
 
 import os
 import shutil
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from ..bulk.job import annotate
 from ..bulk.progress import Progress
+from ..console import say
 from ..jobs import process
 from ..options import BulkOptions, Options, usable_cores
 from ..pipeline import open_models
@@ -76,7 +76,7 @@ def _annotated(inputs: Path, out: Path, options: Options, workers: int, frames: 
         nonlocal told
         if time.monotonic() - told > TELL_S:
             told = time.monotonic()
-            print(f"{workers} workers: {progress.frames} of {frames} frames", file=sys.stderr, flush=True)
+            say(f"{workers} workers: {progress.frames} of {frames} frames")
 
     shutil.rmtree(out, ignore_errors=True)
     summary = annotate([str(inputs)], out, options, BulkOptions(workers=workers), watch)

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+from ..console import result, result_table
 from ..options import processor, usable_cores
 
 
@@ -86,10 +87,8 @@ class Result:
         return self.ratios[name] <= float(bound) if sign == "<=" else self.ratios[name] >= float(bound)
 
     def show(self) -> None:
-        from rich.console import Console
         from rich.table import Table
 
-        console = Console(highlight=False)
         table = Table(title=f"{self.what}, {self.settings.get('repeats', 1)} turns", title_justify="left")
         table.add_column("case")
         for column in (f"{self.unit}/s", f"ms/{self.unit}", "spread"):
@@ -98,13 +97,13 @@ class Result:
             ms = 1000 * row["median_s"] / max(row["units"], 1)
             table.add_row(row["case"], f"{row['per_s']:,.1f}", f"{ms:,.3f}", f"{row['spread']:.0%}")
         if self.rows:
-            console.print(table)
+            result_table(table)
         for name, value in self.ratios.items():
             mark = {True: "  met", False: "  NOT MET", None: ""}[self.met(name)]
             goal = f"  (goal {self.goals[name]})" if name in self.goals else ""
-            console.print(f"{name}: {value:.3f}{goal}{mark}", soft_wrap=True)
+            result(f"{name}: {value:.3f}{goal}{mark}")
         for name, value in self.quality.items():
-            console.print(f"{name}: {value}", soft_wrap=True)
+            result(f"{name}: {value}")
 
 
 def machine() -> dict:

@@ -1,9 +1,9 @@
 """The networks that are measured: the official kinds with random weights, kept in the user's cache; constant ones."""
 
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from ..console import say
 from ..errors import BackendError
 from ..options import Options
 
@@ -16,7 +16,7 @@ def random_nets() -> Path:
     from ..export.random_nets import random_models
 
     folder = Path(platformdirs.user_cache_dir("cliffvid")) / "bench" / "models"
-    return random_models(folder, lambda line: print(line, file=sys.stderr, flush=True))
+    return random_models(folder, say)
 
 
 def constant_nets(folder: Path, people: int) -> Options:

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InputError, OutputError
+from ..names import label
 from ..write import CONVENTIONS, META_KEY, SCHEMA_VERSION, open_parquet
 from .journal import Journal, State, sync_folder
-from .sink import label
 
 ROW_GROUP = 16384
 TRACKS, WORK, VIDEOS = "tracks", "work", "videos.parquet"
@@ -239,4 +239,5 @@ def _video_row(name: str, state: State) -> dict:
         "models": json.dumps(job["models"]),
         "software": job["software"],
     }
-    return {name: ended.get(name) for name in VIDEO_COLUMNS} | about
+    message = ended.get("message")  # may hold the name
+    return {name: ended.get(name) for name in VIDEO_COLUMNS} | about | {"message": message and label(message)}

@@ -3,11 +3,11 @@
 import tempfile
 from pathlib import Path
 
+from ..names import label
 from ..options import BulkOptions, Options
 from .job import BulkJob, job_folder
 from .journal import State, state_of
 from .plan import task
-from .sink import label
 from .sources import find_inputs
 
 TRIAL_FRAMES = 24

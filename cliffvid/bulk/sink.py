@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..names import label
 from ..types import Tracks
 from ..write import ROW_GROUP, arrow_table, open_parquet
 
@@ -84,11 +85,6 @@ class Sink:
             for table in self._tables:
                 writer.write_table(table)
         return report, stream.getvalue().to_pybytes()
-
-
-def label(name: str) -> str:
-    """A path as text that every reader takes: bytes that are no UTF-8 are written as backslash escapes."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _repeated(text: str, rows: int):

@@ -4,8 +4,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from ..names import label
 from .journal import at_work, read_state
-from .sink import label
 
 SLOWEST = 5
 HOW = {True: "at work", False: "broken off; the same command goes on from there", None: "at work, or broken off"}

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..names import label
 from ..options import BulkOptions, Options
 from .dataset import NO_SHARD, TRACKS, VIDEOS, WORK, Shards, conclude, hash_of, open_journal, writing
 from .job import annotate_inputs
 from .journal import NAME, Journal, State, read_state
 from .progress import Summary, Watch
-from .sink import label
 from .sources import Found, Input
 
 

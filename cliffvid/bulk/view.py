@@ -1,18 +1,19 @@
 """What a job shows while it works: lines on stderr, live bars where that is a terminal, or events on stdout."""
 
-import json
-import sys
 import time
+from contextlib import ExitStack
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.console import RenderableType
 from rich.progress import Progress as Bars
+from rich.progress import TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from ..bars import NARROW, KnownBar
+from ..console import can_draw, live, result_json, say
 from ..images import listed
+from ..names import label, printable
 from .progress import Progress, Summary
-from .sink import label
 
 EVERY_S = 10.0  # between two lines of progress
 NAME_WIDTH, BAR_WIDTH = 14, 20  # of what stands before the words of a bar
@@ -24,7 +25,7 @@ def open_view(quiet: bool, as_json: bool) -> "View":
         return JsonView()
     if quiet:
         return View(quiet=True)
-    return LiveView() if sys.stderr.isatty() else View()
+    return LiveView() if can_draw() else View()
 
 
 class View:
@@ -32,7 +33,6 @@ class View:
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
-        self.console = Console(stderr=True, highlight=False)
         self._told = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -63,7 +63,7 @@ class View:
 
     def _say(self, line: str, always: bool = False) -> None:
         if always or not self.quiet:
-            self.console.print(line, soft_wrap=True, markup=False)
+            say(line)
 
     def _tick(self, progress: Progress) -> None:
         if time.monotonic() - self._told >= EVERY_S:
@@ -89,7 +89,7 @@ class View:
 
 def _said(event: dict) -> str:
     """What is said of an input, its name first, and once."""
-    name, message = label(event["video"]), " ".join(event["message"].split())
+    name, message = label(event["video"]), label(" ".join(event["message"].split()))
     return message if message.startswith(name) else f"{name}: {message}"
 
 
@@ -129,26 +129,29 @@ class LiveView(View):
 
     def __init__(self) -> None:
         super().__init__()
-        columns = (
-            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, min_width=NAME_WIDTH)),
-            BarColumn(bar_width=BAR_WIDTH),
-            TextColumn(
-                "{task.fields[said]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
-            ),
-            TimeElapsedColumn(),
-        )
-        self.bars = Bars(*columns, console=self.console, transient=True, refresh_per_second=4, expand=True)
+        name = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, min_width=NAME_WIDTH))
+        bar, seconds = KnownBar(bar_width=BAR_WIDTH), TimeElapsedColumn(table_column=Column(no_wrap=True))
+        words = Column(ratio=1, no_wrap=True, overflow="ellipsis"), Column(ratio=1, overflow="fold")
+        wide, narrow = (TextColumn("{task.fields[said]}", markup=False, table_column=column) for column in words)
+        self._columns = {False: (name, bar, wide, seconds), True: (name, narrow, seconds)}  # by whether it is narrow
+        self.bars = Bars(auto_refresh=False, expand=True)  # drawn by live, and never started itself
+        self._shown, self._width = ExitStack(), 80
         self._plan = self.bars.add_task("plan", said="")
         self._work = self.bars.add_task("annotate", said="", start=False)
         self._workers: dict[str, int] = {}  # worker -> its bar
         self._at: dict[str, dict] = {}  # worker -> the task that its bar shows
 
     def __enter__(self) -> Self:
-        self.bars.start()
+        self._shown.enter_context(live(self._draw))
         return self
 
     def __exit__(self, *_) -> None:
-        self.bars.stop()
+        self._shown.close()
+
+    def _draw(self, width: int) -> RenderableType:
+        self._width = width
+        self.bars.columns = self._columns[width < NARROW]
+        return self.bars.get_renderable()
 
     def _tick(self, progress: Progress) -> None:
         planned = f"{progress.planned} of {progress.inputs}"
@@ -163,7 +166,7 @@ class LiveView(View):
             if worker not in self._workers:
                 self._workers[worker] = self.bars.add_task(f"worker {worker}", total=None, said="")
             if self._at.get(worker) is not task:
-                said = f"{task['do']} {_end_of(label(task['video']), self.console.width - OTHER_WIDTH)}"
+                said = f"{task['do']} {_end_of(printable(task['video']), self._width - OTHER_WIDTH)}"
                 self.bars.reset(self._workers[worker], said=said, visible=True)
             self._at[worker] = task
         for worker in self._workers.keys() - {worker for worker, *_ in at_work}:
@@ -180,4 +183,4 @@ class JsonView(View):
 
     def watch(self, event: dict, progress: Progress) -> None:
         if event["type"] != "tick":
-            print(json.dumps(event, default=str), flush=True)
+            result_json(event)

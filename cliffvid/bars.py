@@ -1,0 +1,70 @@
+"""Bars for a terminal, by rich. Their state is read each time the screen is drawn; console.live draws it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rich.console import RenderableType
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
+from rich.text import Text
+
+NARROW = 60  # columns of a terminal; below there is no room for units
+BAR_WIDTH = 40  # at most
+BESIDE = 50, 31  # columns that the words about a bar take, and in a narrow terminal
+
+
+@dataclass(frozen=True)
+class Bar:
+    """How far one thing is; ``total`` is None where that is not known."""
+
+    name: str
+    unit: str
+    done: int
+    total: int | None
+
+
+class Bars:
+    """One line for each bar of ``sources``, which are asked each time the screen is drawn."""
+
+    def __init__(self) -> None:
+        self.sources: dict[str, Callable[[], list[Bar]]] = {}
+        self._tasks: dict[tuple[Callable[[], list[Bar]], str], TaskID] = {}
+        self._bar = KnownBar()
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+            self._bar,
+            TextColumn("{task.fields[count]}", markup=False, table_column=Column(no_wrap=True, justify="right")),
+            _Rate(table_column=Column(no_wrap=True, justify="right")),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True, table_column=Column(no_wrap=True)),
+            auto_refresh=False,  # drawn by console.live, and never started itself
+        )
+
+    def draw(self, width: int) -> RenderableType:
+        narrow = width < NARROW
+        self._bar.bar_width = min(BAR_WIDTH, width - BESIDE[narrow])
+        shown = {(source, bar.name): bar for source in [*self.sources.values()] for bar in source()}
+        for key in self._tasks.keys() - shown.keys():
+            self._progress.remove_task(self._tasks.pop(key))
+        for key, bar in shown.items():
+            if key not in self._tasks:
+                name = bar.name.split()[-1] if narrow else bar.name
+                self._tasks[key] = self._progress.add_task(name, total=bar.total, count="")
+            count = f"{bar.done}/{bar.total}" if bar.total else f"{bar.done}"
+            count = count if narrow else f"{count} {bar.unit}"
+            self._progress.update(self._tasks[key], total=bar.total, completed=bar.done, count=count)
+        return self._progress.get_renderable() if shown else ""
+
+
+class KnownBar(BarColumn):
+    """A bar where it is known how much there is to do; rich's own runs to and fro, at 20 times the bytes."""
+
+    def render(self, task: Task) -> RenderableType:
+        return super().render(task) if task.total is not None else ""
+
+
+class _Rate(ProgressColumn):
+    """How many a second, lately; at the end over all."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f}/s" if speed else "")
