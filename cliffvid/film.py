@@ -1,5 +1,6 @@
 """Films: H.264 that browsers play, at the times of the source's frames, with the source's sound."""
 
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Self
@@ -49,7 +50,8 @@ class Film:
         if self._sound:
             self._sound.close()
         self._file.close()
-        self.part.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing can be written nothing is left
+            self.part.unlink(missing_ok=True)
 
     @property
     def sound(self) -> str:
