@@ -47,9 +47,17 @@ def result_json(facts: object) -> None:
 
 
 def result_table(table: "Table") -> None:
-    """Print a table on stdout. Raises OutputError."""
+    """Print a table on stdout, row by row where the terminal is too narrow. Raises OutputError."""
+    console = _console()
+    width = console.measure(table, options=console.options.update(max_width=sys.maxsize)).maximum
+    if console.is_terminal and width > console.width:
+        names = [str(column.header) for column in table.columns]
+        result(str(table.title))
+        for name, *cells in zip(*(column.cells for column in table.columns), strict=True):
+            result(str(name), *(f"  {each}: {cell}" for each, cell in zip(names[1:], cells, strict=True)))
+        return
     with _stdout():
-        _console().print(table)
+        console.print(table, width=width, crop=False, no_wrap=True)
 
 
 @contextmanager

