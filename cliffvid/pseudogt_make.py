@@ -60,9 +60,6 @@ def make(tracks: Path, images: Path, out: Path, regressor: Path | None = None) -
     named = {label(file.name): file.name for file in images.iterdir()}
     names = [named.get(name, name) for name in files]
     seen = {index: _size(images, names[index], tracks) for index in np.unique(rows.frame_idx).tolist()}
-        index: _size(images, named.get(files[index], files[index]), tracks)
-        for index in np.unique(rows.frame_idx).tolist()
-    }
     parts = [
         _arrays(rows[start : start + BLOCK], body, extra, files, seen) for start in range(0, max(len(rows), 1), BLOCK)
     ]
