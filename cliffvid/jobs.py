@@ -1,21 +1,20 @@
 """Videos to files of tracks: one, or many that share the networks' batches."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from operator import length_hint
 from pathlib import Path
 
-from .errors import UsageError
 from .options import Options
 from .pipeline import Flow, Models, Run, body_size, open_models
-from .source import source_of, stem
+from .source import source_of
 from .summary import TRACK_AND_WRITE, Counts, Report, peak_memory_mb
+from .targets import output_format
 from .track import Tracker, Tracking
 from .types import Bodies, Piece, Tracks
-from .write import SUFFIXES, WRITERS, Writer, check_free
+from .write import WRITERS, Writer, check_free
 
 
 def process(
@@ -31,7 +30,9 @@ def process(
     ``models``: open networks to use again and again; ``watch`` is handed the flow when it starts.
     Raises UsageError, InputError, ModelError, BackendError or OutputError; then nothing of ``out`` is left behind.
     """
-    check_free(Path(out), (options or Options()).overwrite, source_of(video))
+    options = options or Options()
+    output_format(Path(out), options.format)
+    check_free(Path(out), options.overwrite, source_of(video))
     (outcome,) = process_many([(video, out)], options, models=models, watch=watch)
     if outcome.error:
         raise outcome.error
@@ -90,6 +91,7 @@ class VideoJob:
         """As Run.pieces; an error is kept, and ends it."""
         self._start, self._before = time.perf_counter(), self._clocks()
         try:
+            output_format(self.out, self.options.format)
             check_free(self.out, self.options.overwrite, self.video)
             with Run(self.video, self.options, self.flow.models) as self._run:
                 self._run.counts = self.counts
@@ -177,29 +179,9 @@ class VideoJob:
 
 
 def _writer(out: Path, options: Options, like: Tracks, body: str) -> Writer:
-    format = output_format(out, options)
+    format = output_format(out, options.format)
     if format == "cliff":
         from .cliff_npz import CliffWriter
 
         return CliffWriter(out, like, body)
     return WRITERS[format](out, like)
-
-
-def targets(inputs: list[Path | str], place: Path, suffix: str) -> list[Path]:
-    """Where each input's result goes: a file of its name in the folder ``place``; of a single input ``place`` itself,
-    unless that is a folder or has no ending. Raises UsageError.
-    """
-    if len(inputs) == 1 and place.suffix and not place.is_dir():
-        return [place]
-    if place.is_file():
-        raise UsageError(f"{place}: a file; name a folder for the results")
-    found = [place / f"{stem(video)}{suffix}" for video in inputs]
-    for target, count in Counter(found).items():
-        if count > 1:
-            raise UsageError(f"{target}: two inputs would be written there; process them one by one with -o")
-    return found
-
-
-def output_format(out: Path, options: Options) -> str:
-    by_suffix = {suffix: name for name, suffix in SUFFIXES.items()}
-    return by_suffix.get(out.suffix.lower(), "parquet") if options.format == "auto" else options.format

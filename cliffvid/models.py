@@ -274,7 +274,7 @@ def find_model(task: str | None, name: str = "auto", engines: Path | None = None
     a model that cannot be read, since it may be the one that is wanted; others are found by their names all the same.
     """
     if engines and not engines.is_dir():
-        raise UsageError(f"--engines {engines}: no such folder")
+        raise UsageError(f"--models {engines}: no such folder")
     models, unreadable = scan_models(engines)
     for broken in unreadable:
         if name in ("auto", broken.folder.name) and (task is None or broken.task in (task, None)):

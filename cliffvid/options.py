@@ -1,33 +1,21 @@
-"""Options: the only place where a default is written."""
+"""Options: the only place where a default, a help text or a limit is written."""
 
+# ruff: noqa: RUF009  (option() makes a field, as dataclasses.field does)
 import math
 import os
 import platform
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self, get_args
 
-from .errors import UsageError
+from .option import check, check_values, described, option
 
-FORMATS = ("auto", "parquet", "npz", "cliff")  # auto: parquet or npz by the output's name, else parquet
-BACKENDS = ("auto", "onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "torch")
-PRECISIONS = ("fp32", "auto", "fp16", "bf16", "int8")  # auto: the fastest that was measured here to be good enough
-# auto: by the video's tags; untagged, BT.709 from 720 lines on as players do. official: untagged is always BT.601, as
-# when ffmpeg writes the frames to PNG for the official CLIFF demo. The rest overrule the tags.
-MATRICES = ("auto", "official", "bt601", "bt709", "bt2020")
-HDR = ("tonemap", "refuse")
-DECODE_DEVICES = ("auto", "cpu", "cuda")  # auto is the CPU until decoding on a GPU has been measured
-DETECTOR_SHAPES = ("auto", "square", "frame")  # auto: what the detector's manifest says
-# exact: RGB is scaled, as the official code does it. planes: the decoder's own planes are, and what comes of them is
-# made RGB: faster, but pixels differ by a level or two of 255.
-PIXELS = ("exact", "planes")
-VIEWS = ("overlay", "side", "both", "skeleton")
-CONVERT_TO = ("npz", "parquet", "cliff", "amass", "bvh", "gltf", "csv")
-AMASS_LAYOUTS = ("auto", "smplh", "smplx")  # auto: smplx for tracks of SMPL-X, else smplh
-SMOOTH_METHODS = ("savgol", "one-euro")
-VISUALS = ("bbox", "front", "side")
-PROTOCOLS = ("demo", "paper")
-PER = ("image", "subject")
+Renderer = Literal["auto", "gl", "pyrender"]
+VISUALS: tuple[str, ...] = get_args(Literal["bbox", "front", "side"])
+GENDERS: tuple[str, ...] = get_args(Literal["neutral", "male", "female"])
+PANELS = "Output", "Video", "Models", "Detection", "Camera", "Speed", "Safety"  # of the help, in this order
+OUTPUT, VIDEO, MODELS, DETECTION, CAMERA, SPEED, SAFETY = PANELS
+START, END, OVERWRITE = ("--start",), ("--end",), ("--overwrite", "-y")
 
 
 def usable_cores() -> int:
@@ -43,48 +31,98 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def check(good: bool, message: str) -> None:
-    if not good:
-        raise UsageError(message)
-
-
 @dataclass(frozen=True)
 class Options:
-    """All tunables of a run. Raises UsageError for a value that cannot be meant."""
+    """All tunables of a run. Raises UsageError for a value that cannot be meant.
 
-    format: str = "auto"
-    engines: Path | None = None
-    detector: str = "auto"
-    detector_shape: str = "auto"
-    regressor: str = "auto"
-    backend: str = "auto"
-    device: str = "auto"
-    precision: str = "fp32"  # of the networks' arithmetic: in fp32 they answer what their reference does
-    threads: int = 0  # of the video decoder, and per network on the CPU; 0: all usable cores
-    frame_batch: int | str = "auto"  # see batches.py
-    person_batch: int | str = "auto"
-    videos_at_once: int = 2  # decoded at a time into shared batches
-    prefetch: int = 2  # batches each stage may run ahead; 0 runs everything in one thread
-    start_s: float = 0.0
-    end_s: float = math.inf
-    stride: int = 1  # frames whose frame_idx is a multiple of it
-    stream: int | None = None  # index in the container, as `cliffvid probe` tells it; None: the best video stream
-    matrix: str = "auto"
-    hdr: str = "tonemap"
-    deinterlace: bool = False
-    pixels: str = "exact"  # what networks see is made of
-    image_fps: float = 25.0  # the clock of a folder of images, which has none of its own
-    max_frame_mpx: float = 64.0  # a frame of 8K has 33
-    allow_network: bool = False
-    decode_device: str = "auto"
-    max_people: int = 0  # per frame, best scores first; 0: no limit
-    box_scale: float | None = None  # how much larger than the box a crop is; None: what the regressor's manifest says
-    focal_px: float | None = None  # None, with fov_deg None too: the frame's diagonal, as CLIFF assumes
-    fov_deg: float | None = None  # horizontal field of view, instead of focal_px
-    score: float | None = None  # least detection score; None: what the detector's manifest says
-    iou_max: float | None = None  # a box that overlaps a better one so much is its double; None: the manifest's
-    min_track_s: float = 0.0  # rows of tracks that last less are flagged; to know it, rows are held back
-    overwrite: bool = False
+    The names of the fields, but for those that no tracks file records, are part of the keys of data sets.
+    """
+
+    format: Literal["auto", "parquet", "npz", "cliff"] = option(
+        "auto", "Format of the tracks. auto: by the ending of --out, else parquet.", panel=OUTPUT
+    )
+    models_dir: Path | None = option(
+        None, "Folder of model folders, searched first.", "none", panel=MODELS, flags=("--models",)
+    )
+    detector: str = option("auto", "Name of the detector. auto: the best one found.", panel=MODELS)
+    detector_shape: Literal["auto", "square", "frame"] = option(
+        "auto", "Shape of the detector's input. auto: the detector's own.", panel=MODELS
+    )
+    regressor: str = option("auto", "Name of the regressor. auto: the best one found.", panel=MODELS)
+    backend: Literal["auto", "onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "torch"] = option(
+        "auto", "Runtime of the networks.", panel=SPEED
+    )
+    device: str = option("auto", "Device of the networks: auto, cpu or cuda.", panel=SPEED)
+    precision: Literal["fp32", "auto", "fp16", "bf16", "int8"] = option(
+        "fp32", "Arithmetic of the networks. auto: the fastest that was measured here to be accurate.", panel=SPEED
+    )
+    threads: int = option(
+        0, "CPU threads of the video decoder and of each network. 0: all cores.", panel=SPEED, least=0
+    )
+    frame_batch: int | Literal["auto"] = option(
+        "auto", "Frames per batch of the detector.", panel=SPEED, least=1, most=1024
+    )
+    person_batch: int | Literal["auto"] = option(
+        "auto", "People per batch of the regressor.", panel=SPEED, least=1, most=1024
+    )
+    videos_at_once: int = option(2, "Inputs decoded in parallel, into shared batches.", panel=SPEED, least=1, most=1024)
+    prefetch: int = option(2, "Batches that a stage may run ahead. 0: no threads.", panel=SPEED, least=0)
+    start_s: float = option(
+        0.0, "Skip frames before this time: seconds, or 1:02:03.5.", panel=VIDEO, flags=START, least=0
+    )
+    end_s: float = option(
+        math.inf, "Stop at this time: seconds, or 1:02:03.5.", "the end", panel=VIDEO, flags=END, above=0
+    )
+    stride: int = option(1, "Use every Nth frame: 0, N, 2N ...", panel=VIDEO, least=1)
+    stream: int | None = option(None, "Index of the video stream, as probe lists it.", "the best", panel=VIDEO, least=0)
+    # auto: by the video's tags; untagged, BT.709 from 720 lines on as players do. official: untagged is always BT.601,
+    # as when ffmpeg writes the frames to PNG for the official CLIFF demo. The rest overrule the tags.
+    matrix: Literal["auto", "official", "bt601", "bt709", "bt2020"] = option(
+        "auto", "Colour matrix from YUV to RGB. auto: by the video's tags.", panel=VIDEO
+    )
+    hdr: Literal["tonemap", "refuse"] = option("tonemap", "What to do with HDR video.", panel=VIDEO)
+    deinterlace: bool = option(False, "Deinterlace the frames (bwdif).", panel=VIDEO)
+    # exact: RGB is scaled, as the official code does it. planes: the decoder's own planes are, and what comes of them
+    # is made RGB: faster, but pixels differ by a level or two of 255.
+    pixels: Literal["exact", "planes"] = option(
+        "exact",
+        "Pixels the networks see: RGB as in the official code, or the decoder's YUV planes (faster).",
+        panel=SPEED,
+    )
+    image_fps: float = option(25.0, "Frame rate of a folder of images.", panel=VIDEO, above=0)
+    max_frame_mpx: float = option(  # a frame of 8K has 33
+        64.0, "Refuse frames of more megapixels.", panel=SAFETY, above=0
+    )
+    allow_network: bool = option(False, "Allow http, https and rtsp addresses as inputs.", panel=SAFETY)
+    # auto is the CPU until decoding on a GPU has been measured
+    decode_device: Literal["auto", "cpu", "cuda"] = option(
+        "auto", "Device of the video decoder. auto: the CPU.", panel=SPEED
+    )
+    max_people: int = option(0, "Most people per frame, best scores first. 0: no limit.", panel=DETECTION, least=0)
+    box_scale: float | None = option(
+        None, "Size of a person's crop, in bounding boxes.", "the regressor's own", panel=CAMERA, above=0
+    )
+    focal_px: float | None = option(
+        None, "Focal length in pixels.", "the frame's diagonal, as CLIFF assumes", panel=CAMERA, above=0
+    )
+    fov_deg: float | None = option(
+        None, "Horizontal field of view in degrees, instead of --focal-px.", "none", panel=CAMERA, above=0, below=180
+    )
+    score: float | None = option(
+        None, "Minimum detection score.", "the detector's own", panel=DETECTION, above=0, below=1
+    )
+    iou_max: float | None = option(
+        None,
+        "NMS threshold: drop a box that overlaps a higher-scoring one by this IoU or more.",
+        "the detector's own",
+        panel=DETECTION,
+        above=0,
+        below=1,
+    )
+    min_track_s: float = option(  # to know it, rows are held back
+        0.0, "Flag the rows of tracks shorter than this many seconds; none is dropped.", panel=DETECTION, least=0
+    )
+    overwrite: bool = option(False, "Replace existing outputs.", panel=OUTPUT, flags=OVERWRITE)
 
     # How much --precision auto may change: joints' rotations, and of a hundred people how many are missed or made up.
     gate_rotation_median_deg: float = 0.5
@@ -98,46 +136,17 @@ class Options:
     track_memory_s: float = 3.0  # a track not seen for so long ends
 
     def __post_init__(self) -> None:
-        check(self.format in FORMATS, f"--format {self.format}: choose one of {', '.join(FORMATS)}")
-        chosen = {
-            "backend": BACKENDS,
-            "precision": PRECISIONS,
-            "matrix": MATRICES,
-            "hdr": HDR,
-            "decode_device": DECODE_DEVICES,
-            "detector_shape": DETECTOR_SHAPES,
-            "pixels": PIXELS,
-        }
-        for name, known in chosen.items():
-            value = getattr(self, name)
-            check(value in known, f"--{name.replace('_', '-')} {value}: choose one of {', '.join(known)}")
-        check(self.stride >= 1, f"--stride {self.stride}: must be 1 or more")
-        check(self.stream is None or self.stream >= 0, f"--stream {self.stream}: must not be negative")
-        for name, words in (("frame_batch", ("auto",)), ("person_batch", ("auto",)), ("videos_at_once", ())):
-            value = getattr(self, name)
-            good = value in words or (isinstance(value, int) and 1 <= value <= 1024)
-            check(good, f"--{name.replace('_', '-')} {value}: must be {' or '.join(('1 to 1024', *words))}")
-        for name in ("threads", "prefetch", "max_people"):
-            value = getattr(self, name)
-            check(value >= 0, f"--{name.replace('_', '-')} {value}: must not be negative")
-        check(
-            0 <= self.start_s < self.end_s,  # also refuses NaN
-            f"--start {self.start_s:g} --end {self.end_s:g}: need 0 <= start < end, in seconds",
-        )
-        for name in ("box_scale", "focal_px", "image_fps", "max_frame_mpx"):
-            value = getattr(self, name)
-            check(value is None or 0 < value < math.inf, f"--{name.replace('_', '-')} {value}: must be positive")
-        check(0 <= self.min_track_s < math.inf, f"--min-track-s {self.min_track_s:g}: must be seconds, 0 or more")
-        check(self.fov_deg is None or 0 < self.fov_deg < 180, f"--fov-deg {self.fov_deg}: must lie between 0 and 180")
+        check_values(self)
+        check_span(self.start_s, self.end_s)
         check(self.focal_px is None or self.fov_deg is None, "--focal-px and --fov-deg: give one of them")
-        for name in ("score", "iou_max"):
-            value = getattr(self, name)
-            check(value is None or 0 < value < 1, f"--{name.replace('_', '-')} {value}: must lie between 0 and 1")
 
     def to_json(self) -> dict:
         """The options as plain values, for another process or a later run; ``from_json`` takes them back."""
         end_s = None if math.isinf(self.end_s) else self.end_s
-        return asdict(self) | {"engines": str(self.engines.absolute()) if self.engines else None, "end_s": end_s}
+        return asdict(self) | {
+            "models_dir": str(self.models_dir.absolute()) if self.models_dir else None,
+            "end_s": end_s,
+        }
 
     def with_threads(self, threads: int) -> Self:
         return replace(self, threads=threads)
@@ -145,10 +154,16 @@ class Options:
     @classmethod
     def from_json(cls, plain: dict) -> Self:
         """The options that were made plain; what else is there is passed over."""
+        plain = {"models_dir": plain.get("engines"), **plain}  # as journals called it before
         given = {field.name: plain[field.name] for field in fields(cls) if field.name in plain}
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
         end_s = math.inf if given["end_s"] is None else given["end_s"]
-        return cls(**given | {"engines": Path(given["engines"]) if given["engines"] else None, "end_s": end_s})
+        return cls(**given | {"models_dir": Path(given["models_dir"]) if given["models_dir"] else None, "end_s": end_s})
+
+
+def check_span(start_s: float, end_s: float) -> None:
+    """Raise UsageError for a span of no time."""
+    check(start_s < end_s, f"--start {start_s:g} --end {end_s:g}: need 0 <= start < end, in seconds")
 
 
 def on_gpu(options: Options) -> bool:
@@ -156,38 +171,43 @@ def on_gpu(options: Options) -> bool:
     return options.device == "cuda" or "tensorrt" in options.backend
 
 
-ENGINES = ("local", "ray")
-NETWORKS = ("auto", "own", "shared")  # auto: shared on a GPU; on a CPU workers with their own are as fast or faster
-
-
 @dataclass(frozen=True)
 class BulkOptions:
     """How a data set is annotated. Raises UsageError for a value that cannot be meant."""
 
-    engine: str = "local"
-    workers: int = 0  # processes; 0: the engine's own number
-    networks: str = "auto"  # each local worker's own, or one process that answers all of them in batches
-    address: str | None = None  # of a Ray cluster; None: one of its own on this machine
-    shard: str | None = None  # i/n: the part i of n, each by a job of its own
-    split_s: float = 120.0  # videos of twice that are cut at key frames into segments about so long; 0: none is
-    checkpoint_s: float = 30.0  # finished inputs wait so long to share a file: what a kill costs
-    retry_failed: bool = False  # try again what an earlier run gave up
-    fail_fast: bool = False
-    max_failures: int | None = None  # stop when more inputs than that have failed
+    runner: Literal["local", "ray"] = option("local", "Where the workers run: here, or on a Ray cluster.", panel=SPEED)
+    workers: int = option(0, "Worker processes. 0: one per core, or what a GPU needs.", panel=SPEED, least=0)
+    # auto: shared on a GPU; on a CPU workers with their own are as fast or faster
+    networks: Literal["auto", "own", "shared"] = option(
+        "auto", "Networks of each local worker, or of one process for all. auto: shared on a GPU.", panel=SPEED
+    )
+    address: str | None = option(None, "Address of a Ray cluster, or auto.", "a new one on this machine", panel=SPEED)
+    shard: str | None = option(
+        None, "i/n: only part i, from 0, of n parts; then run annotate-merge.", "all", panel=SPEED
+    )
+    split_s: float = option(  # those of twice that are cut at key frames
+        120.0,
+        "Split long videos into segments of this many seconds. 0: never.",
+        panel=SPEED,
+        flags=("--split",),
+        least=0,
+    )
+    checkpoint_s: float = option(
+        30.0, "Write finished inputs every so many seconds.", panel=SAFETY, flags=("--checkpoint",), least=0
+    )
+    retry_failed: bool = option(False, "Retry inputs that failed in an earlier run.", panel=SAFETY)
+    fail_fast: bool = option(False, "Stop at the first failure.", panel=SAFETY)
+    max_failures: int | None = option(
+        None, "Stop when more inputs than this have failed.", "no limit", panel=SAFETY, least=0
+    )
 
     def __post_init__(self) -> None:
-        check(self.engine in ENGINES, f"--engine {self.engine}: choose one of {', '.join(ENGINES)}")
-        check(self.networks in NETWORKS, f"--networks {self.networks}: choose one of {', '.join(NETWORKS)}")
+        check_values(self)
         check(
-            self.networks != "shared" or self.engine == "local",
-            f"--networks shared: not with --engine {self.engine}, whose workers each have their own",
+            self.networks != "shared" or self.runner == "local",
+            f"--networks shared: not with --runner {self.runner}, whose workers each have their own",
         )
-        check(self.workers >= 0, f"--workers {self.workers}: must not be negative")
-        check(self.address is None or self.engine == "ray", f"--address {self.address}: needs --engine ray")
-        for name in ("split_s", "checkpoint_s"):
-            value = getattr(self, name)
-            check(0 <= value < math.inf, f"--{name.replace('_', '-')} {value}: must be 0 or positive")
-        check(self.max_failures is None or self.max_failures >= 0, "--max-failures: must not be negative")
+        check(self.address is None or self.runner == "ray", f"--address {self.address}: needs --runner ray")
         self.part()
 
     def part(self) -> tuple[int, int]:
@@ -204,92 +224,91 @@ class BulkOptions:
 class OverlayOptions:
     """How tracks are drawn on their video. Raises UsageError for a value that cannot be meant."""
 
-    view: str = "overlay"
-    boxes: bool = False
-    ids: bool = False
-    renderer: str = "auto"
-    alpha: float = 0.9  # how much of the picture a body hides
-    body: str | None = None  # another body of the tracks' family, as smpl-male; None: the one the tracks name
-    track: tuple[int, ...] = ()  # identities to draw; none named: all
-    start_s: float = 0.0
-    end_s: float = math.inf
-    overwrite: bool = False
+    view: Literal["overlay", "side", "both", "skeleton"] = option(
+        "overlay", "What to draw. side: seen from the right; skeleton: needs no renderer."
+    )
+    boxes: bool = option(False, "Draw the bounding boxes too.")
+    ids: bool = option(False, "Write the track ids too.")
+    renderer: Renderer = option("auto", "Renderer of the bodies. auto: the first one installed.")
+    alpha: float = option(0.9, "Opacity of the bodies.", above=0, most=1)
+    body: str | None = option(None, "Draw another body of the same family, such as smpl-male.", "the tracks' own")
+    track: tuple[int, ...] = option((), "Draw only this track; repeat for several.", "all")
+    start_s: float = option(0.0, "Start of the film: seconds, or 1:02:03.5.", flags=START, least=0)
+    end_s: float = option(math.inf, "End of the film: seconds, or 1:02:03.5.", "the end", flags=END, above=0)
+    overwrite: bool = option(False, "Replace an existing film.", flags=OVERWRITE)
 
     def __post_init__(self) -> None:
-        check(self.view in VIEWS, f"--view {self.view}: choose one of {', '.join(VIEWS)}")
-        check(0 < self.alpha <= 1, f"--alpha {self.alpha:g}: must lie above 0 and not over 1")
-        check(
-            0 <= self.start_s < self.end_s,
-            f"--start {self.start_s:g} --end {self.end_s:g}: need 0 <= start < end, in seconds",
-        )
+        check_values(self)
+        check_span(self.start_s, self.end_s)
 
 
 @dataclass(frozen=True)
 class ConvertOptions:
     """How tracks become files of another kind. Raises UsageError for a value that cannot be meant."""
 
-    to: str
-    track: tuple[int, ...] = ()  # identities to write; none named: all
-    fps: int = 60  # the even clock of AMASS and BVH; whole, as its readers make it so
-    max_gap_s: float = 0.5  # motion is interpolated across gaps up to this long, and cut at longer ones
-    layout: str = "auto"  # of AMASS
-    cm: bool = False  # BVH in centimetres rather than metres
-    skeleton_only: bool = False  # glTF without the body's surface
-    overwrite: bool = False
+    to: Literal["npz", "parquet", "cliff", "amass", "bvh", "gltf", "csv"] = field(
+        metadata=described("Format to write.")
+    )
+    track: tuple[int, ...] = option((), "Write only this track; repeat for several.", "all")
+    fps: int = option(60, "Frame rate of amass and bvh, which is constant.", least=1, most=1000)
+    max_gap_s: float = option(
+        0.5, "Interpolate across gaps up to this many seconds; split the motion at longer ones.", least=0
+    )
+    layout: Literal["auto", "smplh", "smplx"] = option("auto", "Layout of amass. auto: by the tracks' body.")
+    cm: bool = option(False, "Write BVH in centimetres instead of metres.")
+    skeleton_only: bool = option(False, "Write glTF without the body's surface; a licence may forbid passing it on.")
+    overwrite: bool = option(False, "Replace existing files.", flags=OVERWRITE)
 
     def __post_init__(self) -> None:
-        check(self.to in CONVERT_TO, f"--to {self.to}: choose one of {', '.join(CONVERT_TO)}")
-        check(self.layout in AMASS_LAYOUTS, f"--layout {self.layout}: choose one of {', '.join(AMASS_LAYOUTS)}")
-        check(1 <= self.fps <= 1000, f"--fps {self.fps}: must lie in 1 to 1000")
-        check(0 <= self.max_gap_s < math.inf, f"--max-gap-s {self.max_gap_s:g}: must be seconds, 0 or more")
+        check_values(self)
 
 
 @dataclass(frozen=True)
 class EvalOptions:
     """How tracks are measured against ground truth. Raises UsageError for a value that cannot be meant."""
 
-    protocol: str = "demo"
-    joint_regressor: Path | None = None  # joints as weights of vertices; None: the body's skeleton
-    truth_body: str | None = None  # None: SMPL of each person's gender
-    iou_min: float | None = None  # None: the protocol's
+    protocol: Literal["demo", "paper"] = option(
+        "demo", "demo: what a user gets. paper: true boxes x 1.2 and the known focal length."
+    )
+    joint_regressor: Path | None = option(
+        None, "Joints as weights of vertices: .npy of shape (J, V).", "SMPL's skeleton"
+    )
+    truth_body: str | None = option(None, "Body posed by the ground truth.", "SMPL of each person's gender")
+    iou_min: float | None = option(
+        None, "Minimum IoU of a match between a track and the truth.", "the protocol's", least=0, below=1
+    )
 
     def __post_init__(self) -> None:
-        check(self.protocol in PROTOCOLS, f"--protocol {self.protocol}: choose one of {', '.join(PROTOCOLS)}")
-        check(self.iou_min is None or 0 <= self.iou_min < 1, f"--iou-min {self.iou_min}: must lie in 0 to 1")
+        check_values(self)
 
 
 @dataclass(frozen=True)
 class PseudoGTViewOptions:
     """What a page of pseudo-ground-truth shows. Raises UsageError for a value that cannot be meant."""
 
-    per: str = "image"
-    most: int = 50
-    start: int = 0  # how many images or subjects to pass over
-    body: str | None = None  # None: the one the file names, else smpl
-    skeleton_only: bool = False  # S instead of the body
-    renderer: str = "auto"
+    per: Literal["image", "subject"] = option("image", "Show everybody in an image, or one subject at a time.")
+    most: int = option(50, "Most images or subjects to show.", flags=("--max",), least=1)
+    start: int = option(0, "Images or subjects to skip first.", least=0)
+    body: str | None = option(None, "Draw another body, such as smpl-male.", "the file's, else smpl")
+    skeleton_only: bool = option(False, "Draw S instead of the body; needs no body file and no renderer.")
+    renderer: Renderer = option("auto", "Renderer of the bodies. auto: the first one installed.")
 
     def __post_init__(self) -> None:
-        check(self.per in PER, f"--per {self.per}: choose one of {', '.join(PER)}")
-        check(self.most >= 1 and self.start >= 0, f"--max {self.most} --start {self.start}: need at least 1, from 0 on")
+        check_values(self)
 
 
 @dataclass(frozen=True)
 class SmoothOptions:
     """How tracks are smoothed. Raises UsageError for a value that cannot be meant."""
 
-    method: str = "savgol"
-    sigma_s: float = 0.13  # savgol: of the Gaussian that weighs neighbours in time
-    cutoff_hz: float = 2.0  # one-euro: of what stands still; the higher, the less it lags and smooths
-    speed_gain: float = 1.0  # one-euro: how much the cutoff rises for each rad/s or m/s
-    max_gap_s: float = 0.5  # gaps up to this long are filled, and longer ones part what is smoothed
-    overwrite: bool = False
+    method: Literal["savgol", "one-euro"] = option(
+        "savgol", "Filter. savgol looks both ways in time, one-euro only back."
+    )
+    sigma_s: float = option(0.13, "savgol: width of the Gaussian in seconds. More is steadier, and duller.", above=0)
+    cutoff_hz: float = option(2.0, "one-euro: cutoff frequency at rest. Less is steadier, and later.", above=0)
+    speed_gain: float = option(1.0, "one-euro: how much the cutoff rises with speed (rad/s or m/s).", least=0)
+    max_gap_s: float = option(0.5, "Fill gaps up to this many seconds.", least=0)  # longer ones part what is smoothed
+    overwrite: bool = option(False, "Replace an existing file.", flags=OVERWRITE)
 
     def __post_init__(self) -> None:
-        check(self.method in SMOOTH_METHODS, f"--method {self.method}: choose one of {', '.join(SMOOTH_METHODS)}")
-        for name in ("sigma_s", "cutoff_hz"):
-            value = getattr(self, name)
-            check(0 < value < math.inf, f"--{name.replace('_', '-')} {value:g}: must be positive")
-        for name in ("speed_gain", "max_gap_s"):
-            value = getattr(self, name)
-            check(0 <= value < math.inf, f"--{name.replace('_', '-')} {value:g}: must not be negative")
+        check_values(self)

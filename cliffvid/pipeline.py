@@ -29,7 +29,7 @@ from .types import Bodies, Piece, Tracks, VideoInfo
 
 # Settings that change how a result is made but not the result: left out of the file, so that its bytes stay the same.
 NOT_RECORDED = (
-    "engines",
+    "models_dir",
     "threads",
     "frame_batch",
     "person_batch",
@@ -75,7 +75,7 @@ def open_models(options: Options) -> Models:
     with ExitStack() as opened:
         sessions, chosen = [], []
         for task, name in (("detect", options.detector), ("regress", options.regressor)):
-            manifest = find_model(task, name, options.engines)
+            manifest = find_model(task, name, options.models_dir)
             backend, precision = options.backend, options.precision
             if precision == "auto":
                 choice = choose(manifest, options)

@@ -38,11 +38,11 @@ def ask(name: str, video: Path, options: Options) -> tuple[Manifest, list[Batch]
 
     Raises UsageError, ModelError, BackendError, or InputError also if nobody is found in the video.
     """
-    manifest = find_model(None, name, options.engines)
+    manifest = find_model(None, name, options.models_dir)
     if not manifest.inputs:
         raise UsageError(f"{name}: a body, not a network; name a detector or a regressor")
     with ExitStack() as opened:
-        finder = manifest if manifest.task == "detect" else find_model("detect", options.detector, options.engines)
+        finder = manifest if manifest.task == "detect" else find_model("detect", options.detector, options.models_dir)
         detector = opened.enter_context(open_session(finder, DEFAULT, options.device, options.threads))
         regressor = None
         if manifest.task == "regress":

@@ -15,6 +15,7 @@ from .motion import derivative, joint_turns, usual_step, weighted_median
 from .options import SmoothOptions
 from .read import read_meta, read_tracks
 from .smpl_files import BETAS_MAX
+from .targets import output_format
 from .types import BAD_CAMERA, INTERPOLATED, ODD_DEPTH, Tracks
 from .write import WRITERS, check_free
 
@@ -66,6 +67,7 @@ def smooth(tracks: Path, out: Path, options: SmoothOptions | None = None) -> Smo
     cannot be written.
     """
     options = options or SmoothOptions()
+    format = output_format(out)
     check_free(out, options.overwrite, tracks)
     meta, rows = read_meta(tracks), read_tracks(tracks)
     body, warnings = _body(meta["body"]["name"])
@@ -77,7 +79,7 @@ def smooth(tracks: Path, out: Path, options: SmoothOptions | None = None) -> Smo
     meta["smoothing"] = settings | {"filled": filled, "before": before, "after": after}
     meta.setdefault("counts", {})["rows"] = len(steady)
     meta["counts"].setdefault("flags", {})["interpolated"] = int((steady.flags & INTERPOLATED != 0).sum())
-    with WRITERS["npz" if out.suffix.lower() == ".npz" else "parquet"](out, rows) as writer:
+    with WRITERS[format](out, rows) as writer:
         writer.write(steady)
         writer.finish(meta)
     return SmoothReport(out, len(steady), len(np.unique(rows.track_id)), filled, before, after, warnings)

@@ -15,11 +15,12 @@ import numpy as np
 
 from .errors import ModelError, UsageError
 from .models import SCHEMA, added_models_dir
+from .option import check_choice
+from .options import GENDERS
 from .pickles import StandIn, load_pickle, plain
 from .write import write_whole
 
 BYTES_MAX = 1 << 30  # official files are 40 to 170 MB
-GENDERS = ("neutral", "male", "female")
 BETAS_MAX = 16  # newer files hold 300; what regressors answer is 10 or 11
 NEEDED = ("v_template", "shapedirs", "posedirs", "weights", "J_regressor", "f", "kintree_table")
 
@@ -63,8 +64,9 @@ def add_body(path: Path, gender: str | None = None) -> Path:
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     gender = gender or _gender_in(path.stem)
-    if gender not in GENDERS:
+    if gender is None:
         raise UsageError(f"{path}: its name does not tell the gender; give --gender {', '.join(GENDERS)}")
+    check_choice("--gender", gender, GENDERS)
     arrays = read_body_file(path)
     kind = next((k for k, family in FAMILIES.items() if family.joints == arrays["kintree_table"].shape[1]), None)
     if kind is None:

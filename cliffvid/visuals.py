@@ -12,7 +12,8 @@ from .draw import draw_boxes, draw_ids
 from .errors import OutputError, UsageError
 from .flow import Stages
 from .images import Images
-from .options import VISUALS, Options, OverlayOptions, check
+from .option import check_choice
+from .options import VISUALS, Options, OverlayOptions
 from .overlay import AHEAD, Painter, Shot, mean_depth_m, people_in
 from .read import read_meta, read_tracks
 from .source import open_source
@@ -25,7 +26,8 @@ QUALITY = 92  # of the JPEGs
 def visuals_of(text: str) -> tuple[str, ...]:
     """The kinds named in a list such as ``bbox,front``. Raises UsageError for one that there is not."""
     kinds = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
-    check(set(kinds) <= set(VISUALS), f"--visuals {text}: name some of {','.join(VISUALS)}")
+    for kind in kinds:
+        check_choice("--visuals", kind, VISUALS)
     return kinds
 
 

@@ -60,7 +60,7 @@ def command(*args) -> list[str]:
 def annotate(*args, cwd, toys, env=None, check: int | None = 0) -> subprocess.CompletedProcess:
     """The command in a process of its own."""
     done = subprocess.run(
-        command("annotate", *args, "--engines", toys, *TOYS),
+        command("annotate", *args, "--models", toys, *TOYS),
         cwd=cwd,
         env=os.environ | (env or {}),
         capture_output=True,
@@ -75,7 +75,7 @@ def annotate(*args, cwd, toys, env=None, check: int | None = 0) -> subprocess.Co
 def start(*args, cwd, toys, env=None) -> subprocess.Popen:
     """The same, in a process group of its own, and going on."""
     return subprocess.Popen(
-        command("annotate", *args, "--engines", toys, *TOYS),
+        command("annotate", *args, "--models", toys, *TOYS),
         cwd=cwd,
         env=os.environ | (env or {}),
         stdout=subprocess.DEVNULL,
@@ -108,7 +108,7 @@ def videos(out: Path) -> list[dict]:
 
 def truth(names: list[str], base: Path, toys: Path) -> pa.Table:
     """The rows that ``process`` gives for each input by itself."""
-    options = Options(engines=toys, detector="toy-detector", regressor="toy-regressor", threads=1, overwrite=True)
+    options = Options(models_dir=toys, detector="toy-detector", regressor="toy-regressor", threads=1, overwrite=True)
     tables = []
     for name in sorted(names):
         out = base / "truth.parquet"

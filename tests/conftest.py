@@ -29,7 +29,7 @@ def toy_options(toys):
     from cliffvid import Options
 
     def options(**more):
-        return Options(engines=toys, detector="toy-detector", regressor="toy-regressor", threads=1, **more)
+        return Options(models_dir=toys, detector="toy-detector", regressor="toy-regressor", threads=1, **more)
 
     return options
 

@@ -65,7 +65,7 @@ def main(first: int, count: int, folder: Path) -> None:
     from cliffvid import CliffvidError, Options, open_models, process, read_tracks
 
     make_seeds(folder)
-    models = {"engines": make_toys(folder / "engines"), "detector": "toy-detector", "regressor": "toy-regressor"}
+    models = {"models_dir": make_toys(folder / "engines"), "detector": "toy-detector", "regressor": "toy-regressor"}
     options = [Options(**models, threads=threads, overwrite=True) for threads in (1, 3)]
     seeds = [(name, (folder / name).read_bytes(), packets_of(folder / name)) for name in SEEDS]
     with open_models(options[0]) as networks:

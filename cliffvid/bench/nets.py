@@ -28,7 +28,7 @@ def constant_nets(folder: Path, people: int) -> Options:
     from ..export.constant_nets import constant_nets
 
     detector, regressor = constant_nets(folder, people)
-    return Options(engines=folder, detector=detector, regressor=regressor, overwrite=True)
+    return Options(models_dir=folder, detector=detector, regressor=regressor, overwrite=True)
 
 
 def _need(*packages: str) -> None:

@@ -18,7 +18,8 @@ from ..errors import CliffvidError
 from ..geometry import axis_angle, camera_to_transl, canvas_to_frame, crop_boxes, crop_corners, diagonal_focal_px
 from ..jobs import process
 from ..models import read_manifest
-from ..options import PIXELS, Options, usable_cores
+from ..option import choices
+from ..options import Options, usable_cores
 from ..pipeline import Models
 from ..read import read_tracks
 from .clips import clip, naive_frames, sha256
@@ -75,7 +76,7 @@ def host_only(repeats: int, folder: Path) -> tuple[list[Case], Path]:
             frames,
         )
     ]
-    for pixels in PIXELS:
+    for pixels in choices(Options, "pixels"):
         options = Options(overwrite=True, pixels=pixels)
         work = lambda options=options: process(film, out, options, models=models)  # noqa: E731
         cases.append(Case(f"cliffvid, the same, --pixels {pixels}", work, frames))
@@ -136,7 +137,8 @@ def peers(repeats: int) -> Result:
             models.__exit__()
     result.rows = [case.facts() for case in host + cases]
     alone = {
-        f"host only, --pixels {pixels}, times the loop": case for pixels, case in zip(PIXELS, host[1:], strict=True)
+        f"host only, --pixels {pixels}, times the loop": case
+        for pixels, case in zip(choices(Options, "pixels"), host[1:], strict=True)
     }
     result.ratios |= {name: host[0].median_s / case.median_s for name, case in alone.items()}
     result.goals = {f"{way}, times the loop": goal for way, (*_, goal) in WAYS.items() if goal and way in opened}

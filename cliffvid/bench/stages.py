@@ -10,7 +10,8 @@ from ..crop import crops
 from ..decode import DecodeCounts
 from ..detect import Found, canvas_rule, detect, letterboxed
 from ..flow import Stages
-from ..options import PIXELS, Options
+from ..option import choices
+from ..options import Options
 from ..parity import check_samples
 from ..pipeline import open_models
 from ..read import read_tracks
@@ -125,7 +126,7 @@ def _found(people: int, frames: Frames) -> Found:
 def crop_stage(repeats: int) -> Result:
     """Crops of 1080p frames, of RGB and of planes, by the official rule."""
     manifest, cases = constant_models(0).regressor.manifest, []
-    for pixels in PIXELS:
+    for pixels in choices(Options, "pixels"):
         frames = _frames(4, planes=pixels == "planes")
         for people in PEOPLE[1:]:
             found = _found(people, frames)

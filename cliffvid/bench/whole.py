@@ -13,7 +13,8 @@ import numpy as np
 from ..backends import open_session
 from ..jobs import process, process_many
 from ..models import read_manifest
-from ..options import PIXELS, Options
+from ..option import choices
+from ..options import Options
 from ..pipeline import Models
 from .clips import bare_decode, clip, repeated, sha256, small_clip
 from .fakes import Injected, constant_models, people_seen
@@ -32,7 +33,7 @@ def host(repeats: int, people: tuple[int, ...] = (0, 1, 3, 10)) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         film, out = repeated(clip(), 5, Path(folder) / "film.mp4"), Path(folder) / "a.parquet"
         cases = [Case("PyAV, all threads, decoding alone", lambda: bare_decode(film), frames)]
-        for count, pixels in product(people, PIXELS):
+        for count, pixels in product(people, choices(Options, "pixels")):
             models, options = constant_models(count), Options(overwrite=True, pixels=pixels)
             name = f"{count} people, --pixels {pixels}"
 
@@ -169,7 +170,7 @@ def memory(repeats: int) -> Result:
             "4K, 600 frames": repeated(clip("4k", 60), 10, folder / "4k.mp4"),
         }
         result.clips = {film.name: sha256(film) for film in films.values()}
-        for pixels in PIXELS:
+        for pixels in choices(Options, "pixels"):
             peaks = {}
             for film_name, film in films.items():
                 command = [sys.executable, "-c", MEASURED, str(film), str(folder / "a.parquet"), pixels]

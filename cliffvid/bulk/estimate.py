@@ -1,5 +1,6 @@
 """A plan without the work: what each input is, and how long all of it may take."""
 
+import math
 import tempfile
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from ..names import label
 from ..options import BulkOptions, Options
 from .job import BulkJob, job_folder
 from .journal import State, state_of
-from .plan import task
+from .plan import Plan, task
 from .sources import find_inputs
 
 TRIAL_FRAMES = 24
@@ -35,7 +36,7 @@ def dry_run(sources: list[str], out: Path, options: Options, bulk: BulkOptions) 
         job.signals(),
     ):
         plan = job.plan(found, elsewhere)
-        lines = [_line(name, plan) for name in plan.lines]
+        lines = [_line(name, plan, options) for name in plan.lines]
         todo = sorted((line for line in lines if line["todo"]), key=lambda line: line["duration_s"] or 0)
         frames = sum(line["frames"] or 0 for line in todo)
         total = {
@@ -64,15 +65,25 @@ def _trial(job: BulkJob, name: str) -> float | None:
     return rates[0] if rates else None
 
 
-def _line(name: str, plan) -> dict:
+def _taken(line: dict, options: Options) -> tuple[float | None, int | None]:
+    """Seconds and frames of an input between --start and --end, of which every --stride-th is taken."""
+    duration_s, frames, share = line["duration_s"], line["frames"], 1.0
+    if duration_s:
+        taken_s = max(min(options.end_s, duration_s) - options.start_s, 0.0)
+        share, duration_s = taken_s / duration_s, taken_s
+    return duration_s, math.ceil(round(frames * share) / options.stride) if frames else frames
+
+
+def _line(name: str, plan: Plan, options: Options) -> dict:
     line = plan.lines[name]
+    duration_s, frames = _taken(line, options)
     report = plan.failed.get(name) or plan.kept.get(name) or {}
     return {
         "name": name,
         "video": label(name),
         "kind": line["kind"],
-        "duration_s": line["duration_s"],
-        "frames": line["frames"],
+        "duration_s": duration_s,
+        "frames": frames,
         "segments": len(line["cuts"] or []) + 1,
         "todo": not plan.finished(name) and name not in plan.failed,
         "message": report.get("message"),

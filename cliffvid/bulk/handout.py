@@ -33,7 +33,7 @@ class Pool(Protocol):
 
 def open_pool(options: Options, bulk: BulkOptions, work: Path) -> Pool:
     """The workers that are asked for; none is started before its first task."""
-    if bulk.engine == "ray":
+    if bulk.runner == "ray":
         from .ray_pool import RayPool
 
         return RayPool(bulk.workers, bulk.address, options, work)

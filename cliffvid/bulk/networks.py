@@ -114,7 +114,7 @@ def distant_models(lines: list[Line], options: Options) -> tuple[Models, Options
     """
     names = (("detect", options.detector), ("regress", options.regressor))
     sessions = [
-        DistantSession(line, find_model(*name, options.engines)) for line, name in zip(lines, names, strict=True)
+        DistantSession(line, find_model(*name, options.models_dir)) for line, name in zip(lines, names, strict=True)
     ]
     sizes = {name: session.facts["rows"] for name, session in zip(BATCHES, sessions, strict=True)}
     return Models(*sessions, tuple(sessions[0].facts["chosen"])), replace(options, **sizes)

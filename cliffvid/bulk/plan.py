@@ -35,7 +35,7 @@ def recipe(options: Options) -> Recipe:
 
     models = []
     for task, name in (("detect", options.detector), ("regress", options.regressor)):
-        manifest = find_model(task, name, options.engines)
+        manifest = find_model(task, name, options.models_dir)
         precision = choose(manifest, options).precision if options.precision == "auto" else options.precision
         sha256 = manifest.files.get(MODEL_FILES[precision])
         models.append({"name": manifest.name, "task": task, "sha256": sha256, "precision": precision})

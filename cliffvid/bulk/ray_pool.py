@@ -116,7 +116,7 @@ def _ray():
     try:
         import ray
     except ImportError as error:
-        raise BackendError('--engine ray: Ray is not installed; pip install "cliffvid[ray]"') from error
+        raise BackendError('--runner ray: Ray is not installed; pip install "cliffvid[ray]"') from error
     return ray
 
 

@@ -68,13 +68,13 @@ def find_inputs(sources: list[str], leave_out: Path) -> Found:
         if source == "-":
             found.add_all(names_on_stdin())
         elif os.path.isdir(path):  # Path.is_dir raises where it may not look
-            _add_folder(path, leave_out.resolve(), found)
+            _add_folder(path, {leave_out.resolve()}, found)
         elif path.suffix.lower() in LIST_SUFFIXES and os.path.isfile(path):
             found.add_all(names_in(path))
         elif path.suffix.lower() in MANIFEST_SUFFIXES and os.path.isfile(path):
             _add_manifest(path, found)
         elif set("*?[") & set(source) and not os.path.exists(path) and "://" not in source:
-            _add_pattern(source, leave_out.resolve(), found)
+            _add_pattern(source, {leave_out.resolve()}, found)
         else:
             found.add(source)
         if len(found.inputs) + found.doubled == before:
@@ -82,17 +82,37 @@ def find_inputs(sources: list[str], leave_out: Path) -> Found:
     return found
 
 
-def _add_folder(folder: Path, leave_out: Path, found: Found) -> None:
+def inputs_in(folder: Path, leave_out: set[Path]) -> Found:
+    """What a folder holds where it is named beside single files: a sequence of images is one input; else all that
+    ``find_inputs`` would find. Nothing is found in a folder that holds neither.
+    """
+    found, files = Found(), [entry for entry in folder.iterdir() if entry.is_file()]
+    if any(map(is_image, files)) and not any(map(is_video, files)):
+        found.add(str(folder))
+    else:
+        _add_folder(folder, {place.resolve() for place in leave_out}, found)
+    return found
+
+
+def is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+
+
+def _add_folder(folder: Path, leave_out: set[Path], found: Found) -> None:
     """Videos in all folders below; the images of a folder without videos are together one input."""
 
     def unreadable(error: OSError) -> None:
         found.add(error.filename)  # and fails by that name, rather than being passed over
 
     for place, folders, files in os.walk(folder, onerror=unreadable):
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and (Path(place) / f).resolve() != leave_out)
+        folders[:] = sorted(
+            f for f in folders if not f.startswith(".") and (Path(place) / f).resolve() not in leave_out
+        )
         paths = [Path(place, file) for file in sorted(files)]
-        videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")]
-        images = [] if videos else [path for path in paths if is_image(path)]
+        videos = [path for path in paths if is_video(path)]
+        images = [path for path in paths if is_image(path)]
+        if videos:
+            images = []
         for path in videos:
             found.add(str(path))
         if images:
@@ -101,7 +121,7 @@ def _add_folder(folder: Path, leave_out: Path, found: Found) -> None:
         found.ignore([path for path in paths if path not in taken])
 
 
-def _add_pattern(pattern: str, leave_out: Path, found: Found) -> None:
+def _add_pattern(pattern: str, leave_out: set[Path], found: Found) -> None:
     """What matches; a pattern that matches nothing but images stands for all of them together, as in ``process``."""
     matches = sorted(glob.glob(pattern, recursive=True))
     if matches and all(is_image(Path(match)) for match in matches) and "**" not in pattern:

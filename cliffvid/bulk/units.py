@@ -141,12 +141,16 @@ class Worker:
 
     def _trial(self, task: dict) -> tuple[dict, bytes]:
         """Frames a second, networks open: of some frames of an input."""
-        models, start, frames = self.models(), time.perf_counter(), 0
+        models, start, frames, first = self.models(), time.perf_counter(), 0, None
         with Run(source_of(task["video"]), self.options, models) as run:
             for bodies in run.bodies():
-                frames = int(bodies.frame_idx[-1]) + 1
+                if first is None:
+                    first = int(bodies.frame_idx[0]) if self.options.start_s else 0
+                frames = (int(bodies.frame_idx[-1]) - first) // self.options.stride + 1
                 if frames >= task["frames"]:
                     break
+            else:
+                frames = run.counts.decode.frames
             return {"frames_per_s": frames / (time.perf_counter() - start)}, b""
 
     def _done(self, task: dict, tables: Iterable[Tracks], run: Run, start: float) -> tuple[dict, bytes]:

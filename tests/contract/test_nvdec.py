@@ -137,7 +137,7 @@ def test_tensorrt_has_its_pictures_of_frames_that_stayed(clip, toy_options, toys
     import shutil
 
     engines = shutil.copytree(toys, tmp_path / "toys")
-    options = there(replace(toy_options(pixels="planes"), engines=engines), backend="tensorrt")
+    options = there(replace(toy_options(pixels="planes"), models_dir=engines), backend="tensorrt")
     want = by_planes_of_the_host(clip, options)
     with open_models(options) as models:
         assert models.detector.backend == "tensorrt-rtx" and models.pictures_on_device

@@ -97,7 +97,9 @@ def test_memory_that_does_not_suffice_halves_batches(clip, toy_options, ort):
 def with_tensorrt(toys, toy_options, tmp_path, gpu, ort):  # the stand-in for TensorRT needs the real onnxruntime
     """Options for toys that have their plans, on a GPU that onnxruntime can use as well."""
     ort.gpu, engines = gpu, shutil.copytree(toys, tmp_path / "toys")
-    options = replace(toy_options(frame_batch=10, person_batch=70), engines=engines, backend="tensorrt", device="cuda")
+    options = replace(
+        toy_options(frame_batch=10, person_batch=70), models_dir=engines, backend="tensorrt", device="cuda"
+    )
     open_models(options).__exit__()
     return options
 

@@ -233,7 +233,7 @@ def test_plans_for_other_gpus_are_built_without_one_and_proven_there(gpu, folder
 
 def test_the_command_builds_what_it_is_told(gpu, folder, monkeypatch, capsys):
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["cliffvid", "export", "plans", "--engines", str(folder.parent), *arguments])
+        monkeypatch.setattr(sys, "argv", ["cliffvid", "export", "plans", "--models", str(folder.parent), *arguments])
         with pytest.raises(SystemExit) as end:
             cli.main()
         return end.value.code, *capsys.readouterr()

@@ -12,7 +12,7 @@ def cliffvid(toys, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*args, toy_models=True):
-        models = ["--engines", toys, "--detector", "toy-detector", "--regressor", "toy-regressor"] if toy_models else []
+        models = ["--models", toys, "--detector", "toy-detector", "--regressor", "toy-regressor"] if toy_models else []
         monkeypatch.setattr(sys, "argv", ["cliffvid", *map(str, args), *map(str, models)])
         with pytest.raises(SystemExit) as end:
             cli.main()

@@ -176,7 +176,7 @@ def test_a_terminal_shows_a_bar_for_each_stage_and_worker_whatever_the_names(dat
     (tmp_path / "broken.mp4").write_text("no film")
     screen, terminal = pty.openpty()
     running = subprocess.Popen(
-        command("annotate", ".", "-o", "out", "--workers", 1, "--engines", toys, *TOYS),
+        command("annotate", ".", "-o", "out", "--workers", 1, "--models", toys, *TOYS),
         cwd=tmp_path,
         env=os.environ | {"TERM": "xterm", "COLUMNS": "100"},
         stdout=subprocess.DEVNULL,

@@ -45,8 +45,8 @@ def watch(event, progress):
                 os.kill(pids[i], signal.SIGKILL) if not lost else ray.kill(seat.actor, no_restart=False)
                 lost.append(task)
 
-options = Options(engines=Path(sys.argv[1]), detector="toy-detector", regressor="toy-regressor")
-summary = annotate(["in"], "lossy", options, BulkOptions(engine="ray", address=sys.argv[2]), watch)
+options = Options(models_dir=Path(sys.argv[1]), detector="toy-detector", regressor="toy-regressor")
+summary = annotate(["in"], "lossy", options, BulkOptions(runner="ray", address=sys.argv[2]), watch)
 sys.exit(10 + summary.exit_code if len(lost) == 2 else f"lost {lost}")
 """
 
@@ -83,14 +83,14 @@ def same(out, data) -> bool:
 
 
 def test_a_cluster_of_its_own_makes_the_same_data_set(data, toys):
-    done = annotate("in", "-o", "own", "--engine", "ray", "--split", 5, "--json", cwd=data, toys=toys, check=1)
+    done = annotate("in", "-o", "own", "--runner", "ray", "--split", 5, "--json", cwd=data, toys=toys, check=1)
     assert done.stdout.count('"type": "segment"') == 4
     assert same(data / "own", data)
 
 
 @pytest.mark.timeout(60 + 30 * KILLS)
 def test_killed_again_and_again_it_makes_the_same_data_set(data, toys, cluster):
-    args = ("in", "-o", "killed", "--engine", "ray", "--address", cluster[0])
+    args = ("in", "-o", "killed", "--runner", "ray", "--address", cluster[0])
     moments, done = random.Random(8), []
     journal = data / "killed" / "journal.jsonl"
 
@@ -121,11 +121,11 @@ def test_a_killed_process_and_a_killed_actor_cost_nothing(data, toys, cluster):
 
 
 def test_what_is_not_there_is_told(data, toys):
-    done = annotate("in", "-o", "x", "--engine", "ray", "--address", "127.0.0.1:1", cwd=data, toys=toys, check=1)
+    done = annotate("in", "-o", "x", "--runner", "ray", "--address", "127.0.0.1:1", cwd=data, toys=toys, check=1)
     assert "--address 127.0.0.1:1: no Ray cluster answers there" in done.stderr
     env = {"PYTHONPATH": str(data / "hidden")}
     (data / "hidden").mkdir()
     (data / "hidden" / "ray.py").write_text("raise ImportError")
-    done = annotate("in", "-o", "x", "--engine", "ray", cwd=data, toys=toys, env=env, check=1)
+    done = annotate("in", "-o", "x", "--runner", "ray", cwd=data, toys=toys, env=env, check=1)
     assert 'pip install "cliffvid[ray]"' in done.stderr
     assert not list((data / "x" / "tracks").iterdir())

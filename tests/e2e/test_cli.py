@@ -195,7 +195,7 @@ def test_what_a_folder_leaves_out_is_named(cliffvid, tmp_path):
 
 
 def test_models_are_listed_and_verified(cliffvid, toys, tmp_path):
-    code, out, _ = cliffvid("models", "--engines", toys, "--json", toy_models=False)
+    code, out, _ = cliffvid("models", "--models", toys, "--json", toy_models=False)
     listed = {model["name"]: model for model in map(json.loads, out.splitlines())}
     assert code == 0 and {"toy-detector", "yolov3-tiny", "cliff-open", "open-body"} <= listed.keys()
     assert listed["cliff-open"]["task"] == "regress" and "Apache-2.0" in listed["cliff-open"]["licence"]
@@ -211,7 +211,7 @@ def test_models_are_listed_and_verified(cliffvid, toys, tmp_path):
     shutil.copytree(toys, tmp_path / "broken")
     network = tmp_path / "broken" / "toy-detector" / "model.onnx"
     network.write_bytes(network.read_bytes()[:-1])
-    code, _, err = cliffvid("models", "verify", "toy-detector", "--engines", tmp_path / "broken", toy_models=False)
+    code, _, err = cliffvid("models", "verify", "toy-detector", "--models", tmp_path / "broken", toy_models=False)
     assert code == 1 and "damaged or exchanged" in err
 
 

@@ -29,7 +29,7 @@ DRESSES = {
 def run(tmp_path_factory):
     """A function from an input to its tracks."""
     out = tmp_path_factory.mktemp("tracks") / "out.parquet"
-    options = Options(engines=BUNDLED, detector="yolov3-tiny", regressor="cliff-open", image_fps=10, overwrite=True)
+    options = Options(models_dir=BUNDLED, detector="yolov3-tiny", regressor="cliff-open", image_fps=10, overwrite=True)
     options = replace(options, end_s=FRAMES / 10)
     with open_models(options) as models:
         yield lambda path: (process(path, out, options, models=models), read_tracks(out))

@@ -24,7 +24,7 @@ def world(tmp_path):
 
 def test_the_papers_protocol_from_images_to_a_table(cliffvid, toys, world, tmp_path):
     args = ("eval", "made", "walk_00.pkl", "--protocol", "paper", "--truth-body", "open-body")
-    more = ("--images", "images", "--engines", toys, "--regressor", "toy-regressor")
+    more = ("--images", "images", "--models", toys, "--regressor", "toy-regressor")
     code, out, err = cliffvid(*args, *more, toy_models=False)
     assert code == 0, err
     assert "made/walk_00.parquet: 8 rows" in err
@@ -58,7 +58,7 @@ def test_emdbs_images_lie_in_its_own_folders(cliffvid, toys, tmp_path):
     for k in range(3):
         Image.new("RGB", SIZE, (200, 20, 20)).save(tmp_path / "emdb" / "P1" / "01_walk" / "images" / f"{k:05d}.jpg")
     args = ("eval", "made", "P1_01_walk_data.pkl", "--protocol", "paper", "--json", "--truth-body", "open-body")
-    more = ("--images", "emdb", "--engines", toys, "--regressor", "toy-regressor")
+    more = ("--images", "emdb", "--models", toys, "--regressor", "toy-regressor")
     code, out, err = cliffvid(*args, *more, toy_models=False)
     assert code == 0, err
     assert json.loads(out)["overall"]["found"] == 3 and json.loads(out)["sequences"][0]["name"] == "P1_01_walk"
@@ -71,7 +71,7 @@ def test_agoras_images_are_found_by_their_names_whatever_their_size(cliffvid, to
     (tmp_path / "images").mkdir()
     for name in ["ag_val_000", "ag_val_001", "ag_other"]:
         Image.new("RGB", (1280, 720), (200, 20, 20)).save(tmp_path / "images" / f"{name}_1280x720.png")
-    more = ("--images", "images", "--engines", toys, "--regressor", "toy-regressor")
+    more = ("--images", "images", "--models", toys, "--regressor", "toy-regressor")
     code, out, _ = cliffvid(
         "eval", "made", "validation_0.pkl", "--protocol", "paper", "--json", *more, toy_models=False
     )

@@ -23,7 +23,7 @@ def films(tmp_path_factory):
 @pytest.fixture(scope="module")
 def options(toys):
     def make(**changed):
-        given = {"engines": toys, "detector": "toy-detector", "regressor": "toy-regressor"}
+        given = {"models_dir": toys, "detector": "toy-detector", "regressor": "toy-regressor"}
         return Options(**given | changed)
 
     return make
@@ -114,7 +114,7 @@ def test_a_writer_that_fails_midway_stops_its_video_alone(films, options, alone,
 def test_an_engine_that_fails_ends_all_and_leaves_nothing(films, options, tmp_path):
     with open_models(options()) as models:
         models.regressor.run = lambda inputs: 1 / 0
-        jobs = [(film, tmp_path / film.name) for film in films]
+        jobs = [(film, tmp_path / f"{film.stem}.parquet") for film in films]
         with pytest.raises(ZeroDivisionError):
             list(process_many(jobs, options(), models=models))
     assert list(tmp_path.iterdir()) == []

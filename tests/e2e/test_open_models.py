@@ -27,7 +27,7 @@ SAME = {11: 16, 12: 17, 13: 18, 14: 19, 15: 20, 16: 21, 23: 1, 24: 2, 25: 4, 26:
 
 @pytest.fixture(scope="module")
 def options():
-    return Options(engines=BUNDLED, detector="yolov3-tiny", regressor="cliff-open")
+    return Options(models_dir=BUNDLED, detector="yolov3-tiny", regressor="cliff-open")
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,7 @@ def test_a_detector_of_one_canvas_still_works_and_refuses_another(cliffvid, toys
         del manifest["letterbox"][name]
     (folder / "manifest.json").write_text(json.dumps(manifest))
     rehash(folder)
-    models = ["--engines", "older", "--detector", "toy-detector", "--regressor", "toy-regressor"]
+    models = ["--models", "older", "--detector", "toy-detector", "--regressor", "toy-regressor"]
     assert cliffvid("process", "clip.mp4", "-o", "old.parquet", *models, toy_models=False)[0] == 0
     assert cliffvid("process", "clip.mp4", "-o", "new.parquet", "--detector-shape", "square")[0] == 0
     old, new = (read_tracks(tmp_path / f"{name}.parquet") for name in ("old", "new"))
@@ -89,7 +89,7 @@ def test_a_manifest_that_promises_too_small_a_canvas_is_found_out(cliffvid, tmp_
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["letterbox"]["least_px"] -= 32
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    code, _, err = cliffvid("models", "verify", "yolov3-tiny", "--engines", "mine", toy_models=False)
+    code, _, err = cliffvid("models", "verify", "yolov3-tiny", "--models", "mine", toy_models=False)
     assert code == 1 and "mine/yolov3-tiny: cannot take 'image' of (128, 128, 3)" in err
 
 

@@ -169,7 +169,7 @@ def test_what_cannot_be_is_refused_before_the_work(cliffvid, clip, tmp_path):
 
 def test_boxes_need_no_renderer_and_bodies_say_so_first(toys, tmp_path):
     photo(tmp_path / "a.jpg")
-    toy = ["--engines", toys, "--detector", "toy-detector", "--regressor", "toy-regressor"]
+    toy = ["--models", toys, "--detector", "toy-detector", "--regressor", "toy-regressor"]
 
     def run(kinds):
         command = [sys.executable, "-m", "cliffvid", "process", "a.jpg", "--format", "cliff", "--visuals", kinds, *toy]

@@ -305,7 +305,7 @@ def test_a_full_disk_stops_it_and_nothing_is_lost(tmp_path, toys, small_disk):
 def test_no_room_for_the_journal_or_a_shard_is_told_and_undone(tmp_path, toys, monkeypatch):
     make_clip(tmp_path / "a.mp4", people=2)
     monkeypatch.chdir(tmp_path)
-    options = Options(engines=toys, detector="toy-detector", regressor="toy-regressor")
+    options = Options(models_dir=toys, detector="toy-detector", regressor="toy-regressor")
     sync = os.fsync
 
     for full in range(1, 8):

@@ -60,7 +60,7 @@ BAD = [
     (["good.mp4", "-o", "file/out.parquet"], 1, "cannot write it (file is no folder); choose another place with -o"),
     (["good.mp4", "-o", "/proc/out.parquet"], 1, "cannot write it"),
     (["good.mp4", "-o", "old.parquet"], 2, "old.parquet: exists already; give --overwrite"),
-    (["good.mp4", "-o", "good.mp4", "--overwrite"], 2, "good.mp4: is what it would be made of"),
+    (["good.mp4", "-o", "good.mp4", "--format", "npz", "--overwrite"], 2, "good.mp4: is what it would be made of"),
     (["good.mp4", "-o", "x.npz", "--format", "csv"], 2, "--format csv: choose one of auto, parquet, npz"),
     (["good.mp4", "--backend", "tpu"], 2, "--backend tpu: choose one of auto, onnxruntime, "),
     (["good.mp4", "--precision", "fp8"], 2, "--precision fp8: choose one of"),
@@ -68,22 +68,23 @@ BAD = [
     (["good.mp4", "--device", "tpu"], 1, "--device tpu: onnxruntime has cpu and cuda here"),
     (["good.mp4", "--detector", "yolov9"], 2, "no detect model named 'yolov9'; found: "),
     (["good.mp4", "--regressor", "toy-detector"], 2, "no regress model named 'toy-detector'; found: "),
-    (["good.mp4", "--engines", "nowhere"], 2, "--engines nowhere: no such folder"),
+    (["good.mp4", "--models", "nowhere"], 2, "--models nowhere: no such folder"),
     (["good.mp4", "--start", "5", "--end", "2"], 2, "need 0 <= start < end"),
-    (["good.mp4", "--start", "nan"], 2, "need 0 <= start < end"),
-    (["good.mp4", "--frame-batch", "0"], 2, "--frame-batch 0: must be 1 to 1024 or auto"),
-    (["good.mp4", "--frame-batch", "many"], 2, "--frame-batch many: must be 1 to 1024 or auto"),
+    (["good.mp4", "--start", "nan"], 2, "--start nan: must be seconds, or a time such as 1:02:03.5"),
+    (["good.mp4", "--end", "1:2:3:4"], 2, "--end 1:2:3:4: must be seconds, or a time such as 1:02:03.5"),
+    (["good.mp4", "--frame-batch", "0"], 2, "--frame-batch 0: must be a whole number, 1 to 1024 or auto"),
+    (["good.mp4", "--frame-batch", "many"], 2, "--frame-batch many: must be a whole number, 1 to 1024 or auto"),
     (["good.mp4", "--stream", "5"], 1, "good.mp4: holds no video stream 5; its streams: 0 video"),
-    (["good.mp4", "--stride", "0"], 2, "--stride 0: must be 1 or more"),
+    (["good.mp4", "--stride", "0"], 2, "--stride 0: must be a whole number, 1 or more"),
     (["good.mp4", "--matrix", "bt470"], 2, "--matrix bt470: choose one of auto, official, bt601, bt709, bt2020"),
     (["good.mp4", "--hdr", "keep"], 2, "--hdr keep: choose one of tonemap, refuse"),
-    (["good.mp4", "--decode-device", "tpu"], 2, "--decode-device tpu: choose one of auto, cpu, cuda"),
+    (["good.mp4", "--decode-device", "tpu"], 2, "--decode-device tpu: did you mean cpu? choose one of auto, cpu, cuda"),
     (["good.mp4", "--max-frame-mpx", "0.01"], 1, "above --max-frame-mpx 0.01; raise it if the file is to be trusted"),
     (["https://host/a.mp4"], 1, "an address; give --allow-network to read from it"),
-    (["good.mp4", "--score", "7"], 2, "--score 7.0: must lie between 0 and 1"),
-    (["good.mp4", "--iou-max", "nan"], 2, "--iou-max nan: must lie between 0 and 1"),
-    (["good.mp4", "--box-scale", "0"], 2, "--box-scale 0.0: must be positive"),
-    (["good.mp4", "--focal-px", "nan"], 2, "--focal-px nan: must be positive"),
+    (["good.mp4", "--score", "7"], 2, "--score 7.0: must be a number, above 0 and below 1"),
+    (["good.mp4", "--iou-max", "nan"], 2, "--iou-max nan: must be a number, above 0 and below 1"),
+    (["good.mp4", "--box-scale", "0"], 2, "--box-scale 0.0: must be a number, above 0"),
+    (["good.mp4", "--focal-px", "nan"], 2, "--focal-px nan: must be a number, above 0"),
     (["good.mp4", "--focal-px", "9", "--fov-deg", "9"], 2, "--focal-px and --fov-deg: give one of them"),
     (["good.mp4", "--overlay", "x.gif"], 2, "an overlay's name must end in .mp4"),
     ([], 2, "Missing argument 'INPUT...'"),
@@ -96,7 +97,7 @@ def test_bad_input_is_told_in_a_line(here, args, exit_code, told, monkeypatch, c
     monkeypatch.chdir(here)
     monkeypatch.setenv("COLUMNS", "300")
     chosen = [a for pair in zip(TOYS[::2], TOYS[1::2], strict=True) if pair[0] not in args for a in pair]
-    engines = [] if "--engines" in args else ["--engines", "engines"]
+    engines = [] if "--models" in args else ["--models", "engines"]
     monkeypatch.setattr(sys, "argv", ["cliffvid", "process", *args, *chosen, *engines])
     with pytest.raises(SystemExit) as end:
         cli.main()
@@ -165,7 +166,7 @@ CORRUPTIONS = [
 def test_a_corrupt_model_folder_is_told(here, folder, how, monkeypatch, capfd):
     corrupt(here / "engines" / folder, how)
     monkeypatch.chdir(here)
-    monkeypatch.setattr(sys, "argv", ["cliffvid", "process", "good.mp4", "--engines", "engines", *TOYS])
+    monkeypatch.setattr(sys, "argv", ["cliffvid", "process", "good.mp4", "--models", "engines", *TOYS])
     with pytest.raises(SystemExit) as end:
         cli.main()
     err = capfd.readouterr().err
@@ -184,15 +185,15 @@ def test_an_extra_that_is_not_installed_is_named(tmp_path, monkeypatch, capfd, a
 
 
 def test_cuda_that_is_not_there_is_told(here):
-    code, _, err = run("process", "good.mp4", "--engines", "engines", *TOYS, "--device", "cuda", cwd=here)
+    code, _, err = run("process", "good.mp4", "--models", "engines", *TOYS, "--device", "cuda", cwd=here)
     assert code == 1 and "CUDA" in err and "cliffvid[gpu]" in err and "Traceback" not in err
 
 
 def test_a_file_cut_short_gives_what_is_there_and_exit_code_1(here):
-    assert run("process", "good.mp4", "--engines", "engines", *TOYS, "-o", "whole.parquet", cwd=here)[0] == 0
+    assert run("process", "good.mp4", "--models", "engines", *TOYS, "-o", "whole.parquet", cwd=here)[0] == 0
     data = index_first(here / "good.mp4", here / "index-first.mp4").read_bytes()
     (here / "cut.mp4").write_bytes(data[: len(data) * 2 // 3])
-    code, out, err = run("process", "cut.mp4", "--engines", "engines", *TOYS, "--json", cwd=here)
+    code, out, err = run("process", "cut.mp4", "--models", "engines", *TOYS, "--json", cwd=here)
     report = json.loads(out)
     assert code == 1 and report["status"] == "partial" and "damaged or missing pieces" in err
     cut, whole = read_tracks(here / "cut.parquet"), read_tracks(here / "whole.parquet")
@@ -252,7 +253,7 @@ def test_models_serve_many_videos_and_survive_a_bad_one(clip, toy_options, tmp_p
 def test_ctrl_c_stops_at_once_and_leaves_nothing(tmp_path, toys):
     make_clip(tmp_path / "long.mp4", frames=3000, size=(320, 240))
     process = subprocess.Popen(
-        [sys.executable, "-m", "cliffvid", "process", "long.mp4", "--engines", str(toys), *TOYS],
+        [sys.executable, "-m", "cliffvid", "process", "long.mp4", "--models", str(toys), *TOYS],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
@@ -272,7 +273,8 @@ def test_memory_stays_flat(tmp_path, toys):
     """Ten times the frames, at most 1.05 times the peak memory."""
     script = (
         "import resource, sys; from cliffvid import Options, process; from pathlib import Path\n"
-        "options = Options(engines=Path(sys.argv[3]), detector='toy-detector', regressor='toy-regressor', threads=1)\n"
+        "toys = {'models_dir': Path(sys.argv[3]), 'detector': 'toy-detector', 'regressor': 'toy-regressor'}\n"
+        "options = Options(**toys, threads=1)\n"
         "process(sys.argv[1], sys.argv[2], options)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )

@@ -36,7 +36,7 @@ def run(tmp_path, toys):
     secret.unlink()
 
     def command(*args, models=True) -> tuple[int, str]:
-        models = ["--engines", str(toys), *TOYS] if models else []
+        models = ["--models", str(toys), *TOYS] if models else []
         command = [sys.executable, "-m", "cliffvid", *map(str, args), *models]
         done = subprocess.run(command, cwd=tmp_path, preexec_fn=obey, capture_output=True, text=True, timeout=100)
         assert "Traceback" not in done.stderr and "internal error" not in done.stderr, done.stderr

@@ -131,7 +131,7 @@ def test_a_model_of_ones_own_is_not_taken_for_a_copy(monkeypatch, tmp_path):
 
 
 def test_every_precision_that_runs_here_is_measured(manifest, clip, toys):
-    options = Options(engines=toys, detector="toy-detector", threads=1)
+    options = Options(models_dir=toys, detector="toy-detector", threads=1)
     _, calibrate, judged = ask("toy-regressor", clip, options)
     assert [len(batches) for batches in (calibrate, judged)] == [15, 15]
     found = measure(manifest, judged, options)
@@ -150,14 +150,14 @@ def test_a_folder_of_images_serves_as_well(toys, tmp_path):
     (tmp_path / "walk").mkdir()
     for index in range(12):
         Image.fromarray(picture(index, 2, 192, 144)).save(tmp_path / "walk" / f"{index}.png")
-    options = Options(engines=toys, detector="toy-detector", threads=1)
+    options = Options(models_dir=toys, detector="toy-detector", threads=1)
     _, calibrate, judged = ask("toy-regressor", tmp_path / "walk", options)
     assert [sum(len(batch["crop"]) for batch in half) for half in (calibrate, judged)] == [12, 12]
     assert about_clip(tmp_path / "walk") == {"clip": "walk"}
 
 
 def test_a_video_that_shows_nobody_tells_nothing(toys, tmp_path):
-    options = Options(engines=toys, detector="toy-detector", threads=1)
+    options = Options(models_dir=toys, detector="toy-detector", threads=1)
     with pytest.raises(InputError, match=r"empty\.mp4: too little to go by \(0 frames with people\)"):
         ask("toy-regressor", make_clip(tmp_path / "empty.mp4", people=0), options)
 
@@ -172,7 +172,7 @@ def test_a_run_takes_what_was_chosen_and_its_file_says_so(manifest, clip, toys, 
     shutil.copytree(toys / "toy-detector", manifest.folder.parent / "toy-detector")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     out, names = tmp_path / "a.parquet", ["--detector", "toy-detector", "--regressor", "toy-regressor"]
-    run = ["cliffvid", "process", clip, "-o", out, "--precision", "auto", *names, "--engines", manifest.folder.parent]
+    run = ["cliffvid", "process", clip, "-o", out, "--precision", "auto", *names, "--models", manifest.folder.parent]
     told = {}
     for more in ("--quiet", "--json", "--overwrite"):
         monkeypatch.setattr(sys, "argv", [*map(str, run), more, "--overwrite"])

@@ -1,0 +1,104 @@
+"""What is looked at before networks are opened: which inputs are there, and open; and what an input is, in words."""
+
+import os
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from .console import result_json, say
+from .errors import CliffvidError, InputError, NotFoundError, describe
+from .options import Options
+
+
+class HasVideo(Protocol):
+    """Something to do with an input."""
+
+    @property
+    def video(self) -> Path | str: ...
+
+
+Job = TypeVar("Job", bound=HasVideo)
+
+
+def told_missing(names: list[str], as_json: bool) -> tuple[list[str], int]:
+    """Tell at once, before anything is loaded, which names are of no file; the others, and how many are missing."""
+    there = [name for name in names if not _is_missing(name)]
+    for name in names:
+        if name not in there:
+            tell_failed(name, NotFoundError(f"{name}: no such file"), as_json)
+    return there, len(names) - len(there)
+
+
+def _is_missing(name: str) -> bool:
+    """Whether a name is that of no file; a list, addresses and patterns are looked at later."""
+    if name == "-" or "://" in name or set("*?[") & set(name):
+        return False
+    try:
+        os.stat(name)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # it may be there
+        return False
+    return False
+
+
+def in_folders(videos: list[Path | str], leave_out: set[Path], quiet: bool) -> list[Path | str]:
+    """The inputs, with what a folder of videos holds in its place."""
+    from .bulk.sources import inputs_in
+    from .bulk.view import counted, left_out
+
+    found: list[Path | str] = []
+    for video in videos:
+        if isinstance(video, str) or not os.path.isdir(video):
+            found.append(video)
+            continue
+        inside = inputs_in(video, leave_out)
+        found += [Path(name) for name in inside.inputs] or [video]  # refused in its turn
+        if [*inside.inputs] != [str(video)] and not quiet:
+            facts = {"ignored": inside.ignored, "ignored_names": inside.ignored_names}
+            left = f"; {left_out(facts)}" if inside.ignored else ""
+            say(f"{video}: {counted(len(inside.inputs), 'input')}{left}")
+    return found
+
+
+def those_that_open(requests: list[Job], options: Options, as_json: bool) -> list[Job]:
+    """The requests from the first on whose input opens; of those before it tells, so that no network is opened for
+    what cannot be read.
+    """
+    from .source import open_source
+
+    for index, request in enumerate(requests):
+        if isinstance(request.video, str) and options.allow_network:  # slow to open
+            return requests[index:]
+        try:
+            open_source(request.video, options).__exit__()
+        except InputError as error:
+            tell_failed(request.video, error, as_json)
+        else:
+            return requests[index:]
+    return []
+
+
+def tell_failed(video: Path | str, error: Exception, as_json: bool) -> None:
+    """Print what went wrong with an input."""
+    say(describe(error) if isinstance(error, CliffvidError | OSError) else f"{video}: {describe(error)}")
+    if as_json:
+        kind = type(error).__name__
+        result_json({"video": video, "status": "failed", "error": kind, "message": str(error)})
+
+
+def facts_text(facts: dict) -> list[str]:
+    """The facts in lines for people; those that are not there are left out."""
+    lines = [facts["path"]]
+    for name, value in facts.items():
+        if name == "streams":
+            value = "; ".join(_words(stream) for stream in value)
+        elif isinstance(value, dict):
+            value = ", ".join(f"{key} {each}" for key, each in value.items() if each is not None)
+        if name != "path" and value is not None:
+            lines.append(f"  {name:14} {value}")
+    return lines
+
+
+def _words(stream: dict) -> str:
+    said = {key: value for key, value in stream.items() if value is not None and value is not False}
+    return " ".join(key if value is True else str(value) for key, value in said.items())

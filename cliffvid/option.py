@@ -1,0 +1,177 @@
+"""How an option is described: once, with its default, help, panel and limits. Checks and flags follow from that."""
+
+import math
+from dataclasses import Field, dataclass, field, fields
+from difflib import get_close_matches
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Literal, Self, TypeVar, Union, cast, get_args, get_origin
+
+from .errors import UsageError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Described:
+    """What is known of an option beside its name, type and default."""
+
+    help: str
+    shown: str | None = None  # what the help says in place of a default that says little
+    panel: str | None = None  # of the help
+    flags: tuple[str, ...] = ()  # where they are not the field's name
+    above: float | None = None
+    least: float | None = None
+    below: float | None = None
+    most: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Whether a number keeps the limits; NaN keeps none."""
+        return (
+            not math.isnan(value)
+            and (self.above is None or value > self.above)
+            and (self.least is None or value >= self.least)
+            and (self.below is None or value < self.below)
+            and (self.most is None or value <= self.most)
+        )
+
+    def limits(self) -> str:
+        """The limits in words."""
+        if self.least is not None and self.most is not None:
+            return f"{self.least:g} to {self.most:g}"
+        low = f"above {self.above:g}" if self.above is not None else ""
+        low = f"{self.least:g} or more" if self.least is not None else low
+        high = f"below {self.below:g}" if self.below is not None else ""
+        high = f"at most {self.most:g}" if self.most is not None else high
+        return " and ".join(filter(None, (low, high)))
+
+
+def described(
+    help: str,
+    shown: str | None = None,
+    panel: str | None = None,
+    flags: tuple[str, ...] = (),
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
+) -> dict[str, Described]:
+    """Return a dataclass field's metadata: the description of an option that must be given."""
+    return {"option": Described(help, shown, panel, flags, above, least, below, most)}
+
+
+def option(
+    default: T,
+    help: str,
+    shown: str | None = None,
+    *,
+    panel: str | None = None,
+    flags: tuple[str, ...] = (),
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
+) -> T:
+    """Return a dataclass field with its description; its type gives the choices, as ``Literal``."""
+    metadata = described(help, shown, panel, flags, above, least, below, most)
+    return cast(T, field(default=default, metadata=metadata))
+
+
+def description(each: Field) -> Described | None:
+    """Return how a field was described; None: it has no flag."""
+    return each.metadata.get("option")
+
+
+def flag_name(each: Field) -> str:
+    """Return the flag of an option, by which messages call it."""
+    told = description(each)
+    return told.flags[0] if told and told.flags else f"--{each.name.replace('_', '-')}"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What values an option takes, read from its type."""
+
+    base: type  # bool, int, float, str or Path
+    choices: tuple[str, ...]  # the words it may be; with a number as base, in place of a number
+    optional: bool  # may be None
+    many: bool  # a tuple of them
+
+    @classmethod
+    def of(cls, annotation: object) -> Self:
+        if get_origin(annotation) is tuple:
+            return cls(get_args(annotation)[0], (), False, True)
+        parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+        words = tuple(word for part in parts if get_origin(part) is Literal for word in get_args(part))
+        bases = [part for part in parts if isinstance(part, type) and part is not NoneType]
+        return cls(bases[0] if bases else str, words, NoneType in parts, False)
+
+
+def choices(options: type, name: str) -> tuple[str, ...]:
+    """Return what words an option may be."""
+    (found,) = (Kind.of(each.type).choices for each in fields(options) if each.name == name)
+    return found
+
+
+def check(good: bool, message: str) -> None:
+    """Raise UsageError unless all is well."""
+    if not good:
+        raise UsageError(message)
+
+
+def check_choice(flag: str, value: object, known: tuple[str, ...]) -> None:
+    """Raise UsageError, with what was probably meant, for a word that is none of those known."""
+    check(value in known, f"{flag} {value}: {_meant(str(value), known)}choose one of {', '.join(known)}")
+
+
+def _meant(word: str, known: tuple[str, ...]) -> str:
+    close = get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]}? " if close else ""
+
+
+def check_values(options: object) -> None:
+    """Raise UsageError for a value that is not of its option's type, choices or limits."""
+    for each in fields(options):  # type: ignore[arg-type]
+        value, kind = getattr(options, each.name), Kind.of(each.type)
+        if (value is None and kind.optional) or kind.many or (isinstance(value, str) and value in kind.choices):
+            continue
+        if kind.base in (int, float):
+            _check_number(each, value, kind)
+        elif kind.choices:
+            check_choice(flag_name(each), value, kind.choices)
+
+
+def _check_number(each: Field, value: object, kind: Kind) -> None:
+    limits = description(each) or Described("")
+    noun = "a whole number" if kind.base is int else "a number"
+    if is_time(each):
+        noun = "seconds, or a time such as 1:02:03.5"
+    good = isinstance(value, Integral if kind.base is int else Real) and limits.holds(float(value))
+    good = good and (math.isfinite(float(value)) or value == each.default)  # type: ignore[arg-type]
+    must = ", ".join(filter(None, (noun, limits.limits())))
+    check(good, f"{flag_name(each)} {value}: must be {' or '.join((must, *kind.choices))}")
+
+
+def is_time(each: Field) -> bool:
+    """Whether an option is a length or a point of time: its name bears the unit."""
+    return each.name.endswith("_s")
+
+
+def number(text: str, kind: type) -> int | float | str:
+    """Return the number that a text is, or the text as it is: the check of the option refuses that."""
+    try:
+        return kind(text)
+    except ValueError:
+        return text
+
+
+def seconds(text: str) -> float | str:
+    """Return the seconds of ``90``, ``1:30`` or ``1:02:03.5``; any other text as it is."""
+    *units, last = text.split(":")
+    whole = all(part.isdecimal() and part.isascii() for part in units)
+    if not units or len(units) > 2 or not whole or not last[:1].isdecimal():
+        return number(text, float)
+    least, *above = [number(last, float), *(int(part) for part in reversed(units))]
+    if isinstance(least, str) or least >= 60 or any(part >= 60 for part in above[:-1]):
+        return text
+    return least + sum(part * 60**power for power, part in enumerate(above, 1))

@@ -1,0 +1,92 @@
+"""Where results go: a file for each input, named after it."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from .errors import UsageError
+from .images import is_pattern
+from .source import stem
+from .write import SUFFIXES
+
+CONVERT = "to convert tracks: cliffvid convert TRACKS --to"
+# Endings of files that are no tracks, and what was probably meant by -o with such a name.
+FOREIGN = {
+    **dict.fromkeys((".mp4", ".mov", ".mkv", ".avi", ".webm", ".gif"), "for a film: --overlay {out}"),
+    **dict.fromkeys((".html", ".htm"), "for a report: --report {out}"),
+    **dict.fromkeys((".jpg", ".jpeg", ".png"), "for pictures of images: --visuals bbox"),
+    **dict.fromkeys((".glb", ".gltf"), CONVERT + " gltf -o {out}"),
+    ".bvh": CONVERT + " bvh -o {out}",
+    ".csv": CONVERT + " csv -o {out}",
+    ".json": "for a summary on stdout: --json",
+}
+FILE_ENDINGS = {*FOREIGN, ".parquet", ".npz"}
+
+
+def output_format(out: Path, format: str = "auto") -> str:
+    """Return the format of a tracks file. Raises UsageError where its ending is that of something else."""
+    known = {suffix: name for name, suffix in SUFFIXES.items()} | {"": "parquet"}
+    ending = out.suffix.lower()
+    if format != "auto":
+        return format
+    if ending in known:
+        return known[ending]
+    meant = FOREIGN.get(ending, "for another ending, give --format, too").replace("{out}", str(out))
+    raise UsageError(f"{out}: -o names the tracks file (.parquet or .npz); {meant}")
+
+
+def is_file_name(inputs: list[Path | str], place: Path) -> bool:
+    """Whether a place for results is meant as a file: for a single input, and not a folder or without an ending."""
+    return len(inputs) == 1 and bool(place.suffix) and not place.is_dir()
+
+
+def check_folder(place: Path) -> None:
+    """Raise UsageError for what is meant as the name of a file."""
+    if place.is_file() or (place.suffix.lower() in FILE_ENDINGS and not place.is_dir()):
+        raise UsageError(f"{place}: a file; name a folder for the results")
+
+
+def targets(inputs: list[Path | str], place: Path, suffix: str) -> list[Path]:
+    """Return where each input's result goes: a file of its name in the folder ``place``; of a single input ``place``
+    itself, if it is meant as a file. Raises UsageError.
+    """
+    if is_file_name(inputs, place):
+        return [place]
+    check_folder(place)
+    return [place / f"{name}{suffix}" for name in distinct_names(inputs)]
+
+
+def distinct_names(inputs: list[Path | str]) -> list[str]:
+    """Return a name for each input: its stem; where several would be called the same also its folder, as seen from
+    their common one; where that is not enough its ending, too. Raises UsageError for an input that is named twice.
+    """
+    places = [_place(source) for source in inputs]
+    stems = [stem(source) for source in inputs]
+    alike: dict[str, list[Path]] = {}
+    for place, name in zip(places, stems, strict=True):
+        alike.setdefault(name, []).append(place.parent)
+    choices = []
+    for place, name in zip(places, stems, strict=True):
+        folder = place.parent.relative_to(os.path.commonpath(alike[name]))
+        choices.append((name, str(folder / name), str(folder / place.name)))
+    level = [0] * len(inputs)
+    while True:
+        names = [each[at] for each, at in zip(choices, level, strict=True)]
+        often = Counter(names)
+        again = [i for i, name in enumerate(names) if often[name] > 1]
+        if not again:
+            return names
+        if all(level[i] == 2 for i in again):
+            first, second = [inputs[i] for i in again if names[i] == names[again[0]]][:2]
+            raise UsageError(
+                f"{first} and {second}: their results would have one name; process them one by one with -o"
+            )
+        for i in again:
+            level[i] = min(level[i] + 1, 2)
+
+
+def _place(source: Path | str) -> Path:
+    """Return an input as an absolute path; of an address its host and path, of a pattern its folder."""
+    if isinstance(source, str):
+        return Path("/", source.split("?")[0].partition("://")[2])
+    return Path(os.path.abspath(source.parent if is_pattern(source) else source))
