@@ -44,11 +44,20 @@ app = typer.Typer(
 )
 
 
+def make_command() -> TyperGroup:
+    """Return the command that the functions make."""
+    made = typer.main.get_command(app)
+    for each in (*made.params, made.get_help_option(typer.Context(made))):
+        if each.is_flag and each.default is None:  # typer would load pydantic to make a bool of it, even for help
+            each.default = False
+    return made
+
+
 def main() -> None:
     """Entry point. Exit codes: 0 all done, 1 some failed, 2 usage, 130 interrupted."""
     open_streams()
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        sys.exit(make_command()(standalone_mode=False) or 0)
     except ParseError as error:
         if message := parse_message(error):
             say(f"error: {message}")

@@ -3,9 +3,7 @@
 import io
 import json
 import shutil
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import av
@@ -134,8 +132,10 @@ def test_several_inputs(cliffvid, clip, tmp_path):
     assert "2 inputs: 60 frames, 180 rows in" in err and "inputs" not in cliffvid("process", clip, "-o", "one.npz")[2]
     (tmp_path / "other").mkdir()
     shutil.copy(clip, tmp_path / "other" / "b.mp4")
-    code, _, err = cliffvid("process", "b.mp4", "other/b.mp4", "-o", "out2")
-    assert code == 2 and "two inputs would be written there" in err and not (tmp_path / "out2").exists()
+    assert cliffvid("process", "b.mp4", "other/b.mp4", "-o", "out2", "--end", "0.1")[0] == 0
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in (tmp_path / "out2").rglob("*.*")) == [
+        *("out2/b.parquet", "out2/other/b.parquet")
+    ]
     code, _, err = cliffvid("process", "b.mp4", clip, "-o", "one.npz")
     assert code == 2 and "one.npz: a file; name a folder" in err
 
@@ -244,17 +244,6 @@ def test_a_model_that_cannot_be_read_stops_only_those_who_may_want_it(cliffvid, 
             "process", clip, "-o", "b.parquet", "--regressor", regressor, "--end", "0.1", toy_models=False
         )
         assert code == 1 and "later/manifest.json" in err and "choose another model by its name" in err
-
-
-def test_help_is_quick():
-    best = min(_seconds([sys.executable, "-m", "cliffvid", "--help"]) for _ in range(3))
-    assert best < 0.5
-
-
-def _seconds(command):
-    start = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    return time.perf_counter() - start
 
 
 def test_bench_writes_its_figures(cliffvid, tmp_path):

@@ -11,15 +11,8 @@ from pathlib import Path
 import pytest
 
 import cliffvid
-from cliffvid import Options, cli, cli_bench, cli_models, cli_truth
-from cliffvid.options import (
-    BulkOptions,
-    ConvertOptions,
-    EvalOptions,
-    OverlayOptions,
-    PseudoGTViewOptions,
-    SmoothOptions,
-)
+from cliffvid import cli, cli_bench, options
+from cliffvid.option import description
 from cliffvid.types import Tracks
 from cliffvid.write import COLUMNS
 
@@ -71,71 +64,24 @@ def test_public_names():
         cliffvid.nonsense  # noqa: B018
 
 
-def test_the_command_line_has_every_option_with_its_default():
-    flags = inspect.signature(cli.process).parameters
-    names = {"start_s": "start", "end_s": "end"}
-    for field in fields(Options):
-        if field.name.startswith(("track_", "gate_")):
-            continue
-        assert flags[names.get(field.name, field.name)].default == field.default, field.name
+def test_every_option_has_a_flag_or_is_for_python_alone():
+    """A field of a class of options is described where it stands; what is not is tuning."""
+    for name, kind in vars(options).items():
+        for field in fields(kind) if inspect.isclass(kind) and name.endswith("Options") else ():
+            assert description(field) or field.name.startswith(("track_", "gate_")), (name, field.name)
 
 
-def test_the_bulk_command_has_every_option_with_its_default():
-    flags = inspect.signature(cli.annotate).parameters
-    names = {"split_s": "split", "checkpoint_s": "checkpoint", "start_s": "start", "end_s": "end"}
-    unused = {"format", "overwrite", "videos_at_once"}
-    for options in (Options, BulkOptions):
-        for field in fields(options):
-            if not field.name.startswith(("track_", "gate_")) and field.name not in unused:
-                assert flags[names.get(field.name, field.name)].default == field.default, field.name
-
-
-def test_the_overlay_command_has_every_option_with_its_default():
-    flags = inspect.signature(cli.overlay).parameters
-    names = {"start_s": "start", "end_s": "end"}
-    for field in fields(OverlayOptions):
-        default = flags[names.get(field.name, field.name)].default
-        assert (default or ()) == field.default if field.name == "track" else default == field.default, field.name
-
-
-def test_the_convert_command_has_every_option_with_its_default():
-    flags = inspect.signature(cli.convert).parameters
-    for field in fields(ConvertOptions)[1:]:
-        assert (flags[field.name].default or field.default) == field.default, field.name
-
-
-def test_the_commands_about_ground_truth_have_every_option_with_its_default():
-    for command, options in ((cli.evaluate, EvalOptions), (cli_truth.pseudogt_view, PseudoGTViewOptions)):
-        flags = inspect.signature(command).parameters
-        for field in fields(options):
-            assert flags[field.name].default == field.default, field.name
-
-
-def test_the_smooth_command_has_every_option_with_its_default():
-    flags = inspect.signature(cli.smooth).parameters
-    for field in fields(SmoothOptions):
-        assert flags[field.name].default == field.default, field.name
+def commands(command):
+    """A command and all below it."""
+    yield command
+    for each in getattr(command, "commands", {}).values():
+        yield from commands(each)
 
 
 def test_readme_and_format_page_name_what_is_there():
     readme, page = (ROOT / "README.md").read_text(), (ROOT / "docs" / "format.md").read_text()
-    commands = (
-        cli.process,
-        cli.annotate,
-        cli.annotate_verify,
-        cli.overlay,
-        cli.report,
-        cli.convert,
-        cli.smooth,
-        cli.evaluate,
-        cli_models.add_body,
-        cli_models.export_plans,
-        cli.probe,
-    )
-    flags = {"--" + n.replace("_", "-") for command in commands for n in inspect.signature(command).parameters}
-    commands = [command.callback for command in cli_truth.pseudogt_app.registered_commands]
-    flags |= {"--" + n.replace("_", "-") for command in commands for n in inspect.signature(command).parameters}
-    flags |= {"--max", "--json", "--help", "--version", "--debug", "--check", "--cfg", "--size"}
+    flags = {flag for command in commands(cli.make_command()) for param in command.params for flag in param.opts}
+    flags |= {"--help"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", readme)) <= flags
     for column in COLUMNS:
         assert f"`{column}" in page, column
