@@ -170,6 +170,22 @@ def test_what_folders_leave_out_is_named(data, toys, tmp_path):
     assert f"1 input; {words}" in done.stderr
 
 
+def test_a_dry_run_counts_what_will_be_taken(clip, toys, tmp_path):
+    """Of 30 frames in 1.2 s those between --start and --end, every second one; the trial is of those as well."""
+    (tmp_path / "in").mkdir()
+    shutil.copy(clip, tmp_path / "in" / "a.mp4")
+    span = ("--start", "0:00.2", "--end", "1.0", "--stride", 2)
+    done = annotate("in", "-o", "x", "--dry-run", "--json", *span, cwd=tmp_path, toys=toys)
+    line, total = map(json.loads, done.stdout.splitlines())
+    assert line["frames"] == total["frames"] == 10 and line["duration_s"] == pytest.approx(0.8)
+    assert total["estimate_s"] > 0
+    annotate("in", "-o", "x", *span, cwd=tmp_path, toys=toys)
+    assert len(set(rows(tmp_path / "x")["frame_idx"].to_pylist())) == 10
+    done = annotate("in", "-o", "y", "--dry-run", "--json", "--start", 5, cwd=tmp_path, toys=toys)
+    total = json.loads(done.stdout.splitlines()[-1])
+    assert (total["frames"], total["duration_s"]) == (0, 0)
+
+
 def test_a_terminal_shows_a_bar_for_each_stage_and_worker_whatever_the_names(data, toys, tmp_path):
     name = "a name as long as those that people give " * 4 + "to part 7.mp4"
     shutil.copy(data / "in" / "folder 2" / "clip 2.mp4", tmp_path / name)

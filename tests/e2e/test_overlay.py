@@ -208,7 +208,7 @@ def test_what_cannot_be_drawn_is_refused_before_the_work(cliffvid, clip, tmp_pat
     refused(2, "belong to 'open-body' and to no other", good, "--body", "smpl")
     refused(2, "no track 7; it holds 1 to 1", good, "--track", 7)
     refused(2, "choose one of overlay, side, both, skeleton", good, "--view", "top")
-    refused(2, "must lie above 0", good, "--alpha", 0)
+    refused(2, "--alpha 0.0: must be a number, above 0 and at most 1", good, "--alpha", 0)
     refused(2, "no frame lies between", good, "--start", 100, "--view", "skeleton")
     other = make_clip(tmp_path / "other.mp4", frames=3)
     refused(1, "tracks of clip.mp4, not of other.mp4", good, video=other)

@@ -153,8 +153,8 @@ def test_what_cannot_be_is_refused_before_the_work(cliffvid, clip, tmp_path):
         assert code == 2 and words in err and names(tmp_path) == before, err
 
     refused("--visuals draws images; for a video use --overlay", clip, "--visuals", "bbox")
-    refused("name some of bbox,front,side", "a.jpg", "--visuals", "top")
-    refused("name some of bbox,front,side", "a.jpg", "--visuals", "")
+    refused("--visuals top: choose one of bbox, front, side", "a.jpg", "--visuals", "top")
+    refused(": choose one of bbox, front, side", "a.jpg", "--visuals", "")
     (tmp_path / "a_bbox.jpg").write_text("mine")
     refused("a_bbox.jpg: exists already", "a.jpg", "--visuals", "bbox,front")
     assert (tmp_path / "a_bbox.jpg").read_text() == "mine"
