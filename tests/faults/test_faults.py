@@ -76,7 +76,7 @@ BAD = [
     (["good.mp4", "--frame-batch", "many"], 2, "--frame-batch many: must be a whole number, 1 to 1024 or auto"),
     (["good.mp4", "--stream", "5"], 1, "good.mp4: holds no video stream 5; its streams: 0 video"),
     (["good.mp4", "--stride", "0"], 2, "--stride 0: must be a whole number, 1 or more"),
-    (["good.mp4", "--matrix", "bt470"], 2, "--matrix bt470: choose one of auto, official, bt601, bt709, bt2020"),
+    (["good.mp4", "--matrix", "bt470"], 2, "--matrix bt470: did you mean bt709? choose one of auto, "),
     (["good.mp4", "--hdr", "keep"], 2, "--hdr keep: choose one of tonemap, refuse"),
     (["good.mp4", "--decode-device", "tpu"], 2, "--decode-device tpu: did you mean cpu? choose one of auto, cpu, cuda"),
     (["good.mp4", "--max-frame-mpx", "0.01"], 1, "above --max-frame-mpx 0.01; raise it if the file is to be trusted"),
