@@ -74,7 +74,7 @@ RUNS = {
     "eval": (
         "eval walk_00.npz walk_00.pkl --truth-body open-body",
         0,
-        ["demo: .+", r"(?:.+\n)*.*walk_00(?:.+\n)+.*overall(?:.*\n)+the 24 joints.+", "note: .+"],
+        ["demo: .+", r"(?:.+\n)*.*walk_00(?:.*\n)+.*overall(?:.*\n)+the 24 joints.+", "note: .+"],
     ),
     "doctor": ("doctor", None, [r"ok machine  Linux: .+", *[r"(?:ok|!!|--) \w+ +.+(?:\n.+)*"]]),
 }

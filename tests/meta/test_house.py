@@ -50,6 +50,16 @@ def test_the_runtime_imports_neither_the_workshop_nor_training_frameworks(path):
             assert path.parent.name == "backends" and not at_top
 
 
+@pytest.mark.parametrize("path", RUNTIME, ids=lambda path: str(path.relative_to(ROOT)))
+def test_all_that_is_printed_goes_through_the_console(path):
+    names = {
+        node.func.id
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert path.stem == "console" or not names & {"print", "Console", "Live"}
+
+
 def test_nothing_heavy_is_imported_for_help():
     heavy = {"av", "cv2", "numpy", "pyarrow", "onnxruntime", "rich.progress", "PIL"}
     code = f"import cliffvid.cli, sys; print(sorted({heavy} & set(sys.modules)))"
