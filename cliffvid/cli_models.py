@@ -277,10 +277,7 @@ def export_int8(
 
 
 def _need(*packages: str) -> None:
-    from importlib.util import find_spec
-
-    from .errors import BackendError
+    from .optional import load
 
     for package in packages:
-        if not find_spec(package):
-            raise BackendError(f'{package} is not installed: pip install "cliffvid[cpu,export]"')
+        load(package, 'pip install "cliffvid[cpu,export]"')

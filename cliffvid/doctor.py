@@ -5,15 +5,15 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from .backends import DEFAULT, KNOWN, open_session
 from .backends.ort import two_builds
 from .container import cuda, decoding_fault
-from .errors import CliffvidError
+from .errors import BackendError, CliffvidError
 from .models import BUNDLED, RULES, read_manifest, scan_models
 from .official import FILES
+from .optional import load
 from .options import usable_cores
 from .parity import check_samples
 from .renderers import open_renderer
@@ -43,9 +43,7 @@ def examine(engines: Path | None = None) -> Iterator[Finding]:
             yield try_backend(backend, device)
     yield decoder()
     yield renderer()
-    missing = [package for package in EXPORT_NEEDS if not find_spec(package)]
-    words = f'{", ".join(missing)} missing: pip install "cliffvid[export]"' if missing else "can make model folders"
-    yield Finding("export", "cliffvid export", None if missing else True, words)
+    yield exporting()
     yield from models(engines)
     yield from official(engines)
 
@@ -97,6 +95,16 @@ def renderer() -> Finding:
     except CliffvidError as error:
         return Finding("overlay", "renderer", None, f"does not work: {error}")
     return Finding("overlay", found.name, True, f"draws bodies, on {found.device}")
+
+
+def exporting() -> Finding:
+    """Whether `cliffvid export` has what it needs, by really loading it."""
+    try:
+        for package in EXPORT_NEEDS:
+            load(package, 'pip install "cliffvid[export]"')
+    except BackendError as error:
+        return Finding("export", "cliffvid export", None, f"does not work: {error}")
+    return Finding("export", "cliffvid export", True, "can make model folders")
 
 
 def models(engines: Path | None) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ CliffvidError
 │   └── RefusedError         could be read, and a rule forbids it; the message names the option that allows it
 ├── ModelError      exit 1   a model folder that is damaged or does not keep its own contract
 ├── BackendError    exit 1   a runtime or device that was asked for and is not there
+│   ├── NotInstalledError    a package that cliffvid does not need for everything; the message says how to get it
 │   └── BackendMemoryError   memory does not suffice, not even for a single frame or person at a time
 └── OutputError     exit 1   a result that cannot be written
 
@@ -66,6 +67,10 @@ class BackendError(CliffvidError):
     pass
 
 
+class NotInstalledError(BackendError):
+    pass
+
+
 class BackendMemoryError(BackendError):
     pass
 
@@ -86,4 +91,6 @@ def describe(error: Exception) -> str:
         where = f"{error.filename}: " if error.filename else ""
         advice = "; check its permissions, and those of the folders above it"
         return f"error: {where}{error.strerror or error}" + (advice if isinstance(error, PermissionError) else "")
+    if isinstance(error, ImportError) and not (error.name or "").startswith(__package__):  # what every run needs
+        return f"error: a package does not load: {error}; install cliffvid again, with all that it needs"
     return f"internal error: {type(error).__name__}: {error} (a bug: please report what --debug shows)"

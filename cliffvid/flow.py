@@ -18,6 +18,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from . import optional
+from .errors import BackendError
 from .types import Piece
 
 T = TypeVar("T")
@@ -142,10 +144,9 @@ def _timed(name: str, clock: list[float], spans: list | None, items: Iterable[T]
 def _marker() -> Callable[[str], AbstractContextManager]:
     """What marks a stage's batches for NVIDIA's profilers, where the package nvtx is installed; else nothing."""
     try:
-        from nvtx import annotate
-    except ImportError:
+        return optional.load("nvtx", "pip install nvtx").annotate
+    except BackendError:  # a run does without it
         return nullcontext
-    return annotate
 
 
 def _watched(stage: Stage, items: Generator[T]) -> Generator[T]:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cliffvid.errors import BackendError
 from cliffvid.models import read_manifest
+from cliffvid.optional import load
 from cliffvid.parity import POSE_6D, SAMPLES, Arrays, errors
 
 from .half import HALF_ARITHMETIC
@@ -92,12 +92,8 @@ def export_cliff(
     UsageError for an impossible name, BackendError without PyTorch, OutputError if the folder cannot be written.
     """
     check_name(name)
-    try:
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise BackendError(f'{error.name} is not installed: pip install "cliffvid[cpu,export]"') from error
+    for package in ("onnxruntime", "onnxscript", "torch"):
+        load(package, 'pip install "cliffvid[cpu,export]"')
     from .cliff import load_cliff
 
     say(f"reading {checkpoint}")

@@ -63,7 +63,7 @@ class FakeGpu:
 
 def put_in_place(monkeypatch, gpu: FakeGpu, flavour: str = "tensorrt-rtx") -> FakeGpu:
     """Make the stand-in what cliffvid finds."""
-    monkeypatch.setattr("cuda.bindings.runtime", gpu.cuda)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", gpu.cuda)
     for name in ("tensorrt", "tensorrt-rtx"):
         module = gpu.tensorrt(name) if name == flavour else None
         monkeypatch.setitem(sys.modules, name.replace("-", "_"), module)

@@ -8,20 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .. import optional
 from ..errors import BackendError
+
+INSTALL = "pip install cuda-bindings (cliffvid[gpu], [tensorrt] and [rtx] bring it)"
 
 
 class Gpu:
     """The first GPU that CUDA shows (CUDA_VISIBLE_DEVICES chooses). Raises BackendError if there is none."""
 
     def __init__(self) -> None:
-        try:
-            from cuda.bindings import runtime
-        except ImportError as error:
-            raise BackendError(
-                "cuda-python is not installed: pip install cuda-bindings (cliffvid[gpu], [tensorrt] and [rtx] bring it)"
-            ) from error
-        self._cuda = runtime
+        runtime = self._cuda = optional.load("cuda.bindings.runtime", INSTALL)
         try:
             properties = self._checked(runtime.cudaGetDeviceProperties(0))
         except BackendError as error:

@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 
+from .. import optional
 from ..console import say
 from ..errors import BackendError, ModelError
 from ..models import MODEL_FILES, Manifest
@@ -28,10 +29,7 @@ def open_session(manifest: Manifest, device: str, threads: int, precision: str) 
 
 def load():
     """The onnxruntime module. Says so where two builds of it are installed. Raises BackendError if it is not whole."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise BackendError('onnxruntime is not installed: pip install "cliffvid[cpu]" (or [gpu])') from error
+    onnxruntime = optional.load("onnxruntime", 'pip install "cliffvid[cpu]" (or [gpu])')
     if not hasattr(onnxruntime, "InferenceSession"):  # one of two builds was uninstalled: it took the other's files
         raise BackendError(f"onnxruntime is installed in part: {REPAIR}")
     warn_of_two_builds()

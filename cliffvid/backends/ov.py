@@ -5,6 +5,7 @@ from typing import Self
 
 import numpy as np
 
+from .. import optional
 from ..errors import BackendError, ModelError
 from ..models import Manifest
 from . import as_taken, check_tensors, no_rows
@@ -13,10 +14,7 @@ CONVOLUTIONS = {"Convolution", "GroupConvolution"}
 
 
 def open_session(manifest: Manifest, device: str, threads: int, precision: str) -> "OvSession":
-    try:
-        import openvino
-    except ImportError as error:
-        raise BackendError('openvino is not installed: pip install "cliffvid[openvino]"') from error
+    openvino = optional.load("openvino", 'pip install "cliffvid[openvino]"')
     return OvSession(openvino, manifest, device, threads, precision)
 
 

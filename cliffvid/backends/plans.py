@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from .. import optional
 from ..console import say
-from ..errors import BackendError, ModelError, OutputError, UsageError
+from ..errors import BackendError, ModelError, NotInstalledError, OutputError, UsageError
 from ..models import BUNDLED, MODEL_FILES, Manifest
 from ..write import write_whole
 from . import check_tensors
@@ -56,16 +56,16 @@ class Plan:
 
 def load_tensorrt() -> tuple[str, ModuleType]:
     """The flavour of TensorRT that is there, and its module. Raises BackendError if none is, or none that loads."""
-    reasons = []
+    install = 'pip install "cliffvid[tensorrt]" for data-centre GPUs, "cliffvid[rtx]" for GeForce and RTX'
+    missing, broken = [], []
     for flavour, module in MODULES.items():
         try:
-            return flavour, import_module(module)
-        except (ImportError, OSError) as error:  # OSError: a library beside it that does not load
-            reasons.append(f"{flavour}: {error}")
-    raise BackendError(
-        'tensorrt is not installed: pip install "cliffvid[tensorrt]" for data-centre GPUs, "cliffvid[rtx]" for '
-        f"GeForce and RTX ({'; '.join(reasons)})"
-    )
+            return flavour, optional.load(module, install)
+        except NotInstalledError as error:
+            missing.append(error)
+        except BackendError as error:
+            broken.append(error)
+    raise (broken or missing)[0]
 
 
 def maker_for(capability: str, gpu: str = "") -> Maker:

@@ -9,17 +9,14 @@ from typing import Self
 
 import numpy as np
 
+from .. import optional
 from ..errors import BackendError, ModelError
 from ..models import Manifest
 from . import as_taken, check_tensors, no_rows
 
 
 def open_session(manifest: Manifest, device: str, threads: int, precision: str) -> "TorchSession":
-    try:
-        import onnx
-        import torch
-    except ImportError as error:
-        raise BackendError(f'torch is not installed: pip install "cliffvid[export]" ({error})') from error
+    torch, onnx = (optional.load(name, 'pip install "cliffvid[export]"') for name in ("torch", "onnx"))
     if device == "cuda" and not torch.cuda.is_available():
         raise BackendError("this torch has no GPU that it can use; install its CUDA build, check the driver")
     return TorchSession(onnx, torch, manifest, device, threads, precision)

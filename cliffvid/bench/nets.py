@@ -1,10 +1,9 @@
 """The networks that are measured: the official kinds with random weights, kept in the user's cache; constant ones."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 from ..console import say
-from ..errors import BackendError
+from ..optional import load
 from ..options import Options
 
 
@@ -33,5 +32,4 @@ def constant_nets(folder: Path, people: int) -> Options:
 
 def _need(*packages: str) -> None:
     for package in packages:
-        if not find_spec(package):
-            raise BackendError(f'{package} is not installed: pip install "cliffvid[cpu,export]" to make the networks')
+        load(package, 'pip install "cliffvid[cpu,export]" to make the networks')

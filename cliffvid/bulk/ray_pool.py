@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .. import optional
 from ..errors import BackendError
 from ..options import Options, on_gpu, usable_cores
 
@@ -113,11 +114,7 @@ class RayPool:
 
 def _ray():
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers, over the network
-    try:
-        import ray
-    except ImportError as error:
-        raise BackendError('--runner ray: Ray is not installed; pip install "cliffvid[ray]"') from error
-    return ray
+    return optional.load("ray", 'pip install "cliffvid[ray]"', f"{optional.REINSTALL}; or leave --runner ray out")
 
 
 def _check(address: str | None) -> None:

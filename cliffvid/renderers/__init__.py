@@ -5,17 +5,20 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Protocol
 
 import cv2
 import numpy as np
 
-from ..errors import BackendError, UsageError
+from .. import optional
+from ..errors import UsageError
 from ..flow import Owner
 
 Array = np.ndarray
 RENDERERS = {"gl": ("gl", "moderngl", "overlay"), "pyrender": ("reference", "pyrender", "pyrender")}
 NEAREST_M = 0.05  # what is nearer to the camera is cut away
+WITHOUT = "or draw skeletons (--view skeleton, --skeleton-only), which needs nothing"
 HOW_TO_GET_EGL = (
     "no picture can be rendered here, because EGL is missing or has no driver: on Debian and Ubuntu "
     "apt-get install libegl1 libgl1-mesa-dri (software, no GPU needed); --view skeleton, or --skeleton-only of a "
@@ -100,13 +103,13 @@ def open_renderer(name: str) -> Renderer:
         return open_renderer(installed[0] if installed else "gl")
     if name not in RENDERERS:
         raise UsageError(f"--renderer {name}: choose one of auto, {', '.join(RENDERERS)}")
-    module, package, extra = RENDERERS[name]
-    if not find_spec(package):
-        raise BackendError(
-            f'{package} is not installed: pip install "cliffvid[{extra}]", or draw skeletons (--view skeleton, '
-            "--skeleton-only), which needs nothing"
-        )
-    return Renderer(name, module)
+    return Renderer(name, RENDERERS[name][0])
+
+
+def load_package(name: str, repair: str = f"{optional.REINSTALL}, {WITHOUT}") -> ModuleType:
+    """Return the package that a renderer draws with; ``repair`` and errors as of ``optional.load``."""
+    _, package, extra = RENDERERS[name]
+    return optional.load(package, f'pip install "cliffvid[{extra}]", {WITHOUT}', repair)
 
 
 def compose(image: Array, patches: list[Patch], alpha: float) -> None:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from ..errors import BackendError
-from . import HOW_TO_GET_EGL, NEAREST_M, Patch, Scene, groups
+from . import HOW_TO_GET_EGL, NEAREST_M, Patch, Scene, groups, load_package
 
 # Drawn at twice the size and averaged: for four large people on two cores 18 ms where 4 samples a pixel took 42, as
 # software OpenGL spends its time on the many small triangles rather than on pixels.
@@ -40,8 +40,7 @@ void main() { pixel = vec4(lit, 1.0); }
 
 
 def open() -> "GlRenderer":
-    import moderngl
-
+    moderngl = load_package("gl")
     try:
         context = moderngl.create_context(standalone=True, backend="egl")
     except Exception as error:  # glcontext raises a bare Exception

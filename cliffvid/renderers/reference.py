@@ -2,11 +2,12 @@
 
 import os
 import warnings
+from types import ModuleType
 
 import numpy as np
 
 from ..errors import BackendError
-from . import HOW_TO_GET_EGL, Patch, Scene
+from . import HOW_TO_GET_EGL, Patch, Scene, load_package
 
 FLIP = np.array([1, -1, -1], np.float32)  # to OpenGL's camera: y up, z backward
 # Light intensities must be floats: with whole numbers pyrender shades flatly and says nothing.
@@ -18,17 +19,15 @@ def open() -> "PyrenderRenderer":
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # unmaintained: its dependencies warn about it
-            return PyrenderRenderer()
-    except (ImportError, AttributeError, RuntimeError, ValueError) as error:
+            return PyrenderRenderer(load_package("pyrender", HOW_TO_GET_EGL))
+    except (AttributeError, RuntimeError, ValueError) as error:
         raise BackendError(f"{HOW_TO_GET_EGL} ({error})") from error
 
 
 class PyrenderRenderer:
     """One for the whole process: with two, deleting one takes the display from the other."""
 
-    def __init__(self) -> None:
-        import pyrender
-
+    def __init__(self, pyrender: ModuleType) -> None:
         _repair(pyrender)
         self._pyrender = pyrender
         self._offscreen = pyrender.OffscreenRenderer(64, 64)

@@ -157,8 +157,8 @@ def test_a_gpu_that_cannot_be_used_is_told(clip, toy_options, ort, gpu, nvdec, m
             BackendError, match=r"clip.mp4: .*no GPU that CUDA can use.*nvidia-smi.*--decode-device cpu"
         ):
             Run(clip, options, models)
-        monkeypatch.setitem(sys.modules, "cuda.bindings", None)
-        with pytest.raises(BackendError, match=r"clip.mp4: .*cuda-python is not installed: pip install .*\[gpu\]"):
+        monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
+        with pytest.raises(BackendError, match=r"clip.mp4: .*bindings.runtime is not installed: pip install .*\[gpu\]"):
             Run(clip, options, models)
 
 

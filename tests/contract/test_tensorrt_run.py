@@ -99,8 +99,8 @@ def test_what_is_not_installed_is_named(gpu, folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     with pytest.raises(BackendError, match=r"tensorrt is not installed: pip install .*\[tensorrt\].*\[rtx\]"):
         open_on_gpu(folder)
-    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
-    with pytest.raises(BackendError, match=r"cuda-python is not installed: pip install .*\[tensorrt\]"):
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
+    with pytest.raises(BackendError, match=r"cuda.bindings.runtime is not installed: pip install .*\[tensorrt\]"):
         open_on_gpu(folder)
 
 

@@ -125,7 +125,7 @@ def test_what_is_not_there_is_told(data, toys):
     assert "--address 127.0.0.1:1: no Ray cluster answers there" in done.stderr
     env = {"PYTHONPATH": str(data / "hidden")}
     (data / "hidden").mkdir()
-    (data / "hidden" / "ray.py").write_text("raise ImportError")
+    (data / "hidden" / "ray.py").write_text("raise ModuleNotFoundError(name='ray')")
     done = annotate("in", "-o", "x", "--runner", "ray", cwd=data, toys=toys, env=env, check=1)
     assert 'pip install "cliffvid[ray]"' in done.stderr
     assert not list((data / "x" / "tracks").iterdir())

@@ -177,7 +177,8 @@ def test_a_corrupt_model_folder_is_told(here, folder, how, monkeypatch, capfd):
 @pytest.mark.parametrize("args", [["export", "open"], ["export", "yolov3", "x.weights"], ["export", "cliff", "x.pt"]])
 def test_an_extra_that_is_not_installed_is_named(tmp_path, monkeypatch, capfd, args):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for package in ("onnx", "torch"):
+        monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setattr(sys, "argv", ["cliffvid", *args])
     with pytest.raises(SystemExit) as end:
         cli.main()
