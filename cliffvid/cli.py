@@ -1,5 +1,6 @@
 """The command line: parse, call, print. Results go to files and stdout, everything else to stderr."""
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from .cli_truth import evaluate, pseudogt_app
 from .cli_use import convert, smooth
 from .console import close_streams, open_streams, result, result_json, say
 from .errors import CliffvidError, UsageError, describe
+from .machine import thread_environment, usable_cores
 from .options import VISUALS, Options, OverlayOptions, SmoothOptions
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ def make_command() -> TyperGroup:
 def main() -> None:
     """Entry point. Exit codes: 0 all done, 1 some failed, 2 usage, 130 interrupted."""
     open_streams()
+    os.environ.update(thread_environment(usable_cores()))  # before any library is loaded
     try:
         sys.exit(make_command()(standalone_mode=False) or 0)
     except ParseError as error:

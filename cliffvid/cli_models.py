@@ -108,7 +108,7 @@ def quality(
 
 
 def _tell(manifest, options, as_json: bool = False) -> None:
-    from .options import processor
+    from .machine import processor
     from .precision import faults, told
 
     for entry in manifest.quality:

@@ -20,7 +20,8 @@ from .errors import (
     UnreadableError,
 )
 from .heif import STILLS
-from .options import Options, usable_cores
+from .machine import usable_cores
+from .options import Options
 
 # Containers that hold their own pictures. Listed, because by default FFmpeg also opens playlists that read other files
 # and addresses, and even a text file (as an animated terminal); a protocol list alone does not prevent it.

@@ -11,10 +11,10 @@ from .backends import DEFAULT, KNOWN, open_session
 from .backends.ort import two_builds
 from .container import cuda, decoding_fault
 from .errors import BackendError, CliffvidError
+from .machine import cores, memory
 from .models import BUNDLED, RULES, read_manifest, scan_models
 from .official import FILES
 from .optional import load
-from .options import usable_cores
 from .parity import check_samples
 from .renderers import open_renderer
 from .smpl_files import FAMILIES, how_to_get
@@ -34,8 +34,7 @@ class Finding:
 
 def examine(engines: Path | None = None) -> Iterator[Finding]:
     """Everything worth knowing before a run, as it is found. Takes seconds, since networks are really run."""
-    cores = f"{usable_cores()} usable cores of {platform.machine()}, Python {platform.python_version()}"
-    yield Finding("machine", platform.system(), True, cores)
+    yield machine()
     yield gpu()
     yield from wheels()
     for backend, known in KNOWN.items():
@@ -46,6 +45,15 @@ def examine(engines: Path | None = None) -> Iterator[Finding]:
     yield exporting()
     yield from models(engines)
     yield from official(engines)
+
+
+def machine() -> Finding:
+    """What a run may use here, and what bounds it."""
+    core, room = cores(), memory()
+    words = f"{core.amount} usable cores ({core.source}) of {platform.machine()}"
+    if room:
+        words += f", {room.amount / 1e9:.1f} GB of memory ({room.source})"
+    return Finding("machine", platform.system(), True, f"{words}, Python {platform.python_version()}")
 
 
 def gpu() -> Finding:

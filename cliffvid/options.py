@@ -2,8 +2,6 @@
 
 # ruff: noqa: RUF009  (option() makes a field, as dataclasses.field does)
 import math
-import os
-import platform
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal, Self, get_args
@@ -16,19 +14,6 @@ GENDERS: tuple[str, ...] = get_args(Literal["neutral", "male", "female"])
 PANELS = "Output", "Video", "Models", "Detection", "Camera", "Speed", "Safety"  # of the help, in this order
 OUTPUT, VIDEO, MODELS, DETECTION, CAMERA, SPEED, SAFETY = PANELS
 START, END, OVERWRITE = ("--start",), ("--end",), ("--overwrite", "-y")
-
-
-def usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def processor() -> str:
-    """The name of the CPU: rounding and speed differ from one to another."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from time import perf_counter
 
 from .backends import DEFAULT, KNOWN, Session, open_session
 from .errors import BackendError, InputError, OutputError, UsageError
+from .machine import processor
 from .models import BUNDLED, MODEL_FILES, Manifest, added_models_dir, find_model, read_manifest
-from .options import Options, processor
+from .options import Options
 from .quality import Batch, compare, take_samples
 from .write import write_whole
 

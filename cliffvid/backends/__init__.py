@@ -11,8 +11,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from ..errors import BackendError, BackendMemoryError, ModelError
+from ..machine import usable_cores
 from ..models import Manifest, Tensor
-from ..options import usable_cores
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from ..bulk.job import annotate
 from ..bulk.progress import Progress
 from ..console import say
 from ..jobs import process
-from ..options import BulkOptions, Options, usable_cores
+from ..machine import usable_cores
+from ..options import BulkOptions, Options
 from ..pipeline import open_models
 from .clips import RATE, repeated, sha256, small_clip
 from .harness import Case, Result, take_turns

@@ -4,8 +4,8 @@ import numpy as np
 
 from ..backends import KNOWN, open_session
 from ..errors import CliffvidError
+from ..machine import usable_cores
 from ..models import read_manifest
-from ..options import usable_cores
 from ..quality import compare
 from .harness import Case, Result, take_turns
 from .nets import random_nets

@@ -10,7 +10,7 @@ from statistics import median
 from time import perf_counter
 
 from ..console import result, result_table
-from ..options import processor, usable_cores
+from ..machine import processor, usable_cores
 
 
 @dataclass

@@ -17,9 +17,10 @@ from ..crop import crop_pixels
 from ..errors import CliffvidError
 from ..geometry import axis_angle, camera_to_transl, canvas_to_frame, crop_boxes, crop_corners, diagonal_focal_px
 from ..jobs import process
+from ..machine import usable_cores
 from ..models import read_manifest
 from ..option import choices
-from ..options import Options, usable_cores
+from ..options import Options
 from ..pipeline import Models
 from ..read import read_tracks
 from .clips import clip, naive_frames, sha256

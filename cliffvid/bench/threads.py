@@ -7,7 +7,8 @@ from itertools import product
 from pathlib import Path
 
 from ..jobs import process
-from ..options import Options, usable_cores
+from ..machine import usable_cores
+from ..options import Options
 from ..pipeline import Models, open_models
 from ..source import open_source
 from .clips import clip, ffmpegs_threads, sha256

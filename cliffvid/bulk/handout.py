@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import BackendError, CliffvidError, ModelError, OutputError, UsageError
-from ..options import BulkOptions, Options, on_gpu, usable_cores
+from ..machine import usable_cores, usable_memory_bytes
+from ..options import BulkOptions, Options, on_gpu
 
 BACKOFF_S = (1.0, 4.0)  # before the second and the third attempt
+WORKER_BYTES = 1_000_000_000  # what a worker with networks of its own takes at most
 FEEDERS = 8  # decoding processes of one GPU; a core each gives some 300 frames/s of 1080p
 PATIENCE_S = 0.2  # between two looks at the clock and at signals
 
@@ -46,11 +48,12 @@ def open_pool(options: Options, bulk: BulkOptions, work: Path) -> Pool:
 
 
 def default_workers(options: Options, shared: bool) -> int:
-    """One for each core: networks of this size gain less from a second thread than from a second worker. Of those that
-    feed a GPU no more than any is known to need."""
+    """Return one for each core that has memory: networks of this size gain less from a second thread than from a second
+    worker. Of those that feed a GPU no more than any is known to need."""
     if on_gpu(options):
         return min(usable_cores(), FEEDERS) if shared else 1
-    return usable_cores()
+    room = usable_memory_bytes()
+    return usable_cores() if room is None else max(min(usable_cores(), room // WORKER_BYTES), 1)
 
 
 class Handout:

@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from ..errors import BackendError
+from ..machine import thread_environment, usable_cores
 from ..options import Options
 from .networks import Line, Networks, NetworksLost
 
@@ -38,6 +39,7 @@ class LocalPool:
     def __init__(self, count: int, options: Options, work: Path, shared: Options | None = None) -> None:
         self.count, self._shared = count, shared
         self._networks: Networks | None = None
+        self._environment = os.environ | thread_environment(options.threads or usable_cores())
         self._hello = options.to_json() | {"work": str(work.absolute())}
         self._processes: list[Process] = []
         self._began = False  # some worker has said hello, so that others can
@@ -112,8 +114,8 @@ class LocalPool:
             theirs = [ends.enter_context(end) for end in (there, *(self._networks.lines() if self._networks else ()))]
             handles = [end.fileno() for end in theirs]
             command = [sys.executable, "-m", __name__, *map(str, handles)]
-            # to stderr: stdout is where --json goes
-            popen = subprocess.Popen(command, pass_fds=handles, stdin=subprocess.DEVNULL, stdout=2)
+            streams = {"stdin": subprocess.DEVNULL, "stdout": 2}  # stderr: stdout is where --json goes
+            popen = subprocess.Popen(command, pass_fds=handles, env=self._environment, **streams)
         process = Process(popen, Connection(here.detach()), self._networks)
         self._processes.append(process)
         with suppress(OSError):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from .. import optional
 from ..errors import BackendError
-from ..options import Options, on_gpu, usable_cores
+from ..machine import usable_cores
+from ..options import Options, on_gpu
 
 START_S = 300.0  # a cluster may have to start a machine first
 

@@ -7,8 +7,8 @@ from PIL import Image
 
 from cliffvid import Options, read_meta
 from cliffvid.errors import InputError, OutputError, UsageError
+from cliffvid.machine import processor
 from cliffvid.models import BUNDLED, MODEL_FILES, find_model, read_manifest
-from cliffvid.options import processor
 from cliffvid.precision import about_clip, ask, choose, keep, measure, runtime_version
 from clips import make_clip, picture
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cliffvid.backends import Halving
+from cliffvid.machine import usable_cores
 from cliffvid.models import BUNDLED, read_manifest
-from cliffvid.options import usable_cores
 
 
 class Busy:
