@@ -164,10 +164,13 @@ def process(
             requests[0].gallery.painter(models.regressor.manifest.body)
         by_output = {request.output: request for request in requests}
         pairs = [(request.video, request.output) for request in requests]
-        done = [
-            _told(by_output[outcome.output], outcome, options, look, watch, as_json)
-            for outcome in process_many(pairs, options, models=models, watch=watch.watch)
-        ]
+        outcomes = process_many(pairs, options, models=models, watch=watch.watch)
+        done: list[bool] = []
+        for number, outcome in enumerate(outcomes, 1):
+            if number == len(pairs):  # what is drawn now needs their memory
+                outcomes.close()
+                models.close()
+            done.append(_told(by_output[outcome.output], outcome, options, look, watch, as_json))
         watch.summarise_all()
     raise typer.Exit(0 if all(done) and len(done) == len(every) and not missing else 1)
 

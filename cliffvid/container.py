@@ -41,6 +41,7 @@ THREADED = {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "prores", "dnxhd", 
 # By itself FFmpeg takes one thread more than there are cores; twice as many decoded 7 % faster on two. It wants no more
 # than sixteen.
 THREADS_A_CORE, THREADS_MAX = 2, 16
+DECODER_BYTES = 256 << 20  # of frames, one in each thread, at 3 bytes a pixel: ten at 4K
 DECODING = av.FFmpegError, OSError, ValueError, RuntimeError, NotImplementedError  # what PyAV raises
 ATTACHED_PICTURE = av.stream.Disposition.attached_pic
 TILE = av.stream.Disposition.dependent  # of a picture, or what another stream is to be seen with
@@ -73,7 +74,8 @@ def open_video(
         decoder.options = {"max_pixels": str(limit)}  # for sizes that only the decoder learns of
         # Threads share one NVDEC, and each would take some of its at most 32 surfaces.
         threaded = decoder.name in THREADED and options.decode_device != "cuda"
-        suited = threads or min(THREADS_A_CORE * usable_cores(), THREADS_MAX)
+        most = DECODER_BYTES // (3 * max(stream.width * stream.height, 1))
+        suited = threads or max(min(THREADS_A_CORE * usable_cores(), THREADS_MAX, most), 1)
         decoder.thread_type, decoder.thread_count = "AUTO", suited if threaded else 1
         if decoder.thread_count != 1:
             # Frames may be handed out before their thread has marked them as corrupt; errors always come.

@@ -24,6 +24,7 @@ def crop(batches: Iterator[list[Piece]], manifest: Manifest) -> Iterator[list[Pi
             replace(piece, rows=crops(piece.rows, manifest, piece.run.options)) if len(piece) else piece
             for piece in batch
         ]
+        del batch  # before the next is asked for
 
 
 def crops(found: Found, manifest: Manifest, options: Options) -> Crops:

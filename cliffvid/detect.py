@@ -40,6 +40,10 @@ class Found:
     def __len__(self) -> int:
         return len(self.frames)
 
+    @property
+    def nbytes(self) -> int:
+        return self.frames.nbytes
+
 
 def detect(batches: Iterator[list[Piece]], session: Session) -> Iterator[list[Piece]]:
     """Each batch of pieces of Frames as pieces of Found, best score first within a frame."""
@@ -50,6 +54,7 @@ def detect(batches: Iterator[list[Piece]], session: Session) -> Iterator[list[Pi
         answers = together(session, [{"image": canvas} for canvas in canvases])
         found = iter(map(_found, full, answers, rules, [session.manifest.rules["selection"]] * len(full)))
         yield [next(found) if len(piece) else piece for piece in batch]
+        del batch, full, canvases, found  # before the next are asked for
 
 
 def _found(piece: Piece, answer: dict[str, np.ndarray], letterbox: Letterbox, selection: Selection) -> Piece:

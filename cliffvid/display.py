@@ -8,6 +8,7 @@ from av.filter import Graph
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, VideoReformatter
 
 from .errors import RefusedError
+from .machine import usable_cores
 from .options import Options
 from .orientation import Orientation
 from .planes import Planes
@@ -49,7 +50,7 @@ class Display:
             tone = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
             tone["dst_colorspace"] = Colorspace.ITU709
         matrix = matrix_of(frame, self._options.matrix)
-        threads = 1 if width * height <= SMALL_MPX * 1e6 else 0  # 0: as FFmpeg likes
+        threads = 1 if width * height <= SMALL_MPX * 1e6 else usable_cores()
         name = _name(frame, matrix)
         try:
             if frame.format.name == PLANAR[0] and name and not tone and (width, height) == (frame.width, frame.height):

@@ -23,6 +23,9 @@ from .errors import BackendError
 from .types import Piece
 
 T = TypeVar("T")
+# A stage makes its next batch only while those that wait for the next stage hold less: two batches of four frames of
+# 1080p, or one frame of 8K.
+AHEAD_BYTES = 64 << 20
 _END = object()
 
 
@@ -116,6 +119,7 @@ def _turns(stage: Stage, sources: Iterable[Iterable[T]], width: int, depth: int)
                 continue
             live.rotate(-1)
             yield item
+            del item  # here and below: a batch that was handed on is let go before the next is made
     finally:
         for _, items in live:
             items.close()
@@ -135,6 +139,7 @@ def _timed(name: str, clock: list[float], spans: list | None, items: Iterable[T]
             if item is _END:
                 return
             yield item
+            del item
     finally:
         if hasattr(iterator, "close"):
             iterator.close()
@@ -163,16 +168,20 @@ def _watched(stage: Stage, items: Generator[T]) -> Generator[T]:
             pieces = isinstance(item, list) and item and isinstance(item[0], Piece)
             stage.done += sum(map(len, item)) if pieces else len(item)
             yield item
+            del item
     finally:
         items.close()
 
 
 class _Prefetch(Iterator[T]):
-    """The items in order, while a thread stays at most ``depth`` ahead. Its fault surfaces here, traceback and all."""
+    """The items in order, while a thread stays at most ``depth`` ahead, and makes none while AHEAD_BYTES are waiting.
+    Its fault surfaces here, traceback and all.
+    """
 
     def __init__(self, items: Generator[T], depth: int) -> None:
         self._items = items
         self._ready: queue.Queue = queue.Queue(depth)
+        self._held_bytes, self._taken = 0, threading.Condition()
         self._stop = threading.Event()
         self._fault: BaseException | None = None
         self._worker = threading.Thread(target=self._work, daemon=True, name="cliffvid")
@@ -181,7 +190,12 @@ class _Prefetch(Iterator[T]):
     def _work(self) -> None:
         try:
             for item in self._items:
+                with self._taken:
+                    self._held_bytes += _held_bytes(item)
                 self._put(item)
+                del item  # who took it lets it go
+                with self._taken:
+                    self._taken.wait_for(lambda: self._held_bytes < AHEAD_BYTES or self._stop.is_set())
                 if self._stop.is_set():
                     break
         except BaseException as error:
@@ -204,11 +218,21 @@ class _Prefetch(Iterator[T]):
             if self._fault:
                 raise self._fault
             raise StopIteration
+        with self._taken:
+            self._held_bytes -= _held_bytes(item)
+            self._taken.notify()
         return item
 
     def close(self) -> None:
-        self._stop.set()
+        with self._taken:
+            self._stop.set()
+            self._taken.notify()
         self._worker.join()
+
+
+def _held_bytes(item) -> int:
+    """The memory that a batch takes: of pieces, or one that tells."""
+    return sum(map(_held_bytes, item)) if isinstance(item, list) else getattr(item, "nbytes", 0)
 
 
 class Owner:

@@ -1,5 +1,7 @@
 """What this process may use: CPU cores and memory, as affinity and control groups (cgroups) bound them."""
 
+import ctypes
+import gc
 import math
 import os
 import platform
@@ -66,6 +68,13 @@ def thread_environment(threads: int) -> dict[str, str]:
     found = {name: os.environ.get(name, "") for name in THREAD_VARIABLES}
     fewer = {name: own for name, own in found.items() if own.isdecimal() and 0 < int(own) < threads}
     return dict.fromkeys(THREAD_VARIABLES, str(threads)) | fewer
+
+
+def release_memory() -> None:
+    """Return freed memory to the system, where the allocator (glibc's) would keep it for later."""
+    gc.collect()
+    with suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _quotas() -> Iterator[Bound]:

@@ -12,7 +12,7 @@ from .decode import DecodeCounts
 from .draw import draw_boxes, draw_ids, draw_skeletons, track_color
 from .errors import InputError, UsageError
 from .film import FORMATS, Film
-from .flow import Stages
+from .flow import AHEAD_BYTES, Stages
 from .geometry import camera_to_side
 from .options import Options, OverlayOptions
 from .read import chosen, read_meta, read_tracks
@@ -38,6 +38,10 @@ class Shot:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    @property
+    def nbytes(self) -> int:
+        return self.frames.nbytes
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, Tracks, np.ndarray, np.ndarray | None]]:
         """Picture, people, vertices and normals of each frame."""
@@ -91,7 +95,8 @@ def overlay(
         whole = options.start_s == 0 and options.end_s == float("inf") and again.stride == 1
         watch(stages, source.info.frames_claimed if whole else None)
         with Film(out, source.info, cut=options.start_s > 0, end_s=options.end_s) as film:
-            frames = source.frames(FRAME_BATCH, counts, options.start_s, options.end_s, again.stride)
+            batch = min(FRAME_BATCH, max(AHEAD_BYTES // (3 * source.info.width_px * source.info.height_px), 1))
+            frames = source.frames(batch, counts, options.start_s, options.end_s, again.stride)
             shots = stages.ahead("pose", "frames", painter.pose(stages.ahead("decode", "frames", frames), rows))
             for drawn in stages.ahead("draw", "frames", painter.draw(shots, rows)):
                 for image, time_s in zip(drawn.images, drawn.time_s, strict=True):
@@ -112,6 +117,10 @@ class Drawn:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(image.nbytes for image in self.images)
 
 
 class Painter:

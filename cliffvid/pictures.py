@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +31,7 @@ CUBIC = -0.75  # OpenCV's coefficient
 class DeviceImage:
     """A frame that lies on a device, among others of its size."""
 
+    nbytes: ClassVar[int] = 0  # of this machine's memory
     shape: tuple[int, int, int]  # (H,W,3), of uint8, as displayed
     frames: Any  # all of them, (F,H,W,3), as the backend holds them
     row: int  # which of them
@@ -54,6 +55,7 @@ class Taps:
 class Picture:
     """A picture yet to be made: what becomes a row of a network's input."""
 
+    nbytes: ClassVar[int] = 0
     image: DeviceImage
     rows: Taps
     columns: Taps

@@ -16,6 +16,7 @@ from .cuts import CutFinder
 from .detect import canvas_shape, detect
 from .errors import ModelError
 from .flow import Stages, rebatch
+from .machine import release_memory
 from .models import MODEL_FILES, Manifest, find_model
 from .options import Options
 from .pictures import BATCHES_HELD, landed, on_device, uploaded
@@ -66,8 +67,13 @@ class Models:
         return self
 
     def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the networks' memory back; to be called once or more."""
         self.detector.close()
         self.regressor.close()
+        release_memory()
 
 
 def open_models(options: Options) -> Models:
@@ -186,6 +192,7 @@ class Run:
                 frames, thumbs = landed(frames, self.models.detector, self.info.path)
             self.counts.shots += self.cuts.find(frames, thumbs)
             yield [Piece(self, frames)]
+            del frames  # before the next are decoded: a batch of 4K is 100 MB
         yield [Piece(self)]
 
     def bodies(self) -> Iterator[Bodies]:

@@ -31,6 +31,10 @@ class Planes:
         width, height = self.orientation.size(self.y.shape[::-1])
         return height, width, 3
 
+    @property
+    def nbytes(self) -> int:
+        return self.y.nbytes + self.u.nbytes + self.v.nbytes
+
     def shown(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The planes as displayed; views."""
         return tuple(self.orientation.show(plane[..., None])[..., 0] for plane in (self.y, self.u, self.v))

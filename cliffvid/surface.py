@@ -1,7 +1,7 @@
 """A frame that a GPU decoded and that has not left it."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from .orientation import Orientation
 
@@ -14,6 +14,7 @@ class Surface:
     so a frame that is held takes memory, and does not keep NVDEC from decoding.
     """
 
+    nbytes: ClassVar[int] = 0  # of this machine's memory
     frame: Any  # an av.VideoFrame that stayed on the device
     matrix: str  # one of planes.WEIGHTS
     full_range: bool

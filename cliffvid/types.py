@@ -45,6 +45,12 @@ class Table:
     def __len__(self) -> int:
         return len(getattr(self, next(iter(column_specs(type(self))))))
 
+    @property
+    def nbytes(self) -> int:
+        """The memory that its columns take; images count as what they hold of this machine's."""
+        columns = self.columns().values()
+        return sum(sum(i.nbytes for i in column) if column.dtype.hasobject else column.nbytes for column in columns)
+
     def columns(self) -> dict[str, Array]:
         return {name: getattr(self, name) for name in column_specs(type(self))}
 
@@ -170,6 +176,10 @@ class Piece:
 
     def __len__(self) -> int:
         return 0 if self.rows is None else len(self.rows)
+
+    @property
+    def nbytes(self) -> int:
+        return 0 if self.rows is None else self.rows.nbytes
 
 
 # Bits of People.flags
