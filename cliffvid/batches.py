@@ -94,7 +94,7 @@ def _key(session: Session, row: dict[str, np.ndarray]) -> str:
 
     shapes = " ".join("x".join(map(str, array.shape[1:])) for array in row.values())
     network = session.manifest.files[MODEL_FILES[session.precision]]
-    return f"{session.backend} {session.precision} {network} {shapes}; {gpu().words}"
+    return f"{session.backend} {session.precision} {network} {shapes}; {gpu().words}; {session.device}"
 
 
 def _file() -> Path:

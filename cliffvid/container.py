@@ -10,6 +10,7 @@ import av
 from av.codec.hwaccel import HWAccel
 
 from .backends.gpu import Gpu
+from .device import split_device
 from .errors import (
     AccessError,
     BackendError,
@@ -94,7 +95,7 @@ def _open(path: Path | str, options: Options, surfaces: bool) -> av.container.In
         name, rules, timeout = path, _network_rules(path, options), NETWORK_TIMEOUT_S
     on_cuda = options.decode_device == "cuda"
     try:
-        device = cuda(surfaces) if on_cuda else None
+        device = cuda(surfaces, split_device(options.device)[1]) if on_cuda else None
         return av.open(name, container_options=rules, timeout=timeout, hwaccel=device, **TITLES)
     except (*DECODING, BackendError) as error:
         if on_cuda:
@@ -108,15 +109,15 @@ def _open(path: Path | str, options: Options, surfaces: bool) -> av.container.In
         ) from error
 
 
-def cuda(surfaces: bool = False) -> HWAccel:
-    """FFmpeg's decoding on a CUDA device; ``surfaces`` as of ``open_video``. Raises BackendError."""
+def cuda(surfaces: bool = False, number: int = 0) -> HWAccel:
+    """FFmpeg's decoding on the GPU of that number; ``surfaces`` as of ``open_video``. Raises BackendError."""
     if not surfaces:
-        return HWAccel("cuda", allow_software_fallback=False)
+        return HWAccel("cuda", device=str(number), allow_software_fallback=False)
     # The context that onnxruntime has its memory in. Asked for as the current one: as the primary one FFmpeg takes it
     # only where nobody has set it up before, or with flags that onnxruntime does not set.
-    Gpu().enter()
+    Gpu(number).enter()
     context = {"primary_ctx": "0", "current_ctx": "1"}
-    return HWAccel("cuda", allow_software_fallback=False, options=context, is_hw_owned=True)
+    return HWAccel("cuda", device=str(number), allow_software_fallback=False, options=context, is_hw_owned=True)
 
 
 def decoding_fault(device: HWAccel | None) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal, Self, get_args
 
+from .device import split_device
 from .option import check, check_values, described, option
 
 Renderer = Literal["auto", "gl", "pyrender"]
@@ -153,7 +154,7 @@ def check_span(start_s: float, end_s: float) -> None:
 
 def on_gpu(options: Options) -> bool:
     """Whether the networks are to run on a GPU."""
-    return options.device == "cuda" or "tensorrt" in options.backend
+    return split_device(options.device)[0] == "cuda" or "tensorrt" in options.backend
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from time import perf_counter
 
 from .backends import DEFAULT, KNOWN, Session, open_session
+from .device import plain_device
 from .errors import BackendError, InputError, OutputError, UsageError
 from .machine import processor
 from .models import BUNDLED, MODEL_FILES, Manifest, added_models_dir, find_model, read_manifest
@@ -168,7 +169,7 @@ def _counts(entry: dict, manifest: Manifest, options: Options) -> bool:
     """Whether something that was measured once tells of what would run now."""
     return (
         options.backend in ("auto", entry["backend"])
-        and options.device in ("auto", entry["device"])
+        and (options.device == "auto" or plain_device(options.device) == entry["device"])
         and entry["network"] == manifest.files.get(MODEL_FILES[entry["precision"]])
         and entry["machine"] == processor()
         and entry["version"] == runtime_version(entry["backend"])

@@ -19,7 +19,8 @@ class FakeOrt:
 
     SessionOptions = real.SessionOptions
 
-    def __init__(self, gpu=None) -> None:
+    def __init__(self, gpu=None, number: int = 0) -> None:
+        self.place = "cuda", number
         self.gpu = gpu  # a FakeGpu, whose memory onnxruntime can use as well
         self.sent, self.fetched = [], []  # bytes of each copy
         self.held = WeakSet()  # values on the device
@@ -42,7 +43,7 @@ class FakeOrt:
     def InferenceSession(self, path, settings, providers, enable_fallback):
         if providers == [CPU]:
             return real.InferenceSession(path, settings, providers=providers)
-        assert providers == [(CUDA, {"use_tf32": "0"})]
+        assert providers == [(CUDA, {"use_tf32": "0", "device_id": str(self.place[1])})]
         return FakeSession(self, real.InferenceSession(path, settings, providers=[CPU]))
 
 
@@ -70,12 +71,12 @@ class FakeValues:
         self._ort = ort
 
     def ortvalue_from_numpy(self, array, device, number):
-        assert (device, number) == ("cuda", 0)
+        assert (device, number) == self._ort.place
         self._ort.sent.append(array.nbytes)
         return Value(self._ort, real.OrtValue.ortvalue_from_numpy(array.copy(), "cpu", 0))
 
     def ortvalue_from_shape_and_type(self, shape, dtype, device, number):
-        assert (device, number) == ("cuda", 0)
+        assert (device, number) == self._ort.place
         value = real.OrtValue.ortvalue_from_shape_and_type(shape, dtype, "cpu", 0)
         ctypes.memset(value.data_ptr(), 0xFF, int(np.prod(shape)) * np.dtype(dtype).itemsize)
         return Value(self._ort, value)
@@ -113,7 +114,7 @@ class FakeBinding:
         self.binding.bind_ortvalue_input(name, value.value)
 
     def bind_input(self, name, device, number, *memory) -> None:
-        assert (device, number) == ("cuda", 0) and self._ort.inside(*memory)
+        assert (device, number) == self._ort.place and self._ort.inside(*memory)
         self.binding.bind_input(name, "cpu", 0, *memory)
 
     def bind_cpu_input(self, name, array) -> None:
@@ -121,7 +122,7 @@ class FakeBinding:
         self.binding.bind_cpu_input(name, array)
 
     def bind_output(self, name, device, number, *memory) -> None:
-        assert (device, number) == ("cuda", 0) and (not memory or self._ort.inside(*memory))
+        assert (device, number) == self._ort.place and (not memory or self._ort.inside(*memory))
         self.rows = memory[1][0] if memory else 0
         self.binding.bind_output(name, "cpu", 0, *memory)
 

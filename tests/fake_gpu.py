@@ -12,6 +12,7 @@ import hashlib
 import sys
 import threading
 from collections import defaultdict
+from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -31,7 +32,10 @@ FULL = cuda.cudaError_t.cudaErrorMemoryAllocation
 class FakeGpu:
     """The device. ``cuda`` stands for cuda.bindings.runtime, ``tensorrt(flavour)`` for a TensorRT package."""
 
-    def __init__(self, name: str = "NVIDIA L4", capability: str = "8.9", memory: int = 24 << 30) -> None:
+    def __init__(
+        self, name: str = "NVIDIA L4", capability: str = "8.9", memory: int = 24 << 30, number: int = 0
+    ) -> None:
+        self.number, self.current = number, threading.local()  # which of the GPUs it is, and a thread's own
         self.name, self.capability, self.memory = name, capability, memory
         self.scale = self.scale_wide = 1.0  # of answers, and of those to canvases that are wide: else, a wrong kernel
         self.missing = False
@@ -52,6 +56,14 @@ class FakeGpu:
             start <= address and address + size <= start + len(memory) and (start in self.pinned) == pinned
             for start, memory in list(self.allocated.items())
         )
+
+    @contextmanager
+    def made_current(self):
+        """The calling thread's current GPU for a while."""
+        before = getattr(self.current, "number", 0)
+        self.current.number = self.number
+        yield
+        self.current.number = before
 
     def give(self, stream: int, work) -> None:
         self.streams[stream].append(work)
@@ -88,13 +100,19 @@ class FakeCuda:
     def cudaGetDeviceProperties(self, device: int):
         if self._gpu.missing:
             return cuda.cudaError_t.cudaErrorInsufficientDriver, None
+        if device != self._gpu.number:
+            return cuda.cudaError_t.cudaErrorInvalidDevice, None
         major, minor = map(int, self._gpu.capability.split("."))
         return OK, SimpleNamespace(name=self._gpu.name.encode(), major=major, minor=minor)
 
     def cudaMemGetInfo(self):
         return OK, self._gpu.memory - sum(map(len, self._gpu.allocated.values())), self._gpu.memory
 
+    def _here(self) -> None:
+        assert getattr(self._gpu.current, "number", 0) == self._gpu.number, "the thread's current GPU is another"
+
     def cudaMalloc(self, size: int):
+        self._here()
         if size > self.cudaMemGetInfo()[1]:
             return FULL, None
         memory = (ctypes.c_uint8 * size)()
@@ -115,6 +133,7 @@ class FakeCuda:
     cudaFreeHost = cudaFree
 
     def cudaStreamCreateWithFlags(self, flags: int):
+        self._here()
         stream = max(self._gpu.streams, default=cuda.cudaStreamPerThread) + 1
         self._gpu.streams[stream] = []
         return OK, stream
@@ -140,6 +159,7 @@ class FakeCuda:
     def cudaSetDevice(self, device: int):
         if self._gpu.missing:
             return (cuda.cudaError_t.cudaErrorInsufficientDriver,)
+        self._gpu.current.number = device
         self._gpu.entered.add(threading.get_ident())
         return (OK,)
 
@@ -305,6 +325,7 @@ class FakeContext:
 
     def execute_async_v3(self, stream_handle: int) -> bool:
         engine, gpu = self._engine, self._engine._gpu
+        gpu.cuda._here()
         if len({shape[0] for shape in self._shapes.values()}) != 1 or set(self._addresses) != set(engine._all):
             engine._log.log(real.ILogger.Severity.ERROR, "enqueueV3: shapes that differ, or a missing address")
             return False

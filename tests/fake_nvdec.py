@@ -94,7 +94,8 @@ class FakeSurface(Wrapped):
         super().__init__(frame)
         pixel = 2 if frame.format.name == "p010le" else 1
         pitch = -(-(frame.width * pixel + 1) // ALIGNMENT) * ALIGNMENT
-        status, address = nvdec.gpu.cuda.cudaMalloc(pitch * (frame.height + frame.height // 2))
+        with nvdec.gpu.made_current():  # FFmpeg has a context of its own
+            status, address = nvdec.gpu.cuda.cudaMalloc(pitch * (frame.height + frame.height // 2))
         assert status == nvdec.gpu.cuda.cudaError_t.cudaSuccess
         weakref.finalize(self, nvdec.gpu.cuda.cudaFree, address)
         places = (address, address + pitch * frame.height)

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from ..device import plain_device, split_device
 from ..errors import BackendError, BackendMemoryError, ModelError
 from ..machine import usable_cores
 from ..models import Manifest, Tensor
@@ -70,7 +71,7 @@ def open_session(
     """
     name = DEFAULT if backend == "auto" else backend
     known = KNOWN[name]
-    if device not in ("auto", *known.devices):
+    if split_device(device)[0] not in ("auto", *known.devices):
         raise BackendError(
             f"--device {device}: {name} has {' and '.join(known.devices)} here; choose another --backend"
         )
@@ -78,7 +79,7 @@ def open_session(
         raise BackendError(
             f"--precision {precision}: {name} has {', '.join(known.precisions)}; choose another --backend"
         )
-    device = known.devices[0] if device == "auto" else device
+    device = known.devices[0] if device == "auto" else plain_device(device)
     module = import_module(f".{known.module}", __name__)
     threads = threads or usable_cores()
     return Halving(module.open_session(manifest, device, threads, precision), threads)

@@ -15,16 +15,17 @@ INSTALL = "pip install cuda-bindings (cliffvid[gpu], [tensorrt] and [rtx] bring 
 
 
 class Gpu:
-    """The first GPU that CUDA shows (CUDA_VISIBLE_DEVICES chooses). Raises BackendError if there is none."""
+    """One of the GPUs that CUDA shows (CUDA_VISIBLE_DEVICES chooses). Raises BackendError if it is not there."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int = 0) -> None:
+        self.number = number
         runtime = self._cuda = optional.load("cuda.bindings.runtime", INSTALL)
         try:
-            properties = self._checked(runtime.cudaGetDeviceProperties(0))
+            properties = self._checked(runtime.cudaGetDeviceProperties(number))
         except BackendError as error:
             raise BackendError(
-                f"no GPU that CUDA can use: {error}; check the driver with nvidia-smi (one that shows CUDA 12 needs "
-                '"cuda-bindings<13")'
+                f"no GPU {number} that CUDA can use: {error}; check the driver with nvidia-smi (one that shows "
+                'CUDA 12 needs "cuda-bindings<13")'
             ) from error
         self.name = bytes(properties.name).decode().rstrip("\0")
         self.capability = f"{properties.major}.{properties.minor}"
@@ -40,8 +41,10 @@ class Gpu:
         return result[0] if result else None
 
     def enter(self) -> None:
-        """Make its primary context, which CUDA's runtime and so onnxruntime work in, the calling thread's."""
-        self._checked(self._cuda.cudaSetDevice(0))
+        """Make its primary context, which CUDA's runtime and so onnxruntime work in, the calling thread's. The
+        calls below mean the thread's own GPU, which is the first one until this was called there.
+        """
+        self._checked(self._cuda.cudaSetDevice(self.number))
 
     def wait_for_decoder(self) -> None:
         """Until frames that FFmpeg handed out are there: it copies them on CUDA's legacy default stream and does not

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import optional
 from ..console import say
+from ..device import split_device
 from ..errors import BackendError, ModelError
 from ..models import MODEL_FILES, Manifest
 from . import as_taken, check_tensors, no_rows
@@ -19,12 +20,11 @@ from .ort_pictures import Pictures
 DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 BUILDS = ("onnxruntime", "onnxruntime-gpu")
-EXACT_CUDA = (CUDA, {"use_tf32": "0"})  # on GPUs float32 is not float32 unless told
 REPAIR = "pip uninstall onnxruntime onnxruntime-gpu, then install one of cliffvid[cpu] and cliffvid[gpu]"
 
 
 def open_session(manifest: Manifest, device: str, threads: int, precision: str) -> "OrtSession":
-    return OrtSession(load(), manifest, CUDA if device == "cuda" else CPU, threads, precision)
+    return OrtSession(load(), manifest, CPU if device == "cpu" else CUDA, device, threads, precision)
 
 
 def load():
@@ -54,18 +54,24 @@ def two_builds() -> str | None:
     return f"{' and '.join(have)} overwrite each other: {REPAIR}" if len(have) == 2 else None
 
 
-def provider_options(provider: str, manifest: Manifest, precision: str) -> list:
+def exact_cuda(device: str) -> tuple[str, dict[str, str]]:
+    """The CUDA provider on a device; on GPUs float32 is not float32 unless told."""
+    return CUDA, {"use_tf32": "0", "device_id": str(split_device(device)[1])}
+
+
+def provider_options(provider: str, manifest: Manifest, precision: str, device: str) -> list:
     """The ``providers`` of a session."""
     if provider == CPU:
         return [CPU]
     if provider == CUDA:
-        return [EXACT_CUDA]
+        return [exact_cuda(device)]
     import platformdirs
 
     engines = Path(platformdirs.user_cache_dir("cliffvid")) / "onnxruntime" / manifest.files[MODEL_FILES[precision]]
     engines.mkdir(parents=True, exist_ok=True)
     kept = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(engines)}
-    return [(TENSORRT, kept), EXACT_CUDA]
+    cuda = exact_cuda(device)
+    return [(TENSORRT, kept | {"device_id": cuda[1]["device_id"]}), cuda]
 
 
 def did_not_load(provider: str, reason) -> BackendError:
@@ -106,20 +112,22 @@ def open_network(onnxruntime, path: Path, provider: str, options: list, threads:
 
 
 def open_pictures(onnxruntime, device: str, threads: int) -> Pictures:
-    """What makes pictures on ``cpu`` or ``cuda``. Raises BackendError."""
-    provider, options = (CPU, [CPU]) if device == "cpu" else (CUDA, [EXACT_CUDA])
+    """What makes pictures on a device. Raises BackendError."""
+    provider, options = (CPU, [CPU]) if device == "cpu" else (CUDA, [exact_cuda(device)])
     return Pictures(onnxruntime, lambda path: open_network(onnxruntime, path, provider, options, threads), device)
 
 
 class OrtSession:
     """A Session by onnxruntime; see backends.Session."""
 
-    def __init__(self, onnxruntime, manifest: Manifest, provider: str, threads: int, precision: str) -> None:
+    def __init__(
+        self, onnxruntime, manifest: Manifest, provider: str, device: str, threads: int, precision: str
+    ) -> None:
         self.manifest, self.precision = manifest, precision
         self.backend = "onnxruntime-tensorrt" if provider == TENSORRT else "onnxruntime"
-        self.device = "cpu" if provider == CPU else "cuda"
+        self.device = device
         self._ort, self._threads = onnxruntime, threads
-        options = provider_options(provider, manifest, precision)
+        options = provider_options(provider, manifest, precision, device)
         self._session = open_network(onnxruntime, manifest.network(precision), provider, options, threads)
         for side, promised, found in (
             ("input", manifest.inputs, self._session.get_inputs()),
@@ -169,7 +177,7 @@ class Bound:
     """
 
     def __init__(self, onnxruntime, session, outputs: list[str], device: str) -> None:
-        self._ort, self._session, self._outputs, self._device = onnxruntime, session, outputs, device
+        self._ort, self._session, self._outputs, self._where = onnxruntime, session, outputs, split_device(device)
         self._binding = session.io_binding()
         self._buffers = {}
 
@@ -181,11 +189,11 @@ class Bound:
                 continue
             buffer = self._buffers.get(name)
             if buffer is None or buffer.shape() != list(array.shape):
-                buffer = self._ort.OrtValue.ortvalue_from_shape_and_type(array.shape, array.dtype, self._device, 0)
+                buffer = self._ort.OrtValue.ortvalue_from_shape_and_type(array.shape, array.dtype, *self._where)
                 self._buffers[name] = buffer
                 self._binding.bind_ortvalue_input(name, buffer)
             buffer.update_inplace(array)
         for name in self._outputs:
-            self._binding.bind_output(name, self._device, 0)
+            self._binding.bind_output(name, *self._where)
         self._session.run_with_iobinding(self._binding)
         return self._binding.copy_outputs_to_cpu()

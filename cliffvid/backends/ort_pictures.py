@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..device import split_device
 from .gpu import Gpu
 
 PICTURE, FROM_PLANES, FROM_NV12 = (Path(__file__).with_name(f"{name}.onnx") for name in ("picture", "planes", "nv12"))
@@ -15,7 +16,7 @@ class Pictures:
     """Holds frames on a device, and makes pictures of them in one piece of its memory."""
 
     def __init__(self, onnxruntime, open_network, device: str) -> None:
-        self._ort, self._open, self._device = onnxruntime, open_network, device
+        self._ort, self._open, self._where = onnxruntime, open_network, split_device(device)
         self._picture = open_network(PICTURE)
 
     @cached_property
@@ -28,11 +29,11 @@ class Pictures:
 
     @cached_property
     def _gpu(self) -> Gpu:
-        return Gpu()
+        return Gpu(self._where[1])
 
     def upload(self, frames: np.ndarray):
         """Frames (F,H,W,3) uint8 as the device has them."""
-        return self._ort.OrtValue.ortvalue_from_numpy(frames, self._device, 0)
+        return self._ort.OrtValue.ortvalue_from_numpy(frames, *self._where)
 
     def upload_planes(self, y: np.ndarray, u: np.ndarray, v: np.ndarray, to_rgb: np.ndarray):
         """The same of planes (F,H,W) and twice (F,H/2,W/2) uint8, and of matrices (F,3,4) that make them RGB."""
@@ -46,7 +47,8 @@ class Pictures:
 
     def take_surfaces(self, surfaces: list, to_rgb: np.ndarray):
         """The same of Surfaces (F,) of one size as stored, which nobody needs any more when this returns."""
-        if self._device == "cuda":
+        if self._where[0] == "cuda":
+            self._gpu.enter()
             self._gpu.wait_for_decoder()
         height, width = surfaces[0].frame.height, surfaces[0].frame.width
         lines = {"y": height, "uv": height // 2}
@@ -62,16 +64,16 @@ class Pictures:
         Frame by frame: in between there are floats, sixteen times as much memory.
         """
         shape = 1, *size_hw, 3
-        made = self._ort.OrtValue.ortvalue_from_shape_and_type((len(frames), *shape[1:]), np.uint8, self._device, 0)
+        made = self._ort.OrtValue.ortvalue_from_shape_and_type((len(frames), *shape[1:]), np.uint8, *self._where)
         target = made.data_ptr()
         for planes, matrix in zip(frames, to_rgb.astype(np.float32), strict=True):
             binding = network.io_binding()
             for name, (plane, place) in planes.items():
-                binding.bind_input(name, self._device, 0, np.uint8, plane, place)
+                binding.bind_input(name, *self._where, np.uint8, plane, place)
             every = {"matrix": matrix[:, :3], "offset": matrix[:, 3], **numbers}
             for name, array in every.items():
                 binding.bind_cpu_input(name, np.ascontiguousarray(array))
-            binding.bind_output("rgb", self._device, 0, np.uint8, shape, target)
+            binding.bind_output("rgb", *self._where, np.uint8, shape, target)
             network.run_with_iobinding(binding)
             target += int(np.prod(shape))
         binding.synchronize_outputs()  # before the planes are let go
@@ -80,7 +82,7 @@ class Pictures:
     def make(self, pictures: np.ndarray, dtype: str):
         """Pictures (P,), all of one size, as an array (P,h,w,3) on the device. Values are rounded for uint8 alone."""
         shape, kind = (len(pictures), *pictures[0].shape), np.dtype(dtype).type
-        made = self._ort.OrtValue.ortvalue_from_shape_and_type(shape, kind, self._device, 0)
+        made = self._ort.OrtValue.ortvalue_from_shape_and_type(shape, kind, *self._where)
         self.write(pictures, dtype, made.data_ptr())
         return made
 
@@ -97,7 +99,7 @@ class Pictures:
             for name, array in _numbers(alike).items():
                 binding.bind_cpu_input(name, array)
             name = "rounded" if kind == np.uint8 else "exact"
-            binding.bind_output(name, self._device, 0, kind, (len(alike), *shape), place)
+            binding.bind_output(name, *self._where, kind, (len(alike), *shape), place)
             self._picture.run_with_iobinding(binding)
             place += len(alike) * size
         binding.synchronize_outputs()

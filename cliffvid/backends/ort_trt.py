@@ -9,6 +9,6 @@ BATCH = 8  # of the proof
 
 def open_session(manifest: Manifest, device: str, threads: int, precision: str) -> OrtSession:
     """Raises ModelError for answers that differ from the samples': the provider says nothing of TensorFloat-32."""
-    session = OrtSession(load(), manifest, TENSORRT, threads, precision)
+    session = OrtSession(load(), manifest, TENSORRT, device, threads, precision)
     prove(session, BATCH)
     return session

@@ -17,7 +17,7 @@ from . import as_taken, check_tensors, no_rows
 
 def open_session(manifest: Manifest, device: str, threads: int, precision: str) -> "TorchSession":
     torch, onnx = (optional.load(name, 'pip install "cliffvid[export]"') for name in ("torch", "onnx"))
-    if device == "cuda" and not torch.cuda.is_available():
+    if device != "cpu" and not torch.cuda.is_available():
         raise BackendError("this torch has no GPU that it can use; install its CUDA build, check the driver")
     return TorchSession(onnx, torch, manifest, device, threads, precision)
 
@@ -30,7 +30,7 @@ class TorchSession:
     def __init__(self, onnx, torch, manifest: Manifest, device: str, threads: int, precision: str) -> None:
         self.manifest, self.device, self.precision = manifest, device, precision
         self._torch, self._threads = torch, threads
-        if device == "cuda":
+        if device != "cpu":
             # convolutions are rounded to 10 bits unless told
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         path = manifest.network(precision)
@@ -44,10 +44,11 @@ class TorchSession:
         ):
             check_tensors(manifest, side, promised, {tensor.name: facts_of(onnx, tensor) for tensor in found})
         # a copy, since torch cannot have arrays that are read-only
-        self._constants = {
-            tensor.name: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy()).to(device)
-            for tensor in graph.initializer
-        }
+        arrays = {tensor.name: onnx.numpy_helper.to_array(tensor).copy() for tensor in graph.initializer}
+        try:
+            self._constants = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+        except RuntimeError as error:  # torch's own AcceleratorError among them
+            raise BackendError(f"--device {device}: torch cannot use it ({error})") from error
         self._steps = list(steps(onnx, path, graph))
         self._drop = last_uses(graph)
 

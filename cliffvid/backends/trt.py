@@ -14,6 +14,7 @@ from typing import Self
 
 import numpy as np
 
+from ..device import plain_device, split_device
 from ..errors import BackendError, CliffvidError, OutputError, UsageError
 from ..models import MODEL_FILES, Manifest
 from ..parity import prove
@@ -42,7 +43,8 @@ LANES = 2  # while one computes, the next one's inputs are copied
 
 
 def open_session(manifest: Manifest, device: str, threads: int, precision: str) -> "TrtSession":
-    gpu = Gpu()
+    gpu = Gpu(split_device(device)[1])
+    gpu.enter()
     maker = maker_for(gpu.capability, gpu.name)
     with locked(plan_folder(manifest)):
         if plan := find_plan(maker, manifest, precision):
@@ -97,10 +99,9 @@ class StalePlan(BackendError):
 class TrtSession:
     """A Session by TensorRT; see backends.Session."""
 
-    device = "cuda"
-
     def __init__(self, maker: Maker, gpu: Gpu, manifest: Manifest, precision: str, plan: Plan) -> None:
         self.manifest, self.backend, self.precision = manifest, maker.flavour, precision
+        self.device = plain_device(f"cuda:{gpu.number}")
         self._plan, self._gpu, self._maker = plan, gpu, maker
         self._log = make_log(maker.trt)
         self._runtime = maker.trt.Runtime(self._log)
@@ -170,6 +171,7 @@ class TrtSession:
         if rows == 0:
             return no_rows(self.manifest)
         answers, running = [], deque()
+        self._gpu.enter()
         try:
             for number, start in enumerate(range(0, rows, most)):
                 if len(running) == LANES:
@@ -190,6 +192,7 @@ class TrtSession:
     def close(self) -> None:
         if self._engine is None:
             return
+        self._gpu.enter()
         for lane in self._lanes:
             lane.close()
         if self._cache is not None and self._lanes:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import optional
-from ..errors import BackendError
+from ..device import split_device
+from ..errors import BackendError, UsageError
 from ..machine import usable_cores
 from ..options import Options, on_gpu
 
@@ -34,6 +35,8 @@ class RayPool:
     """``count`` actors (0: as many as the cluster has GPUs, or cores for) that do tasks, one at a time each."""
 
     def __init__(self, count: int, address: str | None, options: Options, work: Path) -> None:
+        if split_device(options.device)[1]:
+            raise UsageError(f"--device {options.device}: Ray gives each worker a GPU of its own; use --device cuda")
         self._ray = ray = _ray()
         self._own = not ray.is_initialized()
         if self._own:

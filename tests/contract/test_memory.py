@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+import time
+from pathlib import Path
+from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import pytest
 import needs
 from cliffvid.backends import Halving, open_session
 from cliffvid.errors import BackendMemoryError
+from cliffvid.flow import AHEAD_BYTES, Stages
 from cliffvid.models import read_manifest
 
 # Answers 24 frames one by one, then all at once with too little memory for that, and compares.
@@ -115,3 +119,47 @@ def test_other_failures_are_not_taken_for_it(toy):
     with pytest.raises(RuntimeError, match="illegal instruction"):
         session.run(crops(4))
     assert session.rows_max is None and not session.warnings
+
+
+# The largest number of bytes that frames of a chain of slow stages held at once, by when they are let go.
+@pytest.mark.parametrize(("frame_bytes", "frames"), [(1 << 10, 12), (AHEAD_BYTES, 7)])
+def test_large_frames_wait_in_small_numbers(frame_bytes, frames):
+    """Three stages, each two batches ahead, before one that is slow: of large ones each stage has one ready."""
+    live, most = WeakSet(), []
+
+    class Frame:
+        nbytes = frame_bytes
+
+        def __len__(self):
+            return 1
+
+    def source():
+        for _ in range(40):
+            frame = Frame()
+            live.add(frame)
+            yield frame
+            del frame
+
+    with Stages(2) as stages:
+        items = source()
+        for name in ("decode", "detect", "crop"):
+            items = stages.ahead(name, "frames", items)
+        for item in items:
+            time.sleep(0.005)
+            most.append(len(live))
+            del item
+    assert len(most) == 40 and max(most) <= frames
+
+
+def test_networks_give_their_memory_back(tmp_path):
+    code = (
+        "from cliffvid.pipeline import Run, open_models; from cliffvid import Options; import sys\n"
+        "def used(): return int(open('/proc/self/statm').read().split()[1]) * 4096 / 1e6\n"
+        "models = open_models(Options())\n"
+        "with Run(__import__('pathlib').Path(sys.argv[1]), Options(end_s=0.4), models) as run: list(run.bodies())\n"
+        "before = used(); models.close(); models.close(); print(before, used())"
+    )
+    film = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
+    told = subprocess.check_output([sys.executable, "-c", code, film], text=True, cwd=tmp_path)
+    before_mb, after_mb = map(float, told.split())
+    assert after_mb < before_mb - 200 and after_mb < 250

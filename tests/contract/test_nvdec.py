@@ -154,7 +154,7 @@ def test_a_gpu_that_cannot_be_used_is_told(clip, toy_options, ort, gpu, nvdec, m
     with open_models(options) as models:
         gpu.missing = True
         with pytest.raises(
-            BackendError, match=r"clip.mp4: .*no GPU that CUDA can use.*nvidia-smi.*--decode-device cpu"
+            BackendError, match=r"clip.mp4: .*no GPU 0 that CUDA can use.*nvidia-smi.*--decode-device cpu"
         ):
             Run(clip, options, models)
         monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)

@@ -85,9 +85,10 @@ def test_a_provider_that_does_not_load_is_an_error(manifest, monkeypatch, tmp_pa
 
 def test_float32_is_float32_on_gpus_too(manifest, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert provider_options(ort.CUDA, manifest, "fp32") == [(ort.CUDA, {"use_tf32": "0"})]
-    (first, kept), second = provider_options(ort.TENSORRT, manifest, "fp32")
-    assert first == ort.TENSORRT and second == (ort.CUDA, {"use_tf32": "0"})
+    assert provider_options(ort.CUDA, manifest, "fp32", "cuda") == [(ort.CUDA, {"use_tf32": "0", "device_id": "0"})]
+    (first, kept), second = provider_options(ort.TENSORRT, manifest, "fp32", "cuda:2")
+    assert first == ort.TENSORRT and second == (ort.CUDA, {"use_tf32": "0", "device_id": "2"})
+    assert kept["device_id"] == "2"
     assert manifest.files["model.onnx"] in kept["trt_engine_cache_path"] and list(
         tmp_path.rglob(manifest.files["model.onnx"])
     )
@@ -117,7 +118,7 @@ def test_answers_of_the_tensorrt_provider_are_proven(manifest, monkeypatch, toys
 
     class Session(ort.OrtSession):
         def __init__(self, *arguments) -> None:
-            super().__init__(arguments[0], manifest, ort.CPU, 1, "fp32")
+            super().__init__(arguments[0], manifest, ort.CPU, "cpu", 1, "fp32")
 
         def run(self, inputs):
             return {name: answer + np.float32(wrong) for name, answer in super().run(inputs).items()}

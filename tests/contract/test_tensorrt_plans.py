@@ -219,7 +219,7 @@ def test_plans_for_other_gpus_are_built_without_one_and_proven_there(gpu, folder
     paths = list(build_plans([manifest], ["fp32", "fp16"], 16, ["8.6", "8.9"]))
     assert [path.name.split("-", 3)[3] for path in paths] == ["sm86-fp32-b16.plan", "sm89-fp32-b16.plan"]
     assert json.loads((folder / f"{paths[1].name}.json").read_text())["proven_on"] == []
-    with pytest.raises(BackendError, match="no GPU that CUDA can use: CUDA error 35: CUDA driver version is insuff"):
+    with pytest.raises(BackendError, match="no GPU 0 that CUDA can use: CUDA error 35: CUDA driver version is insuff"):
         open_on_gpu(folder)
     gpu.missing = False
     capsys.readouterr()

@@ -1,0 +1,99 @@
+"""`--device cuda:1`: the number reaches every library that uses a GPU, on stand-ins that have no other."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+
+import fake_gpu
+import fake_nvdec
+from cliffvid import Options, UsageError
+from cliffvid.backends import open_session
+from cliffvid.backends.gpu import Gpu
+from cliffvid.batches import _key, example_row
+from cliffvid.errors import BackendError
+from cliffvid.models import BUNDLED, read_manifest
+from cliffvid.pipeline import Run, open_models
+from cliffvid.types import Bodies
+from fake_cuda_ort import FakeOrt
+from fake_gpu import FakeGpu
+from fake_nvdec import FakeNvdec
+
+
+@pytest.fixture
+def second(monkeypatch, tmp_path):
+    """A machine whose second GPU alone answers."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return fake_gpu.put_in_place(monkeypatch, FakeGpu(number=1))
+
+
+@pytest.fixture
+def ort(monkeypatch, second):
+    fake = FakeOrt(second, number=1)
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
+    return fake
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+@pytest.mark.parametrize("backend", ["onnxruntime", "tensorrt"])
+def test_the_number_reaches_networks_pictures_and_the_decoder(
+    clip, toy_options, toys, tmp_path, ort, second, monkeypatch, backend, prefetch
+):
+    import shutil
+
+    nvdec = fake_nvdec.put_in_place(monkeypatch, FakeNvdec(second))
+    options = replace(
+        toy_options(pixels="planes", prefetch=prefetch, backend=backend, device="cuda:1", decode_device="cuda"),
+        engines=shutil.copytree(toys, tmp_path / "toys"),
+        frame_batch=4,
+        person_batch=8,
+    )
+    with open_models(options) as models:
+        assert models.detector.device == models.regressor.device == "cuda:1" and models.pictures_on_device
+        with Run(clip, options, models) as run:
+            assert len(Bodies.concat(list(run.bodies()))) == 90
+        assert "cuda:1" in _key(models.detector, example_row(models.detector, options))
+    assert nvdec.decoded == 30 and nvdec.downloaded == []
+    assert {accel.device_id for accel in nvdec.opened} == {1} and all(accel.is_hw_owned for accel in nvdec.opened)
+
+
+def test_frames_that_come_to_the_host_are_decoded_there_too(clip, toy_options, ort, second, monkeypatch):
+    nvdec = fake_nvdec.put_in_place(monkeypatch, FakeNvdec(second))
+    options = toy_options(device="cuda:1", decode_device="cuda", frame_batch=4, person_batch=8)
+    with open_models(options) as models, Run(clip, options, models) as run:
+        next(run.bodies())
+    assert {accel.device_id for accel in nvdec.opened} == {1}
+
+
+def test_a_gpu_that_is_not_there_is_told_in_cudas_words(second):
+    with pytest.raises(BackendError, match="no GPU 0 that CUDA can use: CUDA error 101: invalid device ordinal"):
+        Gpu()
+    with pytest.raises(BackendError, match="no GPU 7 that CUDA can use: CUDA error 101: invalid device ordinal"):
+        open_session(read_manifest(BUNDLED / "cliff-open"), "tensorrt", "cuda:7")
+
+
+def test_torch_is_given_the_number(toys, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    asked = []
+
+    def refuse(tensor, device):
+        asked.append(device)
+        raise RuntimeError("CUDA error: invalid device ordinal")
+
+    monkeypatch.setattr(torch.Tensor, "to", refuse)
+    with pytest.raises(BackendError, match=r"cuda:3: torch cannot use it .CUDA error: invalid device ordinal"):
+        open_session(read_manifest(toys / "toy-regressor"), "torch", "cuda:3")
+    assert asked == ["cuda:3"]
+
+
+@pytest.mark.parametrize("name", ["cuda:x", "cuda:-1", "cuda:", "cuda: 1", "cpu:0", "auto:1", "gpu", ""])
+def test_other_names_are_refused(name):
+    with pytest.raises(UsageError, match=r"--device .*choose auto, cpu, cuda or cuda:N"):
+        Options(device=name)
+
+
+def test_the_first_gpu_has_one_name(toys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", FakeOrt())
+    with open_session(read_manifest(toys / "toy-regressor"), "onnxruntime", "cuda:0") as session:
+        assert session.device == "cuda"
