@@ -18,10 +18,10 @@ from .backends import Session
 from .console import say
 from .detect import canvas_shape
 from .errors import OutputError
+from .files import write_whole
 from .geometry import shrunk
 from .models import MODEL_FILES
 from .options import Options
-from .write import write_whole
 
 ON_CPU = {"detect": 4, "regress": 8}
 # Sixteen frames of 4K are 400 MB, and every stage holds some batches.
@@ -54,7 +54,7 @@ def batch_for(session: Session, options: Options) -> int:
         say(f"{name}: finding the fastest batch size on {session.device}, once")
         known[key] = least_good(speeds(session, row, TRIED[task]))
         with suppress(OutputError):  # it would only have saved time
-            write_whole(_file(), json.dumps(known, indent=2).encode())
+            write_whole(_file(), json.dumps(known, indent=2).encode(), overwrite=True)
     return known[key]
 
 

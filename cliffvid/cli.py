@@ -1,6 +1,7 @@
 """The command line: parse, call, print. Results go to files and stdout, everything else to stderr."""
 
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,11 +57,17 @@ def make_command() -> TyperGroup:
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 all done, 1 some failed, 2 usage, 130 interrupted."""
+    """Entry point. Exit codes: 0 all done, 1 some failed, 2 usage, 130 interrupted, 128 + n ended by signal n."""
     open_streams()
     os.environ.update(thread_environment(usable_cores()))  # before any library is loaded
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) is signal.SIG_DFL:  # under nohup SIGHUP is ignored
+            signal.signal(number, _end)
     try:
         sys.exit(make_command()(standalone_mode=False) or 0)
+    except Ended as ended:
+        say(f"ended by {ended.name}: nothing half-written is left behind")
+        raise
     except ParseError as error:
         if message := parse_message(error):
             say(f"error: {message}")
@@ -73,6 +80,19 @@ def main() -> None:
         sys.exit(error.exit_code if isinstance(error, CliffvidError) else 1)
     finally:
         close_streams()
+
+
+class Ended(SystemExit):
+    """A signal asks the process to end, which it does as after Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.name = signal.Signals(number).name
+
+
+def _end(number: int, frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # asked again, while it cleans up
+    raise Ended(number)
 
 
 def _print_version(wanted: bool) -> None:
@@ -229,11 +249,12 @@ def _requests(
     videos: list, out: Path, smooth: bool, film: Path | None, page: Path | None, visuals: str | None, options: Options
 ) -> list[Request]:
     """What there is to do. Raises UsageError if anything must not be written where it would be."""
+    from .files import check_free
     from .overlay import check_target
     from .report import check_page
     from .targets import is_file_name, output_format, targets
     from .visuals import open_galleries, visuals_of
-    from .write import SUFFIXES, check_free
+    from .write import SUFFIXES
 
     format = output_format(out if is_file_name(videos, out) else Path(), options.format)
     outputs = targets(videos, out, SUFFIXES[format])

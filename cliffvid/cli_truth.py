@@ -67,11 +67,11 @@ def pseudogt_view(
     overwrite: Overwrite = False,
 ) -> None:
     """Write one page: image, 2D skeleton, front and side view; the arrow keys go back and on."""
+    from .files import check_free
     from .pseudogt_view import view
-    from .write import check_free
 
     check_free(out, overwrite, file)
-    page = view(file, images, out, options)
+    page = view(file, images, out, options, overwrite)
     if page.missing:
         say(f"warning: {page.missing} left out: their images are not there or cannot be read")
     say(f"{out}: {page.shown} of {page.total} {options.per}s, {page.bytes / 1e6:.1f} MB")
@@ -84,15 +84,15 @@ def pseudogt_convert(
     overwrite: Overwrite = False,
 ) -> None:
     """Keep a file as parquet, or make the .npz again: no bit of any array is lost."""
+    from .files import check_free
     from .option import check
     from .pseudogt import to_npz, to_parquet
-    from .write import check_free
 
     ways = {(".npz", ".parquet"): to_parquet, (".parquet", ".npz"): to_npz}
     way = ways.get((file.suffix.lower(), out.suffix.lower()))
     check(way is not None, f"{file} to {out}: from .npz to .parquet or from .parquet to .npz")
     check_free(out, overwrite, file)
-    rows = way(file, out)
+    rows = way(file, out, overwrite)
     say(f"{out}: {rows:,} rows")
 
 
@@ -108,11 +108,11 @@ def pseudogt_make(
     overwrite: Overwrite = False,
 ) -> None:
     """Turn what was found in images into a file of the same layout."""
+    from .files import check_free
     from .pseudogt_make import make
-    from .write import check_free
 
     check_free(out, overwrite, tracks)
-    report = make(tracks, images, out, joint_regressor)
+    report = make(tracks, images, out, joint_regressor, overwrite)
     if report.left_out:
         say(f"warning: {report.left_out} rows left out: their camera is impossible")
     if report.note:
@@ -154,10 +154,10 @@ def evaluate(
 def _predict(tracks: Path, truth: Path, images: Path, options: EvalOptions, run: Options) -> None:
     """Make the tracks that the paper's protocol measures."""
     from .evaluate_run import predict
+    from .files import check_free
     from .option import check
     from .pipeline import open_models
     from .truth import read_truth, truth_files
-    from .write import check_free
 
     check(
         options.protocol == "paper", "--images: makes the tracks of --protocol paper; for another, process the images"

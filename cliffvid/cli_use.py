@@ -15,11 +15,18 @@ def convert(
     tracks: Annotated[Path, typer.Argument(help="A tracks file: .parquet or .npz.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, or a folder.")],
     options: ConvertOptions,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            help="Take the metadata of this tracks file, which the rows of TRACKS were taken from.",
+            show_default="the file's own",
+        ),
+    ] = None,
 ) -> None:
     """Convert a tracks file for other programs: AMASS, BVH, glTF, the CLIFF demo's npz, CSV."""
     from .convert import convert as write
 
-    report = write(tracks, out, options)
+    report = write(tracks, out, options, like)
     for warning in report.warnings:
         say(f"warning: {out}: {warning}")
     where = str(report.files[0]) if len(report.files) == 1 else f"{report.files[0].parent}: {len(report.files)} files"

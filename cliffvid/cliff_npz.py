@@ -1,7 +1,6 @@
 """The official CLIFF demo's result file: its keys beside the columns of a tracks file."""
 
 import dataclasses
-import json
 import zipfile
 from collections.abc import Iterator
 from fractions import Fraction
@@ -33,7 +32,8 @@ class CliffWriter(NpzWriter):
     Raises UsageError if the body has not SMPL's 24 joints and 10 betas, or if its file is not here.
     """
 
-    def __init__(self, path: Path, like: Tracks, body: str) -> None:
+    def __init__(self, path: Path, like: Tracks, meta: dict, overwrite: bool = False) -> None:
+        body = meta["body"]["name"]
         if (like.body_pose.shape[1], like.betas.shape[1]) != (69, 10):
             raise UsageError(
                 f"--format cliff: holds bodies of 24 joints and 10 betas, but the regressor answers {body!r}; "
@@ -42,7 +42,7 @@ class CliffWriter(NpzWriter):
         self._body = load_body(body)
         is_smpl = body.split("-")[0] == "smpl" and self._body.weights.shape[1] == SMPL_VERTICES
         self._picked = with_vertices(self._body, list(PICKED)) if is_smpl else None
-        super().__init__(path, like)
+        super().__init__(path, like, meta, overwrite)
 
     def _arrays(self, tracks: Tracks) -> dict[str, np.ndarray]:
         pose, betas, transl = tracks.body_pose, tracks.betas, tracks.transl
@@ -66,10 +66,10 @@ class CliffWriter(NpzWriter):
 
     _last = -1  # the last frame with somebody in it
 
-    def _add_more(self, archive: zipfile.ZipFile, meta: str) -> None:
-        told = json.loads(meta)
-        files = told["video"].get("files")
-        count = len(files) if files else max(told["counts"]["decode"]["frames"], self._last + 1)
+    def _add_more(self, archive: zipfile.ZipFile, meta: dict) -> None:
+        files = meta["video"].get("files")
+        read = meta.get("counts", {}).get("decode", {}).get("frames", 0)  # unknown of tracks that were written again
+        count = len(files) if files else max(read, self._last + 1)
         width = max(map(len, files)) if files else len(frame_name(count))
         dtype = np.dtype(f"<U{width}")
 
@@ -79,7 +79,7 @@ class CliffWriter(NpzWriter):
                 yield np.array([files[i] if files else frame_name(i + 1) for i in some], dtype).tobytes()
 
         add_array(archive, "imgname", dtype, (count,), blocks())
-        rate = told["video"].get("rate")
+        rate = meta["video"].get("rate")
         fps = np.float64(Fraction(rate)) if rate else np.float64(np.nan)
         add_array(archive, "fps", fps.dtype, (), [fps.tobytes()])
 

@@ -9,11 +9,12 @@ import numpy as np
 
 from .body import Body, load_body
 from .errors import InputError, UsageError
+from .files import check_free, write_whole
 from .motion import Y_UP, Z_UP, Gaps, Piece, on_even_clock, pieces, usual_step
 from .options import ConvertOptions
-from .read import chosen, read_meta, read_tracks
+from .read import chosen, read_both
 from .types import Tracks
-from .write import COLUMNS, WRITERS, check_free, write_whole
+from .write import COLUMNS, open_writer
 
 SUFFIXES = {
     "parquet": ".parquet",
@@ -38,43 +39,34 @@ class ConvertReport:
     warnings: list[str]
 
 
-def convert(tracks: Path, out: Path, options: ConvertOptions) -> ConvertReport:
+def convert(tracks: Path, out: Path, options: ConvertOptions, like: Path | None = None) -> ConvertReport:
     """Write a tracks file's motion to ``out`` in the form ``options.to``: a file, or a folder to put it in.
 
     ``amass`` and ``bvh`` are a file for each unbroken piece of a track: ``out`` is a folder, made if need be, or, if
-    there is just one piece, may be a file. Raises UsageError for an ``out`` that exists, a track or a body that is not
-    here, InputError for tracks that cannot be read or hold nobody, OutputError if a file cannot be written.
+    there is just one piece, may be a file. ``like``: as for read_tracks. Raises UsageError for an ``out`` that exists,
+    a track or a body that is not here, InputError for tracks that cannot be read or hold nobody, OutputError if a file
+    cannot be written.
     """
-    meta = read_meta(tracks)
-    rows = chosen(read_tracks(tracks), options.track, tracks)
+    rows, meta = read_both(tracks, like)
+    rows = chosen(rows, options.track, tracks)
     count = len(np.unique(rows.track_id))
     stem = tracks.stem.removesuffix("_cliff")
     if options.to in MANY:
         files, warnings = _per_piece(rows, meta, tracks, out, stem, options)
         return ConvertReport(files, len(rows), count, warnings)
     target = out / (stem + SUFFIXES[options.to]) if out.is_dir() else out
-    check_free(target, options.overwrite, tracks)
+    check_free(target, options.overwrite, tracks, like)
     warnings = []
     if options.to == "csv":
-        write_whole(target, csv(rows, _joint_names(rows)))
+        write_whole(target, csv(rows, _joint_names(rows)), options.overwrite)
     elif options.to == "gltf":
         data, warnings = _glb(rows, meta, tracks, options)
-        write_whole(target, data)
+        write_whole(target, data, options.overwrite)
     else:
-        _table(rows, meta, target, options.to)
+        with open_writer(options.to, target, rows, meta, options.overwrite) as writer:
+            writer.write(rows)
+            writer.finish()
     return ConvertReport([target], len(rows), count, warnings)
-
-
-def _table(rows: Tracks, meta: dict, target: Path, to: str) -> None:
-    if to == "cliff":
-        from .cliff_npz import CliffWriter
-
-        writer = CliffWriter(target, rows, meta["body"]["name"])
-    else:
-        writer = WRITERS[to](target, rows)
-    with writer:
-        writer.write(rows)
-        writer.finish(meta)
 
 
 def _per_piece(
@@ -96,7 +88,7 @@ def _per_piece(
     for target in targets:
         check_free(target, options.overwrite, tracks)
     for target, piece in zip(targets, found, strict=True):
-        write_whole(target, save(on_even_clock(piece, options.fps)))
+        write_whole(target, save(on_even_clock(piece, options.fps)), options.overwrite)
     return targets, warnings + gaps.told(options.max_gap_s)
 
 

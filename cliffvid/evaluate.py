@@ -12,7 +12,7 @@ from .geometry import box_iou
 from .metrics import acceleration_mm, distances_mm, procrustes, rooted
 from .options import EvalOptions
 from .pseudogt_make import read_regressor
-from .read import read_meta, read_tracks
+from .read import read_both
 from .scores import Evaluation, Sums
 from .truth import HIPS, Truth, read_truth, truth_files
 from .types import Tracks
@@ -84,7 +84,7 @@ def _sequence(
     path: Path, truth: Truth, rule: Protocol, iou_min: float, regressor: Path | None, told: Evaluation
 ) -> Sums:
     """Match the people of one sequence and measure those found."""
-    meta, rows = read_meta(path), read_tracks(path)
+    rows, meta = read_both(path)
     frame_idx, times = _frames_of(path, meta, rows, truth)
     focal_px = truth.focal_px / times
     theirs, mine, strangers = match(truth, frame_idx, truth.bbox_xyxy / times, rows.bbox_xyxy, iou_min)

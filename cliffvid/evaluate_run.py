@@ -1,7 +1,6 @@
 """Predictions for ground truth's own boxes: what the paper's protocol measures, with no detector in it."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from .regress import regress
 from .track import track
 from .truth import Truth
 from .types import Bodies, People, Piece, Tracks
-from .write import WRITERS
+from .write import open_writer
 
 OF_THE_DETECTOR = ("detector", "detector_shape", "score", "iou_max", "max_people", "focal_px", "fov_deg")  # of Options
 
@@ -32,18 +31,15 @@ def predict(truth: Truth, images: Path, out: Path, options: Options, models: Mod
     """
     options = replace(options, box_scale=PROTOCOLS["paper"].box_scale)
     joints, betas = body_size(models.regressor.manifest)
-    count = 0
-    with ExitStack() as stack:
-        run = stack.enter_context(TrueBoxes(images_of(truth, images), options, models, truth))
-        writer = stack.enter_context(WRITERS["parquet"](out, Tracks.empty(pose=3 * (joints - 1), shape=betas)))
-        for tracks in run.tracks():
-            writer.write(tracks)
-            count += len(tracks)
-        meta = run.meta()
-        settings = {name: value for name, value in meta["settings"].items() if name not in OF_THE_DETECTOR}
-        told = {"boxes": f"ground truth of {truth.dataset}", "focal": "ground truth"}
-        models_told = [model for model in meta["models"] if model["task"] == "regress"]
-        writer.finish(meta | {"settings": settings | told, "models": models_told})
+    like, count = Tracks.empty(pose=3 * (joints - 1), shape=betas), 0
+    with TrueBoxes(images_of(truth, images), options, models, truth) as run:
+        known = run.meta()
+        del known["video"]  # how large it is shown is known once a frame was read
+        with open_writer("parquet", out, like, known, options.overwrite) as writer:
+            for tracks in run.tracks():
+                writer.write(tracks)
+                count += len(tracks)
+            writer.finish(run.meta())
     return count
 
 
@@ -74,6 +70,14 @@ class TrueBoxes(Run):
             raise InputError(f"{images}: {missing} of the {len(wanted)} images of {truth.name} are not there")
         self._numbers = numbers
         self._person: dict[tuple[float, bytes], int] = {}
+
+    def meta(self) -> dict:
+        """As of any run, but for what no detector was asked."""
+        meta = super().meta()
+        settings = {name: value for name, value in meta["settings"].items() if name not in OF_THE_DETECTOR}
+        settings |= {"boxes": f"ground truth of {self._truth.dataset}", "focal": "ground truth"}
+        models = [model for model in meta["models"] if model["task"] == "regress"]
+        return meta | {"settings": settings, "models": models}
 
     def tracks(self) -> Iterator[Tracks]:
         """The tracks of all frames with people, in order; to be called once."""

@@ -1,6 +1,7 @@
 """Films: H.264 that browsers play, at the times of the source's frames, with the source's sound."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Self
@@ -11,6 +12,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from .container import FILE, TITLES
 from .errors import OutputError, UsageError
+from .files import NewFile, cannot_write
 from .machine import usable_cores
 from .types import VideoInfo
 
@@ -35,18 +37,19 @@ class Film:
     Times are those of the source, less where it begins: its own start, or the first frame written if ``cut``.
     """
 
-    def __init__(self, out: Path, source: VideoInfo, cut: bool = False, end_s: float = float("inf")) -> None:
-        self.out, self.part = out, out.with_name(out.name + ".part")
-        self.frames = 0
+    def __init__(
+        self, out: Path, source: VideoInfo, cut: bool = False, end_s: float = float("inf"), overwrite: bool = False
+    ) -> None:
+        self.out, self.frames = out, 0
         self._source, self._cut, self._end_s = source, cut, end_s
         self._format = FORMATS[out.suffix.lower()]
         self._stream = self._sound = None
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            options = {"movflags": "+faststart"} if self._format != "matroska" else {}
-            self._file = av.open(str(self.part), "w", format=self._format, options=options)
-        except (av.FFmpegError, OSError) as error:
-            raise self._failure(error) from error
+        options = {"movflags": "+faststart"} if self._format != "matroska" else {}
+        with ExitStack() as stack:
+            self._new = stack.enter_context(NewFile(out, overwrite))
+            with self._errors():
+                self._file = av.open(str(self._new.part), "w", format=self._format, options=options)
+            stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -54,9 +57,8 @@ class Film:
     def __exit__(self, *_) -> None:
         if self._sound:
             self._sound.close()
-        self._file.close()
-        with suppress(OSError):  # where nothing can be written nothing is left
-            self.part.unlink(missing_ok=True)
+        with self._new, suppress(av.FFmpegError, OSError):  # it writes its index yet, perhaps to a full disk
+            self._file.close()
 
     @property
     def sound(self) -> str:
@@ -65,7 +67,7 @@ class Film:
 
     def write(self, image: np.ndarray, pts: int) -> None:
         """Add a frame (H,W,3) RGB at its time in the source's clock. Raises OutputError if it cannot be written."""
-        try:
+        with self._errors():
             if self._stream is None:
                 self._start(image, pts)
             pad = (self._stream.height - image.shape[0], self._stream.width - image.shape[1])
@@ -81,21 +83,17 @@ class Film:
             self._file.mux(self._stream.encode(frame))
             self._last_s = pts * time_base
             self.frames += 1
-        except (av.FFmpegError, OSError) as error:
-            raise self._failure(error) from error
 
     def finish(self) -> None:
         """Close the film and give it its name. Raises OutputError if it cannot be written or holds no frame."""
         if self._stream is None:
             raise UsageError(f"{self.out}: no frame lies between --start and --end; nothing was written")
-        try:
+        with self._errors():
             whole = self._end_s == float("inf")
             self._sound.until(None if whole else self._last_s + 1 / (self._source.rate or 25), self._file)
             self._file.mux(self._stream.encode(None))
             self._file.close()
-            self.part.replace(self.out)
-        except (av.FFmpegError, OSError) as error:
-            raise self._failure(error) from error
+        self._new.keep()
 
     def _start(self, image: np.ndarray, pts: int) -> None:
         height, width = image.shape[:2]
@@ -116,9 +114,12 @@ class Film:
         self._zero_s = pts * self._source.time_base if self._cut else self._sound.start_s
         self._sound.zero_s = self._zero_s
 
-    def _failure(self, error: Exception) -> OutputError:
-        reason = getattr(error, "strerror", None) or error
-        return OutputError(f"{self.out}: cannot write the film ({reason}); choose another place")
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (av.FFmpegError, OSError) as error:
+            raise cannot_write(self.out, error) from error
 
 
 class _Sound:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from operator import length_hint
 from pathlib import Path
 
+from .files import check_free
 from .options import Options
 from .pipeline import Flow, Models, Run, body_size, open_models
 from .source import source_of
@@ -14,7 +15,7 @@ from .summary import TRACK_AND_WRITE, Counts, Report, peak_memory_mb
 from .targets import output_format
 from .track import Tracker, Tracking
 from .types import Bodies, Piece, Tracks
-from .write import WRITERS, Writer, check_free
+from .write import Writer, open_writer
 
 
 def process(
@@ -85,7 +86,8 @@ class VideoJob:
         self.counts = Counts()
         self.error: Exception | None = None
         self.report: Report | None = None
-        self._tracking, self._writer, self._own_s = Tracking(Tracker(self.options), self.counts.shots), None, 0.0
+        self._tracking, self._own_s = Tracking(Tracker(self.options), self.counts.shots), 0.0
+        self._writer: Writer | None = None
 
     def pieces(self) -> Iterator[list[Piece]]:
         """As Run.pieces; an error is kept, and ends it."""
@@ -124,14 +126,15 @@ class VideoJob:
         if self._writer is None:
             joints, betas = body_size(manifest)
             like = Tracks.empty(pose=3 * (joints - 1), shape=betas)
-            self._writer = _writer(self.out, self.options, like, manifest.body)
+            kind = output_format(self.out, self.options.format)
+            self._writer = open_writer(kind, self.out, like, self._run.meta(), self.options.overwrite)
         tracks = self._tracking.finish() if bodies is None else self._tracking.feed(bodies)
         if tracks is not None:
             self.counts.add(tracks)
             self.flow.rows += len(tracks)
             self._writer.write(tracks)
         if bodies is None:
-            self._writer.finish(self._run.meta())
+            self._bytes = self._writer.finish(self._run.meta())
 
     def close(self) -> None:
         """Leave nothing half written; harmless once the file is whole."""
@@ -165,6 +168,7 @@ class VideoJob:
             frames=self.counts.decode.frames,
             people=self.counts.rows,
             tracks=self.counts.tracks,
+            bytes=self._bytes,
             seconds=seconds,
             busy_s=busy,
             waiting_s=waiting,
@@ -176,12 +180,3 @@ class VideoJob:
             precision_chosen=list(models.chosen),
             warnings=self.counts.warnings() + models.take_warnings(),
         )
-
-
-def _writer(out: Path, options: Options, like: Tracks, body: str) -> Writer:
-    format = output_format(out, options.format)
-    if format == "cliff":
-        from .cliff_npz import CliffWriter
-
-        return CliffWriter(out, like, body)
-    return WRITERS[format](out, like)

@@ -11,15 +11,15 @@ from .body import Body, load_body
 from .decode import DecodeCounts
 from .draw import draw_boxes, draw_ids, draw_skeletons, track_color
 from .errors import InputError, UsageError
+from .files import check_free
 from .film import FORMATS, Film
 from .flow import AHEAD_BYTES, Stages
 from .geometry import camera_to_side
 from .options import Options, OverlayOptions
-from .read import chosen, read_meta, read_tracks
+from .read import chosen, read_both
 from .renderers import Renderer, Scene, compose, open_renderer
 from .source import open_source
 from .types import BAD_CAMERA, Frames, Tracks
-from .write import check_free
 
 FRAME_BATCH = 4  # posed together
 AHEAD = 2  # batches each stage may run ahead
@@ -85,7 +85,7 @@ def overlay(
     """
     options = options or OverlayOptions()
     check_target(out, options.overwrite, video)
-    meta, rows = read_meta(tracks), read_tracks(tracks)
+    rows, meta = read_both(tracks)
     painter = Painter(options, meta["body"]["name"])
     rows = chosen(rows, options.track, tracks)
     counts, start = DecodeCounts(), time.perf_counter()
@@ -94,7 +94,7 @@ def overlay(
         check_same_video(source, meta, tracks)
         whole = options.start_s == 0 and options.end_s == float("inf") and again.stride == 1
         watch(stages, source.info.frames_claimed if whole else None)
-        with Film(out, source.info, cut=options.start_s > 0, end_s=options.end_s) as film:
+        with Film(out, source.info, options.start_s > 0, options.end_s, options.overwrite) as film:
             batch = min(FRAME_BATCH, max(AHEAD_BYTES // (3 * source.info.width_px * source.info.height_px), 1))
             frames = source.frames(batch, counts, options.start_s, options.end_s, again.stride)
             shots = stages.ahead("pose", "frames", painter.pose(stages.ahead("decode", "frames", frames), rows))

@@ -14,11 +14,11 @@ from time import perf_counter
 from .backends import DEFAULT, KNOWN, Session, open_session
 from .device import plain_device
 from .errors import BackendError, InputError, OutputError, UsageError
+from .files import write_whole
 from .machine import processor
 from .models import BUNDLED, MODEL_FILES, Manifest, added_models_dir, find_model, read_manifest
 from .options import Options
 from .quality import Batch, compare, take_samples
-from .write import write_whole
 
 TIMED = 8  # batches, in each of ROUNDS in which all combinations take turns
 ROUNDS = 3
@@ -220,13 +220,13 @@ def keep(manifest: Manifest, entries: list[dict], files: dict[str, bytes] | None
     try:
         folder = _own_folder(manifest)
         for name, data in files.items():
-            write_whole(folder / name, data)
+            write_whole(folder / name, data, overwrite=True)
         content = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         new = {tuple(entry[name] for name in kept): entry for entry in [*content.get("quality", []), *entries]}
         content["files"] |= {name: sha256(data).hexdigest() for name, data in files.items()}
         content["quality"] = list(new.values())
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        write_whole(folder / "manifest.json", text.encode("utf-8"))
+        write_whole(folder / "manifest.json", text.encode("utf-8"), overwrite=True)
     except (OSError, OutputError) as error:
         reason = error.__cause__ or error
         raise OutputError(f"{manifest.folder}: cannot be written ({reason}); make it writable, or copy it") from error

@@ -55,7 +55,7 @@ class View:
     def summarise(self, report: Report, drawn: OverlayReport | None) -> None:
         self._reports.append(report)
         say(*(f"warning: {report.video}: {warning}" for warning in report.warnings))
-        size_kb = report.output.stat().st_size / 1000
+        size_kb = report.bytes / 1000
         people = report.people / report.frames if report.frames else 0
         (frames_at_once, people_at_once), fill = report.batch_sizes.values(), report.batch_fill
         full = " and ".join(f"{share:.0%}" for share in fill.values())

@@ -5,9 +5,10 @@ official release (CLIFF/README.MD, common/skeleton_drawer.py of huawei-noah/noah
 """
 
 import json
+import re
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -15,8 +16,10 @@ from typing import Self
 import numpy as np
 
 from .errors import InputError
+from .files import appearing
+from .metadata import COUNT, fault
 from .read import reading
-from .write import META_KEY, ROW_GROUP, add_array, appearing
+from .write import META_KEY, ROW_GROUP, add_array
 
 Array = np.ndarray
 KIND = "cliffGT_v1"
@@ -37,6 +40,12 @@ WIDTHS = {
 # What has a name in tracks files keeps it in parquet.
 RENAMED = {"shape": "betas", "global_t": "transl", "focal_l": "focal_px"}
 ROW_BYTES_MAX = 1 << 16
+# The metadata of what is kept as parquet: of each array its name, dtype and the shape of a row.
+KEPT = {
+    "arrays": [{"name": str, "dtype": re.compile("[<>|=]?[biufUS][0-9]+"), "shape": [COUNT]}],
+    "rows": COUNT,
+    "made_by": ({}, None),
+}
 # fmt: off
 KEYPOINTS = (
     "right ankle", "right knee", "right hip", "left hip", "left knee", "left ankle", "right wrist", "right elbow",
@@ -169,7 +178,7 @@ def _rows(member, column: Column, count: int, total: int) -> Array:
     return np.frombuffer(data, column.dtype).reshape(shape)
 
 
-def to_parquet(source: Path, out: Path) -> int:
+def to_parquet(source: Path, out: Path, overwrite: bool = False) -> int:
     """Keep a file of that layout as parquet, without loss; the number of rows.
 
     ``pose`` becomes ``global_orient`` and ``body_pose``, and what tracks files name keeps their name.
@@ -178,14 +187,16 @@ def to_parquet(source: Path, out: Path) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with CliffGT(source) as gt, appearing(out) as part:
-        arrays = [[name, column.dtype.str, list(column.shape)] for name, column in gt.columns.items()]
+    with CliffGT(source) as gt, appearing(out, overwrite) as file:
+        arrays = [
+            {"name": name, "dtype": column.dtype.str, "shape": column.shape} for name, column in gt.columns.items()
+        ]
         meta = {"kind": KIND, "arrays": arrays, "rows": gt.rows, "made_by": gt.meta}
         first = _table({name: np.zeros((0, *c.shape), c.dtype) for name, c in gt.columns.items()})
         schema = first.schema.with_metadata({META_KEY: json.dumps(meta)})
         pool = pa.system_memory_pool()
         with pq.ParquetWriter(
-            part, schema, compression="zstd", use_dictionary=["imgname"], write_page_checksum=True, memory_pool=pool
+            file, schema, compression="zstd", use_dictionary=["imgname"], write_page_checksum=True, memory_pool=pool
         ) as writer:
             for block in gt.blocks():
                 writer.write_table(_table(block).cast(schema), row_group_size=ROW_GROUP)
@@ -214,7 +225,7 @@ def _table(block: dict[str, Array]):
     return pa.table(arrays)
 
 
-def to_npz(source: Path, out: Path) -> int:
+def to_npz(source: Path, out: Path, overwrite: bool = False) -> int:
     """What ``to_parquet`` kept, back in the official layout, every array as it was; the number of rows.
 
     Raises InputError for a file that ``to_parquet`` did not write, OutputError.
@@ -224,11 +235,13 @@ def to_npz(source: Path, out: Path) -> int:
     with reading(source, KEPT_WORDS), source.open("rb") as file:
         kept = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
         meta = json.loads((kept.schema_arrow.metadata or {}).get(META_KEY.encode(), b"{}"))
-        if meta.get("kind") != KIND:
+        if not isinstance(meta, dict) or meta.get("kind") != KIND:
             raise InputError(f"{source}: not pseudo-ground-truth that cliffvid pseudogt convert kept")
-        with appearing(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for name, kind, shape in meta["arrays"]:
-                dtype, whole = np.dtype(kind), (meta["rows"], *shape)
+        if found := fault(meta, KEPT):
+            raise InputError(f"{source}: its metadata is damaged ({found}); convert the original again")
+        with _appearing_npz(out, overwrite) as archive:
+            for array in meta["arrays"]:
+                name, dtype, whole = array["name"], np.dtype(array["dtype"]), (meta["rows"], *array["shape"])
                 add_array(archive, name, dtype, whole, _bytes_of(kept, source, name, dtype))
             if meta["made_by"]:
                 text = np.array(json.dumps(meta["made_by"]))
@@ -250,8 +263,17 @@ def _bytes_of(kept, source: Path, name: str, dtype: np.dtype) -> Iterator[bytes]
             yield np.ascontiguousarray(np.concatenate(flat, axis=1).astype(dtype)).tobytes()
 
 
-def write_npz(out: Path, arrays: dict[str, Array], meta: dict) -> None:
+def write_npz(out: Path, arrays: dict[str, Array], meta: dict, overwrite: bool = False) -> None:
     """Write a file of that layout, and what cliffvid says of itself under a key more. Raises OutputError."""
-    with appearing(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    with _appearing_npz(out, overwrite) as archive:
         for name, array in (arrays | {META_KEY: np.array(json.dumps(meta))}).items():
             add_array(archive, name, array.dtype, array.shape, [np.ascontiguousarray(array).tobytes()])
+
+
+@contextmanager
+def _appearing_npz(out: Path, overwrite: bool) -> Iterator[zipfile.ZipFile]:
+    with (
+        appearing(out, overwrite) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+    ):
+        yield archive

@@ -13,7 +13,7 @@ from .images import image_size
 from .names import label
 from .pseudogt import KIND, PELVIS, write_npz
 from .pseudogt_info import image_path
-from .read import read_meta, read_tracks
+from .read import read_both
 from .types import BAD_CAMERA, Tracks
 
 Array = np.ndarray
@@ -39,13 +39,13 @@ class MakeReport:
     note: str
 
 
-def make(tracks: Path, images: Path, out: Path, regressor: Path | None = None) -> MakeReport:
+def make(tracks: Path, images: Path, out: Path, regressor: Path | None = None, overwrite: bool = False) -> MakeReport:
     """Write the people of images as pseudo-ground-truth: what the file would hold had it been released by CLIFF.
 
     ``center`` and ``scale`` are the detected box's, 4:3 and not enlarged; ``part`` is the projected ``S``, sure inside
     the image. Raises UsageError for tracks of a video or of a body that is not SMPL-like, InputError, OutputError.
     """
-    meta, rows = read_meta(tracks), read_tracks(tracks)
+    rows, meta = read_both(tracks)
     files, name = meta["video"].get("files"), meta["body"]["name"]
     if not files:
         raise UsageError(f"{tracks}: tracks of a video; process a folder of images")
@@ -66,7 +66,7 @@ def make(tracks: Path, images: Path, out: Path, regressor: Path | None = None) -
     arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     told = {"kind": KIND, "software": meta.get("software", ""), "body": meta["body"], "models": meta.get("models", [])}
     note = "" if extra is not None else NOTE
-    write_npz(out, arrays, told | {"note": note})
+    write_npz(out, arrays, told | {"note": note}, overwrite)
     return MakeReport(out, len(rows), len(seen), whole - len(rows), note)
 
 

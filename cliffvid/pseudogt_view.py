@@ -12,6 +12,7 @@ import numpy as np
 from .decode import DecodeCounts
 from .draw import pen_px
 from .errors import InputError
+from .files import write_whole
 from .geometry import camera_to_side
 from .options import OverlayOptions, PseudoGTViewOptions
 from .overlay import BACKDROP, Painter, mean_depth_m
@@ -20,7 +21,6 @@ from .pseudogt import HEAD_TOP, CliffGT
 from .pseudogt_info import body_of, image_path, placed, reprojection_px
 from .source import open_source
 from .types import Tracks
-from .write import write_whole
 
 Array = np.ndarray
 SIDE_PX = 720  # the longer side of a picture on the page
@@ -66,7 +66,9 @@ class Item:
     rows: Array
 
 
-def view(path: Path, images: Path, out: Path, options: PseudoGTViewOptions | None = None) -> ViewReport:
+def view(
+    path: Path, images: Path, out: Path, options: PseudoGTViewOptions | None = None, overwrite: bool = False
+) -> ViewReport:
     """Write a page of some images in the order of their names, or of some subjects in the file's order.
 
     Raises UsageError if the body is not here, InputError for a file or images that cannot be read, BackendError if
@@ -109,7 +111,7 @@ def view(path: Path, images: Path, out: Path, options: PseudoGTViewOptions | Non
         solid="S" if skeleton_only else escape(painter.body.name),
         data=json.dumps(shown, separators=(",", ":")).replace("<", "\\u003c"),
     )
-    write_whole(out, text)
+    write_whole(out, text, overwrite)
     return ViewReport(out, len(shown), total, missing, len(text))
 
 

@@ -10,24 +10,55 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError, UsageError
+from .metadata import TRACKS, fault
+from .rewritten import Misfit, exact, in_order, matched, plain
 from .types import Tracks, column_specs
 from .write import COLUMNS, META_KEY, SCHEMA_VERSION
 
 # pyarrow's own errors are OSErrors or ValueErrors
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    NotImplementedError,
+    RecursionError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
-def read_tracks(path: str | Path) -> Tracks:
+def read_tracks(path: str | Path, like: str | Path | None = None) -> Tracks:
     """All rows of a tracks file (parquet or npz) as numpy columns, sorted by (frame_idx, track_id).
 
-    Raises InputError for a file that is missing, damaged, or of another kind.
+    ``like``: the tracks file that these rows were taken from, where the program that wrote them lost the metadata; they
+    must fit it. Raises InputError for a file that is missing, damaged, or of another kind.
     """
+    if like is not None:
+        return read_both(Path(path), Path(like))[0]
     return _read(Path(path))[0]
 
 
 def read_meta(path: str | Path) -> dict:
-    """What a tracks file says about itself: video, settings, models, body, counts, completeness, conventions."""
+    """What a tracks file says about itself: video, settings, models, body, counts, completeness, conventions.
+
+    ``counts`` and ``complete`` are missing, so unknown, in a file whose rows pyarrow took from another.
+    """
     return _read(Path(path), rows=False)[1]
+
+
+def read_both(path: Path, like: Path | None = None) -> tuple[Tracks, dict]:
+    """The rows and the metadata of a tracks file that names its video and body. Raises InputError as read_tracks."""
+    if like is None:
+        rows, meta = _read(path)
+    else:
+        rows, meta = matched(path, _read(path, meta=False)[0], like, *read_both(like))
+    if missing := [name for name in ("video", "body") if name not in meta]:
+        raise InputError(
+            f"{path}: its metadata names no {' and no '.join(missing)}, as in a data set's shard; give the tracks file "
+            "of one video"
+        )
+    return rows, meta
 
 
 def chosen(rows: Tracks, ids: tuple[int, ...], path: Path) -> Tracks:
@@ -47,19 +78,33 @@ def reading(path: Path, what: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except UNREADABLE as error:
-        raise InputError(f"{path}: not a readable {what} ({error}); damaged, or something else") from error
+        reason = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise InputError(f"{path}: not a readable {what} ({reason}); damaged, or something else") from error
 
 
-def _read(path: Path, rows: bool = True) -> tuple[Tracks | None, dict]:
-    with reading(path, "tracks file"), path.open("rb") as file:
-        reader = _read_npz if file.read(4) == b"PK\x03\x04" else _read_parquet
-        file.seek(0)
-        tracks, meta = reader(file, rows)
-        meta = json.loads(meta)
-        version = meta["schema_version"]
-    if version != SCHEMA_VERSION:
+def _read(path: Path, rows: bool = True, meta: bool = True) -> tuple[Tracks | None, dict | None]:
+    try:
+        with reading(path, "tracks file"), path.open("rb") as file:
+            reader = _read_npz if file.read(4) == b"PK\x03\x04" else _read_parquet
+            file.seek(0)
+            tracks, text = reader(file, rows)
+            found = json.loads(text) if meta and text is not None else None
+    except Misfit as misfit:
+        raise InputError(f"{path}: not a tracks file: {misfit}") from misfit
+    if meta:
+        _check_meta(path, found)
+    return tracks, found
+
+
+def _check_meta(path: Path, meta: dict | None) -> None:
+    mend = f"`cliffvid convert {path} --like ORIGINAL --to parquet -o FIXED` takes it from the file its rows came from"
+    if meta is None:
+        raise InputError(f"{path}: lost its metadata (rewritten by pandas, polars or DuckDB?); {mend}")
+    version = meta.get("schema_version") if isinstance(meta, dict) else None
+    if type(version) is int and version != SCHEMA_VERSION:
         raise InputError(f"{path}: schema {version}, this cliffvid reads {SCHEMA_VERSION}")
-    return tracks, meta
+    if found := fault(meta, TRACKS):
+        raise InputError(f"{path}: its metadata is damaged ({found}); {mend}")
 
 
 def _read_parquet(file, rows: bool):
@@ -67,26 +112,30 @@ def _read_parquet(file, rows: bool):
 
     # Without Arrow's threads: 7 of 113 short processes that had used them aborted when they ended, none of 71 without.
     source = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
-    meta = source.schema_arrow.metadata or {}
-    meta = (source.metadata.metadata or meta)[META_KEY.encode()]
+    _check_names(source.schema_arrow.names)
+    # The footer's, and where another program's pyarrow wrote the rows what its schema kept.
+    meta = (source.metadata.metadata or {}).get(META_KEY.encode())
     if not rows:
         return None, meta
-    table = source.read(COLUMNS, use_threads=False).combine_chunks()
-    return from_arrow(table), meta
+    return in_order(from_arrow(source.read(COLUMNS, use_threads=False))), meta
 
 
 def from_arrow(table) -> Tracks:
-    """The rows of an Arrow table that holds the columns of Tracks."""
-    columns = {}
-    for name, (dtypes, shape) in column_specs(Tracks).items():
-        column = table[name].combine_chunks()
-        values = column if len(shape) == 1 else column.flatten()
-        widths = [getattr(column.type, "list_size", -1)] if len(shape) > 1 else []
-        columns[name] = values.to_numpy().astype(dtypes[0], copy=False).reshape(len(table), *widths)
-    return Tracks(**columns)
+    """The rows of an Arrow table that holds the columns of Tracks. Raises Misfit."""
+    specs = column_specs(Tracks).items()
+    return Tracks(**{name: plain(name, table[name], dtypes[0], len(shape) > 1) for name, (dtypes, shape) in specs})
 
 
 def _read_npz(file, rows: bool):
     with np.load(file, allow_pickle=False) as archive:
-        meta = str(archive[META_KEY])
-        return (Tracks(**{name: archive[name] for name in COLUMNS}) if rows else None), meta
+        _check_names(archive.files)
+        meta = str(archive[META_KEY]) if META_KEY in archive.files else None
+        if not rows:
+            return None, meta
+        specs = column_specs(Tracks).items()
+        return in_order(Tracks(**{n: exact(n, archive[n], dtypes[0]) for n, (dtypes, _) in specs})), meta
+
+
+def _check_names(names: list[str]) -> None:
+    if missing := [name for name in COLUMNS if name not in names]:
+        raise Misfit(f"it has no column {missing[0]!r}")

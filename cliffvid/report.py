@@ -13,15 +13,15 @@ from . import charts
 from .decode import DecodeCounts
 from .draw import draw_skeletons
 from .errors import InputError, UsageError
+from .files import check_free, write_whole
 from .options import OverlayOptions
 from .overlay import Painter, check_same_video, decoding
 from .page import page, part
 from .player import player_data
-from .read import read_meta, read_tracks
+from .read import read_both
 from .renderers import compose
 from .source import open_source
 from .types import AT_BORDER, BAD_CAMERA, Tracks
-from .write import check_free, write_whole
 
 SUFFIXES = (".html", ".htm")
 SHEET_MAX = 60  # pictures; of more tracks those seen longest
@@ -56,7 +56,7 @@ def report(
     do not belong together, BackendError if the pictures cannot be rendered, OutputError if the page cannot be written.
     """
     check_page(out, overwrite)
-    meta, rows = read_meta(tracks), read_tracks(tracks)
+    rows, meta = read_both(tracks)
     view = "skeleton" if skeleton_only or video is None else "overlay"
     painter = Painter(OverlayOptions(view=view, renderer=renderer, alpha=1.0), meta["body"]["name"])
     size_wh, pictures = (meta["video"]["width_px"], meta["video"]["height_px"]), {}
@@ -66,7 +66,9 @@ def report(
     warnings = []
     if not skeleton_only and (licence := painter.body.licence_warning("the page")):
         warnings.append(licence)
-    if not meta.get("complete", True):
+    if "complete" not in meta:
+        warnings.append("another program wrote these rows: how many frames there were, and whether all, is unknown")
+    elif not meta["complete"]:
         warnings.append("pieces of the video were damaged or missing: what they showed is not in the tracks")
     if every > 1:
         warnings.append(f"of {len(rows)} rows the 3D view holds every {every}th of each track")
@@ -89,7 +91,7 @@ def report(
         pack=pack,
         player=part("player.js"),
     )
-    write_whole(out, text)
+    write_whole(out, text, overwrite)
     return PageReport(out, len(data["tracks"]), len(pictures), len(text), warnings)
 
 
@@ -165,13 +167,13 @@ def _sheet(rows: Tracks, pictures: dict[int, bytes]) -> str:
 
 
 def _facts(rows: Tracks, meta: dict) -> str:
-    frames = meta.get("counts", {}).get("decode", {}).get("frames", 0)
+    frames = meta.get("counts", {}).get("decode", {}).get("frames")
     ids, counts = np.unique(rows.track_id, return_counts=True)
     good = (rows.flags & BAD_CAMERA) == 0
     facts = [
-        (f"{frames:,}", "frames"),
+        (f"{frames:,}" if frames is not None else "unknown", "frames"),
         (f"{len(ids):,}", "tracks"),
-        (f"{len(rows) / frames if frames else 0:.1f}", "people a frame"),
+        (f"{len(rows) / frames:.1f}" if frames else "unknown", "people a frame"),
         (f"{np.median(counts) if len(ids) else 0:.0f}", "frames a track"),
         (f"{rows.det_score.mean() if len(rows) else 0:.2f}", "mean confidence"),
         (f"{np.median(rows.transl[good, 2]) if good.any() else 0:.1f} m", "median distance"),

@@ -9,15 +9,16 @@ import numpy as np
 
 from .body import Body, load_body
 from .errors import UsageError
+from .files import check_free
 from .filters import one_euro, one_euro_turns, savgol, savgol_turns
 from .geometry import rotation_vector, slerp
 from .motion import derivative, joint_turns, usual_step, weighted_median
 from .options import SmoothOptions
-from .read import read_meta, read_tracks
+from .read import read_both
 from .smpl_files import BETAS_MAX
 from .targets import output_format
 from .types import BAD_CAMERA, INTERPOLATED, ODD_DEPTH, Tracks
-from .write import WRITERS, check_free
+from .write import open_writer
 
 Array = np.ndarray
 FEET = (10, 11)
@@ -69,7 +70,7 @@ def smooth(tracks: Path, out: Path, options: SmoothOptions | None = None) -> Smo
     options = options or SmoothOptions()
     format = output_format(out)
     check_free(out, options.overwrite, tracks)
-    meta, rows = read_meta(tracks), read_tracks(tracks)
+    rows, meta = read_both(tracks)
     body, warnings = _body(meta["body"]["name"])
     steady = smoothed(rows, body, options)
     same = steady[(steady.flags & INTERPOLATED) == 0]
@@ -79,9 +80,9 @@ def smooth(tracks: Path, out: Path, options: SmoothOptions | None = None) -> Smo
     meta["smoothing"] = settings | {"filled": filled, "before": before, "after": after}
     meta.setdefault("counts", {})["rows"] = len(steady)
     meta["counts"].setdefault("flags", {})["interpolated"] = int((steady.flags & INTERPOLATED != 0).sum())
-    with WRITERS[format](out, rows) as writer:
+    with open_writer(format, out, rows, meta, options.overwrite) as writer:
         writer.write(steady)
-        writer.finish(meta)
+        writer.finish()
     return SmoothReport(out, len(steady), len(np.unique(rows.track_id)), filled, before, after, warnings)
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from .errors import ModelError, UsageError
+from .files import write_whole
 from .models import SCHEMA, added_models_dir
 from .option import check_choice
 from .options import GENDERS
 from .pickles import StandIn, load_pickle, plain
-from .write import write_whole
 
 BYTES_MAX = 1 << 30  # official files are 40 to 170 MB
 BETAS_MAX = 16  # newer files hold 300; what regressors answer is 10 or 11
@@ -95,9 +95,10 @@ def _gender_in(stem: str) -> str | None:
 def _write_folder(folder: Path, arrays: dict, manifest: dict) -> Path:
     body = io.BytesIO()
     np.savez(body, **arrays)
-    write_whole(folder / "body.npz", body.getvalue())
+    write_whole(folder / "body.npz", body.getvalue(), overwrite=True)
     files = {"files": {"body.npz": hashlib.sha256(body.getvalue()).hexdigest()}}
-    write_whole(folder / "manifest.json", (json.dumps(manifest | files, indent=2) + "\n").encode())
+    text = json.dumps(manifest | files, indent=2) + "\n"
+    write_whole(folder / "manifest.json", text.encode(), overwrite=True)
     return folder
 
 

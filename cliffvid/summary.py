@@ -89,6 +89,7 @@ class Report:
     frames: int
     people: int  # rows: one person in one frame
     tracks: int
+    bytes: int  # of the file that this run wrote
     seconds: float
     busy_s: dict[str, float]  # per stage, in its own work
     waiting_s: dict[str, float]  # per stage, for the stage before it or its turn on the CPU

@@ -10,15 +10,16 @@ from PIL import Image
 from .decode import DecodeCounts
 from .draw import draw_boxes, draw_ids
 from .errors import OutputError, UsageError
+from .files import appearing, check_free
 from .flow import Stages
 from .images import Images
 from .option import check_choice
 from .options import VISUALS, Options, OverlayOptions
 from .overlay import AHEAD, Painter, Shot, mean_depth_m, people_in
-from .read import read_meta, read_tracks
+from .read import read_both
 from .source import open_source
 from .types import Frames, Tracks
-from .write import SUFFIXES, appearing, check_free
+from .write import SUFFIXES
 
 QUALITY = 92  # of the JPEGs
 
@@ -75,8 +76,8 @@ class Gallery:
 
     def draw(self) -> int:
         """Draw the rows of ``out`` and answer how many pictures there are. Raises OutputError."""
-        rows, options, count = read_tracks(self.out), self.options, 0
-        painter = self.painter(read_meta(self.out)["body"]["name"])
+        (rows, meta), options, count = read_both(self.out), self.options, 0
+        painter = self.painter(meta["body"]["name"])
         with open_source(self.source, options) as source, Stages(AHEAD) as stages:
             span = options.start_s, options.end_s, options.stride
             frames = stages.ahead("decode", "frames", source.frames(1, DecodeCounts(), *span))
@@ -86,7 +87,7 @@ class Gallery:
                     targets = self.targets(self._places[index])
                     pictures = self._pictures(painter, *frame)
                     for kind, target in targets.items():
-                        _save(pictures[kind], target)
+                        _save(pictures[kind], target, options.overwrite)
                         count += 1
         return count
 
@@ -124,9 +125,9 @@ def _unposed(batches: Iterator[Frames], rows: Tracks) -> Iterator[Shot]:
         yield Shot(frames, people, np.zeros((len(people), 0, 3), np.float32), None)
 
 
-def _save(image: np.ndarray, path: Path) -> None:
+def _save(image: np.ndarray, path: Path, overwrite: bool) -> None:
     try:
-        with appearing(path) as part:
-            Image.fromarray(image).save(part, "JPEG", quality=QUALITY, subsampling=0)
+        with appearing(path, overwrite) as file:
+            Image.fromarray(image).save(file, "JPEG", quality=QUALITY, subsampling=0)
     except ValueError as error:  # a JPEG has at most 65,535 pixels a side
         raise OutputError(f"{path}: cannot write it ({error}); choose another place with -o") from error

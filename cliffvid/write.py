@@ -1,18 +1,17 @@
-"""Tracks to files. A file appears whole, under its own name, or not at all."""
+"""Tracks to files."""
 
 import json
-import os
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from .errors import OutputError, UsageError
+from .files import NewFile, output_errors
 from .types import FLAG_BITS, Tracks, column_specs
 
 SCHEMA_VERSION = 1
@@ -37,55 +36,45 @@ CONVENTIONS = {
     "flags": "bits: " + ", ".join(f"{bit} {name}" for name, bit in FLAG_BITS.items()),
 }
 COLUMNS = tuple(CONVENTIONS)
+OF_ALL_ROWS = ("counts", "complete")  # metadata that is true of all rows together only, and known at the end
 
 
 class Writer:
     """Takes tables of tracks as they come; ``finish`` makes the file appear. Leaving early removes every trace.
 
-    ``like``: a table of any length whose columns are as wide as those to come.
+    ``like``: a table of any length whose columns are as wide as those to come. ``meta``: what is known of them already.
     """
 
-    def __init__(self, path: Path, like: Tracks) -> None:
-        self.path, self.like = path, like
-        self.part = path.with_name(path.name + ".part")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._open()
-        except OSError as error:
-            raise self._failure(error) from error
+    def __init__(self, path: Path, like: Tracks, meta: dict | None = None, overwrite: bool = False) -> None:
+        self.path, self.like, self.meta = path, like, meta or {}
+        with ExitStack() as stack:
+            self._new = stack.enter_context(NewFile(path, overwrite))
+            with output_errors(path):
+                self._open()
+            stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_) -> None:
-        self._discard()
-        self.part.unlink(missing_ok=True)
+        try:
+            self._discard()
+        finally:
+            self._new.__exit__()
 
     def write(self, tracks: Tracks) -> None:
-        try:
+        with output_errors(self.path):
             self._write(tracks)
-        except OSError as error:
-            raise self._failure(error) from error
 
-    def finish(self, meta: dict) -> None:
-        """Close the file with its metadata and give it its name."""
-        try:
-            self._finish(json.dumps({"schema_version": SCHEMA_VERSION, "columns": CONVENTIONS, **meta}))
-            with self.part.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(self.part, self.path)
-        except OSError as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: OSError) -> OutputError:
-        reason = error.strerror or str(error)
-        if isinstance(error, FileExistsError):
-            reason = f"{self.path.parent} is no folder"
-        return OutputError(f"{self.path}: cannot write it ({reason}); choose another place with -o")
+    def finish(self, meta: dict | None = None) -> int:
+        """Close the file with its metadata and give it its name; its size in bytes. ``meta``: what became known."""
+        with output_errors(self.path):
+            self._finish(about(self.meta | (meta or {})))
+        return self._new.keep()
 
     def _open(self) -> None: ...
     def _write(self, tracks: Tracks) -> None: ...
-    def _finish(self, meta: str) -> None: ...
+    def _finish(self, meta: dict) -> None: ...
     def _discard(self) -> None: ...
 
 
@@ -93,11 +82,13 @@ class ParquetWriter(Writer):
     def _open(self) -> None:
         import pyarrow.parquet as pq
 
-        self._file = self.part.open("wb")
         self._waiting: list[Tracks] = []
         self._held = 0
         sorting = [pq.SortingColumn(COLUMNS.index(name)) for name in ("frame_idx", "track_id")]
-        self._writer = open_parquet(self._file, arrow_schema(self.like), sorting_columns=sorting)
+        # Unlike the footer's, which is written last and holds all, the schema's metadata stays with the columns when
+        # Arrow writes some of the rows to another file.
+        known = {name: value for name, value in self.meta.items() if name not in OF_ALL_ROWS}
+        self._writer = open_parquet(self._new.file, arrow_schema(self.like, known), sorting_columns=sorting)
 
     def _write(self, tracks: Tracks) -> None:
         self._waiting.append(tracks)
@@ -110,16 +101,69 @@ class ParquetWriter(Writer):
             self._writer.write_table(arrow_table(Tracks.concat(self._waiting)), row_group_size=self._held)
             self._waiting, self._held = [], 0
 
-    def _finish(self, meta: str) -> None:
+    def _finish(self, meta: dict) -> None:
         self._flush()
-        self._writer.add_key_value_metadata({META_KEY: meta})
+        self._writer.add_key_value_metadata({META_KEY: json.dumps(meta)})
         self._writer.close()
-        self._file.close()
 
     def _discard(self) -> None:
         if self._writer.is_open:
-            self._writer.close()
-        self._file.close()
+            with suppress(OSError):  # it writes its footer yet, perhaps to a full disk
+                self._writer.close()
+
+
+class NpzWriter(Writer):
+    """Columns grow in unnamed temporary files, so memory stays flat however long the video is."""
+
+    def _open(self) -> None:
+        self._rows = 0
+        self._none = self._arrays(self.like[:0])
+        self._columns = {name: tempfile.TemporaryFile(dir=self._new.part.parent) for name in self._none}
+
+    def _arrays(self, tracks: Tracks) -> dict[str, np.ndarray]:
+        """The arrays of the file, a row each for each row of the table."""
+        return {name: getattr(tracks, name) for name in COLUMNS}
+
+    def _write(self, tracks: Tracks) -> None:
+        self._rows += len(tracks)
+        for name, column in self._arrays(tracks).items():
+            self._columns[name].write(np.ascontiguousarray(column).data)
+
+    def _finish(self, meta: dict) -> None:
+        with zipfile.ZipFile(self._new.file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for name, column in self._none.items():
+                self._columns[name].seek(0)
+                blocks = iter(partial(self._columns[name].read, 1 << 20), b"")
+                add_array(archive, name, column.dtype, (self._rows, *column.shape[1:]), blocks)
+            self._add_more(archive, meta)
+            text = np.array(json.dumps(meta))
+            add_array(archive, META_KEY, text.dtype, (), [text.tobytes()])
+        self._discard()
+
+    def _add_more(self, archive: zipfile.ZipFile, meta: dict) -> None:
+        """For a kind of npz that holds arrays of other lengths too."""
+
+    def _discard(self) -> None:
+        for file in self._columns.values():
+            with suppress(OSError):  # it writes what it holds yet, perhaps to a full disk
+                file.close()
+
+
+WRITERS = {"parquet": ParquetWriter, "npz": NpzWriter}
+
+
+def open_writer(kind: str, path: Path, like: Tracks, meta: dict, overwrite: bool) -> Writer:
+    """Return the Writer of a kind of tracks file: parquet, npz or cliff."""
+    if kind == "cliff":
+        from .cliff_npz import CliffWriter
+
+        return CliffWriter(path, like, meta, overwrite)
+    return WRITERS[kind](path, like, meta, overwrite)
+
+
+def about(meta: dict) -> dict:
+    """The metadata of a file: what the columns are, and ``meta``."""
+    return {"schema_version": SCHEMA_VERSION, "columns": CONVENTIONS, **meta}
 
 
 def open_parquet(file, schema, **more):
@@ -141,77 +185,6 @@ def open_parquet(file, schema, **more):
     )
 
 
-class NpzWriter(Writer):
-    """Columns grow in unnamed temporary files, so memory stays flat however long the video is."""
-
-    def _open(self) -> None:
-        self.part.open("wb").close()  # an unwritable place is told before the work, not after it
-        self._rows = 0
-        self._none = self._arrays(self.like[:0])
-        self._columns = {name: tempfile.TemporaryFile(dir=self.path.parent) for name in self._none}
-
-    def _arrays(self, tracks: Tracks) -> dict[str, np.ndarray]:
-        """The arrays of the file, a row each for each row of the table."""
-        return {name: getattr(tracks, name) for name in COLUMNS}
-
-    def _write(self, tracks: Tracks) -> None:
-        self._rows += len(tracks)
-        for name, column in self._arrays(tracks).items():
-            self._columns[name].write(np.ascontiguousarray(column).data)
-
-    def _finish(self, meta: str) -> None:
-        with zipfile.ZipFile(self.part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for name, column in self._none.items():
-                self._columns[name].seek(0)
-                blocks = iter(partial(self._columns[name].read, 1 << 20), b"")
-                add_array(archive, name, column.dtype, (self._rows, *column.shape[1:]), blocks)
-            self._add_more(archive, meta)
-            text = np.array(meta)
-            add_array(archive, META_KEY, text.dtype, (), [text.tobytes()])
-        self._discard()
-
-    def _add_more(self, archive: zipfile.ZipFile, meta: str) -> None:
-        """For a kind of npz that holds arrays of other lengths too."""
-
-    def _discard(self) -> None:
-        for file in self._columns.values():
-            file.close()
-
-
-def check_free(out: Path, overwrite: bool, *sources: Path | str) -> None:
-    """Raise UsageError if a file must not be written there: a folder, what it is made of, or something not to lose."""
-    if os.path.isdir(out):
-        raise UsageError(f"{out}: a folder; name the file to write")
-    exists = os.path.exists(out)  # no where Path.exists raises PermissionError: then writing it tells
-    for source in sources:
-        if exists and isinstance(source, Path) and os.path.exists(source) and out.samefile(source):
-            raise UsageError(f"{out}: is what it would be made of; choose another -o")
-    if exists and not overwrite:
-        raise UsageError(f"{out}: exists already; give --overwrite to replace it, or another -o")
-
-
-@contextmanager
-def appearing(out: Path) -> Iterator[Path]:
-    """A place to write to that gets its name when all went well and leaves nothing otherwise. Raises OutputError."""
-    part = out.with_name(out.name + ".part")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part.open("wb").close()  # told before the work, not after it
-        yield part
-        os.replace(part, out)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot write it ({error.strerror or error}); choose another place") from error
-    finally:
-        with suppress(OSError):  # where a file stands in place of the folder
-            part.unlink(missing_ok=True)
-
-
-def write_whole(out: Path, data: bytes) -> None:
-    """Write a file of any kind, whole or not at all. Raises OutputError if it cannot be written."""
-    with appearing(out) as part:
-        part.write_bytes(data)
-
-
 def add_array(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple, blocks: Iterable[bytes]) -> None:
     """Write an array, whose bytes come in blocks, into an npz file."""
     header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
@@ -221,18 +194,22 @@ def add_array(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple
             member.write(block)
 
 
-WRITERS = {"parquet": ParquetWriter, "npz": NpzWriter}
+def arrow_schema(like: Tracks, meta: dict | None = None):
+    """The parquet schema of such a table: columns in COLUMNS' order, vectors as fixed-size lists, nothing null.
 
-
-def arrow_schema(like: Tracks):
-    """The parquet schema of such a table: columns in COLUMNS' order, vectors as fixed-size lists, nothing null."""
+    It tells what the columns are, and ``meta``; pyarrow keeps that where it writes the rows again.
+    """
     import pyarrow as pa
 
     def kind(column: np.ndarray):
         element = pa.from_numpy_dtype(column.dtype)
         return element if column.ndim == 1 else pa.list_(pa.field("element", element, nullable=False), column.shape[1])
 
-    return pa.schema([pa.field(name, kind(getattr(like, name)), nullable=False) for name in COLUMNS])
+    fields = [
+        pa.field(name, kind(getattr(like, name)), nullable=False, metadata={"description": text})
+        for name, text in CONVENTIONS.items()
+    ]
+    return pa.schema(fields, metadata={META_KEY: json.dumps(about(meta or {}))})
 
 
 def arrow_table(tracks: Tracks):

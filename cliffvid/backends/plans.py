@@ -18,8 +18,8 @@ from types import ModuleType
 from .. import optional
 from ..console import say
 from ..errors import BackendError, ModelError, NotInstalledError, OutputError, UsageError
+from ..files import write_whole
 from ..models import BUNDLED, MODEL_FILES, Manifest
-from ..write import write_whole
 from . import check_tensors
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}  # where both are there the first is taken
@@ -221,7 +221,7 @@ def make_plan(maker: Maker, manifest: Manifest, precision: str, max_batch: int) 
     started = time.monotonic()
     data = build(maker, manifest, precision, max_batch)
     plan = Plan(path, manifest.files[MODEL_FILES[precision]], sha256(data), max_batch)
-    write_whole(path, data)
+    write_whole(path, data, overwrite=True)
     keep_facts(plan)
     say(f"{path}: {len(data) / 1e6:.0f} MB, in {time.monotonic() - started:.0f} s")
     return plan
@@ -230,7 +230,7 @@ def make_plan(maker: Maker, manifest: Manifest, precision: str, max_batch: int) 
 def keep_facts(plan: Plan) -> None:
     facts = asdict(plan)
     del facts["path"]
-    write_whole(facts_path(plan.path), json.dumps(facts, indent=2).encode())
+    write_whole(facts_path(plan.path), json.dumps(facts, indent=2).encode(), overwrite=True)
 
 
 def drop_plan(plan: Plan) -> None:

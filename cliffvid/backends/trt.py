@@ -16,9 +16,9 @@ import numpy as np
 
 from ..device import plain_device, split_device
 from ..errors import BackendError, CliffvidError, OutputError, UsageError
+from ..files import write_whole
 from ..models import MODEL_FILES, Manifest
 from ..parity import prove
-from ..write import write_whole
 from . import check_tensors, no_rows
 from .gpu import Gpu
 from .ort import load, open_pictures
@@ -197,7 +197,7 @@ class TrtSession:
             lane.close()
         if self._cache is not None and self._lanes:
             with suppress(OutputError):  # it would only have saved time
-                write_whole(self._cache_path(), bytes(self._cache.serialize()))
+                write_whole(self._cache_path(), bytes(self._cache.serialize()), overwrite=True)
         self.__dict__.pop("pictures", None)
         self._lanes, self._cache, self._config, self._engine, self._runtime = [], None, None, None, None
 

@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InputError, OutputError
+from ..files import sync_folder
 from ..names import label
-from ..write import CONVENTIONS, META_KEY, SCHEMA_VERSION, open_parquet
-from .journal import Journal, State, sync_folder
+from ..write import META_KEY, about, open_parquet
+from .journal import Journal, State
 
 ROW_GROUP = 16384
 TRACKS, WORK, VIDEOS = "tracks", "work", "videos.parquet"
@@ -166,8 +167,7 @@ class Shards:
         with path.open("wb") as file:
             with open_parquet(file, tables[0].schema) as writer:
                 writer.write_table(pa.concat_tables(tables), row_group_size=ROW_GROUP)
-                about = {"schema_version": SCHEMA_VERSION, "columns": CONVENTIONS}
-                writer.add_key_value_metadata({META_KEY: json.dumps(about)})
+                writer.add_key_value_metadata({META_KEY: json.dumps(about({}))})
             file.flush()
             os.fsync(file.fileno())
         return self._place(path)
@@ -224,7 +224,7 @@ def _video_row(name: str, state: State) -> dict:
     job = state.jobs[ended["job"]]
     counts = ended.get("counts") or {}
     decode = counts.get("decode", {})
-    about = {
+    facts = {
         "video": label(name),
         "duration_s": planned.get("duration_s"),
         "frames": decode.get("frames"),
@@ -240,4 +240,4 @@ def _video_row(name: str, state: State) -> dict:
         "software": job["software"],
     }
     message = ended.get("message")  # may hold the name
-    return {name: ended.get(name) for name in VIDEO_COLUMNS} | about | {"message": message and label(message)}
+    return {name: ended.get(name) for name in VIDEO_COLUMNS} | facts | {"message": message and label(message)}

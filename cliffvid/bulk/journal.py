@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Self
 
 from ..errors import InputError, UsageError
+from ..files import sync_folder
 
 try:
     import fcntl
@@ -185,12 +186,3 @@ def at_work(folder: Path, state: State) -> bool | None:
         except OSError:  # a folder without locks
             return None
     return False if state.jobs and state.jobs[-1].get("host") == platform.node() else None
-
-
-def sync_folder(folder: Path) -> None:
-    """The names in a folder are on disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

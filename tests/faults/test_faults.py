@@ -14,6 +14,7 @@ import pytest
 from cliffvid import InputError, cli, open_models, process, read_meta, read_tracks, stream
 from cliffvid.decode import Video
 from cliffvid.pipeline import Run
+from cliffvid.write import WRITERS
 from clips import index_first, make_clip
 
 TOYS = ["--detector", "toy-detector", "--regressor", "toy-regressor"]
@@ -57,7 +58,7 @@ BAD = [
     (["headless.mp4"], 1, "headless.mp4: not a readable video"),
     (["sound.m4a"], 1, "sound.m4a: holds no video stream; its streams: 0 audio"),
     (["/dev/null"], 1, "/dev/null: not a regular file"),
-    (["good.mp4", "-o", "file/out.parquet"], 1, "cannot write it (file is no folder); choose another place with -o"),
+    (["good.mp4", "-o", "file/out.parquet"], 1, "cannot write it (file is not a folder); choose another place"),
     (["good.mp4", "-o", "/proc/out.parquet"], 1, "cannot write it"),
     (["good.mp4", "-o", "old.parquet"], 2, "old.parquet: exists already; give --overwrite"),
     (["good.mp4", "-o", "good.mp4", "--format", "npz", "--overwrite"], 2, "good.mp4: is what it would be made of"),
@@ -221,7 +222,7 @@ def test_a_fault_in_any_stage_surfaces_and_leaves_nothing(clip, toy_options, tmp
     if stage == "_video.frames":
         monkeypatch.setattr(Video, "frames", breaking(Video.frames))
     elif stage == "writer":
-        monkeypatch.setattr(jobs.WRITERS["parquet"], "write", lambda self, tracks: 1 / 0)
+        monkeypatch.setattr(WRITERS["parquet"], "write", lambda self, tracks: 1 / 0)
     elif stage == "track":
         monkeypatch.setattr(jobs.Tracking, "feed", lambda self, bodies: 1 / 0)
     else:
@@ -260,7 +261,7 @@ def test_ctrl_c_stops_at_once_and_leaves_nothing(tmp_path, toys):
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # where tests run in the background it is off
     )
-    while process.poll() is None and not (tmp_path / "long.parquet.part").exists():
+    while process.poll() is None and not list(tmp_path.glob(".cliffvid-*.part")):
         time.sleep(0.01)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)

@@ -16,6 +16,7 @@ from cliffvid.types import Tracks
 
 KEYS = {"imgname", "pose", "shape", "global_t", "pred_joints", "focal_l", "detection_all"}
 NOBODY = Tracks.empty(pose=69, shape=10)
+OPEN_BODY = {"body": {"name": "open-body"}}
 
 
 def walkers(frame_idx) -> Tracks:
@@ -28,7 +29,7 @@ def walkers(frame_idx) -> Tracks:
 
 
 def save(path, tracks, body="open-body", cuts=(), frames=0, files=(), rate="30000/1001"):
-    with CliffWriter(path, NOBODY, body) as writer:
+    with CliffWriter(path, NOBODY, {"body": {"name": body}}) as writer:
         ends = [0, *sorted(cuts), len(tracks)]
         for start, stop in zip(ends[:-1], ends[1:], strict=True):
             writer.write(tracks[start:stop])
@@ -72,7 +73,7 @@ def test_the_45_joints_are_those_of_the_package_smplx(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     load_body.cache_clear()
     with pytest.raises(UsageError, match=r"fetch SMPL_NEUTRAL\.pkl"):
-        CliffWriter(tmp_path / "a", NOBODY, "smpl")
+        CliffWriter(tmp_path / "a", NOBODY, {"body": {"name": "smpl"}})
     arrays = body_arrays("smpl")
     add_body(save_npz(tmp_path / "SMPL_NEUTRAL.npz", arrays))
     tracks = walkers([0, 0, 3, 4, 7])
@@ -89,8 +90,8 @@ def test_the_45_joints_are_those_of_the_package_smplx(tmp_path, monkeypatch):
 
 def test_other_bodies_are_refused_and_a_fault_leaves_nothing(tmp_path):
     with pytest.raises(UsageError, match="24 joints and 10 betas, but the regressor answers 'smplx'"):
-        CliffWriter(tmp_path / "a", Tracks.empty(pose=63, shape=11), "smplx")
-    with pytest.raises(RuntimeError), CliffWriter(tmp_path / "a", NOBODY, "open-body") as writer:
+        CliffWriter(tmp_path / "a", Tracks.empty(pose=63, shape=11), {"body": {"name": "smplx"}})
+    with pytest.raises(RuntimeError), CliffWriter(tmp_path / "a", NOBODY, OPEN_BODY) as writer:
         writer.write(walkers([0, 1]))
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
@@ -98,9 +99,10 @@ def test_other_bodies_are_refused_and_a_fault_leaves_nothing(tmp_path):
 
 def test_it_is_a_tracks_file_too(tmp_path):
     tracks = walkers([0, 0, 2])
-    with CliffWriter(tmp_path / "a", NOBODY, "open-body") as writer:
+    video = {"name": "a.mp4", "codec": "h264", "width_px": 64, "height_px": 48}
+    with CliffWriter(tmp_path / "a", NOBODY, OPEN_BODY) as writer:
         writer.write(tracks)
-        writer.finish({"video": {}, "counts": {"decode": {"frames": 3}}})
+        writer.finish({"video": video, "counts": {"decode": {"frames": 3}}})
     back = read_tracks(tmp_path / "a")
     for name, column in tracks.columns().items():
         np.testing.assert_array_equal(getattr(back, name), column)
