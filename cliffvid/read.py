@@ -1,6 +1,7 @@
 """Tracks from files."""
 
 import json
+import shlex
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -97,7 +98,10 @@ def _read(path: Path, rows: bool = True, meta: bool = True) -> tuple[Tracks | No
 
 
 def _check_meta(path: Path, meta: dict | None) -> None:
-    mend = f"`cliffvid convert {path} --like ORIGINAL --to parquet -o FIXED` takes it from the file its rows came from"
+    mend = (
+        f"`cliffvid convert {shlex.quote(str(path))} --like ORIGINAL --to parquet -o FIXED` takes it from the file "
+        "that its rows came from"
+    )
     if meta is None:
         raise InputError(f"{path}: lost its metadata (rewritten by pandas, polars or DuckDB?); {mend}")
     version = meta.get("schema_version") if isinstance(meta, dict) else None
@@ -123,6 +127,9 @@ def _read_parquet(file, rows: bool):
 def from_arrow(table) -> Tracks:
     """The rows of an Arrow table that holds the columns of Tracks. Raises Misfit."""
     specs = column_specs(Tracks).items()
+    if not len(table):  # lists that are not there have no width
+        pose, shape = (getattr(table[name].type, "list_size", 0) for name in ("body_pose", "betas"))
+        return Tracks.empty(pose=pose, shape=shape)
     return Tracks(**{name: plain(name, table[name], dtypes[0], len(shape) > 1) for name, (dtypes, shape) in specs})
 
 

@@ -61,7 +61,9 @@ def exact(name: str, values: Array, dtype: np.dtype) -> Array:
         cast = values.astype(dtype)
     lost = ~((cast == values) | (np.isnan(cast) & np.isnan(values)))
     if lost.any():
-        raise Misfit(f"column {name!r} holds {values[lost][0]}, which {dtype} cannot hold without loss")
+        raise Misfit(
+            f"column {name!r} holds {values[lost][0]}, which {dtype} cannot hold exactly; convert it to {dtype} first"
+        )
     return cast
 
 
