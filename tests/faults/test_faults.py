@@ -252,7 +252,15 @@ def test_models_serve_many_videos_and_survive_a_bad_one(clip, toy_options, tmp_p
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "c.parquet").read_bytes()
 
 
-def test_ctrl_c_stops_at_once_and_leaves_nothing(tmp_path, toys):
+@pytest.mark.parametrize(
+    ("number", "code", "told"),
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "ended by SIGTERM: nothing half-written"),
+        (signal.SIGHUP, 129, "ended by SIGHUP: nothing half-written"),
+    ],
+)
+def test_a_signal_stops_at_once_and_leaves_nothing(tmp_path, toys, number, code, told):
     make_clip(tmp_path / "long.mp4", frames=3000, size=(320, 240))
     process = subprocess.Popen(
         [sys.executable, "-m", "cliffvid", "process", "long.mp4", "--models", str(toys), *TOYS],
@@ -264,10 +272,35 @@ def test_ctrl_c_stops_at_once_and_leaves_nothing(tmp_path, toys):
     while process.poll() is None and not list(tmp_path.glob(".cliffvid-*.part")):
         time.sleep(0.01)
     time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=20)
-    assert process.returncode == 130 and "interrupted" in err and "Traceback" not in err
+    assert process.returncode == code and told in err and "Traceback" not in err
     assert [p.name for p in tmp_path.iterdir()] == ["long.mp4"]
+
+
+@pytest.mark.parametrize("more", [["--overwrite"], []], ids=["overwrite", "no overwrite"])
+def test_two_runs_to_one_output_lose_nothing(tmp_path, toys, more):
+    """Each writes a whole file and tells of its own; the last one stays, without --overwrite the first one."""
+    runs = []
+    for people in (1, 3):
+        make_clip(tmp_path / f"{people}.mp4", frames=1500, people=people, size=(320, 240))
+        command = ["process", f"{people}.mp4", "-o", "out.parquet", "--json", "--engines", str(toys), *TOYS, *more]
+        command = [sys.executable, "-m", "cliffvid", *command]
+        runs.append(subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    while len(list(tmp_path.glob(".cliffvid-*.part"))) < 2 and all(run.poll() is None for run in runs):
+        time.sleep(0.01)
+    said = [run.communicate(timeout=100) for run in runs]
+    meta, rows = read_meta(tmp_path / "out.parquet"), len(read_tracks(tmp_path / "out.parquet"))
+    told = [json.loads(out) for out, _ in said]
+    (kept,) = [report for report in told if report["video"] == meta["video"]["name"]]
+    assert (kept["people"], kept["bytes"]) == (rows, (tmp_path / "out.parquet").stat().st_size)
+    if more:
+        assert [run.returncode for run in runs] == [0, 0]
+        assert len({report["people"] for report in told}) == len({report["bytes"] for report in told}) == 2
+    else:
+        assert sorted(run.returncode for run in runs) == [0, 1]
+        assert "appeared while this one was being made" in "".join(err for _, err in said)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.mp4", "3.mp4", "out.parquet"]
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ def by_polars(source, out):
 
 def by_duckdb(source, out):
     duckdb = pytest.importorskip("duckdb")
-    duckdb.sql(f"copy (select * from '{source}' where track_id = 2 order by random()) to '{out}'")
+    duckdb.sql(f"copy (select * from '{source}' where track_id = 2 order by random()) to '{out}' (format parquet)")
 
 
 def by_numpy(source, out):
@@ -107,7 +107,9 @@ def test_no_rows_at_all_are_taken(original, tmp_path, program):
     if program == "pandas":
         pytest.importorskip("pandas").read_parquet(original)[:0].to_parquet(tmp_path / "none")
     elif program == "duckdb":
-        pytest.importorskip("duckdb").sql(f"copy (select * from '{original}' where false) to '{tmp_path}/none'")
+        pytest.importorskip("duckdb").sql(
+            f"copy (select * from '{original}' where false) to '{tmp_path}/none' (format parquet)"
+        )
     else:
         pq.write_table(pq.read_table(original)[:0], tmp_path / "none")
     rows = read_tracks(tmp_path / "none", like=original)

@@ -1,0 +1,89 @@
+"""One place opens files for writing: what else does is named here, with the reason."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2] / "cliffvid"
+WRITING = set(
+    "write_text write_bytes touch save savez savez_compressed savetxt tofile imwrite write_table write_csv write_parquet "
+    "ParquetWriter NamedTemporaryFile mkstemp copyfile copy2 copytree move symlink_to hardlink_to".split()
+)
+RENAMING = {"os.replace", "os.rename", "os.link", "os.symlink"}
+BULK = "a data set's work folder, which the journal rules: what it does not name is removed by the next run"
+MEMORY = "into memory, or a file that files.py opened"
+# By module and call.
+ALLOWED = {
+    ("bulk/dataset.py", "path.open"): BULK,
+    ("bulk/dataset.py", "os.link"): BULK,
+    ("bulk/dataset.py", "os.replace"): BULK,
+    ("bulk/dataset.py", "shutil.copyfile"): BULK,
+    ("bulk/dataset.py", "pq.write_table"): BULK,
+    ("bulk/dataset.py", "writer.write_table"): BULK,
+    ("bulk/journal.py", "open"): "the journal itself, which only grows",
+    ("bulk/sink.py", "self._path.open"): BULK,
+    ("bulk/sink.py", "self._writer.write_table"): BULK,
+    ("bulk/units.py", "path.open"): BULK,
+    ("bulk/units.py", "np.savez_compressed"): BULK,
+    ("backends/plans.py", "open"): "a lock, which holds nothing",
+    ("precision.py", "(new / 'manifest.json').write_text"): "a folder that appears whole, by its own rename",
+    ("precision.py", "shutil.copytree"): "a folder that appears whole, by its own rename",
+    ("film.py", "av.open"): "the path of a file that files.py opened: FFmpeg reads it again to put its index first",
+    ("write.py", "zipfile.ZipFile"): MEMORY,
+    ("write.py", "archive.open"): MEMORY,
+    ("write.py", "pq.ParquetWriter"): MEMORY,
+    ("write.py", "self._writer.write_table"): MEMORY,
+    ("pseudogt.py", "zipfile.ZipFile"): MEMORY,
+    ("pseudogt.py", "pq.ParquetWriter"): MEMORY,
+    ("pseudogt.py", "writer.write_table"): MEMORY,
+    ("visuals.py", "Image.fromarray(image).save"): MEMORY,
+    ("smpl_files.py", "np.savez"): MEMORY,
+    ("formats/amass.py", "np.savez_compressed"): MEMORY,
+    ("cli_bench.py", "result.save"): "figures of a measurement, by bench/",
+    ("convert.py", "pyarrow.csv.write_csv"): MEMORY,
+}
+
+
+def writes(tree: ast.AST) -> Iterator[str]:
+    """The calls that open or make a file to write to, as they stand in the source."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        call = ast.unparse(node.func)
+        name = call.rpartition(".")[2]
+        given = [*node.args[:2], *(word.value for word in node.keywords if word.arg == "mode")]
+        modes = [arg.value for arg in given if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+        opens = name in ("open", "ZipFile") and any(
+            set(mode) <= set("rwaxbt+") and set(mode) & set("wax+") for mode in modes
+        )
+        flags = call == "os.open" and "O_RDONLY" not in ast.unparse(node)
+        if opens or flags or name in WRITING or call in RENAMING:
+            yield call
+
+
+def test_one_place_writes_files():
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        place = path.relative_to(PACKAGE).as_posix()
+        if place != "files.py" and not place.startswith("bench/"):  # measures, and makes its own clips to measure
+            found |= {(place, call) for call in writes(ast.parse(path.read_text()))}
+    assert found == set(ALLOWED)
+
+
+def test_each_way_to_write_is_seen():
+    ways = (
+        "open(p, 'w')", "p.open('ab')", "p.open(mode='x')", "open(p, 'r+b')", "os.open(p, os.O_WRONLY)",
+        "np.savez(p, a=1)",
+        "p.write_text('')", "av.open(p, 'w')", "zipfile.ZipFile(p, 'w')", "image.save(p)", "os.replace(a, b)",
+    )  # fmt: skip
+    for way in ways:
+        assert list(writes(ast.parse(way))), way
+    for way in (
+        "open(p)",
+        "p.open('rb')",
+        "Image.open(p)",
+        "av.open(p)",
+        "text.replace('a', 'b')",
+        "os.open(p, os.O_RDONLY)",
+    ):
+        assert not list(writes(ast.parse(way))), way
