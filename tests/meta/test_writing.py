@@ -5,10 +5,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "cliffvid"
-WRITING = set(
-    "write_text write_bytes touch save savez savez_compressed savetxt tofile imwrite write_table write_csv write_parquet "
-    "ParquetWriter NamedTemporaryFile mkstemp copyfile copy2 copytree move symlink_to hardlink_to".split()
-)
+WRITING = {
+    "write_text",
+    "write_bytes",
+    "touch",
+    "save",
+    "savez",
+    "savez_compressed",
+    "savetxt",
+    "tofile",
+    "imwrite",
+    "write_table",
+    "write_csv",
+    "write_parquet",
+    "ParquetWriter",
+    "NamedTemporaryFile",
+    "mkstemp",
+    "copyfile",
+    "copy2",
+    "copytree",
+    "move",
+    "symlink_to",
+    "hardlink_to",
+}
 RENAMING = {"os.replace", "os.rename", "os.link", "os.symlink"}
 BULK = "a data set's work folder, which the journal rules: what it does not name is removed by the next run"
 MEMORY = "into memory, or a file that files.py opened"
@@ -23,6 +42,7 @@ ALLOWED = {
     ("bulk/journal.py", "open"): "the journal itself, which only grows",
     ("bulk/sink.py", "self._path.open"): BULK,
     ("bulk/sink.py", "self._writer.write_table"): BULK,
+    ("bulk/sink.py", "writer.write_table"): "into memory, to travel between processes",
     ("bulk/units.py", "path.open"): BULK,
     ("bulk/units.py", "np.savez_compressed"): BULK,
     ("backends/plans.py", "open"): "a lock, which holds nothing",
@@ -40,6 +60,7 @@ ALLOWED = {
     ("smpl_files.py", "np.savez"): MEMORY,
     ("formats/amass.py", "np.savez_compressed"): MEMORY,
     ("cli_bench.py", "result.save"): "figures of a measurement, by bench/",
+    ("convert.py", "save"): "makes the bytes that files.py writes",
     ("convert.py", "pyarrow.csv.write_csv"): MEMORY,
 }
 
