@@ -283,12 +283,15 @@ def test_two_runs_to_one_output_lose_nothing(tmp_path, toys, more):
     """Each writes a whole file and tells of its own; the last one stays, without --overwrite the first one."""
     runs = []
     for people in (1, 3):
-        make_clip(tmp_path / f"{people}.mp4", frames=1500, people=people, size=(320, 240))
+        make_clip(tmp_path / f"{people}.mp4", frames=300, people=people, size=(320, 240))
         command = ["process", f"{people}.mp4", "-o", "out.parquet", "--json", "--engines", str(toys), *TOYS, *more]
         command = [sys.executable, "-m", "cliffvid", *command]
         runs.append(subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-    while len(list(tmp_path.glob(".cliffvid-*.part"))) < 2 and all(run.poll() is None for run in runs):
-        time.sleep(0.01)
+        while len(list(tmp_path.glob(".cliffvid-*.part"))) < len(runs) and runs[-1].poll() is None:
+            time.sleep(0.01)
+        runs[-1].send_signal(signal.SIGSTOP)  # until both are at it
+    for run in runs:
+        run.send_signal(signal.SIGCONT)
     said = [run.communicate(timeout=100) for run in runs]
     meta, rows = read_meta(tmp_path / "out.parquet"), len(read_tracks(tmp_path / "out.parquet"))
     told = [json.loads(out) for out, _ in said]
