@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal, Self, get_args
 
-from .device import split_device
+from .device import is_device, split_device
 from .option import check, check_values, described, option
 
 Renderer = Literal["auto", "gl", "pyrender"]
@@ -38,7 +38,7 @@ class Options:
     backend: Literal["auto", "onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "torch"] = option(
         "auto", "Runtime of the networks.", panel=SPEED
     )
-    device: str = option("auto", "Device of the networks: auto, cpu or cuda.", panel=SPEED)
+    device: str = option("auto", "Device of the networks: auto, cpu, cuda or cuda:N.", panel=SPEED)
     precision: Literal["fp32", "auto", "fp16", "bf16", "int8"] = option(
         "fp32", "Arithmetic of the networks. auto: the fastest that was measured here to be accurate.", panel=SPEED
     )
@@ -123,6 +123,10 @@ class Options:
 
     def __post_init__(self) -> None:
         check_values(self)
+        check(
+            is_device(self.device),
+            f"--device {self.device}: choose auto, cpu, cuda or cuda:N, of which N counts the GPUs from 0",
+        )
         check_span(self.start_s, self.end_s)
         check(self.focal_px is None or self.fov_deg is None, "--focal-px and --fov-deg: give one of them")
 
