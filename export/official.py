@@ -29,7 +29,7 @@ OUTPUTS = ("rotmat", "betas", "camera")
 # Float32. Rounding by 1e-7 grows to 1e-7 in the answers of one network and to 6e-5 in those of another, by its depth
 # and weights. PyTorch's own float32, which is as good as any, shows how far it grows in this one: LEEWAY times its
 # distance from float64 is granted. Of 480 random heads on real backbones (four kinds, three spreads) none was over 6
-# times that distance by onnxruntime (99 %: 5), 13 by OpenVINO; GPUs add up in yet other orders. Faults begin at 150.
+# times that distance by onnxruntime (99 %: 5), 13 by OpenVINO; GPUs add up in yet other orders. Faults begin at 300.
 #
 # Float16. HALF_BOUND is 3 degrees of a rotation that its vectors determine well: more is overflow or a misplaced cast,
 # or a network whose float16 is of no use. What is good enough for a user's video is asked by precision.choose.
