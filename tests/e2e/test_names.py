@@ -56,7 +56,8 @@ def test_any_name_goes_through_every_command(kind, cliffvid, tmp_path):
         f"{label}.mp4",
         f"{label}.avi",
     }
-    videos = pq.read_table((tmp_path / f"{name}.set" / "videos.parquet").open("rb")).to_pylist()
+    with (tmp_path / f"{name}.set" / "videos.parquet").open("rb") as file:
+        videos = pq.read_table(file).to_pylist()
     (broken,) = [video for video in videos if video["status"] == "failed"]
     assert broken["message"].startswith(f"{label}.avi: not a readable video")
     assert shown in run("annotate-status", f"{name}.set", **plain)[0]
