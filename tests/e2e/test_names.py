@@ -61,7 +61,7 @@ def test_any_name_goes_through_every_command(kind, cliffvid, tmp_path):
     (broken,) = [video for video in videos if video["status"] == "failed"]
     assert broken["message"].startswith(f"{label}.avi: not a readable video")
     assert shown in run("annotate-status", f"{name}.set", **plain)[0]
-    assert f"error: {shown}.none: no such file" in run("process", f"{name}.none", code=1)[1]
+    assert f"error: {shown}.none: no such file" in run("process", f"{name}.none", "-o", "none.parquet", code=1)[1]
 
 
 def test_images_by_any_name_become_ground_truth(cliffvid, tmp_path):
