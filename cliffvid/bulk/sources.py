@@ -86,7 +86,12 @@ def inputs_in(folder: Path, leave_out: set[Path]) -> Found:
     """What a folder holds where it is named beside single files: a sequence of images is one input; else all that
     ``find_inputs`` would find. Nothing is found in a folder that holds neither.
     """
-    found, files = Found(), [entry for entry in folder.iterdir() if entry.is_file()]
+    found = Found()
+    try:
+        files = [entry for entry in folder.iterdir() if entry.is_file()]
+    except PermissionError:  # it fails by its name
+        found.add(str(folder))
+        return found
     if any(map(is_image, files)) and not any(map(is_video, files)):
         found.add(str(folder))
     else:

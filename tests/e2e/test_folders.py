@@ -71,19 +71,6 @@ def test_pictures_of_images_called_the_same_keep_their_folders(cliffvid, tmp_pat
     ]
 
 
-def test_a_folder_that_may_not_be_read_is_told(cliffvid, tmp_path, monkeypatch):
-    from pathlib import Path
-
-    (tmp_path / "closed").mkdir()
-
-    def closed(self):
-        raise PermissionError(13, "Permission denied", str(self))
-
-    monkeypatch.setattr(Path, "iterdir", closed)
-    code, _, err = cliffvid("process", "closed")
-    assert code == 1 and "closed" in err and "permission" in err and "internal" not in err
-
-
 @pytest.mark.parametrize(
     ("inputs", "names"),
     [
