@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from .cli_annotate import annotate, annotate_merge, annotate_status, annotate_verify
 from .cli_bench import bench
 from .cli_inputs import facts_text, in_folders, tell_failed, those_that_open, told_missing
 from .cli_models import doctor, export_app, models_app
-from .cli_options import Json, ParseError, Quiet, flag, offering, only, parse_message, with_flags
+from .cli_options import Json, ParseError, Quiet, flag, make_command, offering, only, parse_message, with_flags
 from .cli_see import overlay, report
 from .cli_truth import evaluate, pseudogt_app
 from .cli_use import convert, smooth
@@ -47,15 +46,6 @@ app = typer.Typer(
 )
 
 
-def make_command() -> TyperGroup:
-    """Return the command that the functions make."""
-    made = typer.main.get_command(app)
-    for each in (*made.params, made.get_help_option(typer.Context(made))):
-        if each.is_flag and each.default is None:  # typer would load pydantic to make a bool of it, even for help
-            each.default = False
-    return made
-
-
 def main() -> None:
     """Entry point. Exit codes: 0 all done, 1 some failed, 2 usage, 130 interrupted, 128 + n ended by signal n."""
     open_streams()
@@ -64,7 +54,7 @@ def main() -> None:
         if signal.getsignal(number) is signal.SIG_DFL:  # under nohup SIGHUP is ignored
             signal.signal(number, _end)
     try:
-        sys.exit(make_command()(standalone_mode=False) or 0)
+        sys.exit(make_command(app)(standalone_mode=False) or 0)
     except Ended as ended:
         say(f"ended by {ended.name}: nothing half-written is left behind")
         raise

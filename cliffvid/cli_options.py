@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, get_args, get_origin
 
 import typer
+from typer.core import TyperGroup
 from typer.models import ArgumentInfo, ParameterInfo
 
 from .option import Kind, description, flag_name, is_time, number, seconds
@@ -135,6 +136,15 @@ def _parser(each: Field, kind: Kind) -> Callable[[str], int | float | str]:
         return seconds(text) if is_time(each) else number(text, kind.base)
 
     return parsed
+
+
+def make_command(app: typer.Typer) -> TyperGroup:
+    """Return the command that the functions make."""
+    made = typer.main.get_command(app)
+    for each in (*made.params, made.get_help_option(typer.Context(made))):
+        if each.is_flag and each.default is None:  # typer would load pydantic to make a bool of it, even for help
+            each.default = False
+    return made
 
 
 def parse_message(error: Exception) -> str:

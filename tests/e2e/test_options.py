@@ -36,7 +36,7 @@ def commands(command, *path):
         yield from commands(each, *path, name)
 
 
-TREE = dict(commands(cli.make_command()))
+TREE = dict(commands(cli.make_command(cli.app)))
 
 
 def words_of(annotation) -> tuple[str, ...]:
