@@ -65,13 +65,13 @@ test-wheel:
 	$(PYTHON) -m venv $(WHEEL)/venv
 	$(WHEEL)/venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(WHEEL) .
 	$(WHEEL)/venv/bin/python -m pip install --quiet --disable-pip-version-check \
-		"$$(echo $(WHEEL)/*.whl)[cpu,openvino,overlay,test]"
+		"$$(echo $(WHEEL)/*.whl)[cpu,heic,openvino,overlay,test]"
 	mkdir $(WHEEL)/away
 	cp -r pyproject.toml examples tests $(WHEEL)/away
 	cd $(WHEEL)/away && script -qec "../venv/bin/$(DEMO_COMMAND)" /dev/null
 	cd $(WHEEL)/away && ../venv/bin/python examples/read_tracks.py demo/pedestrians.parquet
 	cd $(WHEEL)/away && CLIFFVID_REQUIRE="$(REQUIRE)" ../venv/bin/pytest $(PARALLEL) \
-		tests/unit tests/contract tests/properties tests/faults
+		tests/unit tests/contract tests/properties tests/faults tests/e2e/test_terminal.py
 
 fuzz: $(VENV)/installed-dev
 	CLIFFVID_FUZZ=2000 $(BIN)/python -m pytest tests/faults/test_fuzz.py

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from .cli_annotate import annotate, annotate_merge, annotate_status, annotate_verify
 from .cli_bench import bench

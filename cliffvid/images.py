@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, features
 
-from . import heif
+from . import heif, optional
 from .decode import DecodeCounts, Shown, Source
-from .errors import AccessError, NotFoundError, NoVideoError, RefusedError, UnreadableError
+from .errors import AccessError, BackendError, NotFoundError, NoVideoError, RefusedError, UnreadableError
 from .names import label
 from .options import Options
 from .types import VideoInfo
 
 # Named, because Pillow by itself also opens formats that run other programs (EPS) or hold other files.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")
+HEIC = 'pip install "cliffvid[heic]"'
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", *heif.SUFFIXES)
 WITH_MORE = ("MPO", "HEIF")  # whose first picture is what a phone shows: the others are views, depths, a burst's rest
 BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # tags of a TIFF, and a value of the second
@@ -191,15 +192,11 @@ def reader_of(path: Path) -> Callable[[Path], Image.Image]:
 
 def _heif_reader(path: Path) -> type[Image.Image]:
     try:
-        from pillow_heif import HeifImageFile, libheif_version
-
-        libheif_version()  # the package loads without its library
-    except ImportError as error:
-        words = f"which is installed but does not load ({error}): install it again"
-        if isinstance(error, ModuleNotFoundError) and error.name == "pillow_heif":
-            words = 'which is not installed: pip install "cliffvid[heic]"'
-        raise RefusedError(f"{path}: HEIC, read by pillow-heif, {words}, or save it as JPEG") from error
-    return HeifImageFile
+        package = optional.load("pillow_heif", HEIC, "install it again")
+        optional.load("_pillow_heif", HEIC, "install pillow-heif again")  # without which the package loads
+    except BackendError as error:
+        raise RefusedError(f"{path}: HEIC: {error}, or save it as JPEG") from error
+    return package.HeifImageFile
 
 
 def _rgb(image: Image.Image, path: Path) -> tuple[np.ndarray, bool]:

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from .console import say
 from .errors import InputError, UsageError
 
 # Marks at the beginning of a text. UTF-32's begins as UTF-16's does, so it is the first to be looked for.
@@ -24,7 +25,7 @@ def names_on_stdin() -> list[str]:
     if sys.stdin is None:
         raise UsageError("-: stdin is closed; pipe a list into it, one name a line")
     if sys.stdin.isatty():
-        print("-: one name a line, then Ctrl-D", file=sys.stderr)
+        say("-: one name a line, then Ctrl-D")
     data, text = bytearray(), None
     try:
         while part := sys.stdin.buffer.read1(HEAD):
