@@ -18,10 +18,11 @@ from .names import label, printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.live import Live
     from rich.table import Table
 
 REFRESH_PER_S = 8
-_live: "Console | None" = None  # the terminal at whose bottom something is drawn
+_live: "Live | None" = None  # what is drawn at the bottom of the terminal
 
 
 def say(*lines: str) -> None:
@@ -29,7 +30,9 @@ def say(*lines: str) -> None:
     with suppress(OSError):
         for line in map(printable, lines):
             if _live:
-                _live.print(line, soft_wrap=True)
+                # Of a height that changed meanwhile in its thread rich would wipe away too much or too little.
+                with _live._lock:
+                    _live.console.print(line, soft_wrap=True)
             elif sys.stderr:
                 print(line, file=sys.stderr, flush=True)
 
@@ -69,8 +72,8 @@ def live(draw: Callable[[int], "RenderableType"]) -> Iterator[None]:
         return
     from rich.live import Live
 
-    _live = console = _console(stderr=True)
-    drawn = Live(
+    console = _console(stderr=True)
+    _live = drawn = Live(
         get_renderable=lambda: draw(console.width),
         console=console,
         transient=True,

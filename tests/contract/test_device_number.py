@@ -44,7 +44,7 @@ def test_the_number_reaches_networks_pictures_and_the_decoder(
     nvdec = fake_nvdec.put_in_place(monkeypatch, FakeNvdec(second))
     options = replace(
         toy_options(pixels="planes", prefetch=prefetch, backend=backend, device="cuda:1", decode_device="cuda"),
-        engines=shutil.copytree(toys, tmp_path / "toys"),
+        models_dir=shutil.copytree(toys, tmp_path / "toys"),
         frame_batch=4,
         person_batch=8,
     )

@@ -63,7 +63,7 @@ RUNS = {
     "smooth": ("smooth a.parquet -o Nsmooth.parquet", 0, [r"\d+smooth\.parquet: 36 rows, .+", *["  .+ -> .+"] * 5]),
     "convert": ("convert a.parquet --to csv -o N.csv", 0, [r"\d+\.csv, 3 tracks, 36 rows"]),
     "probe": ("probe a.mp4 none.mp4", 1, [r"a\.mp4", MORE, r"error: none\.mp4: no such file"]),
-    "bench": ("bench nothing", 2, [r"error: bench nothing: choose of .+"]),
+    "bench": ("bench nothing", 2, [r"error: bench nothing: choose one of .+"]),
     "export": ("export yolov3 none.weights", 1, [r"reading none\.weights", r"error: none\.weights: .+"]),
     "models": (
         "models",
@@ -103,7 +103,7 @@ def place(tmp_path_factory, toy_options):
 def at_terminal(place, toys):
     def command(line: str, size: tuple[int, int] = (80, 24), **how) -> Session:
         words = re.sub(r"\bN", str(size[0]), line).split()
-        models = ["--engines", toys, *TOYS] if words[0] in ("process", "annotate") else []
+        models = ["--models", toys, *TOYS] if words[0] in ("process", "annotate") else []
         session = run(*words, *models, cwd=place, size=size, **how)
         assert_clean(session)
         return session

@@ -213,7 +213,7 @@ def test_a_folder_that_was_accepted_says_so_wherever_it_is_used(monkeypatch, tmp
         "betas"
     ] == pytest.approx(0.2, rel=0.01)
     for words, code in ((["models"], 0), (["models", "verify", "cliff-res50"], 0), (["doctor"], 0)):
-        monkeypatch.setattr(sys, "argv", ["cliffvid", *words, "--engines", str(tmp_path / "shelf")])
+        monkeypatch.setattr(sys, "argv", ["cliffvid", *words, "--models", str(tmp_path / "shelf")])
         with pytest.raises(SystemExit) as end:
             cli.main()
         assert (end.value.code, manifest.unmet in capfd.readouterr().out) == (code, True), words

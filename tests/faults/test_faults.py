@@ -284,7 +284,7 @@ def test_two_runs_to_one_output_lose_nothing(tmp_path, toys, more):
     runs = []
     for people in (1, 3):
         make_clip(tmp_path / f"{people}.mp4", frames=300, people=people, size=(320, 240))
-        command = ["process", f"{people}.mp4", "-o", "out.parquet", "--json", "--engines", str(toys), *TOYS, *more]
+        command = ["process", f"{people}.mp4", "-o", "out.parquet", "--json", "--models", str(toys), *TOYS, *more]
         command = [sys.executable, "-m", "cliffvid", *command]
         runs.append(subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
         while len(list(tmp_path.glob(".cliffvid-*.part"))) < len(runs) and runs[-1].poll() is None:

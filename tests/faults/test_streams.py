@@ -31,7 +31,7 @@ def shell(place, toys):
     """Run a line of bash, where ``cliffvid`` is the command; answers (exit code, stdout, stderr)."""
 
     def command(line: str, **env: str) -> tuple[int, str, str]:
-        models = " ".join(["--engines", str(toys), *TOYS])
+        models = " ".join(["--models", str(toys), *TOYS])
         given = f'cliffvid() {{ "{sys.executable}" -m cliffvid "$@"; }}; ' + line.replace("MODELS", models)
         done = subprocess.run(["bash", "-c", given], cwd=place, env=os.environ | env, capture_output=True, timeout=100)
         assert b"Traceback" not in done.stderr and b"internal error" not in done.stderr, done.stderr
