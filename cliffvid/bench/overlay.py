@@ -139,7 +139,7 @@ def _moving(size_wh: tuple[int, int]) -> list[np.ndarray]:
 def _encode(out: Path, frames: list[np.ndarray]) -> None:
     height, width, _ = frames[0].shape
     info = VideoInfo(Path("noise"), "images", "none", width, height, Fraction(25), Fraction(1, 25), None, None)
-    with Film(out, info) as film:
+    with Film(out, info, overwrite=True) as film:
         for pts, image in enumerate(frames):
             film.write(image, pts)
         film.finish()

@@ -20,7 +20,7 @@ from ..source import open_source
 from ..summary import alone
 from ..track import Tracker, track
 from ..types import Bodies, Frames, Tracks
-from ..write import WRITERS
+from ..write import WRITERS, open_writer
 from .clips import bare_decode, clip, naive_frames, sha256
 from .fakes import constant_models
 from .harness import Case, Result, take_turns
@@ -202,14 +202,14 @@ def write_stage(repeats: int) -> Result:
     tracks = list(track(iter([walkers(people, frames)]), Tracker(Options())))
     cases, sizes = [], {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, kind in WRITERS.items():
+        for name in WRITERS:
             out = Path(folder) / f"a.{name}"
 
-            def work(kind=kind, out=out) -> None:
-                with kind(out, _like()) as writer:
+            def work(name=name, out=out) -> None:
+                with open_writer(name, out, _like(), {"body": {"name": "open-body"}}, overwrite=True) as writer:
                     for table in tracks:
                         writer.write(table)
-                    writer.finish({})
+                    writer.finish()
 
             cases.append(Case(name, work, frames * people))
         take_turns(cases, repeats)

@@ -250,7 +250,7 @@ def test_the_command_builds_what_it_is_told(gpu, folder, monkeypatch, capsys):
     assert code == 0 and out == f"{folder}/tensorrt-rtx-{version}-sm89-fp32-b32.plan\n" and 32 in gpu.batches
     assert run("toy-regressor", "--precision", "fp64")[::2] == (
         2,
-        "error: --precision fp64: choose of fp32, fp16, int8\n",
+        "error: --precision fp64: did you mean fp16? choose one of fp32, fp16, int8\n",
     )
     assert run("nobody")[0] == 2
 

@@ -37,7 +37,7 @@ def test_a_folder_of_videos_is_all_of_them(cliffvid, shelf, tmp_path):
     args = ("-o", "out", "--overlay", "films", "--report", "pages", "--view", "skeleton", "--end", "0.1")
     code, out, err = cliffvid("process", "shelf", *args)
     assert code == 0, err
-    assert "shelf: 5 inputs; 1 other files left out" in err
+    assert "shelf: 5 inputs; 1 file left out" in err and "shelf/note.txt" in err
     names = ["a/x", "b/x.mkv", "b/x.mp4", "walk", "y"]
     assert written(tmp_path / "out") == [f"{name}.parquet" for name in names]
     assert written(tmp_path / "films") == [f"{name}.mp4" for name in names]
@@ -56,7 +56,7 @@ def test_a_folder_of_images_is_one_input_and_a_mixed_one_is_told(cliffvid, clip,
     shutil.copy(clip, tmp_path / "walk" / "clip.mp4")
     code, out, err = cliffvid("process", "walk", "-o", "out", "--end", "0.1")
     assert code == 0 and written(tmp_path / "out") == ["clip.parquet", "masks.parquet"]
-    assert "walk: 2 inputs; 3 other files left out, 3 of them images: name those by a pattern" in err
+    assert "walk: 2 inputs; 3 files left out, neither videos nor images in a folder without videos: walk/0.png" in err
     (tmp_path / "none").mkdir()
     assert "none: holds no images" in cliffvid("process", "none")[2]
     assert len(cliffvid("probe", "walk", "--json", toy_models=False)[1].splitlines()) == 2

@@ -66,7 +66,7 @@ BAD = [
     (["good.mp4", "--backend", "tpu"], 2, "--backend tpu: choose one of auto, onnxruntime, "),
     (["good.mp4", "--precision", "fp8"], 2, "--precision fp8: choose one of"),
     (["good.mp4", "--precision", "fp16"], 1, "toy-detector: has no model.fp16.onnx, which --precision fp16 needs"),
-    (["good.mp4", "--device", "tpu"], 1, "--device tpu: onnxruntime has cpu and cuda here"),
+    (["good.mp4", "--device", "tpu"], 2, "--device tpu: choose auto, cpu, cuda or cuda:N"),
     (["good.mp4", "--detector", "yolov9"], 2, "no detect model named 'yolov9'; found: "),
     (["good.mp4", "--regressor", "toy-detector"], 2, "no regress model named 'toy-detector'; found: "),
     (["good.mp4", "--models", "nowhere"], 2, "--models nowhere: no such folder"),

@@ -227,7 +227,7 @@ def test_a_hangup_ends_a_command_but_under_nohup(tmp_path, ignored, code):
         f"import signal, os, sys; signal.signal(signal.SIGHUP, signal.{'SIG_IGN' if ignored else 'SIG_DFL'})\n"
         "from cliffvid import cli, doctor\n"
         "cli._print_version = lambda *_: None\n"
-        "cli.app = lambda: os.kill(os.getpid(), signal.SIGHUP)\n"
+        "cli.make_command = lambda app: lambda **how: os.kill(os.getpid(), signal.SIGHUP)\n"
         "cli.main()\n"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == code
