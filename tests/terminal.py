@@ -59,14 +59,12 @@ def run(
     environ |= {"TERM": "xterm-256color"} | (env or {})
     given = [part if isinstance(part, bytes) else str(part) for part in command]
     process = subprocess.Popen(
-        [sys.executable, "-m", "cliffvid", *given],
+        ["setsid", "--ctty", sys.executable, "-m", "cliffvid", *given],  # Ctrl-C comes from the terminal
         cwd=cwd,
         env=environ,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # Ctrl-C comes from the terminal
     )
     os.close(theirs)
     screen = Screen(columns, rows, history=10_000)

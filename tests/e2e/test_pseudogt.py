@@ -137,7 +137,7 @@ def test_mistakes_are_told(cliffvid, gt):
     code, err = told("convert", gt, "-o", gt)
     assert code == 2
     code, err = told("make", gt, "images", "-o", "b.npz")
-    assert code == 1 and "not a readable tracks file" in err
+    assert code == 1 and "gt.npz: not a tracks file" in err
     assert not any(os.path.exists(name) for name in ("v.html", "b.csv", "b.npz", "v.html.part"))
 
 
