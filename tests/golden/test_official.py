@@ -61,9 +61,7 @@ def test_bbox_info_and_full_camera(cliff):
 def test_letterbox(yolo):
     rgb = np.ascontiguousarray(yolo["letterbox_in"][None, :, :, ::-1])
     off = np.abs(letterboxed(rgb, LETTERBOX)[0, :, :, ::-1].astype(int) - yolo["letterbox_out"])
-    assert (
-        off.max() <= 1 and np.count_nonzero(off) < 20
-    )  # of 519,168: OpenCV rounds a few otherwise on other processors
+    assert off.max() <= 1 and np.count_nonzero(off) < 20  # of 519,168: OpenCV's rounding is the processor's
 
 
 def test_suppression_and_boxes_in_the_frame(yolo):
