@@ -71,7 +71,7 @@ test-wheel:
 	cd $(WHEEL)/away && script -qec "../venv/bin/$(DEMO_COMMAND)" /dev/null
 	cd $(WHEEL)/away && ../venv/bin/python examples/read_tracks.py demo/pedestrians.parquet
 	cd $(WHEEL)/away && CLIFFVID_REQUIRE="$(REQUIRE)" ../venv/bin/pytest $(PARALLEL) \
-		tests/unit/test_decode.py tests/unit/test_display.py tests/unit/test_probe.py tests/contract/test_traps.py
+		tests/unit tests/contract tests/properties tests/faults tests/e2e/test_terminal.py
 
 fuzz: $(VENV)/installed-dev
 	CLIFFVID_FUZZ=2000 $(BIN)/python -m pytest tests/faults/test_fuzz.py
