@@ -213,15 +213,17 @@ def test_what_the_graph_cannot_make_stays_on_the_host(toy_options, ort, resample
 @pytest.mark.slow
 def test_the_example_clip_comes_out_the_same_but_for_rounding():
     """By the open models, the CPU being the device."""
-    with open_models(Options()) as models:
+    options = Options(end_s=2)
+    with open_models(options) as models:
         assert not models.pictures_on_device
-        want, _ = bodies(EXAMPLE, Options(), models)
-        found, _ = bodies(EXAMPLE, Options(), replace(models, pictures_on_device=True))
+        want, _ = bodies(EXAMPLE, options, models)
+        found, _ = bodies(EXAMPLE, options, replace(models, pictures_on_device=True))
+    assert len(want) > 100
     assert_same_people(found, want)
 
 
 def assert_same_people(found, want):
-    """Of 387 people; the open regressor answers little changes of pixels with large ones now and then."""
+    """Of some hundreds of people; the open regressor answers little changes of pixels with large ones now and then."""
     assert abs(len(found) - len(want)) <= 0.02 * len(want)
     angles = []
     for frame in np.unique(want.frame_idx):
