@@ -158,8 +158,10 @@ def check_input(path: Path) -> None:
 
 
 def _check_regular(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise RefusedError(f"{path}: a folder, not a regular file; name the file in it")
     if not stat.S_ISREG(status.st_mode):  # a pipe never ends, or never begins
-        raise RefusedError(f"{path}: not a regular file; save it as one first")
+        raise RefusedError(f"{path}: a pipe or device, not a regular file; save it as one first")
     if status.st_size == 0:  # as all of /proc, where reading may wait for ever
         raise EmptyError(f"{path}: the file is empty; copy or download it again")
 
