@@ -24,7 +24,7 @@ from .errors import (
     RefusedError,
     UnreadableError,
 )
-from .files import open_input
+from .files import check_input, open_input
 from .names import label
 from .options import Options
 from .types import VideoInfo
@@ -157,7 +157,8 @@ def _files(path: Path) -> tuple[list[Path], list[Path]]:
             files = sorted((file for file in path.iterdir() if file.is_file()), key=natural_key)
             others = sorted((file for file in files if not is_image(file)), key=is_hidden)
             return [file for file in files if is_image(file)], others
-        if path.is_file():
+        if path.exists():
+            check_input(path)
             return [path], []
     except PermissionError as error:
         raise AccessError(f"{path}: not allowed to look for it; check the folder's permissions") from error

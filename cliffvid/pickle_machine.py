@@ -53,9 +53,6 @@ ARGUMENTS = {
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 }
-CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-EMPTY = {"EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_DICT": dict, "EMPTY_SET": list}
-MARKED = {"LIST": list, "TUPLE": tuple, "FROZENSET": list}  # sets as lists: nothing is hashed
 KEYS = (str, int, float, bool, bytes, type(None))
 
 
@@ -90,42 +87,77 @@ class Machine:
         self.stack: list = []
         self.marks: list[list] = []
         self.memo: dict[int, object] = {}
+        self._steps = {name[3:].upper(): getattr(self, name) for name in dir(self) if name.startswith("op_")}
+        for names, step in (
+            (ARGUMENTS, self.push),
+            (("GET", "BINGET", "LONG_BINGET"), self.recall),
+            (("PUT", "BINPUT", "LONG_BINPUT"), self.remember),
+            (("PROTO", "FRAME"), self.skip),
+        ):
+            self._steps |= dict.fromkeys(names, step)
 
     def run(self, data: mmap.mmap | bytes) -> object:
         """Return what the pickle makes. Raises Refused, and ValueError and the like for a damaged one."""
         for count, (opcode, arg, _) in enumerate(pickletools.genops(data)):
-            name = opcode.name
             if count > VALUES_MAX:
                 raise Refused(f"refused: it holds over {VALUES_MAX:,} values")
-            if name in ARGUMENTS:
-                self.stack.append(arg)
-            elif name in CONSTANTS:
-                self.stack.append(CONSTANTS[name])
-            elif name in EMPTY:
-                self.stack.append(EMPTY[name]())
-            elif name in MARKED:
-                self.stack_marked(MARKED[name])
-            elif name in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
-                self.memo[len(self.memo) if name == "MEMOIZE" else arg] = self.stack[-1]
-            elif name in ("GET", "BINGET", "LONG_BINGET"):
-                self.stack.append(self.memo[arg])
-            elif name == "STOP":
-                return self.stack.pop()
-            elif name not in ("PROTO", "FRAME"):
-                step = getattr(self, f"op_{name.lower()}", None)
-                if step is None:
-                    raise Refused(f"refused: it points outside itself ({name})")
-                step(arg)
-        raise ValueError("it ends too early")
+            step = self._steps.get(opcode.name)
+            if step is None:
+                raise Refused(f"refused: it points outside itself ({opcode.name})")
+            step(arg)
+        return self.stack.pop()
+
+    def push(self, arg: object) -> None:
+        self.stack.append(arg)
+
+    def skip(self, _) -> None:
+        pass
+
+    op_stop = skip
+
+    def recall(self, place: int) -> None:
+        self.stack.append(self.memo[place])
+
+    def remember(self, place: int) -> None:
+        self.memo[place] = self.stack[-1]
+
+    def op_memoize(self, _) -> None:
+        self.memo[len(self.memo)] = self.stack[-1]
+
+    def op_none(self, _) -> None:
+        self.stack.append(None)
+
+    def op_newtrue(self, _) -> None:
+        self.stack.append(True)
+
+    def op_newfalse(self, _) -> None:
+        self.stack.append(False)
+
+    def op_empty_list(self, _) -> None:
+        self.stack.append([])
+
+    op_empty_set = op_empty_list  # sets as lists: nothing is hashed
+
+    def op_empty_tuple(self, _) -> None:
+        self.stack.append(())
+
+    def op_empty_dict(self, _) -> None:
+        self.stack.append({})
+
+    def op_list(self, _) -> None:
+        items = self.marked()
+        self.stack.append(items)
+
+    op_frozenset = op_list
+
+    def op_tuple(self, _) -> None:
+        items = self.marked()
+        self.stack.append(tuple(items))
 
     def marked(self) -> list:
         """Return what was put on the stack since the last mark, and take it off."""
         items, self.stack = self.stack, self.marks.pop()
         return items
-
-    def stack_marked(self, kind: type) -> None:
-        items = self.marked()
-        self.stack.append(kind(items))
 
     def op_mark(self, _) -> None:
         self.marks.append(self.stack)
