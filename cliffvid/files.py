@@ -162,7 +162,9 @@ def _check_regular(path: Path, status: os.stat_result) -> None:
         raise RefusedError(f"{path}: a folder, not a regular file; name the file in it")
     if not stat.S_ISREG(status.st_mode):  # a pipe never ends, or never begins
         raise RefusedError(f"{path}: a pipe or device, not a regular file; save it as one first")
-    if status.st_size == 0:  # as all of /proc, where reading may wait for ever
+    if status.st_size == 0 and os.path.realpath(path).startswith("/proc/"):  # where reading may wait for ever
+        raise RefusedError(f"{path}: the system's own, not a regular file; save it as one first")
+    if status.st_size == 0:
         raise EmptyError(f"{path}: the file is empty; copy or download it again")
 
 

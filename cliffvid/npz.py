@@ -12,6 +12,7 @@ import numpy as np
 Array = np.ndarray
 # How large a file may be once unpacked. Tracks shrink to a half or so, those of people who never move to a hundredth.
 UNPACKED_BYTES, UNPACKED_RATIO = 256 << 20, 100
+EMPTY_SIDE = 1 << 20  # of an array without numbers: no bytes bound it
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -44,6 +45,8 @@ def read_header(file: BinaryIO, name: str) -> Header:
         raise ValueError(f"{name!r} holds Python objects, which reading would have to run; save it as plain numbers")
     if dtype.kind not in "biufUS":
         raise ValueError(f"{name!r} is {dtype}, neither numbers nor text")
+    if 0 in shape and max(shape) > EMPTY_SIDE:
+        raise ValueError(f"{name!r} is an empty array of {shape}")
     return Header(dtype, shape, fortran)
 
 
