@@ -1,4 +1,4 @@
-"""Pipes, devices and the like in place of files, and small files that unpack to large ones: refused, by every reader."""
+"""Pipes and devices in place of files, and small files that unpack to large ones: every reader refuses them."""
 
 import os
 import signal
@@ -156,7 +156,7 @@ def plain(shape: tuple, dtype: str = "<f8") -> dict:
     [
         (plain((300 << 17,)), 300 << 20, "would unpack to"),
         (plain((1 << 40,)), 80, "holds 208 bytes instead of"),
-        (plain((1 << 40, 0)), 0, "of an unknown shape"),
+        (plain((1 << 40, 0)), 0, "an empty array of"),
         (plain((1 << 33, 1 << 33)), 80, "instead of"),
         (plain((2,), "|O"), 16, "holds Python objects"),
         (plain((2,), "<M8[s]"), 16, "neither numbers nor text"),
