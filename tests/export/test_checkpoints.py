@@ -145,10 +145,12 @@ def test_no_weights_inside(tmp_path, content):
 
 def test_missing_file_and_folder(tmp_path):
     (tmp_path / "empty.pt").touch()
+    os.mkfifo(tmp_path / "pipe.pt")
     told = {
         "none.pt": "no such file; give the path of the checkpoint",
         ".": "a folder",
         "empty.pt": "the file is empty",
+        "pipe.pt": "a pipe",
     }
     for name, words in told.items():
         with pytest.raises(InputError, match=words):
