@@ -6,9 +6,11 @@ from functools import cache, cached_property
 import numpy as np
 
 from .errors import ModelError, UsageError
+from .files import open_input
 from .geometry import rotation_matrix
 from .models import find_model
-from .smpl_files import how_to_get
+from .npz import load_npz
+from .smpl_files import NEEDED, how_to_get
 
 Array = np.ndarray
 CALM = 8  # how often normals are averaged: a face and a navel are still there, no more
@@ -149,10 +151,11 @@ def load_body(name: str) -> Body:
         path = find_model("body", name).path("body.npz")
     except UsageError as error:
         raise UsageError(how_to_get(name) or str(error)) from error
-    with np.load(path, allow_pickle=False) as data:
-        regressor, template, dirs = (data[key].astype(np.float64) for key in ("J_regressor", "v_template", "shapedirs"))
-        parents, faces, weights = data["kintree_table"][0], data["f"].astype(np.int32), data["weights"]
-        pose_dirs = data["posedirs"]
+    with open_input(path) as file:
+        data = load_npz(file, NEEDED)
+    regressor, template, dirs = (data[key].astype(np.float64) for key in ("J_regressor", "v_template", "shapedirs"))
+    parents, faces, weights = data["kintree_table"][0], data["f"].astype(np.int32), data["weights"]
+    pose_dirs = data["posedirs"]
     flat = template.T.astype(np.float32)
     return Body(
         name=name,

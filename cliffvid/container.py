@@ -1,7 +1,5 @@
 """Opens videos that may be hostile: only containers that hold their own pictures, only the file that was named."""
 
-import os
-import stat
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,15 +9,8 @@ from av.codec.hwaccel import HWAccel
 
 from .backends.gpu import Gpu
 from .device import split_device
-from .errors import (
-    AccessError,
-    BackendError,
-    EmptyError,
-    NotFoundError,
-    NoVideoError,
-    RefusedError,
-    UnreadableError,
-)
+from .errors import BackendError, NoVideoError, RefusedError, UnreadableError
+from .files import check_input
 from .heif import STILLS
 from .machine import usable_cores
 from .options import Options
@@ -89,7 +80,7 @@ def open_video(
 
 def _open(path: Path | str, options: Options, surfaces: bool) -> av.container.InputContainer:
     if isinstance(path, Path):
-        _check_file(path)
+        check_input(path)
         name, rules, timeout = f"file:{path.absolute()}", FILE, None
     else:
         name, rules, timeout = path, _network_rules(path, options), NETWORK_TIMEOUT_S
@@ -139,21 +130,6 @@ def decoding_fault(device: HWAccel | None) -> str | None:
     if device and not decoder.is_hwaccel:
         return "this FFmpeg decodes no H.264 there"
     return None if frames else "no frame came out"
-
-
-def _check_file(path: Path) -> None:
-    try:
-        status = path.stat()
-    except PermissionError as error:
-        raise AccessError(f"{path}: not allowed to look for it; check the folder's permissions") from error
-    except (OSError, ValueError) as error:  # a loop of links, a name too long, a zero byte
-        raise NotFoundError(f"{path}: no such file") from error
-    if not stat.S_ISREG(status.st_mode):  # a pipe never ends, or never begins
-        raise RefusedError(f"{path}: not a regular file; save it as one first")
-    if status.st_size == 0:
-        raise EmptyError(f"{path}: the file is empty; copy or download it again")
-    if not os.access(path, os.R_OK):
-        raise AccessError(f"{path}: not allowed to read it; check the file's permissions")
 
 
 def _network_rules(address: str, options: Options) -> dict[str, str]:

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from .errors import InputError
+from .files import open_input
+
 SUFFIXES = (".heic", ".heif", ".hif", ".avif")
 # Major brands of stills; those of sequences (avis, hevc, msf1 ...) are films with a track.
 STILLS = ("heic", "heix", "heim", "heis", "avci", "mif1", "mif2", "avif")
@@ -11,9 +14,9 @@ MOST = 256  # bytes of a file in which its brands stand
 def brands(path: Path) -> list[str]:
     """Return an ISO media file's brands, the major one first; none of any other file."""
     try:
-        with path.open("rb") as file:
+        with open_input(path) as file:
             head = file.read(MOST)
-    except OSError:
+    except (OSError, InputError):
         return []  # opening it says why
     if head[4:8] != b"ftyp":
         return []

@@ -3,16 +3,28 @@
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, features
 
 from . import heif, optional
 from .decode import DecodeCounts, Shown, Source
-from .errors import AccessError, BackendError, NotFoundError, NoVideoError, RefusedError, UnreadableError
+from .errors import (
+    AccessError,
+    BackendError,
+    EmptyError,
+    InputError,
+    NotFoundError,
+    NoVideoError,
+    RefusedError,
+    UnreadableError,
+)
+from .files import check_input, open_input
 from .names import label
 from .options import Options
 from .types import VideoInfo
@@ -90,7 +102,7 @@ class Images(Source):
             file = self.files[index]
             try:
                 image, scaled = self._read(file)
-            except UnreadableError as fault:
+            except (UnreadableError, EmptyError) as fault:
                 _note(counts, "damaged", file.name)
                 counts.notes.setdefault("why", [label(str(fault))])
                 error = fault
@@ -109,18 +121,17 @@ class Images(Source):
         limit_mpx = self.options.max_frame_mpx
         too_large = f"{path}: larger than --max-frame-mpx {limit_mpx:g}; raise it if the picture is to be trusted"
         try:
-            with reader_of(path)(path) as image:
+            with opened(path) as image:
                 if image.width * image.height > limit_mpx * 1e6:
                     raise RefusedError(too_large)
-                if getattr(image, "n_frames", 1) > 1 and image.format not in WITH_MORE:
-                    raise UnreadableError(f"{path}: an animation of {image.n_frames} pictures; make a video of it")
+                # Not n_frames, which looks for all pages of a TIFF.
+                if getattr(image, "is_animated", False) and image.format not in WITH_MORE:
+                    raise UnreadableError(f"{path}: holds more than one picture; make a video of it")
                 return _rgb(image, path)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise RefusedError(too_large) from error
-        except PermissionError as error:
-            raise AccessError(f"{path}: not allowed to read it; check the file's permissions") from error
         except Exception as error:  # Pillow's readers raise whatever the damage makes them stumble over
-            if isinstance(error, RefusedError | UnreadableError):
+            if isinstance(error, InputError):
                 raise
             words = " ".join(str(error).split())
             raise UnreadableError(f"{path}: not a readable image ({words}); damaged or cut short?") from error
@@ -146,7 +157,8 @@ def _files(path: Path) -> tuple[list[Path], list[Path]]:
             files = sorted((file for file in path.iterdir() if file.is_file()), key=natural_key)
             others = sorted((file for file in files if not is_image(file)), key=is_hidden)
             return [file for file in files if is_image(file)], others
-        if path.is_file():
+        if path.exists():
+            check_input(path)
             return [path], []
     except PermissionError as error:
         raise AccessError(f"{path}: not allowed to look for it; check the folder's permissions") from error
@@ -170,16 +182,23 @@ def is_pattern(path: Path) -> bool:
 
 def image_size(path: Path) -> tuple[int, int] | None:
     """Width and height as displayed, from the header; None if there is none to read. Raises RefusedError."""
-    read = reader_of(path)
+    reader_of(path)
     try:
-        with read(path) as image:
+        with opened(path) as image:
             turned = image.getexif().get(0x0112, 1) >= 5  # the orientations that exchange the sides
             return image.size[::-1] if turned else image.size
     except Exception:
         return None
 
 
-def reader_of(path: Path) -> Callable[[Path], Image.Image]:
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image up to its header. Raises RefusedError as ``reader_of``, InputError, and whatever damage makes."""
+    with open_input(path) as file, reader_of(path)(file) as image:
+        yield image
+
+
+def reader_of(path: Path) -> Callable[[BinaryIO], Image.Image]:
     """Return what opens an image, up to its header. Raises RefusedError if that is not installed."""
     kinds = heif.brands(path)
     if "avif" in kinds:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .console import say
 from .errors import InputError, UsageError
+from .files import read_input
 
 # Marks at the beginning of a text. UTF-32's begins as UTF-16's does, so it is the first to be looked for.
 MARKS = {
@@ -17,6 +18,7 @@ MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
 }
 HEAD, LONGEST = 1 << 16, 1 << 13  # bytes looked at before the rest is read, and bytes of a line that is a name
+LIST_BYTES = 1 << 30
 A_LIST = "a list has one name a line, in UTF-8, or in UTF-16 with a byte order mark"
 
 
@@ -50,10 +52,7 @@ def names_in(path: Path) -> list[str]:
 
 def text_in(path: Path) -> str:
     """Return the text of a list or manifest. Raises InputError if it cannot be read or is none."""
-    try:
-        text = _decoded(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot read this list ({error.strerror})") from error
+    text = _decoded(read_input(path, LIST_BYTES))
     if text is None:
         raise InputError(f"{path}: not a text file; {A_LIST}")
     return text

@@ -6,9 +6,11 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .errors import ModelError, UsageError
+from .errors import InputError, ModelError, UsageError
+from .files import open_input, read_input
 
 SCHEMA = 1
+MANIFEST_BYTES = 16 << 20
 # The network in a model folder for each precision: what a graph does not say itself, the backend adds.
 MODEL_FILES = {"fp32": "model.onnx", "bf16": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
 BUNDLED = Path(__file__).parent / "bundled"
@@ -135,7 +137,7 @@ class Manifest:
             raise ModelError(f"{self.folder}: the manifest names no {file}; export the model again")
         if not path.is_file():
             raise ModelError(f"{path}: missing; export or install the model again")
-        with path.open("rb") as stream:
+        with open_input(path) as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
         if found != self.files[file]:
             raise ModelError(
@@ -163,7 +165,7 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a model folder. Raises ModelError if it is not one this version understands."""
     path = folder / "manifest.json"
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json.loads(read_input(path, MANIFEST_BYTES))
         if raw["schema"] != SCHEMA:
             raise ModelError(f"{path}: schema {raw['schema']}, this cliffvid reads {SCHEMA}; export the model again")
         if raw["task"] not in RULES:
@@ -196,7 +198,7 @@ def read_manifest(folder: Path) -> Manifest:
             copy_of=raw.get("copy_of", ""),
             **tensors,
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, InputError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise ModelError(f"{path}: not a readable manifest ({reason}); export or install the model again") from error
 
@@ -262,8 +264,8 @@ def scan_models(engines: Path | None = None) -> tuple[list[Manifest], list[Unrea
 
 def _claimed_task(file: Path) -> str | None:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))["task"]
-    except (OSError, ValueError, TypeError, KeyError):
+        return json.loads(read_input(file, MANIFEST_BYTES))["task"]
+    except (OSError, InputError, ValueError, TypeError, KeyError):
         return None
 
 

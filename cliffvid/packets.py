@@ -7,6 +7,8 @@ from pathlib import Path
 
 import av
 
+from .files import open_input
+
 
 @dataclass
 class End:
@@ -58,7 +60,7 @@ def _dropped_at_end(path: Path | str, last: av.Packet) -> int:
     if isinstance(path, str):  # an address is not read twice
         return 0
     dropped = 0
-    with path.open("rb") as file:
+    with open_input(path) as file:
         file.seek(last.pos - 8)
         own, size = name, _ = _chunk(file.read(8))
         while re.fullmatch(rb"[0-9]{2}[a-z]{2}", name):

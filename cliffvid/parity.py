@@ -11,8 +11,10 @@ import zipfile
 import numpy as np
 
 from .backends import Session, open_session
-from .errors import ModelError
+from .errors import InputError, ModelError
+from .files import open_input
 from .models import MODEL_FILES, Manifest
+from .npz import load_npz
 
 SAMPLES = "samples.npz"
 Arrays = dict[str, np.ndarray]
@@ -106,11 +108,11 @@ def read_samples(manifest: Manifest) -> tuple[Arrays, Arrays] | None:
         return None
     path = manifest.path(SAMPLES)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file.items())
+        with open_input(path) as file:
+            arrays = load_npz(file)
         inputs = {name: arrays[f"input.{name}"].astype(spec.dtype) for name, spec in manifest.inputs.items()}
         reference = {name.split(".")[1]: array for name, array in arrays.items() if name.startswith("reference.")}
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, InputError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ModelError(f"{path}: no readable samples ({error}); export or install the model again") from error
     return inputs, reference
 

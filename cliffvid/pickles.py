@@ -1,96 +1,85 @@
 """Pickles that others wrote, read without running anything in them.
 
-A pickle is a program that may call whatever it names. Here it finds numpy's arrays, the few plain names below, and
-those that a reader adds, each of them inert; every other name is refused.
+A pickle is a program that may call whatever it names. ``pickle_machine`` takes it apart without calling anything, in a
+process that may only read that file and write its answer (``confine``); numpy sees plain bytes, checked here again.
 """
 
-import pickle
-from typing import BinaryIO
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 
+DTYPE = re.compile("[<>|=][biufSU][0-9]{1,7}")
+ALIGNED = 64  # bytes, as the child pads them
+WAIT_S = 3600  # for a child that the limit of its processor time does not end, as it waits for a file server
+CHILD = "import sys; sys.path.insert(0, sys.argv[1]); from cliffvid.pickle_child import main; main()"
 
-class StandIn:
-    """Keeps an object's state and does nothing with it."""
-
-    def __setstate__(self, state) -> None:
-        self.state = state if isinstance(state, dict) else {}
-
-
-class _Ndarray:
-    """Stands for the name numpy.ndarray, which pickles hand to _reconstruct."""
+Array = np.ndarray
+Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[Plain, Plain] | Array | Record | None"
 
 
-def plain(value) -> np.ndarray:
-    """The array that a value is, or that a stand-in with a method ``array`` stands for."""
-    return value.array() if isinstance(value, StandIn) else np.asarray(value)
+@dataclass(frozen=True, eq=False)
+class Record:
+    """An object in a pickle: the class or function that it names, what it was called with, and its state."""
+
+    name: str
+    args: list
+    state: Plain
 
 
-def _reconstruct(kind, *_):
-    if kind is not _Ndarray:
-        raise pickle.UnpicklingError("an array of an unknown kind")
-    return np.ndarray((0,), np.int8)
+def load_pickle(stream: BinaryIO) -> Plain:
+    """Return what the pickle in an open file holds: plain values, arrays, and records that stand for objects.
 
-
-def _frombuffer(buffer, dtype, shape, order):
-    return np.frombuffer(buffer, dtype).reshape(shape, order="F" if order == "F" else "C").copy()
-
-
-def _scalar(dtype, data=None):
-    if not isinstance(data, bytes | str) or not isinstance(dtype, np.dtype) or dtype.hasobject:
-        raise pickle.UnpicklingError("a number of an unknown kind")
-    return np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, dtype)[0]
-
-
-def _python2_object(kind, *_):
-    if not (isinstance(kind, type) and issubclass(kind, StandIn)):
-        raise pickle.UnpicklingError("an object of an unknown kind")
-    return kind()
-
-
-def _bytes(text, encoding="latin1"):
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError("text of an unknown kind")
-    return text.encode("latin1")
-
-
-NAMES = {
-    ("numpy", "dtype"): np.dtype,
-    ("numpy", "ndarray"): _Ndarray,
-    **{
-        (f"numpy.{core}.{module}", name): call
-        for core in ("core", "_core")
-        for module, name, call in (
-            ("multiarray", "_reconstruct", _reconstruct),
-            ("multiarray", "scalar", _scalar),
-            ("numeric", "_frombuffer", _frombuffer),
-        )
-    },
-    ("copy_reg", "_reconstructor"): _python2_object,
-    ("__builtin__", "object"): StandIn,
-    ("__builtin__", "set"): set,
-    ("builtins", "set"): set,
-    ("_codecs", "encode"): _bytes,
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, stream: BinaryIO, names: dict) -> None:
-        super().__init__(stream, encoding="latin1")  # what Python 2 wrote is read too
-        self._names = NAMES | names
-
-    def find_class(self, module: str, name: str):
-        if (module, name) not in self._names:
-            raise pickle.UnpicklingError(f"refused: it names {module}.{name}, which no such file needs")
-        return self._names[module, name]
-
-    def persistent_load(self, _):
-        raise pickle.UnpicklingError("refused: it points outside itself")
-
-
-def load_pickle(stream: BinaryIO, names: dict | None = None):
-    """What a pickle holds. ``names``: further (module, name) it may use, and what stands for each.
-
-    Raises pickle.UnpicklingError for any other name, and nearly any other exception for a damaged file.
+    Tuples and sets become lists, bytes text. Raises ValueError for a file that is refused or damaged.
     """
-    return _Unpickler(stream, names or {}).load()
+    command = [sys.executable, "-I", "-S", "-c", CHILD, str(Path(__file__).parents[1])]
+    with os.fdopen(os.memfd_create("pickle"), "w+b") as answer:
+        try:
+            done = subprocess.run(
+                command, stdin=stream, stdout=answer, stderr=subprocess.DEVNULL, timeout=WAIT_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise ValueError("it takes longer to read than a file of its size needs") from None
+        if done.returncode:
+            raise ValueError("it asks for more memory or time than a file of its size needs")
+        answer.seek(0)
+        return decoded(answer.read())
+
+
+def decoded(answer: bytes) -> Plain:
+    """Return the value of an answer of ``pickle_child``. Raises ValueError, also for one that does not fit itself."""
+    first = answer.index(b"\n")
+    if answer[:10] == b'{"error": ':
+        raise ValueError(json.loads(answer[:first])["error"])
+    second = answer.index(b"\n", first + 1)
+    arrays, place = [], second + 1
+    for code, shape, fortran, size in json.loads(answer[first:second]):
+        place += -place % ALIGNED
+        if not DTYPE.fullmatch(code) or math.prod(shape) * np.dtype(code).itemsize != size:
+            raise ValueError(f"an array of {code} {shape} in {size} bytes")
+        values = np.frombuffer(answer, code, math.prod(shape), place) if size else np.zeros(0, code)
+        arrays.append(values.reshape(shape, order="F" if fortran else "C"))
+        place += size
+
+    def thing(found: dict) -> Plain:
+        if "array" in found:
+            return arrays[found["array"]]
+        return dict(found["dict"]) if "dict" in found else Record(found["name"], found["args"], found["state"])
+
+    return json.loads(answer[:first], object_hook=thing)
+
+
+def plain(value: Plain) -> Array:
+    """Return an array, or a list of numbers or of arrays as large as each other, as an array. Raises ValueError."""
+    if isinstance(value, Array):
+        return value
+    if isinstance(value, str | dict | Record):
+        raise ValueError(f"{type(value).__name__.lower()} in place of numbers")
+    return np.asarray(value, np.float64)

@@ -14,9 +14,9 @@ from time import perf_counter
 from .backends import DEFAULT, KNOWN, Session, open_session
 from .device import plain_device
 from .errors import BackendError, InputError, OutputError, UsageError
-from .files import write_whole
+from .files import open_input, read_input, write_whole
 from .machine import processor
-from .models import BUNDLED, MODEL_FILES, Manifest, added_models_dir, find_model, read_manifest
+from .models import BUNDLED, MANIFEST_BYTES, MODEL_FILES, Manifest, added_models_dir, find_model, read_manifest
 from .options import Options
 from .quality import Batch, compare, take_samples
 
@@ -205,7 +205,7 @@ def about_clip(video: Path) -> dict:
     """What is kept of the video that figures come from."""
     if not video.is_file():
         return {"clip": video.name}
-    with video.open("rb") as stream:
+    with open_input(video) as stream:
         return {"clip": video.name, "clip_sha256": file_digest(stream, "sha256").hexdigest()}
 
 
@@ -221,13 +221,13 @@ def keep(manifest: Manifest, entries: list[dict], files: dict[str, bytes] | None
         folder = _own_folder(manifest)
         for name, data in files.items():
             write_whole(folder / name, data, overwrite=True)
-        content = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        content = json.loads(read_input(folder / "manifest.json", MANIFEST_BYTES))
         new = {tuple(entry[name] for name in kept): entry for entry in [*content.get("quality", []), *entries]}
         content["files"] |= {name: sha256(data).hexdigest() for name, data in files.items()}
         content["quality"] = list(new.values())
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         write_whole(folder / "manifest.json", text.encode("utf-8"), overwrite=True)
-    except (OSError, OutputError) as error:
+    except (OSError, InputError, OutputError) as error:
         reason = error.__cause__ or error
         raise OutputError(f"{manifest.folder}: cannot be written ({reason}); make it writable, or copy it") from error
     return read_manifest(folder)

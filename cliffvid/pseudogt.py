@@ -5,20 +5,22 @@ official release (CLIFF/README.MD, common/skeleton_drawer.py of huawei-noah/noah
 """
 
 import json
+import math
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
 from .errors import InputError
-from .files import appearing
+from .files import appearing, open_input
 from .metadata import COUNT, fault
-from .read import reading
+from .npz import Header, load_npz, read_header, read_headers, size_of
+from .read import check_parquet, reading
 from .write import META_KEY, ROW_GROUP, add_array
 
 Array = np.ndarray
@@ -56,15 +58,6 @@ KEYPOINTS = (
 HEAD_TOP, PELVIS = 13, 14
 
 
-@dataclass(frozen=True)
-class Column:
-    """One array of the file: a row each for each person."""
-
-    dtype: np.dtype
-    shape: tuple[int, ...]  # of one row
-    fortran: bool
-
-
 class CliffGT:
     """An open file of that layout; a context manager. Only what is asked for is read, a block of rows at a time.
 
@@ -74,41 +67,31 @@ class CliffGT:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with reading(self.path, KIND_WORDS):
-            self._archive = zipfile.ZipFile(path)
-        try:
-            with reading(self.path, KIND_WORDS):
-                self._read_headers()
-        except BaseException:
-            self._archive.close()
-            raise
+        with ExitStack() as stack, reading(self.path, KIND_WORDS):
+            self._file = stack.enter_context(open_input(path))
+            self._archive = stack.enter_context(zipfile.ZipFile(self._file))
+            self._read_headers()
+            self._open = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_) -> None:
-        self._archive.close()
+        self._open.close()
 
     def _read_headers(self) -> None:
-        self.columns: dict[str, Column] = {}
+        self.columns: dict[str, Header] = {}  # with the shape of a row
         self.meta: dict | None = None
         counts = {}
-        for item in self._archive.infolist():
-            name = item.filename.removesuffix(".npy")
-            with self._archive.open(item) as member:
-                shape, fortran, dtype = _header(member, name)
-                if name == META_KEY and not shape:
-                    self.meta = json.loads(str(np.frombuffer(member.read(), dtype)[0]))
-                    continue
-                expected = member.tell() + int(np.prod(shape, dtype=object)) * dtype.itemsize
-            if not shape:
+        for name, header in read_headers(self._archive, size_of(self._file)).items():
+            if name == META_KEY and not header.shape:
+                self.meta = json.loads(str(load_npz(self._file, [name])[name]))
+                continue
+            if not header.shape:
                 raise ValueError(f"{name!r} has no row for each person")
-            self.columns[name] = Column(dtype, tuple(shape[1:]), fortran)
-            counts[name] = shape[0]
-            if item.file_size != expected:
-                raise ValueError(f"{name!r} holds {item.file_size} bytes instead of {expected}")
-            if dtype.itemsize * int(np.prod(shape[1:], dtype=object)) > ROW_BYTES_MAX:
-                raise ValueError(f"{name!r} has rows of over {ROW_BYTES_MAX} bytes")
+            self.columns[name] = replace(header, shape=header.shape[1:])
+            counts[name] = header.shape[0]
+            _check_row(name, header.dtype, header.shape[1:])
         for name, width in WIDTHS.items():
             column = self.columns.get(name)
             if column is None:
@@ -125,7 +108,7 @@ class CliffGT:
         with ExitStack() as stack, reading(self.path, KIND_WORDS):
             readers = {name: stack.enter_context(self._archive.open(f"{name}.npy")) for name in names}
             for name, reader in readers.items():
-                _header(reader, name)
+                read_header(reader, name)
             whole = {
                 name: _rows(readers[name], self.columns[name], self.rows, self.rows) for name in names if self._f(name)
             }
@@ -155,27 +138,18 @@ class CliffGT:
         return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
-def _header(member, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether in Fortran's order, and dtype of the array that a member of the archive holds."""
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    version = np.lib.format.read_magic(member)
-    if version not in readers:
-        raise ValueError(f"{name!r} is of numpy's format {version}")
-    shape, fortran, dtype = readers[version](member)
-    if dtype.hasobject:
-        raise ValueError(f"{name!r} holds Python objects, which reading would have to run; save it as plain numbers")
-    if dtype.kind not in "biufUS":
-        raise ValueError(f"{name!r} is {dtype}, neither numbers nor text")
-    return shape, fortran, dtype
-
-
-def _rows(member, column: Column, count: int, total: int) -> Array:
+def _rows(member, column: Header, count: int, total: int) -> Array:
     """The next rows of an array; all of it where it lies in Fortran's order."""
     shape = (count, *column.shape)
     data = member.read(int(np.prod(shape)) * column.dtype.itemsize)
     if column.fortran and column.shape:
         return np.frombuffer(data, column.dtype).reshape(shape, order="F")
     return np.frombuffer(data, column.dtype).reshape(shape)
+
+
+def _check_row(name: str, dtype: np.dtype, shape: Sequence[int]) -> None:
+    if dtype.itemsize * math.prod(shape) > ROW_BYTES_MAX:
+        raise ValueError(f"{name!r} has rows of over {ROW_BYTES_MAX} bytes")
 
 
 def to_parquet(source: Path, out: Path, overwrite: bool = False) -> int:
@@ -232,13 +206,18 @@ def to_npz(source: Path, out: Path, overwrite: bool = False) -> int:
     """
     import pyarrow.parquet as pq
 
-    with reading(source, KEPT_WORDS), source.open("rb") as file:
+    with reading(source, KEPT_WORDS), open_input(source) as file:
         kept = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
         meta = json.loads((kept.schema_arrow.metadata or {}).get(META_KEY.encode(), b"{}"))
         if not isinstance(meta, dict) or meta.get("kind") != KIND:
             raise InputError(f"{source}: not pseudo-ground-truth that cliffvid pseudogt convert kept")
         if found := fault(meta, KEPT):
             raise InputError(f"{source}: its metadata is damaged ({found}); convert the original again")
+        check_parquet(kept.metadata, size_of(file))
+        if meta["rows"] != kept.metadata.num_rows:
+            raise ValueError(f"it holds {kept.metadata.num_rows} rows instead of {meta['rows']}")
+        for array in meta["arrays"]:
+            _check_row(array["name"], np.dtype(array["dtype"]), array["shape"])
         with _appearing_npz(out, overwrite) as archive:
             for array in meta["arrays"]:
                 name, dtype, whole = array["name"], np.dtype(array["dtype"]), (meta["rows"], *array["shape"])

@@ -8,9 +8,11 @@ import numpy as np
 from .body import Body, load_body
 from .cliff_npz import PICKED, SMPL_VERTICES, with_vertices
 from .errors import InputError, UsageError
+from .files import open_input
 from .geometry import project
 from .images import image_size
 from .names import label
+from .npz import load_npy
 from .pseudogt import KIND, PELVIS, write_npz
 from .pseudogt_info import image_path
 from .read import read_both
@@ -124,12 +126,11 @@ def keypoints(rows: Tracks, body: Body, extra: Array | None) -> tuple[Array, Arr
 def read_regressor(path: Path, shape: tuple[int | None, int]) -> Array:
     """Joints as weights of vertices (J,V) float64 from an .npy file. Raises InputError if it does not fit the body."""
     try:
-        matrix = np.load(path, allow_pickle=False)
+        with open_input(path) as file:
+            matrix = load_npy(file)
         good = matrix.ndim == 2 and matrix.shape[1] == shape[1] and shape[0] in (None, matrix.shape[0])
         if not good or matrix.dtype.kind != "f" or not np.isfinite(matrix).all():
             raise ValueError(f"{matrix.dtype} {matrix.shape}, expected numbers ({shape[0] or 'joints'}, {shape[1]})")
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
     except (OSError, ValueError, EOFError, AttributeError, TypeError) as error:
         raise InputError(f"{path}: no regressor of this body's joints ({error})") from error
     return matrix.astype(np.float64)

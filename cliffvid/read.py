@@ -4,18 +4,21 @@ import json
 import shlex
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from .errors import InputError, UsageError
+from .files import open_input
 from .metadata import TRACKS, fault
+from .npz import check_unpacked, load_npz, size_of
 from .rewritten import Misfit, exact, in_order, matched, plain
 from .types import Tracks, column_specs
 from .write import COLUMNS, META_KEY, SCHEMA_VERSION
 
+VALUE_BYTES = 8  # at most, of a number in a column
 # pyarrow's own errors are OSErrors or ValueErrors
 UNREADABLE = (
     OSError,
@@ -76,8 +79,8 @@ def reading(path: Path, what: str) -> Iterator[None]:
     """Makes an InputError of all that reading a damaged or foreign file may raise; ``what`` it should be."""
     try:
         yield
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
+    except MemoryError as error:
+        raise InputError(f"{path}: asks for more memory than there is; a readable {what} would not") from error
     except UNREADABLE as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else error
         raise InputError(f"{path}: not a readable {what} ({reason}); damaged, or something else") from error
@@ -85,7 +88,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
 
 def _read(path: Path, rows: bool = True, meta: bool = True) -> tuple[Tracks | None, dict | None]:
     try:
-        with reading(path, "tracks file"), path.open("rb") as file:
+        with reading(path, "tracks file"), open_input(path) as file:
             reader = _read_npz if file.read(4) == b"PK\x03\x04" else _read_parquet
             file.seek(0)
             tracks, text = reader(file, rows)
@@ -116,12 +119,23 @@ def _read_parquet(file, rows: bool):
 
     # Without Arrow's threads: 7 of 113 short processes that had used them aborted when they ended, none of 71 without.
     source = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
+    check_parquet(source.metadata, size_of(file), COLUMNS)
     _check_names(source.schema_arrow.names)
     # The footer's, and where another program's pyarrow wrote the rows what its schema kept.
     meta = (source.metadata.metadata or {}).get(META_KEY.encode())
     if not rows:
         return None, meta
     return in_order(from_arrow(source.read(COLUMNS, use_threads=False))), meta
+
+
+def check_parquet(metadata, size: int, names: Iterable[str] | None = None) -> None:
+    """Raise ValueError for a parquet file of ``size`` bytes whose named columns, all if none are named, unpack to far
+    more than such files do. ``metadata``: its footer, as pyarrow has it.
+    """
+    groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
+    columns = [group.column(k) for group in groups for k in range(group.num_columns)]
+    columns = [c for c in columns if names is None or c.path_in_schema.split(".")[0] in names]
+    check_unpacked(size, sum(max(VALUE_BYTES * c.num_values, c.total_uncompressed_size) for c in columns))
 
 
 def from_arrow(table) -> Tracks:
@@ -134,13 +148,16 @@ def from_arrow(table) -> Tracks:
 
 
 def _read_npz(file, rows: bool):
-    with np.load(file, allow_pickle=False) as archive:
-        _check_names(archive.files)
-        meta = str(archive[META_KEY]) if META_KEY in archive.files else None
-        if not rows:
-            return None, meta
-        specs = column_specs(Tracks).items()
-        return in_order(Tracks(**{n: exact(n, archive[n], dtypes[0]) for n, (dtypes, _) in specs})), meta
+    with zipfile.ZipFile(file) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+    _check_names(names)
+    known = [META_KEY] if META_KEY in names else []
+    arrays = load_npz(file, [*known, *(COLUMNS if rows else ())])
+    meta = str(arrays[META_KEY]) if known else None
+    if not rows:
+        return None, meta
+    specs = column_specs(Tracks).items()
+    return in_order(Tracks(**{n: exact(n, arrays[n], dtypes[0]) for n, (dtypes, _) in specs})), meta
 
 
 def _check_names(names: list[str]) -> None:

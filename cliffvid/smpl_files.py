@@ -7,22 +7,25 @@ known here; each is an inert stand-in that keeps what the file says, so that no 
 import hashlib
 import io
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from .errors import ModelError, UsageError
-from .files import write_whole
+from .errors import InputError, ModelError, UsageError
+from .files import open_input, write_whole
 from .models import SCHEMA, added_models_dir
+from .npz import load_npz
 from .option import check_choice
 from .options import GENDERS
-from .pickles import StandIn, load_pickle, plain
+from .pickles import Plain, Record, load_pickle, plain
 
 BYTES_MAX = 1 << 30  # official files are 40 to 170 MB
+DENSE_MAX = 64 << 20  # bytes of the joints' regressor
 BETAS_MAX = 16  # newer files hold 300; what regressors answer is 10 or 11
 NEEDED = ("v_template", "shapedirs", "posedirs", "weights", "J_regressor", "f", "kintree_table")
+
+Array = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def add_body(path: Path, gender: str | None = None) -> Path:
     The neutral body is named ``smpl`` or ``smplx``, the others ``smpl-male`` and so on. Raises UsageError if the gender
     is neither told nor in the file's name, ModelError for a file that is not such a body.
     """
-    if not path.is_file():
+    if not path.exists():
         raise UsageError(f"{path}: no such file")
     gender = gender or _gender_in(path.stem)
     if gender is None:
@@ -79,7 +82,7 @@ def add_body(path: Path, gender: str | None = None) -> Path:
     arrays["shapedirs"] = arrays["shapedirs"][:, :, :betas]
     arrays["posedirs"] = arrays["posedirs"][:, :, : 9 * family.moved]
     name = kind if gender == "neutral" else f"{kind}-{gender}"
-    with path.open("rb") as stream:
+    with open_input(path) as stream:
         source = {"file": path.name, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
     summary = f"{family.title}, {gender}: {len(arrays['v_template']):,} vertices, {betas} betas"
     licence = f"{family.title}'s own, see {family.site}: do not pass on files that contain this body"
@@ -107,32 +110,22 @@ def read_body_file(path: Path) -> dict[str, np.ndarray]:
 
     Raises ModelError for anything that is not such a file, and for a .pkl that names anything unexpected.
     """
-    if path.stat().st_size > BYTES_MAX:
-        raise ModelError(f"{path}: over {BYTES_MAX >> 30} GB; not a body file")
     try:
-        with path.open("rb") as stream:
+        with open_input(path, BYTES_MAX) as stream:
             packed = stream.read(4) == b"PK\x03\x04"
             stream.seek(0)
-            found = _read_npz(stream) if packed else load_pickle(stream, NAMES)
+            found = load_npz(stream, NEEDED) if packed else load_pickle(stream)
         if not isinstance(found, dict):
             raise ValueError("it holds no table of arrays")
-        return _checked({key: plain(found[key]) for key in NEEDED})
+        return _checked({key: _array(found[key]) for key in NEEDED})
+    except InputError as error:
+        raise ModelError(str(error)) from error
     except KeyError as error:
         raise ModelError(f"{path}: not a body in SMPL's format (it has no {error})") from error
     except MemoryError as error:
         raise ModelError(f"{path}: not a body in SMPL's format (it asks for more memory than there is)") from error
     except Exception as error:  # a damaged pickle raises nearly anything
         raise ModelError(f"{path}: not a body in SMPL's format, or damaged ({error}); fetch it again") from error
-
-
-def _read_npz(stream) -> dict:
-    with zipfile.ZipFile(stream) as archive:
-        size = sum(item.file_size for item in archive.infolist())
-        if size > 2 * BYTES_MAX:
-            raise ValueError(f"it unpacks to {size} bytes")
-    stream.seek(0)
-    with np.load(stream, allow_pickle=False) as data:
-        return {key: data[key] for key in NEEDED if key in data}
 
 
 def _checked(arrays: dict) -> dict:
@@ -159,34 +152,34 @@ def _checked(arrays: dict) -> dict:
     return arrays
 
 
-class _Ch(StandIn):
-    def array(self) -> np.ndarray:
-        return plain(self.state["x"])
-
-
-class _Select(StandIn):
-    def array(self) -> np.ndarray:
-        picked = plain(self.state["a"]).reshape(-1)[plain(self.state["idxs"])]
-        shape = self.state.get("preferred_shape")
+def _array(value: Plain) -> Array:
+    """Return the array that a value of the file is, or that a record of chumpy or scipy stands for."""
+    if not isinstance(value, Record):
+        return plain(value)
+    kind, state = value.name.rpartition(".")[2], value.state
+    if kind == "Ch":
+        return _array(state["x"])
+    if kind == "Select":
+        picked = _array(state["a"]).reshape(-1)[_array(state["idxs"]).astype(np.int64)]
+        shape = state.get("preferred_shape")
         return picked if shape is None else picked.reshape(shape)
+    if kind == "csc_matrix":
+        return _dense(state)
+    raise ValueError(f"{value.name} in place of an array")
 
 
-class _CscMatrix(StandIn):
-    def array(self) -> np.ndarray:
-        state = self.state
-        rows, columns = (int(n) for n in (state["_shape"] if "_shape" in state else state["shape"]))
-        if rows * columns * 8 > BYTES_MAX:
-            raise ValueError(f"a matrix of {rows} x {columns}")
-        starts, values = plain(state["indptr"]), plain(state["data"])
-        dense = np.zeros((rows, columns), values.dtype)
-        dense[plain(state["indices"]), np.repeat(np.arange(columns), np.diff(starts))] = values
-        return dense
-
-
-# What official body files name beyond numpy, and what stands for it here.
-NAMES = {
-    ("chumpy.ch", "Ch"): _Ch,
-    ("chumpy.reordering", "Select"): _Select,
-    ("scipy.sparse.csc", "csc_matrix"): _CscMatrix,
-    ("scipy.sparse._csc", "csc_matrix"): _CscMatrix,
-}
+def _dense(state: dict) -> Array:
+    """Return scipy's matrix of sparse columns in full. Raises ValueError where its parts do not fit each other."""
+    rows, columns = (int(n) for n in (state["_shape"] if "_shape" in state else state["shape"]))
+    starts, places, values = (_array(state[key]) for key in ("indptr", "indices", "data"))
+    counts = np.diff(starts.astype(np.int64))
+    if not 0 < rows * columns * 8 <= DENSE_MAX or min(rows, columns) < 0:
+        raise ValueError(f"a matrix of {rows} x {columns}")
+    fits = starts.shape == (columns + 1,) and starts[0] == 0 and starts[-1] == len(values) and (counts >= 0).all()
+    if not fits or places.shape != values.shape or values.ndim != 1:
+        raise ValueError("a sparse matrix whose columns are not where it says")
+    if len(places) and not (places.min() >= 0 and places.max() < rows):
+        raise ValueError(f"a sparse matrix with a value outside its {rows} rows")
+    dense = np.zeros((rows, columns), np.float64)
+    dense[places.astype(np.int64), np.repeat(np.arange(columns), counts)] = values
+    return dense

@@ -9,6 +9,7 @@ import numpy as np
 from . import agora
 from .body import load_body
 from .errors import InputError, UsageError
+from .files import open_input
 from .pickles import load_pickle, plain
 from .smpl_files import how_to_get
 
@@ -46,7 +47,7 @@ class Truth:
 
 def truth_files(path: Path) -> list[Path]:
     """The .pkl files that a path stands for. Raises InputError if there are none."""
-    found = sorted(path.rglob("*.pkl")) if path.is_dir() else [path] if path.is_file() else []
+    found = sorted(path.rglob("*.pkl")) if path.is_dir() else [path] if path.exists() else []
     if not found:
         raise InputError(f"{path}: {'no .pkl files in it' if path.is_dir() else 'no such file or folder'}")
     return found
@@ -58,12 +59,10 @@ def read_truth(path: Path, body: str | None = None) -> Truth:
     Raises InputError for anything else, UsageError if a body is needed and not here.
     """
     try:
-        if path.stat().st_size == 0:
-            raise ValueError("it is empty")
-        with path.open("rb") as stream:
-            table = load_pickle(stream, agora.NAMES)
-        if isinstance(table, agora.Frame):
-            table = table.table()
+        with open_input(path) as stream:
+            table = load_pickle(stream)
+        if agora.is_frame(table):
+            table = agora.table(table)
         if not isinstance(table, dict):
             raise ValueError("it holds no table")
         if "jointPositions" in table:
@@ -73,7 +72,7 @@ def read_truth(path: Path, body: str | None = None) -> Truth:
         if "gt_joints_3d" in table:
             return _agora(table, path.stem)
         raise ValueError(f"its keys are {', '.join(map(str, list(table)[:8]))}")
-    except UsageError:
+    except (UsageError, InputError):
         raise
     except MemoryError as error:
         raise InputError(f"{path}: asks for more memory than there is") from error

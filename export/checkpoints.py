@@ -4,15 +4,16 @@ import pickle
 import re
 import warnings
 import zipfile
-from argparse import Namespace
 from collections import OrderedDict
 from pathlib import Path
+from typing import BinaryIO
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cliffvid.errors import InputError, ModelError
+from cliffvid.files import open_input
+from cliffvid.npz import check_unpacked, size_of
 
 KEPT_UNDER = ("model", "state_dict")  # official and MMHuman3D/Lightning; a bare state dict is read as well
 PREFIXES = ("module.", "model.")  # what DataParallel and Lightning put before every key
@@ -29,18 +30,15 @@ class Inert:
 
 
 def harmless_classes() -> list:
-    """What may be pickled beside the weights, each read as a plain container of numbers and text.
+    """Return what may be pickled beside the weights, and what it is read as: a plain container, or nothing at all.
 
-    None of these can act when loaded; configuration nodes of yacs and Lightning become ordinary dictionaries.
+    None of these can act when loaded: numpy's own dtypes and arrays take a state that makes them act, so they are not
+    among them. Configuration nodes of yacs and Lightning become ordinary dictionaries.
     """
-    scalar, rebuild = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
-    numbers = [np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?"))]
     return [
-        Namespace,
-        np.ndarray,
-        *numbers,
-        *((scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),  # numpy 1 and 2
-        *((rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+        *((Inert, name) for name in ("argparse.Namespace", "numpy.dtype", "numpy.ndarray")),
+        *((Inert, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),  # numpy 1 and 2
+        *((Inert, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
         (OrderedDict, "yacs.config.CfgNode"),
         (OrderedDict, "pytorch_lightning.utilities.parsing.AttributeDict"),
         (Inert, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),
@@ -53,24 +51,28 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
     Raises InputError if there is no such file, ModelError if it is not a checkpoint or holds more than data.
     """
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path}: no such file; give the path of the checkpoint (.pt, .pth or .ckpt) you downloaded")
-    with path.open("rb") as stream:
-        start = stream.read(512).lstrip()
+    with open_input(path) as stream:
+        return find_weights(path, read_checkpoint(path, stream))
+
+
+def read_checkpoint(path: Path, stream: BinaryIO) -> object:
+    """Return what an open checkpoint holds: weights, numbers and text. Raises ModelError."""
+    start = stream.read(512).lstrip()
+    stream.seek(0)
     if start[:1] == b"<":
         raise ModelError(
             f"{path}: a web page, expected a PyTorch checkpoint; the download site asked for something in between: "
             "open its link in a browser, confirm, and save the file itself"
         )
-    if not start:
-        raise ModelError(f"{path}: empty, expected a PyTorch checkpoint; download it again")
     try:
-        check_sums(path)
+        check_sums(stream)
         with torch.serialization.safe_globals(harmless_classes()), warnings.catch_warnings():
             # both are followed by an error, which says it better
             warnings.filterwarnings("ignore", "'torch.load' received a zip file that looks like a TorchScript archive")
             warnings.filterwarnings("ignore", "Detected pickle protocol")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(f"{path}: {explain_refusal(str(error))}") from None
     except Exception as error:  # a damaged file makes a dozen unrelated classes, from EOFError to RuntimeError
@@ -79,15 +81,18 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             f"{path}: damaged, or no PyTorch checkpoint ({reason}); compare its size with the one "
             "on the download page and download it again"
         ) from error
-    return find_weights(path, content)
 
 
-def check_sums(path: Path) -> None:
-    """Raise ValueError for a zip file of which a part is not as it was written: torch.load does not look."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
+def check_sums(stream: BinaryIO) -> None:
+    """Raise ValueError for a zip file of which a part is not as it was written, or unpacks to far more than it is:
+    torch.load does not look.
+    """
+    if zipfile.is_zipfile(stream):
+        with zipfile.ZipFile(stream) as archive:
+            check_unpacked(size_of(stream), sum(item.file_size for item in archive.infolist()))
             if part := archive.testzip():
                 raise ValueError(f"its part {part} has changed since it was written")
+    stream.seek(0)
 
 
 def explain_refusal(message: str) -> str:

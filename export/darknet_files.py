@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cliffvid.errors import InputError, ModelError
+from cliffvid.errors import ModelError
+from cliffvid.files import open_input, read_input
 
+CFG_BYTES, WEIGHTS_BYTES = 1 << 20, 4 << 30
 BATCH_NORM_EPSILON = 1e-5  # added to the variance, as Darknet's CUDA code and the PyTorch ports do
 STEP_PX = 32  # the sides of a canvas are multiples of it: what the deepest layers make one cell of
 
@@ -57,9 +59,7 @@ def read_network(cfg: Path) -> tuple[list[Layer], list[tuple[int, int]]]:
 def read_cfg(path: Path) -> list[Layer]:
     """The layers of a cfg file, without [net]. Raises InputError or ModelError if it is not one."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a Darknet cfg") from error
+        lines = read_input(path, CFG_BYTES).decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise ModelError(f"{path}: no text, expected a Darknet cfg; weights and cfg exchanged?") from error
     sections: list[tuple[str, dict[str, str]]] = []
@@ -130,7 +130,7 @@ def route_sources(layer: Layer) -> list[int]:
 
 def header_bytes(weights: Path) -> int:
     """The length of a weights file's header: 20 from version 0.2 on, 16 before."""
-    with weights.open("rb") as file:
+    with open_input(weights) as file:
         major, minor = struct.unpack("<2i", file.read(8).ljust(8, b"\0"))
     return 20 if major * 10 + minor >= 2 else 16
 
@@ -156,7 +156,7 @@ def read_weights(path: Path, layers: list[Layer], widths: list[tuple[int, int]])
     The header is three int32 (major, minor, revision) and the count of images seen: int64 from version 0.2
     on, int32 before. Float32 follow in layer order: biases, (scales, means, variances,) kernel.
     """
-    data = path.read_bytes()
+    data = read_input(path, WEIGHTS_BYTES)
     header, counts = header_bytes(path), convolution_counts(layers, widths)
     expected = header + 4 * sum(counts.values())
     if len(data) != expected:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from cliffvid import official
 from cliffvid.errors import InputError, ModelError
+from cliffvid.files import open_input
 from cliffvid.models import read_manifest
 from cliffvid.parity import SAMPLES, Arrays
 
@@ -89,7 +90,7 @@ def decoded(value: Tensor, layer: Layer, stride_px: int) -> Tensor:
 
 def find_cfg(weights: Path) -> Path:
     """The known network whose weights file has just this many bytes. Raises ModelError if there is none."""
-    with weights.open("rb") as stream:
+    with open_input(weights) as stream:
         if stream.read(512).lstrip().startswith(b"<"):
             raise ModelError(f"{weights}: a web page, expected Darknet weights; save the file itself, not its page")
     known = {cfg: weights_bytes(weights, *read_network(cfg)) for cfg in sorted(OPEN.glob("*.cfg"))}

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError, UsageError
+from ..files import open_input
 from ..images import NAMED, is_hidden, is_image
 from ..lists import names_in, names_on_stdin, text_in
+from ..npz import size_of
+from ..read import check_parquet
 
 # Endings by which a folder's files are taken for videos. A file named by itself, or in a list, may have any.
 VIDEO_SUFFIXES = frozenset(
@@ -161,7 +164,10 @@ def _rows(path: Path) -> Iterator[dict]:
             text = io.BytesIO(text_in(path).encode("utf-8", "surrogateescape"))
             table = pa.csv.read_csv(text, pa.csv.ReadOptions(use_threads=False), convert_options=types)
         else:
-            table = pq.ParquetFile(path, pre_buffer=False).read(use_threads=False)
+            with open_input(path) as file:
+                source = pq.ParquetFile(file, pre_buffer=False)
+                check_parquet(source.metadata, size_of(file))
+                table = source.read(use_threads=False)
     except (OSError, ValueError, NotImplementedError) as error:
         raise InputError(f"{path}: not a readable manifest ({error})") from error
     if "path" not in table.column_names:

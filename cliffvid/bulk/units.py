@@ -14,8 +14,10 @@ import numpy as np
 from ..cuts import CutFinder
 from ..decode import DecodeCounts
 from ..detect import DetectCounts
-from ..errors import AccessError, BackendError, CliffvidError, InputError, ModelError, UsageError
+from ..errors import AccessError, BackendError, CliffvidError, EmptyError, InputError, ModelError, UsageError
+from ..files import open_input
 from ..images import Images
+from ..npz import size_of
 from ..options import Options
 from ..pipeline import Models, Run, open_models
 from ..read import from_arrow
@@ -231,8 +233,13 @@ def content_of(source: Path | str) -> str:
 
 
 def _add_content(path: Path, digest) -> None:
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
+    try:
+        file = open_input(path)
+    except EmptyError:  # reading it says so
+        digest.update(b"0 ")
+        return
+    with file:
+        size = size_of(file)
         digest.update(b"%d " % size)
         if size <= BLOCK * BLOCKS:
             digest.update(file.read())

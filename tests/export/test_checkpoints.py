@@ -93,13 +93,12 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, form):
     [
         (b"<!DOCTYPE html><html>Google Drive can't scan this file for viruses</html>", "a web page"),
         (b"\n <html></html>", "a web page"),
-        (b"", "empty"),
         (b"PK\x03\x04" + bytes(3000), "damaged, or no PyTorch checkpoint"),
         (np.random.default_rng(0).bytes(4000), "damaged, or no PyTorch checkpoint"),
         (b"\x00\x00\x00\x00\x02\x00\x00\x00" + bytes(4000), "damaged, or no PyTorch checkpoint"),  # darknet's weights
         (b"some text", "damaged, or no PyTorch checkpoint"),
     ],
-    ids=["page", "page after space", "empty", "broken zip", "noise", "darknet", "text"],
+    ids=["page", "page after space", "broken zip", "noise", "darknet", "text"],
 )
 def test_files_of_other_kinds(tmp_path, content, told):
     path = tmp_path / "cliff.pt"
@@ -145,9 +144,17 @@ def test_no_weights_inside(tmp_path, content):
 
 
 def test_missing_file_and_folder(tmp_path):
-    for path in (tmp_path / "none.pt", tmp_path):
-        with pytest.raises(InputError, match="no such file; give the path of the checkpoint"):
-            load_cliff(path)
+    (tmp_path / "empty.pt").touch()
+    os.mkfifo(tmp_path / "pipe.pt")
+    told = {
+        "none.pt": "no such file; give the path of the checkpoint",
+        ".": "a folder",
+        "empty.pt": "the file is empty",
+        "pipe.pt": "a pipe",
+    }
+    for name, words in told.items():
+        with pytest.raises(InputError, match=words):
+            load_cliff(tmp_path / name)
 
 
 def test_another_network(tmp_path):

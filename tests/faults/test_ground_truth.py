@@ -36,7 +36,8 @@ def read(path, folder):
 @pytest.mark.parametrize("name", ["plain.npz", "packed.npz", "gt.parquet", "pw3d.pkl", "emdb.pkl", "agora.pkl"])
 def test_damage_is_told(name, originals, tmp_path):
     rng, whole, told = np.random.default_rng(0), originals[name], 0
-    for k in range(50):
+    tries = 20 if name.endswith(".pkl") else 50  # each of which takes a process
+    for k in range(tries):
         data = bytearray(whole[: rng.integers(len(whole))] if k % 5 == 0 else whole)
         where = (0, min(1500, len(data))) if k % 2 else (max(0, len(data) - 3000), len(data))  # headers, directories
         for place in rng.integers(*where, 3) if len(data) else ():
@@ -47,5 +48,5 @@ def test_damage_is_told(name, originals, tmp_path):
         except InputError as error:
             told += 1
             assert str(error).startswith(str(tmp_path / name))
-    assert told > 20
+    assert told > 0.4 * tries
     assert not list(tmp_path.glob("*.part"))

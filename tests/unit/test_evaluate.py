@@ -336,7 +336,7 @@ def test_nothing_in_ground_truth_is_run_and_other_files_are_refused(tmp_path, mo
         "evil": (pickle.dumps(good | {"more": Evil()}), "system, which no such file needs"),
         "frame": (b"cpandas.io.common\nget_handle\n(S'ran'\nS'w'\ntR.", "pandas.io.common.get_handle"),
         "text": (b"text", "not ground truth"),
-        "empty": (b"", "not ground truth"),
+        "empty": (b"", "the file is empty"),
         "cut": ((tmp_path / "good.pkl").read_bytes()[:-900], "not ground truth"),
         "other": (pickle.dumps({"a": 1}), "its keys are a"),
         "list": (pickle.dumps([1]), "no table"),

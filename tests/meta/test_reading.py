@@ -1,0 +1,132 @@
+"""One place opens the files of others for reading: what else opens a file to read is named here, with the reason."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+READING = {
+    "read_text",
+    "read_bytes",
+    "fromfile",
+    "memmap",
+    "mmap",
+    "loadtxt",
+    "genfromtxt",
+    "ParquetFile",
+    "ParquetDataset",
+    "read_table",
+    "read_csv",
+    "read_schema",
+    "read_metadata",
+    "read_model",
+    "load_model",
+    "InferenceSession",
+    "imread",
+    "VideoCapture",
+    "memory_map",
+    "is_zipfile",
+}
+LOADING = {"np.load", "numpy.load", "torch.load", "onnx.load", "pickle.load", "pickle.Unpickler"}
+OPENED = "what files.py opened, or bytes in memory"
+OWN = "a file of cliffvid's own: shipped with it, or kept in its cache"
+SYSTEM = "what the system says of itself"
+BULK = "a data set's work folder, which the journal rules"
+CHECKED = "a library that takes paths alone; files.py has checked this one"
+HASHED = "a model folder's file, opened by files.py and found to be the one its manifest names"
+SOURCES = "what the open models are made from: known by its hash, or kept in the repository"
+# By module and call.
+ALLOWED = {
+    ("cliffvid/backends/ort.py", "onnxruntime.InferenceSession"): HASHED,
+    ("cliffvid/backends/ov.py", "core.read_model"): HASHED,
+    ("cliffvid/backends/plans.py", "model.read_bytes"): HASHED,
+    ("cliffvid/backends/pt.py", "path.read_bytes"): HASHED,
+    ("cliffvid/backends/plans.py", "facts_path(path).read_text"): OWN,
+    ("cliffvid/backends/plans.py", "path.read_bytes"): OWN,
+    ("cliffvid/backends/trt.py", "plan.path.read_bytes"): OWN,
+    ("cliffvid/backends/trt.py", "self._cache_path().read_bytes"): OWN,
+    ("cliffvid/batches.py", "_file().read_text"): OWN,
+    ("cliffvid/models.py", "original.read_bytes"): OWN,
+    ("cliffvid/page.py", "(WEB / name).read_text"): OWN,
+    ("cliffvid/precision.py", "(new / 'manifest.json').read_bytes"): OWN,
+    ("cliffvid/bulk/dataset.py", "part.open"): BULK,
+    ("cliffvid/bulk/dataset.py", "path.open"): BULK,
+    ("cliffvid/bulk/dataset.py", "pq.ParquetFile"): BULK,
+    ("cliffvid/bulk/journal.py", "(folder / NAME).open"): BULK,
+    ("cliffvid/bulk/journal.py", "path.open"): BULK,
+    ("cliffvid/bulk/units.py", "np.load"): BULK,
+    ("cliffvid/bulk/units.py", "pq.ParquetFile"): BULK,
+    ("cliffvid/bulk/upkeep.py", "pq.ParquetFile"): BULK,
+    ("cliffvid/bulk/sources.py", "pa.csv.read_csv"): OPENED,
+    ("cliffvid/bulk/sources.py", "pq.ParquetFile"): OPENED,
+    ("cliffvid/images.py", "Image.open"): OPENED,
+    ("cliffvid/npz.py", "ZipFile"): OPENED,
+    ("cliffvid/npz.py", "archive.open"): OPENED,
+    ("cliffvid/pickle_child.py", "mmap.mmap"): OPENED,
+    ("cliffvid/pseudogt.py", "pq.ParquetFile"): OPENED,
+    ("cliffvid/pseudogt.py", "self._archive.open"): OPENED,
+    ("cliffvid/pseudogt.py", "zipfile.ZipFile"): OPENED,
+    ("cliffvid/read.py", "pq.ParquetFile"): OPENED,
+    ("cliffvid/read.py", "zipfile.ZipFile"): OPENED,
+    ("cliffvid/container.py", "av.open"): CHECKED,
+    ("cliffvid/film.py", "av.open"): CHECKED,
+    ("cliffvid/console.py", "open"): "the standard streams",
+    ("cliffvid/console.py", "os.open"): "the null device, in place of a stream that was closed",
+    ("cliffvid/machine.py", "(ROOT / 'proc/cpuinfo').read_text"): SYSTEM,
+    ("cliffvid/machine.py", "(ROOT / 'proc/meminfo').read_text"): SYSTEM,
+    ("cliffvid/machine.py", "(ROOT / name).read_text"): SYSTEM,
+    ("cliffvid/machine.py", "(folder / 'cpu.cfs_period_us').read_text"): SYSTEM,
+    ("cliffvid/machine.py", "file.read_text"): SYSTEM,
+    ("cliffvid/summary.py", "Path('/proc/self/status').read_text"): SYSTEM,
+    ("export/checkpoints.py", "torch.load"): OPENED,
+    ("export/checkpoints.py", "zipfile.ZipFile"): OPENED,
+    ("export/checkpoints.py", "zipfile.is_zipfile"): OPENED,
+    ("export/int8.py", "onnx.load"): HASHED,
+    ("export/proof.py", "onnxruntime.InferenceSession"): "a network that was just made",
+    ("export/open_body.py", "ZipFile"): SOURCES,
+    ("export/open_body.py", "path.open"): SOURCES,
+    ("export/open_head.py", "np.load"): SOURCES,
+    ("export/open_models.py", "(BUNDLED / name / SAMPLES).read_bytes"): OWN,
+    ("export/open_models.py", "path.read_bytes"): OWN,
+    ("export/sources.py", "(OPEN / 'sources.json').read_text"): SOURCES,
+    ("export/sources.py", "data.open"): SOURCES,
+    ("export/sources.py", "tarfile.open"): SOURCES,
+    ("export/sources.py", "zipfile.ZipFile"): SOURCES,
+    ("export/sources.py", "zipfile.is_zipfile"): SOURCES,
+}
+
+
+def reads(tree: ast.AST) -> Iterator[str]:
+    """The calls that open a file to read it, as they stand in the source."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        call = ast.unparse(node.args[0] if ast.unparse(node.func) == "partial" and node.args else node.func)
+        name = call.rpartition(".")[2]
+        given = [*node.args[:2], *(word.value for word in node.keywords if word.arg == "mode")]
+        modes = [arg.value for arg in given if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+        writes = any(set(mode) <= set("rwaxbt+") and set(mode) & set("wax") for mode in modes)
+        if (name in ("open", "ZipFile") and not writes) or name in READING or call in LOADING:
+            yield call
+
+
+def test_one_place_opens_the_files_of_others():
+    found = set()
+    for package in ("cliffvid", "export"):
+        for path in (ROOT / package).rglob("*.py"):
+            place = path.relative_to(ROOT).as_posix()
+            if place != "cliffvid/files.py" and not place.startswith("cliffvid/bench/"):
+                found |= {(place, call) for call in reads(ast.parse(path.read_text()))}
+    assert found == set(ALLOWED)
+
+
+def test_each_way_to_read_is_seen():
+    ways = (
+        "open(p)", "open(p, 'rb')", "p.open()", "p.open('r+b')", "p.read_text()", "np.load(p)", "zipfile.ZipFile(p)",
+        "Image.open(p)", "av.open(p)", "os.open(p, os.O_RDONLY)", "pq.ParquetFile(p)", "torch.load(p)",
+        "np.fromfile(p)", "partial(Image.open, formats=f)",
+    )  # fmt: skip
+    for way in ways:
+        assert list(reads(ast.parse(way))), way
+    for way in ("open(p, 'wb')", "p.open(mode='x')", "open_input(p)", "json.load(file)", "ZipFile(p, 'w')"):
+        assert not list(reads(ast.parse(way))), way
