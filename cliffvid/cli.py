@@ -111,7 +111,7 @@ def process(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT...", help="Videos, images, folders of either, or 'patterns' of images; -: a list on stdin."
+            metavar="INPUT", help="Videos, images, folders of either, or 'patterns' of images; -: a list on stdin."
         ),
     ],
     out: Annotated[
@@ -188,7 +188,7 @@ def process(
 
 @with_flags
 def probe(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="As for process.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="As for process.")],
     options: Annotated[Options, only("stream", "image_fps", "allow_network")],
     count: Annotated[bool, typer.Option("--count", help="Decode all of it and print what was found.")] = False,
     as_json: Json = False,

@@ -17,7 +17,7 @@ def annotate(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="SOURCE",
             help="Folders, 'patterns', lists (.txt), manifests (.csv, .parquet: column path), files; -: a list.",
         ),
     ],

@@ -35,7 +35,7 @@ KINDS = (*KNOWN, *GROUPS, "profile")
 
 
 def bench(
-    what: Annotated[list[str], typer.Argument(metavar="WHAT...", help=" | ".join(KINDS), **offering(KINDS))],
+    what: Annotated[list[str], typer.Argument(metavar="WHAT", help=" | ".join(KINDS), **offering(KINDS))],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the figures, as JSON.")] = Path("bench/out"),
     repeats: Annotated[int, typer.Option(help="How often each case has its turn.")] = 5,
 ) -> None:

@@ -151,7 +151,7 @@ def add_body(
         str | None,
         typer.Option(
             help="Gender of the body.",
-            metavar="|".join(GENDERS),
+            metavar=" | ".join(GENDERS),
             show_default="by the file's name",
             **offering(GENDERS),
         ),
@@ -229,13 +229,13 @@ PLANS: tuple[str, ...] = get_args(Literal["fp32", "fp16", "int8"])
 def export_plans(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[MODEL]...", help="Names of the models.", show_default="all networks"),
+        typer.Argument(metavar="MODEL", help="Names of the models.", show_default="all networks"),
     ] = None,
     precision: Annotated[
         list[str] | None,
         typer.Option(
             help="Arithmetic of the plans; repeat for several.",
-            metavar="|".join(PLANS),
+            metavar=" | ".join(PLANS),
             show_default="all that the model has",
             **offering(PLANS),
         ),

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import shutil
 from collections.abc import Callable
 from copy import copy
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, get_args, get_origin
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.models import ArgumentInfo, ParameterInfo
 
 from .option import Kind, description, flag_name, is_time, number, seconds
@@ -18,6 +19,8 @@ from .options import OUTPUT, PANELS, Options
 
 # Spellings of earlier versions, for "did you mean".
 RENAMED = {"--engine": "--runner", "--engines": "--models"}
+METAVARS = {int: "INTEGER", float: "NUMBER"}
+NARROW = 60  # columns
 ParseError = typer.BadParameter.__base__  # of what cannot be parsed; where typer keeps it differs by its version
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -111,14 +114,14 @@ def _parameter(each: Field, panel: str | None) -> inspect.Parameter:
     annotation: type = str
     default = inspect.Parameter.empty if each.default is MISSING else each.default
     if kind.many:
-        annotation, default = list[kind.base], None
+        annotation, default, how["metavar"] = list[kind.base], None, METAVARS[kind.base]
     elif kind.base in (bool, Path):
         annotation = kind.base
     elif kind.base in (int, float):
-        unit = "TIME" if is_time(each) else {int: "INTEGER", float: "NUMBER"}[kind.base]
-        how |= {"parser": _parser(each, kind), "metavar": "|".join((unit, *kind.choices))}
+        unit = "TIME" if is_time(each) else METAVARS[kind.base]
+        how |= {"parser": _parser(each, kind), "metavar": " | ".join((unit, *kind.choices))}
     elif kind.choices:
-        how["metavar"] = "|".join(kind.choices)
+        how["metavar"] = " | ".join(kind.choices)  # a line may end after each
     if kind.choices:
         how |= offering(kind.choices)
     if default is None:
@@ -141,10 +144,22 @@ def _parser(each: Field, kind: Kind) -> Callable[[str], int | float | str]:
 def make_command(app: typer.Typer) -> TyperGroup:
     """Return the command that the functions make."""
     made = typer.main.get_command(app)
-    for each in (*made.params, made.get_help_option(typer.Context(made))):
-        if each.is_flag and each.default is None:  # typer would load pydantic to make a bool of it, even for help
-            each.default = False
+    _tidy(made, made.context_settings["help_option_names"], shutil.get_terminal_size().columns < NARROW)
     return made
+
+
+def _tidy(command: TyperCommand | TyperGroup, help_names: list[str], narrow: bool) -> None:
+    """Have the help speak of people's words, not of Python's types, and be whole on a narrow terminal."""
+    if narrow:
+        command.rich_markup_mode = None  # rich's table would cut the names of options
+    for each in (*command.params, command.get_help_option(typer.Context(command, help_option_names=help_names))):
+        if each.param_type_name == "argument":
+            each.metavar = each.metavar or each.name.upper()
+        elif each.is_flag:
+            each.metavar = ""
+            each.default = each.default or False  # of None typer would make a bool by loading pydantic, even for help
+    for each in getattr(command, "commands", {}).values():
+        _tidy(each, help_names, narrow)
 
 
 def parse_message(error: Exception) -> str:

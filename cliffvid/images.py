@@ -225,7 +225,9 @@ def _rgb(image: Image.Image, path: Path) -> tuple[np.ndarray, bool]:
         return np.array(upright.convert("RGB")), False  # Pillow's own pixels must not be written to
     values, scaled = np.asarray(upright), image.mode == "F"
     if scaled:
-        if not (values.min() >= 0 and values.max() <= 1):  # nor where some are no number
+        if not np.isfinite(values).all():
+            raise UnreadableError(f"{path}: some of its values are no numbers; save it with 8 or 16 bits")
+        if values.min() < 0 or values.max() > 1:
             raise UnreadableError(f"{path}: floating-point values outside 0 to 1: {NO_WHITE}")
         grey = np.rint(values * 255)
     elif image.mode == "I" and tags:

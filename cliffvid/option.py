@@ -149,7 +149,8 @@ def _check_number(each: Field, value: object, kind: Kind) -> None:
     good = isinstance(value, Integral if kind.base is int else Real) and limits.holds(float(value))
     good = good and (math.isfinite(float(value)) or value == each.default)  # type: ignore[arg-type]
     must = ", ".join(filter(None, (noun, limits.limits())))
-    check(good, f"{flag_name(each)} {value}: must be {' or '.join((must, *kind.choices))}")
+    given = value if str(value).strip() else repr(value)
+    check(good, f"{flag_name(each)} {given}: must be {' or '.join((must, *kind.choices))}")
 
 
 def is_time(each: Field) -> bool:
@@ -160,7 +161,7 @@ def is_time(each: Field) -> bool:
 def number(text: str, kind: type) -> int | float | str:
     """Return the number that a text is, or the text as it is: the check of the option refuses that."""
     try:
-        return kind(text)
+        return kind(text) if text.isascii() and "_" not in text else text  # 1_0 is a number to Python alone
     except ValueError:
         return text
 

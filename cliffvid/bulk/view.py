@@ -96,9 +96,7 @@ def _said(event: dict) -> str:
 def left_out(event: dict) -> str:
     """Which files of the folders are no inputs, and why."""
     names = listed([label(name) for name in event["ignored_names"]], event["ignored"])
-    return (
-        f"{counted(event['ignored'], 'file')} left out, neither videos nor images in a folder without videos: {names}"
-    )
+    return f"{counted(event['ignored'], 'file')} left out, no videos or images beside videos: {names}"
 
 
 def counted(count: int, thing: str) -> str:

@@ -161,9 +161,7 @@ def test_what_folders_leave_out_is_named(data, toys, tmp_path):
     shutil.copy(data / "in" / "folder 0" / "clip 0.mp4", tmp_path)
     for name in ("a.json", "b.png", "c.txt", "d", "e", ".f", "g"):
         (tmp_path / name).touch()
-    words = (
-        "7 files left out, neither videos nor images in a folder without videos: a.json, b.png, c.txt, d, e and 2 more"
-    )
+    words = "7 files left out, no videos or images beside videos: a.json, b.png, c.txt, d, e and 2 more"
     done = annotate(".", "-o", "out", "--dry-run", cwd=tmp_path, toys=toys)
     assert words in done.stdout
     done = annotate(".", "-o", "out", cwd=tmp_path, toys=toys)

@@ -56,7 +56,7 @@ def test_a_folder_of_images_is_one_input_and_a_mixed_one_is_told(cliffvid, clip,
     shutil.copy(clip, tmp_path / "walk" / "clip.mp4")
     code, out, err = cliffvid("process", "walk", "-o", "out", "--end", "0.1")
     assert code == 0 and written(tmp_path / "out") == ["clip.parquet", "masks.parquet"]
-    assert "walk: 2 inputs; 3 files left out, neither videos nor images in a folder without videos: walk/0.png" in err
+    assert "walk: 2 inputs; 3 files left out, no videos or images beside videos: walk/0.png" in err
     (tmp_path / "none").mkdir()
     assert "none: holds no images" in cliffvid("process", "none")[2]
     assert len(cliffvid("probe", "walk", "--json", toy_models=False)[1].splitlines()) == 2

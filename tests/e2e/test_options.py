@@ -68,10 +68,23 @@ def test_the_help_shows_each_option_its_default_and_its_choices(cliffvid, path):
         if path in (("process",), ("annotate",)) and param.param_type_name == "option":
             assert param.rich_help_panel in PANELS, name
         if (words := choices.get(param.name)) and param.param_type_name == "option":
-            assert "|".join(words) in shown, (name, shown)
+            assert " | ".join(words) in shown, (name, shown)
             offered = [item.value for item in param.shell_complete(typer.Context(command), "")]
             assert offered == list(words), name
             assert param.default in (*words, None)
+
+
+@pytest.mark.parametrize("path", TREE, ids=lambda path: " ".join(path) or "cliffvid")
+def test_a_narrow_terminal_gets_every_name_whole(path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys, "argv", ["cliffvid", *path, "-h"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    text = capsys.readouterr().out
+    assert end.value.code == 0 and "…" not in text
+    for param in TREE[path].params:
+        for name in param.opts if param.param_type_name == "option" else [param.metavar]:
+            assert re.search(rf"(^|[ ,{{]){re.escape(name)}(?![\w-])", text), name
 
 
 def test_process_comes_first_and_completion_can_be_installed(cliffvid):
@@ -112,6 +125,9 @@ def test_the_shell_completes_choices():
         (["export", "plans", "--precision", "fp61"], "--precision fp61: did you mean fp16?"),
         (["bench", "decod"], "bench decod: did you mean decode?"),
         (["process", "a.mp4", "--stride", "two"], "--stride two: must be a whole number, 1 or more"),
+        (["process", "a.mp4", "--stride", "1_0"], "--stride 1_0: must be a whole number, 1 or more"),
+        (["process", "a.mp4", "--start", "٣"], "--start ٣: must be seconds, or a time"),
+        (["process", "a.mp4", "--start", ""], "--start '': must be seconds, or a time"),
         (["process", "a.mp4", "--score"], "Option '--score' requires an argument"),
     ],
 )
