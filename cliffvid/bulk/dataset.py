@@ -18,10 +18,11 @@ from ..errors import InputError, OutputError
 from ..files import sync_folder
 from ..names import label
 from ..write import META_KEY, about, open_parquet
-from .journal import Journal, State
+from .journal import TRACKS, WORK, Journal, State, check_own, is_shard
+from .records import WORK_FILE
 
 ROW_GROUP = 16384
-TRACKS, WORK, VIDEOS = "tracks", "work", "videos.parquet"
+VIDEOS = "videos.parquet"
 NO_SHARD = {"file": None, "sha256": None}  # of inputs without rows
 # The columns of videos.parquet, but for what a manifest adds.
 VIDEO_COLUMNS = {
@@ -52,8 +53,12 @@ VIDEO_COLUMNS = {
 
 
 def open_journal(folder: Path) -> Journal:
-    """The journal of a data set, which is begun where there is none; raises OutputError where it cannot be."""
+    """The journal of a data set, which is begun where there is none.
+
+    Raises UsageError for a folder that is somebody else's, OutputError where nothing can be written.
+    """
     try:
+        check_own(folder)
         for place in (TRACKS, WORK):
             (folder / place).mkdir(parents=True, exist_ok=True)
         return Journal(folder)
@@ -121,7 +126,7 @@ class Shards:
             lost = [video["video"] for video in videos if video["video"] in gone]
             kept = [{name: value for name, value in video.items() if name != "file"} for video in kept]
             self.journal.append({"type": "done", **new, "videos": kept, "forget": lost})
-            (self.folder / file).unlink(missing_ok=True)
+            remove(self.folder, file)
         if rest := gone & self.journal.state.live.keys():
             self.journal.append({"type": "done", **NO_SHARD, "videos": [], "forget": sorted(rest)})
 
@@ -150,7 +155,7 @@ class Shards:
         return self._place(part) | {"sha256": sha256}
 
     def clean(self) -> None:
-        """Removes the files that no line of the journal names: left by a process that was killed."""
+        """Removes the shards and work files that no line of the journal names: left by a process that was killed."""
         state = self.journal.state
         segments = [line for name in state.inputs if name not in state.live for line in state.parts(name).values()]
         kept = {line[kind] for line in segments for kind in ("file", "thumbs")}
@@ -158,7 +163,7 @@ class Shards:
         for place in (TRACKS, WORK):
             for path in (self.folder / place).iterdir():
                 if f"{place}/{path.name}" not in named:
-                    path.unlink()
+                    remove(self.folder, f"{place}/{path.name}")
 
     def _write(self, tables: list) -> dict:
         import pyarrow as pa
@@ -179,6 +184,20 @@ class Shards:
         os.replace(path, self.folder / name)
         sync_folder(self.folder / TRACKS)
         return {"file": name, "sha256": hash_of(self.folder / name)}
+
+
+def is_own(path: Path) -> bool:
+    """Return whether a file of ``tracks/`` or ``work/`` is one that cliffvid made, by its name."""
+    if path.parent.name == TRACKS:
+        return is_shard(path)
+    return bool(WORK_FILE.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
+
+
+def remove(folder: Path, name: str) -> None:
+    """Remove a file of a data set, if it is there: only one that cliffvid made, and never through a link."""
+    path = folder / name
+    if not path.parent.is_symlink() and is_own(path):
+        path.unlink(missing_ok=True)
 
 
 def hash_of(path: Path) -> str:

@@ -7,6 +7,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,16 @@ import numpy as np
 from ..cuts import CutFinder
 from ..decode import DecodeCounts
 from ..detect import DetectCounts
-from ..errors import AccessError, BackendError, CliffvidError, InputError, ModelError, UsageError
+from ..errors import (
+    AccessError,
+    BackendError,
+    ChangedError,
+    CliffvidError,
+    InputError,
+    ModelError,
+    NotFoundError,
+    UsageError,
+)
 from ..images import Images
 from ..options import Options
 from ..pipeline import Models, Run, open_models
@@ -101,14 +111,14 @@ class Worker:
     def _whole(self, task: dict) -> tuple[dict, bytes]:
         """An input from its first frame to its last."""
         start = time.perf_counter()
-        with Run(source_of(task["video"]), self.options, self.models()) as run:
+        with unchanged(task), Run(source_of(task["video"]), self.options, self.models()) as run:
             return self._done(task, run.tracks(), run, start)
 
     def _segment(self, task: dict) -> tuple[dict, bytes]:
         """The people between two cuts, as tracks without identities."""
         start = time.perf_counter()
         span = dataclasses.replace(self.options, start_s=task["start_s"], end_s=task["end_s"] or float("inf"))
-        with Run(source_of(task["video"]), span, self.models()) as run:
+        with unchanged(task), Run(source_of(task["video"]), span, self.models()) as run:
             run.cuts.kept = []  # only all segments together tell where the film cuts
             rows = (Tracks(**bodies.columns(), track_id=_no_id(bodies)) for bodies in run.bodies())
             report, table = self._done(task, rows, run, start)
@@ -208,6 +218,39 @@ def _bodies_of(files: list[Path]) -> Iterator[Bodies]:
                 yield Bodies(**columns)
 
 
+@contextmanager
+def unchanged(task: dict) -> Iterator[None]:
+    """Raise ChangedError if the input of a task is another before, during or after the work than when it was planned.
+
+    What the file system says of it is compared as well: that shows what was changed and changed back meanwhile.
+    """
+    source = source_of(task["video"])
+    stamps = stamps_of(source)
+    yield
+    try:
+        same = stamps_of(source) == stamps and content_of(source) == task["content"]
+    except (FileNotFoundError, NotFoundError):
+        same = False
+    if not same:
+        raise ChangedError(f"{source}: changed while read; its rows are left out, give the same command again")
+
+
+def files_of(source: Path | str) -> list[Path]:
+    """Return the files of an input: one of a video, those of images, none of an address. Raises InputError."""
+    if isinstance(source, str):
+        return []
+    if source.is_file():
+        return [source]
+    with open_source(source) as images:
+        return images.files
+
+
+def stamps_of(source: Path | str) -> list[tuple[int, ...]]:
+    """Return which files an input is and when they were last written."""
+    facts = (file.stat() for file in files_of(source))
+    return [(fact.st_dev, fact.st_ino, fact.st_size, fact.st_mtime_ns) for fact in facts]
+
+
 def content_of(source: Path | str) -> str:
     """Names the content of an input: its size, and its bytes or, above a megabyte, 16 blocks of 64 kB spread evenly.
 
@@ -218,13 +261,11 @@ def content_of(source: Path | str) -> str:
         return source
     digest = hashlib.sha256()
     try:
-        if source.is_file():
-            _add_content(source, digest)
-        else:
-            with open_source(source) as images:
-                for file in images.files:
-                    digest.update(os.fsencode(file.name) + b"\0")
-                    _add_content(file, digest)
+        files = files_of(source)
+        for file in files:
+            if files != [source]:
+                digest.update(os.fsencode(file.name) + b"\0")
+            _add_content(file, digest)
     except PermissionError as error:
         raise AccessError(f"{source}: not allowed to read it; check its permissions") from error
     return digest.hexdigest()

@@ -1,8 +1,8 @@
 """A data set kept whole: parts merged into it, every shard read again, what is damaged done again."""
 
-import shutil
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,9 @@ import numpy as np
 from ..errors import InputError
 from ..names import label
 from ..options import BulkOptions, Options
-from .dataset import NO_SHARD, TRACKS, VIDEOS, WORK, Shards, conclude, hash_of, open_journal, writing
+from .dataset import NO_SHARD, VIDEOS, Shards, conclude, hash_of, is_own, open_journal, remove, writing
 from .job import annotate_inputs
-from .journal import NAME, Journal, State, read_state
+from .journal import NAME, PARTS, TRACKS, WORK, State, read_state
 from .progress import Summary, Watch
 from .sources import Found, Input
 
@@ -23,7 +23,7 @@ def merge(out: Path) -> dict:
     It may be killed and called again. Of an input that several parts hold, the one that ended last counts; a part with
     something left to do stays, for its job to go on in. Raises InputError where there are no parts.
     """
-    parts = sorted(path.parent for path in (out / "parts").glob(f"*/{NAME}"))
+    parts = sorted(path.parent for path in (out / PARTS).glob(f"*/{NAME}"))
     if not parts:
         raise InputError(f"{out}: holds no parts of annotate --shard; nothing to merge")
     merged = {"parts": len(parts), "inputs": 0, "rows": 0, "unfinished": 0}
@@ -33,13 +33,25 @@ def merge(out: Path) -> dict:
         finished = [part for part in parts if _take(part, shards, merged)]
         conclude(out, journal, None)
         for part in finished:
-            shutil.rmtree(part)
+            _remove_part(part)
     return merged
+
+
+def _remove_part(part: Path) -> None:
+    """Remove what cliffvid made in a part, its journal last, and the folders where nothing else is in them."""
+    for place in (TRACKS, WORK):
+        for path in (part / place).iterdir():
+            remove(part, f"{place}/{path.name}")
+    for name in (VIDEOS, NAME):
+        (part / name).unlink(missing_ok=True)
+    for folder in (part / TRACKS, part / WORK, part):
+        with suppress(OSError):  # somebody's own files are in it
+            folder.rmdir()
 
 
 def _take(part: Path, shards: Shards, merged: dict) -> bool:
     """Takes what a part holds and the data set does not; whether nothing is left to do in it."""
-    with Journal(part) as journal:
+    with open_journal(part) as journal:
         theirs = journal.state
         ours, first_job = shards.journal.state, len(shards.journal.state.jobs)
         newer = {
@@ -89,8 +101,13 @@ def verify(folder: Path) -> Iterator[dict]:
     segments = {line[kind] for line in parts for kind in ("file", "thumbs")}
     for place, known in ((TRACKS, {Path(file).name for file in named}), (WORK, segments)):
         for path in sorted((folder / place).iterdir() if (folder / place).is_dir() else []):
-            if path.name not in known:
+            if path.name in known:
+                continue
+            if is_own(path):
                 yield {"file": f"{place}/{path.name}", "problem": "no line of the journal names it", "videos": []}
+            elif place == TRACKS:  # whoever reads the folder takes it for rows
+                problem = "is no file of cliffvid's; move it elsewhere, it is not removed"
+                yield {"file": f"{place}/{path.name}", "problem": problem, "videos": []}
     if problem := _videos_problem(folder, state):
         yield {"file": VIDEOS, "problem": problem, "videos": []}
 
