@@ -18,8 +18,8 @@ from ..errors import InputError, OutputError
 from ..files import sync_folder
 from ..names import label
 from ..write import META_KEY, about, open_parquet
-from .journal import TRACKS, WORK, Journal, State, check_own, is_shard
-from .records import WORK_FILE
+from .journal import Journal, State
+from .ownership import TRACKS, WORK, check_own, remove
 
 ROW_GROUP = 16384
 VIDEOS = "videos.parquet"
@@ -186,20 +186,6 @@ class Shards:
         return {"file": name, "sha256": hash_of(self.folder / name)}
 
 
-def is_own(path: Path) -> bool:
-    """Return whether a file of ``tracks/`` or ``work/`` is one that cliffvid made, by its name."""
-    if path.parent.name == TRACKS:
-        return is_shard(path)
-    return bool(WORK_FILE.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
-
-
-def remove(folder: Path, name: str) -> None:
-    """Remove a file of a data set, if it is there: only one that cliffvid made, and never through a link."""
-    path = folder / name
-    if not path.parent.is_symlink() and is_own(path):
-        path.unlink(missing_ok=True)
-
-
 def hash_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -232,7 +218,7 @@ def _write_videos(path: Path, state: State) -> None:
             array = pa.array([None if value is None else str(value) for value in values])
         table = table.append_column(column, array)
     with path.open("wb") as file:
-        pq.write_table(table, file, compression="zstd")
+        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
         file.flush()
         os.fsync(file.fileno())
 

@@ -15,7 +15,8 @@ from ..pipeline import version
 from .dataset import Shards, conclude, open_journal, writing
 from .handout import Failed, Handout, Took, open_pool
 from .joins import Joins
-from .journal import PARTS, WORK, Journal, state_of
+from .journal import Journal, state_of
+from .ownership import PARTS, WORK
 from .plan import Plan, in_part, recipe
 from .progress import Progress, Summary, Watch
 from .sources import Found, find_inputs

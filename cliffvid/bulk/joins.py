@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from .dataset import remove, writing
+from .dataset import writing
 from .handout import Handout
-from .journal import WORK, Journal, cut_key
+from .journal import Journal, cut_key
+from .ownership import WORK, remove
 from .plan import Plan, task
 from .units import counts_of
 

@@ -21,25 +21,20 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Self
 
 from ..errors import InputError, UsageError
 from ..files import sync_folder
-from ..names import label
-from .records import SHARD, BadRecord, check_record
+from .ownership import NAME, check_not_lost, check_own, cure, has_journal
+from .records import BadRecord, check_record
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
 
-NAME = "journal.jsonl"
-BEGINNING = b'{"type": "'  # of each line
-TRACKS, WORK, PARTS = "tracks", "work", "parts"
-OWN_FOLDERS = (TRACKS, WORK, PARTS)
 LOCK_WAIT_S = 0.5  # who asks whether a job is at work has the lock for a moment
 SUM_BEGIN, SUM_DIGITS, LINE_END = b', "sum": "', 16, b'"}\n'
 SUM_BYTES = len(SUM_BEGIN) + SUM_DIGITS + len(LINE_END)
@@ -124,6 +119,10 @@ class Journal:
         """The lines are on disk, all of them or none, when this returns; raises OSError where there is no room."""
         if not records:
             return
+        jobs = len(self.state.jobs)
+        for record in records:
+            check_record(record, jobs)
+            jobs += record["type"] == "job"
         digest = self._digest.copy()
         data = b"".join(_line(record, digest) for record in records)
         size = os.fstat(self._file.fileno()).st_size
@@ -170,7 +169,7 @@ def replay(path: Path) -> tuple[State, "hashlib._Hash", int]:
     state, digest, sound, summed = State(), hashlib.sha256(), 0, False
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
-            if not raw.endswith(b"\n") and not _is_whole(raw[:-1]):
+            if not raw.endswith(b"\n") and not _is_over(raw):
                 break  # being written, or whoever wrote it was killed
             has_sum = raw.endswith(LINE_END) and raw[-SUM_BYTES:].startswith(SUM_BEGIN)
             try:
@@ -179,7 +178,8 @@ def replay(path: Path) -> tuple[State, "hashlib._Hash", int]:
                 record = json.loads(_checked(raw, digest) if has_sum else raw)
                 check_record(record, len(state.jobs))
             except (ValueError, RecursionError, BadRecord) as error:
-                where = f"line {number}" if summed or not has_sum else f"line {number}, or one before it,"
+                old = has_sum and not summed and number > 1  # the lines before have no sums
+                where = f"line {number}, or one before it," if old else f"line {number}"
                 raise InputError(f"{path}: {where} is damaged ({error}); {cure(path.parent)}") from error
             if not has_sum:
                 digest.update(raw)
@@ -199,67 +199,13 @@ def _checked(raw: bytes, digest: "hashlib._Hash") -> bytes:
     return body + b"}"
 
 
-def cure(folder: Path) -> str:
-    """Return what to do about a journal that is damaged or lost."""
-    return f"put back a copy of it, or make a new one from the shards: cliffvid annotate-verify {folder} --rebuild"
-
-
-def _is_whole(raw: bytes) -> bool:
-    """Whether bytes are a JSON object from its first to its last: no beginning of a line is one."""
+def _is_over(raw: bytes) -> bool:
+    """Whether a line goes on after its JSON object: then it was not cut short, but its end is damaged."""
     try:
-        return type(json.loads(raw)) is dict
+        text = raw.decode()
+        return json.JSONDecoder().raw_decode(text)[1] < len(text)
     except ValueError:
         return False
-
-
-def has_journal(folder: Path) -> bool:
-    """Return whether a folder is a data set, which its journal alone tells.
-
-    Raises UsageError where links or other files stand in the places of a data set's own.
-    """
-    for name in (*OWN_FOLDERS, NAME):
-        if (folder / name).is_symlink():
-            raise UsageError(f"{folder / name}: a link; name a data set whose {name} is not elsewhere")
-    journal = folder / NAME
-    if not os.path.lexists(journal):
-        return False
-    if not journal.is_file():
-        raise UsageError(f"{journal}: not a regular file; name another folder for the data set")
-    with journal.open("rb") as file:
-        line = file.readline()
-    if not line.endswith(b"\n") and not line.startswith(BEGINNING[: len(line)]):
-        raise UsageError(f"{journal}: not the journal of a data set; name a new folder, or an empty one")
-    return line.endswith(b"\n")  # else whoever began it was killed at once
-
-
-def check_own(folder: Path) -> None:
-    """Raise UsageError unless a folder is a data set, or may become one because nothing else is in it."""
-    if not os.path.lexists(folder) or has_journal(folder):
-        return
-    check_not_lost(folder)
-    if found := sorted(path.relative_to(folder).as_posix() for path in _foreign(folder)):
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-        raise UsageError(f"{folder}: holds other files ({label(found[0])}{more}); name a new folder, or an empty one")
-
-
-def check_not_lost(folder: Path) -> None:
-    """Raise UsageError where a data set without a journal has shards."""
-    if any(map(is_shard, (folder / TRACKS).glob("*"))):
-        raise UsageError(f"{folder}: holds shards and has lost its journal; {cure(folder)}")
-
-
-def _foreign(folder: Path) -> Iterator[Path]:
-    """Yield what the folder of a data set that was never begun cannot hold."""
-    for path in folder.iterdir():
-        if path.name in (TRACKS, WORK) and path.is_dir():
-            yield from path.iterdir()
-        elif path.name not in (NAME, PARTS):
-            yield path
-
-
-def is_shard(path: Path) -> bool:
-    """Return whether a file is a shard by its name, and no link."""
-    return bool(SHARD.fullmatch(f"{TRACKS}/{path.name}")) and path.is_file() and not path.is_symlink()
 
 
 def read_state(folder: Path) -> State:

@@ -1,19 +1,18 @@
 """A data set kept whole: parts merged into it, every shard read again, what is damaged done again."""
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-
 from ..errors import InputError
 from ..names import label
 from ..options import BulkOptions, Options
-from .dataset import NO_SHARD, VIDEOS, Shards, conclude, hash_of, is_own, open_journal, remove, writing
+from .dataset import NO_SHARD, VIDEOS, Shards, conclude, hash_of, open_journal, writing
 from .job import annotate_inputs
-from .journal import NAME, PARTS, TRACKS, WORK, State, read_state
+from .journal import State, read_state
+from .ownership import NAME, PARTS, TRACKS, WORK, is_own, remove
 from .progress import Summary, Watch
+from .rows import rows_in
 from .sources import Found, Input
 
 
@@ -113,24 +112,10 @@ def verify(folder: Path) -> Iterator[dict]:
 
 
 def _problem(path: Path, videos: list[dict]) -> str | None:
-    import pyarrow.parquet as pq
-
-    rows, places = Counter(), []
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as source:
-            for group in range(source.num_row_groups):
-                table = source.read_row_group(group, use_threads=False)
-                if name := _not_finite(table):
-                    return f"{name} holds numbers that are not finite"
-                names = table["video"].to_pylist()
-                rows.update(names)
-                numbers = {name: number for number, name in enumerate(rows)}
-                codes = [numbers[name] for name in names]
-                places.append(np.array([codes, table["frame_idx"].to_numpy(), table["track_id"].to_numpy()]))
-        if places and np.unique(np.concatenate(places, axis=1), axis=1).shape[1] < rows.total():
-            return "holds a row twice"
-    except (OSError, ValueError, KeyError, NotImplementedError) as error:
-        return f"cannot be read ({error})"
+        rows = rows_in(path)
+    except InputError as error:
+        return str(error)
     promised = {label(video["video"]): video["rows"] for video in videos}
     if dict(rows) != promised:
         wrong = sorted(name for name in rows.keys() | promised.keys() if rows[name] != promised.get(name, 0))
@@ -146,15 +131,6 @@ def _changed(path: Path, sha256: str) -> str | None:
         return "is missing"
     except OSError as error:
         return f"cannot be read ({error})"
-
-
-def _not_finite(table) -> str | None:
-    for field in table.schema:
-        column = table[field.name].combine_chunks()
-        values = column.flatten() if hasattr(field.type, "list_size") else column
-        if str(values.type) in ("float", "double") and not np.isfinite(values.to_numpy()).all():
-            return field.name
-    return None
 
 
 def _videos_problem(folder: Path, state: State) -> str | None:
