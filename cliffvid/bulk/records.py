@@ -94,7 +94,8 @@ def _check(record: dict, must: dict[str, Kinds], may: dict[str, Kinds], what: st
 
 
 def _check_kind(value: object, kinds: Kinds, name: str) -> None:
-    if type(value) not in kinds or (type(value) is float and not math.isfinite(value)):
+    known = isinstance(value, kinds) and not isinstance(value, bool)
+    if not known or (isinstance(value, float) and not math.isfinite(value)):
         raise BadRecord(f"{name!r} is {str(value)[:40]!r}")
 
 

@@ -32,7 +32,8 @@ def made(tmp_path_factory, toys):
     for index in range(3):
         make_clip(base / f"{index}.mp4", people=index)
     (base / "3.mp4").write_text("no film")
-    annotate("?.mp4", "-o", "out", "--workers", 1, "--checkpoint", 0, cwd=base, toys=toys, check=1)
+    done = annotate("?.mp4", "-o", "out", "--workers", 1, "--checkpoint", 0, cwd=base, toys=toys, check=1)
+    assert "1 failed" in done.stderr and "error:" not in done.stderr and not list(verify(base / "out"))
     return base
 
 
