@@ -1,6 +1,7 @@
 """Which folders and files are a data set's own: nothing else is ever written to, replaced or removed."""
 
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,4 +81,5 @@ def remove(folder: Path, name: str) -> None:
 
 def cure(folder: Path) -> str:
     """Return what to do about a journal that is damaged or lost."""
-    return f"put back a copy of it, or make a new one from the shards: cliffvid annotate-verify {folder} --rebuild"
+    name = shlex.quote(label(str(folder)))
+    return f"put back a copy of it, or make a new one from the shards: cliffvid annotate-verify {name} --rebuild"

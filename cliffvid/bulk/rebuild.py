@@ -39,8 +39,9 @@ def rebuild(folder: Path) -> Rebuilt:
 
     Raises UsageError where the journal is whole or a job is at work, InputError where nothing tells of a data set.
     """
-    if not has_journal(folder) and not any(map(is_shard, (folder / TRACKS).glob("*"))):
-        raise InputError(f"{folder}: no data set of `cliffvid annotate`: neither a {NAME} nor shards")
+    has_journal(folder)  # raises for links
+    if not (folder / VIDEOS).exists() and not any(map(is_shard, (folder / TRACKS).glob("*"))):
+        raise InputError(f"{folder}: neither shards nor {VIDEOS}, nothing to make a journal from; start a new data set")
     with writing(folder), open(folder / NAME, "ab") as old:  # to lock it
         lock(old, folder)
         with suppress(InputError):

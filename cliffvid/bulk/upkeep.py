@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, UsageError
 from ..names import label
 from ..options import BulkOptions, Options
 from .dataset import NO_SHARD, VIDEOS, Shards, conclude, hash_of, open_journal, writing
@@ -25,6 +25,8 @@ def merge(out: Path) -> dict:
     parts = sorted(path.parent for path in (out / PARTS).glob(f"*/{NAME}"))
     if not parts:
         raise InputError(f"{out}: holds no parts of annotate --shard; nothing to merge")
+    if linked := [part for part in parts if part.is_symlink()]:
+        raise UsageError(f"{linked[0]}: a link; move the part itself there")
     merged = {"parts": len(parts), "inputs": 0, "rows": 0, "unfinished": 0}
     with open_journal(out) as journal, writing(out):
         shards = Shards(out, journal)

@@ -257,6 +257,16 @@ def test_a_lost_or_damaged_journal_is_made_anew_from_the_shards(base, toys):
     assert rows(out).equals(expected) and videos(out) == states
 
 
+def test_a_part_that_is_elsewhere_is_not_merged(base):
+    (base / "out" / "parts").mkdir()
+    shutil.copytree(base / "out", base / "elsewhere")
+    (base / "out" / "parts" / "0-of-2").symlink_to(base / "elsewhere")
+    before = tree(base)
+    with pytest.raises(UsageError, match="0-of-2: a link"):
+        merge(base / "out")
+    assert tree(base) == before
+
+
 def test_what_a_new_journal_would_replace_must_be_a_data_sets_own(base):
     (base / "out" / "journal.jsonl").unlink()
     (base / "out" / "videos.parquet").write_text("a user's own")
