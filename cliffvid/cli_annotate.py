@@ -84,6 +84,9 @@ def annotate_merge(folder: DataSet, as_json: Json = False) -> None:
 def annotate_verify(
     folder: DataSet,
     repair: Annotated[bool, typer.Option("--repair", help="Redo what is found wrong.")] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="First make a lost or damaged journal anew from the shards.")
+    ] = False,
     workers: flag(BulkOptions, "workers") = BulkOptions.workers,
     as_json: Json = False,
 ) -> None:
@@ -92,6 +95,8 @@ def annotate_verify(
     from .bulk.upkeep import verify
     from .bulk.view import open_view
 
+    if rebuild:
+        _rebuild(folder)
     findings = []
     for finding in verify(folder):
         findings.append(finding)
@@ -112,3 +117,20 @@ def annotate_verify(
     if not as_json:
         say(f"{folder}: " + (f"{len(left)} problems are left" if left else "whole again"))
     raise typer.Exit(1 if left or (summary and summary.statuses["failed"]) else 0)
+
+
+def _rebuild(folder: Path) -> None:
+    from .bulk.rebuild import rebuild
+    from .bulk.view import counted
+    from .names import printable
+
+    made = rebuild(folder)
+    held = f"{counted(made.inputs, 'input')} and {counted(made.rows, 'row')} in {counted(made.shards, 'shard')}"
+    say(f"{folder}: a new journal: {held}")
+    for videos, what in (
+        (made.unknown, "it is not known what their rows were made from; annotate does them again"),
+        (made.left_out, "their names are not known; annotate does them again"),
+        (made.unreadable, "left out, and removed by the next annotate, which does again what they held"),
+    ):
+        if videos:
+            say(f"warning: {len(videos)}: {what}: {printable(', '.join(videos[:5]))}{' ...' if videos[5:] else ''}")

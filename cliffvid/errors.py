@@ -8,6 +8,7 @@ CliffvidError
 │   ├── EmptyError           a file of no bytes
 │   ├── UnreadableError      no video or image that this FFmpeg can read: damaged, cut short, or something else
 │   ├── NoVideoError         readable, without pictures: sound alone, a folder without images, a stream that is none
+│   ├── ChangedError         was replaced or written to while it was read
 │   └── RefusedError         could be read, and a rule forbids it; the message names the option that allows it
 ├── ModelError      exit 1   a model folder that is damaged or does not keep its own contract
 ├── BackendError    exit 1   a runtime or device that was asked for and is not there
@@ -52,6 +53,10 @@ class UnreadableError(InputError):
 
 
 class NoVideoError(InputError):
+    pass
+
+
+class ChangedError(InputError):
     pass
 
 

@@ -19,9 +19,10 @@ from ..files import sync_folder
 from ..names import label
 from ..write import META_KEY, about, open_parquet
 from .journal import Journal, State
+from .ownership import TRACKS, WORK, check_own, remove
 
 ROW_GROUP = 16384
-TRACKS, WORK, VIDEOS = "tracks", "work", "videos.parquet"
+VIDEOS = "videos.parquet"
 NO_SHARD = {"file": None, "sha256": None}  # of inputs without rows
 # The columns of videos.parquet, but for what a manifest adds.
 VIDEO_COLUMNS = {
@@ -52,8 +53,12 @@ VIDEO_COLUMNS = {
 
 
 def open_journal(folder: Path) -> Journal:
-    """The journal of a data set, which is begun where there is none; raises OutputError where it cannot be."""
+    """The journal of a data set, which is begun where there is none.
+
+    Raises UsageError for a folder that is somebody else's, OutputError where nothing can be written.
+    """
     try:
+        check_own(folder)
         for place in (TRACKS, WORK):
             (folder / place).mkdir(parents=True, exist_ok=True)
         return Journal(folder)
@@ -121,7 +126,7 @@ class Shards:
             lost = [video["video"] for video in videos if video["video"] in gone]
             kept = [{name: value for name, value in video.items() if name != "file"} for video in kept]
             self.journal.append({"type": "done", **new, "videos": kept, "forget": lost})
-            (self.folder / file).unlink(missing_ok=True)
+            remove(self.folder, file)
         if rest := gone & self.journal.state.live.keys():
             self.journal.append({"type": "done", **NO_SHARD, "videos": [], "forget": sorted(rest)})
 
@@ -150,7 +155,7 @@ class Shards:
         return self._place(part) | {"sha256": sha256}
 
     def clean(self) -> None:
-        """Removes the files that no line of the journal names: left by a process that was killed."""
+        """Removes the shards and work files that no line of the journal names: left by a process that was killed."""
         state = self.journal.state
         segments = [line for name in state.inputs if name not in state.live for line in state.parts(name).values()]
         kept = {line[kind] for line in segments for kind in ("file", "thumbs")}
@@ -158,7 +163,7 @@ class Shards:
         for place in (TRACKS, WORK):
             for path in (self.folder / place).iterdir():
                 if f"{place}/{path.name}" not in named:
-                    path.unlink()
+                    remove(self.folder, f"{place}/{path.name}")
 
     def _write(self, tables: list) -> dict:
         import pyarrow as pa
@@ -213,7 +218,7 @@ def _write_videos(path: Path, state: State) -> None:
             array = pa.array([None if value is None else str(value) for value in values])
         table = table.append_column(column, array)
     with path.open("wb") as file:
-        pq.write_table(table, file, compression="zstd")
+        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
         file.flush()
         os.fsync(file.fileno())
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from ..errors import CliffvidError, OutputError
 from ..options import BulkOptions, Options
 from ..pipeline import version
-from .dataset import WORK, Shards, conclude, open_journal, writing
+from .dataset import Shards, conclude, open_journal, writing
 from .handout import Failed, Handout, Took, open_pool
 from .joins import Joins
 from .journal import Journal, state_of
+from .ownership import PARTS, WORK
 from .plan import Plan, in_part, recipe
 from .progress import Progress, Summary, Watch
 from .sources import Found, find_inputs
@@ -50,7 +51,7 @@ def annotate_inputs(found: Found, out: Path, options: Options, bulk: BulkOptions
 def job_folder(out: Path, bulk: BulkOptions) -> Path:
     """Where a job works: the data set itself, or of a part of it a data set of its own that annotate-merge takes in."""
     i, n = bulk.part()
-    return out if n == 1 else out / "parts" / f"{i}-of-{n}"
+    return out if n == 1 else out / PARTS / f"{i}-of-{n}"
 
 
 class BulkJob:

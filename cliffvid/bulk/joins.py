@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from .dataset import WORK, writing
+from .dataset import writing
 from .handout import Handout
 from .journal import Journal, cut_key
+from .ownership import WORK, remove
 from .plan import Plan, task
 from .units import counts_of
 
@@ -70,7 +71,7 @@ class Joins:
         """The files of an input's segments, once the whole is in the data set."""
         for part in self._parts(name):
             for file in filter(None, (part["file"], part["thumbs"])):
-                (self.folder / WORK / file).unlink(missing_ok=True)
+                remove(self.folder, f"{WORK}/{file}")
 
     def _parts(self, name: str) -> list[dict]:
         parts = self.journal.state.segments.get(cut_key(self.plan.lines[name]), {})

@@ -10,26 +10,34 @@
 ``end``      a run ended, and how; the hash of videos.parquet as it left it
 
 The last word on an input counts. Rows in files that no line names do not exist.
+
+Each line ends with ``sum``: the first half of a SHA-256 of all that stands before it in the file, the lines before it
+included. So no bit of a line that counts can change unnoticed, and no line can go or come in between. Journals of
+versions before it have lines without; the first line that is added to one vouches for them.
 """
 
+import hashlib
 import json
 import os
 import platform
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 from ..errors import InputError, UsageError
 from ..files import sync_folder
+from .ownership import NAME, check_not_lost, check_own, cure, has_journal
+from .records import BadRecord, check_record
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
 
-NAME = "journal.jsonl"
 LOCK_WAIT_S = 0.5  # who asks whether a job is at work has the lock for a moment
+SUM_BEGIN, SUM_DIGITS, LINE_END = b', "sum": "', 16, b'"}\n'
+SUM_BYTES = len(SUM_BEGIN) + SUM_DIGITS + len(LINE_END)
 
 
 @dataclass
@@ -88,15 +96,15 @@ class Journal:
     Raises UsageError if another process writes it, InputError if it is damaged elsewhere than at its end.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / NAME
+    def __init__(self, folder: Path, name: str = NAME) -> None:
+        self.path = folder / name
         self._file = open(self.path, "a+b", buffering=0)
         try:
-            self._lock()
-            self.state, sound = replay(self.path)
+            lock(self._file, folder)
+            self.state, self._digest, sound = replay(self.path)
             self._file.truncate(sound)  # a line that was being written when the process was killed
             if not sound:
-                sync_folder(folder)
+                sync_folder(self.path.parent)
         except BaseException:
             self._file.close()
             raise
@@ -107,23 +115,16 @@ class Journal:
     def __exit__(self, *_) -> None:
         self._file.close()
 
-    def _lock(self) -> None:
-        """Until the file is closed, or the process ends in whatever way."""
-        until = time.monotonic() + LOCK_WAIT_S
-        while fcntl:
-            try:
-                return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                if time.monotonic() > until:
-                    busy = f"{self.path.parent}: another annotate is at work on it; wait for it, or stop it"
-                    raise UsageError(busy) from error
-            time.sleep(LOCK_WAIT_S / 10)
-
-    def append(self, *lines: dict) -> None:
+    def append(self, *records: dict) -> None:
         """The lines are on disk, all of them or none, when this returns; raises OSError where there is no room."""
-        if not lines:
+        if not records:
             return
-        data = b"".join(json.dumps(line, default=str).encode() + b"\n" for line in lines)
+        jobs = len(self.state.jobs)
+        for record in records:
+            check_record(record, jobs)
+            jobs += record["type"] == "job"
+        digest = self._digest.copy()
+        data = b"".join(_line(record, digest) for record in records)
         size = os.fstat(self._file.fileno()).st_size
         try:
             done = 0
@@ -133,42 +134,95 @@ class Journal:
         except OSError:
             self._file.truncate(size)
             raise
-        for line in lines:
-            self.state.apply(line)
+        self._digest = digest
+        for record in records:
+            self.state.apply(record)
 
 
-def replay(path: Path) -> tuple[State, int]:
-    """What a journal says, and how many of its bytes are whole lines. Nothing is written."""
-    state, sound, broken = State(), 0, None
+def lock(file: IO[bytes], folder: Path) -> None:
+    """Hold a journal's lock until the file is closed, or the process ends in whatever way. Raises UsageError."""
+    until = time.monotonic() + LOCK_WAIT_S
+    while fcntl:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > until:
+                busy = f"{folder}: another annotate is at work on it; wait for it, or stop it"
+                raise UsageError(busy) from error
+        time.sleep(LOCK_WAIT_S / 10)
+
+
+def _line(record: dict, digest: "hashlib._Hash") -> bytes:
+    """Return a record as a line with its sum; ``digest``, of all lines before it, becomes that of this one too."""
+    body = json.dumps(record, default=str).encode()[:-1]
+    digest.update(body)
+    end = SUM_BEGIN + digest.hexdigest()[:SUM_DIGITS].encode() + LINE_END
+    digest.update(end)
+    return body + end
+
+
+def replay(path: Path) -> tuple[State, "hashlib._Hash", int]:
+    """Return what a journal says, the digest of its whole lines, and how many bytes they are. Nothing is written.
+
+    Raises InputError, which names the line, where it is damaged elsewhere than in a last line that was cut short.
+    """
+    state, digest, sound, summed = State(), hashlib.sha256(), 0, False
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
+            if not raw.endswith(b"\n") and not _is_over(raw):
+                break  # being written, or whoever wrote it was killed
+            has_sum = raw.endswith(LINE_END) and raw[-SUM_BYTES:].startswith(SUM_BEGIN)
             try:
-                if not raw.endswith(b"\n"):
-                    raise ValueError("cut short")
-                line = json.loads(raw)
-                if broken:
-                    raise InputError(
-                        f"{path}: line {broken} is damaged; put back a copy, or remove the data set and start anew"
-                    )
-                state.apply(line)
-            except (ValueError, KeyError, TypeError):
-                broken = broken or number
-                continue
+                if summed and not has_sum:
+                    raise BadRecord("it has no sum")
+                record = json.loads(_checked(raw, digest) if has_sum else raw)
+                check_record(record, len(state.jobs))
+            except (ValueError, RecursionError, BadRecord) as error:
+                old = has_sum and not summed and number > 1  # the lines before have no sums
+                where = f"line {number}, or one before it," if old else f"line {number}"
+                raise InputError(f"{path}: {where} is damaged ({error}); {cure(path.parent)}") from error
+            if not has_sum:
+                digest.update(raw)
+            summed = summed or has_sum
+            state.apply(record)
             sound += len(raw)
-    return state, sound
+    return state, digest, sound
+
+
+def _checked(raw: bytes, digest: "hashlib._Hash") -> bytes:
+    """Return a line without its sum, and add it to the digest of the lines before it. Raises BadRecord."""
+    body, end = raw[:-SUM_BYTES], raw[-SUM_BYTES:]
+    digest.update(body)
+    if digest.hexdigest()[:SUM_DIGITS].encode() != end[len(SUM_BEGIN) : -len(LINE_END)]:
+        raise BadRecord("its sum is another")
+    digest.update(end)
+    return body + b"}"
+
+
+def _is_over(raw: bytes) -> bool:
+    """Whether a line goes on after its JSON object: then it was not cut short, but its end is damaged."""
+    try:
+        text = raw.decode()
+        return json.JSONDecoder().raw_decode(text)[1] < len(text)
+    except ValueError:
+        return False
 
 
 def read_state(folder: Path) -> State:
     """What the journal of a data set says so far; raises InputError where there is none, or it is damaged."""
     try:
-        return replay(folder / NAME)[0]
+        if has_journal(folder):
+            return replay(folder / NAME)[0]
+        check_not_lost(folder)
     except OSError as error:
-        raise InputError(f"{folder}: no data set of `cliffvid annotate` ({error.strerror}: {NAME})") from error
+        raise InputError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from error
+    raise InputError(f"{folder}: no data set of `cliffvid annotate`; it has no {NAME}")
 
 
 def state_of(folder: Path) -> State:
-    """The same; nothing where there is no data set yet."""
-    return read_state(folder) if (folder / NAME).exists() else State()
+    """The same; nothing where there is no data set yet. Raises UsageError where there can be none."""
+    check_own(folder)
+    return replay(folder / NAME)[0] if has_journal(folder) else State()
 
 
 def at_work(folder: Path, state: State) -> bool | None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 
+from ..errors import ChangedError
 from ..models import MODEL_FILES, find_model
 from ..options import BulkOptions, Options
 from .journal import State, cut_key
@@ -98,7 +99,8 @@ class Plan:
         return [
             name
             for name, video in ended
-            if video["key"] != self.lines[name]["key"] or (retry_failed and video["status"] == "failed")
+            if video["key"] != self.lines[name]["key"]
+            or (video["status"] == "failed" and (retry_failed or video["error"] == ChangedError.__name__))
         ]
 
     def tasks(self) -> list[dict]:
@@ -114,11 +116,12 @@ class Plan:
         line = self.lines[name]
         duration_s = line["duration_s"] or (line["frames"] or 0) / 25
         if not line["cuts"]:
-            return [task("whole", name, duration_s)]
+            return [task("whole", name, duration_s, content=line["content"])]
         ends = [0.0, *line["cuts"], None]
         done = self.state.segments.get(cut_key(line), {})
+        same = {"content": line["content"]}
         return [
-            task("segment", name, (end or duration_s) - start, part=part, start_s=start, end_s=end)
+            task("segment", name, (end or duration_s) - start, part=part, start_s=start, end_s=end, **same)
             for part, (start, end) in enumerate(zip(ends, ends[1:], strict=False))
             if part not in done
         ]

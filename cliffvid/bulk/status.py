@@ -30,10 +30,12 @@ def status(folder: Path) -> dict:
     if not state.end and working is False:
         until = max((video["finished"] for video in here), default=started)
     seconds = until - started if started else 0.0
-    frames = sum(video["counts"]["decode"]["frames"] for video in here if "counts" in video)
+    frames = sum(video["counts"]["decode"]["frames"] for video in here if video.get("counts"))
     did_s = sum(length_s(state.inputs[video["video"]]) for video in here)
     left_s = sum(length_s(line) for name, line in state.inputs.items() if name not in ended)
-    slowest = sorted((v for v in ended.values() if "seconds" in v), key=lambda video: -video["seconds"])[:SLOWEST]
+    slowest = sorted((v for v in ended.values() if v.get("seconds") is not None), key=lambda video: -video["seconds"])[
+        :SLOWEST
+    ]
     return {
         "inputs": len(state.inputs),
         "statuses": dict(statuses.most_common()) | ({"to do": len(state.inputs) - len(ended)} if left(state) else {}),

@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import hashlib
 import os
 import time
 import uuid
@@ -14,10 +13,8 @@ import numpy as np
 from ..cuts import CutFinder
 from ..decode import DecodeCounts
 from ..detect import DetectCounts
-from ..errors import AccessError, BackendError, CliffvidError, EmptyError, InputError, ModelError, UsageError
-from ..files import open_input
+from ..errors import BackendError, CliffvidError, InputError, ModelError, UsageError
 from ..images import Images
-from ..npz import size_of
 from ..options import Options
 from ..pipeline import Models, Run, open_models
 from ..read import from_arrow
@@ -26,11 +23,11 @@ from ..source import open_source, source_of
 from ..summary import Counts
 from ..track import Tracker, track
 from ..types import Bodies, Tracks
+from .identity import content_of, unchanged
 from .networks import Line, distant_models
 from .segments import cuts
 from .sink import Sink
 
-BLOCK, BLOCKS = 1 << 16, 16
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 TRANSIENT = (errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ECONNRESET)
 
@@ -103,14 +100,14 @@ class Worker:
     def _whole(self, task: dict) -> tuple[dict, bytes]:
         """An input from its first frame to its last."""
         start = time.perf_counter()
-        with Run(source_of(task["video"]), self.options, self.models()) as run:
+        with unchanged(task), Run(source_of(task["video"]), self.options, self.models()) as run:
             return self._done(task, run.tracks(), run, start)
 
     def _segment(self, task: dict) -> tuple[dict, bytes]:
         """The people between two cuts, as tracks without identities."""
         start = time.perf_counter()
         span = dataclasses.replace(self.options, start_s=task["start_s"], end_s=task["end_s"] or float("inf"))
-        with Run(source_of(task["video"]), span, self.models()) as run:
+        with unchanged(task), Run(source_of(task["video"]), span, self.models()) as run:
             run.cuts.kept = []  # only all segments together tell where the film cuts
             rows = (Tracks(**bodies.columns(), track_id=_no_id(bodies)) for bodies in run.bodies())
             report, table = self._done(task, rows, run, start)
@@ -208,45 +205,6 @@ def _bodies_of(files: list[Path]) -> Iterator[Bodies]:
                 columns = from_arrow(source.read_row_group(group, use_threads=False)).columns()
                 del columns["track_id"]
                 yield Bodies(**columns)
-
-
-def content_of(source: Path | str) -> str:
-    """Names the content of an input: its size, and its bytes or, above a megabyte, 16 blocks of 64 kB spread evenly.
-
-    A change in place between the blocks that keeps the size goes unnoticed; any new encoding moves them all. An
-    address stands for itself. Raises InputError as opening it does.
-    """
-    if isinstance(source, str):
-        return source
-    digest = hashlib.sha256()
-    try:
-        if source.is_file():
-            _add_content(source, digest)
-        else:
-            with open_source(source) as images:
-                for file in images.files:
-                    digest.update(os.fsencode(file.name) + b"\0")
-                    _add_content(file, digest)
-    except PermissionError as error:
-        raise AccessError(f"{source}: not allowed to read it; check its permissions") from error
-    return digest.hexdigest()
-
-
-def _add_content(path: Path, digest) -> None:
-    try:
-        file = open_input(path)
-    except EmptyError:  # reading it says so
-        digest.update(b"0 ")
-        return
-    with file:
-        size = size_of(file)
-        digest.update(b"%d " % size)
-        if size <= BLOCK * BLOCKS:
-            digest.update(file.read())
-            return
-        for block in range(BLOCKS):
-            file.seek((size - BLOCK) * block // (BLOCKS - 1))
-            digest.update(file.read(BLOCK))
 
 
 def told(error: Exception) -> dict:

@@ -1,19 +1,18 @@
 """A data set kept whole: parts merged into it, every shard read again, what is damaged done again."""
 
-import shutil
-from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-
-from ..errors import InputError
+from ..errors import InputError, UsageError
 from ..names import label
 from ..options import BulkOptions, Options
-from .dataset import NO_SHARD, TRACKS, VIDEOS, WORK, Shards, conclude, hash_of, open_journal, writing
+from .dataset import NO_SHARD, VIDEOS, Shards, conclude, hash_of, open_journal, writing
 from .job import annotate_inputs
-from .journal import NAME, Journal, State, read_state
+from .journal import State, read_state
+from .ownership import NAME, PARTS, TRACKS, WORK, is_own, remove
 from .progress import Summary, Watch
+from .rows import rows_in
 from .sources import Found, Input
 
 
@@ -23,9 +22,11 @@ def merge(out: Path) -> dict:
     It may be killed and called again. Of an input that several parts hold, the one that ended last counts; a part with
     something left to do stays, for its job to go on in. Raises InputError where there are no parts.
     """
-    parts = sorted(path.parent for path in (out / "parts").glob(f"*/{NAME}"))
+    parts = sorted(path.parent for path in (out / PARTS).glob(f"*/{NAME}"))
     if not parts:
         raise InputError(f"{out}: holds no parts of annotate --shard; nothing to merge")
+    if linked := [part for part in parts if part.is_symlink()]:
+        raise UsageError(f"{linked[0]}: a link; move the part itself there")
     merged = {"parts": len(parts), "inputs": 0, "rows": 0, "unfinished": 0}
     with open_journal(out) as journal, writing(out):
         shards = Shards(out, journal)
@@ -33,13 +34,25 @@ def merge(out: Path) -> dict:
         finished = [part for part in parts if _take(part, shards, merged)]
         conclude(out, journal, None)
         for part in finished:
-            shutil.rmtree(part)
+            _remove_part(part)
     return merged
+
+
+def _remove_part(part: Path) -> None:
+    """Remove what cliffvid made in a part, its journal last, and the folders where nothing else is in them."""
+    for place in (TRACKS, WORK):
+        for path in (part / place).iterdir():
+            remove(part, f"{place}/{path.name}")
+    for name in (VIDEOS, NAME):
+        (part / name).unlink(missing_ok=True)
+    for folder in (part / TRACKS, part / WORK, part):
+        with suppress(OSError):  # somebody's own files are in it
+            folder.rmdir()
 
 
 def _take(part: Path, shards: Shards, merged: dict) -> bool:
     """Takes what a part holds and the data set does not; whether nothing is left to do in it."""
-    with Journal(part) as journal:
+    with open_journal(part) as journal:
         theirs = journal.state
         ours, first_job = shards.journal.state, len(shards.journal.state.jobs)
         newer = {
@@ -89,31 +102,22 @@ def verify(folder: Path) -> Iterator[dict]:
     segments = {line[kind] for line in parts for kind in ("file", "thumbs")}
     for place, known in ((TRACKS, {Path(file).name for file in named}), (WORK, segments)):
         for path in sorted((folder / place).iterdir() if (folder / place).is_dir() else []):
-            if path.name not in known:
+            if path.name in known:
+                continue
+            if is_own(path):
                 yield {"file": f"{place}/{path.name}", "problem": "no line of the journal names it", "videos": []}
+            elif place == TRACKS:  # whoever reads the folder takes it for rows
+                problem = "is no file of cliffvid's; move it elsewhere, it is not removed"
+                yield {"file": f"{place}/{path.name}", "problem": problem, "videos": []}
     if problem := _videos_problem(folder, state):
         yield {"file": VIDEOS, "problem": problem, "videos": []}
 
 
 def _problem(path: Path, videos: list[dict]) -> str | None:
-    import pyarrow.parquet as pq
-
-    rows, places = Counter(), []
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as source:
-            for group in range(source.num_row_groups):
-                table = source.read_row_group(group, use_threads=False)
-                if name := _not_finite(table):
-                    return f"{name} holds numbers that are not finite"
-                names = table["video"].to_pylist()
-                rows.update(names)
-                numbers = {name: number for number, name in enumerate(rows)}
-                codes = [numbers[name] for name in names]
-                places.append(np.array([codes, table["frame_idx"].to_numpy(), table["track_id"].to_numpy()]))
-        if places and np.unique(np.concatenate(places, axis=1), axis=1).shape[1] < rows.total():
-            return "holds a row twice"
-    except (OSError, ValueError, KeyError, NotImplementedError) as error:
-        return f"cannot be read ({error})"
+        rows = rows_in(path)
+    except InputError as error:
+        return str(error)
     promised = {label(video["video"]): video["rows"] for video in videos}
     if dict(rows) != promised:
         wrong = sorted(name for name in rows.keys() | promised.keys() if rows[name] != promised.get(name, 0))
@@ -129,15 +133,6 @@ def _changed(path: Path, sha256: str) -> str | None:
         return "is missing"
     except OSError as error:
         return f"cannot be read ({error})"
-
-
-def _not_finite(table) -> str | None:
-    for field in table.schema:
-        column = table[field.name].combine_chunks()
-        values = column.flatten() if hasattr(field.type, "list_size") else column
-        if str(values.type) in ("float", "double") and not np.isfinite(values.to_numpy()).all():
-            return field.name
-    return None
 
 
 def _videos_problem(folder: Path, state: State) -> str | None:

@@ -1,0 +1,200 @@
+"""A new journal for a data set whose own is lost or damaged: from its shards, and what videos.parquet says of them."""
+
+import json
+import os
+import re
+import uuid
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import InputError, NotFoundError, UsageError
+from ..files import open_input, sync_folder
+from ..npz import size_of
+from ..options import Options
+from ..read import check_parquet
+from .dataset import NO_SHARD, VIDEO_COLUMNS, VIDEOS, Shards, conclude, hash_of, writing
+from .journal import Journal, lock, replay
+from .ownership import NAME, TRACKS, WORK, has_journal, is_shard
+from .rows import rows_in
+
+UNKNOWN = "unknown"  # as content and key it is nobody's, so that the next run does the input again
+MESSAGE = "its rows were found without a journal; what they were made from is not known"
+LOSSY = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4})")  # of a name that was no text: which one it was cannot be known
+
+
+@dataclass
+class Rebuilt:
+    """What a new journal holds, and what could not be known."""
+
+    shards: int = 0
+    inputs: int = 0
+    rows: int = 0
+    unknown: list[str] = field(default_factory=list)  # inputs with rows whose content and settings are not known
+    left_out: list[str] = field(default_factory=list)  # inputs whose names cannot be known; their rows go
+    unreadable: list[str] = field(default_factory=list)  # shards, and why
+
+
+def rebuild(folder: Path) -> Rebuilt:
+    """Make a new journal; the damaged one stays beside it under another name.
+
+    Raises UsageError where the journal is whole or a job is at work, InputError where nothing tells of a data set.
+    """
+    has_journal(folder)  # raises for links
+    if not (folder / VIDEOS).exists() and not any(map(is_shard, (folder / TRACKS).glob("*"))):
+        raise InputError(f"{folder}: neither shards nor {VIDEOS}, nothing to make a journal from; start a new data set")
+    with writing(folder), open(folder / NAME, "ab") as old:  # to lock it
+        lock(old, folder)
+        with suppress(InputError):
+            replay(folder / NAME)
+            if has_journal(folder):
+                raise UsageError(f"{folder}: its journal is whole; nothing to rebuild")
+        facts = _facts(folder / VIDEOS)
+        (folder / WORK).mkdir(exist_ok=True)
+        (folder / TRACKS).mkdir(exist_ok=True)
+        with Journal(folder, f"{WORK}/{uuid.uuid4().hex}.jsonl") as journal:
+            rebuilt = _fill(folder, journal, facts)
+            if has_journal(folder):
+                os.replace(folder / NAME, folder / f"journal-{uuid.uuid4().hex[:8]}.damaged")
+            os.replace(journal.path, folder / NAME)
+            sync_folder(folder)
+            conclude(folder, journal, "rebuilt")
+    return rebuilt
+
+
+def _facts(path: Path) -> dict[str, dict]:
+    """Return the rows of videos.parquet by video. Raises InputError where the file is none of a data set."""
+    import pyarrow.parquet as pq
+
+    try:
+        if path.is_symlink():
+            raise ValueError("a link")
+        with open_input(path) as file:
+            source = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
+            check_parquet(source.metadata, size_of(file))
+            table = source.read(use_threads=False)
+        for name, kind in VIDEO_COLUMNS.items():
+            if str(table.schema.field(name).type) != kind.replace("float64", "double"):
+                raise ValueError(f"column {name}")
+        rows = {row["video"]: row for row in table.to_pylist()}
+        for row in rows.values():
+            for name in ("settings", "models", "flags"):
+                json.loads(row[name] or "null")
+    except NotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, NotImplementedError) as error:
+        what = f"{path}: not readable as that of a data set ({error}); move it elsewhere, then give the command again"
+        raise InputError(what) from error
+    return rows
+
+
+def _fill(folder: Path, journal: Journal, facts: dict[str, dict]) -> Rebuilt:
+    rebuilt = Rebuilt()
+    held = _held(folder, facts, rebuilt)
+    shards, jobs, inputs, ended = Shards(folder, journal), _Jobs(), [], []
+    for file, counts in held.items():
+        videos = [(video, rows) for video, (rows, mine) in counts.items() if mine and not LOSSY.search(video)]
+        rebuilt.left_out += sorted(video for video in counts if LOSSY.search(video))
+        known = {video: row for video, _ in videos if (row := facts.get(video)) and row["shard"] == file}
+        known = {video: row for video, row in known.items() if row["people"] == counts[video][0] and _usable(row)}
+        rebuilt.unknown += sorted(video for video, _ in videos if video not in known)
+        finished = (folder / file).stat().st_mtime
+        lines = [_done(video, rows, known.get(video), finished, jobs) for video, rows in videos]
+        inputs += [_input(video, known.get(video)) for video, _ in videos]
+        shard = {"file": file, "sha256": hash_of(folder / file)}
+        if len(videos) < len(counts) and videos:
+            shard = shards.filtered(folder / file, shard["sha256"], [{"video": video} for video, _ in videos])
+        if videos:
+            ended.append({"type": "done", **shard, "videos": lines})
+            rebuilt.shards, rebuilt.rows = rebuilt.shards + 1, rebuilt.rows + sum(rows for _, rows in videos)
+    found = {line["video"] for line in inputs}
+    for video, row in facts.items():
+        if video in found or LOSSY.search(video) or not _usable(row):
+            continue
+        inputs.append(_input(video, row))
+        if row["status"] == "failed":
+            ended.append(_failed(row, jobs))
+        elif row["status"] == "empty":
+            ended.append({"type": "done", **NO_SHARD, "videos": [_done(video, 0, row, row["finished"], jobs)]})
+    rebuilt.inputs = len(inputs)
+    journal.append(*jobs.records(), *inputs, *ended)
+    return rebuilt
+
+
+def _held(folder: Path, facts: dict[str, dict], rebuilt: Rebuilt) -> dict[str, dict[str, tuple[int, bool]]]:
+    """Return by shard the rows of each video and whether they count: of a video in several shards, those of one."""
+    held: dict[str, Counter[str]] = {}
+    best: dict[str, str] = {}
+    paths = [path for path in (folder / TRACKS).iterdir() if is_shard(path)]
+    for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name)):
+        file = f"{TRACKS}/{path.name}"
+        try:
+            held[file] = rows_in(path)
+        except InputError as error:
+            rebuilt.unreadable.append(f"{file}: {error}")
+            continue
+        for video in held[file]:
+            if best.get(video) is None or facts.get(video, {}).get("shard") != best[video]:
+                best[video] = file
+    return {file: {video: (rows, best[video] == file) for video, rows in held[file].items()} for file in held}
+
+
+def _usable(row: dict) -> bool:
+    """Whether videos.parquet tells how an input ended, and with which settings."""
+    wanted = ("key", "content", "settings", "models", "software")
+    return all(row[name] is not None for name in wanted) and row["key"] != UNKNOWN
+
+
+class _Jobs:
+    """The ``job`` records, one for all inputs that were made with the same settings."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, str, str], int] = {}
+        self._started: dict[int, float] = {}
+
+    def number(self, row: dict | None, finished: float) -> int:
+        plain = json.dumps({name: value for name, value in Options().to_json().items() if name != "models_dir"})
+        job = (row["settings"], row["models"], row["software"]) if row else (plain, "[]", UNKNOWN)
+        number = self._made.setdefault(job, len(self._made))
+        self._started[number] = min(finished, self._started.get(number, finished))
+        return number
+
+    def records(self) -> list[dict]:
+        return [
+            {
+                "type": "job",
+                "started": self._started[number],
+                "inputs": 0,
+                "settings": json.loads(settings),
+                "models": json.loads(models),
+                "software": software,
+                "options": Options().to_json() | json.loads(settings),
+            }
+            for (settings, models, software), number in self._made.items()
+        ]
+
+
+def _input(video: str, row: dict | None) -> dict:
+    """Return an ``input`` record that the next run looks at anew, but for the content that it knows."""
+    known = row or {"key": UNKNOWN, "content": UNKNOWN, "duration_s": None, "frames": None}
+    facts = {name: known[name] for name in ("key", "content", "duration_s", "frames")}
+    extra = {name: value for name, value in known.items() if name not in VIDEO_COLUMNS and value is not None}
+    more = {"kind": "video", "cuts": [], "split_s": None, "extra": extra if row else {}}
+    return {"type": "input", "video": video, **facts, **more}
+
+
+def _done(video: str, rows: int, row: dict | None, finished: float, jobs: _Jobs) -> dict:
+    known = row or {"status": "ok", "key": UNKNOWN, "message": MESSAGE, "attempts": 1, "finished": finished}
+    counts = {}
+    if known.get("flags") is not None:
+        decode = {"frames": known["frames"], "damaged": known["damaged"]}
+        counts = {"decode": decode, "tracks": known["tracks"], "flags": json.loads(known["flags"])}
+    more = {name: known.get(name) for name in ("seconds", "codec", "rate", "width_px", "height_px")}
+    same = {name: known[name] for name in ("key", "status", "message", "attempts", "finished")}
+    return {"video": video, **same, **more, "rows": rows, "counts": counts, "job": jobs.number(row, finished)}
+
+
+def _failed(row: dict, jobs: _Jobs) -> dict:
+    names = ("video", "key", "status", "error", "message", "attempts", "finished")
+    return {"type": "failed", **{name: row[name] for name in names}, "job": jobs.number(row, row["finished"])}
