@@ -85,8 +85,13 @@ def decoded(answer: bytes) -> Plain:
 
 
 def plain(value: Plain) -> Array:
-    """Return an array, or a list of numbers or of arrays as large as each other, as an array. Raises ValueError."""
+    """Return an array of numbers, or a list of numbers or of arrays as large as each other, as an array.
+
+    Raises ValueError for anything else. Text is not taken: one long text would make every item as long.
+    """
     if isinstance(value, Array):
+        if value.dtype.kind not in "biuf":
+            raise ValueError(f"{value.dtype} in place of numbers")
         return value
     if isinstance(value, str | dict | Record):
         raise ValueError(f"{type(value).__name__.lower()} in place of numbers")
