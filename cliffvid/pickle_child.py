@@ -17,6 +17,7 @@ from .pickle_machine import ARRAY, BUFFER, SCALAR, Machine, Name, Record, Refuse
 
 NESTED_MAX, SIDE_MAX = 40, 1 << 20
 SHARED_MAX = 4  # how many times as large as the file all may be, with each part counted as often as it is used
+TEXT_PER_COUNT = 8  # bytes of text that count as one of an array: the same words stand in every row
 ALIGNED = 64  # bytes
 DTYPE = re.compile(r"[<>|=]?([biufSUO])([0-9]{1,7})")
 SIZES = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8), "O": (8, 4)}
@@ -49,7 +50,7 @@ class Answer:
         if value is None or kind in (bool, int, float):
             return value
         if kind in (str, bytes, bytearray):
-            self.count(len(value))
+            self.count(len(value) // TEXT_PER_COUNT)
             return value if kind is str else value.decode("latin1")
         if kind in (list, tuple):
             return [self.of(item, depth + 1) for item in value]

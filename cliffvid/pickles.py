@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -40,7 +41,7 @@ def load_pickle(stream: BinaryIO) -> Plain:
     Tuples and sets become lists, bytes text. Raises ValueError for a file that is refused or damaged.
     """
     command = [sys.executable, "-I", "-S", "-c", CHILD, str(Path(__file__).parents[1])]
-    with os.fdopen(os.memfd_create("pickle"), "w+b") as answer:
+    with _scratch() as answer:
         try:
             done = subprocess.run(
                 command, stdin=stream, stdout=answer, stderr=subprocess.DEVNULL, timeout=WAIT_S, check=False
@@ -51,6 +52,13 @@ def load_pickle(stream: BinaryIO) -> Plain:
             raise ValueError("it asks for more memory or time than a file of its size needs")
         answer.seek(0)
         return decoded(answer.read())
+
+
+def _scratch() -> BinaryIO:
+    """Return an empty file that has no name: in memory, where the system can."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("pickle"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def decoded(answer: bytes) -> Plain:
@@ -77,8 +85,13 @@ def decoded(answer: bytes) -> Plain:
 
 
 def plain(value: Plain) -> Array:
-    """Return an array, or a list of numbers or of arrays as large as each other, as an array. Raises ValueError."""
+    """Return an array of numbers, or a list of numbers or of arrays as large as each other, as an array.
+
+    Raises ValueError for anything else. Text is not taken: one long text would make every item as long.
+    """
     if isinstance(value, Array):
+        if value.dtype.kind not in "biuf":
+            raise ValueError(f"{value.dtype} in place of numbers")
         return value
     if isinstance(value, str | dict | Record):
         raise ValueError(f"{type(value).__name__.lower()} in place of numbers")

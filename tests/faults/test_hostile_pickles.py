@@ -88,7 +88,7 @@ CODE = {
     "dates": array(dtype("M8")),
     "state of a function": name("numpy.core.multiarray", "scalar") + b"N}" + text("__defaults__") + b")s\x86b",
     "state of a class": name("chumpy.ch", "Ch") + b"}" + text("__init__") + b"Nsb",
-    "second state": array(dtype()) + tuple_of(number(1), ONE, dtype(), b"\x89", POINTER) + b"b",
+    "second state": array(dtype("f8")) + tuple_of(number(1), ONE, dtype("f8"), b"\x89", POINTER) + b"b",
     "call of a value": text("os.system") + tuple_of(text("true")) + b"R",
     "another kind": array(dtype("f8")).replace(name("numpy", "ndarray"), name("numpy", "dtype")),
     "a name": name("os", "system") + tuple_of(text("touch ran")) + b"R",
@@ -118,8 +118,8 @@ def sparse(rows: int, columns: int, starts: list[int], places: list[int]) -> byt
     return name("scipy.sparse.csc", "csc_matrix") + b")\x81}(" + state + b"ub"
 
 
-def picked(places: list[int]) -> bytes:
-    plain = pickle.dumps(np.zeros(4), 2)[2:-1]
+def picked(places: list[int], values: np.ndarray | None = None) -> bytes:
+    plain = pickle.dumps(np.zeros(4) if values is None else values, 2)[2:-1]
     state = text("a") + plain + text("idxs") + pickle.dumps(np.array(places), 2)[2:-1] + text("preferred_shape")
     return name("chumpy.reordering", "Select") + b")\x81}(" + state + tuple_of(number(1 << 20), number(1 << 20)) + b"ub"
 
@@ -147,6 +147,7 @@ BOMBS = {
     "a wide matrix": (sparse(1 << 30, 1 << 30, [0], []), "a matrix of"),
     "a long matrix": (sparse(1 << 24, 1, [0, 0], []), "a matrix of"),
     "places past the end": (picked([1 << 40]), "out of bounds"),
+    "a long text often": (picked([0] * 100_000, np.array(["x" * 100_000])), "in place of numbers"),
     "a wide choice": (picked([0, 1]), "cannot reshape"),
 }  # fmt: skip
 
