@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import ModelError, UsageError
-from .files import write_whole
+from .files import write_folder
 from .models import SCHEMA, added_models_dir
 from .option import check_choice
 from .options import GENDERS
@@ -95,10 +95,9 @@ def _gender_in(stem: str) -> str | None:
 def _write_folder(folder: Path, arrays: dict, manifest: dict) -> Path:
     body = io.BytesIO()
     np.savez(body, **arrays)
-    write_whole(folder / "body.npz", body.getvalue(), overwrite=True)
     files = {"files": {"body.npz": hashlib.sha256(body.getvalue()).hexdigest()}}
     text = json.dumps(manifest | files, indent=2) + "\n"
-    write_whole(folder / "manifest.json", text.encode(), overwrite=True)
+    write_folder(folder, {"body.npz": body.getvalue(), "manifest.json": text.encode()})
     return folder
 
 
