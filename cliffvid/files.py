@@ -4,15 +4,18 @@ import errno
 import os
 import stat
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import wraps
 from hashlib import sha256
+from inspect import signature
 from pathlib import Path
-from typing import Self
+from typing import ParamSpec, Self, TypeVar
 
 from .errors import OutputError, UsageError
 from .locks import ASIDE, Part, is_at, lock, make_file, make_folder, open_lock
 
+Args, Result = ParamSpec("Args"), TypeVar("Result")
 NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}  # of file systems without hard links
 ADVICE = {
     errno.ENOSPC: "make room there, or choose another place",
@@ -231,12 +234,16 @@ def _release(path: Path, handle: int | None, made: list[Path], process: int) -> 
             folder.rmdir()
 
 
-@contextmanager
-def claimed(out: Path, overwrite: bool, *sources: Path | str | None) -> Iterator[None]:
-    """Keep other runs from ``out`` until it is written. Raises as check_free and Claim."""
-    check_free(out, overwrite, *sources)
-    with Claim(out):
-        yield
+def claims(write: Callable[Args, Result]) -> Callable[Args, Result]:
+    """Make a function have the Claim of its argument ``out`` while it is at work."""
+    arguments = signature(write)
+
+    @wraps(write)
+    def claiming(*args: Args.args, **more: Args.kwargs) -> Result:
+        with Claim(Path(arguments.bind(*args, **more).arguments["out"])):
+            return write(*args, **more)
+
+    return claiming
 
 
 def check_places(outs: Iterable[Path]) -> None:

@@ -45,8 +45,10 @@ def open_lock(path: Path) -> int:
     flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
-    except PermissionError:  # another user's
-        return os.open(path, os.O_RDONLY | flags)
+    except PermissionError:
+        if not os.path.lexists(path):
+            raise
+        return os.open(path, os.O_RDONLY | flags)  # another user's
 
 
 def is_at(handle: int, path: Path) -> bool:

@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 
 from .errors import InputError
-from .files import appearing
+from .files import appearing, claims
 from .metadata import COUNT, fault
 from .read import reading
 from .write import META_KEY, ROW_GROUP, add_array
@@ -178,6 +178,7 @@ def _rows(member, column: Column, count: int, total: int) -> Array:
     return np.frombuffer(data, column.dtype).reshape(shape)
 
 
+@claims
 def to_parquet(source: Path, out: Path, overwrite: bool = False) -> int:
     """Keep a file of that layout as parquet, without loss; the number of rows.
 
@@ -225,6 +226,7 @@ def _table(block: dict[str, Array]):
     return pa.table(arrays)
 
 
+@claims
 def to_npz(source: Path, out: Path, overwrite: bool = False) -> int:
     """What ``to_parquet`` kept, back in the official layout, every array as it was; the number of rows.
 

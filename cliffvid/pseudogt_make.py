@@ -8,6 +8,7 @@ import numpy as np
 from .body import Body, load_body
 from .cliff_npz import PICKED, SMPL_VERTICES, with_vertices
 from .errors import InputError, UsageError
+from .files import claims
 from .geometry import project
 from .images import image_size
 from .names import label
@@ -39,6 +40,7 @@ class MakeReport:
     note: str
 
 
+@claims
 def make(tracks: Path, images: Path, out: Path, regressor: Path | None = None, overwrite: bool = False) -> MakeReport:
     """Write the people of images as pseudo-ground-truth: what the file would hold had it been released by CLIFF.
 
