@@ -11,6 +11,7 @@ from .errors import ModelError, UsageError
 SCHEMA = 1
 # The network in a model folder for each precision: what a graph does not say itself, the backend adds.
 MODEL_FILES = {"fp32": "model.onnx", "bf16": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
+SEAL = "manifest_sha256"
 BUNDLED = Path(__file__).parent / "bundled"
 
 
@@ -166,6 +167,11 @@ def read_manifest(folder: Path) -> Manifest:
         raw = json.loads(path.read_text(encoding="utf-8"))
         if raw["schema"] != SCHEMA:
             raise ModelError(f"{path}: schema {raw['schema']}, this cliffvid reads {SCHEMA}; export the model again")
+        if SEAL in raw and raw[SEAL] != sealed(raw)[SEAL]:
+            raise ModelError(
+                f"{path}: damaged or edited: its {SEAL} is not that of the rest; export or install the model again, or "
+                "take that line out if the change is yours"
+            )
         if raw["task"] not in RULES:
             raise ModelError(f"{path}: unknown task {raw['task']!r}, expected one of {', '.join(RULES)}")
         tensors = {
@@ -199,6 +205,12 @@ def read_manifest(folder: Path) -> Manifest:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise ModelError(f"{path}: not a readable manifest ({reason}); export or install the model again") from error
+
+
+def sealed(content: dict) -> dict:
+    """The content of a manifest with a checksum of it, by which ``read_manifest`` notices a change."""
+    rest = {name: value for name, value in content.items() if name != SEAL}
+    return rest | {SEAL: hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
 
 
 def _unmet(parity: dict) -> str:

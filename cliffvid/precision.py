@@ -15,7 +15,7 @@ from .device import plain_device
 from .errors import BackendError, InputError, OutputError, UsageError
 from .files import write_folder, write_whole
 from .machine import processor
-from .models import BUNDLED, MODEL_FILES, Manifest, added_models_dir, find_model, read_manifest
+from .models import BUNDLED, MODEL_FILES, Manifest, added_models_dir, find_model, read_manifest, sealed
 from .options import Options
 from .quality import Batch, compare, take_samples
 
@@ -224,7 +224,7 @@ def keep(manifest: Manifest, entries: list[dict], files: dict[str, bytes] | None
         new = {tuple(entry[name] for name in kept): entry for entry in [*content.get("quality", []), *entries]}
         content["files"] |= {name: sha256(data).hexdigest() for name, data in files.items()}
         content["quality"] = list(new.values())
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(sealed(content), indent=2, ensure_ascii=False) + "\n"
         write_whole(folder / "manifest.json", text.encode("utf-8"), overwrite=True)
     except (OSError, OutputError) as error:
         reason = error.__cause__ or error
@@ -241,5 +241,5 @@ def _own_folder(manifest: Manifest) -> Path:
         raise OutputError(f"{folder} is a model of your own")
     files = {path.name: path.read_bytes() for path in manifest.folder.iterdir() if path.is_file()}
     content = json.loads(files["manifest.json"]) | {"copy_of": sha256(files["manifest.json"]).hexdigest()}
-    write_folder(folder, files | {"manifest.json": json.dumps(content).encode()})
+    write_folder(folder, files | {"manifest.json": json.dumps(sealed(content)).encode()})
     return folder

@@ -14,7 +14,7 @@ from .errors import InputError, UsageError
 from .metadata import TRACKS, fault
 from .rewritten import Misfit, exact, in_order, matched, plain
 from .types import Tracks, column_specs
-from .write import COLUMNS, META_KEY, SCHEMA_VERSION
+from .write import COLUMNS, META_CRC_KEY, META_KEY, SCHEMA_VERSION
 
 # pyarrow's own errors are OSErrors or ValueErrors
 UNREADABLE = (
@@ -118,7 +118,10 @@ def _read_parquet(file, rows: bool):
     source = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
     _check_names(source.schema_arrow.names)
     # The footer's, and where another program's pyarrow wrote the rows what its schema kept.
-    meta = (source.metadata.metadata or {}).get(META_KEY.encode())
+    kept = source.metadata.metadata or {}
+    meta, crc = kept.get(META_KEY.encode()), kept.get(META_CRC_KEY.encode())
+    if meta is not None and crc is not None and crc != str(zlib.crc32(meta)).encode():
+        raise ValueError("its metadata has another checksum")
     if not rows:
         return None, meta
     return in_order(from_arrow(source.read(COLUMNS, use_threads=False))), meta

@@ -15,7 +15,7 @@ import numpy as np
 
 from .errors import ModelError, UsageError
 from .files import write_folder
-from .models import SCHEMA, added_models_dir
+from .models import SCHEMA, added_models_dir, sealed
 from .option import check_choice
 from .options import GENDERS
 from .pickles import StandIn, load_pickle, plain
@@ -96,7 +96,7 @@ def _write_folder(folder: Path, arrays: dict, manifest: dict) -> Path:
     body = io.BytesIO()
     np.savez(body, **arrays)
     files = {"files": {"body.npz": hashlib.sha256(body.getvalue()).hexdigest()}}
-    text = json.dumps(manifest | files, indent=2) + "\n"
+    text = json.dumps(sealed(manifest | files), indent=2) + "\n"
     write_folder(folder, {"body.npz": body.getvalue(), "manifest.json": text.encode()})
     return folder
 

@@ -9,7 +9,7 @@ from zipfile import ZIP_BZIP2, ZipFile, ZipInfo
 import numpy as np
 
 from cliffvid.errors import UsageError
-from cliffvid.models import SCHEMA
+from cliffvid.models import SCHEMA, sealed
 
 from .sources import sha256
 
@@ -40,7 +40,7 @@ def describe_detector(count: int) -> dict:
 def with_manifest(manifest: dict, files: dict[str, bytes]) -> dict[str, bytes]:
     """The files of a model folder by name, manifest.json among them, which gets the schema and the files' sha256."""
     hashes = {"files": {name: sha256(data) for name, data in files.items()}}
-    text = json.dumps({"schema": SCHEMA} | manifest | hashes, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(sealed({"schema": SCHEMA} | manifest | hashes), indent=2, ensure_ascii=False) + "\n"
     return files | {"manifest.json": text.encode("utf-8")}
 
 
