@@ -5,9 +5,10 @@ import shutil
 import numpy as np
 import pytest
 
-from cliffvid import InputError, read_meta, read_tracks
+from cliffvid import InputError, read_meta
 from cliffvid.errors import ModelError
 from cliffvid.models import BUNDLED, read_manifest
+from cliffvid.read import read_both
 from cliffvid.types import Tracks
 from cliffvid.write import WRITERS
 
@@ -36,19 +37,19 @@ def test_of_tracks(tmp_path, kind):
     like = Tracks.empty(pose=69, shape=10).columns()
     columns = {name: rng.integers(0, 99, (ROWS, *c.shape[1:])).astype(c.dtype) for name, c in like.items()}
     columns["frame_idx"][:], columns["track_id"][:] = np.arange(ROWS) // 3, np.arange(ROWS) % 3 + 1
-    path, rows = tmp_path / "t", Tracks(**columns)
-    with WRITERS[kind](path, rows, META) as writer:
-        writer.write(rows)
+    path, given = tmp_path / "t", Tracks(**columns)
+    with WRITERS[kind](path, given, META) as writer:
+        writer.write(given)
         writer.finish()
     good, meta, noticed = path.read_bytes(), read_meta(path), 0
     for at, bit, bad in flipped(good):
         path.write_bytes(bad)
         try:
-            found, told = read_tracks(path).columns(), read_meta(path)
+            rows, told = read_both(path)
         except InputError:
             noticed += 1
             continue
-        assert all(np.array_equal(found[name], columns[name]) for name in columns) and told == meta, (at, bit)
+        assert all(np.array_equal(getattr(rows, name), columns[name]) for name in columns) and told == meta, (at, bit)
     assert noticed > FLIPS / 2
 
 
