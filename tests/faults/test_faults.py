@@ -293,7 +293,7 @@ def test_a_second_run_to_one_output_is_refused_while_the_first_is_at_work(tmp_pa
     first, second = runs
     assert second.communicate(timeout=100) == (
         "",
-        "out.parquet: another run is at work on it; wait for its end, or choose another -o\n",
+        "error: out.parquet: another run is at work on it; wait for its end, or choose another -o\n",
     )
     first.send_signal(signal.SIGCONT)
     out, _ = first.communicate(timeout=100)
