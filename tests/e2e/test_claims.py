@@ -52,4 +52,4 @@ def test_an_output_that_another_run_is_at_work_on(command, tmp_path, name):
 def test_a_place_that_cannot_be_written(command, tmp_path, name):
     (tmp_path / "place").write_text("no folder")
     code, err = command(COMMANDS[name][0].format(out="place/out"))
-    assert code == 1 and err.startswith("place/out") and "cannot write it (" in err and "place is not a folder" in err
+    assert code == 1 and err.startswith("error: place/out") and "cannot write it (" in err and "place is not a folder" in err
