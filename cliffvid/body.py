@@ -6,8 +6,8 @@ from functools import cache, cached_property
 import numpy as np
 
 from .errors import ModelError, UsageError
-from .files import open_input
 from .geometry import rotation_matrix
+from .inputs import open_input
 from .models import find_model
 from .npz import load_npz
 from .smpl_files import NEEDED, how_to_get

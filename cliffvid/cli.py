@@ -51,7 +51,7 @@ def main() -> None:
     """Entry point. Exit codes: 0 all done, 1 some failed, 2 usage, 130 interrupted, 128 + n ended by signal n."""
     open_streams()
     os.environ.update(thread_environment(usable_cores()))  # before any library is loaded
-    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+    for number in ENDING:
         if signal.getsignal(number) is signal.SIG_DFL:  # under nohup SIGHUP is ignored
             signal.signal(number, _end)
     try:
@@ -73,6 +73,10 @@ def main() -> None:
         close_streams()
 
 
+# Those that there are: not all systems have all.
+ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
+
+
 class Ended(SystemExit):
     """A signal asks the process to end, which it does as after Ctrl-C."""
 
@@ -82,7 +86,8 @@ class Ended(SystemExit):
 
 
 def _end(number: int, frame: object) -> None:
-    signal.signal(number, signal.SIG_IGN)  # asked again, while it cleans up
+    for each in (*ENDING, signal.SIGINT):  # asked again, while it cleans up
+        signal.signal(each, signal.SIG_IGN)
     raise Ended(number)
 
 
@@ -235,12 +240,17 @@ class Request:
     page: Path | None
     gallery: "Gallery | None"
 
+    def places(self) -> list[Path]:
+        """All files that are to be written, of pictures one of each kind."""
+        pictures = map(Path, self.gallery.patterns) if self.gallery else ()
+        return [place for place in (self.output, self.steady, self.film, self.page, *pictures) if place]
+
 
 def _requests(
     videos: list, out: Path, smooth: bool, film: Path | None, page: Path | None, visuals: str | None, options: Options
 ) -> list[Request]:
     """What there is to do. Raises UsageError if anything must not be written where it would be."""
-    from .files import check_free
+    from .files import check_free, check_places
     from .overlay import check_target
     from .report import check_page
     from .targets import is_file_name, output_format, targets
@@ -262,30 +272,35 @@ def _requests(
         if request.film:
             check_target(request.film, options.overwrite, request.video)
         if request.page:
-            check_page(request.page, options.overwrite)
+            check_page(request.page, options.overwrite, request.video)
+    check_places(place for request in requests for place in request.places())
     return requests
 
 
 def _told(request: Request, outcome, options: Options, look: OverlayOptions, view, as_json: bool) -> bool:
     """Draw what one video gave, tell how it went, and say whether all of it was done."""
+    from .files import Claim
     from .overlay import overlay
     from .report import report as write_page
     from .smooth import smooth
 
     report, network, page = outcome.report, options.allow_network, None
-    smoothed, shown = None, request.steady or request.output
+    smoothed, drawn, pictures, shown = None, None, 0, request.steady or request.output
     try:
         if outcome.error:
             raise outcome.error
-        if request.steady:
-            smoothed = smooth(request.output, request.steady, SmoothOptions(overwrite=options.overwrite))
-        drawn = overlay(request.video, shown, request.film, look, network, view.watch_overlay) if request.film else None
-        pictures = request.gallery.draw() if request.gallery else 0
-        if request.page:
-            bones = look.view == "skeleton"
-            page = write_page(
-                shown, request.page, request.video, bones, look.renderer, options.overwrite, report.busy_s, network
-            )
+        with Claim(request.output):  # no other run's rows are drawn
+            if request.steady:
+                smoothed = smooth(request.output, request.steady, SmoothOptions(overwrite=options.overwrite))
+            if request.film:
+                drawn = overlay(request.video, shown, request.film, look, network, view.watch_overlay)
+            if request.gallery:
+                pictures = request.gallery.draw()
+            if request.page:
+                bones = look.view == "skeleton"
+                page = write_page(
+                    shown, request.page, request.video, bones, look.renderer, options.overwrite, report.busy_s, network
+                )
     except Exception as error:
         if "--debug" in sys.argv and not isinstance(error, CliffvidError):
             raise

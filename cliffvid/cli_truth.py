@@ -154,7 +154,7 @@ def evaluate(
 def _predict(tracks: Path, truth: Path, images: Path, options: EvalOptions, run: Options) -> None:
     """Make the tracks that the paper's protocol measures."""
     from .evaluate_run import predict
-    from .files import check_free
+    from .files import Claim, check_free
     from .option import check
     from .pipeline import open_models
     from .truth import read_truth, truth_files
@@ -168,7 +168,8 @@ def _predict(tracks: Path, truth: Path, images: Path, options: EvalOptions, run:
             people = read_truth(file, options.truth_body)
             out = tracks / f"{people.name}.parquet"
             check_free(out, run.overwrite, file)
-            say(f"{out}: {predict(people, images, out, run, models):,} rows")
+            with Claim(out):
+                say(f"{out}: {predict(people, images, out, run, models):,} rows")
 
 
 COLUMNS = {

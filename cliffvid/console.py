@@ -80,13 +80,16 @@ def live(draw: Callable[[int], "RenderableType"]) -> Iterator[None]:
         refresh_per_second=REFRESH_PER_S,
         redirect_stdout=False,
     )
-    drawn.start()
     try:
+        drawn.start()
         yield
     finally:
-        with suppress(OSError):  # the terminal may be gone
-            drawn.stop()
         _live = None
+        with suppress(OSError):  # the terminal may be gone
+            try:
+                drawn.stop()
+            finally:  # a signal may have come in the midst of either
+                console.show_cursor()
 
 
 def can_draw() -> bool:

@@ -10,8 +10,8 @@ from av.codec.hwaccel import HWAccel
 from .backends.gpu import Gpu
 from .device import split_device
 from .errors import BackendError, NoVideoError, RefusedError, UnreadableError
-from .files import check_input
 from .heif import STILLS
+from .inputs import check_input
 from .machine import usable_cores
 from .options import Options
 

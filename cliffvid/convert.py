@@ -9,7 +9,7 @@ import numpy as np
 
 from .body import Body, load_body
 from .errors import InputError, UsageError
-from .files import check_free, write_whole
+from .files import Claim, check_free, write_whole
 from .motion import Y_UP, Z_UP, Gaps, Piece, on_even_clock, pieces, usual_step
 from .options import ConvertOptions
 from .read import chosen, read_both
@@ -47,46 +47,52 @@ def convert(tracks: Path, out: Path, options: ConvertOptions, like: Path | None 
     a track or a body that is not here, InputError for tracks that cannot be read or hold nobody, OutputError if a file
     cannot be written.
     """
-    rows, meta = read_both(tracks, like)
-    rows = chosen(rows, options.track, tracks)
-    count = len(np.unique(rows.track_id))
-    stem = tracks.stem.removesuffix("_cliff")
-    if options.to in MANY:
-        files, warnings = _per_piece(rows, meta, tracks, out, stem, options)
-        return ConvertReport(files, len(rows), count, warnings)
-    target = out / (stem + SUFFIXES[options.to]) if out.is_dir() else out
-    check_free(target, options.overwrite, tracks, like)
-    warnings = []
+    suffix = SUFFIXES[options.to]
+    in_folder = out.is_dir() or (options.to in MANY and out.suffix.lower() != suffix)
+    target = out / (tracks.stem.removesuffix("_cliff") + suffix) if in_folder else out
+    with Claim(target):  # of many files it stands for all
+        rows, meta = read_both(tracks, like)
+        rows = chosen(rows, options.track, tracks)
+        if options.to in MANY:
+            files, warnings = _per_piece(rows, meta, (tracks, like), target, in_folder, options)
+        else:
+            files, warnings = _whole(rows, meta, (tracks, like), target, options)
+    return ConvertReport(files, len(rows), len(np.unique(rows.track_id)), warnings)
+
+
+def _whole(
+    rows: Tracks, meta: dict, sources: tuple[Path, Path | None], target: Path, options: ConvertOptions
+) -> tuple[list[Path], list[str]]:
+    check_free(target, options.overwrite, *sources)
+    warnings: list[str] = []
     if options.to == "csv":
         write_whole(target, csv(rows, _joint_names(rows)), options.overwrite)
     elif options.to == "gltf":
-        data, warnings = _glb(rows, meta, tracks, options)
+        data, warnings = _glb(rows, meta, sources[0], options)
         write_whole(target, data, options.overwrite)
     else:
         with open_writer(options.to, target, rows, meta, options.overwrite) as writer:
             writer.write(rows)
             writer.finish()
-    return ConvertReport([target], len(rows), count, warnings)
+    return [target], warnings
 
 
 def _per_piece(
-    rows: Tracks, meta: dict, tracks: Path, out: Path, stem: str, options: ConvertOptions
+    rows: Tracks, meta: dict, sources: tuple[Path, Path | None], out: Path, in_folder: bool, options: ConvertOptions
 ) -> tuple[list[Path], list[str]]:
     body, gaps = load_body(meta["body"]["name"]), Gaps()
     save, axes, warnings = _saver(body, meta, options)
     found = list(pieces(rows, body, axes, options.max_gap_s, gaps))
     if not found:
-        raise InputError(f"{tracks}: holds nobody whose place is known: there is nothing to convert")
-    suffix = SUFFIXES[options.to]
-    if out.suffix.lower() == suffix and not out.is_dir():
-        if len(found) > 1:
-            raise UsageError(f"{out}: one file, but there are {len(found)} pieces of motion; name a folder, or --track")
-        targets = [out]
-    else:
+        raise InputError(f"{sources[0]}: holds nobody whose place is known: there is nothing to convert")
+    targets = [out]
+    if in_folder:
         many = {piece.track_id for piece in found if piece.number > 1}
-        targets = [out / f"{stem}_{_name(piece, many)}{suffix}" for piece in found]
+        targets = [out.with_stem(f"{out.stem}_{_name(piece, many)}") for piece in found]
+    elif len(found) > 1:
+        raise UsageError(f"{out}: one file, but there are {len(found)} pieces of motion; name a folder, or --track")
     for target in targets:
-        check_free(target, options.overwrite, tracks)
+        check_free(target, options.overwrite, *sources)
     for target, piece in zip(targets, found, strict=True):
         write_whole(target, save(on_even_clock(piece, options.fps)), options.overwrite)
     return targets, warnings + gaps.told(options.max_gap_s)

@@ -1,18 +1,21 @@
-"""New files appear whole under their own names or not at all; files of others are opened if they are regular ones."""
+"""New files: each appears whole under its own name, or not at all."""
 
 import errno
 import os
-import secrets
 import stat
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import wraps
+from hashlib import sha256
+from inspect import signature
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import ParamSpec, Self, TypeVar
 
-from .errors import AccessError, EmptyError, NotFoundError, OutputError, RefusedError, UsageError
+from .errors import OutputError, UsageError
+from .locks import ASIDE, Part, is_at, lock, make_file, make_folder, open_lock
 
-PART = ".cliffvid-{}.part"  # no longer where the result's own name is long
+Args, Result = ParamSpec("Args"), TypeVar("Result")
 NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}  # of file systems without hard links
 ADVICE = {
     errno.ENOSPC: "make room there, or choose another place",
@@ -32,14 +35,10 @@ class NewFile:
     def __init__(self, out: Path, overwrite: bool) -> None:
         self.out, self._overwrite = out, overwrite
         with output_errors(out):
-            self._target = Path(os.path.realpath(out))
-            with suppress(FileNotFoundError):
-                os.stat(self._target)  # tells of a name that is too long, and of links in a circle
+            self._target = _target(out)
             self._target.parent.mkdir(parents=True, exist_ok=True)
-            self.part = self._target.with_name(PART.format(secrets.token_hex(8)))
-            # Set up before the file is made, so that no signal at a bad moment leaves it behind.
-            self._remove = weakref.finalize(self, _remove, self.part, os.getpid())
-            self.file = self.part.open("x+b")
+            self._part = Part(self._target.parent, make_file)
+        self.part, self.file = self._part.path, open(self._part.handle, "r+b")
 
     def __enter__(self) -> Self:
         return self
@@ -47,7 +46,7 @@ class NewFile:
     def __exit__(self, *_) -> None:
         with suppress(OSError):  # what it had still to write is thrown away
             self.file.close()
-        self._remove()
+        self._part.remove()
 
     def keep(self) -> int:
         """Put the file on disk and give it its name; its size in bytes. Raises OutputError."""
@@ -55,14 +54,13 @@ class NewFile:
             self.file.flush()
             os.fsync(self.file.fileno())
             size = os.fstat(self.file.fileno()).st_size
-            self.file.close()
             if self._overwrite:
                 os.replace(self.part, self._target)
             else:
                 self._link()
-            self._remove()
-        with suppress(OSError):  # a folder that may be written and not read, or a file system that cannot
-            sync_folder(self._target.parent)
+            self._part.remove()
+            self.file.close()  # not before: it is locked until then
+        _sync(self._target.parent)
         return size
 
     def _link(self) -> None:
@@ -82,10 +80,12 @@ class NewFile:
             ) from error
 
 
-def _remove(part: Path, process: int) -> None:
-    if os.getpid() == process:  # not in a child that was forked meanwhile
-        with suppress(OSError):
-            part.unlink()
+def _target(out: Path) -> Path:
+    """Return what links at ``out`` lead to. Raises OSError for a name that is too long, and links in a circle."""
+    target = Path(os.path.realpath(out))
+    with suppress(FileNotFoundError):
+        os.stat(target)
+    return target
 
 
 @contextmanager
@@ -121,6 +121,36 @@ def write_whole(out: Path, data: bytes, overwrite: bool) -> None:
         file.write(data)
 
 
+def write_folder(folder: Path, files: dict[str, bytes]) -> None:
+    """Make or replace a folder of files, whole; the old one stays if that fails. Raises OutputError."""
+    with output_errors(folder):
+        target = _target(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Part(target.parent, make_folder)
+        try:
+            new, aside = part.path / "new", part.path / ASIDE
+            for place in (new, aside):
+                place.mkdir()
+            for name, data in files.items():
+                with open(new / name, "xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+            _sync(new)
+            if target.exists():
+                target.rename(aside / target.name)
+            new.rename(target)
+        finally:
+            part.remove()
+            os.close(part.handle)
+        _sync(target.parent)
+
+
+def _sync(folder: Path) -> None:
+    with suppress(OSError):  # a folder that may be written and not read, or a file system that cannot
+        sync_folder(folder)
+
+
 def sync_folder(folder: Path) -> None:
     """Put the names of a folder's files on disk, as fsync does with what they hold."""
     handle = os.open(folder, os.O_RDONLY)
@@ -144,53 +174,82 @@ def check_free(out: Path, overwrite: bool, *sources: Path | str | None) -> None:
         raise UsageError(f"{out}: exists already; give --overwrite to replace it, or another -o")
 
 
-def check_input(path: Path) -> None:
-    """Raise InputError for what cannot be read as a file: missing, forbidden, empty, or a pipe, device or folder."""
+class Claim:
+    """The right to write ``out``, which one run has at a time; a context manager, from before the work to its end.
+
+    Raises UsageError while another run has it, OutputError where nothing can be written. Folders that are not there are
+    made, and those that stay empty removed.
+    """
+
+    def __init__(self, out: Path) -> None:
+        with output_errors(out):
+            target = _target(out)
+            made = [folder for folder in target.parents if not os.path.lexists(folder)]
+            path = _lock_path(target)
+            while True:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                handle = _opened(path)
+                self.release = weakref.finalize(self, _release, path, handle, made, os.getpid())
+                if handle is None or (mine := lock(handle)) is None or (mine and is_at(handle, path)):
+                    return
+                if mine is False:
+                    break
+                self.release()  # whoever had it removed it just now
+        os.close(handle)
+        self.release.detach()
+        raise UsageError(f"{out}: another run is at work on it; wait for its end, or choose another -o")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.release()
+
+
+def _lock_path(target: Path) -> Path:
+    return target.with_name(f".cliffvid-{sha256(os.fsencode(target.name)).hexdigest()[:16]}.lock")
+
+
+def _opened(path: Path) -> int | None:
+    """Return an open file to lock; None if something else bears its name."""
     try:
-        status = path.stat()
-    except PermissionError as error:
-        raise AccessError(f"{path}: not allowed to look for it; check the folder's permissions") from error
-    except (OSError, ValueError) as error:  # a loop of links, a name too long, a zero byte
-        raise NotFoundError(f"{path}: no such file") from error
-    _check_regular(path, status)
-    if not os.access(path, os.R_OK):
-        raise AccessError(f"{path}: not allowed to read it; check the file's permissions")
-
-
-def _check_regular(path: Path, status: os.stat_result) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise RefusedError(f"{path}: a folder, not a regular file; name the file in it")
-    if not stat.S_ISREG(status.st_mode):  # a pipe never ends, or never begins
-        raise RefusedError(f"{path}: a pipe or device, not a regular file; save it as one first")
-    if status.st_size == 0 and os.path.realpath(path).startswith("/proc/"):  # where reading may wait for ever
-        raise RefusedError(f"{path}: the system's own, not a regular file; save it as one first")
-    if status.st_size == 0:
-        raise EmptyError(f"{path}: the file is empty; copy or download it again")
-
-
-def open_input(path: Path, bytes_max: int | None = None) -> BinaryIO:
-    """Open a file that others wrote. Raises InputError as ``check_input``, and for one of over ``bytes_max``."""
-    check_input(path)
-    try:
-        # Without waiting, should a pipe be there by now.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except PermissionError as error:
-        raise AccessError(f"{path}: not allowed to read it; check the file's permissions") from error
-    except FileNotFoundError as error:
-        raise NotFoundError(f"{path}: no such file") from error
-    file = os.fdopen(handle, "rb")
-    try:
-        status = os.fstat(handle)
-        _check_regular(path, status)
-        if bytes_max is not None and status.st_size > bytes_max:
-            raise RefusedError(f"{path}: {status.st_size:,} bytes, expected {bytes_max:,} at most; the right file?")
-    except BaseException:
-        file.close()
+        return open_lock(path)
+    except OSError:
+        if os.path.lexists(path):
+            return None
         raise
-    return file
 
 
-def read_input(path: Path, bytes_max: int) -> bytes:
-    """Return what a file holds that others wrote. Raises InputError as ``open_input``."""
-    with open_input(path, bytes_max) as file:
-        return file.read(bytes_max + 1)
+def _release(path: Path, handle: int | None, made: list[Path], process: int) -> None:
+    if os.getpid() != process:  # a child that was forked meanwhile
+        return
+    if handle is not None:
+        facts = os.fstat(handle)
+        with suppress(OSError):
+            if is_at(handle, path) and stat.S_ISREG(facts.st_mode) and not facts.st_size:
+                path.unlink()  # while it is locked
+        os.close(handle)
+    with suppress(OSError):
+        for folder in made:
+            folder.rmdir()
+
+
+def claims(write: Callable[Args, Result]) -> Callable[Args, Result]:
+    """Make a function have the Claim of its argument ``out`` while it is at work."""
+    arguments = signature(write)
+
+    @wraps(write)
+    def claiming(*args: Args.args, **more: Args.kwargs) -> Result:
+        with Claim(Path(arguments.bind(*args, **more).arguments["out"])):
+            return write(*args, **more)
+
+    return claiming
+
+
+def check_places(outs: Iterable[Path]) -> None:
+    """Raise as Claim, before any work, where one of many files could not be written yet."""
+    seen: set[Path] = set()
+    for out in outs:
+        if out.parent not in seen or os.path.lexists(_lock_path(Path(os.path.realpath(out)))):
+            Claim(out).release()
+            seen.add(out.parent)

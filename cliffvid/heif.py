@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .errors import InputError
-from .files import open_input
+from .inputs import open_input
 
 SUFFIXES = (".heic", ".heif", ".hif", ".avif")
 # Major brands of stills; those of sequences (avis, hevc, msf1 ...) are films with a track.

@@ -24,7 +24,7 @@ from .errors import (
     RefusedError,
     UnreadableError,
 )
-from .files import check_input, open_input
+from .inputs import check_input, open_input
 from .names import label
 from .options import Options
 from .types import VideoInfo

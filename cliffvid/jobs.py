@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import length_hint
 from pathlib import Path
 
-from .files import check_free
+from .files import Claim, check_free
 from .options import Options
 from .pipeline import Flow, Models, Run, body_size, open_models
 from .source import source_of
@@ -60,8 +60,13 @@ def process_many(
         flow = stack.enter_context(Flow(options, models))
         flow.expected = length_hint(jobs)
         watch(flow)
-        for piece in flow.bodies(VideoJob(source_of(video), Path(out), flow).pieces() for video, out in jobs):
-            begun.add(piece.run)
+
+        def begin(video: str | Path, out: str | Path) -> Iterator[list[Piece]]:
+            job = VideoJob(source_of(video), Path(out), flow)
+            begun.add(job)
+            return job.pieces()
+
+        for piece in flow.bodies(begin(*job) for job in jobs):
             piece.run.take(piece.rows)
             if piece.rows is None:
                 begun.remove(piece.run)
@@ -87,6 +92,7 @@ class VideoJob:
         self.error: Exception | None = None
         self.report: Report | None = None
         self._tracking, self._own_s = Tracking(Tracker(self.options), self.counts.shots), 0.0
+        self._claim: Claim | None = None
         self._writer: Writer | None = None
 
     def pieces(self) -> Iterator[list[Piece]]:
@@ -95,6 +101,7 @@ class VideoJob:
         try:
             output_format(self.out, self.options.format)
             check_free(self.out, self.options.overwrite, self.video)
+            self._claim = Claim(self.out)
             with Run(self.video, self.options, self.flow.models) as self._run:
                 self._run.counts = self.counts
                 self.flow.claimed.append(self._run.info.frames_claimed)
@@ -137,9 +144,11 @@ class VideoJob:
             self._bytes = self._writer.finish(self._run.meta())
 
     def close(self) -> None:
-        """Leave nothing half written; harmless once the file is whole."""
+        """Leave nothing half written, and the place to others; harmless once the file is whole."""
         if self._writer:
             self._writer.__exit__()
+        if self._claim:
+            self._claim.release()
 
     def outcome(self) -> Outcome:
         self.flow.done += 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .console import say
 from .errors import InputError, UsageError
-from .files import read_input
+from .inputs import read_input
 
 # Marks at the beginning of a text. UTF-32's begins as UTF-16's does, so it is the first to be looked for.
 MARKS = {

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import InputError, ModelError, UsageError
-from .files import open_input, read_input
+from .inputs import open_input, read_input
 
 SCHEMA = 1
 MANIFEST_BYTES = 16 << 20
 # The network in a model folder for each precision: what a graph does not say itself, the backend adds.
 MODEL_FILES = {"fp32": "model.onnx", "bf16": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
+SEAL = "manifest_sha256"
 BUNDLED = Path(__file__).parent / "bundled"
 
 
@@ -168,6 +169,11 @@ def read_manifest(folder: Path) -> Manifest:
         raw = json.loads(read_input(path, MANIFEST_BYTES))
         if raw["schema"] != SCHEMA:
             raise ModelError(f"{path}: schema {raw['schema']}, this cliffvid reads {SCHEMA}; export the model again")
+        if SEAL in raw and raw[SEAL] != sealed(raw)[SEAL]:
+            raise ModelError(
+                f"{path}: damaged or edited: its {SEAL} is not that of the rest; export or install the model again, or "
+                "take that line out if the change is yours"
+            )
         if raw["task"] not in RULES:
             raise ModelError(f"{path}: unknown task {raw['task']!r}, expected one of {', '.join(RULES)}")
         tensors = {
@@ -201,6 +207,12 @@ def read_manifest(folder: Path) -> Manifest:
     except (OSError, InputError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise ModelError(f"{path}: not a readable manifest ({reason}); export or install the model again") from error
+
+
+def sealed(content: dict) -> dict:
+    """The content of a manifest with a checksum of it, by which ``read_manifest`` notices a change."""
+    rest = {name: value for name, value in content.items() if name != SEAL}
+    return rest | {SEAL: hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
 
 
 def _unmet(parity: dict) -> str:

@@ -11,7 +11,7 @@ from .body import Body, load_body
 from .decode import DecodeCounts
 from .draw import draw_boxes, draw_ids, draw_skeletons, track_color
 from .errors import InputError, UsageError
-from .files import check_free
+from .files import check_free, claims
 from .film import FORMATS, Film
 from .flow import AHEAD_BYTES, Stages
 from .geometry import camera_to_side
@@ -69,6 +69,7 @@ class OverlayReport:
         return asdict(self) | {"out": str(self.out), "frames_per_s": self.frames / self.seconds}
 
 
+@claims
 def overlay(
     video: Path | str,
     tracks: Path,
@@ -84,7 +85,7 @@ def overlay(
     video, BackendError if nothing can render, OutputError if the film cannot be written; then nothing of it is left.
     """
     options = options or OverlayOptions()
-    check_target(out, options.overwrite, video)
+    check_target(out, options.overwrite, video, tracks)
     rows, meta = read_both(tracks)
     painter = Painter(options, meta["body"]["name"])
     rows = chosen(rows, options.track, tracks)
@@ -203,11 +204,11 @@ def side_of(scene: Scene, depth_m: float) -> Scene:
     return Scene(scene.size_wh, scene.focal_px, scene.levels, vertices, normals, scene.colors)
 
 
-def check_target(out: Path, overwrite: bool, video: Path | str) -> None:
-    """Raise UsageError if a film must not be written there."""
+def check_target(out: Path, overwrite: bool, *sources: Path | str) -> None:
+    """Raise UsageError if a film must not be written there, or is one of its sources."""
     if out.suffix.lower() not in FORMATS:
         raise UsageError(f"{out}: an overlay's name must end in {', '.join(FORMATS)}")
-    check_free(out, overwrite, video)
+    check_free(out, overwrite, *sources)
 
 
 def decoding(meta: dict, allow_network: bool = False) -> Options:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .backends import Session, open_session
 from .errors import InputError, ModelError
-from .files import open_input
+from .inputs import open_input
 from .models import MODEL_FILES, Manifest
 from .npz import load_npz
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from time import perf_counter
 from .backends import DEFAULT, KNOWN, Session, open_session
 from .device import plain_device
 from .errors import BackendError, InputError, OutputError, UsageError
-from .files import open_input, read_input, write_whole
+from .files import write_folder, write_whole
+from .inputs import open_input, read_input
 from .machine import processor
-from .models import BUNDLED, MANIFEST_BYTES, MODEL_FILES, Manifest, added_models_dir, find_model, read_manifest
+from .models import BUNDLED, MANIFEST_BYTES, MODEL_FILES, Manifest, added_models_dir, find_model, read_manifest, sealed
 from .options import Options
 from .quality import Batch, compare, take_samples
 
@@ -225,7 +225,7 @@ def keep(manifest: Manifest, entries: list[dict], files: dict[str, bytes] | None
         new = {tuple(entry[name] for name in kept): entry for entry in [*content.get("quality", []), *entries]}
         content["files"] |= {name: sha256(data).hexdigest() for name, data in files.items()}
         content["quality"] = list(new.values())
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(sealed(content), indent=2, ensure_ascii=False) + "\n"
         write_whole(folder / "manifest.json", text.encode("utf-8"), overwrite=True)
     except (OSError, InputError, OutputError) as error:
         reason = error.__cause__ or error
@@ -238,13 +238,9 @@ def _own_folder(manifest: Manifest) -> Path:
     if manifest.folder.parent.resolve() != BUNDLED.resolve():
         return manifest.folder
     folder = added_models_dir() / manifest.name
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-", suffix=".part") as scratch:
-        new = Path(shutil.copytree(manifest.folder, Path(scratch) / "new"))
-        shipped = (new / "manifest.json").read_bytes()
-        content = json.loads(shipped) | {"copy_of": sha256(shipped).hexdigest()}
-        (new / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
-        if folder.exists() and read_manifest(folder).outdated:
-            folder.rename(Path(scratch) / "old")
-        new.rename(folder)
+    if folder.exists() and not read_manifest(folder).outdated:
+        raise OutputError(f"{folder} is a model of your own")
+    files = {path.name: path.read_bytes() for path in manifest.folder.iterdir() if path.is_file()}
+    content = json.loads(files["manifest.json"]) | {"copy_of": sha256(files["manifest.json"]).hexdigest()}
+    write_folder(folder, files | {"manifest.json": json.dumps(sealed(content)).encode()})
     return folder

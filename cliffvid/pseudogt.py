@@ -17,7 +17,8 @@ from typing import Self
 import numpy as np
 
 from .errors import InputError
-from .files import appearing, open_input
+from .files import appearing, claims
+from .inputs import open_input
 from .metadata import COUNT, fault
 from .npz import Header, load_npz, read_header, read_headers, size_of
 from .read import check_parquet, reading
@@ -152,6 +153,7 @@ def _check_row(name: str, dtype: np.dtype, shape: Sequence[int]) -> None:
         raise ValueError(f"{name!r} has rows of over {ROW_BYTES_MAX} bytes")
 
 
+@claims
 def to_parquet(source: Path, out: Path, overwrite: bool = False) -> int:
     """Keep a file of that layout as parquet, without loss; the number of rows.
 
@@ -199,6 +201,7 @@ def _table(block: dict[str, Array]):
     return pa.table(arrays)
 
 
+@claims
 def to_npz(source: Path, out: Path, overwrite: bool = False) -> int:
     """What ``to_parquet`` kept, back in the official layout, every array as it was; the number of rows.
 

@@ -8,9 +8,10 @@ import numpy as np
 from .body import Body, load_body
 from .cliff_npz import PICKED, SMPL_VERTICES, with_vertices
 from .errors import InputError, UsageError
-from .files import open_input
+from .files import claims
 from .geometry import project
 from .images import image_size
+from .inputs import open_input
 from .names import label
 from .npz import load_npy
 from .pseudogt import KIND, PELVIS, write_npz
@@ -41,6 +42,7 @@ class MakeReport:
     note: str
 
 
+@claims
 def make(tracks: Path, images: Path, out: Path, regressor: Path | None = None, overwrite: bool = False) -> MakeReport:
     """Write the people of images as pseudo-ground-truth: what the file would hold had it been released by CLIFF.
 

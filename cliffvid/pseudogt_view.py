@@ -12,7 +12,7 @@ import numpy as np
 from .decode import DecodeCounts
 from .draw import pen_px
 from .errors import InputError
-from .files import write_whole
+from .files import claims, write_whole
 from .geometry import camera_to_side
 from .options import OverlayOptions, PseudoGTViewOptions
 from .overlay import BACKDROP, Painter, mean_depth_m
@@ -66,6 +66,7 @@ class Item:
     rows: Array
 
 
+@claims
 def view(
     path: Path, images: Path, out: Path, options: PseudoGTViewOptions | None = None, overwrite: bool = False
 ) -> ViewReport:

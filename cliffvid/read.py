@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError, UsageError
-from .files import open_input
+from .inputs import open_input
 from .metadata import TRACKS, fault
 from .npz import check_unpacked, load_npz, size_of
 from .rewritten import Misfit, exact, in_order, matched, plain
 from .types import Tracks, column_specs
-from .write import COLUMNS, META_KEY, SCHEMA_VERSION
+from .write import COLUMNS, META_CRC_KEY, META_KEY, SCHEMA_VERSION
 
 VALUE_BYTES = 8  # at most, of a number in a column
 # pyarrow's own errors are OSErrors or ValueErrors
@@ -122,7 +122,10 @@ def _read_parquet(file, rows: bool):
     check_parquet(source.metadata, size_of(file), COLUMNS)
     _check_names(source.schema_arrow.names)
     # The footer's, and where another program's pyarrow wrote the rows what its schema kept.
-    meta = (source.metadata.metadata or {}).get(META_KEY.encode())
+    kept = source.metadata.metadata or {}
+    meta, crc = kept.get(META_KEY.encode()), kept.get(META_CRC_KEY.encode())
+    if meta is not None and crc is not None and crc != str(zlib.crc32(meta)).encode():
+        raise ValueError("its metadata has another checksum")
     if not rows:
         return None, meta
     return in_order(from_arrow(source.read(COLUMNS, use_threads=False))), meta

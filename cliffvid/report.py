@@ -13,7 +13,7 @@ from . import charts
 from .decode import DecodeCounts
 from .draw import draw_skeletons
 from .errors import InputError, UsageError
-from .files import check_free, write_whole
+from .files import check_free, claims, write_whole
 from .options import OverlayOptions
 from .overlay import Painter, check_same_video, decoding
 from .page import page, part
@@ -39,6 +39,7 @@ class PageReport:
     warnings: list[str]
 
 
+@claims
 def report(
     tracks: Path,
     out: Path,
@@ -55,7 +56,7 @@ def report(
     Raises UsageError for an ``out`` that exists or a body that is not here, InputError for files that cannot be read or
     do not belong together, BackendError if the pictures cannot be rendered, OutputError if the page cannot be written.
     """
-    check_page(out, overwrite)
+    check_page(out, overwrite, tracks, video)
     rows, meta = read_both(tracks)
     view = "skeleton" if skeleton_only or video is None else "overlay"
     painter = Painter(OverlayOptions(view=view, renderer=renderer, alpha=1.0), meta["body"]["name"])
@@ -95,11 +96,11 @@ def report(
     return PageReport(out, len(data["tracks"]), len(pictures), len(text), warnings)
 
 
-def check_page(out: Path, overwrite: bool) -> None:
-    """Raise UsageError if a page must not be written there."""
+def check_page(out: Path, overwrite: bool, *sources: Path | str | None) -> None:
+    """Raise UsageError if a page must not be written there, or is one of its sources."""
     if out.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{out}: a report's name must end in {', '.join(SUFFIXES)}")
-    check_free(out, overwrite)
+    check_free(out, overwrite, *sources)
 
 
 def contact_sheet(

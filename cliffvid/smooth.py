@@ -9,7 +9,7 @@ import numpy as np
 
 from .body import Body, load_body
 from .errors import UsageError
-from .files import check_free
+from .files import check_free, claims
 from .filters import one_euro, one_euro_turns, savgol, savgol_turns
 from .geometry import rotation_vector, slerp
 from .motion import derivative, joint_turns, usual_step, weighted_median
@@ -61,6 +61,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
+@claims
 def smooth(tracks: Path, out: Path, options: SmoothOptions | None = None) -> SmoothReport:
     """Write the smoothed tracks of a tracks file to another file and report; the raw file stays as it is.
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError, ModelError, UsageError
-from .files import open_input, write_whole
-from .models import SCHEMA, added_models_dir
+from .files import write_folder
+from .inputs import open_input
+from .models import SCHEMA, added_models_dir, sealed
 from .npz import load_npz
 from .option import check_choice
 from .options import GENDERS
@@ -98,10 +99,9 @@ def _gender_in(stem: str) -> str | None:
 def _write_folder(folder: Path, arrays: dict, manifest: dict) -> Path:
     body = io.BytesIO()
     np.savez(body, **arrays)
-    write_whole(folder / "body.npz", body.getvalue(), overwrite=True)
     files = {"files": {"body.npz": hashlib.sha256(body.getvalue()).hexdigest()}}
-    text = json.dumps(manifest | files, indent=2) + "\n"
-    write_whole(folder / "manifest.json", text.encode(), overwrite=True)
+    text = json.dumps(sealed(manifest | files), indent=2) + "\n"
+    write_folder(folder, {"body.npz": body.getvalue(), "manifest.json": text.encode()})
     return folder
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from . import agora
 from .body import load_body
 from .errors import InputError, UsageError
-from .files import open_input
+from .inputs import open_input
 from .pickles import load_pickle, plain
 from .smpl_files import how_to_get
 

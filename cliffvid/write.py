@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Self
+from zlib import crc32
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from .types import FLAG_BITS, Tracks, column_specs
 
 SCHEMA_VERSION = 1
 META_KEY = "cliffvid"
+META_CRC_KEY = "cliffvid_crc32"  # of the text under META_KEY, as decimal digits; in parquet
 ROW_GROUP = 2048  # about 1 MB, held in memory until full
 SUFFIXES = {"parquet": ".parquet", "npz": ".npz", "cliff": "_cliff.npz"}
 # The columns of a file in their order, and what they mean: written into every file.
@@ -103,7 +105,9 @@ class ParquetWriter(Writer):
 
     def _finish(self, meta: dict) -> None:
         self._flush()
-        self._writer.add_key_value_metadata({META_KEY: json.dumps(meta)})
+        text = json.dumps(meta)
+        # of pages Arrow keeps a checksum, of this text nobody else does
+        self._writer.add_key_value_metadata({META_KEY: text, META_CRC_KEY: str(crc32(text.encode()))})
         self._writer.close()
 
     def _discard(self) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cliffvid.errors import InputError, ModelError
-from cliffvid.files import open_input
+from cliffvid.inputs import open_input
 from cliffvid.npz import check_unpacked, size_of
 
 KEPT_UNDER = ("model", "state_dict")  # official and MMHuman3D/Lightning; a bare state dict is read as well

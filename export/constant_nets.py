@@ -7,9 +7,10 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from cliffvid.bench.fakes import constant_models
+from cliffvid.files import write_folder
 
 from .graph import to_bytes
-from .model_folder import tensor, with_manifest, write_folder
+from .model_folder import tensor, with_manifest
 
 KINDS = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cliffvid.errors import ModelError
-from cliffvid.files import open_input, read_input
+from cliffvid.inputs import open_input, read_input
 
 CFG_BYTES, WEIGHTS_BYTES = 1 << 20, 4 << 30
 BATCH_NORM_EPSILON = 1e-5  # added to the variance, as Darknet's CUDA code and the PyTorch ports do

@@ -1,17 +1,15 @@
-"""Writing model folders: a manifest and the files it names, whole or not at all."""
+"""What a model folder holds: a manifest and the files it names."""
 
 import bz2  # noqa: F401  zipfile needs it; better missing here than after minutes of work
 import io
 import json
-import shutil
-import tempfile
 from pathlib import Path
 from zipfile import ZIP_BZIP2, ZipFile, ZipInfo
 
 import numpy as np
 
-from cliffvid.errors import OutputError, UsageError
-from cliffvid.models import SCHEMA
+from cliffvid.errors import UsageError
+from cliffvid.models import SCHEMA, sealed
 
 from .sources import sha256
 
@@ -42,7 +40,7 @@ def describe_detector(count: int) -> dict:
 def with_manifest(manifest: dict, files: dict[str, bytes]) -> dict[str, bytes]:
     """The files of a model folder by name, manifest.json among them, which gets the schema and the files' sha256."""
     hashes = {"files": {name: sha256(data) for name, data in files.items()}}
-    text = json.dumps({"schema": SCHEMA} | manifest | hashes, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(sealed({"schema": SCHEMA} | manifest | hashes), indent=2, ensure_ascii=False) + "\n"
     return files | {"manifest.json": text.encode("utf-8")}
 
 
@@ -63,24 +61,3 @@ def pack_samples(inputs: dict[str, np.ndarray], reference: dict[str, np.ndarray]
     """The content of a samples.npz, see cliffvid.parity."""
     named = {"input": inputs, "reference": reference}
     return npz_bytes({f"{kind}.{name}": array for kind, arrays in named.items() for name, array in arrays.items()})
-
-
-def write_folder(folder: Path, files: dict[str, bytes]) -> None:
-    """Make or replace a model folder; on failure the old one stays. Raises OutputError if it cannot be written."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-", suffix=".part") as scratch:
-            new, old = Path(scratch) / "new", Path(scratch) / "old"
-            new.mkdir()
-            for name, data in files.items():
-                (new / name).write_bytes(data)
-            if folder.exists():
-                folder.rename(old)
-            try:
-                new.rename(folder)
-            except OSError:
-                if old.exists():
-                    shutil.move(old, folder)
-                raise
-    except OSError as error:
-        raise OutputError(f"{folder}: the model could not be written ({error})") from error

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from cliffvid.files import write_folder
 from cliffvid.models import read_manifest
 from cliffvid.optional import load
 from cliffvid.parity import POSE_6D, SAMPLES, Arrays, errors
 
 from .half import HALF_ARITHMETIC
-from .model_folder import check_name, pack_samples, tensor, with_manifest, write_folder
+from .model_folder import check_name, pack_samples, tensor, with_manifest
 from .proof import BATCHES, FP16, FP32, prove, warn
 from .sources import sha256
 

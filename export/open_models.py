@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cliffvid.errors import ModelError
+from cliffvid.files import write_folder
 from cliffvid.models import BUNDLED
 from cliffvid.parity import SAMPLES
 
@@ -12,7 +13,7 @@ from .blazepose import add_blazepose
 from .darknet import canvas_limits, export_darknet
 from .darknet_files import STEP_PX, read_cfg
 from .graph import OPSET, Graph, image_input, to_bytes
-from .model_folder import describe_detector, npz_bytes, tensor, with_manifest, write_folder
+from .model_folder import describe_detector, npz_bytes, tensor, with_manifest
 from .open_body import build_body
 from .open_head import CENTRE_SCALE, CROP_PX, SIZE_OFFSET, SIZE_SCALE, Head, read_head
 from .open_landmarks import Landmarks, place_landmarks

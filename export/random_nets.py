@@ -11,12 +11,14 @@ import onnx
 import torch
 from torch import nn
 
+from cliffvid.files import write_folder
+
 from .cliff import VARIANTS, Cliff, PixelsToBody
 from .darknet import canvas_limits, export_darknet
 from .darknet_files import STEP_PX, convolution_counts, read_network
 from .graph import to_bytes
 from .int8 import quantise
-from .model_folder import describe_detector, with_manifest, write_folder
+from .model_folder import describe_detector, with_manifest
 from .official import describe, trace
 from .sources import OPEN
 from .yolo import YoloV3, load_yolov3

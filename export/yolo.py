@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from cliffvid import official
 from cliffvid.errors import InputError, ModelError
-from cliffvid.files import open_input
+from cliffvid.files import write_folder
+from cliffvid.inputs import open_input
 from cliffvid.models import read_manifest
 from cliffvid.parity import SAMPLES, Arrays
 
@@ -21,7 +22,7 @@ from .darknet import CANDIDATES, PERSON, canvas_limits, check_size, export_darkn
 from .darknet_files import STEP_PX, Convolution, Layer, read_network, read_weights, route_sources, weights_bytes
 from .graph import OPSET
 from .half import HALF_ARITHMETIC
-from .model_folder import check_name, describe_detector, pack_samples, with_manifest, write_folder
+from .model_folder import check_name, describe_detector, pack_samples, with_manifest
 from .proof import BATCHES, prove, warn
 from .sources import OPEN, sha256
 

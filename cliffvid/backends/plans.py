@@ -19,6 +19,7 @@ from .. import optional
 from ..console import say
 from ..errors import BackendError, ModelError, NotInstalledError, OutputError, UsageError
 from ..files import write_whole
+from ..locks import open_lock
 from ..models import BUNDLED, MODEL_FILES, Manifest
 from . import check_tensors
 
@@ -179,10 +180,10 @@ def locked(folder: Path) -> Iterator[None]:
     """Makes other processes wait that want to build in the same folder: one builds, all use it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".plans.lock", "w")
+        lock = open_lock(folder / ".plans.lock")
     except OSError as error:
         raise OutputError(f"{folder}: cannot keep TensorRT plans there ({error})") from error
-    with lock:
+    with open(lock, "rb"):
         try:
             import fcntl
         except ImportError:  # Windows: both build, and the later one stays

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import AccessError, ChangedError, EmptyError, NotFoundError
-from ..files import open_input
+from ..inputs import open_input
 from ..npz import size_of
 from ..source import open_source, source_of
 

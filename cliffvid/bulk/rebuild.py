@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError, NotFoundError, UsageError
-from ..files import open_input, sync_folder
+from ..files import sync_folder
+from ..inputs import open_input
 from ..npz import size_of
 from ..options import Options
 from ..read import check_parquet

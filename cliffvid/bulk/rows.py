@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..files import open_input
+from ..inputs import open_input
 from ..npz import size_of
 from ..read import check_parquet
 

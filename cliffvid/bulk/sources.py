@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError, UsageError
-from ..files import open_input
 from ..images import NAMED, is_hidden, is_image
+from ..inputs import open_input
 from ..lists import names_in, names_on_stdin, text_in
 from ..npz import size_of
 from ..read import check_parquet

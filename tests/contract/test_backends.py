@@ -14,7 +14,8 @@ from cliffvid.errors import BackendError, ModelError
 from cliffvid.export.graph import Graph, image_input, to_bytes
 from cliffvid.export.half import halve
 from cliffvid.export.int8 import quantise
-from cliffvid.export.model_folder import with_manifest, write_folder
+from cliffvid.export.model_folder import with_manifest
+from cliffvid.files import write_folder
 from cliffvid.models import BUNDLED, MODEL_FILES, read_manifest
 from cliffvid.parity import check_samples
 from toys import replace_network

@@ -1,7 +1,10 @@
 """Each command as a person at a terminal meets it: what moves, what is left, and what Ctrl-C leaves."""
 
+import os
+import pty
 import re
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -146,10 +149,20 @@ def matches(pattern: str, screen: list[str]) -> list[re.Match]:
     return [match for line in screen if (match := re.search(pattern, line))]
 
 
+STOPPED = "interrupted: what was finished is kept, nothing half-written is left behind"
+FILM_TO_STOP = "overlay long.mp4 long.parquet -o stopped.mp4 --view skeleton"
+
+
 @pytest.mark.parametrize(
-    "command", ["process long.mp4 -o stopped.parquet", "overlay long.mp4 long.parquet -o stopped.mp4 --view skeleton"]
+    ("key", "code", "told", "command"),
+    [
+        (b"\x03", 130, STOPPED, "process long.mp4 -o stopped.parquet"),
+        (b"\x03", 130, STOPPED, FILM_TO_STOP),
+        (b"\x1c", 131, "ended by SIGQUIT: nothing half-written is left behind", FILM_TO_STOP),
+    ],
+    ids=["process", "overlay", "overlay by SIGQUIT"],
 )
-def test_ctrl_c_leaves_a_clean_terminal_and_no_file(at_terminal, place, command):
+def test_a_key_that_ends_it_leaves_a_clean_terminal_and_no_file(at_terminal, place, key, code, told, command):
     typed = []
 
     def at_a_third(screen: list[str]) -> bytes:
@@ -157,12 +170,38 @@ def test_ctrl_c_leaves_a_clean_terminal_and_no_file(at_terminal, place, command)
         if typed or not counts or counts[0] < FRAMES / 3:
             return b""
         typed.append(counts[0])
-        return b"\x03"
+        return key
 
     session = at_terminal(command, keys=at_a_third)
-    assert typed and session.exit_code == 130, session.text
-    assert session.lines[-1] == "interrupted: what was finished is kept, nothing half-written is left behind"
-    assert len(session.lines) <= 3 and not list(place.glob("stopped*"))  # what models there are; ^C
+    assert typed and session.exit_code == code, session.text
+    assert session.lines[-1] == told
+    assert len(session.lines) <= 3 and not list(place.glob("*stopped*"))  # what models there are; ^C
+    assert not list(place.glob(".cliffvid-*"))
+
+
+@pytest.mark.parametrize("when", ["start", "stop"])
+def test_a_signal_as_bars_come_or_go_shows_the_cursor_again(monkeypatch, when):
+    from rich.live import Live
+
+    from cliffvid import console
+
+    ours, theirs = pty.openpty()
+    real = getattr(Live, when)
+
+    def interrupted(live: Live) -> None:
+        real(live)
+        live.console.show_cursor(False)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Live, when, interrupted)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    with open(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with pytest.raises(KeyboardInterrupt), console.live(lambda width: ""):
+            pass
+    written = os.read(ours, 65536)
+    os.close(ours)
+    assert written.rfind(b"\x1b[?25h") > written.rfind(b"\x1b[?25l") >= 0
 
 
 def test_no_color_means_none(at_terminal):

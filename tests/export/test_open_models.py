@@ -10,7 +10,8 @@ import pytest
 
 from cliffvid.errors import ModelError, OutputError
 from cliffvid.export import open_body, open_models, sources
-from cliffvid.export.model_folder import with_manifest, write_folder
+from cliffvid.export.model_folder import with_manifest
+from cliffvid.files import write_folder
 from cliffvid.models import BUNDLED, read_manifest
 
 NAMES = ("yolov3-tiny", "cliff-open", "open-body")

@@ -258,6 +258,7 @@ def test_models_serve_many_videos_and_survive_a_bad_one(clip, toy_options, tmp_p
         (signal.SIGINT, 130, "interrupted"),
         (signal.SIGTERM, 143, "ended by SIGTERM: nothing half-written"),
         (signal.SIGHUP, 129, "ended by SIGHUP: nothing half-written"),
+        (signal.SIGQUIT, 131, "ended by SIGQUIT: nothing half-written"),
     ],
 )
 def test_a_signal_stops_at_once_and_leaves_nothing(tmp_path, toys, number, code, told):
@@ -278,31 +279,27 @@ def test_a_signal_stops_at_once_and_leaves_nothing(tmp_path, toys, number, code,
     assert [p.name for p in tmp_path.iterdir()] == ["long.mp4"]
 
 
-@pytest.mark.parametrize("more", [["--overwrite"], []], ids=["overwrite", "no overwrite"])
-def test_two_runs_to_one_output_lose_nothing(tmp_path, toys, more):
-    """Each writes a whole file and tells of its own; the last one stays, without --overwrite the first one."""
+def test_a_second_run_to_one_output_is_refused_while_the_first_is_at_work(tmp_path, toys):
     runs = []
     for people in (1, 3):
         make_clip(tmp_path / f"{people}.mp4", frames=300, people=people, size=(320, 240))
-        command = ["process", f"{people}.mp4", "-o", "out.parquet", "--json", "--models", str(toys), *TOYS, *more]
-        command = [sys.executable, "-m", "cliffvid", *command]
+        command = ["process", f"{people}.mp4", "-o", "out.parquet", "--json", "--models", str(toys), *TOYS]
+        command = [sys.executable, "-m", "cliffvid", *command, "--overwrite"]
         runs.append(subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-        while len(list(tmp_path.glob(".cliffvid-*.part"))) < len(runs) and runs[-1].poll() is None:
+        while not list(tmp_path.glob(".cliffvid-*.part")) and runs[-1].poll() is None:
             time.sleep(0.01)
-        runs[-1].send_signal(signal.SIGSTOP)  # until both are at it
-    for run in runs:
-        run.send_signal(signal.SIGCONT)
-    said = [run.communicate(timeout=100) for run in runs]
-    meta, rows = read_meta(tmp_path / "out.parquet"), len(read_tracks(tmp_path / "out.parquet"))
-    told = [json.loads(out) for out, _ in said]
-    (kept,) = [report for report in told if report["video"] == meta["video"]["name"]]
-    assert (kept["people"], kept["bytes"]) == (rows, (tmp_path / "out.parquet").stat().st_size)
-    if more:
-        assert [run.returncode for run in runs] == [0, 0]
-        assert len({report["people"] for report in told}) == len({report["bytes"] for report in told}) == 2
-    else:
-        assert sorted(run.returncode for run in runs) == [0, 1]
-        assert "appeared while this one was being made" in "".join(err for _, err in said)
+        if people == 1:
+            runs[0].send_signal(signal.SIGSTOP)  # it stays at work
+    first, second = runs
+    assert second.communicate(timeout=100) == (
+        "",
+        "error: out.parquet: another run is at work on it; wait for its end, or choose another -o\n",
+    )
+    first.send_signal(signal.SIGCONT)
+    out, _ = first.communicate(timeout=100)
+    assert (first.returncode, second.returncode) == (0, 2)
+    assert json.loads(out)["people"] == len(read_tracks(tmp_path / "out.parquet"))
+    assert read_meta(tmp_path / "out.parquet")["video"]["name"] == "1.mp4"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1.mp4", "3.mp4", "out.parquet"]
 
 

@@ -14,8 +14,8 @@ from PIL import Image
 
 from cliffvid.bulk.sources import find_inputs
 from cliffvid.errors import CliffvidError, InputError, RefusedError, UnreadableError
-from cliffvid.files import open_input
 from cliffvid.images import Images, image_size
+from cliffvid.inputs import open_input
 from cliffvid.lists import names_in
 from cliffvid.models import read_manifest
 from cliffvid.pseudogt import CliffGT, to_npz

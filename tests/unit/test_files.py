@@ -1,5 +1,6 @@
 """Every kind of file: whole under its own name or not there, whatever the name, the place, and who else writes."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,8 +12,8 @@ import av
 import numpy as np
 import pytest
 
-from cliffvid import OutputError, UsageError, read_tracks
-from cliffvid.files import appearing, check_free, write_whole
+from cliffvid import OutputError, UsageError, locks, read_tracks
+from cliffvid.files import Claim, NewFile, appearing, check_free, check_places, claims, write_folder, write_whole
 from cliffvid.film import Film
 from cliffvid.types import Tracks, VideoInfo
 from cliffvid.write import open_writer
@@ -231,3 +232,129 @@ def test_a_hangup_ends_a_command_but_under_nohup(tmp_path, ignored, code):
         "cli.main()\n"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == code
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from cliffvid.files import Claim, NewFile
+claim, new = Claim(Path("out")), NewFile(Path("out"), False)
+print(new.part.name, flush=True)
+os.kill(os.getpid(), signal.SIGKILL) if sys.argv[1] == "kill" else sys.stdin.read()
+"""
+
+
+def test_what_a_killed_run_left_is_swept_and_blocks_nobody(tmp_path):
+    def run(how: str) -> tuple[subprocess.Popen, str]:
+        command = [sys.executable, "-c", KILLED, how]
+        run = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return run, run.stdout.readline().strip()
+
+    # Ours by their names alone are none of these.
+    others = [".cliffvid-0123456789abcdef.parts", ".cliffvid-0123.part", "out.part", "a.cliffvid-0123456789abcdef.part"]
+    for name in others:
+        (tmp_path / name).write_bytes(b"mine")
+    (tmp_path / ".cliffvid-1111111111111111.part").symlink_to("out.part")
+    (tmp_path / ".cliffvid-2222222222222222.lock").write_bytes(b"mine")  # locks hold nothing
+    kept = names(tmp_path)
+    killed, left = run("kill")
+    killed.communicate()
+    assert left in names(tmp_path) and len(names(tmp_path)) == len(kept) + 2
+    live, at_work = run("wait")
+    try:
+        assert left not in names(tmp_path)
+        locks.sweep.cache_clear()
+        with pytest.raises(UsageError, match="out: another run is at work on it"):
+            Claim(tmp_path / "out")
+        write_whole(tmp_path / "other", b"new", False)  # sweeps, and leaves what is held
+        assert at_work in names(tmp_path)
+    finally:
+        live.communicate("")
+    assert names(tmp_path) == sorted([*kept, "other"])
+    assert all((tmp_path / name).read_bytes() == b"mine" for name in others)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_another_users_files_are_not_swept(tmp_path):
+    theirs = tmp_path / ".cliffvid-0123456789abcdef.part"
+    theirs.write_bytes(b"")
+    os.chown(theirs, 12345, -1)
+    write_whole(tmp_path / "a", b"a", False)
+    assert theirs.exists()
+
+
+def test_one_run_at_a_time_has_an_output(tmp_path):
+    @claims
+    def work(out: Path) -> list[str]:
+        for other in (out, tmp_path / "link"):
+            with pytest.raises(UsageError, match="another run is at work on it; wait for its end, or choose another"):
+                Claim(other)
+        with pytest.raises(UsageError, match="another run is at work on it"):
+            check_places([tmp_path / "free", out])
+        Claim(tmp_path / "free").release()
+        return names(tmp_path)
+
+    (tmp_path / "link").symlink_to("out")
+    assert len(work(tmp_path / "out")) == 2 and names(tmp_path) == ["link"]
+    assert len(work(out=tmp_path / "out")) == 2 and names(tmp_path) == ["link"]
+
+
+@pytest.mark.parametrize("there", ["link", "folder", "pipe", "file"])
+def test_a_strange_thing_at_the_name_of_a_lock_is_left_alone(tmp_path, there):
+    with Claim(tmp_path / "out"):
+        (lock,) = tmp_path.iterdir()
+    (tmp_path / "mine").write_bytes(b"mine")
+    {
+        "link": lambda: lock.symlink_to("mine"),
+        "folder": lock.mkdir,
+        "pipe": lambda: os.mkfifo(lock),
+        "file": lambda: lock.write_bytes(b"mine"),
+    }[there]()
+    with Claim(tmp_path / "out"):
+        pass
+    assert (tmp_path / "mine").read_bytes() == b"mine" and os.path.lexists(lock)
+    assert there != "file" or lock.read_bytes() == b"mine"
+
+
+def test_where_files_cannot_be_locked_both_are_whole_and_the_last_stays(tmp_path, monkeypatch):
+    def none(*_) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(locks.fcntl, "flock", none)
+    (tmp_path / ".cliffvid-0123456789abcdef.part").write_bytes(b"it cannot be told whose")
+    out = tmp_path / "out"
+    with Claim(out), NewFile(out, True) as first, Claim(out), NewFile(out, True) as second:
+        for new, data in ((second, b"second"), (first, b"first")):
+            new.file.write(data)
+            new.keep()
+            assert out.read_bytes() == data
+    assert names(tmp_path) == [".cliffvid-0123456789abcdef.part", "out"]
+
+
+def test_a_claim_leaves_no_folder(tmp_path):
+    with Claim(tmp_path / "a" / "b" / "out"):
+        assert (tmp_path / "a" / "b").is_dir()
+    assert names(tmp_path) == []
+    with Claim(tmp_path / "a" / "b" / "out"):
+        write_whole(tmp_path / "a" / "b" / "out", b"", False)
+    assert names(tmp_path / "a" / "b") == ["out"]
+
+
+def test_a_folder_is_put_back_if_the_new_one_cannot_come(tmp_path, monkeypatch):
+    folder, real = tmp_path / "model", Path.rename
+    write_folder(folder, {"a": b"old"})
+
+    def rename(path: Path, to: Path) -> Path:
+        if path.name == "new":
+            raise KeyboardInterrupt
+        return real(path, to)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(KeyboardInterrupt):
+        write_folder(folder, {"a": b"new"})
+    assert (folder / "a").read_bytes() == b"old" and names(tmp_path) == ["model"]
+    (tmp_path / ".cliffvid-0123456789abcdef.part" / "aside").mkdir(parents=True)  # as SIGKILL between the two leaves it
+    folder.rename(tmp_path / ".cliffvid-0123456789abcdef.part" / "aside" / "model")
+    locks.sweep.cache_clear()
+    locks.sweep(tmp_path)
+    assert (folder / "a").read_bytes() == b"old" and names(tmp_path) == ["model"]
