@@ -211,9 +211,10 @@ def _is_over(raw: bytes) -> bool:
 def read_state(folder: Path) -> State:
     """What the journal of a data set says so far; raises InputError where there is none, or it is damaged."""
     try:
-        if has_journal(folder):
+        if not has_journal(folder):
+            check_not_lost(folder)
+        if (folder / NAME).exists():  # perhaps without a line yet
             return replay(folder / NAME)[0]
-        check_not_lost(folder)
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from error
     raise InputError(f"{folder}: no data set of `cliffvid annotate`; it has no {NAME}")
