@@ -7,7 +7,15 @@ tracks = read_tracks("video.parquet")
 tracks.body_pose[tracks.track_id == 1]   # (rows, 69) axis-angle, one row per frame
 """
 
+import os
+import sys
 from importlib import import_module
+
+# Some of the packages that cliffvid uses report to their makers over the network, and keep a number of this machine's
+# in the user's home. What stops them must be there before they are loaded. A value that the user has set stays.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # OpenVINO knows no variable for it
 
 _HOME = {
     "BackendError": "errors",

@@ -20,6 +20,7 @@ import numpy as np
 
 from . import optional
 from .errors import BackendError
+from .exits import at_work
 from .types import Piece
 
 T = TypeVar("T")
@@ -185,6 +186,7 @@ class _Prefetch(Iterator[T]):
         self._stop = threading.Event()
         self._fault: BaseException | None = None
         self._worker = threading.Thread(target=self._work, daemon=True, name="cliffvid")
+        at_work[self] = None
         self._worker.start()
 
     def _work(self) -> None:
@@ -203,6 +205,7 @@ class _Prefetch(Iterator[T]):
         finally:
             self._items.close()
             self._put(_END)
+            at_work.pop(self, None)
 
     def _put(self, item) -> None:
         while not self._stop.is_set():
@@ -222,6 +225,9 @@ class _Prefetch(Iterator[T]):
             self._held_bytes -= _held_bytes(item)
             self._taken.notify()
         return item
+
+    def is_alive(self) -> bool:
+        return self._worker.is_alive()
 
     def close(self) -> None:
         with self._taken:

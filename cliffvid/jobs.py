@@ -1,12 +1,13 @@
 """Videos to files of tracks: one, or many that share the networks' batches."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from operator import length_hint
 from pathlib import Path
 
+from .exits import closed_at_exit
 from .files import Claim, check_free
 from .options import Options
 from .pipeline import Flow, Models, Run, body_size, open_models
@@ -40,13 +41,14 @@ def process(
     return outcome.report
 
 
+@closed_at_exit
 def process_many(
     jobs: Iterable[tuple[str | Path, str | Path]],
     options: Options | None = None,
     *,
     models: Models | None = None,
     watch: Callable[[Flow], None] = lambda flow: None,
-) -> Iterator["Outcome"]:
+) -> Generator["Outcome"]:
     """Write the tracks of each video of ``(video, out)`` pairs, and tell of each as soon as it is done.
 
     ``videos_at_once`` of them are decoded at a time into shared batches; none needs to be there before its turn.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +15,7 @@ from .crop import check_crop, crop
 from .cuts import CutFinder
 from .detect import canvas_shape, detect
 from .errors import ModelError
+from .exits import closed_at_exit
 from .flow import Stages, rebatch
 from .machine import release_memory
 from .models import MODEL_FILES, Manifest, find_model
@@ -247,7 +248,8 @@ class Run:
         }
 
 
-def stream(video: str | Path, options: Options | None = None, models: Models | None = None) -> Iterator[Tracks]:
+@closed_at_exit
+def stream(video: str | Path, options: Options | None = None, models: Models | None = None) -> Generator[Tracks]:
     """The tracks of each frame with people, lazily, as they become ready. Raises what ``process`` raises."""
     options = options or Options()
     with ExitStack() as stack:

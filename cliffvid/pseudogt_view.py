@@ -1,7 +1,6 @@
 """One page to look through a pseudo-ground-truth file: image, keypoints, bodies from the front and from the side."""
 
 import base64
-import json
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -16,7 +15,7 @@ from .files import claims, write_whole
 from .geometry import camera_to_side
 from .options import OverlayOptions, PseudoGTViewOptions
 from .overlay import BACKDROP, Painter, mean_depth_m
-from .page import page
+from .page import page, script_json
 from .pseudogt import HEAD_TOP, CliffGT
 from .pseudogt_info import body_of, image_path, placed, reprojection_px
 from .source import open_source
@@ -110,7 +109,7 @@ def view(
         file=escape(path.name),
         notes=escape(". ".join(notes)),
         solid="S" if skeleton_only else escape(painter.body.name),
-        data=json.dumps(shown, separators=(",", ":")).replace("<", "\\u003c"),
+        data=script_json(shown),
     )
     write_whole(out, text, overwrite)
     return ViewReport(out, len(shown), total, missing, len(text))

@@ -1,7 +1,6 @@
 """One page for a tracks file: what was found, how sure, how steady, and all of it in 3D; no network needed."""
 
 import base64
-import json
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -16,7 +15,7 @@ from .errors import InputError, UsageError
 from .files import check_free, claims, write_whole
 from .options import OverlayOptions
 from .overlay import Painter, check_same_video, decoding
-from .page import page, part
+from .page import page, part, script_json
 from .player import player_data
 from .read import read_both
 from .renderers import compose
@@ -88,7 +87,7 @@ def report(
         jitter=charts.jitter(rows, painter.body),
         stages=f'<h2>Time at work</h2><div class="charts">{charts.bars(busy_s)}</div>' if busy_s else "",
         footer=escape(f"{meta.get('software', '')} · body {painter.body.name} · {_models(meta)}"),
-        data=json.dumps(data, separators=(",", ":")).replace("</", "<\\/"),
+        data=script_json(data),
         pack=pack,
         player=part("player.js"),
     )

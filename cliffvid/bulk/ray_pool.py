@@ -117,7 +117,6 @@ class RayPool:
 
 
 def _ray():
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers, over the network
     return optional.load("ray", 'pip install "cliffvid[ray]"', f"{optional.REINSTALL}; or leave --runner ray out")
 
 

@@ -1,5 +1,6 @@
 """Pictures of bodies: a scene, and what draws it. Each renderer is its own module, imported on use."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -108,6 +109,10 @@ def open_renderer(name: str) -> Renderer:
 
 def load_package(name: str, repair: str = f"{optional.REINSTALL}, {WITHOUT}") -> ModuleType:
     """Return the package that a renderer draws with; ``repair`` and errors as of ``optional.load``."""
+    import platformdirs
+
+    # Mesa keeps the programs that it made for this processor: in cliffvid's own folder rather than in one of its own
+    os.environ.setdefault("MESA_SHADER_CACHE_DIR", platformdirs.user_cache_dir("cliffvid"))
     _, package, extra = RENDERERS[name]
     return optional.load(package, f'pip install "cliffvid[{extra}]", {WITHOUT}', repair)
 
