@@ -13,7 +13,7 @@ import pytest
 from bulk import annotate, kill_group, make_inputs, rows, start, truth, videos
 from clips import make_clip
 
-KILLS = int(os.environ.get("CLIFFVID_RAY_KILLS", "4"))
+KILLS = int(os.environ.get("CLIFFVID_RAY_KILLS", "2"))
 
 CLUSTER = """
 import ray, sys
@@ -105,7 +105,7 @@ def test_killed_again_and_again_it_makes_the_same_data_set(data, toys, cluster):
         assert running.poll() is None, running.stderr.read()
         kill_group(running)
         done.append(shards())
-    assert len(set(done)) > 2
+    assert len(set(done)) > KILLS // 2
     annotate(*args, cwd=data, toys=toys, env=cluster[1], check=1)
     assert same(data / "killed", data) and not list((data / "killed" / "work").iterdir())
 

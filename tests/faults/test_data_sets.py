@@ -22,7 +22,7 @@ from cliffvid.errors import InputError, UsageError
 from cliffvid.options import BulkOptions
 from clips import make_clip
 
-FLIPS = int(os.environ.get("CLIFFVID_FLIPS", "150"))
+FLIPS = int(os.environ.get("CLIFFVID_FLIPS", "100"))
 
 
 @pytest.fixture(scope="module")
