@@ -15,7 +15,7 @@ from cliffvid.backends import plans
 from cliffvid.backends.plans import MAX_BATCH, build, maker_for
 from cliffvid.backends.trt import build_plans
 from cliffvid.errors import BackendError, ModelError, UsageError
-from cliffvid.models import BUNDLED, read_manifest
+from cliffvid.models import BUNDLED, read_manifest, sealed
 from fake_gpu import FakeGpu, Wrapped, open_on_gpu, put_in_place
 from toys import replace_network, toy_people
 
@@ -156,7 +156,7 @@ def test_what_a_manifest_tells_no_bound_of_is_held_to_onnxruntime(gpu, tmp_path,
     folder = shutil.copytree(BUNDLED / "cliff-open", tmp_path / "model")
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"]["model.int8.onnx"] = manifest["files"]["model.onnx"]
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
     (folder / "model.onnx").rename(folder / "model.int8.onnx")
     gpu.scale = 1 + error
     if good:

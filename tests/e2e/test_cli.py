@@ -14,7 +14,7 @@ from PIL import Image
 from cliffvid import read_meta, read_tracks
 from cliffvid.bench import whole
 from cliffvid.bench.harness import Result
-from cliffvid.models import BUNDLED
+from cliffvid.models import BUNDLED, sealed
 from clips import make_clip, person_box, picture, read_index
 
 
@@ -222,7 +222,7 @@ def test_every_network_of_a_folder_is_held_to_its_own_bound(cliffvid, tmp_path):
     manifest["files"]["model.fp16.onnx"] = manifest["files"]["model.onnx"]
     for bound, status in ((0.01, 0), (1e-9, 1)):  # rounding alone is over the second
         manifest["parity"]["bound"]["model.fp16.onnx"] = bound
-        (folder / "manifest.json").write_text(json.dumps(manifest))
+        (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
         code, out, err = cliffvid("models", "verify", "cliff-open", toy_models=False)
         assert code == status and "  fp32: by onnxruntime on cpu, from" in out
         assert ("  fp16: by onnxruntime on cpu, from" in out) == (status == 0)

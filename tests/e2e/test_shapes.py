@@ -10,7 +10,7 @@ from PIL import Image
 
 from cliffvid import read_meta, read_tracks
 from cliffvid.backends import ort
-from cliffvid.models import BUNDLED
+from cliffvid.models import BUNDLED, sealed
 from clips import make_clip, person_box, picture
 from toys import rehash
 
@@ -88,7 +88,7 @@ def test_a_manifest_that_promises_too_small_a_canvas_is_found_out(cliffvid, tmp_
     folder = shutil.copytree(BUNDLED / "yolov3-tiny", tmp_path / "mine" / "yolov3-tiny")
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["letterbox"]["least_px"] -= 32
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
     code, _, err = cliffvid("models", "verify", "yolov3-tiny", "--models", "mine", toy_models=False)
     assert code == 1 and "mine/yolov3-tiny: cannot take 'image' of (128, 128, 3)" in err
 

@@ -14,7 +14,7 @@ from cliffvid.export.int8 import with_float_weights
 from cliffvid.export.official import export_cliff
 from cliffvid.export.sources import OPEN, sha256
 from cliffvid.export.yolo import export_yolov3
-from cliffvid.models import BUNDLED, read_manifest
+from cliffvid.models import BUNDLED, read_manifest, sealed
 
 trt = needs.package("tensorrt_rtx")
 pytestmark = pytest.mark.timeout(600)
@@ -76,7 +76,7 @@ def test_what_ships_builds_in_float16_too(tmp_path, name, count, most):
     model = halve(with_float_weights(onnx.load(BUNDLED / name / "model.onnx")), tmp_path)
     onnx.save(model, tmp_path / "model.fp16.onnx")
     manifest["files"] = {"model.fp16.onnx": sha256(tmp_path / "model.fp16.onnx")}
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "manifest.json").write_text(json.dumps(sealed(manifest)))
     assert 0.95 < built(read_manifest(tmp_path), "fp16", count) < most
 
 
