@@ -9,6 +9,7 @@ from pathlib import Path
 from . import manifest_schema
 from .errors import InputError, ModelError, UsageError
 from .inputs import open_input, read_input
+from .onnx_file import check_whole
 
 SCHEMA = 1
 MANIFEST_BYTES = 16 << 20
@@ -132,7 +133,9 @@ class Manifest:
         return path
 
     def network(self, precision: str) -> Path:
-        """The path of the network for a precision, see MODEL_FILES. Raises ModelError if the folder has none."""
+        """The path of the network for a precision, see MODEL_FILES. Raises ModelError if the folder has none, or if it
+        takes bytes from files that the manifest does not vouch for.
+        """
         file = MODEL_FILES[precision]
         if file not in self.files and file != MODEL_FILES["fp32"]:
             official = "or official weights, which have one"
@@ -143,7 +146,14 @@ class Manifest:
             raise ModelError(
                 f"{self.folder}: has no {file}, which --precision {precision} needs; choose another, {made[precision]}"
             )
-        return self.path(file)
+        path = self.path(file)
+        try:
+            check_whole(path)
+        except ValueError as error:
+            raise ModelError(
+                f"{path}: not a network of one file ({error}); export the model again, with its weights in it"
+            ) from error
+        return path
 
 
 def read_manifest(folder: Path) -> Manifest:
