@@ -42,11 +42,13 @@ WIDTHS = {
 # What has a name in tracks files keeps it in parquet.
 RENAMED = {"shape": "betas", "global_t": "transl", "focal_l": "focal_px"}
 ROW_BYTES_MAX = 1 << 16
+# What cliffvid says of a file that it made.
+MADE = {"body?": {"name?": str}}
 # The metadata of what is kept as parquet: of each array its name, dtype and the shape of a row.
 KEPT = {
     "arrays": [{"name": str, "dtype": Text("[<>|=]?[biufUS][0-9]{1,5}", "a dtype such as <f4"), "shape": [COUNT]}],
     "rows": COUNT,
-    "made_by": ({}, None),
+    "made_by": (MADE, None),
 }
 # fmt: off
 KEYPOINTS = (
@@ -86,6 +88,8 @@ class CliffGT:
         for name, header in read_headers(self._archive, size_of(self._file)).items():
             if name == META_KEY and not header.shape:
                 self.meta = json.loads(str(load_npz(self._file, [name])[name]))
+                if found := fault(self.meta, MADE):
+                    raise ValueError(f"its metadata is damaged: {found}")
                 continue
             if not header.shape:
                 raise ValueError(f"{name!r} has no row for each person")

@@ -98,7 +98,7 @@ def _read(path: Path, rows: bool = True, meta: bool = True) -> tuple[Tracks | No
         raise InputError(f"{path}: not a tracks file: {misfit}") from misfit
     if meta:
         _check_meta(path, found)
-    if tracks is not None and len(tracks):
+    if tracks is not None:
         _check_rows(path, tracks, (found or {}).get("video", {}).get("files"))
     return tracks, found
 
@@ -109,7 +109,7 @@ def _check_rows(path: Path, rows: Tracks, files: list[str] | None) -> None:
     for name, column in rows.columns().items():
         if column.dtype.kind != "f":
             continue
-        bad = ~np.isfinite(column).reshape(len(rows), -1).all(axis=1)
+        bad = ~np.isfinite(column).all(axis=tuple(range(1, column.ndim)))
         if name in OF_THE_NETWORK:
             bad &= seen
         if bad.any():

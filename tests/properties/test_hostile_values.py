@@ -17,7 +17,7 @@ from cliffvid.models import BUNDLED, sealed
 from cliffvid.write import META_KEY
 from clips import make_clip
 
-EXAMPLES = settings.default.max_examples
+EXAMPLES = settings.default.max_examples // 3
 NAMES = ("toy-detector", "toy-regressor")
 VALUES = [
     *(None, True, [], [[[[]]]], {}, "", "\x1b[31m\n", "x" * 100_000, "../..", 0, -1, 10**30),
