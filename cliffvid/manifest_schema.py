@@ -71,9 +71,8 @@ RULES = {
         },
     },
     "regress": {
-        "inputs": {"crop": INPUT, "bbox_info": INPUT},
+        "inputs": {"crop": INPUT, "bbox_info?": INPUT},
         "quality?": [{"rotation_median_deg": MEASURED, "rotation_p99_deg": MEASURED}],
-        "outputs": {"rotmat": OUTPUT, "betas": OUTPUT, "camera": OUTPUT, "presence?": OUTPUT},
         "crop": {
             "width_px": PIXELS,
             "height_px": PIXELS,
@@ -84,7 +83,7 @@ RULES = {
             "resample?": frozenset({"bilinear", "antialias"}),
         },
         "bbox_info": {"centre_scale": FIGURE, "size_offset": FIGURE, "size_scale": Between(1e-6, 1e6)},
-        "body": NAME,
+        "body?": NAME,
     },
     "body": {},
 }

@@ -150,9 +150,7 @@ class Manifest:
         try:
             check_whole(path)
         except ValueError as error:
-            raise ModelError(
-                f"{path}: not a network of one file ({error}); export the model again, with its weights in it"
-            ) from error
+            raise ModelError(f"{path}: {error}; export the model again, as one file") from error
         return path
 
 

@@ -36,10 +36,10 @@ def check_whole(path: Path) -> None:
                 elsewhere = kind == "tensor" and number in (EXTERNAL_DATA, DATA_LOCATION) and data[begin:end] != b"\0"
                 compiled = kind == "node" and number == OP_TYPE and data[begin:end] == COMPILED
                 if elsewhere or compiled:
-                    raise ValueError("it takes bytes from other files, which nothing vouches for")
+                    raise ValueError("takes bytes from other files, which nothing vouches for")
                 if number in HOLDS[kind]:
                     if wire != BYTES:
-                        raise ValueError(f"field {number} at byte {begin} is no message")
+                        raise ValueError(f"no ONNX network: field {number} at byte {begin} is no message")
                     todo.append((HOLDS[kind][number], begin, end))
 
 
@@ -56,9 +56,9 @@ def fields(data: mmap.mmap, start: int, stop: int) -> Iterator[tuple[int, int, i
         elif wire in (FIXED32, FIXED64):
             end = begin + (4 if wire == FIXED32 else 8)
         else:
-            raise ValueError(f"byte {start} begins no field")
+            raise ValueError(f"no ONNX network: byte {start} begins no field")
         if end > stop or not number:
-            raise ValueError(f"byte {start} begins no field")
+            raise ValueError(f"no ONNX network: byte {start} begins no field")
         yield number, wire, begin, end
         start = end
 
@@ -70,4 +70,4 @@ def varint(data: mmap.mmap, start: int, stop: int) -> tuple[int, int]:
         value |= (data[place] & 0x7F) << 7 * (place - start)
         if data[place] < 0x80:
             return value, place + 1
-    raise ValueError(f"byte {start} begins no number")
+    raise ValueError(f"no ONNX network: byte {start} begins no number")
