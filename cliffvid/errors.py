@@ -19,7 +19,15 @@ CliffvidError
 Each message says what happened, to which file, and what to do.
 """
 
+import errno
 import os
+import re
+
+# How libraries, which have no class of their own for it, say that memory does not suffice.
+OUT_OF_MEMORY = re.compile(
+    r"allocat|alloc_failed|bad.alloc|out of memory|memory is full|failed to map segment|can't start new thread",
+    re.IGNORECASE,
+)
 
 
 class CliffvidError(Exception):
@@ -84,10 +92,22 @@ class OutputError(CliffvidError):
     pass
 
 
+def is_short_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory does not suffice."""
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (not isinstance(error, OSError) and bool(OUT_OF_MEMORY.search(str(error))))
+    )
+
+
 def describe(error: Exception) -> str:
     """Return one line for a user: what went wrong, also where it is the system that refuses."""
     if isinstance(error, CliffvidError):
         return f"error: {error}"
+    if is_short_of_memory(error):
+        why = f" ({words})" if (words := " ".join(str(error).split())) else ""
+        return f"error: memory does not suffice{why}; end what else runs here, or raise the limit (ulimit -v)"
     try:
         os.getcwd()
     except OSError:

@@ -1,11 +1,32 @@
-"""What the metadata of a tracks file must look like, so that who reads it need not ask."""
+"""What values read from JSON must look like, so that who reads them need not ask."""
 
 import re
+import sys
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Text:
+    """Texts of a pattern, which ``words`` tells."""
+
+    pattern: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Between:
+    """Numbers from ``low`` to ``high``; NaN is none, unless told otherwise."""
+
+    low: float
+    high: float
+    nan: bool = False
+
 
 SIDE = range(1, 1 << 20)  # pixels
 COUNT = range(1 << 53)
-RATIO = re.compile(r"\d+(/0*[1-9]\d*)?")
-# By name the kind of each value that cliffvid reads, see ``fault``; of names with ``?`` there may be none.
+RATIO = Text(r"\d{1,18}(/0{0,9}[1-9]\d{0,17})?", "a ratio such as 30000/1001")
+# Of the metadata of tracks by name the kind of each value that cliffvid reads, see ``fault``; of names with ``?`` there
+# may be none.
 TRACKS = {
     "schema_version": COUNT,
     "software?": str,
@@ -36,38 +57,65 @@ TRACKS = {
 def fault(value: object, kind: object, place: str = "") -> str | None:
     """Return what is wrong with a value read from JSON, None if it is of that kind.
 
-    A dictionary tells the kinds of an object's values, a list that of all items, a range which numbers, a pattern which
-    texts; in a pair with None it may be null.
+    A dictionary tells the kinds of an object's values, one whose key is a kind that of all its keys and values; a list
+    that of all items, a range which whole numbers, a set which texts. Of a tuple one must fit; None is null.
     """
     place = place or "it"
     if isinstance(kind, tuple):
-        return None if value is None else fault(value, kind[0], place)
+        found = [fault(value, each, place) for each in kind]
+        return found[0] if None not in found else None
     if isinstance(kind, dict):
-        if not isinstance(value, dict):
-            return f"{place} is {_shown(value)}, expected an object"
-        for key, inner in kind.items():
-            name = key.removesuffix("?")
-            if name not in value and name == key:
-                return f"{place} has no {name!r}"
-            where = name if place == "it" else f"{place}.{name}"
-            if name in value and (found := fault(value[name], inner, where)):
-                return found
-        return None
+        return _fault_of_object(value, kind, place)
     if isinstance(kind, list):
         if not isinstance(value, list):
             return f"{place} is {_shown(value)}, expected a list"
         return next((found for i, item in enumerate(value) if (found := fault(item, kind[0], f"{place}[{i}]"))), None)
-    if isinstance(kind, range):
-        good, words = type(value) is int and value in kind, f"a whole number of {kind.start} to {kind.stop - 1}"
-    elif isinstance(kind, re.Pattern):
-        good, words = isinstance(value, str) and bool(kind.fullmatch(value)), "a ratio such as 30000/1001"
-    elif kind is float:
-        good, words = type(value) in (int, float), "a number"
-    else:
-        good, words = type(value) is kind, {str: "text", bool: "true or false"}[kind]
+    good, words = _fits(value, kind)
     return None if good else f"{place} is {_shown(value)}, expected {words}"
 
 
+def _fault_of_object(value: object, kind: dict, place: str) -> str | None:
+    if not isinstance(value, dict):
+        return f"{place} is {_shown(value)}, expected an object"
+    for key, inner in kind.items():
+        if not isinstance(key, str):
+            each = (
+                fault(name, key, f"a name in {place}") or fault(value[name], inner, f"{place}.{_cut(name)}")
+                for name in value
+            )
+            return next(filter(None, each), None)
+        name = key.removesuffix("?")
+        if name not in value and name == key:
+            return f"{place} has no {name!r}"
+        where = name if place == "it" else f"{place}.{name}"
+        if name in value and (found := fault(value[name], inner, where)):
+            return found
+    return None
+
+
+def _fits(value: object, kind: object) -> tuple[bool, str]:
+    """Whether a value that holds no others is of a kind, and the kind in words."""
+    match kind:
+        case None:
+            return value is None, "null"
+        case range():
+            return type(value) is int and value in kind, f"a whole number of {kind.start} to {kind.stop - 1}"
+        case frozenset():
+            return isinstance(value, str) and value in kind, " or ".join(sorted(kind))
+        case Text():
+            return isinstance(value, str) and bool(re.fullmatch(kind.pattern, value)), kind.words
+        case Between():
+            words = f"a number of {kind.low:g} to {kind.high:g}"
+            good = type(value) in (int, float) and (kind.low <= value <= kind.high or (kind.nan and value != value))
+            return good, words
+    if kind is float:
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max, "a number"
+    return type(value) is kind, {str: "text", bool: "true or false"}[kind]
+
+
 def _shown(value: object) -> str:
-    text = repr(value)
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) < 60 else text[:57] + "..."

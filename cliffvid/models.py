@@ -6,8 +6,10 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import manifest_schema
 from .errors import InputError, ModelError, UsageError
 from .inputs import open_input, read_input
+from .onnx_file import check_whole
 
 SCHEMA = 1
 MANIFEST_BYTES = 16 << 20
@@ -38,10 +40,6 @@ class Letterbox:
     step_px: int = 32  # sides are multiples of it
     shape: str = "square"  # the whole canvas, unless told otherwise; frame: what holds the scaled frame
 
-    def __post_init__(self) -> None:
-        if self.shape not in ("square", "frame"):
-            raise ValueError(f"letterbox shape {self.shape!r}; this cliffvid knows square and frame")
-
 
 @dataclass(frozen=True)
 class Selection:
@@ -64,19 +62,6 @@ class CropRule:
     fit: str = "aspect"  # the crop's size holds the whole box; square: it is the box's longer side
     corners: str = "round"  # half to even; truncate: towards zero; exact: not to whole pixels, by an affine warp
     resample: str = "bilinear"  # between pixel centres, no antialiasing; antialias: a Gaussian first where it shrinks
-
-    def __post_init__(self) -> None:
-        known = {
-            "size_side": ("height", "width"),
-            "fit": ("aspect", "square"),
-            "corners": ("round", "truncate", "exact"),
-            "resample": ("bilinear", "antialias"),
-        }
-        for name, values in known.items():
-            if getattr(self, name) not in values:
-                raise ValueError(f"crop {name} {getattr(self, name)!r}; this cliffvid knows {' and '.join(values)}")
-        if self.corners == "exact" and self.resample != "bilinear":
-            raise ValueError(f"crop corners 'exact' with resample {self.resample!r}; such a warp is bilinear")
 
 
 @dataclass(frozen=True)
@@ -148,7 +133,9 @@ class Manifest:
         return path
 
     def network(self, precision: str) -> Path:
-        """The path of the network for a precision, see MODEL_FILES. Raises ModelError if the folder has none."""
+        """The path of the network for a precision, see MODEL_FILES. Raises ModelError if the folder has none, or if it
+        takes bytes from files that the manifest does not vouch for.
+        """
         file = MODEL_FILES[precision]
         if file not in self.files and file != MODEL_FILES["fp32"]:
             official = "or official weights, which have one"
@@ -159,7 +146,12 @@ class Manifest:
             raise ModelError(
                 f"{self.folder}: has no {file}, which --precision {precision} needs; choose another, {made[precision]}"
             )
-        return self.path(file)
+        path = self.path(file)
+        try:
+            check_whole(path)
+        except ValueError as error:
+            raise ModelError(f"{path}: {error}; export the model again, as one file") from error
+        return path
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -176,6 +168,7 @@ def read_manifest(folder: Path) -> Manifest:
             )
         if raw["task"] not in RULES:
             raise ModelError(f"{path}: unknown task {raw['task']!r}, expected one of {', '.join(RULES)}")
+        manifest_schema.check(raw)
         tensors = {
             side: {
                 name: Tensor(spec["dtype"], tuple(spec["shape"]), spec.get("unit", ""))
@@ -184,27 +177,26 @@ def read_manifest(folder: Path) -> Manifest:
             for side in ("inputs", "outputs")
         }
         rules = {name: kind(**raw[name]) for name, kind in RULES[raw["task"]].items()}
-        if "letterbox" in rules:
-            _check_canvas(tensors["inputs"]["image"], rules["letterbox"])
+        parity = raw.get("parity", {})
         return Manifest(
             folder=folder,
             name=raw["name"],
             task=raw["task"],
             summary=raw["summary"],
             licence=raw["licence"],
-            rank=int(raw["rank"]),
-            files=dict(raw["files"]),
+            rank=raw["rank"],
+            files=raw["files"],
             rules=rules,
             body=raw.get("body", ""),
             source=raw.get("source", []),
-            parity=raw.get("parity", {}),
-            unmet=_unmet(raw.get("parity", {})),
-            left_out=dict(raw.get("parity", {}).get("left_out", {})),
+            parity=parity,
+            unmet=_unmet(parity),
+            left_out=parity.get("left_out", {}),
             quality=raw.get("quality", []),
             copy_of=raw.get("copy_of", ""),
             **tensors,
         )
-    except (OSError, InputError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, InputError, ValueError, TypeError, KeyError, RecursionError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise ModelError(f"{path}: not a readable manifest ({reason}); export or install the model again") from error
 
@@ -222,12 +214,6 @@ def _unmet(parity: dict) -> str:
         for name, error in errors.items()
     ]
     return f"parity not met, but accepted when it was exported: {', '.join(told)}" if told else ""
-
-
-def _check_canvas(image: Tensor, rule: Letterbox) -> None:
-    whole, free = ("N", rule.height_px, rule.width_px, 3), ("N", "H", "W", 3)
-    if image.shape != (free if rule.least_px else whole):
-        raise ValueError(f"image {image.shape} does not fit its letterbox, expected {free if rule.least_px else whole}")
 
 
 def model_dirs(engines: Path | None = None) -> list[Path]:
@@ -277,7 +263,7 @@ def scan_models(engines: Path | None = None) -> tuple[list[Manifest], list[Unrea
 def _claimed_task(file: Path) -> str | None:
     try:
         return json.loads(read_input(file, MANIFEST_BYTES))["task"]
-    except (OSError, InputError, ValueError, TypeError, KeyError):
+    except (OSError, InputError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from .backends import Session, open_session
 from .errors import InputError, ModelError
 from .inputs import open_input
+from .manifest_schema import SAMPLES
 from .models import MODEL_FILES, Manifest
 from .npz import load_npz
 
-SAMPLES = "samples.npz"
 Arrays = dict[str, np.ndarray]
 # From onnxruntime in the same precision, where a manifest tells no bound: other kernels, other roundings.
 UNSAID_BOUND = {"fp32": 1e-3, "fp16": 0.05, "int8": 0.1}

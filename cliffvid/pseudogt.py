@@ -6,7 +6,6 @@ official release (CLIFF/README.MD, common/skeleton_drawer.py of huawei-noah/noah
 
 import json
 import math
-import re
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,7 +18,7 @@ import numpy as np
 from .errors import InputError
 from .files import appearing, claims
 from .inputs import open_input
-from .metadata import COUNT, fault
+from .metadata import COUNT, Text, fault
 from .npz import Header, load_npz, read_header, read_headers, size_of
 from .read import check_parquet, reading
 from .write import META_KEY, ROW_GROUP, add_array
@@ -43,11 +42,13 @@ WIDTHS = {
 # What has a name in tracks files keeps it in parquet.
 RENAMED = {"shape": "betas", "global_t": "transl", "focal_l": "focal_px"}
 ROW_BYTES_MAX = 1 << 16
+# What cliffvid says of a file that it made.
+MADE = {"body?": {"name?": str}}
 # The metadata of what is kept as parquet: of each array its name, dtype and the shape of a row.
 KEPT = {
-    "arrays": [{"name": str, "dtype": re.compile("[<>|=]?[biufUS][0-9]+"), "shape": [COUNT]}],
+    "arrays": [{"name": str, "dtype": Text("[<>|=]?[biufUS][0-9]{1,5}", "a dtype such as <f4"), "shape": [COUNT]}],
     "rows": COUNT,
-    "made_by": ({}, None),
+    "made_by": (MADE, None),
 }
 # fmt: off
 KEYPOINTS = (
@@ -87,6 +88,8 @@ class CliffGT:
         for name, header in read_headers(self._archive, size_of(self._file)).items():
             if name == META_KEY and not header.shape:
                 self.meta = json.loads(str(load_npz(self._file, [name])[name]))
+                if found := fault(self.meta, MADE):
+                    raise ValueError(f"its metadata is damaged: {found}")
                 continue
             if not header.shape:
                 raise ValueError(f"{name!r} has no row for each person")

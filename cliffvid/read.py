@@ -15,10 +15,11 @@ from .inputs import open_input
 from .metadata import TRACKS, fault
 from .npz import check_unpacked, load_npz, size_of
 from .rewritten import Misfit, exact, in_order, matched, plain
-from .types import Tracks, column_specs
+from .types import BAD_CAMERA, Tracks, column_specs
 from .write import COLUMNS, META_CRC_KEY, META_KEY, SCHEMA_VERSION
 
 VALUE_BYTES = 8  # at most, of a number in a column
+OF_THE_NETWORK = {"global_orient", "body_pose", "betas", "transl", "pred_cam"}
 # pyarrow's own errors are OSErrors or ValueErrors
 UNREADABLE = (
     OSError,
@@ -97,7 +98,31 @@ def _read(path: Path, rows: bool = True, meta: bool = True) -> tuple[Tracks | No
         raise InputError(f"{path}: not a tracks file: {misfit}") from misfit
     if meta:
         _check_meta(path, found)
+    if tracks is not None:
+        _check_rows(path, tracks, (found or {}).get("video", {}).get("files"))
     return tracks, found
+
+
+def _check_rows(path: Path, rows: Tracks, files: list[str] | None) -> None:
+    """Raise InputError for a number that is none, or a frame that is not one of the images."""
+    seen = (rows.flags & BAD_CAMERA) == 0  # the others may hold whatever the network answered
+    for name, column in rows.columns().items():
+        if column.dtype.kind != "f":
+            continue
+        bad = ~np.isfinite(column).all(axis=tuple(range(1, column.ndim)))
+        if name in OF_THE_NETWORK:
+            bad &= seen
+        if bad.any():
+            raise InputError(
+                f"{path}: column {name!r} of row {bad.argmax()} holds a number that is none (NaN or infinite); leave "
+                "such rows out, or process the video again"
+            )
+    last = (1 << 53 if files is None else len(files)) - 1
+    bad = (rows.frame_idx < 0) | (rows.frame_idx > last)
+    if bad.any():
+        raise InputError(
+            f"{path}: column 'frame_idx' of row {bad.argmax()} is {rows.frame_idx[bad.argmax()]}, expected 0 to {last}"
+        )
 
 
 def _check_meta(path: Path, meta: dict | None) -> None:

@@ -1,5 +1,6 @@
 """Ground truth in the layouts that 3DPW, EMDB and AGORA publish it in; nothing in their pickles is run."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,19 +66,35 @@ def read_truth(path: Path, body: str | None = None) -> Truth:
             table = agora.table(table)
         if not isinstance(table, dict):
             raise ValueError("it holds no table")
-        if "jointPositions" in table:
-            return _pw3d(table, body)
-        if "good_frames_mask" in table:
-            return _emdb(table, body)
-        if "gt_joints_3d" in table:
-            return _agora(table, path.stem)
-        raise ValueError(f"its keys are {', '.join(map(str, list(table)[:8]))}")
+        return _checked(_by_layout(table, path, body))
     except (UsageError, InputError):
         raise
     except MemoryError as error:
         raise InputError(f"{path}: asks for more memory than there is") from error
     except Exception as error:  # a damaged pickle raises nearly anything
         raise InputError(f"{path}: not ground truth as 3DPW, EMDB or AGORA publish it, or damaged ({error})") from error
+
+
+def _by_layout(table: dict, path: Path, body: str | None) -> Truth:
+    if "jointPositions" in table:
+        return _pw3d(table, body)
+    if "good_frames_mask" in table:
+        return _emdb(table, body)
+    if "gt_joints_3d" in table:
+        return _agora(table, path.stem)
+    raise ValueError(f"its keys are {', '.join(map(str, list(table)[:8]))}")
+
+
+def _checked(truth: Truth) -> Truth:
+    """The same. Raises ValueError if somebody is counted whose numbers are none; a box may be unknown."""
+    for name in ("joints_m", "focal_px"):
+        column = getattr(truth, name)
+        bad = truth.counted & ~np.isfinite(column).all(axis=tuple(range(1, column.ndim)))
+        if bad.any():
+            raise ValueError(f"{name} of frame {truth.frame_idx[bad.argmax()]} is NaN or infinite")
+    if not all(math.isfinite(side) and side >= 1 for side in truth.size_wh):
+        raise ValueError(f"its frames are {' x '.join(map(str, truth.size_wh))} pixels")
+    return truth
 
 
 def _pw3d(table: dict, body: str | None) -> Truth:

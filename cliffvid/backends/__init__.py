@@ -1,17 +1,17 @@
 """One Session in front of every inference runtime."""
 
-import re
 import threading
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol, Self
 
 import numpy as np
 
 from ..device import plain_device, split_device
-from ..errors import BackendError, BackendMemoryError, ModelError
+from ..errors import BackendError, BackendMemoryError, ModelError, is_short_of_memory
 from ..machine import usable_cores
 from ..models import Manifest, Tensor
 
@@ -36,8 +36,6 @@ KNOWN = {
     "tensorrt": Backend("trt", ("cuda",), ("fp32", "fp16", "int8")),
 }
 DEFAULT = "onnxruntime"
-# How runtimes, which have no class of their own for it, say that memory does not suffice.
-OUT_OF_MEMORY = re.compile(r"allocat|alloc_failed|bad.alloc|out of memory|memory is full", re.IGNORECASE)
 
 
 class Session(Protocol):
@@ -83,6 +81,13 @@ def open_session(
     module = import_module(f".{known.module}", __name__)
     threads = threads or usable_cores()
     return Halving(module.open_session(manifest, device, threads, precision), threads)
+
+
+def not_loaded(path: Path | str, runtime: str, error: Exception) -> ModelError | BackendMemoryError:
+    """What to raise where a runtime cannot load a network."""
+    if is_short_of_memory(error):
+        return BackendMemoryError(f"{path}: memory does not suffice to load it; end what else runs here ({error})")
+    return ModelError(f"{path}: {runtime} cannot load it ({error}); export the model again")
 
 
 def as_taken(manifest: Manifest, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -132,7 +137,7 @@ class Halving:
                         self.turn_waits.append((asked, began))
                     answers.append(self._session.run(part))
             except Exception as error:  # each runtime has its own, and a MemoryError need not say anything
-                if not (isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error))):
+                if not is_short_of_memory(error):
                     raise
                 self._halve(stop - start, error)
             else:

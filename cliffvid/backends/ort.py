@@ -12,9 +12,9 @@ import numpy as np
 from .. import optional
 from ..console import say
 from ..device import split_device
-from ..errors import BackendError, ModelError
+from ..errors import BackendError
 from ..models import MODEL_FILES, Manifest
-from . import as_taken, check_tensors, no_rows
+from . import as_taken, check_tensors, no_rows, not_loaded
 from .ort_pictures import Pictures
 
 DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
@@ -85,7 +85,7 @@ def did_not_load(provider: str, reason) -> BackendError:
 
 def open_network(onnxruntime, path: Path, provider: str, options: list, threads: int):
     """An InferenceSession that really has the provider. Raises BackendError if it has not, or is not told of it;
-    ModelError if the file is no network it can load.
+    ModelError if the file is no network it can load, BackendMemoryError if it is too large for this machine.
     """
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 4  # errors are raised as well
@@ -103,7 +103,7 @@ def open_network(onnxruntime, path: Path, provider: str, options: list, threads:
     except Exception as error:  # onnxruntime raises a dozen unrelated classes
         if provider != CPU:
             raise did_not_load(provider, error) from error
-        raise ModelError(f"{path}: onnxruntime cannot load it ({error}); export the model again") from error
+        raise not_loaded(path, "onnxruntime", error) from error
     # A provider whose libraries do not load is replaced by the CPU without a word. That is asked here rather than
     # forbidden by session.disable_cpu_ep_fallback, which also forbids the CPU to compute shapes.
     if provider not in (loaded := session.get_providers()):

@@ -6,9 +6,9 @@ from typing import Self
 import numpy as np
 
 from .. import optional
-from ..errors import BackendError, ModelError
+from ..errors import BackendError
 from ..models import Manifest
-from . import as_taken, check_tensors, no_rows
+from . import as_taken, check_tensors, no_rows, not_loaded
 
 CONVOLUTIONS = {"Convolution", "GroupConvolution"}
 
@@ -38,7 +38,7 @@ class OvSession:
                 parts = [(trunk, "bf16"), (rest, "f32")] if trunk else parts
             self._parts = [_compiled(core, *part, threads) for part in parts]
         except RuntimeError as error:  # OpenVINO raises nothing else
-            raise ModelError(f"{path}: OpenVINO cannot load it ({error}); export the model again") from error
+            raise not_loaded(path, "OpenVINO", error) from error
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if len(next(iter(inputs.values()))) == 0:

@@ -70,6 +70,7 @@ ALLOWED = {
     ("cliffvid/images.py", "Image.open"): OPENED,
     ("cliffvid/npz.py", "ZipFile"): OPENED,
     ("cliffvid/npz.py", "archive.open"): OPENED,
+    ("cliffvid/onnx_file.py", "mmap.mmap"): OPENED,
     ("cliffvid/pickle_child.py", "mmap.mmap"): OPENED,
     ("cliffvid/pseudogt.py", "pq.ParquetFile"): OPENED,
     ("cliffvid/pseudogt.py", "self._archive.open"): OPENED,

@@ -70,14 +70,6 @@ def test_the_longer_side_alone_counts_where_the_manifest_says_so():
     np.testing.assert_array_equal(geo.crop_corners(np.array([[10.7, 20.2, 41.0]]), cut), [[-9, 0, 31, 40]])
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"fit": "round"}, {"corners": "none"}, {"resample": "cubic"}, {"size_side": "depth"}]
-)
-def test_a_crop_that_is_not_known_is_refused(wrong):
-    with pytest.raises(ValueError, match="this cliffvid knows"):
-        CropRule(**{"width_px": 192, "height_px": 256, "box_scale": 1.1, "size_side": "height"} | wrong)
-
-
 def test_boxes_are_clamped_to_the_frame():
     rule = Letterbox(416, 416, "cubic", 128)
     np.testing.assert_array_equal(
