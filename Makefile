@@ -76,8 +76,9 @@ test-wheel:
 # What the tests try a few times, in full.
 fuzz: $(VENV)/installed-dev
 	CLIFFVID_FUZZ=2000 CLIFFVID_KILLS=40 CLIFFVID_RAY_KILLS=4 CLIFFVID_FULL_DISKS=10 CLIFFVID_FLIPS=1000 \
-		$(BIN)/python -m pytest tests/faults/test_fuzz.py tests/faults/test_annotate_faults.py \
-		tests/faults/test_data_sets.py tests/e2e/test_annotate_ray.py
+		CLIFFVID_BACKBONES="res50 hr48" $(BIN)/python -m pytest tests/export/test_parity_gate.py \
+		tests/faults/test_fuzz.py tests/faults/test_annotate_faults.py tests/faults/test_data_sets.py \
+		tests/e2e/test_annotate_ray.py
 
 open-models: $(VENV)/sources
 	$(BIN)/cliffvid export open --check --sources $(VENV)/sources

@@ -281,7 +281,7 @@ def test_where_nothing_can_be_read_or_written(monkeypatch, tmp_path):
     assert not (tmp_path / "shelf").exists()
     checkpoint = make_tiny_checkpoint(monkeypatch, tmp_path / "cliff.pt")
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="could not be written"):
+    with pytest.raises(OutputError, match="cannot write it"):
         export_cliff(checkpoint, tmp_path / "file")
 
 

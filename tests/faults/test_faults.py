@@ -57,7 +57,7 @@ BAD = [
     (["empty.mp4"], 1, "empty.mp4: the file is empty"),
     (["headless.mp4"], 1, "headless.mp4: not a readable video"),
     (["sound.m4a"], 1, "sound.m4a: holds no video stream; its streams: 0 audio"),
-    (["/dev/null"], 1, "/dev/null: not a regular file"),
+    (["/dev/null"], 1, "/dev/null: a pipe or device, not a regular file"),
     (["good.mp4", "-o", "file/out.parquet"], 1, "cannot write it (file is not a folder); choose another place"),
     (["good.mp4", "-o", "/proc/out.parquet"], 1, "cannot write it"),
     (["good.mp4", "-o", "old.parquet"], 2, "old.parquet: exists already; give --overwrite"),
@@ -88,7 +88,7 @@ BAD = [
     (["good.mp4", "--focal-px", "nan"], 2, "--focal-px nan: must be a number, above 0"),
     (["good.mp4", "--focal-px", "9", "--fov-deg", "9"], 2, "--focal-px and --fov-deg: give one of them"),
     (["good.mp4", "--overlay", "x.gif"], 2, "an overlay's name must end in .mp4"),
-    ([], 2, "Missing argument 'INPUT...'"),
+    ([], 2, "Missing argument 'INPUT'"),
 ]
 
 

@@ -103,7 +103,7 @@ def test_a_name_does_not_make_a_file_of_it(kind, tmp_path):
 def test_a_pipe_that_comes_in_the_place_of_a_file_is_not_waited_for(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("x")
     os.mkfifo(tmp_path / "pipe")
-    monkeypatch.setattr("cliffvid.files.check_input", lambda path: None)
+    monkeypatch.setattr("cliffvid.inputs.check_input", lambda path: None)
     with pytest.raises(RefusedError, match="a pipe or device"):
         open_input(tmp_path / "pipe")
     with pytest.raises(RefusedError, match="2 bytes, expected 1 at most"):
