@@ -24,7 +24,7 @@ SAME_M = 0.3  # two people whose middles are nearer are one
 EXPLAINED_IOU = 0.3  # a box that overlaps a known person more is theirs
 
 
-@dataclass
+@dataclass(eq=False)
 class Person:
     """One person: frames, points (33,3) in world metres, views (C,33,2) in pixels and which of them agree (C,33)."""
 
