@@ -87,6 +87,10 @@ def plain(value: object) -> str:
     """Return a figure as it is printed."""
     if isinstance(value, float):
         return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {plain(each)}" for key, each in value.items())
+    if isinstance(value, list):
+        return " ".join(map(plain, value))
     return "–" if value is None else str(value)
 
 

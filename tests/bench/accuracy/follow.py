@@ -42,6 +42,17 @@ class Person:
         return bool(apart < SAME_M)
 
 
+@dataclass(frozen=True, eq=False)
+class Sightings:
+    """What was seen of all people; a row is one person in one frame, the columns are those of Person."""
+
+    frame_idx: Array
+    person: Array
+    points: Array
+    pixels: Array
+    used: Array
+
+
 class Follower:
     """The state while a scene's frames go by."""
 
@@ -104,13 +115,25 @@ class Follower:
         return [points for points in found if points is not None]
 
 
-def follow(scene: Scene, seeds: list[Tracks], landmarker: Landmarker) -> list[Person]:
+def follow(scene: Scene, seeds: list[Tracks], landmarker: Landmarker) -> Sightings:
     """Return the people of a scene; ``seeds``: tracks of each film, of which only the boxes are looked at."""
     follower = Follower(scene, landmarker)
     for frame, images in enumerate(zip(*map(frames, scene.films), strict=True)):
         boxes = [rows.bbox_xyxy[rows.frame_idx == frame] for rows in seeds]
         follower.step(frame, list(images), boxes)
-    return follower.people
+    return sightings(follower.people)
+
+
+def sightings(people: list[Person]) -> Sightings:
+    """Return the rows of all people. Raises ValueError if there are none."""
+    if not people:
+        raise ValueError("nobody was seen by three cameras")
+    number = np.repeat(np.arange(len(people)), [len(person.frame_idx) for person in people])
+    columns = {
+        name: np.concatenate([getattr(person, name) for person in people])
+        for name in ("frame_idx", "points", "pixels", "used")
+    }
+    return Sightings(person=number, **columns)
 
 
 def frames(film: Path) -> Iterator[Array]:

@@ -15,7 +15,7 @@ from cliffvid.scores import Sums
 from cliffvid.source import open_source
 
 from . import labels, rows
-from .follow import follow
+from .follow import Sightings, follow
 from .landmarks import Landmarker
 from .scenes import SOURCES, Scene
 from .score import Measured, common, measure, pair
@@ -61,19 +61,18 @@ class Version:
 
 
 def people_of(scene: Scene, seeds: list[Tracks], folder: Path) -> People:
-    """Return the truth of a scene; what was made before of the same seeds by the same code is taken again."""
-    code = [HERE / f"{name}.py" for name in ("scenes", "landmarks", "triangulate", "follow", "truth")]
+    """Return the truth of a scene; what the same code saw before from the same seeds is taken again."""
+    code = [HERE / f"{name}.py" for name in ("scenes", "landmarks", "triangulate", "follow")]
     key = hashlib.sha256(SOURCES["heavy"]["member_sha256"].encode())
     for part in (*(path.read_bytes() for path in code), *(each.bbox_xyxy.tobytes() for each in seeds)):
         key.update(part)
-    kept = folder / f"truth-{scene.name}-{key.hexdigest()[:12]}.npz"
+    kept = folder / f"seen-{scene.name}-{key.hexdigest()[:12]}.npz"
     if not kept.is_file():
-        people = refine(follow(scene, seeds, Landmarker()), list(scene.cameras), RATE)
         part = kept.with_suffix(".part.npz")
-        np.savez_compressed(part, **vars(people))
+        np.savez_compressed(part, **vars(follow(scene, seeds, Landmarker())))
         part.replace(kept)
     with np.load(kept) as arrays:
-        return People(**arrays)
+        return refine(Sightings(**arrays), list(scene.cameras), RATE)
 
 
 def judge_scene(scene: Scene, versions: list[Version], folder: Path) -> dict:

@@ -9,7 +9,7 @@ from cliffvid.export.open_landmarks import AT_JOINT
 from cliffvid.filters import savgol
 from cliffvid.truth import Truth
 
-from .follow import Person
+from .follow import Sightings
 from .scenes import Camera, Scene
 from .triangulate import left_out
 
@@ -38,25 +38,24 @@ class People:
         return len(self.frame_idx)
 
 
-def refine(scene_people: list[Person], cameras: list[Camera], rate: float) -> People:
+def refine(seen: Sightings, cameras: list[Camera], rate: float) -> People:
     """Return the people with points smoothed over time and short gaps filled."""
-    parts = [_one(k, p, cameras, rate) for k, p in enumerate(scene_people) if len(p.frame_idx) >= LEAST_FRAMES]
-    if not parts:
-        raise ValueError("nobody was seen by three cameras")
+    numbers, counts = np.unique(seen.person, return_counts=True)
+    parts = [_one(seen, k, cameras, rate) for k in numbers[counts >= LEAST_FRAMES]]
     return People(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _one(number: int, person: Person, cameras: list[Camera], rate: float) -> tuple[Array, ...]:
-    first = person.frame_idx[0]
-    count = person.frame_idx[-1] - first + 1
-    at = np.array(person.frame_idx) - first
-    raw = np.full((count, *person.points[0].shape), np.nan)
-    raw[at] = person.points
-    off = np.full((count, len(cameras), raw.shape[1], 2), np.nan)
+def _one(seen: Sightings, number: int, cameras: list[Camera], rate: float) -> tuple[Array, ...]:
+    rows = np.flatnonzero(seen.person == number)
+    frames = np.arange(seen.frame_idx[rows[0]], seen.frame_idx[rows[-1]] + 1)
+    at = seen.frame_idx[rows] - frames[0]
+    raw = np.full((len(frames), *seen.points.shape[1:]), np.nan)
+    off = np.full((len(frames), *seen.pixels.shape[1:]), np.nan)
     error = np.full(raw.shape[:2], np.nan)
-    for row, pixels, used in zip(at, person.pixels, person.used, strict=True):
-        off[row], error[row] = left_out(cameras, pixels, used)
-    return np.arange(first, first + count), np.full(count, number), smoothed(raw, rate), raw, off, error
+    raw[at] = seen.points[rows]
+    for k, row in zip(at, rows, strict=True):
+        off[k], error[k] = left_out(cameras, seen.pixels[row], seen.used[row])
+    return frames, np.full(len(frames), number), smoothed(raw, rate), raw, off, error
 
 
 def smoothed(points: Array, rate: float) -> Array:
@@ -106,23 +105,23 @@ def truth_of(people: People, scene: Scene, c: int, size_wh: tuple[float, float])
     )
 
 
-def own_error(people: People, scene: Scene) -> dict[str, float | dict[str, list[float]]]:
+def own_error(people: People, scene: Scene) -> dict[str, float | dict[str, list[float | None]] | None]:
     """Return how far the truth itself is off, by leaving one camera out; joints alone."""
+    known = np.isfinite(people.points_m[:, LANDMARKS, 0])
     error_mm = 1000 * people.error_m[:, LANDMARKS]
     off = people.off_px[:, :, LANDMARKS]
-    distance = np.linalg.norm(off, axis=-1)
-    apart = 1000 * np.linalg.norm(people.points_m - people.raw_m, axis=-1)[:, LANDMARKS]
-    return {
-        "rows": len(people),
-        "joints_known": float(np.isfinite(people.points_m[:, LANDMARKS, 0]).mean()),
-        "joints_of_all_views": float(np.isfinite(error_mm).mean()),
-        "standard_error_mm_median": float(np.nanmedian(error_mm)),
-        "standard_error_mm_p90": float(np.nanpercentile(error_mm, 90)),
-        "left_out_px_median": float(np.nanmedian(distance)),
-        "left_out_px_p90": float(np.nanpercentile(distance, 90)),
-        "left_out_px_bias": {
-            camera.name: np.round(np.nanmedian(off[:, c], axis=(0, 1)), 1).tolist()
-            for c, camera in enumerate(scene.cameras)
-        },
-        "smoothing_moved_mm_median": float(np.nanmedian(apart)),
+    moved_mm = 1000 * np.linalg.norm(people.points_m - people.raw_m, axis=-1)[:, LANDMARKS]
+    kinds = {"standard_error_mm": error_mm, "left_out_px": np.linalg.norm(off, axis=-1), "smoothing_moved_mm": moved_mm}
+    figures = {"rows": len(people), "joints_known": float(known.mean())}
+    figures["joints_of_all_views"] = float(np.isfinite(error_mm).mean())
+    for kind, values in kinds.items():
+        figures |= {f"{kind}_median": _quantile(values, 0.5), f"{kind}_p90": _quantile(values, 0.9)}
+    figures["left_out_px_bias"] = {
+        camera.name: [_quantile(off[:, c, :, axis], 0.5) for axis in (0, 1)] for c, camera in enumerate(scene.cameras)
     }
+    return figures
+
+
+def _quantile(values: Array, share: float) -> float | None:
+    values = values[np.isfinite(values)]
+    return float(np.quantile(values, share)) if values.size else None
