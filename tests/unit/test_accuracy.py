@@ -121,12 +121,12 @@ def test_people_are_followed_from_one_good_moment_on():
         ideal.standing = [shape + [0.02 * frame - 0.6, 0.3, 0], shape + [0.5, -0.02 * frame, 0]]
         truth.append(ideal.standing)
         seeds = [np.zeros((0, 4))] * 4
-        if frame in (2, 5):  # two views alone, one person after the other
+        if frame in (2, 5):  # three views, one person after the other
             who = ideal.standing[0 if frame == 2 else 1]
             boxes = [
                 np.hstack([camera.project(who).min(axis=0), camera.project(who).max(axis=0)]) for camera in CAMERAS
             ]
-            seeds = [boxes[0][None], np.zeros((0, 4)), boxes[2][None], np.zeros((0, 4))]
+            seeds = [boxes[0][None], np.zeros((0, 4)), boxes[2][None], boxes[3][None]]
         follower.step(frame, images, seeds)
     first, second = follower.people
     assert first.frame_idx == list(range(2, 9)) and second.frame_idx == list(range(5, 9))

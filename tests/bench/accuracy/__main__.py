@@ -10,10 +10,8 @@ import json
 from contextlib import ExitStack
 from pathlib import Path
 
-from rich.table import Table
-
 from cliffvid.bench.harness import machine, versions
-from cliffvid.console import result, result_table, say
+from cliffvid.console import result, say
 
 from .labels import read_labels
 from .run import Version, judge_labels, judge_rows, judge_scene
@@ -72,15 +70,14 @@ def show(figures: dict) -> None:
 
 
 def table_of(title: str, by_version: dict[str, list[dict]]) -> None:
-    """Print rows of figures, those of the versions below each other."""
+    """Print rows of figures, those of the versions below each other; wide, for a file as well as for a terminal."""
     first = next(rows for rows in by_version.values() if rows)
-    table = Table(title=title, title_justify="left")
-    for column in ("version", *first[0]):
-        table.add_column(column.replace("_per_frame2", "/f2").replace("_", " "))
+    lines = [["version", *(column.replace("_", " ") for column in first[0])]]
     for number in range(len(first)):
-        for version, rows in by_version.items():
-            table.add_row(version, *map(plain, rows[number].values()))
-    result_table(table)
+        lines += [[version, *map(plain, rows[number].values())] for version, rows in by_version.items()]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    result("", title)
+    result(*("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines))
 
 
 def plain(value: object) -> str:

@@ -12,24 +12,29 @@ APART_IOU = 0.3  # of the posed body's box and the detected one
 LYING_DEG, UPRIGHT_DEG = 60.0, 30.0  # from neck to pelvis against the film's usual direction; where most are upright
 SCALE_OFF = 1.7  # times as large, or as small, as people in the film usually are
 NECK, PELVIS = 12, 0
+BLOCK = 64  # people posed at once
 
 
 def implausible(rows: Tracks, body: Body, size_wh: tuple[int, int]) -> dict[str, Array]:
     """Return masks (P,) by reason of rows that no person can have."""
     joints = body.joints(rows.global_orient, rows.body_pose, rows.betas, rows.transl)
     return {
-        "apart": _apart(rows, joints, size_wh),
+        "apart": _apart(rows, body, size_wh),
         "lying": _lying(joints[:, NECK] - joints[:, PELVIS]),
         "scale": _scale_off(rows),
     }
 
 
-def _apart(rows: Tracks, joints: Array, size_wh: tuple[int, int]) -> Array:
-    """Whether the joints' box in the frame and the detected box hardly overlap."""
-    pixels = np.clip(project(joints, rows.focal_px.astype(np.float64), size_wh), 0, size_wh)
-    posed = np.hstack([pixels.min(axis=1), pixels.max(axis=1)])
-    iou = [box_iou(a[None], b[None])[0, 0] for a, b in zip(posed, rows.bbox_xyxy.astype(np.float64), strict=True)]
-    return (np.array(iou, float) < APART_IOU) | ((rows.flags & BAD_CAMERA) > 0)
+def _apart(rows: Tracks, body: Body, size_wh: tuple[int, int]) -> Array:
+    """Whether the posed body's box in the frame and the detected box hardly overlap."""
+    apart = (rows.flags & BAD_CAMERA) > 0
+    for start in range(0, len(rows), BLOCK):
+        some = rows[start : start + BLOCK]
+        surface = body.surface(some.global_orient, some.body_pose, some.betas, some.transl)[0]
+        pixels = np.clip(project(surface, some.focal_px, size_wh), 0, size_wh)
+        posed = np.hstack([pixels.min(axis=1), pixels.max(axis=1)])
+        apart[start : start + BLOCK] |= np.diagonal(box_iou(posed, some.bbox_xyxy)) < APART_IOU
+    return apart
 
 
 def _lying(up: Array) -> Array:
