@@ -165,7 +165,7 @@ def test_scores_of_known_errors():
     assert facts["pa_mpjpe_mm"] == pytest.approx(0, abs=1e-6)
     assert facts["mpjpe_mm"] == pytest.approx(1000 * np.linalg.norm(off, axis=2).mean())
     assert (facts["people"], facts["found"], facts["recall"], facts["precision"]) == (5, 4, 0.8, 0.8)
-    assert facts["depth_ratio"] == pytest.approx(1.1)
+    assert facts["depth_ratio"] == pytest.approx(1.1) and facts["found_besides"] == 1
 
 
 def test_versions_are_compared_on_what_both_found():

@@ -64,6 +64,7 @@ class Measured:
             "mpjpe_median_mm": _median(joint),
             "pa_mpjpe_median_mm": _median(aligned),
             "depth_ratio": _median(ratios),
+            "found_besides": self.sums.strangers,
         }
 
 
