@@ -71,7 +71,7 @@ test-wheel:
 	cp -r pyproject.toml examples tests $(WHEEL)/away
 	cd $(WHEEL)/away && script -qec "../venv/bin/$(DEMO_COMMAND)" /dev/null
 	cd $(WHEEL)/away && ../venv/bin/python examples/read_tracks.py demo/pedestrians.parquet
-	cd $(WHEEL)/away && CLIFFVID_REQUIRE="$(REQUIRE)" ../venv/bin/pytest $(PARALLEL) \
+	cd $(WHEEL)/away && CLIFFVID_REQUIRE="$(REQUIRE)" ../venv/bin/pytest $(PARALLEL) -m "not slow" \
 		tests/unit tests/contract tests/properties tests/faults tests/e2e/test_terminal.py
 
 # What the tests try a few times, in full.

@@ -67,6 +67,7 @@ def breaking(tmp_path):
 
 
 @pytest.mark.timeout(90 + 15 * KILLS)
+@pytest.mark.slow
 def test_killed_again_and_again_it_makes_the_same_data_set(tmp_path, toys):
     make_inputs(tmp_path / "in", clips=max(25, 9 * KILLS // 4))
     annotate("in", "-o", "undisturbed", cwd=tmp_path, toys=toys, check=1)
@@ -96,6 +97,7 @@ def test_killed_again_and_again_it_makes_the_same_data_set(tmp_path, toys):
     assert {f"tracks/{path.name}" for path in (tmp_path / "out" / "tracks").iterdir()} <= named
 
 
+@pytest.mark.slow
 def test_what_breaks_the_decoder_costs_its_own_input_alone(tmp_path, toys, breaking):
     names = ("good 1", "crash-decode", "crash-once", "fault-once", "fault-always", "crash-open", "good 2")
     (tmp_path / "in").mkdir()
@@ -161,6 +163,7 @@ def finished(out: Path) -> int:
     return journal.read_bytes().count(b'"done"') if journal.exists() else 0
 
 
+@pytest.mark.slow
 def test_shared_networks_that_are_killed_are_begun_anew(tmp_path, toys):
     make_inputs(tmp_path / "in")
     args = ("in", "-o", "out", "--networks", "shared", "--workers", 2, "--checkpoint", 0)
@@ -288,6 +291,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", place], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_it_and_nothing_is_lost(tmp_path, toys, small_disk):
     make_inputs(tmp_path / "in")
     out = small_disk / "out"

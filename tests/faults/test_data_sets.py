@@ -229,6 +229,7 @@ def test_what_no_journal_can_hold_is_refused_by_its_name(tmp_path, message, line
     assert told.startswith(f"{tmp_path / 'journal.jsonl'}: line 4 is damaged ({message}"), told
 
 
+@pytest.mark.slow
 def test_a_lost_or_damaged_journal_is_made_anew_from_the_shards(base, toys):
     out, names = base / "out", [f"{index}.mp4" for index in range(4)]
     expected, states, journal = rows(out), videos(out), out / "journal.jsonl"
@@ -295,6 +296,7 @@ pipeline.Run.bodies = changing
 """
 
 
+@pytest.mark.slow
 def test_an_input_that_changes_meanwhile_has_no_rows_and_is_done_again(tmp_path, toys):
     films = {"same": 1, "swapped": 2, "touched": 3, "long": 4}
     for name, people in films.items():

@@ -140,6 +140,7 @@ def identified(rows, shots=()):
     ],
     ids=["who leave", "crossing", "a crowd", "behind pillars"],
 )
+@pytest.mark.slow
 def test_people_who_hide_each_other_keep_their_ids(crowd, idf1, switches, byte):
     """Walkers whose truth is known, four films of 20 s each."""
     figures = []
