@@ -29,7 +29,6 @@ LAYER_NORM_EPSILON = 1e-5
 NEAREST_M = 0.2  # points are not projected from nearer than this
 SIDE_M = 4.0  # a landmark a crop's side off in the image counts as much as one that many metres off in space
 WORSE = 1.15  # a round is kept unless its landmarks are this much farther off than those of the best round before it
-LEAST_EXTENT = 3e-5  # of what was seen in the image, over the focal length
 NEARER, FARTHER = 0.8, 1.25  # bounds of the depth over that at which the landmarks spread in the image as seen
 
 
@@ -232,16 +231,21 @@ class Head:
     def prepare_translation(self, visible: str) -> None:
         """What `translation` needs of the image points: their weights, mean and spread."""
         op = self.graph.op
-        weight = op("Unsqueeze", op("Add", op("Mul", visible, visible), 1e-3), [2])  # (N,33,1)
-        total = op("ReduceSum", weight, [1], keepdims=1)
-        self.mean_weight = op("Transpose", op("Div", weight, total), perm=[0, 2, 1])  # (N,1,33)
-        self.mean = op("MatMul", self.mean_weight, self.image)  # (N,1,2)
+        weight = op("Add", op("Mul", visible, visible), 1e-3)
+        self.weight = op("Unsqueeze", weight, [1])  # (N,1,33)
+        ones = op("Pad", self.image, [0, 0, 0, 0, 0, 1], 1.0, mode="constant")
+        sums, total = op("Split", op("MatMul", self.weight, ones), [2, 1], outputs=2, axis=2)
+        self.mean_weight = op("Div", self.weight, total)
+        self.mean = op("Div", sums, total)  # (N,1,2)
         offset = op("Sub", self.image, self.mean)
-        self.root_weight = op("Sqrt", weight)
-        extent = op("ReduceL2", op("Mul", offset, self.root_weight), axes=[1, 2], keepdims=1)
-        extent = op("Max", extent, LEAST_EXTENT)
-        self.pull = op("Div", op("Mul", offset, weight), op("Mul", op("Neg", extent), extent))
-        self.bounds = [op("Div", extent, factor) for factor in (NEARER, FARTHER)]
+        self.spread = op("Max", self.weighted_sum(offset, offset), 1e-9)  # (N,1,1)
+        self.pull = op("Neg", op("Div", offset, self.spread))
+        self.bounds = [op("Mul", self.spread, factor**2) for factor in (1 / NEARER, 1 / FARTHER)]
+
+    def weighted_sum(self, one: str, other: str) -> str:
+        """(N,1,1): the sum of products (N,33,2), by MatMul: a reduction of one row alone may round otherwise."""
+        op = self.graph.op
+        return op("ReduceSum", op("MatMul", self.weight, op("Mul", one, other)), [2], keepdims=1)
 
     def translation(self, points: str) -> str:
         """(N,1,3): where the hips must be for the points to be seen where they are, in weighted least squares.
@@ -253,10 +257,12 @@ class Head:
         op = self.graph.op
         plane, depth = op("Split", points, [2, 1], outputs=2, axis=2)
         miss = op("Sub", op("Mul", self.image, depth), plane)
-        away = op("ReduceSum", op("Mul", self.pull, miss), [1, 2], keepdims=1)
+        away = self.weighted_sum(self.pull, miss)
+        # The start's points are the same for all: not expanded, they would be multiplied by all rows at once.
+        plane = op("Expand", plane, op("Shape", self.image))
         offset = op("Sub", plane, op("MatMul", self.mean_weight, plane))
-        extent = op("ReduceL2", op("Mul", offset, self.root_weight), axes=[1, 2], keepdims=1)
-        nearest, farthest = [op("Div", extent, bound) for bound in self.bounds]
+        extent = self.weighted_sum(offset, offset)
+        nearest, farthest = [op("Sqrt", op("Div", extent, bound)) for bound in self.bounds]
         away = op("Min", op("Max", away, nearest), farthest)
         across = op("Add", op("MatMul", self.mean_weight, miss), op("Mul", self.mean, away))
         return op("Concat", across, away, axis=2)
