@@ -4,6 +4,10 @@ Three rounds of a small residual network correct a pose; each round sees where t
 against where they were seen, in 3-D and in the image (the idea of iterative error feedback, Carreira et al. 2016;
 box input and camera as in CLIFF, Li et al. 2022). The weights, open/head.npz, were trained for cliffvid on
 synthetic bodies only. Lengths are metres in a camera with x right, y down, z forward.
+
+Where landmarks are unlike any seen in training, a round's correction may lead astray and the next ones farther. So a
+round after the first is kept only if its body is not clearly farther from what was seen than the best before it, and
+no body is put much nearer or farther than its size in the image allows.
 """
 
 from pathlib import Path
@@ -23,6 +27,9 @@ STATIC = USED * 3 + USED * 2 + USED + 3  # inputs that stay the same in every ro
 STATE = 144 + 10  # rotations as 24 x 3 x 2, betas
 LAYER_NORM_EPSILON = 1e-5
 NEAREST_M = 0.2  # points are not projected from nearer than this
+SIDE_M = 4.0  # a landmark a crop's side off in the image counts as much as one that many metres off in space
+WORSE = 1.15  # a round is kept unless its landmarks are this much farther off than those of the best round before it
+NEARER, FARTHER = 0.8, 1.25  # bounds of the depth over that at which the landmarks spread in the image as seen
 
 
 def read_head(path: Path) -> dict[str, np.ndarray]:
@@ -96,11 +103,39 @@ class Head:
         start = np.concatenate([self.numbers["mean_rot6d"], np.zeros(10, np.float32)])[None]
         state = op("Expand", start, op("Concat", op("Shape", bbox_info, start=0, end=1), [STATE], axis=0))
         result = self.evaluate(self.graph.constant(start))  # the same for all: runtimes compute it once, on loading
+        missed = self.residuals(points, result)
+        kept = None
         for _ in range(ROUNDS):
-            step = self.correction(fixed, op("Concat", state, *self.residuals(points, result), axis=1))
-            state = op("Add", state, step)
+            flat = [op("Reshape", each, [-1, USED * size]) for each, size in zip(missed, (3, 2), strict=True)]
+            state = op("Add", state, self.correction(fixed, op("Concat", state, *flat, axis=1)))
             result = self.evaluate(state)
-        return result["rotmat"], result["betas"], self.camera(result, centre, side)
+            missed = self.residuals(points, result)
+            kept = self.better(kept, self.answer(result), self.cost(*missed))
+        rotmat, betas, origin = op("Split", kept[0], [24 * 9, 10, 3], outputs=3, axis=1)
+        return op("Reshape", rotmat, [-1, 24, 3, 3]), betas, self.camera(origin, centre, side)
+
+    def answer(self, result: dict[str, str]) -> str:
+        """(N,229): rotmat, betas, and the place of the body's origin."""
+        op = self.graph.op
+        origin = op("Reshape", op("Sub", result["translation"], result["hip"]), [-1, 3])
+        return op("Concat", op("Reshape", result["rotmat"], [-1, 24 * 9]), result["betas"], origin, axis=1)
+
+    def cost(self, apart: str, missed: str) -> str:
+        """(N,1) metres: how far off the landmarks are, as `residuals` tells, weighted by how visible they are."""
+        op = self.graph.op
+        apart = op("ReduceL2", apart, axes=[2], keepdims=1)
+        missed = op("ReduceL2", missed, axes=[2], keepdims=1)
+        both = op("Add", apart, op("Mul", missed, SIDE_M))
+        return op("Reshape", op("MatMul", self.mean_weight, both), [-1, 1])
+
+    def better(self, kept: tuple[str, str] | None, answer: str, cost: str) -> tuple[str, str]:
+        """The answer to keep, of that kept before and a later round's, and the least cost so far."""
+        if kept is None:
+            return answer, cost
+        op = self.graph.op
+        before, least = kept
+        good = op("Less", cost, op("Mul", least, WORSE))
+        return op("Where", good, answer, before), op("Min", least, cost)
 
     def centred(self, points: str) -> str:
         """Points (N,33,3) from the middle of the hips."""
@@ -108,9 +143,9 @@ class Head:
         return op("Sub", points, self.hip_middle(points))
 
     def hip_middle(self, points: str) -> str:
-        op = self.graph.op
-        left, right = [op("Slice", points, [hip], [hip + 1], [1]) for hip in HIPS]
-        return op("Mul", op("Add", left, right), 0.5)
+        share = np.zeros((1, USED))
+        share[:, HIPS] = 0.5
+        return self.graph.op("MatMul", share, points)
 
     def turned_to_ray(self, centre: str) -> str:
         """(N,3,3), to be multiplied from the right: the least rotation from the z axis to the ray (x, y, 1).
@@ -154,8 +189,7 @@ class Head:
 
     def unit(self, vector: str) -> str:
         op = self.graph.op
-        length = op("Sqrt", op("ReduceSum", op("Mul", vector, vector), [2], keepdims=1))
-        return op("Div", vector, op("Add", length, 1e-8))
+        return op("Div", vector, op("Add", op("ReduceL2", vector, axes=[2], keepdims=1), 1e-8))
 
     def posed_points(self, rotmat: str, betas: str) -> str:
         """(N,33,3) landmarks of the posed body, by forward kinematics in homogeneous 4 x 4 transforms.
@@ -203,38 +237,48 @@ class Head:
         sums, total = op("Split", op("MatMul", self.weight, ones), [2, 1], outputs=2, axis=2)
         self.mean_weight = op("Div", self.weight, total)
         self.mean = op("Div", sums, total)  # (N,1,2)
-        self.offset = op("Sub", self.image, self.mean)
-        squares = op("MatMul", self.weight, op("Mul", self.offset, self.offset))
-        self.spread = op("Max", op("ReduceSum", squares, [2], keepdims=1), 1e-9)  # (N,1,1)
+        offset = op("Sub", self.image, self.mean)
+        self.spread = op("Max", self.weighted_sum(offset, offset), 1e-9)  # (N,1,1)
+        self.pull = op("Neg", op("Div", offset, self.spread))
+        self.bounds = [op("Mul", self.spread, factor**2) for factor in (1 / NEARER, 1 / FARTHER)]
+
+    def weighted_sum(self, one: str, other: str) -> str:
+        """(N,1,1): the sum of products (N,33,2), by MatMul: a reduction of one row alone may round otherwise."""
+        op = self.graph.op
+        return op("ReduceSum", op("MatMul", self.weight, op("Mul", one, other)), [2], keepdims=1)
 
     def translation(self, points: str) -> str:
         """(N,1,3): where the hips must be for the points to be seen where they are, in weighted least squares.
 
         Minimal is the sum of w |t_xy - u t_z - a|^2 with a = u Z - X. With u' = u less its weighted mean:
-        t_z = -sum(w u' a) / sum(w u' u'), t_xy = mean(a) + mean(u) t_z.
+        t_z = -sum(w u' a) / sum(w u' u'), t_xy = mean(a) + mean(u) t_z. Where X is quite unlike u, that t_z is next to
+        nothing, and the body a giant at the lens. So it has bounds about sqrt(sum(w X' X') / sum(w u' u')).
         """
         op = self.graph.op
         plane, depth = op("Split", points, [2, 1], outputs=2, axis=2)
         miss = op("Sub", op("Mul", self.image, depth), plane)
-        moment = op("ReduceSum", op("MatMul", self.weight, op("Mul", self.offset, miss)), [2], keepdims=1)
-        away = op("Neg", op("Div", moment, self.spread))
+        away = self.weighted_sum(self.pull, miss)
+        # The start's points are the same for all: not expanded, they would be multiplied by all rows at once.
+        plane = op("Expand", plane, op("Shape", self.image))
+        offset = op("Sub", plane, op("MatMul", self.mean_weight, plane))
+        extent = self.weighted_sum(offset, offset)
+        nearest, farthest = [op("Sqrt", op("Div", extent, bound)) for bound in self.bounds]
+        away = op("Min", op("Max", away, nearest), farthest)
         across = op("Add", op("MatMul", self.mean_weight, miss), op("Mul", self.mean, away))
         return op("Concat", across, away, axis=2)
 
     def residuals(self, points: str, result: dict[str, str]) -> tuple[str, str]:
-        """(N,99) metres and (N,66) crop sides between the landmarks seen and the body's own."""
+        """(N,33,3) metres and (N,33,2) crop sides between the landmarks seen and the body's own."""
         op = self.graph.op
         placed = op("Add", result["points"], result["translation"])
         plane, depth = op("Split", placed, [2, 1], outputs=2, axis=2)
         projected = op("Div", plane, op("Max", depth, NEAREST_M))
         missed = op("Clip", op("Div", op("Sub", self.image, projected), self.side), -1.0, 1.0)
-        apart = op("Sub", points, result["points"])
-        return op("Reshape", apart, [-1, USED * 3]), op("Reshape", missed, [-1, USED * 2])
+        return op("Sub", points, result["points"]), missed
 
-    def camera(self, result: dict[str, str], centre: str, side: str) -> str:
-        """(N,3) CLIFF's weak-perspective camera (s, tx, ty) of the crop, for the body's own origin."""
+    def camera(self, origin: str, centre: str, side: str) -> str:
+        """(N,3) CLIFF's weak-perspective camera (s, tx, ty) of the crop, for the body's own ``origin`` (N,3)."""
         op = self.graph.op
-        origin = op("Reshape", op("Sub", result["translation"], result["hip"]), [-1, 3])
         plane, depth = op("Split", origin, [2, 1], outputs=2, axis=1)
         scale = op("Div", 2.0, op("Mul", side, depth))
         return op("Concat", scale, op("Sub", plane, op("Mul", centre, depth)), axis=1)

@@ -184,6 +184,7 @@ OPS = {
     "MatMul": torch.matmul,
     "Max": lambda *parts: reduce(torch.maximum, parts),
     "MaxPool": max_pool,
+    "Min": lambda *parts: reduce(torch.minimum, parts),
     "Mul": torch.mul,
     "Neg": torch.neg,
     "Pad": pad,
@@ -204,4 +205,5 @@ OPS = {
     "TopK": top_k,
     "Transpose": lambda x, *, perm: x.permute(perm),
     "Unsqueeze": unsqueeze,
+    "Where": torch.where,
 }

@@ -22,8 +22,9 @@ def regress(seen, world, bbox_info, numbers, body):
     to_ray = ray_rotation(centre_x, centre_y)
     target = [to_ray @ (np.array(world[i], float) - hips) for i in range(FOCUS)]
     state = np.concatenate([numbers["mean_rot6d"], np.zeros(10)]).astype(float)
+    answers, costs = [], []
     for _ in range(3):
-        _, points, hip, move = evaluate(state, image, visible, body)
+        _, points, _, move = evaluate(state, image, visible, body)
         inputs = []
         inputs += [2 * value for point in target for value in point]
         inputs += [2 * value for pair in position for value in pair]
@@ -34,9 +35,23 @@ def regress(seen, world, bbox_info, numbers, body):
             for seen_at, shown_at in ((image[i][0], x / max(z, 0.2)), (image[i][1], y / max(z, 0.2))):
                 inputs.append(8 * min(max((seen_at - shown_at) / side, -1), 1))
         state = state + network(np.array(inputs), numbers)
-    rotmat, points, hip, move = evaluate(state, image, visible, body)
-    x, y, z = move - hip
-    return rotmat, state[144:], np.array([2 / (side * z), x - centre_x * z, y - centre_y * z])
+        rotmat, points, hip, move = evaluate(state, image, visible, body)
+        x, y, z = move - hip
+        answers.append((rotmat, state[144:], np.array([2 / (side * z), x - centre_x * z, y - centre_y * z])))
+        costs.append(distance(points, move, target, image, side, visible))
+    return answers[max(i for i in range(3) if i == 0 or costs[i] < 1.15 * min(costs[:i]))]
+
+
+def distance(points, move, target, image, side, visible):
+    """Metres from the landmarks in space, and 4 for a crop's side in the image, weight visible^2 + 0.001."""
+    total = weights = 0.0
+    for point, wanted, (u, v), seen in zip(points, target, image, visible, strict=True):
+        x, y, z = point + move
+        across, down = ((u - x / max(z, 0.2)) / side, (v - y / max(z, 0.2)) / side)
+        missed = math.hypot(min(max(across, -1), 1), min(max(down, -1), 1))
+        total += (seen**2 + 1e-3) * (math.dist(point, wanted) + 4 * missed)
+        weights += seen**2 + 1e-3
+    return total / weights
 
 
 def ray_rotation(x, y):
@@ -74,13 +89,25 @@ def evaluate(state, image, visible, body):
 
 
 def translation(points, image, visible):
-    """Least squares by rows: (X + tx) - u (Z + tz) = 0, (Y + ty) - v (Z + tz) = 0, weight visible^2 + 0.001."""
-    rows, right = [], []
+    """Least squares by rows: (X + tx) - u (Z + tz) = 0, (Y + ty) - v (Z + tz) = 0, weight visible^2 + 0.001.
+
+    tz is at least 0.8 and at most 1.25 times the points' extent across over that of what was seen, and then fixed.
+    """
+    rows, right, weights = [], [], []
     for (x, y, z), (u, v), seen in zip(points, image, visible, strict=True):
         weight = math.sqrt(seen * seen + 1e-3)
         rows += [[weight, 0, -weight * u], [0, weight, -weight * v]]
         right += [weight * (u * z - x), weight * (v * z - y)]
-    return np.linalg.lstsq(np.array(rows), np.array(right), rcond=None)[0]
+        weights.append(weight**2)
+    rows, right = np.array(rows), np.array(right)
+    usual = extent(np.array(points)[:, :2], weights) / extent(np.array(image), weights)
+    away = np.clip(np.linalg.lstsq(rows, right, rcond=None)[0][2], 0.8 * usual, 1.25 * usual)
+    across = np.linalg.lstsq(rows[:, :2], right - rows[:, 2] * away, rcond=None)[0]
+    return np.array([*across, away])
+
+
+def extent(spots, weights):
+    return math.sqrt(np.cov(spots.T, aweights=weights, ddof=0).trace())
 
 
 def network(inputs, numbers):

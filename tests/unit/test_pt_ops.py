@@ -58,6 +58,7 @@ CASES = [
     ("Max", [real(3, 4), real(4), real(3, 1)], {}),
     ("MaxPool", [IMAGE], {"kernel_shape": [3, 4], **ALL_SIDES}),
     ("MaxPool", [IMAGE], {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}),
+    ("Min", [real(3, 4), real(4), real(3, 1)], {}),
     ("Mul", [real(3, 4), real(4)], {}),
     ("Neg", [real(3)], {}),
     ("Pad", [real(2, 3), whole(0, 1, 2, 3), np.float32(7)], {}),
@@ -83,6 +84,7 @@ CASES = [
     ("TopK", [real(3, 9), whole(4)], {"axis": 0 - 1, "largest": 0}),
     ("Transpose", [IMAGE], {"perm": [0, 2, 3, 1]}),
     ("Unsqueeze", [real(2, 3), whole(0, -1)], {}),
+    ("Where", [np.array([[True], [False]]), real(2, 3), real(3)], {}),
 ]  # fmt: skip
 
 
