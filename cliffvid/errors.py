@@ -103,15 +103,14 @@ def is_short_of_memory(error: BaseException) -> bool:
 
 def describe(error: Exception) -> str:
     """Return one line for a user: what went wrong, also where it is the system that refuses."""
+    lost = not isinstance(error, CliffvidError) or isinstance(error.__cause__, FileNotFoundError)
+    if lost and _working_folder_is_gone():
+        return "error: the working folder is gone; change to one that is there, and give the command again"
     if isinstance(error, CliffvidError):
         return f"error: {error}"
     if is_short_of_memory(error):
         why = f" ({words})" if (words := " ".join(str(error).split())) else ""
         return f"error: memory does not suffice{why}; end what else runs here, or raise the limit (ulimit -v)"
-    try:
-        os.getcwd()
-    except OSError:
-        return "error: the working folder is gone; change to one that is there, and give the command again"
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         advice = "; check its permissions, and those of the folders above it"
@@ -119,3 +118,11 @@ def describe(error: Exception) -> str:
     if isinstance(error, ImportError) and not (error.name or "").startswith(__package__):  # what every run needs
         return f"error: a package does not load: {error}; install cliffvid again, with all that it needs"
     return f"internal error: {type(error).__name__}: {error} (a bug: please report what --debug shows)"
+
+
+def _working_folder_is_gone() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False

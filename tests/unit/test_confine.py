@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+import cliffvid
+
+ROOT = Path(cliffvid.__file__).parents[1]
 TRIES = {
     "open a file": "open('/etc/passwd')",
     "make a file": "os.open('ran', os.O_CREAT | os.O_WRONLY)",
