@@ -34,13 +34,14 @@ def change_network(folder, change):
 
 
 @pytest.mark.parametrize(
-    ("name", "capability"), [("yolov3-tiny", "8.0"), ("cliff-open", "8.9"), ("cliff-open", "12.0")]
+    ("name", "capability", "most"),
+    [("yolov3-tiny", "8.0", 2.2), ("cliff-open", "8.9", 3.3), ("cliff-open", "12.0", 3.3)],
 )
-def test_the_open_models_build(name, capability):
+def test_the_open_models_build(name, capability, most):
     manifest = read_manifest(BUNDLED / name)
     plan = build(maker_for(capability), manifest, "fp32", MAX_BATCH)
-    # weights are kept as float16 in these files, as float32 in plans
-    assert plan[:4] == b"vtrt" and 1.9 < len(plan) / manifest.path("model.onnx").stat().st_size < 3.1
+    # Weights are kept as float16 in these files, as float32 in plans, once; the rest is kernels, of the head's 600 nodes.
+    assert plan[:4] == b"vtrt" and 1.9 < len(plan) / manifest.path("model.onnx").stat().st_size < most
 
 
 def test_what_tensorrt_does_not_build_for_is_told():
