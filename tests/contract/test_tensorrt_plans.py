@@ -40,7 +40,7 @@ def change_network(folder, change):
 def test_the_open_models_build(name, capability, most):
     manifest = read_manifest(BUNDLED / name)
     plan = build(maker_for(capability), manifest, "fp32", MAX_BATCH)
-    # Weights are kept as float16 in these files, as float32 in plans, once; the rest is kernels, of the head's 600 nodes.
+    # Weights are kept as float16 in these files, as float32 in plans, once; kernels are the rest
     assert plan[:4] == b"vtrt" and 1.9 < len(plan) / manifest.path("model.onnx").stat().st_size < most
 
 
