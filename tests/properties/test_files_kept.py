@@ -1,11 +1,9 @@
 """Whatever a command is told to write, and whatever lies there: no other file is touched."""
 
-import io
 import os
 import shutil
-import sys
 import tempfile
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +12,9 @@ from hypothesis import Phase, event, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cliffvid import Options, cli, process
+from cliffvid import Options, process
 from cliffvid.locks import OURS
+from in_process import run
 from pseudogt_files import gt_arrays
 from track_files import make_tracks
 from truth_files import World, found_tracks, pw3d
@@ -146,15 +145,3 @@ def kept() -> dict[str, object]:
             else:
                 found[path] = os.stat(path).st_mode
     return found
-
-
-def run(words: list[str]) -> tuple[int, str]:
-    told = io.StringIO()
-    before = sys.argv
-    sys.argv = ["cliffvid", *words]
-    try:
-        with redirect_stdout(told), redirect_stderr(told), pytest.raises(SystemExit) as end:
-            cli.main()
-    finally:
-        sys.argv = before
-    return end.value.code, told.getvalue()

@@ -1,10 +1,8 @@
 """Whatever stands in a manifest or in the metadata of tracks: a run that works, or one line that says what is wrong."""
 
-import io
 import json
 import shutil
-import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +10,11 @@ import pytest
 from hypothesis import Phase, event, given, settings
 from hypothesis import strategies as st
 
-from cliffvid import Options, cli, process
+from cliffvid import Options, process
 from cliffvid.models import BUNDLED, sealed
 from cliffvid.write import META_KEY
 from clips import make_clip
+from in_process import run
 
 EXAMPLES = settings.default.max_examples // 3
 NAMES = ("toy-detector", "toy-regressor")
@@ -117,14 +116,3 @@ def check(folder: Path, words: list[str]) -> None:
     errors = [line for line in told.splitlines() if "error: " in line]
     assert len(errors) <= 1 and bool(code) == bool(errors), told
     assert "\x1b" not in told
-
-
-def run(words: list[str]) -> tuple[int, str]:
-    told, before = io.StringIO(), sys.argv
-    sys.argv = ["cliffvid", *words]
-    try:
-        with redirect_stdout(told), redirect_stderr(told), pytest.raises(SystemExit) as end:
-            cli.main()
-    finally:
-        sys.argv = before
-    return end.value.code, told.getvalue()
