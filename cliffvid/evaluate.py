@@ -89,7 +89,7 @@ def _sequence(
     focal_px = truth.focal_px / times
     theirs, mine, strangers = match(truth, frame_idx, truth.bbox_xyxy / times, rows.bbox_xyxy, iou_min)
     told.notes += [f"{truth.name}: {words}" for words in _deviations(meta, rows[mine], rule, focal_px[theirs])]
-    sums = Sums(int(truth.counted.sum()), len(mine), strangers, truth.everybody)
+    sums = Sums(int(truth.counted.sum()), len(mine), len(strangers), truth.everybody)
     if not truth.everybody:
         told.notes.append(
             f"{truth.dataset} does not name everybody in its images: people found besides are not counted"
@@ -141,28 +141,30 @@ def image_key(name: str) -> str:
     return Path(name).stem.removesuffix("_1280x720")
 
 
-def match(truth: Truth, frame_idx: Array, true_boxes: Array, boxes: Array, iou_min: float) -> tuple[Array, Array, int]:
-    """Pairs of rows (truth, found) of those counted, sorted by the truth's rows, and how many were found besides.
+def match(
+    truth: Truth, frame_idx: Array, true_boxes: Array, boxes: Array, iou_min: float
+) -> tuple[Array, Array, Array]:
+    """Return pairs of rows (truth, found) of those counted, sorted by the truth's rows, and the rows found besides.
 
     In each frame the pairs with the most overlap above ``iou_min`` in all (Hungarian). Who is matched with somebody not
     counted is neither found nor a stranger; nor is anybody in a frame that the truth does not have.
     """
-    theirs, mine, strangers = [], [], 0
+    theirs, mine, strangers = [], [], []
     order = np.argsort(frame_idx, kind="stable")
     in_order = frame_idx[order]
     for frame in np.unique(truth.frame_idx):
         people = np.flatnonzero((truth.frame_idx == frame) & np.isfinite(true_boxes).all(axis=1))
         rows = order[slice(*np.searchsorted(in_order, [frame, frame + 1]))]
         if not len(people) or not len(rows):
-            strangers += len(rows)
+            strangers += rows.tolist()
             continue
         cost = 1 - box_iou(true_boxes[people], boxes[rows].astype(np.float64))
         chosen = lap.lapjv(cost, extend_cost=True, cost_limit=1 - iou_min, return_cost=False)[0]
-        strangers += len(rows) - int((chosen >= 0).sum())
+        strangers += np.delete(rows, chosen[chosen >= 0]).tolist()
         pairs = [(p, rows[c]) for p, c in zip(people, chosen, strict=True) if c >= 0 and truth.counted[p]]
         theirs += [p for p, _ in pairs]
         mine += [r for _, r in pairs]
-    return np.array(theirs, np.int64), np.array(mine, np.int64), strangers
+    return np.array(theirs, np.int64), np.array(mine, np.int64), np.array(strangers, np.int64)
 
 
 def _deviations(meta: dict, rows: Tracks, rule: Protocol, focal_px: Array) -> list[str]:

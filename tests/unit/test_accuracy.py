@@ -1,18 +1,24 @@
 """The judge of accuracy against scenes whose cameras and people are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from bench.accuracy import labels, rows
+from bench.accuracy.adjust import adjusted
 from bench.accuracy.follow import Follower
 from bench.accuracy.scenes import Camera, Scene, read_cameras
 from bench.accuracy.score import Pairs, common, measure
-from bench.accuracy.triangulate import agreed, left_out, triangulate
+from bench.accuracy.strangers import of_nobody
+from bench.accuracy.triangulate import agreed, left_out, off_px, triangulate
 from bench.accuracy.truth import HIPS, JOINTS, smoothed
 from cliffvid.body import load_body
 from cliffvid.geometry import project
 from cliffvid.read import read_tracks
 from cliffvid.truth import Truth
+from clips import make_clip
 from render.scenes import people
 from track_files import make_tracks
 
@@ -87,6 +93,25 @@ def test_leaving_one_camera_out_tells_the_error_put_in(cloud):
     assert np.median(left_out(CAMERAS, pixels, used)[0][1], axis=0) == pytest.approx([-12, 0], abs=1.5)
 
 
+def test_cameras_are_moved_to_where_their_views_meet(cloud):
+    """Turned and moved a little each; what no picture tells, the whole's place, turn and scale, stays as given."""
+    rng = np.random.default_rng(6)
+    given = []
+    for camera in CAMERAS:
+        turn = Rotation.from_rotvec(rng.normal(0, 0.003, 3)).as_matrix() @ camera.turn
+        given.append(replace(camera, turn=turn, move=-turn @ (camera.centre + rng.normal(0, 0.015, 3))))
+    pixels = views(cloud)
+    before = off_px(given, triangulate(given, pixels), pixels)
+    moved = adjusted(given, pixels)
+    points = triangulate(moved, pixels)
+    after = off_px(moved, points, pixels)
+    assert np.median(before) > 1.5 and np.median(after) < 0.05
+    apart = [np.linalg.norm(each.centre - camera.centre) for each, camera in zip(moved, given, strict=True)]
+    assert np.max(apart) < 0.08
+    sizes = [np.linalg.norm(each - each.mean(axis=0)) for each in (points, cloud)]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.01)
+
+
 def test_points_are_smoothed_and_only_short_gaps_filled():
     rate, frames = 60.0, 60
     line = (np.arange(frames) / rate)[:, None, None] * [[[1.0, -0.5, 0.2]]] + 1
@@ -159,7 +184,7 @@ def test_scores_of_known_errors():
     joints = rng.normal(0, 0.4, (6, 12, 3)) + [0, 0, 5]
     turn = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]])
     found = 1.1 * joints[:4] @ turn.T
-    facts = measure(truth_of(joints, [1, 1, 1, 1, 1, 0]), Pairs(np.arange(4), found, 1)).facts("made")
+    facts = measure(truth_of(joints, [1, 1, 1, 1, 1, 0]), Pairs(np.arange(4), found, np.arange(1))).facts("made")
     hips = joints[:4, HIPS].mean(axis=1, keepdims=True)
     off = 1.1 * (joints[:4] - hips) @ turn.T - (joints[:4] - hips)
     assert facts["pa_mpjpe_mm"] == pytest.approx(0, abs=1e-6)
@@ -168,9 +193,30 @@ def test_scores_of_known_errors():
     assert facts["depth_ratio"] == pytest.approx(1.1) and facts["found_besides"] == 1
 
 
+class Seer:
+    """Landmarks at the box's corners, but nobody in boxes that begin at x = 0, and in wide ones another person's."""
+
+    def find(self, image, around, passes=1):
+        if around[0, 0] == 0:
+            return None
+        return np.array(OTHER).reshape(2, 2) if np.ptp(around[:, 0]) > 50 else around
+
+
+OTHER = [60.0, 20.0, 90.0, 90.0]
+
+
+def test_rows_of_nobody_are_told_from_those_of_people_who_are_not_known(tmp_path):
+    film = make_clip(tmp_path / "film.mp4", frames=3)
+    truth = truth_of(np.zeros((2, 12, 3)), [1, 0], np.array([OTHER, [np.nan] * 4]), np.array([1, 2]))
+    table = read_tracks(make_tracks(tmp_path / "made.npz", film, [[0, 0, 5.0]] * 4, frames=3))
+    table.bbox_xyxy[:] = np.tile([[0, 5, 30, 60], [10, 5, 30, 60], [10, 5, 90, 60], OTHER], (3, 1))
+    wrong = of_nobody(film, truth, table, np.arange(1, 12), Seer())  # all rows but the first
+    assert wrong.tolist() == [4, 6, 7, 8]  # of the others some are of people whom the truth does not have
+
+
 def test_versions_are_compared_on_what_both_found():
-    one = Pairs(np.array([0, 2, 5]), np.arange(3.0).reshape(3, 1, 1), 0)
-    other = Pairs(np.array([2, 3, 5]), np.arange(3.0).reshape(3, 1, 1), 4)
+    one = Pairs(np.array([0, 2, 5]), np.arange(3.0).reshape(3, 1, 1), np.arange(0))
+    other = Pairs(np.array([2, 3, 5]), np.arange(3.0).reshape(3, 1, 1), np.arange(4))
     a, b = common([one, other])
     assert a.theirs.tolist() == b.theirs.tolist() == [2, 5]
     assert a.joints_m.ravel().tolist() == [1, 2] and b.joints_m.ravel().tolist() == [0, 2]

@@ -14,8 +14,7 @@ from cliffvid.bench.harness import machine, versions
 from cliffvid.console import result, say
 
 from .labels import read_labels
-from .run import Version, judge_labels, judge_rows, judge_scene
-from .scenes import load_scenes
+from .run import Version, judge_labels, judge_rows, judge_scenes
 
 DEMO = Path(__file__).parents[3] / "examples" / "pedestrians.mp4"
 
@@ -34,7 +33,7 @@ def main() -> None:
             "machine": machine(),
             "versions": versions(),
             "models": {version.name: version.words for version in under_test},
-            "scenes": [judge_scene(scene, under_test, folder) for scene in load_scenes()],
+            "scenes": judge_scenes(under_test, folder),
             "labels": {version.name: judge_labels(version, options.films) for version in under_test},
         }
         for version in under_test:
@@ -60,9 +59,9 @@ def show(figures: dict) -> None:
     for name, words in figures["models"].items():
         result(f"{name}: {words}")
     for scene in figures["scenes"]:
-        result(
-            "", f"{scene['scene']}: the truth's own error", *(f"  {k}: {plain(v)}" for k, v in scene["truth"].items())
-        )
+        for cameras, error in scene["truth"].items():
+            words = f"{scene['scene']}: the truth's own error, cameras {cameras}"
+            result("", words, *(f"  {k}: {plain(v)}" for k, v in error.items()))
         table_of(scene["scene"], scene["figures"])
     for kind in ("labels", "rows"):
         if any(figures[kind].values()):

@@ -1,7 +1,7 @@
 """People followed through all views of a scene at once: where each was a frame ago tells where to look now."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations, product
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from cliffvid.source import open_source
 from cliffvid.types import Tracks
 
 from .landmarks import COUNT, Landmarker
-from .scenes import Scene
+from .scenes import Camera, Scene
 from .triangulate import agreed, off_px, triangulate
 
 Array = np.ndarray
@@ -48,9 +48,20 @@ class Sightings:
 
     frame_idx: Array
     person: Array
-    points: Array
-    pixels: Array
-    used: Array
+    points: Array  # (P,33,3)
+    pixels: Array  # (P,C,33,2)
+    used: Array  # (P,C,33)
+
+    def views(self, landmarks: Sequence[int] = range(COUNT)) -> Array:
+        """Return where each camera sees some landmarks of all rows: (C,P*L,2) pixels."""
+        chosen = self.pixels[:, :, list(landmarks)]
+        return chosen.transpose(1, 0, 2, 3).reshape(chosen.shape[1], -1, 2)
+
+    def by(self, cameras: Sequence[Camera]) -> "Sightings":
+        """Return the same sightings with the points where these cameras see them."""
+        points, used = agreed(list(cameras), self.views())
+        shape = self.points.shape
+        return replace(self, points=points.reshape(shape), used=used.reshape(-1, *shape[:2]).transpose(1, 0, 2))
 
 
 class Follower:

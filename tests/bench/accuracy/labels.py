@@ -49,8 +49,8 @@ def labelled(name: str, frames: dict[str, dict]) -> Truth:
 
 def counts(truth: Truth, rows: Tracks) -> Sums:
     """Return who was found on the labelled frames."""
-    theirs, _, false_positives = match(truth, rows.frame_idx, truth.bbox_xyxy, rows.bbox_xyxy, IOU_MIN)
-    return Sums(int(truth.counted.sum()), len(theirs), false_positives, truth.everybody)
+    theirs, _, strangers = match(truth, rows.frame_idx, truth.bbox_xyxy, rows.bbox_xyxy, IOU_MIN)
+    return Sums(int(truth.counted.sum()), len(theirs), len(strangers), truth.everybody)
 
 
 def facts(name: str, sums: Sums) -> dict[str, str | int | float | None]:

@@ -15,11 +15,13 @@ from cliffvid.scores import Sums
 from cliffvid.source import open_source
 
 from . import labels, rows
+from .adjust import adjusted
 from .follow import Sightings, follow
 from .landmarks import Landmarker
-from .scenes import SOURCES, Scene
+from .scenes import SOURCES, Scene, load_scenes
 from .score import Measured, common, measure, pair
-from .truth import People, own_error, refine, truth_of
+from .strangers import of_nobody
+from .truth import LANDMARKS, People, own_error, refine, truth_of
 
 HERE = Path(__file__).parent
 RATE = 60.0  # of the scenes' films; their headers say so
@@ -60,8 +62,8 @@ class Version:
         return [self.tracks(film, f"{scene.name} {camera.name}", camera.focal_px) for camera, film in films]
 
 
-def people_of(scene: Scene, seeds: list[Tracks], folder: Path) -> People:
-    """Return the truth of a scene; what the same code saw before from the same seeds is taken again."""
+def sightings_of(scene: Scene, seeds: list[Tracks], landmarker: Landmarker, folder: Path) -> Sightings:
+    """Return what was seen of a scene's people; what the same code saw before from the same seeds is taken again."""
     code = [HERE / f"{name}.py" for name in ("scenes", "landmarks", "triangulate", "follow")]
     key = hashlib.sha256(SOURCES["heavy"]["member_sha256"].encode())
     for part in (*(path.read_bytes() for path in code), *(each.bbox_xyxy.tobytes() for each in seeds)):
@@ -69,22 +71,52 @@ def people_of(scene: Scene, seeds: list[Tracks], folder: Path) -> People:
     kept = folder / f"seen-{scene.name}-{key.hexdigest()[:12]}.npz"
     if not kept.is_file():
         part = kept.with_suffix(".part.npz")
-        np.savez_compressed(part, **vars(follow(scene, seeds, Landmarker())))
+        np.savez_compressed(part, **vars(follow(scene, seeds, landmarker)))
         part.replace(kept)
     with np.load(kept) as arrays:
-        return refine(Sightings(**arrays), list(scene.cameras), RATE)
+        return Sightings(**arrays)
 
 
-def judge_scene(scene: Scene, versions: list[Version], folder: Path) -> dict:
-    """Return the figures of a scene: the truth's own error, each version by camera, and on rows that all found."""
-    files = [version.scene_tracks(scene) for version in versions]
-    people = people_of(scene, [read_tracks(path) for path in files[0]], folder)
+def judge_scenes(versions: list[Version], folder: Path) -> list[dict]:
+    """Return the figures of all scenes, the cameras being moved to where the people of all scenes say they stand."""
+    scenes, landmarker = load_scenes(), Landmarker()
+    files = [[version.scene_tracks(scene) for version in versions] for scene in scenes]
+    seen = [
+        sightings_of(scene, [read_tracks(path) for path in made[0]], landmarker, folder)
+        for scene, made in zip(scenes, files, strict=True)
+    ]
+    views = [each.views(LANDMARKS) for each in seen]
+    by_all = adjusted(scenes[0].cameras, np.concatenate(views, axis=1))  # the same cameras filmed all scenes
+    figures = []
+    for k, (scene, each) in enumerate(zip(scenes, seen, strict=True)):
+        by_others = adjusted(scene.cameras, np.concatenate(views[:k] + views[k + 1 :], axis=1))
+        kinds = {"as given": scene.cameras, "moved by the other scenes": by_others, "moved by all scenes": by_all}
+        told = {
+            kind: own_error(refine(each.by(cameras), list(cameras), RATE), replace(scene, cameras=cameras))
+            for kind, cameras in kinds.items()
+        }
+        scene = replace(scene, cameras=by_all)
+        people = refine(each.by(by_all), list(by_all), RATE)
+        figures.append(
+            {"scene": scene.name, "truth": told, "figures": judge_scene(scene, people, versions, files[k], landmarker)}
+        )
+    return figures
+
+
+def judge_scene(
+    scene: Scene, people: People, versions: list[Version], files: list[list[Path]], landmarker: Landmarker
+) -> dict[str, list[dict]]:
+    """Return the figures of each version's tracks ``files``, by camera, and on rows that all found."""
     totals: dict[tuple[str, str], Measured] = {}
     figures: dict[str, list[dict]] = {version.name: [] for version in versions}
     for c, camera in enumerate(scene.cameras):
         truth = truth_of(people, scene, c, size_of(scene.films[c]))
         both = [read_both(tracks[c]) for tracks in files]
-        pairs = [pair(truth, rows_, load_body(meta["body"]["name"])) for rows_, meta in both]
+        pairs = [pair(truth, table, load_body(meta["body"]["name"])) for table, meta in both]
+        pairs = [
+            replace(each, strangers=of_nobody(scene.films[c], truth, table, each.strangers, landmarker))
+            for each, (table, _) in zip(pairs, both, strict=True)
+        ]
         kinds = {"all": pairs} | ({"found by all versions": common(pairs)} if len(versions) > 1 else {})
         for kind, chosen in kinds.items():
             for version, each in zip(versions, chosen, strict=True):
@@ -96,7 +128,7 @@ def judge_scene(scene: Scene, versions: list[Version], folder: Path) -> dict:
                     totals[version.name, kind] = measured
     for (name, kind), total in totals.items():
         figures[name].append({"rows": kind, **total.facts(scene.name)})
-    return {"scene": scene.name, "truth": own_error(people, scene), "figures": figures}
+    return figures
 
 
 def size_of(film: Path) -> tuple[int, int]:

@@ -33,6 +33,11 @@ class Camera:
     def focal_px(self) -> float:
         return float((self.matrix[0, 0] + self.matrix[1, 1]) / 2)
 
+    @property
+    def centre(self) -> Array:
+        """Where it stands in the world (3,)."""
+        return -self.turn.T @ self.move
+
     def seen(self, world: Array) -> Array:
         """Return world points (...,3) in the camera's frame."""
         return world @ self.turn.T + self.move

@@ -101,7 +101,7 @@ def truth_of(people: People, scene: Scene, c: int, size_wh: tuple[float, float])
         size_wh=size_wh,
         surface=None,
         no_surface="joints alone are known",
-        everybody=False,  # some stand where fewer than three cameras see them: precision is not known
+        everybody=True,  # whoever stands where fewer than three cameras see them is told apart, see strangers.py
     )
 
 
