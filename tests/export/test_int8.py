@@ -14,6 +14,7 @@ from cliffvid.errors import ModelError
 from cliffvid.export.graph import Graph, image_input, to_bytes
 from cliffvid.export.int8 import kept_float, quantise, with_float_weights
 from cliffvid.models import BUNDLED, read_manifest
+from clips import make_clip
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,8 @@ def test_a_network_without_convolutions_is_told():
         quantise(graph.model(), [])
 
 
-def test_the_command_calibrates_judges_and_keeps(clip, tmp_path, monkeypatch, capfd):
+def test_the_command_calibrates_judges_and_keeps(tmp_path, monkeypatch, capfd):
+    clip = make_clip(tmp_path / "clip.mp4", frames=6)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
@@ -123,7 +125,7 @@ def test_the_command_calibrates_judges_and_keeps(clip, tmp_path, monkeypatch, ca
     code, out, err = run("export", "int8", "yolov3-tiny", clip)
     assert code == 0, err
     manifest = read_manifest(tmp_path / "data" / "cliffvid" / "engines" / "yolov3-tiny")
-    assert onnx.load(manifest.path("model.int8.onnx")).graph.node and "calibrating on 15 frames" in err
+    assert onnx.load(manifest.path("model.int8.onnx")).graph.node and "calibrating on 3 frames" in err
     assert "int8 by openvino" in out and "judged on 0 people alone" in out  # blobs are no people to this detector
     assert {entry["precision"] for entry in manifest.quality} >= {"fp32", "int8"}
     assert {entry["clip"] for entry in manifest.quality} == {clip.name}
