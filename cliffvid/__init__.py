@@ -10,6 +10,16 @@ tracks.body_pose[tracks.track_id == 1]   # (rows, 69) axis-angle, one row per fr
 import os
 import sys
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what __getattr__ gives, for editors and checkers of types
+    from .errors import BackendError, CliffvidError, InputError, ModelError, OutputError, UsageError
+    from .jobs import process, process_many
+    from .options import Options
+    from .pipeline import open_models, stream
+    from .read import read_meta, read_tracks
+    from .summary import Report
+    from .types import Tracks
 
 # Some of the packages that cliffvid uses report to their makers over the network, and keep a number of this machine's
 # in the user's home. What stops them must be there before they are loaded. A value that the user has set stays.
@@ -34,7 +44,23 @@ _HOME = {
     "read_tracks": "read",
     "stream": "pipeline",
 }
-__all__ = sorted(_HOME)
+__all__ = [
+    "BackendError",
+    "CliffvidError",
+    "InputError",
+    "ModelError",
+    "Options",
+    "OutputError",
+    "Report",
+    "Tracks",
+    "UsageError",
+    "open_models",
+    "process",
+    "process_many",
+    "read_meta",
+    "read_tracks",
+    "stream",
+]
 
 
 def __getattr__(name: str):
