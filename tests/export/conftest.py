@@ -1,3 +1,4 @@
+import fcntl
 import os
 import sys
 from pathlib import Path
@@ -58,17 +59,23 @@ def scenes():
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
-    """Function of a backbone: the checkpoint, and the folder exported from it (once, HRNet-W48 takes a while)."""
+    """Function of a backbone: the checkpoint, and the folder exported from it, once for all processes of the tests."""
     from synthetic import make_cliff_checkpoint
 
     from cliffvid.export.official import export_cliff
 
-    folder, done = tmp_path_factory.mktemp("made"), {}
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made"
 
     def make(backbone):
-        if backbone not in done:
-            checkpoint = make_cliff_checkpoint(folder / f"{backbone}.pt", backbone)
-            done[backbone] = checkpoint, export_cliff(checkpoint, folder / "engines")
-        return done[backbone]
+        folder = shared / backbone
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint, network = folder / f"{backbone}.pt", folder / "engines" / f"cliff-{backbone}"
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not network.is_dir():
+                make_cliff_checkpoint(checkpoint, backbone)
+                assert export_cliff(checkpoint, folder / "engines") == network
+        return checkpoint, network
 
     return make
