@@ -5,7 +5,7 @@ import numpy as np
 from .body import Body
 from .draw import track_color
 from .motion import derivative
-from .types import BAD_CAMERA, Tracks
+from .types import NOT_DRAWN, Tracks
 
 Array = np.ndarray
 WIDTH = 1000  # units of every chart's x axis, stretched to the page
@@ -61,7 +61,7 @@ def people_per_frame(tracks: Tracks) -> str:
 
 def depth(tracks: Tracks) -> str:
     """Distance from the camera of each track over time, in metres."""
-    good = tracks[(tracks.flags & BAD_CAMERA) == 0]
+    good = tracks[(tracks.flags & NOT_DRAWN) == 0]
     return _lines(tracks, [(i, rows.time_s, rows.transl[:, 2]) for i, rows in _each(good)], "m")
 
 

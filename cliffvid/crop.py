@@ -9,7 +9,7 @@ import numpy as np
 
 from .detect import Found
 from .errors import UsageError
-from .geometry import bbox_info, crop_boxes, crop_corners, diagonal_focal_px
+from .geometry import bbox_info, crop_boxes, crop_corners, diagonal_focal_px, lengthened
 from .models import CropRule, Manifest
 from .options import Options
 from .pictures import DeviceImage, cuts
@@ -33,7 +33,7 @@ def crops(found: Found, manifest: Manifest, options: Options) -> Crops:
     if options.box_scale is not None:
         rule = replace(rule, box_scale=options.box_scale)
     people, size_wh = found.people, found.frames.size_wh
-    center_size = crop_boxes(people.bbox_xyxy, rule)
+    center_size = crop_boxes(lengthened(people.bbox_xyxy, size_wh, rule), rule)
     corners = crop_corners(center_size, rule)
     frames = found.frames.images[np.searchsorted(found.frames.frame_idx, people.frame_idx)]
     if isinstance(found.frames.images[0], DeviceImage):

@@ -11,6 +11,8 @@ import numpy as np
 from .models import BboxInfo, CropRule, Letterbox
 
 Array = np.ndarray
+STANDING = 2.4  # height over width from which on a box shows somebody from head to foot
+CUT_NEAR = 0.02  # heights from the frame's edge at which a box still ends there: detectors are not exact
 
 
 def letterbox_layout(frame_wh: tuple[int, int], rule: Letterbox) -> tuple[float, tuple[int, int], tuple[int, int]]:
@@ -48,6 +50,17 @@ def canvas_to_frame(boxes: Array, frame_wh: tuple[int, int], rule: Letterbox) ->
     ratio = letterbox_layout(frame_wh, rule)[0]
     margin = np.array([(rule.width_px - ratio * w) / 2, (rule.height_px - ratio * h) / 2] * 2)
     return np.clip((boxes - margin) / ratio, 0, np.array([w, h, w, h])).astype(np.float32)
+
+
+def lengthened(boxes: Array, frame_wh: tuple[int, int], rule: CropRule) -> Array:
+    """Boxes (P,4) as the regressor's crops are made of them: longer where the frame's bottom cuts somebody.
+
+    A box that ends there and is as tall as somebody who stands is taken to be whole.
+    """
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T
+    cut = (boxes[:, 3] >= frame_wh[1] - CUT_NEAR * height) & (height < STANDING * width)
+    low = boxes[:, 3] + np.where(cut, np.float32(rule.cut_length - 1) * height, np.float32(0))
+    return np.column_stack([boxes[:, :3], low])
 
 
 def crop_boxes(boxes: Array, rule: CropRule) -> Array:

@@ -19,7 +19,7 @@ from .options import Options, OverlayOptions
 from .read import chosen, read_both
 from .renderers import Renderer, Scene, compose, open_renderer
 from .source import open_source
-from .types import BAD_CAMERA, Frames, Tracks
+from .types import NOT_DRAWN, Frames, Tracks
 
 FRAME_BATCH = 4  # posed together
 AHEAD = 2  # batches each stage may run ahead
@@ -58,6 +58,7 @@ class OverlayReport:
     out: Path
     frames: int
     drawn: int  # frames with somebody in them
+    not_drawn: int  # rows left out: implausible, or of an impossible camera
     renderer: str | None  # name and device; None for the skeleton view, which needs none
     sound: str
     seconds: float
@@ -106,7 +107,9 @@ def overlay(
         seconds = time.perf_counter() - start
         busy_s = stages.busy_s() | {"encode": seconds - stages.stages[-1].consumer_wait_s}
     warnings = [f"{counts.damaged} damaged or missing pieces of video are not in the film"] if counts.damaged else []
-    return OverlayReport(out, film.frames, painter.drawn, painter.device, film.sound, seconds, busy_s, warnings)
+    return OverlayReport(
+        *(out, film.frames, painter.drawn, painter.not_drawn, painter.device, film.sound, seconds, busy_s, warnings)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +135,7 @@ class Painter:
         self.body: Body = load_body(check_family(options.body or body_name, body_name))
         self.renderer: Renderer | None = None if options.view == "skeleton" else open_renderer(options.renderer)
         self.device = f"{self.renderer.name} ({self.renderer.device})" if self.renderer else None
-        self.drawn = 0
+        self.drawn = self.not_drawn = 0
 
     def pose(self, batches: Iterator[Frames], rows: Tracks) -> Iterator[Shot]:
         """The people of each batch of frames, posed together."""
@@ -158,7 +161,8 @@ class Painter:
         """The pictures (H,W,3) the options ask for: ``front``, which is drawn on ``image`` itself, and ``side``."""
         options = self.options
         self.drawn += len(people) > 0
-        good = (people.flags & BAD_CAMERA) == 0
+        good = (people.flags & NOT_DRAWN) == 0
+        self.not_drawn += int((~good).sum())
         side = np.empty_like(image) if options.view in ("side", "both") else None
         if self.renderer is None:
             draw_skeletons(image, people[good], vertices[good], self.body.parents)
@@ -193,8 +197,8 @@ def people_in(frames: Frames, rows: Tracks) -> Tracks:
 
 
 def mean_depth_m(people: Tracks) -> float:
-    """Where a side camera turns about: the mean distance of those whose camera is good; 0 if there is none."""
-    good = (people.flags & BAD_CAMERA) == 0
+    """Where a side camera turns about: the mean distance of those who are drawn; 0 if there is none."""
+    good = (people.flags & NOT_DRAWN) == 0
     return float(people.transl[good, 2].mean()) if good.any() else 0.0
 
 

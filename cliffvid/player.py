@@ -8,7 +8,7 @@ import numpy as np
 from .body import Body
 from .draw import track_color
 from .motion import joint_turns
-from .types import BAD_CAMERA, Tracks
+from .types import NOT_DRAWN, Tracks
 
 Array = np.ndarray
 ROWS_MAX = 60_000  # about 12 MB of page; of longer tracks every second, third, ... row is shown
@@ -34,8 +34,8 @@ class Pack:
 
 
 def player_data(tracks: Tracks, body: Body, size_wh: tuple[int, int], skeleton_only: bool) -> tuple[dict, str, int]:
-    """The player's JSON, its packed numbers, and of how many rows one is shown; rows without a camera are left out."""
-    tracks = tracks[(tracks.flags & BAD_CAMERA) == 0]
+    """The player's JSON, its packed numbers, and of how many rows one is shown; rows not to be drawn are left out."""
+    tracks = tracks[(tracks.flags & NOT_DRAWN) == 0]
     every = max(1, -(-len(tracks) // ROWS_MAX))
     pack = Pack()
     ids = np.unique(tracks.track_id)

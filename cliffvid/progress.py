@@ -81,9 +81,10 @@ class View:
 
     def summarise_overlay(self, report: OverlayReport) -> None:
         say(*(f"warning: {report.out}: {warning}" for warning in report.warnings))
+        left_out = f" ({report.not_drawn} implausible rows not drawn)" if report.not_drawn else ""
         speed, slowest = report.frames / report.seconds, max(report.busy_s, key=report.busy_s.get)
         self.say(
-            f"{report.out}: {report.frames} frames, {report.drawn} with people, sound: {report.sound}",
+            f"{report.out}: {report.frames} frames, {report.drawn} with people{left_out}, sound: {report.sound}",
             f"  renderer: {report.renderer or 'none needed'}",
             f"  {report.seconds:.1f} s, {speed:.1f} frames/s, bounded by {slowest}",
         )

@@ -7,10 +7,12 @@ import numpy as np
 
 from .backends import Session
 from .flow import together
-from .geometry import axis_angle, camera_is_bad, camera_to_transl
-from .types import BAD_CAMERA, Bodies, Crops, People, Piece
+from .geometry import axis_angle, box_iou, camera_is_bad, camera_to_transl
+from .types import BAD_CAMERA, IMPLAUSIBLE, Bodies, Crops, People, Piece
 
 PRESENCE_MIN = 0.5  # on the example clip a stone taken for a person has 0.00 to 0.05, people nearly always over 0.9
+APART_IOU = 0.3  # of the posed body's box and the detected one: under it the body is not that person's
+SCALE_OFF = 1.7  # times as large, or as small, as what was seen
 
 
 @dataclass
@@ -42,6 +44,7 @@ def bodies(crops: Crops, answer: dict[str, np.ndarray], counts: RegressCounts) -
     rotations = axis_angle(answer["rotmat"]).astype(np.float32)
     transl = camera_to_transl(answer["camera"], crops.crop_center_size_px, crops.focal_px, crops.frame_wh_px)
     flags = crops.flags | camera_is_bad(transl) * np.uint16(BAD_CAMERA)
+    flags |= implausible(crops, answer) * np.uint16(IMPLAUSIBLE)
     people = {name: column for name, column in crops.columns().items() if name in People.__dataclass_fields__}
     return Bodies(
         **people | {"flags": flags},
@@ -53,3 +56,17 @@ def bodies(crops: Crops, answer: dict[str, np.ndarray], counts: RegressCounts) -
         crop_center_size_px=crops.crop_center_size_px,
         focal_px=crops.focal_px,
     )
+
+
+def implausible(crops: Crops, answer: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the mask (P,) of bodies that are apart from the person detected, or far larger or smaller than seen.
+
+    It is told of networks that answer ``posed_xyxy``, the box of the posed body's landmarks by x / z and y / z in the
+    camera's frame, and ``posed_scale``, how large it is in the image over how large it was seen.
+    """
+    if "posed_xyxy" not in answer:
+        return np.zeros(len(crops), bool)
+    size_px = np.tile(crops.frame_wh_px, 2)
+    posed = np.clip(answer["posed_xyxy"] * crops.focal_px[:, None] + size_px / 2, 0, size_px)
+    overlap, scale = np.diagonal(box_iou(posed, crops.bbox_xyxy)), answer["posed_scale"]
+    return ~((overlap >= APART_IOU) & (scale <= SCALE_OFF) & (scale >= 1 / SCALE_OFF))  # so that NaN is caught too

@@ -20,7 +20,7 @@ from .player import player_data
 from .read import read_both
 from .renderers import compose
 from .source import open_source
-from .types import AT_BORDER, BAD_CAMERA, Tracks
+from .types import AT_BORDER, BAD_CAMERA, IMPLAUSIBLE, NOT_DRAWN, Tracks
 
 SUFFIXES = (".html", ".htm")
 SHEET_MAX = 60  # pictures; of more tracks those seen longest
@@ -129,13 +129,13 @@ def _best(rows: Tracks) -> Tracks:
     """The one row (1,) in which a person is seen best: sure, large, whole."""
     side = np.sqrt(np.clip((rows.bbox_xyxy[:, 2:] - rows.bbox_xyxy[:, :2]).prod(axis=1), 0, None))
     worth = rows.det_score * side / np.where(rows.flags & AT_BORDER, 2, 1)
-    best = int(np.argmax(np.where(rows.flags & BAD_CAMERA, -1, worth)))
+    best = int(np.argmax(np.where(rows.flags & NOT_DRAWN, -1, worth)))
     return rows[best : best + 1]
 
 
 def _picture(image: np.ndarray, person: Tracks, painter: Painter) -> bytes:
     given = person.global_orient, person.body_pose, person.betas, person.transl
-    if not person.flags[0] & BAD_CAMERA:
+    if not person.flags[0] & NOT_DRAWN:
         if painter.renderer:
             scene = painter.scene(image.shape[1::-1], person, *painter.body.surface(*given))
             compose(image, painter.renderer.render(scene), painter.options.alpha)
@@ -169,7 +169,7 @@ def _sheet(rows: Tracks, pictures: dict[int, bytes]) -> str:
 def _facts(rows: Tracks, meta: dict) -> str:
     frames = meta.get("counts", {}).get("decode", {}).get("frames")
     ids, counts = np.unique(rows.track_id, return_counts=True)
-    good = (rows.flags & BAD_CAMERA) == 0
+    good = (rows.flags & NOT_DRAWN) == 0
     facts = [
         (f"{frames:,}" if frames is not None else "unknown", "frames"),
         (f"{len(ids):,}", "tracks"),
@@ -178,8 +178,9 @@ def _facts(rows: Tracks, meta: dict) -> str:
         (f"{rows.det_score.mean() if len(rows) else 0:.2f}", "mean confidence"),
         (f"{np.median(rows.transl[good, 2]) if good.any() else 0:.1f} m", "median distance"),
     ]
-    if not good.all():
-        facts.append((f"{int((~good).sum()):,}", "rows with an impossible camera"))
+    for bit, what in ((BAD_CAMERA, "rows with an impossible camera"), (IMPLAUSIBLE, "implausible rows, not drawn")):
+        if count := int((rows.flags & bit != 0).sum()):
+            facts.append((f"{count:,}", what))
     return "".join(f"<div><b>{value}</b><span>{name}</span></div>" for value, name in facts)
 
 

@@ -31,6 +31,9 @@ SIDE_M = 4.0  # a landmark a crop's side off in the image counts as much as one 
 WORSE = 1.15  # a round is kept unless its landmarks are this much farther off than those of the best round before it
 NEARER, FARTHER = 0.8, 1.25  # bounds of the depth over that at which the landmarks spread in the image as seen
 
+# What the head answers for each person, see `Head.lay`.
+ANSWERS = {"rotmat": (24, 3, 3), "betas": (10,), "camera": (3,), "posed_xyxy": (4,), "posed_scale": ()}
+
 
 def read_head(path: Path) -> dict[str, np.ndarray]:
     """The trained numbers as float32, by name. ``weight`` matrices are (out, in), kept as float16 in the file."""
@@ -79,8 +82,9 @@ class Head:
         self.graph.weight(weight[:STATIC], "input_static")
         self.graph.weight(weight[STATIC:], "input_changing")
 
-    def lay(self, landmarks_px: str, world: str, bbox_info: str) -> tuple[str, str, str]:
-        """rotmat (N,24,3,3), betas (N,10) and camera (N,3) from what was seen.
+    def lay(self, landmarks_px: str, world: str, bbox_info: str) -> tuple[str, ...]:
+        """Values for ANSWERS from what was seen. ``posed_xyxy``: the box of the posed body's landmarks in the image, by
+        x / z and y / z; ``posed_scale``: how widely they lie there, over how widely those seen do.
 
         ``landmarks_px`` (N,39,5), ``world`` (N,117), ``bbox_info`` (N,3).
         """
@@ -111,14 +115,24 @@ class Head:
             result = self.evaluate(state)
             missed = self.residuals(points, result)
             kept = self.better(kept, self.answer(result), self.cost(*missed))
-        rotmat, betas, origin = op("Split", kept[0], [24 * 9, 10, 3], outputs=3, axis=1)
-        return op("Reshape", rotmat, [-1, 24, 3, 3]), betas, self.camera(origin, centre, side)
+        rotmat, betas, origin, shown = op("Split", kept[0], [24 * 9, 10, 3, USED * 2], outputs=4, axis=1)
+        rotmat, shown = op("Reshape", rotmat, [-1, 24, 3, 3]), op("Reshape", shown, [-1, USED, 2])
+        return rotmat, betas, self.camera(origin, centre, side), *self.fit(shown)
 
     def answer(self, result: dict[str, str]) -> str:
-        """(N,229): rotmat, betas, and the place of the body's origin."""
+        """(N,295): rotmat, betas, the place of the body's origin, and where its landmarks are shown in the image."""
         op = self.graph.op
         origin = op("Reshape", op("Sub", result["translation"], result["hip"]), [-1, 3])
-        return op("Concat", op("Reshape", result["rotmat"], [-1, 24 * 9]), result["betas"], origin, axis=1)
+        rotmat, shown = op("Reshape", result["rotmat"], [-1, 24 * 9]), op("Reshape", result["shown"], [-1, USED * 2])
+        return op("Concat", rotmat, result["betas"], origin, shown, axis=1)
+
+    def fit(self, shown: str) -> tuple[str, str]:
+        """``posed_xyxy`` (N,4) and ``posed_scale`` (N,) of the landmarks as the posed body shows them (N,33,2)."""
+        op = self.graph.op
+        low, high = (op(kind, shown, axes=[1], keepdims=0) for kind in ("ReduceMin", "ReduceMax"))
+        offset = op("Sub", shown, op("MatMul", self.mean_weight, shown))
+        larger = op("Sqrt", op("Div", self.weighted_sum(offset, offset), self.spread))
+        return op("Concat", low, high, axis=1), op("Reshape", larger, [-1])
 
     def cost(self, apart: str, missed: str) -> str:
         """(N,1) metres: how far off the landmarks are, as `residuals` tells, weighted by how visible they are."""
@@ -165,7 +179,8 @@ class Head:
 
     def evaluate(self, state: str) -> dict[str, str]:
         """The body of a state (N,154): rotmat and betas; points (N,33,3) from the middle of the hips, that middle
-        ``hip`` (N,1,3) from the body's origin, and its ``translation`` (N,1,3) from the camera."""
+        ``hip`` (N,1,3) from the body's origin, its ``translation`` (N,1,3) from the camera; and where the points are
+        ``shown`` (N,33,2) in the image."""
         op = self.graph.op
         rotation, betas = op("Split", state, [144, 10], outputs=2, axis=1)
         rotmat = self.rotations(rotation)
@@ -173,7 +188,10 @@ class Head:
         hip = self.hip_middle(absolute)
         points = op("Sub", absolute, hip)
         translation = self.translation(points)
-        return {"rotmat": rotmat, "betas": betas, "points": points, "hip": hip, "translation": translation}
+        plane, depth = op("Split", op("Add", points, translation), [2, 1], outputs=2, axis=2)
+        shown = op("Div", plane, op("Max", depth, NEAREST_M))
+        result = {"rotmat": rotmat, "betas": betas, "points": points, "hip": hip}
+        return result | {"translation": translation, "shown": shown}
 
     def rotations(self, six: str) -> str:
         """(N,24,3,3) from (N,144): two columns each, made orthonormal (Zhou et al. 2019), the third their product."""
@@ -270,10 +288,7 @@ class Head:
     def residuals(self, points: str, result: dict[str, str]) -> tuple[str, str]:
         """(N,33,3) metres and (N,33,2) crop sides between the landmarks seen and the body's own."""
         op = self.graph.op
-        placed = op("Add", result["points"], result["translation"])
-        plane, depth = op("Split", placed, [2, 1], outputs=2, axis=2)
-        projected = op("Div", plane, op("Max", depth, NEAREST_M))
-        missed = op("Clip", op("Div", op("Sub", self.image, projected), self.side), -1.0, 1.0)
+        missed = op("Clip", op("Div", op("Sub", self.image, result["shown"]), self.side), -1.0, 1.0)
         return op("Sub", points, result["points"]), missed
 
     def camera(self, origin: str, centre: str, side: str) -> str:

@@ -15,7 +15,7 @@ from .darknet_files import STEP_PX, read_cfg
 from .graph import OPSET, Graph, image_input, to_bytes
 from .model_folder import describe_detector, npz_bytes, tensor, with_manifest
 from .open_body import build_body
-from .open_head import CENTRE_SCALE, CROP_PX, SIZE_OFFSET, SIZE_SCALE, Head, read_head
+from .open_head import ANSWERS, CENTRE_SCALE, CROP_PX, SIZE_OFFSET, SIZE_SCALE, Head, read_head
 from .open_landmarks import Landmarks, place_landmarks
 from .sources import OPEN, fetch_source, read_member, source_table
 
@@ -117,10 +117,8 @@ def regressor_graph(tflite: bytes, landmarks: Landmarks):
     seen = add_blazepose(graph, tflite, crop)
     landmarks_px = graph.op("Reshape", seen["landmarks"], [-1, 39, 5], name="landmarks_px")
     head = Head(graph, read_head(OPEN / "head.npz"), landmarks)
-    rotmat, betas, camera = head.lay(landmarks_px, seen["world"], bbox_info)
-    graph.output(rotmat, "rotmat", "float32", ("N", 24, 3, 3))
-    graph.output(betas, "betas", "float32", ("N", 10))
-    graph.output(camera, "camera", "float32", ("N", 3))
+    for value, (name, shape) in zip(head.lay(landmarks_px, seen["world"], bbox_info), ANSWERS.items(), strict=True):
+        graph.output(value, name, "float32", ("N", *shape))
     graph.output(graph.op("Reshape", seen["presence"], [-1]), "presence", "float32", ("N",))
     return graph.model()
 
@@ -143,9 +141,14 @@ def build_regressor(sources: Path | None, landmarks: Landmarks) -> Folder:
             "rotmat": tensor("float32", ["N", 24, 3, 3], ["person", "joint", "row", "column"], "rotation"),
             "betas": tensor("float32", ["N", 10], ["person", "shape"], "standard deviations"),
             "camera": tensor("float32", ["N", 3], ["person", "s, tx, ty"], "CLIFF's crop camera; tx, ty in m"),
+            "posed_xyxy": tensor("float32", ["N", 4], ["person", "x0, y0, x1, y1"], "x / z, y / z of the posed body"),
+            "posed_scale": tensor("float32", ["N"], ["person"], "the posed body's size in the image over that seen"),
             "presence": tensor("float32", ["N"], ["person"], "0..1"),
         },
-        "crop": {"width_px": CROP_PX, "height_px": CROP_PX, "box_scale": 1.25, "size_side": "height"},
+        "crop": {
+            **{"width_px": CROP_PX, "height_px": CROP_PX, "box_scale": 1.25, "size_side": "height"},
+            "cut_length": 1.4,
+        },
         "bbox_info": {"centre_scale": CENTRE_SCALE, "size_offset": SIZE_OFFSET, "size_scale": SIZE_SCALE},
         "body": "open-body",
         "parity": {
@@ -159,6 +162,8 @@ def build_regressor(sources: Path | None, landmarks: Landmarks) -> Folder:
                 "rotmat": 2e-5,
                 "betas": 5e-5,
                 "camera": 1e-4,
+                "posed_xyxy": 1e-4,
+                "posed_scale": 1e-3,
             },
         },
     }

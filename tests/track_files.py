@@ -18,8 +18,12 @@ def make_tracks(
     body: str = "open-body",
     moved: int = 23,
     betas: int = 10,
+    flags: dict[tuple[int, int], int] | None = None,
 ) -> Path:
-    """Tracks of people who stand still: the k-th at ``places[k]`` in all the frames, 25 a second."""
+    """Tracks of people who stand still: the k-th at ``places[k]`` in all the frames, 25 a second.
+
+    ``flags``: (frame, track) -> the row's flags, of rows that have some.
+    """
     count = len(places)
     turn, pose, shape, transl = people(places)
     like = Tracks.empty(pose=3 * moved, shape=betas)
@@ -30,6 +34,8 @@ def make_tracks(
     columns["det_score"][:] = np.tile(np.linspace(0.9, 0.5, count), frames)
     columns["focal_px"][:] = focal_px
     columns["bbox_xyxy"][:] = [20, 20, 60, 100]
+    for (frame, track), bits in (flags or {}).items():
+        columns["flags"][frame * count + track - 1] = bits
     given = {"global_orient": turn, "body_pose": pose, "betas": shape, "transl": transl}
     for name, values in given.items():
         width = min(columns[name].shape[1], values.shape[1])

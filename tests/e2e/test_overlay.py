@@ -20,6 +20,7 @@ from cliffvid.errors import UsageError
 from cliffvid.options import OverlayOptions
 from cliffvid.overlay import decoding, overlay
 from cliffvid.smpl_files import add_body
+from cliffvid.types import BAD_CAMERA, IMPLAUSIBLE
 from clips import make_clip, person_box, picture, read_index
 from decode_times import copied
 from track_files import make_tracks
@@ -194,6 +195,19 @@ def test_views_and_marks(tmp_path):
     assert np.abs(drawn(ids=True)[8:18, 18:32] - front[8:18, 18:32]).mean() > 5
     bones = drawn(view="skeleton")
     assert 50 < (np.abs(bones - plain).max(axis=2) > 40).sum() < first.sum()
+
+
+@pytest.mark.usefixtures("egl")
+@pytest.mark.parametrize(("view", "bit"), [("overlay", IMPLAUSIBLE), ("skeleton", IMPLAUSIBLE), ("both", BAD_CAMERA)])
+def test_bodies_that_do_not_fit_are_not_drawn_and_that_is_said(cliffvid, tmp_path, view, bit):
+    """The left one is flagged in the second of three frames."""
+    clip = make_clip(tmp_path / "a.mp4", frames=3, people=0)
+    make_tracks(tmp_path / "a.npz", clip, [[-0.6, 0, 4.0], [0.7, 0, 5.0]], 3, flags={(1, 1): bit})
+    answer = cliffvid("overlay", "a.mp4", "a.npz", "-o", "o.mp4", "--view", view, toy_models=False)
+    assert answer[0] == 0 and "3 with people (1 implausible rows not drawn), sound" in answer[2]
+    for index, image in enumerate(film(tmp_path / "o.mp4")[1]):
+        changed = np.abs(image[:, :192].astype(int) - picture(index, 0, 192, 144)).max(axis=2) > 60
+        assert changed[:, :96].any() == (index != 1) and changed[:, 96:].any()
 
 
 @pytest.mark.usefixtures("egl")

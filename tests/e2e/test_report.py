@@ -20,6 +20,7 @@ from cliffvid.motion import derivative
 from cliffvid.player import floor
 from cliffvid.report import report
 from cliffvid.smpl_files import add_body
+from cliffvid.types import BAD_CAMERA, IMPLAUSIBLE
 from clips import make_clip
 from track_files import make_tracks
 
@@ -65,6 +66,16 @@ def test_the_player_is_given_every_row_and_the_body(tracks, tmp_path):
     truth = body.shape_dirs_m.reshape(10, 3, -1).transpose(0, 2, 1)
     assert np.abs(dirs - truth).max() < 1e-3
     np.testing.assert_array_equal(numbers(mesh["faces"]).reshape(-1, 3), body.faces)
+
+
+def test_bodies_that_do_not_fit_are_counted_and_not_shown(clip, tmp_path):
+    flags = {(3, 1): IMPLAUSIBLE, (4, 1): IMPLAUSIBLE, (4, 2): BAD_CAMERA}
+    report(make_tracks(tmp_path / "a.npz", clip, PLACES, 6, flags=flags), tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text()
+    assert "<b>2</b><span>implausible rows, not drawn</span>" in text
+    assert "<b>1</b><span>rows with an impossible camera</span>" in text
+    data, numbers = data_of(tmp_path / "r.html")
+    assert [len(numbers(track["time"])) for track in data["tracks"]] == [4, 5, 6]
 
 
 def test_a_long_film_is_thinned_and_that_is_said(tracks, tmp_path, monkeypatch):

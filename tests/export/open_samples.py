@@ -17,7 +17,7 @@ from cliffvid.crop import crops
 from cliffvid.decode import DecodeCounts, Video
 from cliffvid.detect import detect, letterboxed
 from cliffvid.export.model_folder import pack_samples
-from cliffvid.export.open_head import read_head
+from cliffvid.export.open_head import ANSWERS, read_head
 from cliffvid.export.open_landmarks import place_landmarks
 from cliffvid.export.sources import OPEN, read_member
 from cliffvid.export.yolo import load_yolov3, person_rows
@@ -64,7 +64,7 @@ def regressor_samples(sources: Path) -> tuple[dict, dict]:
         seen = {d["name"].split(":")[0]: blazepose.get_tensor(d["index"])[0] for d in blazepose.get_output_details()}
         landmarks, world = seen["Identity"].reshape(39, 5), seen["Identity_4"].reshape(39, 3)
         answers.append((*reference_head.regress(landmarks, world, info, numbers, body), seen["Identity_1"][0]))
-    names = ("rotmat", "betas", "camera", "presence")
+    names = (*ANSWERS, "presence")
     reference = {name: np.array(rows, np.float32) for name, rows in zip(names, zip(*answers, strict=True), strict=True)}
     return {"crop": people.pixels, "bbox_info": people.bbox_info}, reference
 

@@ -5,7 +5,7 @@ import pytest
 import reference_head
 
 from cliffvid.export.graph import Graph, to_bytes
-from cliffvid.export.open_head import Head, read_head
+from cliffvid.export.open_head import ANSWERS, Head, read_head
 from cliffvid.export.open_landmarks import place_landmarks
 from cliffvid.export.sources import OPEN
 from cliffvid.geometry import box_iou
@@ -20,19 +20,18 @@ def body():
 
 @pytest.fixture(scope="module")
 def head(open_session, body):
-    """The head alone: (seen (N,39,5), world (N,117), bbox_info (N,3)) -> rotmat, betas, camera."""
+    """The head alone: (seen (N,39,5), world (N,117), bbox_info (N,3)) -> what ANSWERS names."""
     graph = Graph("head")
     inputs = [
         graph.input("landmarks_px", "float32", ("N", 39, 5)),
         graph.input("world", "float32", ("N", 117)),
         graph.input("bbox_info", "float32", ("N", 3)),
     ]
-    shapes = {"rotmat": ("N", 24, 3, 3), "betas": ("N", 10), "camera": ("N", 3)}
     results = Head(graph, read_head(OPEN / "head.npz"), body).lay(*inputs)
-    for value, (name, shape) in zip(results, shapes.items(), strict=True):
-        graph.output(value, name, "float32", shape)
+    for value, (name, shape) in zip(results, ANSWERS.items(), strict=True):
+        graph.output(value, name, "float32", ("N", *shape))
     session = open_session(to_bytes(graph.model()))
-    return lambda *values: session.run(list(shapes), dict(zip(inputs, values, strict=True)))
+    return lambda *values: session.run(list(ANSWERS), dict(zip(inputs, values, strict=True)))
 
 
 def people(body, count, seed=0, strays=0):
@@ -65,7 +64,7 @@ def test_agrees_with_the_slow_truth(head, body, strays):
     for row in range(24):
         seen, world, info = (value[row].astype(np.float64) for value in inputs)
         wanted = reference_head.regress(seen, world.reshape(39, 3), info, numbers, body)
-        for name, found, truth in zip(("rotmat", "betas", "camera"), result, wanted, strict=True):
+        for name, found, truth in zip(ANSWERS, result, wanted, strict=True):
             np.testing.assert_allclose(found[row], truth, atol=bounds[name], rtol=0)
 
 

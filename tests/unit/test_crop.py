@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -5,6 +7,7 @@ from scipy import ndimage
 import reference
 from cliffvid.crop import crop_pixels, crops
 from cliffvid.detect import Found
+from cliffvid.geometry import lengthened
 from cliffvid.models import BboxInfo, CropRule, Manifest, Tensor
 from cliffvid.options import Options
 from cliffvid.types import Frames, People, image_column
@@ -77,3 +80,21 @@ def test_the_manifest_decides_what_a_crop_is(rule, size):
     if rule is not UNROUNDED:
         corners = corners.astype(int) if rule is SQUARE else np.rint(corners).astype(int)
     np.testing.assert_array_equal(found.pixels[0], crop_pixels(rgb[0], corners, rule, "float32"))
+
+
+@pytest.mark.parametrize(
+    ("box", "bottom"),
+    [
+        ((10, 40, 50, 100), 124),  # cut: 60 px become 84
+        ((10, 41.5, 50, 99.5), 122.7),  # half a pixel short of the edge
+        ((10, 0, 50, 100), 100),  # tall enough to be whole
+        ((10, 30, 50, 90), 90),  # ends before the edge
+        ((0, 10, 50, 70), 70),  # cut at the side
+    ],
+)
+def test_a_box_that_the_bottom_cuts_is_longer_for_the_crop(box, bottom):
+    boxes = np.array([box], np.float32)
+    longer = lengthened(boxes, (80, 100), replace(OFFICIAL, cut_length=1.4))
+    np.testing.assert_allclose(longer, [[*box[:3], bottom]], atol=1e-3)
+    assert longer.dtype == np.float32
+    np.testing.assert_array_equal(lengthened(boxes, (80, 100), OFFICIAL), boxes)  # unless the manifest asks for it
