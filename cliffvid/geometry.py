@@ -11,7 +11,7 @@ import numpy as np
 from .models import BboxInfo, CropRule, Letterbox
 
 Array = np.ndarray
-STANDING = 2.4  # height over width from which on a box shows somebody from head to foot
+LONGEST = 2.3  # times as long a box is made at most that the frame cuts
 CUT_NEAR = 0.02  # heights from the frame's edge at which a box still ends there: detectors are not exact
 
 
@@ -55,12 +55,12 @@ def canvas_to_frame(boxes: Array, frame_wh: tuple[int, int], rule: Letterbox) ->
 def lengthened(boxes: Array, frame_wh: tuple[int, int], rule: CropRule) -> Array:
     """Boxes (P,4) as the regressor's crops are made of them: longer where the frame's bottom cuts somebody.
 
-    A box that ends there and is as tall as somebody who stands is taken to be whole.
+    The more it hides, the squatter is what is left: a box that ends there reaches down as if it were whole.
     """
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
-    cut = (boxes[:, 3] >= frame_wh[1] - CUT_NEAR * height) & (height < STANDING * width)
-    low = boxes[:, 3] + np.where(cut, np.float32(rule.cut_length - 1) * height, np.float32(0))
-    return np.column_stack([boxes[:, :3], low])
+    cut = boxes[:, 3] >= frame_wh[1] - CUT_NEAR * height
+    whole = np.clip(np.float32(rule.cut_aspect) * width, height, LONGEST * height)
+    return np.column_stack([boxes[:, :3], boxes[:, 3] + cut * (whole - height)])
 
 
 def crop_boxes(boxes: Array, rule: CropRule) -> Array:

@@ -81,7 +81,7 @@ RULES = {
             "fit?": frozenset({"aspect", "square"}),
             "corners?": frozenset({"round", "truncate", "exact"}),
             "resample?": frozenset({"bilinear", "antialias"}),
-            "cut_length?": Between(1, 4),
+            "cut_aspect?": Between(0, 10),
         },
         "bbox_info": {"centre_scale": FIGURE, "size_offset": FIGURE, "size_scale": Between(1e-6, 1e6)},
         "body?": NAME,

@@ -62,7 +62,7 @@ class CropRule:
     fit: str = "aspect"  # the crop's size holds the whole box; square: it is the box's longer side
     corners: str = "round"  # half to even; truncate: towards zero; exact: not to whole pixels, by an affine warp
     resample: str = "bilinear"  # between pixel centres, no antialiasing; antialias: a Gaussian first where it shrinks
-    cut_length: float = 1.0  # so many times as long, downwards, a box is taken to be that the frame's bottom cuts
+    cut_aspect: float = 0.0  # height over width to which a box that the frame's bottom cuts is lengthened first
 
 
 @dataclass(frozen=True)

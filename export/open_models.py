@@ -147,7 +147,7 @@ def build_regressor(sources: Path | None, landmarks: Landmarks) -> Folder:
         },
         "crop": {
             **{"width_px": CROP_PX, "height_px": CROP_PX, "box_scale": 1.25, "size_side": "height"},
-            "cut_length": 1.4,
+            "cut_aspect": 2.2,
         },
         "bbox_info": {"centre_scale": CENTRE_SCALE, "size_offset": SIZE_OFFSET, "size_scale": SIZE_SCALE},
         "body": "open-body",

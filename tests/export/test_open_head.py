@@ -70,7 +70,7 @@ def test_agrees_with_the_slow_truth(head, body, strays):
 
 def projected(answer, info, body):
     """Where the posed bodies' landmarks lie in their crops, (N,33,2) pixels; all bodies are in front of the camera."""
-    (rotmat, betas, camera), result = (value.astype(np.float64) for value in answer), []
+    (rotmat, betas, camera), result = (value.astype(np.float64) for value in answer[:3]), []
     for row in range(len(info)):
         x, y, side = info[row, 0] / 2.8, info[row, 1] / 2.8, info[row, 2] * 0.06 + 0.24
         depth = 2 / (side * camera[row, 0])

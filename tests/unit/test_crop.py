@@ -85,8 +85,9 @@ def test_the_manifest_decides_what_a_crop_is(rule, size):
 @pytest.mark.parametrize(
     ("box", "bottom"),
     [
-        ((10, 40, 50, 100), 124),  # cut: 60 px become 84
-        ((10, 41.5, 50, 99.5), 122.7),  # half a pixel short of the edge
+        ((10, 40, 50, 100), 128),  # cut: 60 px become 88 of a width of 40
+        ((10, 41, 50, 99.5), 129),  # half a pixel short of the edge
+        ((0, 70, 80, 100), 139),  # 30 px become 69 at most
         ((10, 0, 50, 100), 100),  # tall enough to be whole
         ((10, 30, 50, 90), 90),  # ends before the edge
         ((0, 10, 50, 70), 70),  # cut at the side
@@ -94,7 +95,13 @@ def test_the_manifest_decides_what_a_crop_is(rule, size):
 )
 def test_a_box_that_the_bottom_cuts_is_longer_for_the_crop(box, bottom):
     boxes = np.array([box], np.float32)
-    longer = lengthened(boxes, (80, 100), replace(OFFICIAL, cut_length=1.4))
+    longer = lengthened(boxes, (80, 100), replace(OFFICIAL, cut_aspect=2.2))
     np.testing.assert_allclose(longer, [[*box[:3], bottom]], atol=1e-3)
     assert longer.dtype == np.float32
-    np.testing.assert_array_equal(lengthened(boxes, (80, 100), OFFICIAL), boxes)  # unless the manifest asks for it
+
+
+def test_a_manifest_that_does_not_ask_for_it_gets_boxes_as_detected():
+    boxes = np.random.default_rng(0).uniform(0, 100, (50, 4)).astype(np.float32)
+    boxes[:, 2:] += boxes[:, :2]
+    boxes[:, 3] = 100
+    np.testing.assert_array_equal(lengthened(boxes, (200, 100), OFFICIAL), boxes)
