@@ -12,7 +12,7 @@ from .types import BAD_CAMERA, IMPLAUSIBLE, Bodies, Crops, People, Piece
 
 PRESENCE_MIN = 0.5  # on the example clip a stone taken for a person has 0.00 to 0.05, people nearly always over 0.9
 APART_IOU = 0.3  # of the posed body's box and the detected one: under it the body is not that person's
-SCALE_OFF = 1.7  # times as large, or as small, as what was seen
+OFF_MAX = 0.4  # of the posed landmarks: those 1.7 times smaller than seen are so far off, or turned by 23 degrees
 
 
 @dataclass
@@ -59,14 +59,14 @@ def bodies(crops: Crops, answer: dict[str, np.ndarray], counts: RegressCounts) -
 
 
 def implausible(crops: Crops, answer: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the mask (P,) of bodies that are apart from the person detected, or far larger or smaller than seen.
+    """Return the mask (P,) of bodies that are not where, or as large as, or as upright as the person seen.
 
-    It is told of networks that answer ``posed_xyxy``, the box of the posed body's landmarks by x / z and y / z in the
-    camera's frame, and ``posed_scale``, how large it is in the image over how large it was seen.
+    It is told of networks that answer ``posed_xyxy``, the posed body's box by x / z and y / z in the camera's frame,
+    and ``posed_off``, how far its landmarks are in the image from those seen, over the spread of those.
     """
     if "posed_xyxy" not in answer:
         return np.zeros(len(crops), bool)
     size_px = np.tile(crops.frame_wh_px, 2)
     posed = np.clip(answer["posed_xyxy"] * crops.focal_px[:, None] + size_px / 2, 0, size_px)
-    overlap, scale = np.diagonal(box_iou(posed, crops.bbox_xyxy)), answer["posed_scale"]
-    return ~((overlap >= APART_IOU) & (scale <= SCALE_OFF) & (scale >= 1 / SCALE_OFF))  # so that NaN is caught too
+    overlap = np.diagonal(box_iou(posed, crops.bbox_xyxy))
+    return ~((overlap >= APART_IOU) & (answer["posed_off"] <= OFF_MAX))  # so that NaN is caught too

@@ -70,7 +70,7 @@ class Counts:
             (self.regress.nobody, "boxes left out: the regressor saw nobody in them"),
             (self.detect.too_thin, "boxes left out as too thin to show a person"),
             (self.flags["bad_camera"], "rows with an impossible camera: their transl is flagged"),
-            (self.flags["implausible"], "rows whose body is not where the person is: flagged, and not drawn"),
+            (self.flags["implausible"], "rows whose body does not fit what was seen: flagged as implausible"),
         ]
         return [what if count is True else f"{count} {what}" for count, what in said if count]
 

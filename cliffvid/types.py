@@ -189,7 +189,7 @@ DAMAGED_FRAME = 4  # the frame was decoded after or from damaged data
 INTERPOLATED = 8  # nobody was detected here: between two rows of the track, by `cliffvid smooth`
 SHORT_TRACK = 16  # of a track that lasts less than --min-track-s
 ODD_DEPTH = 32  # far from the depths of the track's rows before: see leaps.py
-IMPLAUSIBLE = 64  # the body is not where, or not as large as, the person seen, by a network that tells: see regress.py
+IMPLAUSIBLE = 64  # the body does not fit what was seen, by a network that can tell: see regress.py
 NOT_DRAWN = BAD_CAMERA | IMPLAUSIBLE  # of rows whose body pictures and films leave out
 FLAG_BITS = {
     "at_border": AT_BORDER,

@@ -30,9 +30,8 @@ NEAREST_M = 0.2  # points are not projected from nearer than this
 SIDE_M = 4.0  # a landmark a crop's side off in the image counts as much as one that many metres off in space
 WORSE = 1.15  # a round is kept unless its landmarks are this much farther off than those of the best round before it
 NEARER, FARTHER = 0.8, 1.25  # bounds of the depth over that at which the landmarks spread in the image as seen
-
-# What the head answers for each person, see `Head.lay`.
-ANSWERS = {"rotmat": (24, 3, 3), "betas": (10,), "camera": (3,), "posed_xyxy": (4,), "posed_scale": ()}
+SKIN = 0.03  # by which share of its longer side the landmarks' box grows to hold the whole body
+ANSWERS = {"rotmat": (24, 3, 3), "betas": (10,), "camera": (3,), "posed_xyxy": (4,), "posed_off": ()}  # of a person
 
 
 def read_head(path: Path) -> dict[str, np.ndarray]:
@@ -83,8 +82,8 @@ class Head:
         self.graph.weight(weight[STATIC:], "input_changing")
 
     def lay(self, landmarks_px: str, world: str, bbox_info: str) -> tuple[str, ...]:
-        """Values for ANSWERS from what was seen. ``posed_xyxy``: the box of the posed body's landmarks in the image, by
-        x / z and y / z; ``posed_scale``: how widely they lie there, over how widely those seen do.
+        """Values for ANSWERS from what was seen. ``posed_xyxy``: the posed body's box in the image, by x / z and y / z;
+        ``posed_off``: how far its landmarks are there from those seen, over how widely those are spread.
 
         ``landmarks_px`` (N,39,5), ``world`` (N,117), ``bbox_info`` (N,3).
         """
@@ -122,17 +121,18 @@ class Head:
     def answer(self, result: dict[str, str]) -> str:
         """(N,295): rotmat, betas, the place of the body's origin, and where its landmarks are shown in the image."""
         op = self.graph.op
-        origin = op("Reshape", op("Sub", result["translation"], result["hip"]), [-1, 3])
         rotmat, shown = op("Reshape", result["rotmat"], [-1, 24 * 9]), op("Reshape", result["shown"], [-1, USED * 2])
-        return op("Concat", rotmat, result["betas"], origin, shown, axis=1)
+        return op("Concat", rotmat, result["betas"], result["origin"], shown, axis=1)
 
     def fit(self, shown: str) -> tuple[str, str]:
-        """``posed_xyxy`` (N,4) and ``posed_scale`` (N,) of the landmarks as the posed body shows them (N,33,2)."""
+        """``posed_xyxy`` (N,4) and ``posed_off`` (N,) of the landmarks as the posed body shows them (N,33,2)."""
         op = self.graph.op
         low, high = (op(kind, shown, axes=[1], keepdims=0) for kind in ("ReduceMin", "ReduceMax"))
-        offset = op("Sub", shown, op("MatMul", self.mean_weight, shown))
-        larger = op("Sqrt", op("Div", self.weighted_sum(offset, offset), self.spread))
-        return op("Concat", low, high, axis=1), op("Reshape", larger, [-1])
+        skin = op("Mul", op("ReduceMax", op("Sub", high, low), axes=[1], keepdims=1), SKIN)
+        box = op("Concat", op("Sub", low, skin), op("Add", high, skin), axis=1)
+        missed = op("Sub", self.image, shown)
+        off = op("Sqrt", op("Div", self.weighted_sum(missed, missed), self.spread))
+        return box, op("Reshape", off, [-1])
 
     def cost(self, apart: str, missed: str) -> str:
         """(N,1) metres: how far off the landmarks are, as `residuals` tells, weighted by how visible they are."""
@@ -178,9 +178,8 @@ class Head:
         return op("Concat", upper, op("Concat", row, op("Unsqueeze", depth, [2]), axis=2), axis=1)
 
     def evaluate(self, state: str) -> dict[str, str]:
-        """The body of a state (N,154): rotmat and betas; points (N,33,3) from the middle of the hips, that middle
-        ``hip`` (N,1,3) from the body's origin, its ``translation`` (N,1,3) from the camera; and where the points are
-        ``shown`` (N,33,2) in the image."""
+        """The body of a state (N,154): rotmat and betas; points (N,33,3) from the middle of the hips, the body's
+        ``origin`` (N,3) from the camera, and where the points are ``shown`` (N,33,2) in the image."""
         op = self.graph.op
         rotation, betas = op("Split", state, [144, 10], outputs=2, axis=1)
         rotmat = self.rotations(rotation)
@@ -190,8 +189,8 @@ class Head:
         translation = self.translation(points)
         plane, depth = op("Split", op("Add", points, translation), [2, 1], outputs=2, axis=2)
         shown = op("Div", plane, op("Max", depth, NEAREST_M))
-        result = {"rotmat": rotmat, "betas": betas, "points": points, "hip": hip}
-        return result | {"translation": translation, "shown": shown}
+        origin = op("Reshape", op("Sub", translation, hip), [-1, 3])
+        return {"rotmat": rotmat, "betas": betas, "points": points, "origin": origin, "shown": shown}
 
     def rotations(self, six: str) -> str:
         """(N,24,3,3) from (N,144): two columns each, made orthonormal (Zhou et al. 2019), the third their product."""

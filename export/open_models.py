@@ -142,7 +142,7 @@ def build_regressor(sources: Path | None, landmarks: Landmarks) -> Folder:
             "betas": tensor("float32", ["N", 10], ["person", "shape"], "standard deviations"),
             "camera": tensor("float32", ["N", 3], ["person", "s, tx, ty"], "CLIFF's crop camera; tx, ty in m"),
             "posed_xyxy": tensor("float32", ["N", 4], ["person", "x0, y0, x1, y1"], "x / z, y / z of the posed body"),
-            "posed_scale": tensor("float32", ["N"], ["person"], "the posed body's size in the image over that seen"),
+            "posed_off": tensor("float32", ["N"], ["person"], "landmarks posed from seen, over their spread"),
             "presence": tensor("float32", ["N"], ["person"], "0..1"),
         },
         "crop": {
@@ -163,7 +163,7 @@ def build_regressor(sources: Path | None, landmarks: Landmarks) -> Folder:
                 "betas": 5e-5,
                 "camera": 1e-4,
                 "posed_xyxy": 1e-4,
-                "posed_scale": 1e-3,
+                "posed_off": 1e-4,
             },
         },
     }

@@ -13,8 +13,8 @@ FOCUS = 33
 
 
 def regress(seen, world, bbox_info, numbers, body):
-    """rotmat (24,3,3), betas (10,), camera (3,), the posed landmarks' box (4,) in the image and their extent there over
-    that seen, from seen (39,5), world (39,3) and bbox_info (3,).
+    """rotmat (24,3,3), betas (10,), camera (3,), the posed body's box (4,) in the image and how far its
+    landmarks are there from those seen over the extent of those, from seen (39,5), world (39,3) and bbox_info (3,).
     """
     centre_x, centre_y, side = bbox_info[0] / 2.8, bbox_info[1] / 2.8, bbox_info[2] * 0.06 + 0.24
     visible = [1 / (1 + math.exp(-seen[i][3])) for i in range(FOCUS)]
@@ -42,8 +42,11 @@ def regress(seen, world, bbox_info, numbers, body):
         shown = np.array([(px / max(pz, 0.2), py / max(pz, 0.2)) for px, py, pz in np.array(points) + move])
         weights = [seen_so**2 + 1e-3 for seen_so in visible]
         camera = np.array([2 / (side * z), x - centre_x * z, y - centre_y * z])
-        scale = extent(shown, weights) / extent(np.array(image), weights)
-        answers.append((rotmat, state[144:], camera, np.array([*shown.min(axis=0), *shown.max(axis=0)]), scale))
+        missed = np.average(((shown - image) ** 2).sum(axis=1), weights=weights)
+        off = math.sqrt(missed) / extent(np.array(image), weights)
+        low, high = shown.min(axis=0), shown.max(axis=0)
+        grown = 0.03 * max(high - low)
+        answers.append((rotmat, state[144:], camera, np.array([*low - grown, *high + grown]), off))
         costs.append(distance(points, move, target, image, side, visible))
     return answers[max(i for i in range(3) if i == 0 or costs[i] < 1.15 * min(costs[:i]))]
 

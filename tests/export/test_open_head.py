@@ -103,6 +103,25 @@ def test_landmarks_that_contradict_each_other_make_no_giants(head, body):
     assert larger.max() < 1.6 and larger.min() > 1 / 1.6
 
 
+def test_it_tells_how_far_the_body_is_from_what_was_seen(head, body):
+    """By the landmarks of the posed body: their box, and their distance from those seen over the spread of those."""
+    seen, world, info = people(body, 24, strays=3)
+    answer = dict(zip(ANSWERS, head(seen, world, info), strict=True))
+    ours, wanted = projected(list(answer.values()), info, body), seen[:, :33, :2].astype(np.float64)
+    x, y, side = info[:, 0] / 2.8, info[:, 1] / 2.8, info[:, 2] * 0.06 + 0.24
+    at = (ours / 256 - 0.5) * side[:, None, None] + np.column_stack([x, y])[:, None]
+    low, high = at.min(axis=1), at.max(axis=1)
+    grown = 0.03 * (high - low).max(axis=1, keepdims=True)
+    np.testing.assert_allclose(answer["posed_xyxy"], np.hstack([low - grown, high + grown]), atol=1e-4)
+    weight = (1 / (1 + np.exp(-seen[:, :33, 3:4].astype(np.float64)))) ** 2 + 1e-3
+    middle = (weight * wanted).sum(axis=1, keepdims=True) / weight.sum(axis=1, keepdims=True)
+    off = ((weight * (ours - wanted) ** 2) / (weight * (wanted - middle) ** 2).sum(axis=(1, 2), keepdims=True)).sum(
+        axis=(1, 2)
+    )
+    np.testing.assert_allclose(answer["posed_off"], np.sqrt(off), rtol=1e-3)
+    assert answer["posed_off"].max() > 2 * answer["posed_off"].min()
+
+
 def test_rotations_are_rotations(head, body):
     rotmat = head(*people(body, 8, seed=3))[0].astype(np.float64)
     products = rotmat @ rotmat.transpose(0, 1, 3, 2)

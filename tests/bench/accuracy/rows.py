@@ -5,7 +5,7 @@ import numpy as np
 from cliffvid.body import Body
 from cliffvid.geometry import box_iou, project
 from cliffvid.smooth import steadiness
-from cliffvid.types import AT_BORDER, BAD_CAMERA, Tracks
+from cliffvid.types import AT_BORDER, BAD_CAMERA, NOT_DRAWN, Tracks
 
 Array = np.ndarray
 APART_IOU = 0.3  # of the posed body's box and the detected one
@@ -67,7 +67,8 @@ def facts(name: str, rows: Tracks, body: Body, size_wh: tuple[int, int]) -> dict
     found = implausible(rows, body, size_wh)
     steady = steadiness(rows, body)
     numbers = {reason: int(mask.sum()) for reason, mask in found.items()}
-    numbers["implausible"] = int(np.any(list(found.values()), axis=0).sum())
+    odd = np.any(list(found.values()), axis=0)
+    numbers |= {"implausible": int(odd.sum()), "unflagged": int((odd & ((rows.flags & NOT_DRAWN) == 0)).sum())}
     return {"name": name, "rows": len(rows), **numbers, "holes": holes(rows)} | {
         key: steady[key] for key in ("acceleration_m_s2", "foot_skate_m_s")
     }
