@@ -18,6 +18,7 @@ from cliffvid.body import load_body
 from cliffvid.geometry import project
 from cliffvid.read import read_tracks
 from cliffvid.truth import Truth
+from cliffvid.types import IMPLAUSIBLE
 from clips import make_clip
 from render.scenes import people
 from track_files import make_tracks
@@ -242,6 +243,9 @@ def test_rows_that_nobody_can_have_are_found(standing):
     found = rows.implausible(standing, body, (1000, 800))
     assert np.flatnonzero(found["lying"]).tolist() == [5]
     assert np.flatnonzero(found["scale"]).tolist() == [8]
+    standing.flags[5] = IMPLAUSIBLE
+    facts = rows.facts("made", standing, body, (1000, 800))
+    assert facts["implausible"] - 1 == facts["unflagged"] == np.any([*found.values()], axis=0).sum() - 1
     assert 2 in np.flatnonzero(found["apart"]) and not found["apart"][[0, 1, 3, 4, 6, 7, 9, 10, 11]].any()
 
 
