@@ -78,8 +78,9 @@ def compare(manifest: Manifest, reference: Session, session: Session, samples: I
 
 
 def _regressor(manifest: Manifest, answers: list[tuple[Batch, Batch]]) -> dict[str, float]:
+    judged = [name for name in ("rotmat", "betas", "camera", "presence") if name in manifest.outputs]
     wanted, found = (
-        {name: np.concatenate([pair[side][name] for pair in answers]) for name in manifest.outputs} for side in (0, 1)
+        {name: np.concatenate([pair[side][name] for pair in answers]) for name in judged} for side in (0, 1)
     )
     persons, changed = len(wanted["rotmat"]), 0
     if "presence" in wanted:

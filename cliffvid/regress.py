@@ -11,7 +11,7 @@ from .geometry import axis_angle, box_iou, camera_is_bad, camera_to_transl
 from .types import BAD_CAMERA, IMPLAUSIBLE, Bodies, Crops, People, Piece
 
 PRESENCE_MIN = 0.5  # on the example clip a stone taken for a person has 0.00 to 0.05, people nearly always over 0.9
-APART_IOU = 0.3  # of the posed body's box and the detected one: under it the body is not that person's
+APART_IOU = 0.34  # of the posed body's box, as its landmarks tell it (to 0.04), and the one detected: else another's
 OFF_MAX = 0.4  # of the posed landmarks: those 1.7 times smaller than seen are so far off, or turned by 23 degrees
 
 

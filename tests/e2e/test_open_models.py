@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from bench.accuracy import rows
 from cliffvid import Options, open_models, process, read_tracks, stream
 from cliffvid.bench.shapes import matched
 from cliffvid.body import load_body
@@ -18,7 +19,7 @@ from cliffvid.geometry import box_iou, crop_boxes, crop_corners, project, rotati
 from cliffvid.models import BUNDLED, find_model
 from cliffvid.options import SmoothOptions
 from cliffvid.smooth import smoothed, steadiness
-from cliffvid.types import INTERPOLATED, Tracks
+from cliffvid.types import IMPLAUSIBLE, INTERPOLATED, Tracks
 
 CLIP = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
 # BlazePose's landmark -> SMPL's joint: shoulders, elbows, wrists, hips, knees, ankles
@@ -91,6 +92,13 @@ def test_skeletons_lie_on_what_the_network_sees(tracks):
         *(np.linalg.norm(at - at.mean(axis=1, keepdims=True), axis=(1, 2)) for at in (joints, landmarks))
     )
     assert larger.max() < 1.7 and larger.min() > 1 / 1.7
+
+
+def test_bodies_that_are_not_where_the_person_is_are_flagged(tracks):
+    """By the surface of the bodies, which the network knows nothing of; and hardly any others are."""
+    odd = np.any([*rows.implausible(tracks, load_body("open-body"), (768, 576)).values()], axis=0)
+    flagged = (tracks.flags & IMPLAUSIBLE) > 0
+    assert odd.any() and flagged[odd].all() and flagged.sum() < odd.sum() + 0.01 * len(tracks)
 
 
 def test_smoothing_halves_the_jitter_and_stays_by_the_raw_median(tracks):
