@@ -1,16 +1,19 @@
-"""Makes the samples.npz of the two bundled networks: pictures of the example clip, and what independent code answers.
+"""Makes the samples.npz of the bundled networks: pictures of the example clip, and what independent code answers.
 
     python tests/export/open_samples.py SOURCES    # the folder of the downloaded packages; then `cliffvid export open`
 
-The detector's reference is the network in torch, which test_yolo.py holds to OpenCV's reader; the regressor's is LiteRT
-for BlazePose and reference_head.py for the head. test_open_samples.py makes them anew and compares.
+The reference of person-open is TensorFlow.js, see tfjs_reader.py; that of yolov3-tiny is the network in torch, which
+test_yolo.py holds to OpenCV's reader; the regressor's is LiteRT for BlazePose and reference_head.py for the head.
+test_open_samples.py makes them anew and compares.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import reference_head
+import tfjs_reader
 
 from cliffvid.backends import open_session
 from cliffvid.crop import crops
@@ -32,6 +35,13 @@ PEOPLE = 4
 def first_frame():
     with Video(CLIP) as video:
         return next(video.frames(1, DecodeCounts()))
+
+
+def person_samples(sources: Path, scratch: Path) -> tuple[dict, dict]:
+    """One letterboxed frame on the canvas that NanoDet's file is for, and the rows of both networks."""
+    rule, side_px = read_manifest(BUNDLED / "yolov3-tiny").rules["letterbox"], tfjs_reader.NANODET_PX
+    image = letterboxed(first_frame().images, replace(rule, width_px=side_px, height_px=side_px))
+    return {"image": image}, {"rows": tfjs_reader.Reader(sources, scratch).person_rows(image[0])}
 
 
 def detector_samples(sources: Path, scratch: Path) -> tuple[dict, dict]:
@@ -74,6 +84,7 @@ if __name__ == "__main__":
 
     with tempfile.TemporaryDirectory() as folder:
         made = {
+            "person-open": person_samples(Path(sys.argv[1]), Path(folder)),
             "yolov3-tiny": detector_samples(Path(sys.argv[1]), Path(folder)),
             "cliff-open": regressor_samples(Path(sys.argv[1])),
         }
