@@ -1,4 +1,4 @@
-"""NanoDet-g, a detector of COCO's 80 classes, as a TensorFlow.js graph model -> nodes of an ONNX graph: people alone."""
+"""NanoDet-g, a detector of COCO's classes, as a TensorFlow.js graph model -> nodes of an ONNX graph: people alone."""
 
 import numpy as np
 

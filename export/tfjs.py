@@ -79,11 +79,12 @@ def read_weights(table: list[dict], data: bytes, file: str) -> dict[str, np.ndar
     for entry in table:
         stored = np.dtype(DTYPES[entry.get("quantization", entry)["dtype"]])
         count = int(np.prod(entry["shape"], dtype=np.int64))
-        values = np.frombuffer(data[at : at + count * stored.itemsize], stored)
-        if len(values) != count:
+        end = at + count * stored.itemsize
+        if end > len(data):
             raise ModelError(f"{file}: cut short: {len(data):,} bytes, too few for {entry['name']}")
-        constants[entry["name"]] = values.reshape(entry["shape"]).astype(DTYPES[entry["dtype"]])
-        at += values.nbytes
+        values = np.frombuffer(data[at:end], stored).reshape(entry["shape"])
+        constants[entry["name"]] = values.astype(DTYPES[entry["dtype"]])
+        at = end
     if at != len(data):
         raise ModelError(f"{file}: {len(data):,} bytes of weights, expected {at:,}")
     return constants
@@ -102,7 +103,7 @@ def word(text: str) -> str:
 def lay_convolution(net: Network, node: dict, bias: str = "") -> Value:
     """Append a convolution with its bias, and the activation that it carries."""
     fused = [word(each) for each in node["attr"].get("fused_ops", {}).get("list", {}).get("s", [])]
-    source, kernel_name, *more = node["input"]
+    _, kernel_name, *more = node["input"]
     kernel, group = net.constant(kernel_name), 1
     if "Depthwise" in node["op"]:
         group = kernel.shape[2]
@@ -130,9 +131,11 @@ def look(net: Network, node: dict, kernel: tuple[int, int], fill: float) -> tupl
     if value.axes != CHANNELS_LAST or padding not in ("SAME", "VALID") or "2" in str(node["attr"].get("dilations")):
         raise ModelError(f"{net.file}: {node['name']} is of a kind that the export does not know")
     pads = np.array(value.margin)
+    size = value.size + pads[:2] + pads[2:]
     if padding == "SAME":
-        pads = pads + same_pads(value.size.tolist(), list(kernel), strides, SAME)
-    size = (value.size + pads[:2] + pads[2:] - kernel) // strides + 1
+        more = np.array(same_pads(size.tolist(), list(kernel), strides, SAME))
+        pads, size = pads + more, size + more[:2] + more[2:]
+    size = (size - kernel) // strides + 1
     return value, {"kernel_shape": list(kernel), "strides": strides, "pads": pads.tolist()}, size
 
 

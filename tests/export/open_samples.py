@@ -24,6 +24,7 @@ from cliffvid.export.open_head import read_head
 from cliffvid.export.open_landmarks import place_landmarks
 from cliffvid.export.sources import OPEN, read_member
 from cliffvid.export.yolo import load_yolov3, person_rows
+from cliffvid.geometry import letterbox_layout
 from cliffvid.models import BUNDLED, read_manifest
 from cliffvid.options import Options
 from cliffvid.summary import alone
@@ -38,9 +39,14 @@ def first_frame():
 
 
 def person_samples(sources: Path, scratch: Path) -> tuple[dict, dict]:
-    """One letterboxed frame on the canvas that NanoDet's file is for, and the rows of both networks."""
+    """One frame on the canvas that NanoDet's file is for, noise above and below it, and the rows of both networks."""
     rule, side_px = read_manifest(BUNDLED / "yolov3-tiny").rules["letterbox"], tfjs_reader.NANODET_PX
-    image = letterboxed(first_frame().images, replace(rule, width_px=side_px, height_px=side_px))
+    rule = replace(rule, width_px=side_px, height_px=side_px)
+    frame = first_frame()
+    image = letterboxed(frame.images, rule)
+    _, (_, height_px), (_, top_px) = letterbox_layout(frame.size_wh, rule)
+    noise = np.random.default_rng(0).integers(0, 256, image.shape, np.uint8)
+    image[:, :top_px], image[:, top_px + height_px :] = noise[:, :top_px], noise[:, top_px + height_px :]
     return {"image": image}, {"rows": tfjs_reader.Reader(sources, scratch).person_rows(image[0])}
 
 

@@ -27,7 +27,7 @@ TFJS = {
 NANODET_PX = 416  # the one canvas that this file takes
 NANODET_HEADS = (("Identity", "Identity_3", 8), ("Identity_1", "Identity_4", 16), ("Identity_2", "Identity_5", 32))
 MOVENET = "StatefulPartitionedCall/"
-MOVENET_HEADS = [f"{MOVENET}{name}" for name in ("Sigmoid", "box_scale_0/conv2d_5/BiasAdd", "box_offset_0/conv2d_6/BiasAdd")]
+MOVENET_HEADS = "Sigmoid", "box_scale_0/conv2d_5/BiasAdd", "box_offset_0/conv2d_6/BiasAdd"
 
 
 class Reader:
@@ -76,7 +76,8 @@ class Reader:
         """The same of an image (H,W,3) float32 RGB, sides multiples of 32; it begins behind the network's first step,
         which takes whole numbers.
         """
-        heat, size, offset = self.run("movenet-multipose", f"{MOVENET}sub_1", image[None] / 127.5 - 1, MOVENET_HEADS)
+        names = [MOVENET + name for name in MOVENET_HEADS]
+        heat, size, offset = self.run("movenet-multipose", f"{MOVENET}sub_1", image[None] / 127.5 - 1, names)
         y, x = np.indices(heat.shape[1:3])
         middle = np.stack([x + offset[0, ..., 1], y + offset[0, ..., 0]], axis=-1)
         return np.concatenate([4 * middle, 4 * size[0, ..., ::-1], heat[0]], axis=-1).reshape(-1, 5)
