@@ -3,7 +3,10 @@
 const fs = require('fs');
 const tf = require(process.argv[2]);
 
-const bytes = (file) => { const data = fs.readFileSync(file); return data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength); };
+const bytes = (file) => {
+  const data = fs.readFileSync(file);
+  return data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength);
+};
 
 (async () => {
   const job = JSON.parse(fs.readFileSync(process.argv[3]));
@@ -13,7 +16,7 @@ const bytes = (file) => { const data = fs.readFileSync(file); return data.buffer
   const weightData = bytes(job.weights);
   const net = await tf.loadGraphModel(tf.io.fromMemory({ modelTopology, weightSpecs, weightData, format, signature }));
   const image = tf.tensor(new Float32Array(bytes(job.image)), job.shape, job.dtype);
-  const found = net.execute({ [job.input]: image }, job.outputs);
+  const found = [].concat(net.execute({ [job.input]: image }, job.outputs)); // of one output it is no list
   const shapes = job.outputs.map((name, k) => {
     fs.writeFileSync(`${job.out}${k}`, new Uint8Array(found[k].dataSync().buffer.slice(0)));
     return found[k].shape;

@@ -53,7 +53,9 @@ class Reader:
         job |= {"shape": image.shape, "dtype": dtype, "input": name, "outputs": outputs}
         places["job"].write_text(json.dumps(job))
         script = Path(__file__).parent / "read_tfjs.js"
-        subprocess.run(["node", script, self.scratch / "tf.js", places["job"]], check=True, capture_output=True)
+        command = ["node", script, self.scratch / "tf.js", places["job"]]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
         shapes = json.loads(Path(f"{places['out']}.json").read_text())
         return [np.fromfile(f"{places['out']}{k}", np.float32).reshape(shape) for k, shape in enumerate(shapes)]
 
