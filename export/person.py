@@ -1,5 +1,7 @@
 """person-open, the detector: NanoDet-g for people of all sizes, and MoveNet's eye for the large ones in one network."""
 
+from math import log
+
 import onnx
 from onnx import TensorProto
 
@@ -15,7 +17,7 @@ SMALL_PX = 256  # MoveNet's canvas, where NanoDet's is CANVAS_PX
 # score counts fully from the second length of a box on, and not at all below the first: a step would make a person of a
 # rounding error.
 LARGE_PX = 0.3 * CANVAS_PX, 0.4 * CANVAS_PX
-SCORE_MIN, MOVENET_SCORE_MIN = 0.4, 0.25  # where each of the two is sure enough
+SCORE_MIN, MOVENET_SCORE_MIN = 0.4, 0.2  # where each of the two is sure enough
 RULES = {
     "letterbox": {
         **{"width_px": CANVAS_PX, "height_px": CANVAS_PX, "interpolation": "linear", "fill": 128},
@@ -68,4 +70,5 @@ def weigh(graph: Graph, boxes: str, score: str) -> str:
     longest = graph.op("ReduceMax", graph.op("Sub", high, low), axes=[1], keepdims=1)
     least, enough = LARGE_PX
     large = graph.op("Clip", graph.op("Div", graph.op("Sub", longest, least), enough - least), 0.0, 1.0)
-    return graph.op("Min", graph.op("Mul", graph.op("Mul", score, large), SCORE_MIN / MOVENET_SCORE_MIN), 1.0)
+    # a power keeps what is likelier likelier, up to 1
+    return graph.op("Mul", graph.op("Pow", score, log(SCORE_MIN) / log(MOVENET_SCORE_MIN)), large)

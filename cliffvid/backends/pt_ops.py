@@ -194,6 +194,7 @@ OPS = {
     "Mul": torch.mul,
     "Neg": torch.neg,
     "Pad": pad,
+    "Pow": torch.pow,
     "ReduceL2": reduction(torch.linalg.vector_norm),
     "ReduceMax": reduction(torch.amax),
     "ReduceMean": reduction(torch.mean),
