@@ -8,9 +8,9 @@ test_open_samples.py makes them anew and compares.
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import reference_head
 import tfjs_reader
@@ -24,13 +24,13 @@ from cliffvid.export.open_head import read_head
 from cliffvid.export.open_landmarks import place_landmarks
 from cliffvid.export.sources import OPEN, read_member
 from cliffvid.export.yolo import load_yolov3, person_rows
-from cliffvid.geometry import letterbox_layout
 from cliffvid.models import BUNDLED, read_manifest
 from cliffvid.options import Options
 from cliffvid.summary import alone
 
 CLIP = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
 PEOPLE = 4
+CLOSE_UP = slice(172, 276), slice(553, 605)  # of the first frame, rows and columns: a man who walks
 
 
 def first_frame():
@@ -39,14 +39,15 @@ def first_frame():
 
 
 def person_samples(sources: Path, scratch: Path) -> tuple[dict, dict]:
-    """One frame on the canvas that NanoDet's file is for, noise above and below it, and the rows of both networks."""
-    rule, side_px = read_manifest(BUNDLED / "yolov3-tiny").rules["letterbox"], tfjs_reader.NANODET_PX
-    rule = replace(rule, width_px=side_px, height_px=side_px)
-    frame = first_frame()
-    image = letterboxed(frame.images, rule)
-    _, (_, height_px), (_, top_px) = letterbox_layout(frame.size_wh, rule)
-    noise = np.random.default_rng(0).integers(0, 256, image.shape, np.uint8)
-    image[:, :top_px], image[:, top_px + height_px :] = noise[:, :top_px], noise[:, top_px + height_px :]
+    """A frame, one of its people so near that they count as large, and noise, on the canvas that NanoDet's file is for;
+    and the rows of both networks.
+    """
+    side_px = tfjs_reader.NANODET_PX
+    half_px = side_px // 2
+    frame = first_frame().images[0]
+    image = np.random.default_rng(0).integers(0, 256, (1, side_px, side_px, 3), np.uint8)
+    image[0, :, half_px:] = cv2.resize(frame[CLOSE_UP], (half_px, side_px), interpolation=cv2.INTER_LINEAR)
+    image[0, : half_px * 3 // 4, :half_px] = cv2.resize(frame, (half_px, half_px * 3 // 4))
     return {"image": image}, {"rows": tfjs_reader.Reader(sources, scratch).person_rows(image[0])}
 
 

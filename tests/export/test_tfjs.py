@@ -55,7 +55,7 @@ def laid(model, weights, size=8, axes=CHANNELS_LAST):
 def test_a_pad_goes_to_the_side_that_the_source_means(open_session):
     """Rows and columns that differ, an odd pixel of SAME, and a margin before it: against sums written out."""
     kernel = np.random.default_rng(0).normal(size=(3, 2, 3, 4)).astype(np.float16)
-    margin = np.array([[0, 0], [0, 0], [2, 0], [0, 1]], np.int32)
+    margin = np.array([[0, 0], [0, 0], [2, 1], [0, 1]], np.int32)
     nodes = (
         node("padded", "Pad", "in", "margin"),
         node("turned", "Transpose", "padded", "order"),
@@ -65,10 +65,10 @@ def test_a_pad_goes_to_the_side_that_the_source_means(open_session):
     net.graph.output(net.value("out").name, "out", "float32", ("N", 4, "h", "w"))
     image = np.random.default_rng(1).normal(size=(1, 3, 8, 8)).astype(np.float32)
     (found,) = open_session(to_bytes(net.graph.model())).run(None, {"in": image})
-    # 10 rows and 9 columns; SAME adds a row below to make 5 steps of 2, and a column to the right
-    room = np.pad(image[0].astype(np.float64), ((0, 0), (2, 1), (0, 2)))
-    wanted = np.zeros((4, 5, 5))
-    for y, x in np.ndindex(5, 5):
+    # 11 rows and 9 columns; for 6 and 5 steps of 2 SAME adds a row above and below, and a column to the right
+    room = np.pad(image[0].astype(np.float64), ((0, 0), (3, 2), (0, 2)))
+    wanted = np.zeros((4, 6, 5))
+    for y, x in np.ndindex(6, 5):
         patch = room[:, 2 * y : 2 * y + 3, 2 * x : 2 * x + 2]
         wanted[:, y, x] = np.einsum("crx,rxck->k", patch, kernel.astype(np.float64))
     np.testing.assert_allclose(found[0], wanted, atol=1e-4)
