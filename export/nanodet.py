@@ -9,6 +9,7 @@ from .tfjs import CHANNELS_FIRST, Network, Value
 HEADS = {8: "PartitionedCall/Add_29", 16: "PartitionedCall/Add_33", 32: "PartitionedCall/Add_37"}
 INPUT = "input_1"
 SIZE_PX = 416  # of the canvas it was written for
+FRACTION_BITS = 7  # of kernels: more would not be seen, and make the wheel a megabyte larger
 CLASSES = 80  # the first is the person
 BINS = 11  # of the distribution of a distance: 0 to 10 cells
 MEAN, SPREAD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)  # of pixels, blue first
@@ -22,7 +23,7 @@ def add_nanodet(graph: Graph, model: bytes, weights: bytes, picture: str, most_p
     blue_first = graph.op("Gather", picture, [2, 1, 0], axis=1)
     centred = graph.op("Sub", blue_first, np.reshape(MEAN, (1, 3, 1, 1)))
     value = graph.op("Div", centred, np.reshape(SPREAD, (1, 3, 1, 1)))
-    net = Network(graph, model, weights, "nanodet")
+    net = Network(graph, model, weights, "nanodet", FRACTION_BITS)
     net.values[INPUT] = Value(value, np.array([SIZE_PX, SIZE_PX]), CHANNELS_FIRST)
     parts = [head(graph, net.value(name).name, stride_px, most_px) for stride_px, name in HEADS.items()]
     boxes, person = (graph.op("Concat", *part, axis=2) for part in zip(*parts, strict=True))

@@ -11,7 +11,7 @@ from tfjs_reader import MOVENET, Reader
 
 from cliffvid.errors import ModelError
 from cliffvid.export.graph import Graph, to_bytes
-from cliffvid.export.tfjs import CHANNELS_FIRST, CHANNELS_LAST, Network, Value
+from cliffvid.export.tfjs import CHANNELS_FIRST, CHANNELS_LAST, Network, Value, shortened
 
 CONV = {"strides": {"list": {"i": ["1", "2", "2", "1"]}}, "padding": {"s": "U0FNRQ=="}, "dilations": {"list": {}}}
 
@@ -72,6 +72,14 @@ def test_a_pad_goes_to_the_side_that_the_source_means(open_session):
         patch = room[:, 2 * y : 2 * y + 3, 2 * x : 2 * x + 2]
         wanted[:, y, x] = np.einsum("crx,rxck->k", patch, kernel.astype(np.float64))
     np.testing.assert_allclose(found[0], wanted, atol=1e-4)
+
+
+def test_kernels_are_rounded_to_the_nearest_with_fewer_bits():
+    values = np.random.default_rng(0).normal(size=2000).astype(np.float16)
+    found = shortened(values, 7)
+    assert (np.abs(found / values.astype(np.float64) - 1) <= 2**-8).all() and not (found.view(np.uint16) & 7).any()
+    np.testing.assert_array_equal(shortened(values, 10), values)
+    np.testing.assert_array_equal(shortened(np.array([0, -1, 1.999]), 7), [0, -1, 2])
 
 
 @pytest.mark.parametrize(
