@@ -14,6 +14,7 @@ from .graph import Graph
 
 DTYPES = {"float16": np.float16, "float32": np.float32, "int32": np.int32}
 CHANNELS_LAST, CHANNELS_FIRST = [0, 3, 1, 2], [0, 1, 2, 3]  # where the axes of (N,C,H,W) are
+LARGE = 60_000  # numbers of a kernel: those that have fewer are little of the file, and its answers hang on them
 LOWEST = float(np.finfo(np.float32).min)
 
 
@@ -32,7 +33,7 @@ class Network:
     """A graph model being laid into ``graph``: of its nodes those that a wanted tensor needs."""
 
     def __init__(self, graph: Graph, model: bytes, weights: bytes, file: str, fraction_bits: int = 10) -> None:
-        self.graph, self.file, self.fraction_bits = graph, file, fraction_bits  # the bits are of kernels, in float16
+        self.graph, self.file, self.fraction_bits = graph, file, fraction_bits  # the bits are of LARGE kernels
         try:
             described = json.loads(model)
             self.nodes = {node["name"]: node for node in described["modelTopology"]["node"]}
@@ -62,7 +63,7 @@ class Network:
 
     def weight(self, array: np.ndarray, name: str, half: bool = True) -> str:
         """Return the name of a kernel, which is kept as float16, or a bias in the ONNX graph."""
-        array = shortened(array, self.fraction_bits) if half else array
+        array = shortened(array, self.fraction_bits) if array.size >= LARGE else array
         return self.graph.weight(array, f"{self.file}/{name}", half)
 
     def whole(self, value: Value) -> Value:
