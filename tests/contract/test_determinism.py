@@ -20,7 +20,7 @@ def rows_of(manifest, count, height):
     return inputs
 
 
-@pytest.mark.parametrize(("name", "height"), [("yolov3-tiny", 352), ("cliff-open", 256)])
+@pytest.mark.parametrize(("name", "height"), [("person-open", 352), ("cliff-open", 256)])
 @pytest.mark.parametrize(
     ("backend", "precision"), [("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")]
 )

@@ -35,7 +35,7 @@ def change_network(folder, change):
 
 @pytest.mark.parametrize(
     ("name", "capability", "most"),
-    [("yolov3-tiny", "8.0", 2.2), ("cliff-open", "8.9", 3.3), ("cliff-open", "12.0", 3.3)],
+    [("person-open", "8.9", 3.3), ("yolov3-tiny", "8.0", 2.2), ("cliff-open", "8.9", 3.3), ("cliff-open", "12.0", 3.3)],
 )
 def test_the_open_models_build(name, capability, most):
     manifest = read_manifest(BUNDLED / name)
@@ -139,7 +139,7 @@ def test_wrong_answers_to_kept_samples_are_refused(gpu):
         open_on_gpu(BUNDLED / "cliff-open")
 
 
-@pytest.mark.parametrize("model", ["toy-detector", "yolov3-tiny"])
+@pytest.mark.parametrize("model", ["toy-detector", "person-open"])
 def test_wrong_answers_to_a_wide_canvas_are_refused(gpu, toys, model, monkeypatch):
     monkeypatch.setattr("cliffvid.backends.trt.MAX_BATCH", 2)
     folder = toys / model if model.startswith("toy") else BUNDLED / model

@@ -105,7 +105,7 @@ def test_what_is_not_installed_is_named(gpu, folder, monkeypatch):
 
 
 @pytest.mark.needs_cuda
-@pytest.mark.parametrize("name", ["yolov3-tiny", "cliff-open"])
+@pytest.mark.parametrize("name", ["person-open", "yolov3-tiny", "cliff-open"])
 def test_on_a_gpu(name, tmp_path, monkeypatch):
     """The whole of it, which proves the plan against the samples."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

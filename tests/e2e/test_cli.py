@@ -197,17 +197,19 @@ def test_what_a_folder_leaves_out_is_named(cliffvid, tmp_path):
 def test_models_are_listed_and_verified(cliffvid, toys, tmp_path):
     code, out, _ = cliffvid("models", "--models", toys, "--json", toy_models=False)
     listed = {model["name"]: model for model in map(json.loads, out.splitlines())}
-    assert code == 0 and {"toy-detector", "yolov3-tiny", "cliff-open", "open-body"} <= listed.keys()
+    assert code == 0 and {"toy-detector", "person-open", "yolov3-tiny", "cliff-open", "open-body"} <= listed.keys()
     assert listed["cliff-open"]["task"] == "regress" and "Apache-2.0" in listed["cliff-open"]["licence"]
     assert listed["open-body"]["default"] and listed["yolov3-tiny"]["parity"]["max_abs"]["objectness"] == 0.005
     text = cliffvid("models", toy_models=False)[1]
-    assert "detect   yolov3-tiny (default)" in text and "pose_landmark_full" in text
-    for name in ("yolov3-tiny", "cliff-open", "open-body"):
+    assert (
+        "detect   person-open (default)" in text and "detect   yolov3-tiny\n" in text and "pose_landmark_full" in text
+    )
+    for name in ("person-open", "yolov3-tiny", "cliff-open", "open-body"):
         code, out, _ = cliffvid("models", "verify", name, toy_models=False)
         assert code == 0 and f"{name}: as the manifest says: " in out
         assert ("on cpu, from " in out) == (name != "open-body")  # parity with a reference, where there is a network
     code, _, err = cliffvid("models", "verify", "yolov9", toy_models=False)
-    assert code == 2 and "no model named 'yolov9'; found: cliff-open, open-body, yolov3-tiny" in err
+    assert code == 2 and "no model named 'yolov9'; found: person-open, cliff-open, open-body, yolov3-tiny" in err
     shutil.copytree(toys, tmp_path / "broken")
     network = tmp_path / "broken" / "toy-detector" / "model.onnx"
     network.write_bytes(network.read_bytes()[:-1])

@@ -37,7 +37,7 @@ def test_a_machine_without_a_gpu(tmp_path):
     if not os.path.exists("/dev/nvidia0"):
         decoder = findings["decode", "FFmpeg on cuda"]
         assert decoder["ok"] is None and "Cannot load libcuda.so.1" in decoder["words"]  # as FFmpeg's log has it
-    assert findings["detect", "yolov3-tiny (default)"]["ok"] and findings["regress", "cliff-open (default)"]["ok"]
+    assert findings["detect", "person-open (default)"]["ok"] and findings["regress", "cliff-open (default)"]["ok"]
     yolo = findings["official", "yolov3.weights"]
     for words in (
         "not here",

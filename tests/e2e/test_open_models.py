@@ -28,7 +28,7 @@ SAME = {11: 16, 12: 17, 13: 18, 14: 19, 15: 20, 16: 21, 23: 1, 24: 2, 25: 4, 26:
 
 @pytest.fixture(scope="module")
 def options():
-    return Options(models_dir=BUNDLED, detector="yolov3-tiny", regressor="cliff-open")
+    return Options(models_dir=BUNDLED, detector="person-open", regressor="cliff-open")
 
 
 @pytest.fixture(scope="module")
@@ -150,4 +150,4 @@ def test_the_newcomer_gets_the_open_models(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.delenv("CLIFFVID_ENGINES", raising=False)
     with open_models(Options()) as models:
-        assert (models.detector.manifest.name, models.regressor.manifest.name) == ("yolov3-tiny", "cliff-open")
+        assert (models.detector.manifest.name, models.regressor.manifest.name) == ("person-open", "cliff-open")

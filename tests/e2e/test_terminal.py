@@ -76,7 +76,10 @@ RUNS = {
     "models": (
         "models",
         0,
-        [r"detect +yolov3-tiny \(default\)", MORE, r"regress +cliff-open \(default\)", MORE, "body .+", MORE],
+        [
+            *(r"detect +person-open \(default\)", MORE, "detect +yolov3-tiny", MORE),
+            *(r"regress +cliff-open \(default\)", MORE, "body .+", MORE),
+        ],
     ),
     "pseudogt": ("pseudogt info gt.npz", 0, [r"gt\.npz: 4 rows, 2 images, .+", MORE]),
     "eval": (

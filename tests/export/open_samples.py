@@ -1,16 +1,19 @@
-"""Makes the samples.npz of the two bundled networks: pictures of the example clip, and what independent code answers.
+"""Makes the samples.npz of the bundled networks: pictures of the example clip, and what independent code answers.
 
     python tests/export/open_samples.py SOURCES    # the folder of the downloaded packages; then `cliffvid export open`
 
-The detector's reference is the network in torch, which test_yolo.py holds to OpenCV's reader; the regressor's is LiteRT
-for BlazePose and reference_head.py for the head. test_open_samples.py makes them anew and compares.
+The reference of person-open is TensorFlow.js, see tfjs_reader.py; that of yolov3-tiny is the network in torch, which
+test_yolo.py holds to OpenCV's reader; the regressor's is LiteRT for BlazePose and reference_head.py for the head.
+test_open_samples.py makes them anew and compares.
 """
 
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import reference_head
+import tfjs_reader
 
 from cliffvid.backends import open_session
 from cliffvid.crop import crops
@@ -27,11 +30,25 @@ from cliffvid.summary import alone
 
 CLIP = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
 PEOPLE = 4
+CLOSE_UP = slice(172, 276), slice(553, 605)  # of the first frame, rows and columns: a man who walks
 
 
 def first_frame():
     with Video(CLIP) as video:
         return next(video.frames(1, DecodeCounts()))
+
+
+def person_samples(sources: Path, scratch: Path) -> tuple[dict, dict]:
+    """A frame, one of its people so near that they count as large, and noise, on the canvas that NanoDet's file is for;
+    and the rows of both networks.
+    """
+    side_px = tfjs_reader.NANODET_PX
+    half_px = side_px // 2
+    frame = first_frame().images[0]
+    image = np.random.default_rng(0).integers(0, 256, (1, side_px, side_px, 3), np.uint8)
+    image[0, :, half_px:] = cv2.resize(frame[CLOSE_UP], (half_px, side_px), interpolation=cv2.INTER_LINEAR)
+    image[0, : half_px * 3 // 4, :half_px] = cv2.resize(frame, (half_px, half_px * 3 // 4))
+    return {"image": image}, {"rows": tfjs_reader.Reader(sources, scratch).person_rows(image[0])}
 
 
 def detector_samples(sources: Path, scratch: Path) -> tuple[dict, dict]:
@@ -74,6 +91,7 @@ if __name__ == "__main__":
 
     with tempfile.TemporaryDirectory() as folder:
         made = {
+            "person-open": person_samples(Path(sys.argv[1]), Path(folder)),
             "yolov3-tiny": detector_samples(Path(sys.argv[1]), Path(folder)),
             "cliff-open": regressor_samples(Path(sys.argv[1])),
         }

@@ -14,7 +14,8 @@ from cliffvid.export.model_folder import with_manifest
 from cliffvid.files import write_folder
 from cliffvid.models import BUNDLED, read_manifest
 
-NAMES = ("yolov3-tiny", "cliff-open", "open-body")
+DETECTORS = ("person-open", "yolov3-tiny")
+NAMES = (*DETECTORS, "cliff-open", "open-body")
 ONNX_TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 
 
@@ -24,7 +25,7 @@ def bundled_files():
 
 
 def feeds(name, scenes, count, height=608):
-    if name == "yolov3-tiny":
+    if name in DETECTORS:
         return {"image": scenes(1, count, 608)[:, :height]}
     info = np.random.default_rng(2).normal(0, 0.4, (count, 3)).astype(np.float32)
     return {"crop": scenes(1, count, 256), "bbox_info": info}
@@ -33,13 +34,13 @@ def feeds(name, scenes, count, height=608):
 @pytest.mark.parametrize("name", NAMES)
 def test_manifest_is_read_and_its_hashes_are_those_of_the_files(name):
     manifest = read_manifest(BUNDLED / name)
-    assert manifest.name == name and manifest.rank == 0
+    assert manifest.name == name and manifest.rank == (name == "person-open")  # the default
     assert {path.name for path in (BUNDLED / name).iterdir()} == {"manifest.json", *manifest.files}
     for file in manifest.files:
         manifest.path(file)
 
 
-@pytest.mark.parametrize("name", NAMES[:2])
+@pytest.mark.parametrize("name", NAMES[:3])
 def test_graph_honours_its_manifest(name, open_session, scenes, bundled_files):
     manifest = read_manifest(BUNDLED / name)
     session = open_session(bundled_files[name]["model.onnx"])
@@ -54,7 +55,7 @@ def test_graph_honours_its_manifest(name, open_session, scenes, bundled_files):
             assert np.isfinite(result).all()
 
 
-@pytest.mark.parametrize("name", NAMES[:2])
+@pytest.mark.parametrize("name", NAMES[:3])
 def test_opset_and_size(name, bundled_files):
     model = onnx.load_from_string(bundled_files[name]["model.onnx"])
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 17)] and model.ir_version == 8
@@ -65,7 +66,11 @@ def test_opset_and_size(name, bundled_files):
 
 @pytest.mark.parametrize(
     "name, sizes, height",
-    [("yolov3-tiny", (1, 2, 3), 608), ("yolov3-tiny", (1, 2, 3), 352), ("cliff-open", (1, 2, 3, 5, 8, 16, 17), 256)],
+    [
+        *(("person-open", (1, 2, 3), height) for height in (608, 352)),
+        ("yolov3-tiny", (1, 2, 3), 352),
+        ("cliff-open", (1, 2, 3, 5, 8, 16, 17), 256),
+    ],
 )
 def test_a_row_does_not_depend_on_its_batch(name, sizes, height, open_session, scenes, bundled_files):
     """Bit for bit, whatever the batch size, the place in it, and the number of threads."""
@@ -129,7 +134,8 @@ def test_nothing_is_written_if_a_model_cannot_be_built(tmp_path, monkeypatch):
     def fail(*_):
         raise ModelError("no body today")
 
-    monkeypatch.setattr(open_models, "build_detector", lambda folder: {"model.onnx": b""})
+    for detector in ("build_person", "build_detector"):
+        monkeypatch.setattr(open_models, detector, lambda folder: {"model.onnx": b""})
     monkeypatch.setattr(open_models, "fetch_source", lambda name, folder: tmp_path)
     monkeypatch.setattr(open_models, "build_body", fail)
     with pytest.raises(ModelError, match="no body today"):
@@ -206,5 +212,6 @@ def test_a_failed_download_leaves_nothing_and_says_why(fake_source, monkeypatch)
 
 def test_every_download_is_pinned_and_hashed():
     for source in sources.source_table().values():
-        assert "==" in source["package"] and len(source["sha256"]) == 64
+        name, at, version = source["package"].rpartition("@" if source.get("registry") == "npm" else "==")
+        assert name and at and version and len(source["sha256"]) == 64
         assert ("member" in source) == ("member_sha256" in source)

@@ -2,17 +2,23 @@
 
 import numpy as np
 import pytest
-from open_samples import PEOPLE, detector_samples, regressor_samples
+from open_samples import PEOPLE, detector_samples, person_samples, regressor_samples
 
 from cliffvid.backends import open_session
 from cliffvid.errors import ModelError
 from cliffvid.models import BUNDLED, read_manifest
 from cliffvid.parity import check_samples
 
+MAKERS = {
+    "person-open": person_samples,
+    "yolov3-tiny": detector_samples,
+    "cliff-open": lambda sources, scratch: regressor_samples(sources),
+}
 
-@pytest.mark.parametrize(("name", "count"), [("yolov3-tiny", 1), ("cliff-open", PEOPLE)])
+
+@pytest.mark.parametrize(("name", "count"), [("person-open", 1), ("yolov3-tiny", 1), ("cliff-open", PEOPLE)])
 def test_samples_are_the_references_own(sources, tmp_path, name, count):
-    inputs, reference = detector_samples(sources, tmp_path) if count == 1 else regressor_samples(sources)
+    inputs, reference = MAKERS[name](sources, tmp_path)
     with np.load(BUNDLED / name / "samples.npz", allow_pickle=False) as kept:
         # a decoder's or resizer's other version may round other pixels up
         for key, value in inputs.items():
@@ -24,7 +30,7 @@ def test_samples_are_the_references_own(sources, tmp_path, name, count):
         assert (reference["presence"] > 0.9).all()  # people
 
 
-@pytest.mark.parametrize("name", ["yolov3-tiny", "cliff-open"])
+@pytest.mark.parametrize("name", MAKERS)
 def test_the_bundled_networks_answer_as_the_references(name):
     with open_session(read_manifest(BUNDLED / name)) as session:
         found = check_samples(session)

@@ -69,7 +69,9 @@ def test_other_kinds_of_cliff_build(monkeypatch, tmp_path, name, count):
         built(read_manifest(folder), precision, count)
 
 
-@pytest.mark.parametrize(("name", "count", "most"), [("yolov3-tiny", 13, 1.15), ("cliff-open", 74, 2.3)])
+@pytest.mark.parametrize(
+    ("name", "count", "most"), [("person-open", 105, 1.5), ("yolov3-tiny", 13, 1.15), ("cliff-open", 74, 2.3)]
+)
 def test_what_ships_builds_in_float16_too(tmp_path, name, count, most):
     """Nothing is shipped in it: what it changes was tried on no GPU."""
     manifest = json.loads((BUNDLED / name / "manifest.json").read_text())

@@ -1,0 +1,226 @@
+"""A TensorFlow.js graph model (a .json of its nodes, a .bin of its weights) -> nodes of an ONNX graph."""
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cliffvid.errors import ModelError
+
+from .blazepose import SAME, same_pads
+from .graph import Graph
+
+DTYPES = {"float16": np.float16, "float32": np.float32, "int32": np.int32}
+CHANNELS_LAST, CHANNELS_FIRST = [0, 3, 1, 2], [0, 1, 2, 3]  # where the axes of (N,C,H,W) are
+LARGE = 60_000  # numbers of a kernel: those that have fewer are little of the file, and its answers hang on them
+LOWEST = float(np.finfo(np.float32).min)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor of the network: (N,C,H,W) in the ONNX graph, whichever order of axes it has in the source."""
+
+    name: str
+    size: np.ndarray  # rows and columns in the canvas that the source was written for
+    axes: list[int]
+    margin: tuple[int, ...] = (0, 0, 0, 0)  # what its reader is yet to put around it: top, left, bottom, right
+    fill: float = 0.0
+
+
+class Network:
+    """A graph model being laid into ``graph``: of its nodes those that a wanted tensor needs."""
+
+    def __init__(self, graph: Graph, model: bytes, weights: bytes, file: str, fraction_bits: int = 10) -> None:
+        self.graph, self.file, self.fraction_bits = graph, file, fraction_bits  # the bits are of LARGE kernels
+        try:
+            described = json.loads(model)
+            self.nodes = {node["name"]: node for node in described["modelTopology"]["node"]}
+            (group,) = described["weightsManifest"]
+            self.constants = read_weights(group["weights"], weights, file)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{file}: not a TensorFlow.js graph model that is known ({error!r})") from error
+        self.values: dict[str, Value] = {}
+
+    def value(self, name: str) -> Value:
+        """Return a tensor, laid with all that it needs. Raises ModelError for an operator that is not known."""
+        node = self.node(name)
+        if node["name"] not in self.values:
+            if node["op"] not in LAYERS:
+                raise ModelError(f"{self.file}: {node['name']} is {node['op']}, which the export does not know")
+            self.values[node["name"]] = LAYERS[node["op"]](self, node)
+        return self.values[node["name"]]
+
+    def node(self, name: str) -> dict:
+        """Return the node of a tensor, past those that hand it on."""
+        node = self.nodes[name.split(":")[0]]
+        return self.node(node["input"][0]) if node["op"] == "Identity" else node
+
+    def constant(self, name: str) -> np.ndarray | None:
+        """Return a constant; None for what is none."""
+        return self.constants.get(self.node(name)["name"])
+
+    def weight(self, array: np.ndarray, name: str, half: bool = True) -> str:
+        """Return the name of a kernel, which is kept as float16, or a bias in the ONNX graph."""
+        array = shortened(array, self.fraction_bits) if array.size >= LARGE else array
+        return self.graph.weight(array, f"{self.file}/{name}", half)
+
+    def whole(self, value: Value) -> Value:
+        """Return a tensor with its margin in it."""
+        if not any(value.margin):
+            return value
+        top, left, bottom, right = value.margin
+        name = self.graph.op("Pad", value.name, [0, 0, top, left, 0, 0, bottom, right], value.fill)
+        return Value(name, value.size + (top + bottom, left + right), value.axes)
+
+
+def shortened(array: np.ndarray, bits: int) -> np.ndarray:
+    """Return an array as float16 whose fractions are rounded to so many of their 10 bits: zip files become smaller."""
+    drop = 10 - bits
+    whole = array.astype(np.float16).view(np.uint16).astype(np.uint32)
+    return ((whole + (1 << drop >> 1)) >> drop << drop).astype(np.uint16).view(np.float16)
+
+
+def read_weights(table: list[dict], data: bytes, file: str) -> dict[str, np.ndarray]:
+    """Return the constants by name. Raises ModelError unless they fill the file to its last byte."""
+    constants, at = {}, 0
+    for entry in table:
+        stored = np.dtype(DTYPES[entry.get("quantization", entry)["dtype"]])
+        count = int(np.prod(entry["shape"], dtype=np.int64))
+        end = at + count * stored.itemsize
+        if end > len(data):
+            raise ModelError(f"{file}: cut short: {len(data):,} bytes, too few for {entry['name']}")
+        values = np.frombuffer(data[at:end], stored).reshape(entry["shape"])
+        constants[entry["name"]] = values.astype(DTYPES[entry["dtype"]])
+        at = end
+    if at != len(data):
+        raise ModelError(f"{file}: {len(data):,} bytes of weights, expected {at:,}")
+    return constants
+
+
+def numbers(node: dict, name: str) -> list[int]:
+    """Return a list of whole numbers that a node carries."""
+    return [int(number) for number in node["attr"][name]["list"]["i"]]
+
+
+def word(text: str) -> str:
+    """Return a word of the file as it is read."""
+    return base64.b64decode(text).decode()
+
+
+def lay_convolution(net: Network, node: dict, bias: str = "") -> Value:
+    """Append a convolution with its bias, and the activation that it carries."""
+    fused = [word(each) for each in node["attr"].get("fused_ops", {}).get("list", {}).get("s", [])]
+    _, kernel_name, *more = node["input"]
+    kernel, group = net.constant(kernel_name), 1
+    if "Depthwise" in node["op"]:
+        group = kernel.shape[2]
+        kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
+    inputs = [net.weight(kernel.transpose(3, 2, 0, 1), kernel_name)]
+    if bias := (more[0] if "BiasAdd" in fused else bias):
+        inputs.append(net.weight(net.constant(bias), bias, half=False))
+    value, rule, size = look(net, node, kernel.shape[:2], fill=0.0)
+    result = net.graph.op("Conv", value.name, *inputs, group=group, **rule)
+    for kind in fused:
+        if kind != "BiasAdd":
+            result = activated(net, kind, node, result)
+    return Value(result, size, CHANNELS_LAST)
+
+
+def look(net: Network, node: dict, kernel: tuple[int, int], fill: float) -> tuple[Value, dict, np.ndarray]:
+    """Return what a window moves over, ONNX's attributes of how, and the size of the result.
+
+    The network sees canvases whose sides are multiples of its largest stride: TensorFlow's SAME is the same on all.
+    """
+    value = net.value(node["input"][0])
+    if any(value.margin) and value.fill != fill:
+        value = net.whole(value)
+    padding, strides = word(node["attr"]["padding"]["s"]), numbers(node, "strides")[1:3]
+    if value.axes != CHANNELS_LAST or padding not in ("SAME", "VALID") or "2" in str(node["attr"].get("dilations")):
+        raise ModelError(f"{net.file}: {node['name']} is of a kind that the export does not know")
+    pads = np.array(value.margin)
+    size = value.size + pads[:2] + pads[2:]
+    if padding == "SAME":
+        more = np.array(same_pads(size.tolist(), list(kernel), strides, SAME))
+        pads, size = pads + more, size + more[:2] + more[2:]
+    size = (size - kernel) // strides + 1
+    return value, {"kernel_shape": list(kernel), "strides": strides, "pads": pads.tolist()}, size
+
+
+def lay_max_pool(net: Network, node: dict) -> Value:
+    value, rule, size = look(net, node, tuple(numbers(node, "ksize")[1:3]), fill=LOWEST)
+    return Value(net.graph.op("MaxPool", value.name, **rule), size, CHANNELS_LAST)
+
+
+def activated(net: Network, kind: str, node: dict, value: str) -> str:
+    """Append an activation."""
+    if kind == "Relu6":
+        return net.graph.op("Clip", value, 0.0, 6.0)
+    if kind == "LeakyRelu":
+        return net.graph.op("LeakyRelu", value, alpha=node["attr"]["alpha"]["f"])
+    if kind not in ("Relu", "Sigmoid"):
+        raise ModelError(f"{net.file}: {node['name']} carries {kind}, which the export does not know")
+    return net.graph.op(kind, value)
+
+
+def lay_activation(net: Network, node: dict) -> Value:
+    value = net.whole(net.value(node["input"][0]))
+    return replace(value, name=activated(net, node["op"], node, value.name))
+
+
+def lay_sum(net: Network, node: dict) -> Value:
+    """Append a sum of two tensors, or give a convolution the bias that is added to it."""
+    left, right = node["input"]
+    bias, before = net.constant(right), net.node(left)
+    if bias is None:
+        one, other = net.whole(net.value(left)), net.whole(net.value(right))
+        return replace(one, name=net.graph.op("Add", one.name, other.name))
+    return LAYERS[before["op"]](net, before, right)
+
+
+def lay_transpose(net: Network, node: dict) -> Value:
+    """Take a tensor by another order of its axes, which is a word in the source and nothing here."""
+    value = net.value(node["input"][0])
+    order = net.constant(node["input"][1]).tolist()
+    return replace(value, axes=[order.index(axis) for axis in value.axes])
+
+
+def lay_pad(net: Network, node: dict) -> Value:
+    """Put off a margin, which what follows can add by itself."""
+    value = net.whole(net.value(node["input"][0]))
+    before_after = net.constant(node["input"][1])[value.axes]
+    fill = float(net.constant(node["input"][2])) if node["op"] == "PadV2" else 0.0
+    if before_after[:2].any():
+        raise ModelError(f"{net.file}: {node['name']} pads channels, which the export does not know")
+    return replace(value, margin=tuple(before_after[2:].T.ravel().tolist()), fill=fill)
+
+
+def lay_concatenation(net: Network, node: dict) -> Value:
+    values = [net.whole(net.value(name)) for name in node["input"][:-1]]
+    axis = values[0].axes.index(int(net.constant(node["input"][-1])) % 4)
+    return replace(values[0], name=net.graph.op("Concat", *(value.name for value in values), axis=axis))
+
+
+def lay_resize(net: Network, node: dict) -> Value:
+    """Append a resize by the factor that it has in the canvas that the source was written for."""
+    value, size = net.whole(net.value(node["input"][0])), net.constant(node["input"][1])
+    if size is None:  # a multiple of its own size
+        size = net.constant(net.node(node["input"][1])["input"][1]) * value.size
+    if value.axes != CHANNELS_LAST or not node["attr"]["half_pixel_centers"]["b"]:
+        raise ModelError(f"{net.file}: {node['name']} resizes in a way that the export does not know")
+    scales = np.array([1.0, 1.0, *(size / value.size)])
+    how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+    return replace(value, name=net.graph.op("Resize", value.name, "", scales, **how), size=size)
+
+
+LAYERS: dict[str, Callable[..., Value]] = {
+    **dict.fromkeys(("Conv2D", "_FusedConv2D", "DepthwiseConv2dNative", "FusedDepthwiseConv2dNative"), lay_convolution),
+    **dict.fromkeys(("Relu", "Relu6", "LeakyRelu", "Sigmoid"), lay_activation),
+    **dict.fromkeys(("Add", "AddV2", "BiasAdd"), lay_sum),
+    **dict.fromkeys(("Pad", "PadV2"), lay_pad),
+    "MaxPool": lay_max_pool,
+    "ConcatV2": lay_concatenation,
+    "ResizeBilinear": lay_resize,
+    "Transpose": lay_transpose,
+}
