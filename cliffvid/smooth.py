@@ -17,7 +17,7 @@ from .options import SmoothOptions
 from .read import read_both
 from .smpl_files import BETAS_MAX
 from .targets import output_format
-from .types import BAD_CAMERA, INTERPOLATED, ODD_DEPTH, Tracks
+from .types import BAD_CAMERA, IMPLAUSIBLE, INTERPOLATED, ODD_DEPTH, Tracks
 from .write import open_writer
 
 Array = np.ndarray
@@ -100,7 +100,7 @@ def smoothed(tracks: Tracks, body: Body, options: SmoothOptions) -> Tracks:
     """The tracks with steady motion, short gaps filled by rows flagged ``interpolated``; sorted as tracks are.
 
     Boxes, crops and crop cameras stay what was seen. A row with an impossible camera keeps its ``transl``, one of odd
-    depth is placed by its neighbours.
+    depth is placed by its neighbours, and an implausible one between others is posed by them and flagged no longer.
     """
     clock = _Clock(tracks)
     limit_s = max(options.max_gap_s, 1.5 * clock.step_s)
@@ -152,7 +152,7 @@ class _Clock:
         columns["frame_idx"], columns["time_s"] = frames, time_s
         columns["pts"] = np.rint(np.interp(frames, self._frames, self._pts)).astype(np.int64)
         columns["det_score"] = np.zeros_like(first.det_score)
-        bad = (first.flags | second.flags) & (BAD_CAMERA | ODD_DEPTH)
+        bad = (first.flags | second.flags) & (BAD_CAMERA | ODD_DEPTH | IMPLAUSIBLE)
         columns["flags"] = (bad | INTERPOLATED).astype(np.uint16)
         both = Tracks.concat([rows, Tracks(**columns)])
         return both[np.argsort(both.frame_idx, kind="stable")]
@@ -165,17 +165,20 @@ def _rotations(turns: Array) -> dict[str, Array]:
 
 def _piece(rows: Tracks, betas: Array, body: Body, options: SmoothOptions) -> Tracks:
     turns, good = joint_turns(rows), (rows.flags & BAD_CAMERA) == 0
-    told = (rows.flags & (BAD_CAMERA | ODD_DEPTH)) == 0  # what tells where somebody is
+    mended = _between_others((rows.flags & IMPLAUSIBLE) != 0)
+    told = ((rows.flags & (BAD_CAMERA | ODD_DEPTH)) == 0) & ~mended  # what tells where somebody is
     shape = np.tile(betas, (len(rows), 1))
     pelvis = rows.transl + body.rest_joints(rows.betas.astype(np.float64))[:, 0]
     depth = np.where(good, pelvis[:, 2], 1)
     # Where the pelvis is seen, and how far: depth errs most, and where it errs the line of sight does not.
     seen = np.column_stack([pelvis[:, 0] / depth, pelvis[:, 1] / depth, np.log(np.maximum(depth, 1e-3))])
     if options.method == "savgol":
-        weight = np.where(rows.flags & INTERPOLATED, 0, np.maximum(rows.det_score, 0.05)).astype(np.float64)
+        unseen = (rows.flags & INTERPOLATED > 0) | mended
+        weight = np.where(unseen, 0, np.maximum(rows.det_score, 0.05)).astype(np.float64)
         turns = savgol_turns(turns, rows.time_s, weight, options.sigma_s)
         seen = savgol(seen, rows.time_s, weight * told, options.sigma_s)
     else:
+        turns[mended] = turns[np.maximum.accumulate(np.where(mended, -1, np.arange(len(rows))))[mended]]
         turns = one_euro_turns(turns, rows.time_s, options)
         before = np.maximum.accumulate(np.where(told, np.arange(len(rows)), -1))
         odd = np.flatnonzero(good & ~told & (before >= 0))
@@ -185,7 +188,15 @@ def _piece(rows: Tracks, betas: Array, body: Body, options: SmoothOptions) -> Tr
     steady = np.column_stack([seen[:, 0] * depth, seen[:, 1] * depth, depth])
     steady -= body.rest_joints(shape.astype(np.float64))[:, 0]
     transl = np.where(good[:, None], steady, rows.transl).astype(np.float32)
-    return Tracks(**(rows.columns() | _rotations(turns) | {"betas": shape, "transl": transl}))
+    flags = rows.flags & ~(mended * np.uint16(IMPLAUSIBLE))
+    return Tracks(**(rows.columns() | _rotations(turns) | {"betas": shape, "transl": transl, "flags": flags}))
+
+
+def _between_others(bad: Array) -> Array:
+    """Return which of the rows ``bad`` (N,) have one that is not so before and after them."""
+    sound = np.flatnonzero(~bad)
+    place = np.arange(len(bad))
+    return bad & (place > sound[0]) & (place < sound[-1]) if len(sound) else np.zeros_like(bad)
 
 
 def steadiness(tracks: Tracks, body: Body) -> dict[str, float | None]:

@@ -32,7 +32,7 @@ def command(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(("network", "backbone"), [("yolov3-tiny", "hr48"), ("yolov3", "res50")])
+@pytest.mark.parametrize(("network", "backbone"), [("yolov3-tiny", "hr48"), ("yolov3-tiny", "res50")])
 def test_from_download_to_first_result(command, made, tmp_path, network, backbone, capsys):
     synthetic_weights(tmp_path / f"{network}.weights", OPEN / f"{network}.cfg", person_bias=2)
     checkpoint, folder = made(backbone)
@@ -67,7 +67,7 @@ def test_every_kind_of_cliff_runs_by_its_own_conventions(command, monkeypatch, t
         assert command("process", CLIP, "-o", file, "--end", 0.2, "--person-batch", 3) == 0
     tracks, meta = read_tracks(tmp_path / "a.parquet"), read_meta(tmp_path / "a.parquet")
     joints, betas = (22, 11) if name == "cliff-bedlam-x" else (24, 10)
-    assert [model["name"] for model in meta["models"]] == ["yolov3-tiny", name]
+    assert [model["name"] for model in meta["models"]] == ["person-open", name]
     body = {key: meta["body"][key] for key in ("name", "joints", "betas")}
     assert body == {"name": "smplx" if joints == 22 else "smpl", "joints": joints, "betas": betas}
     assert tracks.body_pose.shape == (len(tracks), 3 * joints - 3) and tracks.betas.shape == (len(tracks), betas)

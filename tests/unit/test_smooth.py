@@ -13,7 +13,7 @@ from cliffvid.filters import parabola, savgol
 from cliffvid.geometry import rotation_matrix
 from cliffvid.options import SmoothOptions
 from cliffvid.smooth import smooth, smoothed, steadiness
-from cliffvid.types import BAD_CAMERA, INTERPOLATED, ODD_DEPTH, Tracks
+from cliffvid.types import BAD_CAMERA, IMPLAUSIBLE, INTERPOLATED, ODD_DEPTH, Tracks
 from cliffvid.write import WRITERS
 
 METHODS = [SmoothOptions(), SmoothOptions("one-euro")]
@@ -178,6 +178,21 @@ def test_a_row_of_odd_depth_is_placed_by_its_neighbours():
         np.testing.assert_array_equal(steady.flags, flags)
 
 
+def test_an_implausible_row_is_posed_by_its_neighbours():
+    """The first row has none before it: it keeps its pose, and its flag."""
+    truth = walk(people=1)
+    columns = {name: column.copy() for name, column in truth.columns().items()}
+    for row in (0, 50):
+        columns["flags"][row], columns["transl"][row, 2] = IMPLAUSIBLE, 1.0
+        columns["global_orient"][row] = [0, 0, 1.5]
+        columns["body_pose"][row] = 0.7
+    for options in METHODS:
+        steady, plain = smoothed(Tracks(**columns), BODY, options), smoothed(truth, BODY, options)
+        np.testing.assert_array_equal(np.flatnonzero(steady.flags), [0])
+        apart = np.linalg.norm(joints(steady) - joints(plain), axis=-1).max(axis=1)
+        assert apart[50] < 0.15 and apart[0] > 1 and apart[60:].max() < 0.02, options.method
+
+
 @settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(1, 30), st.sampled_from(METHODS))
 def test_any_tracks_stay_tracks(seed, count, options):
@@ -188,7 +203,7 @@ def test_any_tracks_stay_tracks(seed, count, options):
     frames = np.sort(rng.choice(3 * count, count, replace=False))
     columns |= {"frame_idx": frames, "time_s": np.cumsum(rng.uniform(0.001, 0.2, 3 * count))[frames]}
     columns["track_id"] = rng.integers(1, 4, count).astype(np.int32)
-    columns["flags"] = rng.choice([0, BAD_CAMERA, ODD_DEPTH], count).astype(np.uint16)
+    columns["flags"] = rng.choice([0, BAD_CAMERA, ODD_DEPTH, IMPLAUSIBLE], count).astype(np.uint16)
     columns["transl"][:, 2] = np.abs(columns["transl"][:, 2]) + 0.2
     steady = smoothed(Tracks(**columns), BODY, options)
     old = steady[(steady.flags & INTERPOLATED) == 0]
