@@ -198,6 +198,7 @@ OPS = {
     "ReduceL2": reduction(torch.linalg.vector_norm),
     "ReduceMax": reduction(torch.amax),
     "ReduceMean": reduction(torch.mean),
+    "ReduceMin": reduction(torch.amin),
     "ReduceSum": reduction(torch.sum),
     "Relu": torch.relu,
     "Reshape": reshape,
