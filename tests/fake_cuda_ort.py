@@ -24,13 +24,16 @@ class FakeOrt:
         self.gpu = gpu  # a FakeGpu, whose memory onnxruntime can use as well
         self.sent, self.fetched = [], []  # bytes of each copy
         self.held = WeakSet()  # values on the device
+        self.holding = threading.Lock()  # stages of several threads add to it and go through it
         self.most_rows = None  # that a session's output may have: for more, memory does not suffice
         self.OrtValue = FakeValues(self)
 
     def inside(self, dtype, shape: tuple, place: int) -> bool:
         """Whether an array there lies in memory of the device."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        mine = [(value.data_ptr(), value.value.tensor_size_in_bytes()) for value in list(self.held)]
+        with self.holding:
+            held = list(self.held)
+        mine = [(value.data_ptr(), value.value.tensor_size_in_bytes()) for value in held]
         return any(start <= place and place + size <= start + most for start, most in mine) or (
             self.gpu is not None and self.gpu.inside(place, size, pinned=False)
         )
@@ -53,7 +56,8 @@ class Value:
     def __init__(self, ort: FakeOrt, value) -> None:
         self._ort, self.value = ort, value
         self.shape, self.data_ptr = value.shape, value.data_ptr
-        ort.held.add(self)
+        with ort.holding:
+            ort.held.add(self)
 
     def update_inplace(self, array: np.ndarray) -> None:
         self._ort.sent.append(array.nbytes)
