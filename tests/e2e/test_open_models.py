@@ -94,8 +94,12 @@ def test_skeletons_lie_on_what_the_network_sees(tracks):
     assert larger.max() < 1.7 and larger.min() > 1 / 1.7
 
 
-def test_bodies_that_are_not_where_the_person_is_are_flagged(tracks):
-    """By the surface of the bodies, which the network knows nothing of; and hardly any others are."""
+def test_bodies_that_are_not_where_the_person_is_are_flagged(options):
+    """By the surface of the bodies, which the network knows nothing of; and hardly any others are.
+
+    In boxes of the small detector: in those of person-open nobody on this clip is misplaced.
+    """
+    tracks = Tracks.concat(list(stream(CLIP, replace(options, detector="yolov3-tiny"))))
     odd = np.any([*rows.implausible(tracks, load_body("open-body"), (768, 576)).values()], axis=0)
     flagged = (tracks.flags & IMPLAUSIBLE) > 0
     assert odd.any() and flagged[odd].all() and flagged.sum() < odd.sum() + 0.01 * len(tracks)
