@@ -211,18 +211,19 @@ def test_what_the_graph_cannot_make_stays_on_the_host(toy_options, ort, resample
 
 
 @pytest.mark.slow
-def test_the_example_clip_comes_out_the_same_but_for_rounding():
-    """By the open models, the CPU being the device."""
-    options = Options(end_s=2)
+@pytest.mark.parametrize(("detector", "iou_min"), [("yolov3-tiny", 0.95), ("person-open", 0.9)])
+def test_the_example_clip_comes_out_the_same_but_for_rounding(detector, iou_min):
+    """By the open models, the CPU being the device; of person-open one box, of a hidden person, moves by 8 %."""
+    options = Options(end_s=2, detector=detector)
     with open_models(options) as models:
         assert not models.pictures_on_device
         want, _ = bodies(EXAMPLE, options, models)
         found, _ = bodies(EXAMPLE, options, replace(models, pictures_on_device=True))
     assert len(want) > 100
-    assert_same_people(found, want)
+    assert_same_people(found, want, iou_min)
 
 
-def assert_same_people(found, want):
+def assert_same_people(found, want, iou_min=0.95):
     """Of some hundreds of people; the open regressor answers little changes of pixels with large ones now and then."""
     assert abs(len(found) - len(want)) <= 0.02 * len(want)
     angles = []
@@ -230,7 +231,7 @@ def assert_same_people(found, want):
         one, other = found[found.frame_idx == frame], want[want.frame_idx == frame]
         iou = box_iou(other.bbox_xyxy, one.bbox_xyxy)
         sure = np.flatnonzero(other.det_score > 0.3)
-        assert (iou[sure].max(axis=1) > 0.9).all()  # somebody whom another person hides moves by 8 %
+        assert (iou[sure].max(axis=1) > iou_min).all()
         turn = rotation_matrix(other.global_orient[sure]).transpose(0, 2, 1) @ rotation_matrix(
             one.global_orient[iou[sure].argmax(axis=1)]
         )
