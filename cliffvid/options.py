@@ -35,7 +35,7 @@ class Options:
         "auto", "Shape of the detector's input. auto: the detector's own.", panel=MODELS
     )
     regressor: str = option("auto", "Name of the regressor. auto: the best one found.", panel=MODELS)
-    backend: Literal["auto", "onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "torch"] = option(
+    backend: Literal["auto", "onnxruntime", "openvino", "tensorrt"] = option(
         "auto", "Runtime of the networks.", panel=SPEED
     )
     device: str = option("auto", "Device of the networks: auto, cpu, cuda or cuda:N.", panel=SPEED)
@@ -186,7 +186,6 @@ class BulkOptions:
         30.0, "Write finished inputs every so many seconds.", panel=SAFETY, flags=("--checkpoint",), least=0
     )
     retry_failed: bool = option(False, "Retry inputs that failed in an earlier run.", panel=SAFETY)
-    fail_fast: bool = option(False, "Stop at the first failure.", panel=SAFETY)
     max_failures: int | None = option(
         None, "Stop when more inputs than this have failed.", "no limit", panel=SAFETY, least=0
     )

@@ -90,8 +90,6 @@ def measure(manifest: Manifest, samples: list[Batch], options: Options, say: Say
 def _others(manifest: Manifest, options: Options, opened: ExitStack, say: Say) -> list[tuple[str, Session]]:
     sessions = []
     for backend, known in KNOWN.items():
-        if backend == "torch":  # the slow reference
-            continue
         for precision in known.precisions:
             if (backend, precision) == (DEFAULT, "fp32") or MODEL_FILES[precision] not in manifest.files:
                 continue

@@ -44,7 +44,7 @@ class FakeOrt:
     def preload_dlls(self) -> None: ...
 
     def InferenceSession(self, path, settings, providers, enable_fallback):
-        if providers == [CPU]:
+        if providers == [(CPU, {})]:
             return real.InferenceSession(path, settings, providers=providers)
         assert providers == [(CUDA, {"use_tf32": "0", "device_id": str(self.place[1])})]
         return FakeSession(self, real.InferenceSession(path, settings, providers=[CPU]))

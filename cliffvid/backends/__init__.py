@@ -30,9 +30,7 @@ class Backend:
 
 KNOWN = {
     "onnxruntime": Backend("ort", ("cpu", "cuda"), ("fp32", "fp16", "int8")),
-    "onnxruntime-tensorrt": Backend("ort_trt", ("cuda",), ("fp32",)),
     "openvino": Backend("ov", ("cpu",), ("fp32", "bf16", "int8")),
-    "torch": Backend("pt", ("cpu", "cuda"), ("fp32",)),
     "tensorrt": Backend("trt", ("cuda",), ("fp32", "fp16", "int8")),
 }
 DEFAULT = "onnxruntime"

@@ -1,4 +1,4 @@
-"""onnxruntime: on the CPU, by its CUDA provider, or by its TensorRT provider."""
+"""onnxruntime: on the CPU, or by its CUDA provider."""
 
 import sys
 from contextlib import redirect_stdout
@@ -13,18 +13,18 @@ from .. import optional
 from ..console import say
 from ..device import split_device
 from ..errors import BackendError
-from ..models import MODEL_FILES, Manifest
+from ..models import Manifest
 from . import as_taken, check_tensors, no_rows, not_loaded
 from .ort_pictures import Pictures
 
 DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
-CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 BUILDS = ("onnxruntime", "onnxruntime-gpu")
 REPAIR = "pip uninstall onnxruntime onnxruntime-gpu, then install one of cliffvid[cpu] and cliffvid[gpu]"
 
 
 def open_session(manifest: Manifest, device: str, threads: int, precision: str) -> "OrtSession":
-    return OrtSession(load(), manifest, CPU if device == "cpu" else CUDA, device, threads, precision)
+    return OrtSession(load(), manifest, device, threads, precision)
 
 
 def load():
@@ -54,39 +54,27 @@ def two_builds() -> str | None:
     return f"{' and '.join(have)} overwrite each other: {REPAIR}" if len(have) == 2 else None
 
 
-def exact_cuda(device: str) -> tuple[str, dict[str, str]]:
-    """The CUDA provider on a device; on GPUs float32 is not float32 unless told."""
+def provider_of(device: str) -> tuple[str, dict[str, str]]:
+    """Return the provider of a device, and its options: on GPUs float32 is not float32 unless TensorFloat-32 is off."""
+    if device == "cpu":
+        return CPU, {}
     return CUDA, {"use_tf32": "0", "device_id": str(split_device(device)[1])}
 
 
-def provider_options(provider: str, manifest: Manifest, precision: str, device: str) -> list:
-    """The ``providers`` of a session."""
-    if provider == CPU:
-        return [CPU]
-    if provider == CUDA:
-        return [exact_cuda(device)]
-    import platformdirs
-
-    engines = Path(platformdirs.user_cache_dir("cliffvid")) / "onnxruntime" / manifest.files[MODEL_FILES[precision]]
-    engines.mkdir(parents=True, exist_ok=True)
-    kept = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(engines)}
-    cuda = exact_cuda(device)
-    return [(TENSORRT, kept | {"device_id": cuda[1]["device_id"]}), cuda]
-
-
-def did_not_load(provider: str, reason) -> BackendError:
-    needs = "CUDA's libraries (cliffvid[gpu] brings them)"
-    if provider == TENSORRT:
-        needs += " and TensorRT 10's (pip install 'tensorrt<11')"
+def did_not_load(reason: object) -> BackendError:
     return BackendError(
-        f"onnxruntime could not load its {provider} ({' '.join(str(reason).split())}); it needs a GPU's driver, {needs}"
+        f"onnxruntime could not load its {CUDA} ({' '.join(str(reason).split())}); it needs a GPU's driver, CUDA's "
+        "libraries (cliffvid[gpu] brings them)"
     )
 
 
-def open_network(onnxruntime, path: Path, provider: str, options: list, threads: int):
-    """An InferenceSession that really has the provider. Raises BackendError if it has not, or is not told of it;
-    ModelError if the file is no network it can load, BackendMemoryError if it is too large for this machine.
+def open_network(onnxruntime, path: Path, device: str, threads: int):
+    """Return an InferenceSession that really has the device's provider.
+
+    Raises BackendError if it has not, ModelError if the file is no network it can load, BackendMemoryError if it is
+    too large for this machine.
     """
+    provider, options = provider_of(device)
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 4  # errors are raised as well
     settings.intra_op_num_threads = threads
@@ -99,36 +87,32 @@ def open_network(onnxruntime, path: Path, provider: str, options: list, threads:
         with redirect_stdout(sys.stderr):  # where it tells what it misses; stdout is for results
             onnxruntime.preload_dlls()  # libraries in Python packages, which nobody else finds
     try:
-        session = onnxruntime.InferenceSession(str(path), settings, providers=options, enable_fallback=0)
+        session = onnxruntime.InferenceSession(str(path), settings, providers=[(provider, options)], enable_fallback=0)
     except Exception as error:  # onnxruntime raises a dozen unrelated classes
         if provider != CPU:
-            raise did_not_load(provider, error) from error
+            raise did_not_load(error) from error
         raise not_loaded(path, "onnxruntime", error) from error
     # A provider whose libraries do not load is replaced by the CPU without a word. That is asked here rather than
     # forbidden by session.disable_cpu_ep_fallback, which also forbids the CPU to compute shapes.
     if provider not in (loaded := session.get_providers()):
-        raise did_not_load(provider, f"it would run on {' and '.join(loaded)}")
+        raise did_not_load(f"it would run on {' and '.join(loaded)}")
     return session
 
 
 def open_pictures(onnxruntime, device: str, threads: int) -> Pictures:
     """What makes pictures on a device. Raises BackendError."""
-    provider, options = (CPU, [CPU]) if device == "cpu" else (CUDA, [exact_cuda(device)])
-    return Pictures(onnxruntime, lambda path: open_network(onnxruntime, path, provider, options, threads), device)
+    return Pictures(onnxruntime, lambda path: open_network(onnxruntime, path, device, threads), device)
 
 
 class OrtSession:
     """A Session by onnxruntime; see backends.Session."""
 
-    def __init__(
-        self, onnxruntime, manifest: Manifest, provider: str, device: str, threads: int, precision: str
-    ) -> None:
-        self.manifest, self.precision = manifest, precision
-        self.backend = "onnxruntime-tensorrt" if provider == TENSORRT else "onnxruntime"
-        self.device = device
+    backend = "onnxruntime"
+
+    def __init__(self, onnxruntime, manifest: Manifest, device: str, threads: int, precision: str) -> None:
+        self.manifest, self.precision, self.device = manifest, precision, device
         self._ort, self._threads = onnxruntime, threads
-        options = provider_options(provider, manifest, precision, device)
-        self._session = open_network(onnxruntime, manifest.network(precision), provider, options, threads)
+        self._session = open_network(onnxruntime, manifest.network(precision), device, threads)
         for side, promised, found in (
             ("input", manifest.inputs, self._session.get_inputs()),
             ("output", manifest.outputs, self._session.get_outputs()),

@@ -186,7 +186,7 @@ class BulkJob:
 
     def stopped(self) -> str | None:
         """Why the job must end early, if it must."""
-        most = 0 if self.bulk.fail_fast else self.bulk.max_failures
+        most = self.bulk.max_failures
         if self.interrupted or self.fault:
             return "interrupted" if self.interrupted else self.fault
         return "failures" if most is not None and self.failures > most else None

@@ -72,21 +72,6 @@ def test_a_gpu_that_is_not_there_is_told_in_cudas_words(second):
         open_session(read_manifest(BUNDLED / "cliff-open"), "tensorrt", "cuda:7")
 
 
-def test_torch_is_given_the_number(toys, monkeypatch):
-    torch = pytest.importorskip("torch")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    asked = []
-
-    def refuse(tensor, device):
-        asked.append(device)
-        raise RuntimeError("CUDA error: invalid device ordinal")
-
-    monkeypatch.setattr(torch.Tensor, "to", refuse)
-    with pytest.raises(BackendError, match=r"cuda:3: torch cannot use it .CUDA error: invalid device ordinal"):
-        open_session(read_manifest(toys / "toy-regressor"), "torch", "cuda:3")
-    assert asked == ["cuda:3"]
-
-
 @pytest.mark.parametrize("name", ["cuda:x", "cuda:-1", "cuda:", "cuda: 1", "cpu:0", "auto:1", "gpu", ""])
 def test_other_names_are_refused(name):
     with pytest.raises(UsageError, match=r"--device .*choose auto, cpu, cuda or cuda:N"):

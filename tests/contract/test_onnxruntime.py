@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 
 from cliffvid.backends import open_session, ort
-from cliffvid.backends.ort import Bound, provider_options
-from cliffvid.errors import BackendError, ModelError
+from cliffvid.backends.ort import Bound, provider_of
+from cliffvid.errors import BackendError
 from cliffvid.models import read_manifest
 from toys import toy_people
 
@@ -57,41 +57,27 @@ def test_what_is_left_when_one_of_two_is_uninstalled_is_told(manifest, monkeypat
         open_session(manifest, "onnxruntime", "cpu")
 
 
-@pytest.mark.parametrize(
-    ("backend", "provider", "words"),
-    [
-        ("onnxruntime", ort.CUDA, r"CUDA's libraries \(cliffvid\[gpu\] brings them\)$"),
-        ("onnxruntime-tensorrt", ort.TENSORRT, r"CUDA's libraries .* and TensorRT 10's \(pip install 'tensorrt<11'\)$"),
-    ],
-)
-def test_a_provider_that_does_not_load_is_an_error(manifest, monkeypatch, tmp_path, capsys, backend, provider, words):
+def test_a_provider_that_does_not_load_is_an_error(manifest, monkeypatch, capsys):
     """As onnxruntime-gpu does without a GPU: it says that it has the provider, and then runs on the CPU."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(BackendError, match=r"built without CUDA: pip install .*\[gpu\]"):
-        open_session(manifest, backend, "cuda")
+        open_session(manifest, "onnxruntime", "cuda")
 
     def on_the_cpu(model, options, providers, enable_fallback):
         assert enable_fallback == 0
         return real(model, options, providers=[ort.CPU])
 
     real = onnxruntime.InferenceSession
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [provider, ort.CPU])
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [ort.CUDA, ort.CPU])
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("Failed to load libcublas"))
     monkeypatch.setattr(onnxruntime, "InferenceSession", on_the_cpu)
-    with pytest.raises(BackendError, match=rf"could not load its {provider} \(it would run on CPU.*{words}"):
-        open_session(manifest, backend, "cuda")
+    words = r"could not load its CUDA.* \(it would run on CPU.*CUDA's libraries \(cliffvid\[gpu\] brings them\)$"
+    with pytest.raises(BackendError, match=words):
+        open_session(manifest, "onnxruntime", "cuda")
     assert capsys.readouterr().out == ""
 
 
-def test_float32_is_float32_on_gpus_too(manifest, monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert provider_options(ort.CUDA, manifest, "fp32", "cuda") == [(ort.CUDA, {"use_tf32": "0", "device_id": "0"})]
-    (first, kept), second = provider_options(ort.TENSORRT, manifest, "fp32", "cuda:2")
-    assert first == ort.TENSORRT and second == (ort.CUDA, {"use_tf32": "0", "device_id": "2"})
-    assert kept["device_id"] == "2"
-    assert manifest.files["model.onnx"] in kept["trt_engine_cache_path"] and list(
-        tmp_path.rglob(manifest.files["model.onnx"])
-    )
+def test_float32_is_float32_on_gpus_too():
+    assert provider_of("cuda:2") == (ort.CUDA, {"use_tf32": "0", "device_id": "2"})
 
 
 def test_buffers_that_are_kept_give_the_same_answers(manifest):
@@ -110,22 +96,3 @@ def test_buffers_that_are_kept_give_the_same_answers(manifest):
     for found, wanted in earlier:
         for answer, other in zip(found, wanted, strict=True):
             np.testing.assert_array_equal(answer, other)
-
-
-def test_answers_of_the_tensorrt_provider_are_proven(manifest, monkeypatch, toys, tmp_path):
-    """With the CPU in its place, and a network that is another than the one it is compared with."""
-    from cliffvid.backends import ort_trt
-
-    class Session(ort.OrtSession):
-        def __init__(self, *arguments) -> None:
-            super().__init__(arguments[0], manifest, ort.CPU, "cpu", 1, "fp32")
-
-        def run(self, inputs):
-            return {name: answer + np.float32(wrong) for name, answer in super().run(inputs).items()}
-
-    monkeypatch.setattr(ort_trt, "OrtSession", Session)
-    wrong = 0.0
-    open_session(manifest, "onnxruntime-tensorrt").close()
-    wrong = 0.01
-    with pytest.raises(ModelError, match=r"over the bound of 0\.001: its results would be wrong"):
-        open_session(manifest, "onnxruntime-tensorrt")

@@ -48,13 +48,12 @@ def test_the_runtime_answers_as_the_checkpoint(made, backbone):
     checkpoint, folder = made(backbone)
     inputs = people(7)
     wanted = by_torch(load_cliff(checkpoint), inputs)
-    for backend, batches in (("onnxruntime", (1, 7)), *([("torch", (7,))] if backbone == "res50" else [])):
-        with open_session(read_manifest(folder), backend, "cpu", 1) as session:
-            for batch in batches:
-                found = session.run({name: array[:batch] for name, array in inputs.items()})
-                for name, value in found.items():
-                    np.testing.assert_allclose(value, wanted[name][:batch], atol=1e-4, rtol=1e-4, err_msg=name)
-        assert np.abs(found["rotmat"][0] - found["rotmat"][1]).max() > 1e-3  # the crops matter
+    with open_session(read_manifest(folder), "onnxruntime", "cpu", 1) as session:
+        for batch in (1, 7):
+            found = session.run({name: array[:batch] for name, array in inputs.items()})
+            for name, value in found.items():
+                np.testing.assert_allclose(value, wanted[name][:batch], atol=1e-4, rtol=1e-4, err_msg=name)
+    assert np.abs(found["rotmat"][0] - found["rotmat"][1]).max() > 1e-3  # the crops matter
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

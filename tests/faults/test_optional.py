@@ -15,7 +15,7 @@ OPEN = "from cliffvid.backends import open_session; from cliffvid.models import 
 LOADERS = {
     "onnxruntime": f"{OPEN}; open_session(read_manifest(BUNDLED / 'cliff-open'), 'onnxruntime')",
     "openvino": f"{OPEN}; open_session(read_manifest(BUNDLED / 'cliff-open'), 'openvino')",
-    "torch": f"{OPEN}; open_session(read_manifest(BUNDLED / 'cliff-open'), 'torch')",
+    "torch": "from cliffvid.cli_models import _need; _need('torch')",
     "onnx": "from cliffvid.bench.nets import constant_nets; constant_nets(None, 1)",
     "onnxscript": "from cliffvid.cli_models import _need; _need('onnxscript')",
     "tensorrt": "from cliffvid.backends.plans import load_tensorrt; load_tensorrt()",

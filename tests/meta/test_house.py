@@ -34,14 +34,7 @@ def imports(path):
 @pytest.mark.parametrize("path", RUNTIME, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_runtime_imports_neither_the_workshop_nor_training_frameworks(path):
     for module, _, at_top in imports(path):
-        assert module.split(".")[0] not in {"smplx", "scipy"}
-        if module.split(".")[0] in {
-            "torch",
-            "onnx",
-        }:  # in one backend alone, whose operators are imported when it is used
-            assert path.name == "pt_ops.py" or (path.name == "pt.py" and not at_top)
-        if module == "pt_ops":
-            assert path.name == "pt.py" and not at_top
+        assert module.split(".")[0] not in {"onnx", "scipy", "smplx", "torch"}
         if "export" in module:
             assert (path.name == "cli_models.py" or path.parent.name == "bench") and not at_top
         if module.split(".")[0] == "av":

@@ -41,7 +41,6 @@ ALLOWED = {
     ("cliffvid/backends/ort.py", "onnxruntime.InferenceSession"): HASHED,
     ("cliffvid/backends/ov.py", "core.read_model"): HASHED,
     ("cliffvid/backends/plans.py", "model.read_bytes"): HASHED,
-    ("cliffvid/backends/pt.py", "path.read_bytes"): HASHED,
     ("cliffvid/backends/plans.py", "facts_path(path).read_text"): OWN,
     ("cliffvid/backends/plans.py", "path.read_bytes"): OWN,
     ("cliffvid/backends/trt.py", "plan.path.read_bytes"): OWN,
