@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # what __getattr__ gives, for editors and checkers of types
     from .pipeline import open_models, stream
     from .read import read_meta, read_tracks
     from .summary import Report
-    from .types import Tracks
+    from .tables import Tracks
 
 # Some of the packages that cliffvid uses report to their makers over the network, and keep a number of this machine's
 # in the user's home. What stops them must be there before they are loaded. A value that the user has set stays.
@@ -35,7 +35,7 @@ _HOME = {
     "Options": "options",
     "OutputError": "errors",
     "Report": "summary",
-    "Tracks": "types",
+    "Tracks": "tables",
     "UsageError": "errors",
     "open_models": "pipeline",
     "process": "jobs",

@@ -20,6 +20,7 @@ from .detect import canvas_shape
 from .errors import OutputError
 from .files import write_whole
 from .geometry import shrunk
+from .machine import nvidia_gpus
 from .models import MODEL_FILES
 from .options import Options
 
@@ -90,11 +91,9 @@ def least_good(speed: dict[int, float]) -> int:
 
 
 def _key(session: Session, row: dict[str, np.ndarray]) -> str:
-    from .doctor import gpu
-
     shapes = " ".join("x".join(map(str, array.shape[1:])) for array in row.values())
     network = session.manifest.files[MODEL_FILES[session.precision]]
-    return f"{session.backend} {session.precision} {network} {shapes}; {gpu().words}; {session.device}"
+    return f"{session.backend} {session.precision} {network} {shapes}; {nvidia_gpus()[1]}; {session.device}"
 
 
 def _file() -> Path:

@@ -6,10 +6,10 @@ from functools import cache, cached_property
 import numpy as np
 
 from .errors import ModelError, UsageError
-from .geometry import rotation_matrix
 from .inputs import open_input
 from .models import find_model
 from .npz import load_npz
+from .rotations import rotation_matrix
 from .smpl_files import NEEDED, how_to_get
 
 Array = np.ndarray

@@ -3,9 +3,9 @@
 import numpy as np
 
 from .body import Body
-from .draw import track_color
+from .colors import track_color
 from .motion import derivative
-from .types import NOT_DRAWN, Tracks
+from .tables import NOT_DRAWN, Tracks
 
 Array = np.ndarray
 WIDTH = 1000  # units of every chart's x axis, stretched to the page

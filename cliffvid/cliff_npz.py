@@ -10,7 +10,7 @@ import numpy as np
 
 from .body import Body, load_body
 from .errors import UsageError
-from .types import Tracks
+from .tables import Tracks
 from .write import NpzWriter, add_array
 
 SMPL_VERTICES = 6890

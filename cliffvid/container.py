@@ -7,12 +7,11 @@ from pathlib import Path
 import av
 from av.codec.hwaccel import HWAccel
 
-from .backends.gpu import Gpu
-from .device import split_device
+from .cuda import Gpu
 from .errors import BackendError, NoVideoError, RefusedError, UnreadableError
 from .heif import STILLS
 from .inputs import check_input
-from .machine import usable_cores
+from .machine import split_device, usable_cores
 from .options import Options
 
 # Containers that hold their own pictures. Listed, because by default FFmpeg also opens playlists that read other files

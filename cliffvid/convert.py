@@ -13,7 +13,7 @@ from .files import Claim, check_free, write_whole
 from .motion import Y_UP, Z_UP, Gaps, Piece, on_even_clock, pieces, usual_step
 from .options import ConvertOptions
 from .read import chosen, read_both
-from .types import Tracks
+from .tables import Tracks
 from .write import COLUMNS, open_writer
 
 SUFFIXES = {

@@ -10,11 +10,12 @@ import numpy as np
 from .detect import Found
 from .errors import UsageError
 from .geometry import bbox_info, crop_boxes, crop_corners, diagonal_focal_px, lengthened
-from .models import CropRule, Manifest
+from .models import Manifest
 from .options import Options
 from .pictures import DeviceImage, cuts
 from .planes import Planes
-from .types import Crops, Piece
+from .rules import CropRule
+from .tables import Crops, Piece
 
 
 def crop(batches: Iterator[list[Piece]], manifest: Manifest) -> Iterator[list[Piece]]:

@@ -23,7 +23,7 @@ from .packets import End, packets, times_by_dts
 from .planes import Planes
 from .seek import Index, read_index, verified
 from .surface import Surface
-from .types import Frames, VideoInfo, image_column
+from .tables import Frames, VideoInfo, image_column
 
 
 @dataclass

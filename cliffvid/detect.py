@@ -7,14 +7,15 @@ import cv2
 import numpy as np
 
 from .backends import Session
+from .concurrency import together
 from .errors import UsageError
-from .flow import together
 from .geometry import box_iou, canvas_to_frame, letterbox_layout, shrunk
-from .models import Letterbox, Manifest, Selection
+from .models import Manifest
 from .options import Options
 from .pictures import DeviceImage, canvases
 from .planes import Planes
-from .types import AT_BORDER, DAMAGED_FRAME, Frames, People, Piece
+from .rules import Letterbox, Selection
+from .tables import AT_BORDER, DAMAGED_FRAME, Frames, People, Piece
 
 INTERPOLATION = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
 LEAST_SIDE_PX = 2.0  # a box thinner than this, after clamping to the frame, shows nobody

@@ -1,8 +1,6 @@
 """What this machine can do, in plain words: cores and GPU, what runs and draws, models, files of others."""
 
 import platform
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from .backends import DEFAULT, KNOWN, open_session
 from .backends.ort import two_builds
 from .container import cuda, decoding_fault
 from .errors import BackendError, CliffvidError
-from .machine import cores, memory
+from .machine import cores, memory, nvidia_gpus
 from .models import BUNDLED, RULES, read_manifest, scan_models
 from .official import FILES
 from .optional import load
@@ -57,18 +55,8 @@ def machine() -> Finding:
 
 
 def gpu() -> Finding:
-    """The NVIDIA GPUs and their driver, as nvidia-smi tells."""
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    if not shutil.which(query[0]):
-        return Finding("GPU", "NVIDIA", None, "none seen: there is no nvidia-smi; runs on the CPU")
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding("GPU", "NVIDIA", False, f"nvidia-smi does not answer ({error}); check the driver")
-    if done.returncode:
-        reason = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-        return Finding("GPU", "NVIDIA", False, f"nvidia-smi fails ({reason[-1]}); check the driver")
-    return Finding("GPU", "NVIDIA", True, "; ".join(done.stdout.strip().splitlines()) + " (name, memory, driver)")
+    """The NVIDIA GPUs and their driver."""
+    return Finding("GPU", "NVIDIA", *nvidia_gpus())
 
 
 def wheels() -> Iterator[Finding]:

@@ -1,20 +1,13 @@
 """What needs no renderer: colours, boxes, identities, skeletons."""
 
-import colorsys
-
 import cv2
 import numpy as np
 
+from .colors import track_color
 from .geometry import project
-from .types import Tracks
+from .tables import Tracks
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-
-
-def track_color(track_id: int) -> tuple[int, int, int]:
-    """A steady, muted RGB colour; neighbouring ids lie far apart on the colour circle."""
-    lightness = (0.60, 0.76)[track_id % 2]
-    return tuple(round(255 * c) for c in colorsys.hls_to_rgb(track_id * 0.61803399 % 1, lightness, 0.5))
 
 
 def pen_px(image: np.ndarray) -> float:

@@ -14,8 +14,8 @@ from .options import EvalOptions
 from .pseudogt_make import read_regressor
 from .read import read_both
 from .scores import Evaluation, Sums
+from .tables import Tracks
 from .truth import HIPS, Truth, read_truth, truth_files
-from .types import Tracks
 
 Array = np.ndarray
 BLOCK = 64  # people posed at once

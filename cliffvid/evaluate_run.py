@@ -6,19 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
+from .concurrency import rebatch
 from .crop import crops
 from .detect import Found
 from .errors import InputError
 from .evaluate import PROTOCOLS, image_key
-from .flow import rebatch
 from .images import is_image
 from .likeness import Looks
 from .options import Options
 from .pipeline import Models, Run, body_size
 from .regress import regress
+from .tables import Bodies, People, Piece, Tracks
 from .track import track
 from .truth import Truth
-from .types import Bodies, People, Piece, Tracks
 from .write import open_writer
 
 OF_THE_DETECTOR = ("detector", "detector_shape", "score", "iou_max", "max_people", "focal_px", "fov_deg")  # of Options

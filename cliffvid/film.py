@@ -14,7 +14,7 @@ from .container import FILE, TITLES
 from .errors import OutputError, UsageError
 from .files import NewFile, cannot_write
 from .machine import usable_cores
-from .types import VideoInfo
+from .tables import VideoInfo
 
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 ENCODER = {"crf": "20", "preset": "veryfast"}

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .models import BboxInfo, CropRule, Letterbox
+from .rules import BboxInfo, CropRule, Letterbox
 
 Array = np.ndarray
 LONGEST = 2.3  # times as long a box is made at most that the frame cuts
@@ -136,72 +136,6 @@ def camera_to_side(points: Array, depth_m: float) -> Array:
     """
     x, y, z = np.moveaxis(points, -1, 0)
     return np.stack([depth_m - z, y, depth_m + x], axis=-1)
-
-
-def axis_angle(rotmat: Array) -> Array:
-    """Rotation matrices (...,3,3) as axis-angle (...,3), angle in [0, pi], float64.
-
-    By way of the unit quaternion with the largest of its four squared components first (Shepperd 1978), so that
-    neither tiny angles nor half turns lose precision.
-    """
-    m = rotmat.astype(np.float64)
-    x, y, z = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
-    k = np.empty((*m.shape[:-2], 4, 4))  # its rows are the quaternion w, x, y, z, each times four times one of them
-    k[..., 0, 0], k[..., 1, 1], k[..., 2, 2], k[..., 3, 3] = 1 + x + y + z, 1 + x - y - z, 1 - x + y - z, 1 - x - y + z
-    for row, column, value in (
-        (0, 1, m[..., 2, 1] - m[..., 1, 2]),
-        (0, 2, m[..., 0, 2] - m[..., 2, 0]),
-        (0, 3, m[..., 1, 0] - m[..., 0, 1]),
-        (1, 2, m[..., 1, 0] + m[..., 0, 1]),
-        (1, 3, m[..., 0, 2] + m[..., 2, 0]),
-        (2, 3, m[..., 2, 1] + m[..., 1, 2]),
-    ):
-        k[..., row, column] = k[..., column, row] = value
-    best = np.argmax(np.diagonal(k, axis1=-2, axis2=-1), axis=-1)
-    q = np.take_along_axis(k, best[..., None, None], axis=-2)[..., 0, :]
-    return rotation_vector(q[..., [1, 2, 3, 0]])  # of whatever length
-
-
-def rotation_matrix(vectors: Array) -> Array:
-    """Axis-angle (...,3) as rotation matrices (...,3,3), float64 (Rodrigues)."""
-    v = vectors.astype(np.float64)
-    angle = np.linalg.norm(v, axis=-1)[..., None, None]
-    x, y, z = v[..., 0], v[..., 1], v[..., 2]
-    zero = np.zeros_like(x)
-    skew = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*v.shape, 3)
-    # sin(a)/a and (1-cos(a))/a^2, smooth at zero
-    return np.eye(3) + np.sinc(angle / np.pi) * skew + np.sinc(angle / (2 * np.pi)) ** 2 / 2 * (skew @ skew)
-
-
-def quaternion(vectors: Array) -> Array:
-    """Axis-angle (...,3) as unit quaternions x, y, z, w (...,4), float64; w is not negative up to half a turn."""
-    v = vectors.astype(np.float64)
-    half = np.linalg.norm(v, axis=-1, keepdims=True) / 2
-    return np.concatenate([v * np.sinc(half / np.pi) / 2, np.cos(half)], axis=-1)
-
-
-def rotation_vector(turns: Array) -> Array:
-    """Quaternions x, y, z, w (...,4) of any length as axis-angle (...,3), angle in [0, pi], float64."""
-    q = turns * np.where(turns[..., 3:] < 0, -1, 1)  # the shorter way round
-    norm = np.linalg.norm(q[..., :3], axis=-1, keepdims=True)
-    angle = 2 * np.arctan2(norm, q[..., 3:])
-    return q[..., :3] * np.where(norm > 0, angle / np.where(norm > 0, norm, 1), 0)
-
-
-def then(first: Array, second: Array) -> Array:
-    """Quaternions (...,4) of turning by ``second`` in the frame that ``first`` made: their product, first x second."""
-    a, b, aw, bw = first[..., :3], second[..., :3], first[..., 3:], second[..., 3:]
-    return np.concatenate([aw * b + bw * a + np.cross(a, b), aw * bw - (a * b).sum(axis=-1, keepdims=True)], axis=-1)
-
-
-def back(turns: Array) -> Array:
-    """The inverse of unit quaternions (...,4)."""
-    return turns * np.array([-1, -1, -1, 1])
-
-
-def slerp(first: Array, second: Array, share: Array) -> Array:
-    """From ``first`` towards ``second`` (...,4) the shorter way by ``share`` of it (...,1), at constant speed."""
-    return then(first, quaternion(share * rotation_vector(then(back(first), second))))
 
 
 def box_iou(a: Array, b: Array, offset_px: float = 0.0) -> Array:

@@ -25,9 +25,9 @@ from .errors import (
     UnreadableError,
 )
 from .inputs import check_input, open_input
-from .names import label
+from .names import label, listed
 from .options import Options
-from .types import VideoInfo
+from .tables import VideoInfo
 
 # Named, because Pillow by itself also opens formats that run other programs (EPS) or hold other files.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")
@@ -143,11 +143,6 @@ def _note(counts: DecodeCounts, kind: str, name: str) -> None:
     names = counts.notes.setdefault(kind, [])
     if len(names) < NAMED:
         names.append(label(name))
-
-
-def listed(names: list[str], count: int) -> str:
-    """Return the first ``names`` of ``count`` things in words: a, b and 3 more."""
-    return ", ".join(names) + (f" and {count - len(names)} more" if count > len(names) else "")
 
 
 def _files(path: Path) -> tuple[list[Path], list[Path]]:

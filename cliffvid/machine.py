@@ -1,10 +1,13 @@
-"""What this process may use: CPU cores and memory, as affinity and control groups (cgroups) bound them."""
+"""What this process may use: CPU cores and memory, as affinity and control groups (cgroups) bound them; GPUs."""
 
 import ctypes
 import gc
 import math
 import os
 import platform
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -126,3 +129,37 @@ def _lines(name: str) -> list[str]:
         return (ROOT / name).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):  # another system, or /proc is hidden
         return []
+
+
+def is_device(name: str) -> bool:
+    return re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", name) is not None
+
+
+def split_device(name: str) -> tuple[str, int]:
+    """Return a device's kind and its number, 0 where none is named."""
+    kind, _, number = name.partition(":")
+    return kind, int(number or 0)
+
+
+def plain_device(name: str) -> str:
+    """Return the shortest name of a device: cuda for cuda:0."""
+    kind, number = split_device(name)
+    return f"{kind}:{number}" if number else kind
+
+
+def nvidia_gpus() -> tuple[bool | None, str]:
+    """Return the NVIDIA GPUs and their driver in words, as nvidia-smi names them.
+
+    The first value is False where the driver does not answer, None where there is none.
+    """
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    if not shutil.which(query[0]):
+        return None, "none seen: there is no nvidia-smi; runs on the CPU"
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return False, f"nvidia-smi does not answer ({error}); check the driver"
+    if done.returncode:
+        reason = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+        return False, f"nvidia-smi fails ({reason[-1]}); check the driver"
+    return True, "; ".join(done.stdout.strip().splitlines()) + " (name, memory, driver)"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .body import Body
-from .geometry import axis_angle, quaternion, rotation_matrix, slerp
-from .types import BAD_CAMERA, Tracks
+from .rotations import axis_angle, quaternion, rotation_matrix, slerp
+from .tables import BAD_CAMERA, Tracks
 
 Array = np.ndarray
 # From the camera's axes (x right, y down, z forward), taken to be level, to those of a consumer.

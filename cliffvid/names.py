@@ -20,3 +20,8 @@ def printable(text: str) -> str:
 
 def _escaped(match: re.Match[str]) -> str:
     return match[0].encode("ascii", "backslashreplace").decode() if ord(match[0]) > 0x7F else f"\\x{ord(match[0]):02x}"
+
+
+def listed(names: list[str], count: int) -> str:
+    """Return the first ``names`` of ``count`` things in words: a, b and 3 more."""
+    return ", ".join(names) + (f" and {count - len(names)} more" if count > len(names) else "")

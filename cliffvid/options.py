@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal, Self, get_args
 
-from .device import is_device, split_device
+from .machine import is_device, split_device
 from .option import check, check_values, described, option
 
 Renderer = Literal["auto", "gl", "pyrender"]

@@ -17,10 +17,10 @@ from .backends import Session
 from .cuts import THUMB_WH, every
 from .errors import BackendError
 from .geometry import letterbox_layout
-from .models import CropRule, Letterbox
 from .orientation import UPRIGHT, Orientation
 from .planes import Planes, to_rgb
-from .types import Frames, Piece, image_column
+from .rules import CropRule, Letterbox
+from .tables import Frames, Piece, image_column
 
 # Of frames, which stay on the device until their people were regressed: where these are few, their batch is not full.
 BATCHES_HELD = 4

@@ -11,12 +11,11 @@ from typing import Self
 
 from .backends import Session, open_session
 from .batches import settled
+from .concurrency import Stages, closed_at_exit, rebatch
 from .crop import check_crop, crop
 from .cuts import CutFinder
 from .detect import canvas_shape, detect
 from .errors import ModelError
-from .exits import closed_at_exit
-from .flow import Stages, rebatch
 from .machine import release_memory
 from .models import MODEL_FILES, Manifest, find_model
 from .options import Options
@@ -26,8 +25,8 @@ from .regress import regress
 from .source import open_source, source_of
 from .summary import Counts
 from .surface import Surface
+from .tables import Bodies, Piece, Tracks, VideoInfo
 from .track import Tracker, by_frame, track
-from .types import Bodies, Piece, Tracks, VideoInfo
 
 # Settings that change how a result is made but not the result: left out of the file, so that its bytes stay the same.
 NOT_RECORDED = (

@@ -6,9 +6,9 @@ import zlib
 import numpy as np
 
 from .body import Body
-from .draw import track_color
+from .colors import track_color
 from .motion import joint_turns
-from .types import NOT_DRAWN, Tracks
+from .tables import NOT_DRAWN, Tracks
 
 Array = np.ndarray
 ROWS_MAX = 60_000  # about 12 MB of page; of longer tracks every second, third, ... row is shown

@@ -11,12 +11,20 @@ from pathlib import Path
 from time import perf_counter
 
 from .backends import DEFAULT, KNOWN, Session, open_session
-from .device import plain_device
 from .errors import BackendError, InputError, OutputError, UsageError
 from .files import write_folder, write_whole
 from .inputs import open_input, read_input
-from .machine import processor
-from .models import BUNDLED, MANIFEST_BYTES, MODEL_FILES, Manifest, added_models_dir, find_model, read_manifest, sealed
+from .machine import plain_device, processor
+from .models import (
+    BUNDLED,
+    MANIFEST_BYTES,
+    MODEL_FILES,
+    Manifest,
+    added_models_dir,
+    find_model,
+    read_manifest,
+    sealed,
+)
 from .options import Options
 from .quality import Batch, compare, take_samples
 

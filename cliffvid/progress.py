@@ -5,8 +5,8 @@ from time import perf_counter
 from typing import Self
 
 from .bars import Bar, Bars
+from .concurrency import Stages
 from .console import live, say
-from .flow import Stages
 from .overlay import OverlayReport
 from .pipeline import Flow, Models
 from .report import PageReport

@@ -17,7 +17,7 @@ from .npz import load_npy
 from .pseudogt import KIND, PELVIS, write_npz
 from .pseudogt_info import image_path
 from .read import read_both
-from .types import BAD_CAMERA, Tracks
+from .tables import BAD_CAMERA, Tracks
 
 Array = np.ndarray
 BLOCK = 256

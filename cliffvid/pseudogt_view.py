@@ -19,7 +19,7 @@ from .page import page, script_json
 from .pseudogt import HEAD_TOP, CliffGT
 from .pseudogt_info import body_of, image_path, placed, reprojection_px
 from .source import open_source
-from .types import Tracks
+from .tables import Tracks
 
 Array = np.ndarray
 SIDE_PX = 720  # the longer side of a picture on the page

@@ -15,7 +15,7 @@ from .inputs import open_input
 from .metadata import TRACKS, fault
 from .npz import check_unpacked, load_npz, size_of
 from .rewritten import Misfit, exact, in_order, matched, plain
-from .types import BAD_CAMERA, Tracks, column_specs
+from .tables import BAD_CAMERA, Tracks, column_specs
 from .write import COLUMNS, META_CRC_KEY, META_KEY, SCHEMA_VERSION
 
 VALUE_BYTES = 8  # at most, of a number in a column

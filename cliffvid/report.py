@@ -20,7 +20,7 @@ from .player import player_data
 from .read import read_both
 from .renderers import compose
 from .source import open_source
-from .types import AT_BORDER, BAD_CAMERA, IMPLAUSIBLE, NOT_DRAWN, Tracks
+from .tables import AT_BORDER, BAD_CAMERA, IMPLAUSIBLE, NOT_DRAWN, Tracks
 
 SUFFIXES = (".html", ".htm")
 SHEET_MAX = 60  # pictures; of more tracks those seen longest

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError
-from .types import FLAG_BITS, Tracks
+from .tables import FLAG_BITS, Tracks
 
 Array = np.ndarray
 

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 from .decode import DecodeCounts
 from .detect import DetectCounts
-from .images import listed
+from .names import listed
 from .options import Options
 from .regress import RegressCounts
-from .types import FLAG_BITS, Piece, Tracks
+from .tables import FLAG_BITS, Piece, Tracks
 
 TRACK_AND_WRITE = "track and write"
 ADVICE = {

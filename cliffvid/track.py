@@ -20,7 +20,7 @@ from .geometry import box_iou
 from .leaps import Leaps
 from .likeness import Looks, unlikeness
 from .options import Options
-from .types import SHORT_TRACK, Bodies, Tracks
+from .tables import SHORT_TRACK, Bodies, Tracks
 
 # A person's box in units of its own height: how well a detector places it, how it starts and changes its motion.
 CENTER_SIGMA = 0.08

@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from .concurrency import Stages
 from .decode import DecodeCounts
 from .draw import draw_boxes, draw_ids
 from .errors import OutputError, UsageError
 from .files import appearing, check_free
-from .flow import Stages
 from .images import Images
 from .option import check_choice
 from .options import VISUALS, Options, OverlayOptions
 from .overlay import AHEAD, Painter, Shot, mean_depth_m, people_in
 from .read import read_both
 from .source import open_source
-from .types import Frames, Tracks
+from .tables import Frames, Tracks
 from .write import SUFFIXES
 
 QUALITY = 92  # of the JPEGs

@@ -13,7 +13,7 @@ from zlib import crc32
 import numpy as np
 
 from .files import NewFile, output_errors
-from .types import FLAG_BITS, Tracks, column_specs
+from .tables import FLAG_BITS, Tracks, column_specs
 
 SCHEMA_VERSION = 1
 META_KEY = "cliffvid"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cliffvid.types import Bodies
+from cliffvid.tables import Bodies
 
 FOCAL_PX, SIZE_WH = 1200.0, np.array([1280, 720])
 TALL_M, WIDE_M = 1.75, 0.55

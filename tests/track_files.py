@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cliffvid.types import Tracks
+from cliffvid.tables import Tracks
 from cliffvid.write import WRITERS
 from render.scenes import people
 

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from bodies import write_pickle
 from cliffvid.body import load_body
-from cliffvid.types import Tracks
+from cliffvid.tables import Tracks
 from cliffvid.write import WRITERS
 from render.scenes import people
 

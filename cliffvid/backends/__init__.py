@@ -10,9 +10,8 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from ..device import plain_device, split_device
 from ..errors import BackendError, BackendMemoryError, ModelError, is_short_of_memory
-from ..machine import usable_cores
+from ..machine import plain_device, split_device, usable_cores
 from ..models import Manifest, Tensor
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from .. import optional
 from ..console import say
-from ..device import split_device
 from ..errors import BackendError
+from ..machine import split_device
 from ..models import Manifest
 from . import as_taken, check_tensors, no_rows, not_loaded
 from .ort_pictures import Pictures

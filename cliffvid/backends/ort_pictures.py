@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..device import split_device
-from .gpu import Gpu
+from ..cuda import Gpu
+from ..machine import split_device
 
 PICTURE, FROM_PLANES, FROM_NV12 = (Path(__file__).with_name(f"{name}.onnx") for name in ("picture", "planes", "nv12"))
 

@@ -14,13 +14,13 @@ from typing import Self
 
 import numpy as np
 
-from ..device import plain_device, split_device
+from ..cuda import Gpu
 from ..errors import BackendError, CliffvidError, OutputError, UsageError
 from ..files import write_whole
+from ..machine import plain_device, split_device
 from ..models import MODEL_FILES, Manifest
 from ..parity import prove
 from . import check_tensors, no_rows
-from .gpu import Gpu
 from .ort import load, open_pictures
 from .ort_pictures import Pictures
 from .plans import (

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..models import BboxInfo, CropRule, Letterbox, Manifest, Selection, Tensor
+from ..models import Manifest, Tensor
 from ..pipeline import Models
+from ..rules import BboxInfo, CropRule, Letterbox, Selection
 
 DETECTOR_PX = 416
 

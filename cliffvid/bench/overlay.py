@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from ..body import Body, load_body
-from ..draw import track_color
+from ..colors import track_color
 from ..film import Film
-from ..geometry import axis_angle, rotation_matrix
 from ..renderers import RENDERERS, Renderer, Scene, compose, open_renderer
-from ..types import VideoInfo
+from ..rotations import axis_angle, rotation_matrix
+from ..tables import VideoInfo
 from .clips import SIZES
 from .harness import Case, Result, take_turns
 

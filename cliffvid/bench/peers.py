@@ -15,7 +15,7 @@ import numpy as np
 from ..backends import open_session
 from ..crop import crop_pixels
 from ..errors import CliffvidError
-from ..geometry import axis_angle, camera_to_transl, canvas_to_frame, crop_boxes, crop_corners, diagonal_focal_px
+from ..geometry import camera_to_transl, canvas_to_frame, crop_boxes, crop_corners, diagonal_focal_px
 from ..jobs import process
 from ..machine import usable_cores
 from ..models import read_manifest
@@ -23,6 +23,7 @@ from ..option import choices
 from ..options import Options
 from ..pipeline import Models
 from ..read import read_tracks
+from ..rotations import axis_angle
 from .clips import clip, naive_frames, sha256
 from .fakes import Injected, constant_models, people_seen
 from .harness import Case, Result, take_turns

@@ -13,7 +13,7 @@ from ..models import BUNDLED, Manifest, read_manifest, scan_models
 from ..options import Options
 from ..source import open_source
 from ..summary import alone
-from ..types import Frames, People, image_column
+from ..tables import Frames, People, image_column
 from .clips import sha256
 from .harness import Case, Result, take_turns
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..concurrency import Stages
 from ..crop import crops
 from ..decode import DecodeCounts
 from ..detect import Found, canvas_rule, detect, letterboxed
-from ..flow import Stages
 from ..option import choices
 from ..options import Options
 from ..parity import check_samples
@@ -18,8 +18,8 @@ from ..read import read_tracks
 from ..regress import regress
 from ..source import open_source
 from ..summary import alone
+from ..tables import Bodies, Frames, Tracks
 from ..track import Tracker, track
-from ..types import Bodies, Frames, Tracks
 from ..write import WRITERS, open_writer
 from .clips import bare_decode, clip, naive_frames, sha256
 from .fakes import constant_models

@@ -19,8 +19,8 @@ from typing import Self
 import numpy as np
 
 from ..backends import no_rows
+from ..concurrency import Shared
 from ..errors import BackendError, BackendMemoryError, CliffvidError, ModelError, UsageError
-from ..flow import Shared
 from ..models import Manifest, find_model
 from ..options import Options
 from ..pipeline import Models, open_models

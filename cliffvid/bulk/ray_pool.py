@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import optional
-from ..device import split_device
 from ..errors import BackendError, UsageError
-from ..machine import usable_cores
+from ..machine import split_device, usable_cores
 from ..options import Options, on_gpu
 
 START_S = 300.0  # a cluster may have to start a machine first

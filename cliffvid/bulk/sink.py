@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..names import label
-from ..types import Tracks
+from ..tables import Tracks
 from ..write import ROW_GROUP, arrow_table, open_parquet
 
 LARGE = 16e6  # bytes of rows: up to there a result travels by itself, above it a file does

@@ -21,8 +21,8 @@ from ..read import from_arrow
 from ..regress import RegressCounts
 from ..source import open_source, source_of
 from ..summary import Counts
+from ..tables import Bodies, Tracks
 from ..track import Tracker, track
-from ..types import Bodies, Tracks
 from .identity import content_of, unchanged
 from .networks import Line, distant_models
 from .segments import cuts

@@ -11,8 +11,7 @@ from rich.table import Column
 
 from ..bars import NARROW, KnownBar
 from ..console import can_draw, live, result_json, say
-from ..images import listed
-from ..names import label, printable
+from ..names import label, listed, printable
 from .progress import Progress, Summary
 
 EVERY_S = 10.0  # between two lines of progress

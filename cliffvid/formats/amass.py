@@ -6,8 +6,8 @@ import numpy as np
 
 from ..body import Body, load_body
 from ..errors import UsageError
-from ..geometry import rotation_vector
 from ..motion import Piece
+from ..rotations import rotation_vector
 from ..smpl_files import GENDERS
 
 # Numbers a row, and the body whose betas and resting pelvis the layout means.

@@ -9,7 +9,7 @@ import struct
 import numpy as np
 
 from ..body import Body, vertex_normals
-from ..draw import track_color
+from ..colors import track_color
 from ..motion import Piece
 
 Array = np.ndarray

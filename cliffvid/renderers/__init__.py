@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from .. import optional
+from ..concurrency import Owner
 from ..errors import UsageError
-from ..flow import Owner
 
 Array = np.ndarray
 RENDERERS = {"gl": ("gl", "moderngl", "overlay"), "pyrender": ("reference", "pyrender", "pyrender")}

@@ -9,12 +9,12 @@ import fake_gpu
 import fake_nvdec
 from cliffvid import Options, UsageError
 from cliffvid.backends import open_session
-from cliffvid.backends.gpu import Gpu
 from cliffvid.batches import _key, example_row
+from cliffvid.cuda import Gpu
 from cliffvid.errors import BackendError
 from cliffvid.models import BUNDLED, read_manifest
 from cliffvid.pipeline import Run, open_models
-from cliffvid.types import Bodies
+from cliffvid.tables import Bodies
 from fake_cuda_ort import FakeOrt
 from fake_gpu import FakeGpu
 from fake_nvdec import FakeNvdec

@@ -11,8 +11,8 @@ import pytest
 
 import needs
 from cliffvid.backends import Halving, open_session
+from cliffvid.concurrency import AHEAD_BYTES, Stages
 from cliffvid.errors import BackendMemoryError
-from cliffvid.flow import AHEAD_BYTES, Stages
 from cliffvid.models import read_manifest
 
 # Answers 24 frames one by one, then all at once with too little memory for that, and compares.

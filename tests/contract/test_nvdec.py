@@ -19,7 +19,7 @@ from cliffvid.errors import BackendError, UnreadableError
 from cliffvid.pictures import landed
 from cliffvid.pipeline import Flow, Run, open_models
 from cliffvid.surface import Surface
-from cliffvid.types import Bodies
+from cliffvid.tables import Bodies
 from clips import make_clip
 from fake_cuda_ort import FakeOrt
 from fake_gpu import FakeGpu

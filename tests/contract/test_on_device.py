@@ -12,9 +12,10 @@ import pytest
 import fake_cuda_ort
 from cliffvid import Options
 from cliffvid.errors import BackendError
-from cliffvid.geometry import box_iou, rotation_matrix
+from cliffvid.geometry import box_iou
 from cliffvid.pipeline import Flow, Run, open_models
-from cliffvid.types import Bodies
+from cliffvid.rotations import rotation_matrix
+from cliffvid.tables import Bodies
 from clips import make_clip
 from fake_cuda_ort import FakeOrt
 

@@ -20,7 +20,7 @@ from cliffvid.errors import UsageError
 from cliffvid.options import OverlayOptions
 from cliffvid.overlay import decoding, overlay
 from cliffvid.smpl_files import add_body
-from cliffvid.types import BAD_CAMERA, IMPLAUSIBLE
+from cliffvid.tables import BAD_CAMERA, IMPLAUSIBLE
 from clips import make_clip, person_box, picture, read_index
 from decode_times import copied
 from track_files import make_tracks

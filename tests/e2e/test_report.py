@@ -15,12 +15,13 @@ from bodies import body_arrays, save_npz
 from cliffvid import charts, read_tracks
 from cliffvid.body import load_body
 from cliffvid.errors import InputError, UsageError
-from cliffvid.geometry import project, rotation_matrix
+from cliffvid.geometry import project
 from cliffvid.motion import derivative
 from cliffvid.player import floor
 from cliffvid.report import report
+from cliffvid.rotations import rotation_matrix
 from cliffvid.smpl_files import add_body
-from cliffvid.types import BAD_CAMERA, IMPLAUSIBLE
+from cliffvid.tables import BAD_CAMERA, IMPLAUSIBLE
 from clips import make_clip
 from track_files import make_tracks
 
@@ -88,7 +89,7 @@ def test_a_long_film_is_thinned_and_that_is_said(tracks, tmp_path, monkeypatch):
 
 def test_the_floor_is_found_under_the_feet():
     """People on a floor that slopes away by 20 degrees, and some who jump or whose camera was wrong."""
-    from cliffvid.types import Tracks
+    from cliffvid.tables import Tracks
     from render.scenes import people
 
     rng = np.random.default_rng(0)

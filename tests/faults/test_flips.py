@@ -9,7 +9,7 @@ from cliffvid import InputError, read_meta
 from cliffvid.errors import ModelError
 from cliffvid.models import BUNDLED, read_manifest
 from cliffvid.read import read_both
-from cliffvid.types import Tracks
+from cliffvid.tables import Tracks
 from cliffvid.write import WRITERS
 
 FLIPS = 60

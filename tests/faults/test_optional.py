@@ -20,7 +20,7 @@ LOADERS = {
     "onnxscript": "from cliffvid.cli_models import _need; _need('onnxscript')",
     "tensorrt": "from cliffvid.backends.plans import load_tensorrt; load_tensorrt()",
     "tensorrt_rtx": "from cliffvid.backends.plans import load_tensorrt; load_tensorrt()",
-    "cuda.bindings.runtime": "from cliffvid.backends.gpu import Gpu; Gpu()",
+    "cuda.bindings.runtime": "from cliffvid.cuda import Gpu; Gpu()",
     "moderngl": "from cliffvid.renderers import open_renderer; open_renderer('gl')",
     "pyrender": "from cliffvid.renderers import open_renderer; open_renderer('pyrender')",
     "ray": "from cliffvid.bulk.ray_pool import _ray; _ray()",

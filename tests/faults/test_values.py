@@ -13,8 +13,8 @@ from cliffvid.backends import not_loaded
 from cliffvid.errors import BackendMemoryError, ModelError, describe
 from cliffvid.models import read_manifest, sealed
 from cliffvid.pseudogt import CliffGT
+from cliffvid.tables import BAD_CAMERA
 from cliffvid.truth import read_truth
-from cliffvid.types import BAD_CAMERA
 from pseudogt_files import gt_arrays
 from toys import replace_network
 from track_files import make_tracks

@@ -8,7 +8,7 @@ import pytest
 from cliffvid import geometry as geo
 from cliffvid.crop import crop_pixels
 from cliffvid.detect import letterboxed, select
-from cliffvid.models import BboxInfo, CropRule, Letterbox, Selection
+from cliffvid.rules import BboxInfo, CropRule, Letterbox, Selection
 
 HERE = Path(__file__).parent
 CROP = CropRule(192, 256, 1.1, "height")

@@ -3,8 +3,8 @@
 import numpy as np
 
 from cliffvid.body import load_body
-from cliffvid.geometry import axis_angle, rotation_matrix
 from cliffvid.renderers import Scene
+from cliffvid.rotations import axis_angle, rotation_matrix
 
 COLORS = np.array([[0.9, 0.2, 0.2], [0.2, 0.9, 0.2], [0.2, 0.2, 0.9]], np.float32)
 

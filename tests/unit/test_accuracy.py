@@ -17,8 +17,8 @@ from bench.accuracy.truth import HIPS, JOINTS, smoothed
 from cliffvid.body import load_body
 from cliffvid.geometry import project
 from cliffvid.read import read_tracks
+from cliffvid.tables import IMPLAUSIBLE
 from cliffvid.truth import Truth
-from cliffvid.types import IMPLAUSIBLE
 from clips import make_clip
 from render.scenes import people
 from track_files import make_tracks

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cliffvid import Options, batches, doctor
+from cliffvid import Options, batches
 from cliffvid.backends import Halving
-from cliffvid.models import BUNDLED, Letterbox, read_manifest
+from cliffvid.models import BUNDLED, read_manifest
+from cliffvid.rules import Letterbox
 
 
 class Device:
@@ -36,7 +37,7 @@ def session_of(monkeypatch, tmp_path):
     monkeypatch.setattr(Device, "clock", clock, raising=False)
     monkeypatch.setattr(batches, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(doctor, "gpu", lambda: doctor.Finding("GPU", "NVIDIA", True, "Imaginary GPU"))
+    monkeypatch.setattr(batches, "nvidia_gpus", lambda: (True, "Imaginary GPU"))
 
     def make(task, cost_s, room=10**9):
         manifest = read_manifest(BUNDLED / {"detect": "yolov3-tiny", "regress": "cliff-open"}[task])

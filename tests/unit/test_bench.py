@@ -19,7 +19,7 @@ from cliffvid.bench.timeline import profile
 from cliffvid.decode import DecodeCounts
 from cliffvid.jobs import process
 from cliffvid.source import open_source
-from cliffvid.types import image_column
+from cliffvid.tables import image_column
 
 
 def test_cases_take_turns_and_the_first_turn_does_not_count():

@@ -6,7 +6,7 @@ import reference
 from bodies import body_arrays, save_npz
 from cliffvid.body import load_body, vertex_normals
 from cliffvid.errors import ModelError
-from cliffvid.geometry import rotation_matrix
+from cliffvid.rotations import rotation_matrix
 from cliffvid.smpl_files import add_body
 
 

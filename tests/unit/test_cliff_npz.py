@@ -12,7 +12,7 @@ from cliffvid.body import load_body
 from cliffvid.cliff_npz import CliffWriter
 from cliffvid.errors import UsageError
 from cliffvid.smpl_files import add_body
-from cliffvid.types import Tracks
+from cliffvid.tables import Tracks
 
 KEYS = {"imgname", "pose", "shape", "global_t", "pred_joints", "focal_l", "detection_all"}
 NOBODY = Tracks.empty(pose=69, shape=10)
@@ -67,7 +67,7 @@ def test_every_key_speaks_of_the_same_rows(tmp_path_factory, frame_idx, cuts, im
 
 def test_the_45_joints_are_those_of_the_package_smplx(tmp_path, monkeypatch):
     smplx, torch = needs.package("smplx"), needs.package("torch")
-    from cliffvid.geometry import rotation_matrix
+    from cliffvid.rotations import rotation_matrix
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))

@@ -17,11 +17,11 @@ from cliffvid.body import SMPL_JOINTS, load_body
 from cliffvid.convert import convert
 from cliffvid.errors import InputError, UsageError
 from cliffvid.formats.bvh import euler_zxy
-from cliffvid.geometry import quaternion, slerp
 from cliffvid.motion import weighted_median
 from cliffvid.options import ConvertOptions
+from cliffvid.rotations import quaternion, slerp
 from cliffvid.smpl_files import add_body
-from cliffvid.types import BAD_CAMERA, Tracks
+from cliffvid.tables import BAD_CAMERA, Tracks
 from cliffvid.write import WRITERS
 from motion_files import Gltf, bvh_joints
 from reference import turned

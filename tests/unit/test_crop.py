@@ -8,9 +8,10 @@ import reference
 from cliffvid.crop import crop_pixels, crops
 from cliffvid.detect import Found
 from cliffvid.geometry import lengthened
-from cliffvid.models import BboxInfo, CropRule, Manifest, Tensor
+from cliffvid.models import Manifest, Tensor
 from cliffvid.options import Options
-from cliffvid.types import Frames, People, image_column
+from cliffvid.rules import BboxInfo, CropRule
+from cliffvid.tables import Frames, People, image_column
 
 OFFICIAL = CropRule(12, 16, 1.1, "height")
 SQUARE = CropRule(20, 20, 1.0, "height", "square", "truncate", "antialias")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cliffvid.cuts import CutFinder
-from cliffvid.types import Frames
+from cliffvid.tables import Frames
 
 
 def scene(seed: int, shift: int = 0) -> np.ndarray:

@@ -7,9 +7,10 @@ import reference
 from cliffvid import Options
 from cliffvid.detect import canvas_shape, detect, letterboxed, select
 from cliffvid.errors import UsageError
-from cliffvid.models import Letterbox, Manifest, Selection
+from cliffvid.models import Manifest
+from cliffvid.rules import Letterbox, Selection
 from cliffvid.summary import alone
-from cliffvid.types import Frames, image_column
+from cliffvid.tables import Frames, image_column
 
 
 @given(

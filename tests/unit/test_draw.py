@@ -1,9 +1,10 @@
 import numpy as np
 
 from cliffvid.body import load_body
-from cliffvid.draw import draw_boxes, draw_ids, draw_skeletons, track_color
+from cliffvid.colors import track_color
+from cliffvid.draw import draw_boxes, draw_ids, draw_skeletons
 from cliffvid.geometry import project
-from cliffvid.types import Tracks
+from cliffvid.tables import Tracks
 
 
 def one_person(transl, focal_px=500.0):

@@ -15,7 +15,7 @@ import pytest
 from cliffvid import OutputError, UsageError, locks, read_tracks
 from cliffvid.files import Claim, NewFile, appearing, check_free, check_places, claims, write_folder, write_whole
 from cliffvid.film import Film
-from cliffvid.types import Tracks, VideoInfo
+from cliffvid.tables import Tracks, VideoInfo
 from cliffvid.write import open_writer
 
 NOBODY = Tracks.empty(pose=69, shape=10)
@@ -166,7 +166,7 @@ sys.path.insert(0, {tests!r})
 from unit.test_files import KINDS
 from cliffvid import OutputError
 import unit.test_files as files, numpy as np
-from cliffvid.types import Tracks
+from cliffvid.tables import Tracks
 files.NOBODY = Tracks(**{{n: np.random.default_rng(0).integers(0, 99, (3000, *c.shape[1:])).astype(c.dtype)
                         for n, c in files.NOBODY.columns().items()}})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import needs
-from cliffvid import flow
-from cliffvid.flow import Shared, Stages, rebatch, together
-from cliffvid.types import People, Piece
+from cliffvid import concurrency as flow
+from cliffvid.concurrency import Shared, Stages, rebatch, together
+from cliffvid.tables import People, Piece
 
 
 def people(frames):

@@ -13,11 +13,12 @@ from cliffvid.crop import crop_pixels
 from cliffvid.cuts import CutFinder, thumbnail
 from cliffvid.decode import DecodeCounts, Video
 from cliffvid.detect import letterboxed
-from cliffvid.models import CropRule, Letterbox, read_manifest
+from cliffvid.models import read_manifest
 from cliffvid.orientation import Orientation
 from cliffvid.pictures import DeviceImage, canvases, cuts, landed, thumbnails, uploaded
+from cliffvid.rules import CropRule, Letterbox
 from cliffvid.surface import Surface
-from cliffvid.types import Frames, Piece, image_column
+from cliffvid.tables import Frames, Piece, image_column
 from plane_frames import UPRIGHT, smooth, stored
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"

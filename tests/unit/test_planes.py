@@ -17,10 +17,11 @@ from cliffvid.decode import DecodeCounts, Video
 from cliffvid.detect import detect, letterboxed
 from cliffvid.display import Display
 from cliffvid.errors import UsageError
-from cliffvid.models import CropRule, Letterbox, Manifest
+from cliffvid.models import Manifest
 from cliffvid.orientation import Orientation
 from cliffvid.planes import Planes
 from cliffvid.regress import regress
+from cliffvid.rules import CropRule, Letterbox
 from cliffvid.summary import alone
 from plane_frames import smooth, stored
 

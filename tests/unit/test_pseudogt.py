@@ -19,7 +19,7 @@ from cliffvid.pseudogt_info import RULES, info, placed, reprojection_px
 from cliffvid.pseudogt_make import make
 from cliffvid.read import read_tracks
 from cliffvid.smpl_files import add_body
-from cliffvid.types import BAD_CAMERA, Tracks
+from cliffvid.tables import BAD_CAMERA, Tracks
 from cliffvid.write import WRITERS
 from pseudogt_files import JOINTS, SIZES, gt_arrays, save_images
 from reference import posed_joints

@@ -6,7 +6,7 @@ import pytest
 from cliffvid.body import load_body
 from cliffvid.geometry import project
 from cliffvid.regress import RegressCounts, bodies
-from cliffvid.types import AT_BORDER, IMPLAUSIBLE, Crops
+from cliffvid.tables import AT_BORDER, IMPLAUSIBLE, Crops
 from render.scenes import people
 
 SIZE_WH, FOCAL_PX = (640, 480), 500.0

@@ -7,7 +7,7 @@ import pytest
 
 from cliffvid import InputError, cli, read_meta, read_tracks
 from cliffvid.read import read_both
-from cliffvid.types import Tracks
+from cliffvid.tables import Tracks
 from cliffvid.write import COLUMNS, META_KEY, WRITERS
 from track_files import make_tracks
 

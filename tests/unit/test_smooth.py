@@ -10,10 +10,10 @@ from cliffvid import read_meta, read_tracks
 from cliffvid.body import load_body
 from cliffvid.errors import UsageError
 from cliffvid.filters import parabola, savgol
-from cliffvid.geometry import rotation_matrix
 from cliffvid.options import SmoothOptions
+from cliffvid.rotations import rotation_matrix
 from cliffvid.smooth import smooth, smoothed, steadiness
-from cliffvid.types import BAD_CAMERA, IMPLAUSIBLE, INTERPOLATED, ODD_DEPTH, Tracks
+from cliffvid.tables import BAD_CAMERA, IMPLAUSIBLE, INTERPOLATED, ODD_DEPTH, Tracks
 from cliffvid.write import WRITERS
 
 METHODS = [SmoothOptions(), SmoothOptions("one-euro")]

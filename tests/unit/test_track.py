@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 import needs
 from cliffvid import Options
+from cliffvid.tables import BAD_CAMERA, ODD_DEPTH, SHORT_TRACK, Bodies, Tracks
 from cliffvid.track import Tracker, Tracking, by_frame, track
-from cliffvid.types import BAD_CAMERA, ODD_DEPTH, SHORT_TRACK, Bodies, Tracks
 from crossings import crossings
 from reference import identity_figures
 

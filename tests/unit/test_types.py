@@ -4,7 +4,7 @@ from typing import Annotated
 import numpy as np
 import pytest
 
-from cliffvid.types import Bodies, People, Table, Tracks
+from cliffvid.tables import Bodies, People, Table, Tracks
 
 
 @dataclass(frozen=True, eq=False)

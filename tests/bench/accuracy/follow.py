@@ -10,7 +10,7 @@ import numpy as np
 from cliffvid.decode import DecodeCounts
 from cliffvid.geometry import box_iou
 from cliffvid.source import open_source
-from cliffvid.types import Tracks
+from cliffvid.tables import Tracks
 
 from .landmarks import COUNT, Landmarker
 from .scenes import Camera, Scene

@@ -10,8 +10,8 @@ import numpy as np
 
 from cliffvid.evaluate import match
 from cliffvid.scores import Sums
+from cliffvid.tables import Tracks
 from cliffvid.truth import Truth
-from cliffvid.types import Tracks
 
 LABELS = Path(__file__).parent / "labels.json"
 IOU_MIN = 0.4  # labels are drawn loosely

@@ -5,7 +5,7 @@ import numpy as np
 from cliffvid.body import Body
 from cliffvid.geometry import box_iou, project
 from cliffvid.smooth import steadiness
-from cliffvid.types import AT_BORDER, BAD_CAMERA, NOT_DRAWN, Tracks
+from cliffvid.tables import AT_BORDER, BAD_CAMERA, NOT_DRAWN, Tracks
 
 Array = np.ndarray
 APART_IOU = 0.3  # of the posed body's box and the detected one

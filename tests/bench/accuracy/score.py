@@ -8,8 +8,8 @@ from cliffvid.body import Body
 from cliffvid.evaluate import PROTOCOLS, match
 from cliffvid.metrics import acceleration_mm, distances_mm, procrustes, rooted
 from cliffvid.scores import Sums
+from cliffvid.tables import Tracks
 from cliffvid.truth import Truth
-from cliffvid.types import Tracks
 
 from .truth import HIPS, JOINTS
 

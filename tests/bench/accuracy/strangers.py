@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from cliffvid.geometry import box_iou
+from cliffvid.tables import Tracks
 from cliffvid.truth import Truth
-from cliffvid.types import Tracks
 
 from .follow import EXPLAINED_IOU, frames
 from .landmarks import Landmarker

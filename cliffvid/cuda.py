@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import optional
-from ..errors import BackendError
+from . import optional
+from .errors import BackendError
 
 INSTALL = "pip install cuda-bindings (cliffvid[gpu], [tensorrt] and [rtx] bring it)"
 

@@ -4,6 +4,7 @@ A stage is a generator from iterator to iterator. ``Stages.ahead`` runs one in a
 batches ahead of its consumer; order is kept, and without it (depth 0) the same chain is plain single-threaded Python.
 """
 
+import atexit
 import math
 import queue
 import threading
@@ -12,18 +13,19 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, wraps
 from time import perf_counter
-from typing import TypeVar
+from typing import ParamSpec, Protocol, TypeVar
+from weakref import WeakSet
 
 import numpy as np
 
 from . import optional
 from .errors import BackendError
-from .exits import at_work
-from .types import Piece
+from .tables import Piece
 
 T = TypeVar("T")
+P = ParamSpec("P")
 # A stage makes its next batch only while those that wait for the next stage hold less: two batches of four frames of
 # 1080p, or one frame of 8K.
 AHEAD_BYTES = 64 << 20
@@ -321,3 +323,39 @@ def together(session, inputs: list[dict[str, np.ndarray]]) -> list[dict[str, np.
             answers[i] = {name: array[start:end] for name, array in answer.items()}
             start = end
     return answers
+
+
+class Work(Protocol):
+    """Owns a thread that works ahead of whoever takes what it made."""
+
+    def is_alive(self) -> bool: ...
+    def close(self) -> None: ...
+
+
+# What is still open when Python ends, such as an iterator that a program kept, is ended here in time. Python would take
+# the threads by surprise: one that is in native code then aborts the process. And it would close the iterators last,
+# when parts of itself are gone.
+_iterators: WeakSet[Generator] = WeakSet()
+at_work: dict[Work, None] = {}  # in the order they began: a chain's last stage first, as it asks the one before
+
+
+def closed_at_exit(make: Callable[P, Generator[T]]) -> Callable[P, Generator[T]]:
+    """Make a generator function whose generators are closed before Python ends."""
+
+    @wraps(make)
+    def begin(*args: P.args, **kwargs: P.kwargs) -> Generator[T]:
+        made = make(*args, **kwargs)
+        _iterators.add(made)
+        return made
+
+    return begin
+
+
+@atexit.register
+def _end_all() -> None:
+    for work in list(at_work):
+        if work.is_alive():
+            work.close()
+    for each in list(_iterators):
+        if not each.gi_running:  # by a thread of the program's own, which waits for good now
+            each.close()
