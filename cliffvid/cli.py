@@ -199,7 +199,7 @@ def probe(
     as_json: Json = False,
 ) -> None:
     """Describe each input: container, codec, size, orientation, frame rate, colours, streams."""
-    from .probe import probe
+    from .video.probe import probe
 
     failed = 0
     for source in in_folders(_inputs(inputs), set(), quiet=True):
@@ -221,7 +221,7 @@ def probe(
 def _inputs(names: list[str]) -> list[Path | str]:
     """What is named, and for ``-`` what each line on stdin names."""
     from .lists import names_on_stdin
-    from .source import source_of
+    from .video.open import source_of
 
     lines = names_on_stdin() if "-" in names else []
     if "-" in names and not lines:

@@ -64,7 +64,7 @@ def those_that_open(requests: list[Job], options: Options, as_json: bool) -> lis
     """The requests from the first on whose input opens; of those before it tells, so that no network is opened for
     what cannot be read.
     """
-    from .source import open_source
+    from .video.open import open_source
 
     for index, request in enumerate(requests):
         if isinstance(request.video, str) and options.allow_network:  # slow to open

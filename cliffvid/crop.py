@@ -12,10 +12,10 @@ from .errors import UsageError
 from .geometry import bbox_info, crop_boxes, crop_corners, diagonal_focal_px, lengthened
 from .models import Manifest
 from .options import Options
-from .pictures import DeviceImage, cuts
-from .planes import Planes
 from .rules import CropRule
 from .tables import Crops, Piece
+from .video.images.gpu import DeviceImage, cuts
+from .video.images.yuv import Planes
 
 
 def crop(batches: Iterator[list[Piece]], manifest: Manifest) -> Iterator[list[Piece]]:

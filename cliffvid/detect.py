@@ -12,10 +12,10 @@ from .errors import UsageError
 from .geometry import box_iou, canvas_to_frame, letterbox_layout, shrunk
 from .models import Manifest
 from .options import Options
-from .pictures import DeviceImage, canvases
-from .planes import Planes
 from .rules import Letterbox, Selection
 from .tables import AT_BORDER, DAMAGED_FRAME, Frames, People, Piece
+from .video.images.gpu import DeviceImage, canvases
+from .video.images.yuv import Planes
 
 INTERPOLATION = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
 LEAST_SIDE_PX = 2.0  # a box thinner than this, after clamping to the frame, shows nobody

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from .backends import DEFAULT, KNOWN, open_session
 from .backends.ort import two_builds
-from .container import cuda, decoding_fault
 from .errors import BackendError, CliffvidError
 from .machine import cores, memory, nvidia_gpus
 from .models import BUNDLED, RULES, read_manifest, scan_models
@@ -16,6 +15,7 @@ from .optional import load
 from .parity import check_samples
 from .renderers import open_renderer
 from .smpl_files import FAMILIES, how_to_get
+from .video.container import cuda, decoding_fault
 
 EXPORT_NEEDS = ("torch", "onnx", "onnxscript")
 

@@ -11,7 +11,6 @@ from .crop import crops
 from .detect import Found
 from .errors import InputError
 from .evaluate import PROTOCOLS, image_key
-from .images import is_image
 from .likeness import Looks
 from .options import Options
 from .pipeline import Models, Run, body_size
@@ -19,6 +18,7 @@ from .regress import regress
 from .tables import Bodies, People, Piece, Tracks
 from .track import track
 from .truth import Truth
+from .video.image_files import is_image
 from .write import open_writer
 
 OF_THE_DETECTOR = ("detector", "detector_shape", "score", "iou_max", "max_people", "focal_px", "fov_deg")  # of Options

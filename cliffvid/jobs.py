@@ -11,11 +11,11 @@ from .concurrency import closed_at_exit
 from .files import Claim, check_free
 from .options import Options
 from .pipeline import Flow, Models, Run, body_size, open_models
-from .source import source_of
 from .summary import TRACK_AND_WRITE, Counts, Report, peak_memory_mb
 from .tables import Bodies, Piece, Tracks
 from .targets import output_format
 from .track import Tracker, Tracking
+from .video.open import source_of
 from .write import Writer, open_writer
 
 

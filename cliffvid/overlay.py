@@ -10,17 +10,17 @@ import numpy as np
 from .body import Body, load_body
 from .colors import track_color
 from .concurrency import AHEAD_BYTES, Stages
-from .decode import DecodeCounts
 from .draw import draw_boxes, draw_ids, draw_skeletons
 from .errors import InputError, UsageError
 from .files import check_free, claims
-from .film import FORMATS, Film
 from .geometry import camera_to_side
 from .options import Options, OverlayOptions
 from .read import chosen, read_both
 from .renderers import Renderer, Scene, compose, open_renderer
-from .source import open_source
 from .tables import NOT_DRAWN, Frames, Tracks
+from .video.encode import FORMATS, Film
+from .video.open import open_source
+from .video.reader import DecodeCounts
 
 FRAME_BATCH = 4  # posed together
 AHEAD = 2  # batches each stage may run ahead

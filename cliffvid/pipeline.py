@@ -13,7 +13,6 @@ from .backends import Session, open_session
 from .batches import settled
 from .concurrency import Stages, closed_at_exit, rebatch
 from .crop import check_crop, crop
-from .cuts import CutFinder
 from .detect import canvas_shape, detect
 from .errors import ModelError
 from .machine import release_memory
@@ -22,11 +21,12 @@ from .options import Options
 from .pictures import BATCHES_HELD, landed, on_device, uploaded
 from .precision import choose
 from .regress import regress
-from .source import open_source, source_of
 from .summary import Counts
-from .surface import Surface
 from .tables import Bodies, Piece, Tracks, VideoInfo
 from .track import Tracker, by_frame, track
+from .video.images.gpu import Surface
+from .video.open import open_source, source_of
+from .video.shots import CutFinder
 
 # Settings that change how a result is made but not the result: left out of the file, so that its bytes stay the same.
 NOT_RECORDED = (

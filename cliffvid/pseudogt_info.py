@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError
-from .images import image_size
 from .pseudogt import PELVIS, WIDTHS, CliffGT
+from .video.image_files import image_size
 
 Array = np.ndarray
 LEAST_JOINTS = 4  # from which a person's place can be found

@@ -10,7 +10,6 @@ from .cliff_npz import PICKED, SMPL_VERTICES, with_vertices
 from .errors import InputError, UsageError
 from .files import claims
 from .geometry import project
-from .images import image_size
 from .inputs import open_input
 from .names import label
 from .npz import load_npy
@@ -18,6 +17,7 @@ from .pseudogt import KIND, PELVIS, write_npz
 from .pseudogt_info import image_path
 from .read import read_both
 from .tables import BAD_CAMERA, Tracks
+from .video.image_files import image_size
 
 Array = np.ndarray
 BLOCK = 256

@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .decode import DecodeCounts
 from .draw import pen_px
 from .errors import InputError
 from .files import claims, write_whole
@@ -18,8 +17,9 @@ from .overlay import BACKDROP, Painter, mean_depth_m
 from .page import page, script_json
 from .pseudogt import HEAD_TOP, CliffGT
 from .pseudogt_info import body_of, image_path, placed, reprojection_px
-from .source import open_source
 from .tables import Tracks
+from .video.open import open_source
+from .video.reader import DecodeCounts
 
 Array = np.ndarray
 SIDE_PX = 720  # the longer side of a picture on the page

@@ -8,14 +8,14 @@ import numpy as np
 
 from .backends import Session
 from .crop import crop
-from .decode import DecodeCounts
 from .detect import detect, select
 from .geometry import box_iou
 from .models import Manifest
 from .options import Options
 from .regress import PRESENCE_MIN, regress
-from .source import open_source
 from .summary import alone
+from .video.open import open_source
+from .video.reader import DecodeCounts
 
 Batch = dict[str, np.ndarray]  # what a Session takes
 SAME_PERSON_IOU = 0.5

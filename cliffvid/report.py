@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 
 from . import charts
-from .decode import DecodeCounts
 from .draw import draw_skeletons
 from .errors import InputError, UsageError
 from .files import check_free, claims, write_whole
@@ -19,8 +18,9 @@ from .page import page, part, script_json
 from .player import player_data
 from .read import read_both
 from .renderers import compose
-from .source import open_source
 from .tables import AT_BORDER, BAD_CAMERA, IMPLAUSIBLE, NOT_DRAWN, Tracks
+from .video.open import open_source
+from .video.reader import DecodeCounts
 
 SUFFIXES = (".html", ".htm")
 SHEET_MAX = 60  # pictures; of more tracks those seen longest

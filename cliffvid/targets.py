@@ -5,8 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 from .errors import UsageError
-from .images import is_pattern
-from .source import stem
+from .video.image_files import is_pattern
+from .video.open import stem
 from .write import SUFFIXES
 
 CONVERT = "to convert tracks: cliffvid convert TRACKS --to"

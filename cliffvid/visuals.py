@@ -8,17 +8,17 @@ import numpy as np
 from PIL import Image
 
 from .concurrency import Stages
-from .decode import DecodeCounts
 from .draw import draw_boxes, draw_ids
 from .errors import OutputError, UsageError
 from .files import appearing, check_free
-from .images import Images
 from .option import check_choice
 from .options import VISUALS, Options, OverlayOptions
 from .overlay import AHEAD, Painter, Shot, mean_depth_m, people_in
 from .read import read_both
-from .source import open_source
 from .tables import Frames, Tracks
+from .video.image_files import Images
+from .video.open import open_source
+from .video.reader import DecodeCounts
 from .write import SUFFIXES
 
 QUALITY = 92  # of the JPEGs

@@ -41,7 +41,7 @@ class FakeNvdec:
 
 def put_in_place(monkeypatch, nvdec: FakeNvdec) -> FakeNvdec:
     """Make the stand-in what cliffvid finds."""
-    monkeypatch.setattr("cliffvid.container.av.open", nvdec.open)
+    monkeypatch.setattr("cliffvid.video.container.av.open", nvdec.open)
     return nvdec
 
 

@@ -6,9 +6,9 @@ import av
 import numpy as np
 
 from cliffvid import Options
-from cliffvid.display import Display
-from cliffvid.orientation import UPRIGHT
-from cliffvid.planes import Planes
+from cliffvid.video.color import Display
+from cliffvid.video.images.orientation import UPRIGHT
+from cliffvid.video.images.yuv import Planes
 
 
 def smooth(width=160, height=96):

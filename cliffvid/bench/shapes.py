@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from ..backends import KNOWN, open_session
-from ..decode import DecodeCounts
 from ..detect import detect
 from ..geometry import box_iou, shrunk
 from ..models import BUNDLED, Manifest, read_manifest, scan_models
 from ..options import Options
-from ..source import open_source
 from ..summary import alone
 from ..tables import Frames, People, image_column
+from ..video.open import open_source
+from ..video.reader import DecodeCounts
 from .clips import sha256
 from .harness import Case, Result, take_turns
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from ..concurrency import Stages
 from ..crop import crops
-from ..decode import DecodeCounts
 from ..detect import Found, canvas_rule, detect, letterboxed
 from ..option import choices
 from ..options import Options
@@ -16,10 +15,11 @@ from ..parity import check_samples
 from ..pipeline import open_models
 from ..read import read_tracks
 from ..regress import regress
-from ..source import open_source
 from ..summary import alone
 from ..tables import Bodies, Frames, Tracks
 from ..track import Tracker, track
+from ..video.open import open_source
+from ..video.reader import DecodeCounts
 from ..write import WRITERS, open_writer
 from .clips import bare_decode, clip, naive_frames, sha256
 from .fakes import constant_models

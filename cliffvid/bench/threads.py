@@ -10,7 +10,7 @@ from ..jobs import process
 from ..machine import usable_cores
 from ..options import Options
 from ..pipeline import Models, open_models
-from ..source import open_source
+from ..video.open import open_source
 from .clips import clip, ffmpegs_threads, sha256
 from .fakes import constant_models
 from .harness import Case, Result, take_turns

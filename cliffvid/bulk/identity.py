@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import AccessError, ChangedError, EmptyError, NotFoundError
 from ..inputs import open_input
 from ..npz import size_of
-from ..source import open_source, source_of
+from ..video.open import open_source, source_of
 
 BLOCK, BLOCKS = 1 << 16, 16
 

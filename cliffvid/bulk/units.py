@@ -10,22 +10,22 @@ from pathlib import Path
 
 import numpy as np
 
-from ..cuts import CutFinder
-from ..decode import DecodeCounts
 from ..detect import DetectCounts
 from ..errors import BackendError, CliffvidError, InputError, ModelError, UsageError
-from ..images import Images
 from ..options import Options
 from ..pipeline import Models, Run, open_models
 from ..read import from_arrow
 from ..regress import RegressCounts
-from ..source import open_source, source_of
 from ..summary import Counts
 from ..tables import Bodies, Tracks
 from ..track import Tracker, track
+from ..video.image_files import Images
+from ..video.open import open_source, source_of
+from ..video.reader import DecodeCounts
+from ..video.shots import CutFinder
+from ..video.split_points import cuts
 from .identity import content_of, unchanged
 from .networks import Line, distant_models
-from .segments import cuts
 from .sink import Sink
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)

@@ -12,14 +12,14 @@ import pytest
 import fake_gpu
 import fake_nvdec
 from cliffvid import Options
-from cliffvid.cuts import CutFinder, thumbnail
-from cliffvid.decode import DecodeCounts, Video
-from cliffvid.display import Display
 from cliffvid.errors import BackendError, UnreadableError
 from cliffvid.pictures import landed
 from cliffvid.pipeline import Flow, Run, open_models
-from cliffvid.surface import Surface
 from cliffvid.tables import Bodies
+from cliffvid.video.color import Display
+from cliffvid.video.images.gpu import Surface
+from cliffvid.video.reader import DecodeCounts, Video
+from cliffvid.video.shots import CutFinder, thumbnail
 from clips import make_clip
 from fake_cuda_ort import FakeOrt
 from fake_gpu import FakeGpu

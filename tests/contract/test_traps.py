@@ -12,11 +12,11 @@ import pytest
 import fake_nvdec
 from cliffvid import Options
 from cliffvid.backends.ort import load, open_pictures
-from cliffvid.container import TITLES
-from cliffvid.decode import DecodeCounts, Video
 from cliffvid.pictures import landed
-from cliffvid.planes import Planes
-from cliffvid.surface import Surface
+from cliffvid.video.container import TITLES
+from cliffvid.video.images.gpu import Surface
+from cliffvid.video.images.yuv import Planes
+from cliffvid.video.reader import DecodeCounts, Video
 from clips import COLORS, person_box, picture, read_index
 from traps import TRAPS
 

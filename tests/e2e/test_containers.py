@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from cliffvid import Options, open_models, process, read_tracks
-from cliffvid.decode import DecodeCounts, Video
 from cliffvid.models import BUNDLED
+from cliffvid.video.reader import DecodeCounts, Video
 from clips import film
 from traps import remuxed
 

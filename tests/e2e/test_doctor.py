@@ -11,7 +11,7 @@ import pytest
 from av.codec.hwaccel import HWAccel
 
 from cliffvid import doctor
-from cliffvid.container import decoding_fault
+from cliffvid.video.container import decoding_fault
 
 
 def run(tmp_path, *args, path=None):

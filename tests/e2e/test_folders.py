@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from cliffvid import UsageError, read_tracks
-from cliffvid.source import source_of
 from cliffvid.targets import distinct_names
+from cliffvid.video.open import source_of
 from clips import picture
 
 

@@ -14,13 +14,13 @@ from cliffvid import Options, open_models, process, read_tracks, stream
 from cliffvid.bench.shapes import matched
 from cliffvid.body import load_body
 from cliffvid.crop import crop_pixels
-from cliffvid.decode import DecodeCounts, Video
 from cliffvid.geometry import box_iou, crop_boxes, crop_corners, project
 from cliffvid.models import BUNDLED, find_model
 from cliffvid.options import SmoothOptions
 from cliffvid.rotations import rotation_matrix
 from cliffvid.smooth import smoothed, steadiness
 from cliffvid.tables import IMPLAUSIBLE, INTERPOLATED, Tracks
+from cliffvid.video.reader import DecodeCounts, Video
 
 CLIP = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
 # BlazePose's landmark -> SMPL's joint: shoulders, elbows, wrists, hips, knees, ankles

@@ -17,7 +17,6 @@ import tfjs_reader
 
 from cliffvid.backends import open_session
 from cliffvid.crop import crops
-from cliffvid.decode import DecodeCounts, Video
 from cliffvid.detect import detect, letterboxed
 from cliffvid.export.model_folder import pack_samples
 from cliffvid.export.open_head import ANSWERS, read_head
@@ -27,6 +26,7 @@ from cliffvid.export.yolo import load_yolov3, person_rows
 from cliffvid.models import BUNDLED, read_manifest
 from cliffvid.options import Options
 from cliffvid.summary import alone
+from cliffvid.video.reader import DecodeCounts, Video
 
 CLIP = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
 PEOPLE = 4

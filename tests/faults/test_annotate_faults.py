@@ -30,7 +30,7 @@ FULL_DISKS = int(os.environ.get("CLIFFVID_FULL_DISKS", "1"))
 SITE = """
 import os, signal, sys
 if "cliffvid.bulk.local" in sys.orig_argv or os.environ.get("CLIFFVID_BREAK") == "all":
-    from cliffvid import decode
+    from cliffvid.video import reader as decode
 
     def broken(method, word):
         def call(self, *args, **kwargs):

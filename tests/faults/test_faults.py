@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from cliffvid import InputError, cli, open_models, process, read_meta, read_tracks, stream
-from cliffvid.decode import Video
 from cliffvid.pipeline import Run
+from cliffvid.video.reader import Video
 from cliffvid.write import WRITERS
 from clips import index_first, make_clip
 

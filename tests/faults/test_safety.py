@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cliffvid import Options
-from cliffvid.decode import DecodeCounts, Video
 from cliffvid.errors import BackendError, EmptyError, NotFoundError, RefusedError, UnreadableError
+from cliffvid.video.reader import DecodeCounts, Video
 from clips import film, make_clip, picture
 
 M3U8 = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n%s\n#EXT-X-ENDLIST\n"

@@ -17,7 +17,7 @@ from cliffvid.tables import Tracks
 from cliffvid.write import COLUMNS
 
 ROOT = Path(__file__).parents[2]
-AV_FILES = {"clips", "container", "damage", "decode", "deinterlace", "display", "film", "packets", "probe", "seek"}
+AV_FILES = {"clips", "color", "container", "damage", "deinterlace", "encode", "packets", "probe", "reader", "seek"}
 RUNTIME = sorted((ROOT / "cliffvid").rglob("*.py"))
 
 

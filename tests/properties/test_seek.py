@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cliffvid import Options, decode
-from cliffvid.bulk.segments import cuts
-from cliffvid.decode import DecodeCounts, Video
+from cliffvid import Options
+from cliffvid.video import reader as decode
+from cliffvid.video.reader import DecodeCounts, Video
+from cliffvid.video.split_points import cuts
 from clips import X264, film, picture
 from decode_times import copied, packed
 

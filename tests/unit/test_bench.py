@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import needs
-from cliffvid import Options, decode, pipeline, read_tracks
+from cliffvid import Options, pipeline, read_tracks
 from cliffvid.bench import bulk, overlay, threads
 from cliffvid.bench.fakes import constant_models
 from cliffvid.bench.harness import Case, Result, take_turns
@@ -16,10 +16,11 @@ from cliffvid.bench.nets import constant_nets
 from cliffvid.bench.readme import fill
 from cliffvid.bench.shapes import cut_to_16_9, matched
 from cliffvid.bench.timeline import profile
-from cliffvid.decode import DecodeCounts
 from cliffvid.jobs import process
-from cliffvid.source import open_source
 from cliffvid.tables import image_column
+from cliffvid.video import reader as decode
+from cliffvid.video.open import open_source
+from cliffvid.video.reader import DecodeCounts
 
 
 def test_cases_take_turns_and_the_first_turn_does_not_count():

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cliffvid.cuts import CutFinder
 from cliffvid.tables import Frames
+from cliffvid.video.shots import CutFinder
 
 
 def scene(seed: int, shift: int = 0) -> np.ndarray:

@@ -5,9 +5,10 @@ import av
 import numpy as np
 import pytest
 
-from cliffvid import InputError, Options, container
-from cliffvid.decode import DecodeCounts, Video
-from cliffvid.orientation import Orientation
+from cliffvid import InputError, Options
+from cliffvid.video import container
+from cliffvid.video.images.orientation import Orientation
+from cliffvid.video.reader import DecodeCounts, Video
 from clips import film, index_first, make_clip, picture, read_index
 from traps import ORIENTATIONS, TRAPS, remuxed, with_packet
 

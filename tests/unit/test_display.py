@@ -8,9 +8,9 @@ import pytest
 from av.video.reformatter import VideoReformatter
 
 from cliffvid import Options
-from cliffvid.decode import DecodeCounts, Video
-from cliffvid.display import Display, display_matrix, square_size
 from cliffvid.errors import RefusedError
+from cliffvid.video.color import Display, display_matrix, square_size
+from cliffvid.video.reader import DecodeCounts, Video
 from traps import ORIENTATIONS, encode_hdr
 
 GREYS = [(v, v, v) for v in (0, 20, 90, 128, 200, 255)]

@@ -14,8 +14,8 @@ import pytest
 
 from cliffvid import OutputError, UsageError, locks, read_tracks
 from cliffvid.files import Claim, NewFile, appearing, check_free, check_places, claims, write_folder, write_whole
-from cliffvid.film import Film
 from cliffvid.tables import Tracks, VideoInfo
+from cliffvid.video.encode import Film
 from cliffvid.write import open_writer
 
 NOBODY = Tracks.empty(pose=69, shape=10)

@@ -9,11 +9,11 @@ from PIL import Image, features
 
 import needs
 from cliffvid import Options
-from cliffvid.decode import DecodeCounts, Video
 from cliffvid.errors import NoVideoError, RefusedError, UnreadableError
-from cliffvid.images import Images, image_size
-from cliffvid.probe import probe
-from cliffvid.source import open_source
+from cliffvid.video.image_files import Images, image_size
+from cliffvid.video.open import open_source
+from cliffvid.video.probe import probe
+from cliffvid.video.reader import DecodeCounts, Video
 from clips import EXIF, make_clip, picture, read_index
 
 SIZE = (192, 144)

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from cliffvid import Options
-from cliffvid.decode import DecodeCounts, Video
 from cliffvid.errors import NotFoundError, NoVideoError, RefusedError, UnreadableError
-from cliffvid.images import Images
-from cliffvid.source import open_source, source_of, stem
 from cliffvid.summary import Counts
+from cliffvid.video.image_files import Images
+from cliffvid.video.open import open_source, source_of, stem
+from cliffvid.video.reader import DecodeCounts, Video
 from clips import EXIF, picture, read_index
 
 

@@ -10,15 +10,15 @@ import pytest
 import reference
 from cliffvid.backends import open_session
 from cliffvid.crop import crop_pixels
-from cliffvid.cuts import CutFinder, thumbnail
-from cliffvid.decode import DecodeCounts, Video
 from cliffvid.detect import letterboxed
 from cliffvid.models import read_manifest
-from cliffvid.orientation import Orientation
-from cliffvid.pictures import DeviceImage, canvases, cuts, landed, thumbnails, uploaded
+from cliffvid.pictures import landed, uploaded
 from cliffvid.rules import CropRule, Letterbox
-from cliffvid.surface import Surface
 from cliffvid.tables import Frames, Piece, image_column
+from cliffvid.video.images.gpu import DeviceImage, Surface, canvases, cuts, thumbnails
+from cliffvid.video.images.orientation import Orientation
+from cliffvid.video.reader import DecodeCounts, Video
+from cliffvid.video.shots import CutFinder, thumbnail
 from plane_frames import UPRIGHT, smooth, stored
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"

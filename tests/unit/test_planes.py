@@ -13,16 +13,16 @@ import pytest
 from cliffvid import Options, process
 from cliffvid.bench.fakes import Constant, constant_models
 from cliffvid.crop import check_crop, crop, crop_pixels
-from cliffvid.decode import DecodeCounts, Video
 from cliffvid.detect import detect, letterboxed
-from cliffvid.display import Display
 from cliffvid.errors import UsageError
 from cliffvid.models import Manifest
-from cliffvid.orientation import Orientation
-from cliffvid.planes import Planes
 from cliffvid.regress import regress
 from cliffvid.rules import CropRule, Letterbox
 from cliffvid.summary import alone
+from cliffvid.video.color import Display
+from cliffvid.video.images.orientation import Orientation
+from cliffvid.video.images.yuv import Planes
+from cliffvid.video.reader import DecodeCounts, Video
 from plane_frames import smooth, stored
 
 CLIP = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"

@@ -4,7 +4,7 @@ import pytest
 
 from cliffvid import Options
 from cliffvid.errors import NotFoundError
-from cliffvid.probe import probe
+from cliffvid.video.probe import probe
 from clips import film, make_clip, picture
 from traps import ORIENTATIONS, TRAPS
 

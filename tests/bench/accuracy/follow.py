@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cliffvid.decode import DecodeCounts
 from cliffvid.geometry import box_iou
-from cliffvid.source import open_source
 from cliffvid.tables import Tracks
+from cliffvid.video.open import open_source
+from cliffvid.video.reader import DecodeCounts
 
 from .landmarks import COUNT, Landmarker
 from .scenes import Camera, Scene

@@ -8,11 +8,11 @@ import numpy as np
 
 from cliffvid import Options, Tracks, open_models, process, read_tracks
 from cliffvid.body import load_body
-from cliffvid.images import is_image
 from cliffvid.pipeline import Models
 from cliffvid.read import read_both
 from cliffvid.scores import Sums
-from cliffvid.source import open_source
+from cliffvid.video.image_files import is_image
+from cliffvid.video.open import open_source
 
 from . import labels, rows
 from .adjust import adjusted

@@ -12,18 +12,18 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from .clock import Clock
+from ..errors import RefusedError
+from ..options import Options
+from ..tables import Frames, VideoInfo, image_column
+from .color import Display, hdr_kind
 from .container import check_memory, nothing_decoded, open_video
 from .damage import Damage, Settled
 from .deinterlace import Timed, deinterlaced
-from .display import Display, hdr_kind
-from .errors import RefusedError
-from .options import Options
+from .images.gpu import Surface
+from .images.yuv import Planes
 from .packets import End, packets, times_by_dts
-from .planes import Planes
 from .seek import Index, read_index, verified
-from .surface import Surface
-from .tables import Frames, VideoInfo, image_column
+from .timing import Clock
 
 
 @dataclass

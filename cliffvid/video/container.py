@@ -7,12 +7,12 @@ from pathlib import Path
 import av
 from av.codec.hwaccel import HWAccel
 
-from .cuda import Gpu
-from .errors import BackendError, NoVideoError, RefusedError, UnreadableError
+from ..cuda import Gpu
+from ..errors import BackendError, NoVideoError, RefusedError, UnreadableError
+from ..inputs import check_input
+from ..machine import split_device, usable_cores
+from ..options import Options
 from .heif import STILLS
-from .inputs import check_input
-from .machine import split_device, usable_cores
-from .options import Options
 
 # Containers that hold their own pictures. Listed, because by default FFmpeg also opens playlists that read other files
 # and addresses, and even a text file (as an animated terminal); a protocol list alone does not prevent it.

@@ -7,12 +7,12 @@ import numpy as np
 from av.filter import Graph
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, VideoReformatter
 
-from .errors import RefusedError
-from .machine import usable_cores
-from .options import Options
-from .orientation import Orientation
-from .planes import Planes
-from .surface import Surface
+from ..errors import RefusedError
+from ..machine import usable_cores
+from ..options import Options
+from .images.gpu import Surface
+from .images.orientation import Orientation
+from .images.yuv import Planes
 
 HDR_TRANSFERS = {int(ColorTrc.SMPTE2084): "pq", int(ColorTrc.ARIB_STD_B67): "hlg"}
 FORCED = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709, "bt2020": Colorspace.BT2020}

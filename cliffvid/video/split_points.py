@@ -1,6 +1,6 @@
 """Where a long video can be cut so that its pieces, decoded apart, are together the frames of the whole."""
 
-from ..decode import Video
+from .reader import Video
 
 
 def cuts(video: Video, every_s: float) -> tuple[list[float], int]:

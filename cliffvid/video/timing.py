@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from .tables import VideoInfo
+from ..tables import VideoInfo
 
 
 class Clock:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from .errors import InputError
-from .inputs import open_input
+from ..errors import InputError
+from ..inputs import open_input
 
 SUFFIXES = (".heic", ".heif", ".hif", ".avif")
 # Major brands of stills; those of sequences (avis, hevc, msf1 ...) are films with a track.

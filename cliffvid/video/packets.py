@@ -7,7 +7,7 @@ from pathlib import Path
 
 import av
 
-from .inputs import open_input
+from ..inputs import open_input
 
 
 @dataclass

@@ -12,9 +12,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, features
 
-from . import heif, optional
-from .decode import DecodeCounts, Shown, Source
-from .errors import (
+from .. import optional
+from ..errors import (
     AccessError,
     BackendError,
     EmptyError,
@@ -24,10 +23,12 @@ from .errors import (
     RefusedError,
     UnreadableError,
 )
-from .inputs import check_input, open_input
-from .names import label, listed
-from .options import Options
-from .tables import VideoInfo
+from ..inputs import check_input, open_input
+from ..names import label, listed
+from ..options import Options
+from ..tables import VideoInfo
+from . import heif
+from .reader import DecodeCounts, Shown, Source
 
 # Named, because Pillow by itself also opens formats that run other programs (EPS) or hold other files.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")

@@ -7,8 +7,8 @@ from statistics import median
 import cv2
 import numpy as np
 
-from .planes import Planes
-from .tables import Frames
+from ..tables import Frames
+from .images.yuv import Planes
 
 THUMB_WH = (32, 18)
 CHANGE = 0.08  # mean difference of two small pictures, of the range of a channel

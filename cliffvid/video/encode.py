@@ -10,11 +10,11 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
+from ..errors import OutputError, UsageError
+from ..files import NewFile, cannot_write
+from ..machine import usable_cores
+from ..tables import VideoInfo
 from .container import FILE, TITLES
-from .errors import OutputError, UsageError
-from .files import NewFile, cannot_write
-from .machine import usable_cores
-from .tables import VideoInfo
 
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 ENCODER = {"crf": "20", "preset": "veryfast"}

@@ -3,10 +3,10 @@
 import os  # its path.isdir and so on say no where Path's raise PermissionError
 from pathlib import Path
 
-from .decode import Video
+from ..options import Options
 from .heif import brands, is_still
-from .images import Images, is_image, is_pattern
-from .options import Options
+from .image_files import Images, is_image, is_pattern
+from .reader import Video
 
 
 def open_source(path: Path | str, options: Options | None = None, surfaces: bool = False) -> Video | Images:

@@ -9,14 +9,14 @@ from pathlib import Path
 import av
 from av.video.reformatter import ColorPrimaries, ColorTrc
 
+from ..options import Options
+from .color import HDR_TRANSFERS, display_matrix, matrix_of, square_size
 from .container import ATTACHED_PICTURE, open_video
 from .damage import MOST_HELD
-from .decode import DecodeCounts, Video
-from .display import HDR_TRANSFERS, display_matrix, matrix_of, square_size
-from .images import Images
-from .options import Options
-from .orientation import Orientation
-from .source import open_source
+from .image_files import Images
+from .images.orientation import Orientation
+from .open import open_source
+from .reader import DecodeCounts, Video
 
 # FFmpeg's numbers of the YUV matrices (AVColorSpace): ITU-T H.273, table 4
 MATRIX_TAGS = {0: "rgb", 1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020cl"}

@@ -1,0 +1,1 @@
+"""The kinds of images that a frame can be."""
