@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .body import Body
 from .colors import track_color
+from .models.body import Body
 from .motion import derivative
 from .tables import NOT_DRAWN, Tracks
 

@@ -18,7 +18,7 @@ from .cli_options import Json, ParseError, Quiet, flag, make_command, offering, 
 from .cli_see import overlay, report
 from .cli_truth import evaluate, pseudogt_app
 from .cli_use import convert, smooth
-from .console import close_streams, open_streams, result, result_json, say
+from .console import close_streams, hear_the_library, open_streams, result, result_json, say
 from .errors import CliffvidError, UsageError, describe
 from .machine import thread_environment, usable_cores
 from .options import VISUALS, Options, OverlayOptions, SmoothOptions
@@ -50,6 +50,7 @@ app = typer.Typer(
 def main() -> None:
     """Entry point. Exit codes: 0 all done, 1 some failed, 2 usage, 130 interrupted, 128 + n ended by signal n."""
     open_streams()
+    hear_the_library()
     os.environ.update(thread_environment(usable_cores()))  # before any library is loaded
     for number in ENDING:
         if signal.getsignal(number) is signal.SIG_DFL:  # under nohup SIGHUP is ignored

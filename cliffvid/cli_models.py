@@ -23,7 +23,8 @@ def models(
     as_json: Json = False,
 ) -> None:
     """List the models found, best first for each task, with where they lie, what they are and their licence."""
-    from .models import RULES, scan_models
+    from .models.manifest import RULES
+    from .models.registry import scan_models
 
     if context.invoked_subcommand:
         return
@@ -56,8 +57,9 @@ def models(
 @models_app.command("verify")
 def verify(name: Annotated[str, typer.Argument(help="A model's name.")], models_dir: ModelsDir = None) -> None:
     """Check a model's files against its manifest, that each network keeps its contract and answers as its reference."""
-    from .backends import DEFAULT, KNOWN
-    from .models import MODEL_FILES, find_model
+    from .models.manifest import MODEL_FILES
+    from .models.registry import find_model
+    from .models.session import DEFAULT, KNOWN
 
     manifest = find_model(None, name, models_dir)
     for file in manifest.files:
@@ -70,9 +72,9 @@ def verify(name: Annotated[str, typer.Argument(help="A model's name.")], models_
 
 def _answers(manifest, precision: str) -> str:
     """How a network of a folder answers, in words. Raises ModelError if it is wrong."""
-    from .backends import check_answers, open_session
-    from .models import MODEL_FILES
-    from .parity import SAMPLES, check_samples, said_bound
+    from .models.manifest import MODEL_FILES
+    from .models.parity import SAMPLES, check_samples, said_bound
+    from .models.session import check_answers, open_session
 
     with open_session(manifest, precision=precision) as session:
         check_answers(session)
@@ -109,7 +111,7 @@ def quality(
 
 def _tell(manifest, options, as_json: bool = False) -> None:
     from .machine import processor
-    from .precision import faults, told
+    from .models.precision import faults, told
 
     for entry in manifest.quality:
         if entry["machine"] != processor():
@@ -158,7 +160,7 @@ def add_body(
     ] = None,
 ) -> None:
     """Make a licensed body of yours known: read without running what is in it, converted once, found by name."""
-    from .smpl_files import add_body
+    from .models.smpl_files import add_body
 
     say(f"{add_body(file, gender)}: written")
 
@@ -174,7 +176,7 @@ def export_open(
     """Rebuild the bundled open models, bit for bit, from named public packages."""
     _need("onnx", "tflite")
     from .export import open_models
-    from .models import BUNDLED
+    from .models.manifest import BUNDLED
 
     folders = (open_models.check_open if check else open_models.export_open)(out or BUNDLED, sources, say)
     for folder in folders:
@@ -248,8 +250,8 @@ def export_plans(
     models_dir: ModelsDir = None,
 ) -> None:
     """Build TensorRT plans before they are needed; those for the GPU that is here are proven on it."""
-    from .backends.trt import build_plans
-    from .models import find_model, scan_models
+    from .models.backends.trt import build_plans
+    from .models.registry import find_model, scan_models
 
     for each in precision or ():
         check_choice("--precision", each, PLANS)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .body import Body, load_body
 from .errors import UsageError
+from .models.body import Body, load_body
 from .tables import Tracks
 from .write import NpzWriter, add_array
 

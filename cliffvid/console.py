@@ -6,6 +6,7 @@ take the results is an OutputError; a stderr that takes nothing is left alone, a
 
 import io
 import json
+import logging
 import math
 import os
 import sys
@@ -23,6 +24,21 @@ if TYPE_CHECKING:
 
 REFRESH_PER_S = 8
 _live: "Live | None" = None  # what is drawn at the bottom of the terminal
+
+
+class Heard(logging.Handler):
+    """Prints what the library logs, on stderr as all else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        words = self.format(record)
+        say(f"warning: {words}" if record.levelno >= logging.WARNING else words)
+
+
+def hear_the_library() -> None:
+    """Print what the library logs, from now on."""
+    log = logging.getLogger("cliffvid")
+    log.setLevel(logging.INFO)
+    log.handlers = [Heard()]
 
 
 def say(*lines: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from .detect import Found
 from .errors import UsageError
 from .geometry import bbox_info, crop_boxes, crop_corners, diagonal_focal_px, lengthened
-from .models import Manifest
+from .models.manifest import Manifest
 from .options import Options
 from .rules import CropRule
 from .tables import Crops, Piece

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from .backends import Session
 from .concurrency import together
-from .errors import UsageError
 from .geometry import box_iou, canvas_to_frame, letterbox_layout, shrunk
-from .models import Manifest
+from .models.manifest import Manifest, canvas_shape
+from .models.session import Session
 from .options import Options
 from .rules import Letterbox, Selection
 from .tables import AT_BORDER, DAMAGED_FRAME, Frames, People, Piece
@@ -66,17 +65,6 @@ def _found(piece: Piece, answer: dict[str, np.ndarray], letterbox: Letterbox, se
         selection = replace(selection, iou_max=options.iou_max)
     people = _people(piece.rows, answer, letterbox, selection, options, piece.run.counts.detect)
     return replace(piece, rows=Found(piece.rows, people))
-
-
-def canvas_shape(manifest: Manifest, options: Options) -> str:
-    """``square``: each frame gets the detector's whole canvas; ``frame``: the part that holds it. Raises UsageError."""
-    rule = manifest.rules["letterbox"]
-    if options.detector_shape == "frame" and not rule.least_px:
-        raise UsageError(
-            f"--detector-shape frame: {manifest.folder} takes pictures of {rule.width_px} x {rule.height_px} alone; "
-            "export the model again, or leave the option out"
-        )
-    return rule.shape if options.detector_shape == "auto" else options.detector_shape
 
 
 def canvas_rule(manifest: Manifest, frames: Frames, options: Options) -> Letterbox:

@@ -5,16 +5,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .backends import DEFAULT, KNOWN, open_session
-from .backends.ort import two_builds
 from .errors import BackendError, CliffvidError
 from .machine import cores, memory, nvidia_gpus
-from .models import BUNDLED, RULES, read_manifest, scan_models
-from .official import FILES
+from .models.backends.ort import two_builds
+from .models.downloads import FILES
+from .models.manifest import BUNDLED, RULES, read_manifest
+from .models.parity import check_samples
+from .models.registry import scan_models
+from .models.session import DEFAULT, KNOWN, open_session
+from .models.smpl_files import FAMILIES, how_to_get
 from .optional import load
-from .parity import check_samples
 from .renderers import open_renderer
-from .smpl_files import FAMILIES, how_to_get
 from .video.container import cuda, decoding_fault
 
 EXPORT_NEEDS = ("torch", "onnx", "onnxscript")

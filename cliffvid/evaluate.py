@@ -6,10 +6,10 @@ from pathlib import Path
 import lap
 import numpy as np
 
-from .body import Body, load_body
 from .errors import InputError, UsageError
 from .geometry import box_iou
 from .metrics import acceleration_mm, distances_mm, procrustes, rooted
+from .models.body import Body, load_body
 from .options import EvalOptions
 from .pseudogt_make import read_regressor
 from .read import read_both

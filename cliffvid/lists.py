@@ -1,14 +1,15 @@
 """Lists of inputs, one a line: on stdin or in a file, in whatever encoding they were written."""
 
 import codecs
+import logging
 import os
 import sys
 from pathlib import Path
 
-from .console import say
 from .errors import InputError, UsageError
 from .inputs import read_input
 
+log = logging.getLogger(__name__)
 # Marks at the beginning of a text. UTF-32's begins as UTF-16's does, so it is the first to be looked for.
 MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -27,7 +28,7 @@ def names_on_stdin() -> list[str]:
     if sys.stdin is None:
         raise UsageError("-: stdin is closed; pipe a list into it, one name a line")
     if sys.stdin.isatty():
-        say("-: one name a line, then Ctrl-D")
+        log.info("-: one name a line, then Ctrl-D")
     data, text = bytearray(), None
     try:
         while part := sys.stdin.buffer.read1(HEAD):

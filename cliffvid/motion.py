@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .body import Body
+from .models.body import Body
 from .rotations import axis_angle, quaternion, rotation_matrix, slerp
 from .tables import BAD_CAMERA, Tracks
 

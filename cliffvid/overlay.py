@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from .body import Body, load_body
 from .colors import track_color
 from .concurrency import AHEAD_BYTES, Stages
 from .draw import draw_boxes, draw_ids, draw_skeletons
 from .errors import InputError, UsageError
 from .files import check_free, claims
 from .geometry import camera_to_side
+from .models.body import Body, load_body
 from .options import Options, OverlayOptions
 from .read import chosen, read_both
 from .renderers import Renderer, Scene, compose, open_renderer

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from .backends import Session
 from .errors import BackendError
+from .models.session import Session
 from .tables import Frames, Piece, image_column
 from .video.images.gpu import DeviceImage, thumbnails
 from .video.images.yuv import Planes, to_rgb

@@ -9,17 +9,18 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
-from .backends import Session, open_session
-from .batches import settled
 from .concurrency import Stages, closed_at_exit, rebatch
 from .crop import check_crop, crop
-from .detect import canvas_shape, detect
+from .detect import detect
 from .errors import ModelError
 from .machine import release_memory
-from .models import MODEL_FILES, Manifest, find_model
+from .models.batch_size import settled
+from .models.manifest import MODEL_FILES, Manifest, canvas_shape
+from .models.precision import choose
+from .models.registry import find_model
+from .models.session import Session, open_session
 from .options import Options
 from .pictures import BATCHES_HELD, landed, on_device, uploaded
-from .precision import choose
 from .regress import regress
 from .summary import Counts
 from .tables import Bodies, Piece, Tracks, VideoInfo

@@ -5,8 +5,8 @@ import zlib
 
 import numpy as np
 
-from .body import Body
 from .colors import track_color
+from .models.body import Body
 from .motion import joint_turns
 from .tables import NOT_DRAWN, Tracks
 

@@ -4,43 +4,24 @@ import json
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from hashlib import file_digest, sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 
-from .backends import DEFAULT, KNOWN, Session, open_session
 from .errors import BackendError, InputError, OutputError, UsageError
 from .files import write_folder, write_whole
 from .inputs import open_input, read_input
-from .machine import plain_device, processor
-from .models import (
-    BUNDLED,
-    MANIFEST_BYTES,
-    MODEL_FILES,
-    Manifest,
-    added_models_dir,
-    find_model,
-    read_manifest,
-    sealed,
-)
+from .machine import processor
+from .models.manifest import BUNDLED, MANIFEST_BYTES, MODEL_FILES, Manifest, read_manifest, sealed
+from .models.precision import runtime_version
+from .models.registry import added_models_dir, find_model
+from .models.session import DEFAULT, KNOWN, Session, open_session
 from .options import Options
 from .quality import Batch, compare, take_samples
 
 TIMED = 8  # batches, in each of ROUNDS in which all combinations take turns
 ROUNDS = 3
-LEAST_PERSONS = 50  # fewer tell nothing about one in two hundred
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What ``--precision auto`` takes for one network, and why."""
-
-    backend: str
-    precision: str
-    words: str
 
 
 def ask(name: str, video: Path, options: Options) -> tuple[Manifest, list[Batch], list[Batch]]:
@@ -132,79 +113,6 @@ def _about(backend: str, session: Session) -> dict:
         "network": session.manifest.files[MODEL_FILES[session.precision]],
         "machine": processor(),
     }
-
-
-def runtime_version(backend: str) -> str:
-    """The version of the installed package of a backend."""
-    for name in (backend, f"{backend}-gpu", f"{backend}-rtx"):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return "unknown"
-
-
-def choose(manifest: Manifest, options: Options) -> Choice:
-    """The fastest backend and precision that was measured here and is within the bounds of Options; float32 if none."""
-    exact = DEFAULT if options.backend == "auto" else options.backend
-    known = [entry for entry in manifest.quality if _counts(entry, manifest, options)]
-    if not any(entry["precision"] != "fp32" for entry in known):
-        return Choice(
-            exact,
-            "fp32",
-            f"{manifest.name}: fp32, since nothing else was measured on this machine; "
-            f"`cliffvid models quality {manifest.name} VIDEO` does",
-        )
-    good = [entry for entry in known if not faults(entry, options)]
-    if not good:
-        told_all = "; ".join(f"{e['precision']} by {e['backend']}: {', '.join(faults(e, options))}" for e in known)
-        return Choice(exact, "fp32", f"{manifest.name}: fp32, since nothing else is good enough: {told_all}")
-    best = max(good, key=lambda entry: entry["items_per_s"])
-    slow = next((entry for entry in known if (entry["backend"], entry["precision"]) == (exact, "fp32")), best)
-    words = (
-        f"{manifest.name}: {best['precision']} by {best['backend']}, {best['items_per_s'] / slow['items_per_s']:.2g} "
-        f"times as fast as fp32 by {slow['backend']}; {told(best)}, on {best['clip']}"
-    )
-    for entry in known:
-        if entry["items_per_s"] > best["items_per_s"]:
-            words += f"; not {entry['precision']} by {entry['backend']}: {', '.join(faults(entry, options))}"
-    return Choice(best["backend"], best["precision"], words)
-
-
-def _counts(entry: dict, manifest: Manifest, options: Options) -> bool:
-    """Whether something that was measured once tells of what would run now."""
-    return (
-        options.backend in ("auto", entry["backend"])
-        and (options.device == "auto" or plain_device(options.device) == entry["device"])
-        and entry["network"] == manifest.files.get(MODEL_FILES[entry["precision"]])
-        and entry["machine"] == processor()
-        and entry["version"] == runtime_version(entry["backend"])
-    )
-
-
-def faults(entry: dict, options: Options) -> list[str]:
-    """In what the figures of a precision are beyond the bounds of Options."""
-    if entry["precision"] == "fp32":
-        return []
-    bounds = {
-        "rotation_median_deg": (options.gate_rotation_median_deg, "rotations off by {:.2g} degrees (median)"),
-        "rotation_p99_deg": (options.gate_rotation_p99_deg, "rotations off by {:.2g} degrees (99th percentile)"),
-        "persons_changed_percent": (options.gate_persons_percent, "{:.2g} % of people changed"),
-    }
-    told = [f"judged on {entry['persons']} people alone"] if entry["persons"] < LEAST_PERSONS else []
-    for name, (bound, words) in bounds.items():
-        if not entry.get(name, 0) <= bound:
-            told.append(words.format(entry[name]) + f", over {bound:g}")
-    return told
-
-
-def told(entry: dict) -> str:
-    """What a precision changes, in words."""
-    people = f"of {entry['persons']} people {entry['persons_changed_percent']:.2g} % changed"
-    if "rotation_p99_deg" not in entry:
-        return f"{people}, boxes moved by {entry['box_shift_p99_percent']:.2g} % of their side (99th percentile)"
-    median, p99 = entry["rotation_median_deg"], entry["rotation_p99_deg"]
-    return f"{people}, rotations moved by {median:.2g} degrees, {p99:.2g} at the 99th percentile"
 
 
 def about_clip(video: Path) -> dict:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .body import Body, load_body
 from .cliff_npz import PICKED, SMPL_VERTICES, with_vertices
 from .errors import InputError, UsageError
 from .files import claims
 from .geometry import project
 from .inputs import open_input
+from .models.body import Body, load_body
 from .names import label
 from .npz import load_npy
 from .pseudogt import KIND, PELVIS, write_npz

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .backends import Session
 from .crop import crop
 from .detect import detect, select
 from .geometry import box_iou
-from .models import Manifest
+from .models.manifest import Manifest
+from .models.session import Session
 from .options import Options
 from .regress import PRESENCE_MIN, regress
 from .summary import alone

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .backends import Session
 from .concurrency import together
 from .geometry import box_iou, camera_is_bad, camera_to_transl
+from .models.session import Session
 from .rotations import axis_angle
 from .tables import BAD_CAMERA, IMPLAUSIBLE, Bodies, Crops, People, Piece
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from .body import Body, load_body
 from .errors import UsageError
 from .files import check_free, claims
 from .filters import one_euro, one_euro_turns, savgol, savgol_turns
+from .models.body import Body, load_body
+from .models.smpl_files import BETAS_MAX
 from .motion import derivative, joint_turns, usual_step, weighted_median
 from .options import SmoothOptions
 from .read import read_both
 from .rotations import rotation_vector, slerp
-from .smpl_files import BETAS_MAX
 from .tables import BAD_CAMERA, IMPLAUSIBLE, INTERPOLATED, ODD_DEPTH, Tracks
 from .targets import output_format
 from .write import open_writer

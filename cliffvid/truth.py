@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from . import agora
-from .body import load_body
 from .errors import InputError, UsageError
 from .inputs import open_input
-from .pickles import load_pickle, plain
-from .smpl_files import how_to_get
+from .models.body import load_body
+from .models.safe_pickle import load_pickle, plain
+from .models.smpl_files import how_to_get
 
 Array = np.ndarray
 DATASETS = ("3dpw", "emdb", "agora")

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from cliffvid.errors import ModelError
-from cliffvid.models import MODEL_FILES, Manifest
+from cliffvid.models.manifest import MODEL_FILES, Manifest
 from cliffvid.options import Options
 from cliffvid.precision import ask, keep
 from cliffvid.quality import Batch
@@ -49,7 +49,7 @@ def quantise(model: onnx.ModelProto, batches: list[Batch]) -> onnx.ModelProto:
     Kernels use 129 of the 256 steps: processors without VNNI add pairs of products in 16 bits, which overflow silently
     with all of them.
 
-    Left in float32: the last convolutions, as in bfloat16 (see cliffvid.backends.ov.cut), and those that take a
+    Left in float32: the last convolutions, as in bfloat16 (see cliffvid.models.backends.ov.cut), and those that take a
     concatenation: OpenVINO 2026.4 rounds those to wrong steps.
     """
     from onnxruntime.quantization import (

@@ -9,7 +9,7 @@ from zipfile import ZIP_BZIP2, ZipFile, ZipInfo
 import numpy as np
 
 from cliffvid.errors import UsageError
-from cliffvid.models import SCHEMA, sealed
+from cliffvid.models.manifest import SCHEMA, sealed
 
 from .sources import sha256
 
@@ -58,6 +58,6 @@ def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def pack_samples(inputs: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> bytes:
-    """The content of a samples.npz, see cliffvid.parity."""
+    """The content of a samples.npz, see cliffvid.models.parity."""
     named = {"input": inputs, "reference": reference}
     return npz_bytes({f"{kind}.{name}": array for kind, arrays in named.items() for name, array in arrays.items()})

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from cliffvid.files import write_folder
-from cliffvid.models import read_manifest
+from cliffvid.models.manifest import read_manifest
+from cliffvid.models.parity import POSE_6D, SAMPLES, Arrays, errors
 from cliffvid.optional import load
-from cliffvid.parity import POSE_6D, SAMPLES, Arrays, errors
 
 from .half import HALF_ARITHMETIC
 from .model_folder import check_name, pack_samples, tensor, with_manifest
@@ -25,7 +25,7 @@ from .sources import sha256
 
 OPSET = 20
 OUTPUTS = ("rotmat", "betas", "camera")
-# Of errors as cliffvid.parity judges them: rotations by their 6D vectors.
+# Of errors as cliffvid.models.parity judges them: rotations by their 6D vectors.
 #
 # Float32. Rounding by 1e-7 grows to 1e-7 in the answers of one network and to 6e-5 in those of another, by its depth
 # and weights. PyTorch's own float32, which is as good as any, shows how far it grows in this one: LEEWAY times its

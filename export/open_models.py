@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cliffvid.errors import ModelError
 from cliffvid.files import write_folder
-from cliffvid.models import BUNDLED
-from cliffvid.parity import SAMPLES
+from cliffvid.models.manifest import BUNDLED
+from cliffvid.models.parity import SAMPLES
 
 from .blazepose import add_blazepose
 from .darknet import canvas_limits, export_darknet

@@ -6,14 +6,14 @@ that the rule (linear, cubic, area; borders; letterbox or crop) lies in numbers 
 one small file serves every size of frame and every model. Resize would need a graph for each size of frame, and
 GridSample a float copy of a frame for each person in it.
 
-``python -m cliffvid.export.picture_graph`` writes them to where the runtime has them, in cliffvid/backends.
+``python -m cliffvid.export.picture_graph`` writes them to where the runtime has them, in cliffvid/models/backends.
 """
 
 import numpy as np
 import onnx
 from onnx import TensorProto
 
-from cliffvid.backends.ort_pictures import FROM_NV12, FROM_PLANES, PICTURE
+from cliffvid.models.backends.ort_images import FROM_NV12, FROM_PLANES, PICTURE
 
 from .graph import Graph, to_bytes
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from cliffvid.backends.ort import load
 from cliffvid.errors import ModelError
-from cliffvid.models import MODEL_FILES, Manifest
-from cliffvid.parity import Arrays, errors
+from cliffvid.models.backends.ort import load
+from cliffvid.models.manifest import MODEL_FILES, Manifest
+from cliffvid.models.parity import Arrays, errors
 
 from .graph import to_bytes
 from .half import HALF_ARITHMETIC, halve
@@ -30,7 +30,7 @@ def prove(
     rounded: Callable[[], tuple[Arrays, Arrays]],
     accept: bool = False,
 ) -> tuple[dict[str, bytes], dict]:
-    """Return the networks of a folder, and what its manifest says of parity, see cliffvid.parity.
+    """Return the networks of a folder, and what its manifest says of parity, see cliffvid.models.parity.
 
     That is how far onnxruntime is from the reference on each batch of samples. ``rounded``: what float16 arithmetic
     answers in PyTorch, and the reference for it. Raises ModelError if the float32 network is beyond its bound, unless

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cliffvid import official
 from cliffvid.errors import InputError, ModelError
 from cliffvid.files import write_folder
 from cliffvid.inputs import open_input
-from cliffvid.models import read_manifest
-from cliffvid.parity import SAMPLES, Arrays
+from cliffvid.models import downloads as official
+from cliffvid.models.manifest import read_manifest
+from cliffvid.models.parity import SAMPLES, Arrays
 
 from .darknet import CANDIDATES, PERSON, canvas_limits, check_size, export_darknet
 from .darknet_files import STEP_PX, Convolution, Layer, read_network, read_weights, route_sources, weights_bytes
@@ -184,7 +184,7 @@ def sample_image(height_px: int, width_px: int, batch: int) -> Arrays:
 
 
 def person_rows(network: nn.Module, sample: Arrays) -> np.ndarray:
-    """The rows (N,anchors,6) of a network, of all classes the person alone: the reference of cliffvid.parity."""
+    """The rows (N,anchors,6) of a network, of all classes the person alone: the reference of cliffvid.models.parity."""
     images = torch.from_numpy(sample["image"]).permute(0, 3, 1, 2).to(next(network.parameters()).dtype) / 255
     with torch.inference_mode():  # one by one, since the network holds what each of its layers answered
         return torch.cat([network(image)[..., : 6 + PERSON] for image in images.split(1)]).numpy()

@@ -19,8 +19,8 @@ import numpy as np
 import onnxruntime
 
 import needs
-from cliffvid.backends import open_session
-from cliffvid.models import read_manifest
+from cliffvid.models.manifest import read_manifest
+from cliffvid.models.session import open_session
 
 real, cuda = needs.package("tensorrt_rtx"), needs.package("cuda.bindings.runtime")
 

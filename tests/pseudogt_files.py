@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cliffvid.body import load_body
+from cliffvid.models.body import load_body
 from render.scenes import people
 
 SIZES = [(640, 480), (500, 333), (480, 640)]

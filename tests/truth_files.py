@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from bodies import write_pickle
-from cliffvid.body import load_body
+from cliffvid.models.body import load_body
 from cliffvid.tables import Tracks
 from cliffvid.write import WRITERS
 from render.scenes import people

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ..backends import KNOWN, open_session
 from ..errors import CliffvidError
 from ..machine import usable_cores
-from ..models import read_manifest
+from ..models.manifest import read_manifest
+from ..models.session import KNOWN, open_session
 from ..quality import compare
 from .harness import Case, Result, take_turns
 from .nets import random_nets

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..models import Manifest, Tensor
+from ..models.manifest import Manifest, Tensor
 from ..pipeline import Models
 from ..rules import BboxInfo, CropRule, Letterbox, Selection
 

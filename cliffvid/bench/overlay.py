@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..body import Body, load_body
 from ..colors import track_color
+from ..models.body import Body, load_body
 from ..renderers import RENDERERS, Renderer, Scene, compose, open_renderer
 from ..rotations import axis_angle, rotation_matrix
 from ..tables import VideoInfo

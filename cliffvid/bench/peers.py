@@ -12,13 +12,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..backends import open_session
 from ..crop import crop_pixels
 from ..errors import CliffvidError
 from ..geometry import camera_to_transl, canvas_to_frame, crop_boxes, crop_corners, diagonal_focal_px
 from ..jobs import process
 from ..machine import usable_cores
-from ..models import read_manifest
+from ..models.manifest import read_manifest
+from ..models.session import open_session
 from ..option import choices
 from ..options import Options
 from ..pipeline import Models

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..backends import KNOWN, open_session
 from ..detect import detect
 from ..geometry import box_iou, shrunk
-from ..models import BUNDLED, Manifest, read_manifest, scan_models
+from ..models.manifest import BUNDLED, Manifest, read_manifest
+from ..models.registry import scan_models
+from ..models.session import KNOWN, open_session
 from ..options import Options
 from ..summary import alone
 from ..tables import Frames, People, image_column

@@ -9,9 +9,9 @@ import numpy as np
 from ..concurrency import Stages
 from ..crop import crops
 from ..detect import Found, canvas_rule, detect, letterboxed
+from ..models.parity import check_samples
 from ..option import choices
 from ..options import Options
-from ..parity import check_samples
 from ..pipeline import open_models
 from ..read import read_tracks
 from ..regress import regress

@@ -10,9 +10,9 @@ from time import perf_counter
 
 import numpy as np
 
-from ..backends import open_session
 from ..jobs import process, process_many
-from ..models import read_manifest
+from ..models.manifest import read_manifest
+from ..models.session import open_session
 from ..option import choices
 from ..options import Options
 from ..pipeline import Models

@@ -18,10 +18,11 @@ from typing import Self
 
 import numpy as np
 
-from ..backends import no_rows
 from ..concurrency import Shared
 from ..errors import BackendError, BackendMemoryError, CliffvidError, ModelError, UsageError
-from ..models import Manifest, find_model
+from ..models.manifest import Manifest
+from ..models.registry import find_model
+from ..models.session import no_rows
 from ..options import Options
 from ..pipeline import Models, open_models
 
@@ -197,7 +198,7 @@ class Server:
 
     def _open(self, place: int) -> dict:
         """What a worker must know of a network."""
-        from ..batches import settled
+        from ..models.batch_size import settled
 
         if self._models is None:
             models = open_models(self._options)

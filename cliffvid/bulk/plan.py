@@ -5,7 +5,8 @@ import json
 from dataclasses import dataclass, field
 
 from ..errors import ChangedError
-from ..models import MODEL_FILES, find_model
+from ..models.manifest import MODEL_FILES
+from ..models.registry import find_model
 from ..options import BulkOptions, Options
 from .journal import State, cut_key
 from .sources import Input
@@ -31,8 +32,8 @@ class Recipe:
 
 def recipe(options: Options) -> Recipe:
     """Of a run with these options; nothing is opened. Raises UsageError or ModelError."""
+    from ..models.precision import choose
     from ..pipeline import NOT_RECORDED
-    from ..precision import choose
 
     models = []
     for task, name in (("detect", options.detector), ("regress", options.regressor)):

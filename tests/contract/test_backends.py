@@ -1,4 +1,4 @@
-"""One body of promises for every runtime and precision that works here: see cliffvid.backends.Session."""
+"""One body of promises for every runtime and precision that works here: see cliffvid.models.session.Session."""
 
 import json
 import shutil
@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 import needs
-from cliffvid.backends import KNOWN, open_session
 from cliffvid.errors import BackendError, ModelError
 from cliffvid.export.graph import Graph, image_input, to_bytes
 from cliffvid.export.half import halve
 from cliffvid.export.int8 import quantise
 from cliffvid.export.model_folder import with_manifest
 from cliffvid.files import write_folder
-from cliffvid.models import BUNDLED, MODEL_FILES, read_manifest
-from cliffvid.parity import check_samples
+from cliffvid.models.manifest import BUNDLED, MODEL_FILES, read_manifest
+from cliffvid.models.parity import check_samples
+from cliffvid.models.session import KNOWN, open_session
 
 COMBINATIONS = [
     (flavour, precision)
@@ -38,7 +38,7 @@ def run_on(request, tmp_path_factory, monkeypatch):
         from fake_gpu import FakeGpu, put_in_place
 
         put_in_place(monkeypatch, FakeGpu(), backend)
-        monkeypatch.setattr("cliffvid.backends.trt.MAX_BATCH", 8)  # less than some batches here
+        monkeypatch.setattr("cliffvid.models.backends.trt.MAX_BATCH", 8)  # less than some batches here
     else:
         needs.package(backend)
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import needs
-from cliffvid.backends import open_session
 from cliffvid.errors import BackendError
-from cliffvid.models import BUNDLED, read_manifest
-from cliffvid.parity import SAMPLES
+from cliffvid.models.manifest import BUNDLED, read_manifest
+from cliffvid.models.parity import SAMPLES
+from cliffvid.models.session import open_session
 
 
 def rows_of(manifest, count, height):

@@ -8,11 +8,11 @@ import pytest
 import fake_gpu
 import fake_nvdec
 from cliffvid import Options, UsageError
-from cliffvid.backends import open_session
-from cliffvid.batches import _key, example_row
 from cliffvid.cuda import Gpu
 from cliffvid.errors import BackendError
-from cliffvid.models import BUNDLED, read_manifest
+from cliffvid.models.batch_size import _key, example_row
+from cliffvid.models.manifest import BUNDLED, read_manifest
+from cliffvid.models.session import open_session
 from cliffvid.pipeline import Run, open_models
 from cliffvid.tables import Bodies
 from fake_cuda_ort import FakeOrt

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 import needs
-from cliffvid.backends import Halving, open_session
 from cliffvid.concurrency import AHEAD_BYTES, Stages
 from cliffvid.errors import BackendMemoryError
-from cliffvid.models import read_manifest
+from cliffvid.models.manifest import read_manifest
+from cliffvid.models.session import Halving, open_session
 
 # Answers 24 frames one by one, then all at once with too little memory for that, and compares.
 SHORT_OF_MEMORY = """
 import resource, sys
 import numpy as np
-from cliffvid.backends import open_session
-from cliffvid.models import BUNDLED, read_manifest
+from cliffvid.models.session import open_session
+from cliffvid.models.manifest import BUNDLED, read_manifest
 manifest = read_manifest(BUNDLED / "yolov3-tiny")
 image = np.load(BUNDLED / "yolov3-tiny" / "samples.npz")["input.image"][:, :320, :320]
 images = np.concatenate([np.roll(image, 10 * i, axis=2) for i in range(24)])

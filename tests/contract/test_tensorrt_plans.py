@@ -11,11 +11,11 @@ import pytest
 
 import fake_gpu
 from cliffvid import cli
-from cliffvid.backends import plans
-from cliffvid.backends.plans import MAX_BATCH, build, maker_for
-from cliffvid.backends.trt import build_plans
 from cliffvid.errors import BackendError, ModelError, UsageError
-from cliffvid.models import BUNDLED, read_manifest, sealed
+from cliffvid.models.backends import trt_plans as plans
+from cliffvid.models.backends.trt import build_plans
+from cliffvid.models.backends.trt_plans import MAX_BATCH, build, maker_for
+from cliffvid.models.manifest import BUNDLED, read_manifest, sealed
 from fake_gpu import FakeGpu, Wrapped, open_on_gpu, put_in_place
 from toys import replace_network, toy_people
 
@@ -108,21 +108,23 @@ def test_fp32_is_float32_and_not_tensor_float(folder, monkeypatch):
 # -- plans -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_plan_is_built_once_and_proven_once(gpu, folder, capsys):
+def test_a_plan_is_built_once_and_proven_once(gpu, folder, caplog):
+    caplog.set_level("INFO", "cliffvid")
     open_on_gpu(folder).close()
     (name,) = plan_files(folder)
     assert name == f"tensorrt-rtx-{fake_gpu.real.__version__}-sm89-fp32-b32.plan"
-    assert f"building {name}" in capsys.readouterr().err
+    assert f"building {name}" in caplog.text
     facts = json.loads((folder / f"{name}.json").read_text())
     assert facts["proven_on"] == ["NVIDIA L4"] and facts["max_batch"] == 32
     assert facts["model_sha256"] == read_manifest(folder).files["model.onnx"]
     assert 32 in gpu.batches  # the proof
     gpu.batches.clear()
+    caplog.clear()
     open_on_gpu(folder).close()
-    assert capsys.readouterr().err == "" and gpu.batches == []
+    assert not caplog.messages and gpu.batches == []
     gpu.name = "NVIDIA L40S"  # the same architecture, another GPU
     open_on_gpu(folder).close()
-    assert capsys.readouterr().err == "" and gpu.batches
+    assert not caplog.messages and gpu.batches
     assert not list(folder.glob("*.part"))
 
 
@@ -141,7 +143,7 @@ def test_wrong_answers_to_kept_samples_are_refused(gpu):
 
 @pytest.mark.parametrize("model", ["toy-detector", "person-open"])
 def test_wrong_answers_to_a_wide_canvas_are_refused(gpu, toys, model, monkeypatch):
-    monkeypatch.setattr("cliffvid.backends.trt.MAX_BATCH", 2)
+    monkeypatch.setattr("cliffvid.models.backends.trt.MAX_BATCH", 2)
     folder = toys / model if model.startswith("toy") else BUNDLED / model
     open_on_gpu(folder).close()
     gpu.built.clear()
@@ -153,7 +155,7 @@ def test_wrong_answers_to_a_wide_canvas_are_refused(gpu, toys, model, monkeypatc
 @pytest.mark.parametrize(("error", "good"), [(0.01, True), (0.5, False)])
 def test_what_a_manifest_tells_no_bound_of_is_held_to_onnxruntime(gpu, tmp_path, error, good, monkeypatch):
     """As files of int8: how far they may be from float32 is told in what a user would notice."""
-    monkeypatch.setattr("cliffvid.backends.trt.MAX_BATCH", 2)
+    monkeypatch.setattr("cliffvid.models.backends.trt.MAX_BATCH", 2)
     folder = shutil.copytree(BUNDLED / "cliff-open", tmp_path / "model")
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"]["model.int8.onnx"] = manifest["files"]["model.onnx"]
@@ -175,7 +177,8 @@ def test_one_process_builds_while_others_wait(folder):
 
 
 @pytest.mark.parametrize("what", ["network", "plan", "facts", "driver"])
-def test_a_plan_that_does_not_fit_any_more_is_built_again(gpu, folder, what, capsys):
+def test_a_plan_that_does_not_fit_any_more_is_built_again(gpu, folder, what, caplog):
+    caplog.set_level("INFO", "cliffvid")
     open_on_gpu(folder).close()
     (name,) = plan_files(folder)
     if what == "network":
@@ -187,9 +190,9 @@ def test_a_plan_that_does_not_fit_any_more_is_built_again(gpu, folder, what, cap
         (folder / f"{name}.json").write_text('{"proven_on": 3}')
     else:
         gpu.built.clear()
-    capsys.readouterr()
+    caplog.clear()
     with open_on_gpu(folder) as session:
-        assert f"building {name}" in capsys.readouterr().err
+        assert f"building {name}" in caplog.text
         assert np.isfinite(session.run(toy_people(3))["betas"]).all()
 
 
@@ -214,7 +217,8 @@ def test_plans_of_models_that_are_not_ours_go_to_the_cache(gpu, tmp_path):
     assert len(plan_files(tmp_path / "cache" / "cliffvid" / "plans" / "cliff-open")) == 1
 
 
-def test_plans_for_other_gpus_are_built_without_one_and_proven_there(gpu, folder, capsys):
+def test_plans_for_other_gpus_are_built_without_one_and_proven_there(gpu, folder, caplog):
+    caplog.set_level("INFO", "cliffvid")
     gpu.missing = True
     manifest = read_manifest(folder)
     paths = list(build_plans([manifest], ["fp32", "fp16"], 16, ["8.6", "8.9"]))
@@ -223,9 +227,9 @@ def test_plans_for_other_gpus_are_built_without_one_and_proven_there(gpu, folder
     with pytest.raises(BackendError, match="no GPU 0 that CUDA can use: CUDA error 35: CUDA driver version is insuff"):
         open_on_gpu(folder)
     gpu.missing = False
-    capsys.readouterr()
+    caplog.clear()
     with open_on_gpu(folder) as session:
-        assert capsys.readouterr().err == "" and gpu.batches
+        assert not caplog.messages and gpu.batches
         gpu.batches.clear()
         session.run(toy_people(20))
         assert gpu.batches == [16, 4]

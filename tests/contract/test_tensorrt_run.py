@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import cliffvid.backends
+import cliffvid.models.session
 import fake_gpu
-from cliffvid.backends import open_session
-from cliffvid.backends.trt import bucket
 from cliffvid.errors import BackendError
-from cliffvid.models import BUNDLED, read_manifest
+from cliffvid.models.backends.trt import bucket
+from cliffvid.models.manifest import BUNDLED, read_manifest
+from cliffvid.models.session import open_session
 from fake_gpu import FakeGpu, open_on_gpu
 from toys import toy_people
 
@@ -145,7 +145,7 @@ RTX_ALONE = {  # in tensorrt_rtx, and not in tensorrt: used behind a question fo
 
 def used_names(file):
     """The dotted names that a file uses of TensorRT and of cuda-python."""
-    source = (Path(cliffvid.backends.__file__).parent / file).read_text()
+    source = (Path(cliffvid.models.session.__file__).parent / file).read_text()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute):
             owner, _, rest = ast.unparse(node).rpartition(".")

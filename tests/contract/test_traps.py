@@ -11,7 +11,7 @@ import pytest
 
 import fake_nvdec
 from cliffvid import Options
-from cliffvid.backends.ort import load, open_pictures
+from cliffvid.models.backends.ort import load, open_pictures
 from cliffvid.pictures import landed
 from cliffvid.video.container import TITLES
 from cliffvid.video.images.gpu import Surface

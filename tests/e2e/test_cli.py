@@ -14,7 +14,7 @@ from PIL import Image
 from cliffvid import read_meta, read_tracks
 from cliffvid.bench import whole
 from cliffvid.bench.harness import Result
-from cliffvid.models import BUNDLED, sealed
+from cliffvid.models.manifest import BUNDLED, sealed
 from clips import make_clip, person_box, picture, read_index
 
 

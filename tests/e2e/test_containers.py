@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cliffvid import Options, open_models, process, read_tracks
-from cliffvid.models import BUNDLED
+from cliffvid.models.manifest import BUNDLED
 from cliffvid.video.reader import DecodeCounts, Video
 from clips import film
 from traps import remuxed

@@ -111,6 +111,6 @@ def test_models_of_ones_own_in_use_and_broken(tmp_path, toys):
 
 
 def test_two_builds_of_onnxruntime_are_told(monkeypatch):
-    monkeypatch.setattr("cliffvid.backends.ort.version", lambda name: "1.24.0")
+    monkeypatch.setattr("cliffvid.models.backends.ort.version", lambda name: "1.24.0")
     (finding,) = doctor.wheels()
     assert finding.ok is False and "overwrite each other" in finding.words and "pip uninstall" in finding.words

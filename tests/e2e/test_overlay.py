@@ -15,11 +15,11 @@ import pytest
 import clips
 from bodies import body_arrays, save_npz
 from cliffvid import Options, read_meta, read_tracks
-from cliffvid.body import load_body
 from cliffvid.errors import UsageError
+from cliffvid.models.body import load_body
+from cliffvid.models.smpl_files import add_body
 from cliffvid.options import OverlayOptions
 from cliffvid.overlay import decoding, overlay
-from cliffvid.smpl_files import add_body
 from cliffvid.tables import BAD_CAMERA, IMPLAUSIBLE
 from clips import make_clip, person_box, picture, read_index
 from decode_times import copied

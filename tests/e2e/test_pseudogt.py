@@ -65,7 +65,7 @@ def test_from_images_to_a_file_and_a_page(cliffvid, tmp_path):
 
 @pytest.mark.usefixtures("egl")
 def test_pictures_show_people_where_they_are(gt, tmp_path):
-    from cliffvid.body import load_body
+    from cliffvid.models.body import load_body
     from cliffvid.pseudogt_view import view
 
     arrays = gt_arrays(6)

@@ -13,14 +13,14 @@ import browser
 import needs
 from bodies import body_arrays, save_npz
 from cliffvid import charts, read_tracks
-from cliffvid.body import load_body
 from cliffvid.errors import InputError, UsageError
 from cliffvid.geometry import project
+from cliffvid.models.body import load_body
+from cliffvid.models.smpl_files import add_body
 from cliffvid.motion import derivative
 from cliffvid.player import floor
 from cliffvid.report import report
 from cliffvid.rotations import rotation_matrix
-from cliffvid.smpl_files import add_body
 from cliffvid.tables import BAD_CAMERA, IMPLAUSIBLE
 from clips import make_clip
 from track_files import make_tracks

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from cliffvid import read_meta, read_tracks
-from cliffvid.backends import ort
-from cliffvid.models import BUNDLED, sealed
+from cliffvid.models.backends import ort
+from cliffvid.models.manifest import BUNDLED, sealed
 from clips import make_clip, person_box, picture
 from toys import rehash
 

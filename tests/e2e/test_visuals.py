@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cliffvid import read_tracks
-from cliffvid.body import load_body
+from cliffvid.models.body import load_body
 from cliffvid.visuals import distinct_stems
 from clips import person_box, picture
 

@@ -15,7 +15,6 @@ import numpy as np
 import reference_head
 import tfjs_reader
 
-from cliffvid.backends import open_session
 from cliffvid.crop import crops
 from cliffvid.detect import detect, letterboxed
 from cliffvid.export.model_folder import pack_samples
@@ -23,7 +22,8 @@ from cliffvid.export.open_head import ANSWERS, read_head
 from cliffvid.export.open_landmarks import place_landmarks
 from cliffvid.export.sources import OPEN, read_member
 from cliffvid.export.yolo import load_yolov3, person_rows
-from cliffvid.models import BUNDLED, read_manifest
+from cliffvid.models.manifest import BUNDLED, read_manifest
+from cliffvid.models.session import open_session
 from cliffvid.options import Options
 from cliffvid.summary import alone
 from cliffvid.video.reader import DecodeCounts, Video

@@ -7,7 +7,7 @@ from cliffvid.errors import ModelError
 from cliffvid.export.blazepose import add_blazepose
 from cliffvid.export.graph import Graph, to_bytes
 from cliffvid.export.sources import read_member
-from cliffvid.models import BUNDLED
+from cliffvid.models.manifest import BUNDLED
 
 WIDTHS = {"landmarks": 195, "world": 117, "presence": 1}
 TFLITE_NAMES = {"Identity": "landmarks", "Identity_1": "presence", "Identity_4": "world"}

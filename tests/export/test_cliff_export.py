@@ -13,13 +13,13 @@ import torch
 from synthetic import make_tiny_checkpoint
 
 from cliffvid import cli
-from cliffvid.backends import open_session
 from cliffvid.errors import BackendError, InputError, ModelError, OutputError, UsageError
 from cliffvid.export import official, proof
 from cliffvid.export.cliff import VARIANTS, load_cliff
 from cliffvid.export.official import CONVENTIONS, describe, export_cliff
-from cliffvid.models import read_manifest
-from cliffvid.parity import check_samples, errors
+from cliffvid.models.manifest import read_manifest
+from cliffvid.models.parity import check_samples, errors
+from cliffvid.models.session import open_session
 from cliffvid.pipeline import Models
 from cliffvid.progress import View
 

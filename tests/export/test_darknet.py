@@ -9,7 +9,7 @@ from cliffvid.export.darknet import export_darknet
 from cliffvid.export.darknet_files import read_cfg
 from cliffvid.export.graph import to_bytes
 from cliffvid.export.sources import OPEN, read_member
-from cliffvid.models import BUNDLED
+from cliffvid.models.manifest import BUNDLED
 
 TINY_CFG = (OPEN / "yolov3-tiny.cfg").read_text()
 

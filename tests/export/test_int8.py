@@ -13,7 +13,7 @@ from cliffvid import cli
 from cliffvid.errors import ModelError
 from cliffvid.export.graph import Graph, image_input, to_bytes
 from cliffvid.export.int8 import kept_float, quantise, with_float_weights
-from cliffvid.models import BUNDLED, read_manifest
+from cliffvid.models.manifest import BUNDLED, read_manifest
 from clips import make_clip
 
 

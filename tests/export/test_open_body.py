@@ -8,7 +8,7 @@ from cliffvid.export.makehuman import poles, shares, target_shares
 from cliffvid.export.open_body import JOINTS, exact_product, ordered_sum, rotation_between, solve, straightening
 from cliffvid.export.open_landmarks import AT_JOINT, place_landmarks
 from cliffvid.export.sources import OPEN
-from cliffvid.models import BUNDLED
+from cliffvid.models.manifest import BUNDLED
 
 SMPL_PARENTS = [-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21]
 MIRRORED = [0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22]

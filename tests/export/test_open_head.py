@@ -9,7 +9,7 @@ from cliffvid.export.open_head import ANSWERS, Head, read_head
 from cliffvid.export.open_landmarks import place_landmarks
 from cliffvid.export.sources import OPEN
 from cliffvid.geometry import box_iou
-from cliffvid.models import BUNDLED
+from cliffvid.models.manifest import BUNDLED
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from cliffvid.errors import ModelError, OutputError
 from cliffvid.export import open_body, open_models, sources
 from cliffvid.export.model_folder import with_manifest
 from cliffvid.files import write_folder
-from cliffvid.models import BUNDLED, read_manifest
+from cliffvid.models.manifest import BUNDLED, read_manifest
 
 DETECTORS = ("person-open", "yolov3-tiny")
 NAMES = (*DETECTORS, "cliff-open", "open-body")

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from open_samples import PEOPLE, detector_samples, person_samples, regressor_samples
 
-from cliffvid.backends import open_session
 from cliffvid.errors import ModelError
-from cliffvid.models import BUNDLED, read_manifest
-from cliffvid.parity import check_samples
+from cliffvid.models.manifest import BUNDLED, read_manifest
+from cliffvid.models.parity import check_samples
+from cliffvid.models.session import open_session
 
 MAKERS = {
     "person-open": person_samples,

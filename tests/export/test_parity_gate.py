@@ -13,7 +13,7 @@ from torch import nn
 from cliffvid.export import cliff, official, proof
 from cliffvid.export.backbones import fold_norms
 from cliffvid.export.cliff import PixelsToBody, load_cliff
-from cliffvid.parity import errors, turn_per_6d
+from cliffvid.models.parity import errors, turn_per_6d
 
 pytestmark = pytest.mark.timeout(600)
 BACKBONES = os.environ.get("CLIFFVID_BACKBONES", "res50").split()  # make fuzz tries hr48 too

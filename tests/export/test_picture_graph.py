@@ -3,9 +3,9 @@
 import pytest
 
 import needs
-from cliffvid.backends.ort_pictures import FROM_NV12, FROM_PLANES, PICTURE
 from cliffvid.export.graph import to_bytes
 from cliffvid.export.picture_graph import nv12_graph, picture_graph, planes_graph
+from cliffvid.models.backends.ort_images import FROM_NV12, FROM_PLANES, PICTURE
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ from synthetic import make_tiny_checkpoint
 from test_yolo import synthetic_weights
 
 import needs
-from cliffvid.backends.plans import MAX_BATCH, build, maker_for
 from cliffvid.export.half import halve
 from cliffvid.export.int8 import with_float_weights
 from cliffvid.export.official import export_cliff
 from cliffvid.export.sources import OPEN, sha256
 from cliffvid.export.yolo import export_yolov3
-from cliffvid.models import BUNDLED, read_manifest, sealed
+from cliffvid.models.backends.trt_plans import MAX_BATCH, build, maker_for
+from cliffvid.models.manifest import BUNDLED, read_manifest, sealed
 
 trt = needs.package("tensorrt_rtx")
 pytestmark = pytest.mark.timeout(600)

@@ -11,12 +11,13 @@ import onnxruntime
 import pytest
 import torch
 
-from cliffvid import InputError, ModelError, UsageError, official
+from cliffvid import InputError, ModelError, UsageError
 from cliffvid.export import darknet_files, proof
 from cliffvid.export.darknet_files import count_channels, read_cfg
 from cliffvid.export.sources import OPEN, sha256
 from cliffvid.export.yolo import export_yolov3, find_cfg, load_yolov3
-from cliffvid.models import read_manifest
+from cliffvid.models import downloads as official
+from cliffvid.models.manifest import read_manifest
 from cliffvid.rules import Letterbox
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "yolov3.npz"

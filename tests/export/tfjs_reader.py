@@ -85,7 +85,7 @@ class Reader:
         return np.concatenate([4 * middle, 4 * size[0, ..., ::-1], heat[0]], axis=-1).reshape(-1, 5)
 
     def person_rows(self, image: np.ndarray) -> np.ndarray:
-        """The rows (1,A,6) of person-open for an image (416,416,3) uint8 RGB, see cliffvid.parity."""
+        """The rows (1,A,6) of person-open for an image (416,416,3) uint8 RGB, see cliffvid.models.parity."""
         small_px = 160  # 416 / 608 x 256 is 175; the next multiple of 32
         small = cv2.resize(image.astype(np.float32), (small_px, small_px), interpolation=cv2.INTER_LINEAR)
         large = self.movenet_rows(small)

@@ -7,7 +7,7 @@ import pytest
 
 from cliffvid import InputError, read_meta
 from cliffvid.errors import ModelError
-from cliffvid.models import BUNDLED, read_manifest
+from cliffvid.models.manifest import BUNDLED, read_manifest
 from cliffvid.read import read_both
 from cliffvid.tables import Tracks
 from cliffvid.write import WRITERS

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cliffvid.errors import InputError, ModelError
-from cliffvid.smpl_files import read_body_file
+from cliffvid.models.smpl_files import read_body_file
 from cliffvid.truth import read_truth
 
 MEMORY_MB, TIME_S = 300, 5

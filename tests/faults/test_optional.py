@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OPEN = "from cliffvid.backends import open_session; from cliffvid.models import *"
+OPEN = "from cliffvid.models.session import open_session; from cliffvid.models.manifest import *"
 LOADERS = {
     "onnxruntime": f"{OPEN}; open_session(read_manifest(BUNDLED / 'cliff-open'), 'onnxruntime')",
     "openvino": f"{OPEN}; open_session(read_manifest(BUNDLED / 'cliff-open'), 'openvino')",
     "torch": "from cliffvid.cli_models import _need; _need('torch')",
     "onnx": "from cliffvid.bench.nets import constant_nets; constant_nets(None, 1)",
     "onnxscript": "from cliffvid.cli_models import _need; _need('onnxscript')",
-    "tensorrt": "from cliffvid.backends.plans import load_tensorrt; load_tensorrt()",
-    "tensorrt_rtx": "from cliffvid.backends.plans import load_tensorrt; load_tensorrt()",
+    "tensorrt": "from cliffvid.models.backends.trt_plans import load_tensorrt; load_tensorrt()",
+    "tensorrt_rtx": "from cliffvid.models.backends.trt_plans import load_tensorrt; load_tensorrt()",
     "cuda.bindings.runtime": "from cliffvid.cuda import Gpu; Gpu()",
     "moderngl": "from cliffvid.renderers import open_renderer; open_renderer('gl')",
     "pyrender": "from cliffvid.renderers import open_renderer; open_renderer('pyrender')",
@@ -114,7 +114,7 @@ def test_the_command_ends_with_one_line(tmp_path, package, code, status, words):
 def test_a_real_interrupt_while_onnxruntime_loads(tmp_path):
     """Its compiled module turns that into an ImportError."""
     code = (
-        "import numpy, os, signal, sys, threading; from cliffvid.backends import ort\n"
+        "import numpy, os, signal, sys, threading; from cliffvid.models.backends import ort\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"

@@ -9,9 +9,9 @@ import onnx
 import pytest
 
 from cliffvid import InputError, read_tracks
-from cliffvid.backends import not_loaded
 from cliffvid.errors import BackendMemoryError, ModelError, describe
-from cliffvid.models import read_manifest, sealed
+from cliffvid.models.manifest import read_manifest, sealed
+from cliffvid.models.session import not_loaded
 from cliffvid.pseudogt import CliffGT
 from cliffvid.tables import BAD_CAMERA
 from cliffvid.truth import read_truth

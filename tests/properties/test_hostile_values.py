@@ -11,7 +11,7 @@ from hypothesis import Phase, event, given, settings
 from hypothesis import strategies as st
 
 from cliffvid import Options, process
-from cliffvid.models import BUNDLED, sealed
+from cliffvid.models.manifest import BUNDLED, sealed
 from cliffvid.write import META_KEY
 from clips import make_clip
 from in_process import run

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cliffvid.body import load_body
+from cliffvid.models.body import load_body
 from cliffvid.renderers import Scene
 from cliffvid.rotations import axis_angle, rotation_matrix
 

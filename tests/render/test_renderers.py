@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import reference
-from cliffvid.body import load_body
 from cliffvid.errors import BackendError, UsageError
 from cliffvid.geometry import camera_to_side
+from cliffvid.models.body import load_body
 from cliffvid.renderers import RENDERERS, Patch, Scene, compose, groups, open_renderer
 from render.scenes import SCENES, scene
 

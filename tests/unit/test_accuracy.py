@@ -14,8 +14,8 @@ from bench.accuracy.score import Pairs, common, measure
 from bench.accuracy.strangers import of_nobody
 from bench.accuracy.triangulate import agreed, left_out, off_px, triangulate
 from bench.accuracy.truth import HIPS, JOINTS, smoothed
-from cliffvid.body import load_body
 from cliffvid.geometry import project
+from cliffvid.models.body import load_body
 from cliffvid.read import read_tracks
 from cliffvid.tables import IMPLAUSIBLE
 from cliffvid.truth import Truth

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cliffvid import Options, batches
-from cliffvid.backends import Halving
-from cliffvid.models import BUNDLED, read_manifest
+from cliffvid import Options
+from cliffvid.models import batch_size as batches
+from cliffvid.models.manifest import BUNDLED, read_manifest
+from cliffvid.models.session import Halving
 from cliffvid.rules import Letterbox
 
 
@@ -72,7 +73,9 @@ def len_of(shapes):
     return next(iter(shapes.values()))[0]
 
 
-def test_what_was_found_is_remembered_per_network_device_precision_and_shape(session_of, tmp_path, capsys):
+def test_what_was_found_is_remembered_per_network_device_precision_and_shape(session_of, tmp_path, caplog):
+    caplog.set_level("INFO", "cliffvid")
+
     def ask(cost_s, options=None, **changed):
         session = session_of("detect", cost_s)
         for name, value in changed.items():
@@ -81,9 +84,9 @@ def test_what_was_found_is_remembered_per_network_device_precision_and_shape(ses
 
     slow_start, flat = (lambda n: 0.010 + 0.001 * n), (lambda n: 0.010 * n)
     assert ask(slow_start)[0] == 16
-    assert capsys.readouterr().err == "yolov3-tiny: finding the fastest batch size on cuda, once\n"
+    assert caplog.messages == ["yolov3-tiny: finding the fastest batch size on cuda, once"]
     assert ask(flat) == (16, 0)  # another run, nothing measured
-    assert capsys.readouterr().err == ""
+    assert len(caplog.messages) == 1
     assert ask(flat, Options(detector_shape="square"))[0] == 1
     assert ask(flat, backend="tensorrt")[0] == 1
     other = read_manifest(BUNDLED / "yolov3-tiny")

@@ -4,10 +4,10 @@ import pytest
 import needs
 import reference
 from bodies import body_arrays, save_npz
-from cliffvid.body import load_body, vertex_normals
 from cliffvid.errors import ModelError
+from cliffvid.models.body import load_body, vertex_normals
+from cliffvid.models.smpl_files import add_body
 from cliffvid.rotations import rotation_matrix
-from cliffvid.smpl_files import add_body
 
 
 @pytest.fixture(scope="module")

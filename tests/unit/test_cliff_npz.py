@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 import needs
 from bodies import body_arrays, save_npz
 from cliffvid import read_tracks
-from cliffvid.body import load_body
 from cliffvid.cliff_npz import CliffWriter
 from cliffvid.errors import UsageError
-from cliffvid.smpl_files import add_body
+from cliffvid.models.body import load_body
+from cliffvid.models.smpl_files import add_body
 from cliffvid.tables import Tracks
 
 KEYS = {"imgname", "pose", "shape", "global_t", "pred_joints", "focal_l", "detection_all"}

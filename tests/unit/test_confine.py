@@ -24,7 +24,7 @@ TRIES = {
 CODE = """
 import json, os, resource, socket, sys
 sys.path.insert(0, {root!r})
-from cliffvid import confine
+from cliffvid.models import confine
 confine.CPU_S = 1
 confine.confine(1)
 try:

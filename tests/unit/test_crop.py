@@ -8,7 +8,7 @@ import reference
 from cliffvid.crop import crop_pixels, crops
 from cliffvid.detect import Found
 from cliffvid.geometry import lengthened
-from cliffvid.models import Manifest, Tensor
+from cliffvid.models.manifest import Manifest, Tensor
 from cliffvid.options import Options
 from cliffvid.rules import BboxInfo, CropRule
 from cliffvid.tables import Frames, People, image_column

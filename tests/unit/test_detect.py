@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 import reference
 from cliffvid import Options
-from cliffvid.detect import canvas_shape, detect, letterboxed, select
+from cliffvid.detect import detect, letterboxed, select
 from cliffvid.errors import UsageError
-from cliffvid.models import Manifest
+from cliffvid.models.manifest import Manifest, canvas_shape
 from cliffvid.rules import Letterbox, Selection
 from cliffvid.summary import alone
 from cliffvid.tables import Frames, image_column

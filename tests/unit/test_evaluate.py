@@ -9,13 +9,13 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from bodies import body_arrays, save_npz
-from cliffvid.body import load_body
 from cliffvid.errors import InputError, UsageError
 from cliffvid.evaluate import evaluate, match
 from cliffvid.metrics import acceleration_mm, auc, procrustes
+from cliffvid.models.body import load_body
+from cliffvid.models.smpl_files import add_body
 from cliffvid.options import EvalOptions
 from cliffvid.read import read_tracks
-from cliffvid.smpl_files import add_body
 from cliffvid.truth import Truth, read_truth
 from reference import best_pairs, body_errors_mm, nearest_similar
 from truth_files import SIZE, World, agora, agora_columns, emdb, found_tracks, pw3d

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import reference
-from cliffvid.backends import open_session
 from cliffvid.crop import crop_pixels
 from cliffvid.detect import letterboxed
-from cliffvid.models import read_manifest
+from cliffvid.models.manifest import read_manifest
+from cliffvid.models.session import open_session
 from cliffvid.pictures import landed, uploaded
 from cliffvid.rules import CropRule, Letterbox
 from cliffvid.tables import Frames, Piece, image_column

@@ -15,7 +15,7 @@ from cliffvid.bench.fakes import Constant, constant_models
 from cliffvid.crop import check_crop, crop, crop_pixels
 from cliffvid.detect import detect, letterboxed
 from cliffvid.errors import UsageError
-from cliffvid.models import Manifest
+from cliffvid.models.manifest import Manifest
 from cliffvid.regress import regress
 from cliffvid.rules import CropRule, Letterbox
 from cliffvid.summary import alone

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bodies import body_arrays, save_npz
-from cliffvid.body import load_body
 from cliffvid.errors import InputError, UsageError
+from cliffvid.models.body import load_body
+from cliffvid.models.smpl_files import add_body
 from cliffvid.pseudogt import CliffGT, to_npz, to_parquet
 from cliffvid.pseudogt_info import RULES, info, placed, reprojection_px
 from cliffvid.pseudogt_make import make
 from cliffvid.read import read_tracks
-from cliffvid.smpl_files import add_body
 from cliffvid.tables import BAD_CAMERA, Tracks
 from cliffvid.write import WRITERS
 from pseudogt_files import JOINTS, SIZES, gt_arrays, save_images

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from cliffvid.backends import open_session
-from cliffvid.models import BUNDLED, read_manifest
+from cliffvid.models.manifest import BUNDLED, read_manifest
+from cliffvid.models.session import open_session
 from cliffvid.options import Options
 from cliffvid.quality import compare, take_samples
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cliffvid.body import load_body
 from cliffvid.geometry import project
+from cliffvid.models.body import load_body
 from cliffvid.regress import RegressCounts, bodies
 from cliffvid.tables import AT_BORDER, IMPLAUSIBLE, Crops
 from render.scenes import people

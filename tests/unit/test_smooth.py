@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from cliffvid import read_meta, read_tracks
-from cliffvid.body import load_body
 from cliffvid.errors import UsageError
 from cliffvid.filters import parabola, savgol
+from cliffvid.models.body import load_body
 from cliffvid.options import SmoothOptions
 from cliffvid.rotations import rotation_matrix
 from cliffvid.smooth import smooth, smoothed, steadiness

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from bodies import body_arrays, save_npz, save_pkl
-from cliffvid.body import load_body
 from cliffvid.errors import ModelError, UsageError
-from cliffvid.smpl_files import add_body, read_body_file
+from cliffvid.models.body import load_body
+from cliffvid.models.smpl_files import add_body, read_body_file
 
 
 @pytest.fixture(scope="module")

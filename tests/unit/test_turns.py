@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from cliffvid.backends import Halving
 from cliffvid.machine import usable_cores
-from cliffvid.models import BUNDLED, read_manifest
+from cliffvid.models.manifest import BUNDLED, read_manifest
+from cliffvid.models.session import Halving
 
 
 class Busy:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from cliffvid.body import Body
 from cliffvid.geometry import box_iou, project
+from cliffvid.models.body import Body
 from cliffvid.smooth import steadiness
 from cliffvid.tables import AT_BORDER, BAD_CAMERA, NOT_DRAWN, Tracks
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cliffvid import Options, Tracks, open_models, process, read_tracks
-from cliffvid.body import load_body
+from cliffvid.models.body import load_body
 from cliffvid.pipeline import Models
 from cliffvid.read import read_both
 from cliffvid.scores import Sums

@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from cliffvid.body import Body
 from cliffvid.evaluate import PROTOCOLS, match
 from cliffvid.metrics import acceleration_mm, distances_mm, procrustes, rooted
+from cliffvid.models.body import Body
 from cliffvid.scores import Sums
 from cliffvid.tables import Tracks
 from cliffvid.truth import Truth

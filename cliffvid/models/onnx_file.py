@@ -7,7 +7,7 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
-from .inputs import open_input
+from ..inputs import open_input
 
 # Of each kind of message the fields that hold messages in which a tensor may lie.
 HOLDS = {

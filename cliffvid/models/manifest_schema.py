@@ -2,7 +2,7 @@
 
 import math
 
-from .metadata import SIDE, Between, Text, fault
+from ..metadata import SIDE, Between, Text, fault
 
 SAMPLES = "samples.npz"
 FIGURE, ERROR = Between(-1e9, 1e9), Between(0, 1e9)

@@ -6,6 +6,7 @@ folder.
 """
 
 import json
+import logging
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -14,16 +15,15 @@ from statistics import median
 
 import numpy as np
 
-from .backends import Session
-from .console import say
-from .detect import canvas_shape
-from .errors import OutputError
-from .files import write_whole
-from .geometry import shrunk
-from .machine import nvidia_gpus
-from .models import MODEL_FILES
-from .options import Options
+from ..errors import OutputError
+from ..files import write_whole
+from ..geometry import shrunk
+from ..machine import nvidia_gpus
+from ..options import Options
+from .manifest import MODEL_FILES, canvas_shape
+from .session import Session
 
+log = logging.getLogger(__name__)
 ON_CPU = {"detect": 4, "regress": 8}
 # Sixteen frames of 4K are 400 MB, and every stage holds some batches.
 TRIED = {"detect": (1, 2, 4, 8, 16), "regress": (4, 8, 16, 32, 64)}
@@ -51,8 +51,7 @@ def batch_for(session: Session, options: Options) -> int:
     key = _key(session, row)
     known = _remembered()
     if known.get(key) not in TRIED[task]:
-        name = session.manifest.name
-        say(f"{name}: finding the fastest batch size on {session.device}, once")
+        log.info("%s: finding the fastest batch size on %s, once", session.manifest.name, session.device)
         known[key] = least_good(speeds(session, row, TRIED[task]))
         with suppress(OutputError):  # it would only have saved time
             write_whole(_file(), json.dumps(known, indent=2).encode(), overwrite=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import BackendError, BackendMemoryError, ModelError, is_short_of_memory
 from ..machine import plain_device, split_device, usable_cores
-from ..models import Manifest, Tensor
+from .manifest import Manifest, Tensor
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def open_session(
             f"--precision {precision}: {name} has {', '.join(known.precisions)}; choose another --backend"
         )
     device = known.devices[0] if device == "auto" else plain_device(device)
-    module = import_module(f".{known.module}", __name__)
+    module = import_module(f".backends.{known.module}", __package__)
     threads = threads or usable_cores()
     return Halving(module.open_session(manifest, device, threads, precision), threads)
 

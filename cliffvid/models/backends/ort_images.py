@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..cuda import Gpu
-from ..machine import split_device
+from ...cuda import Gpu
+from ...machine import split_device
 
 PICTURE, FROM_PLANES, FROM_NV12 = (Path(__file__).with_name(f"{name}.onnx") for name in ("picture", "planes", "nv12"))
 

@@ -6,6 +6,7 @@ of them: a precision is a file of the model folder, never a flag of the builder.
 
 import hashlib
 import json
+import logging
 import os
 import re
 import time
@@ -15,14 +16,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 
-from .. import optional
-from ..console import say
-from ..errors import BackendError, ModelError, NotInstalledError, OutputError, UsageError
-from ..files import write_whole
-from ..locks import open_lock
-from ..models import BUNDLED, MODEL_FILES, Manifest
-from . import check_tensors
+from ... import optional
+from ...errors import BackendError, ModelError, NotInstalledError, OutputError, UsageError
+from ...files import write_whole
+from ...locks import open_lock
+from ..manifest import BUNDLED, MODEL_FILES, Manifest
+from ..session import check_tensors
 
+log = logging.getLogger(__name__)
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}  # where both are there the first is taken
 MAX_BATCH = 32  # of the plans that are built at first use; larger batches run in pieces
 
@@ -214,17 +215,16 @@ def read_plan(path: Path) -> Plan | None:
 
 
 def make_plan(maker: Maker, manifest: Manifest, precision: str, max_batch: int) -> Plan:
-    """Build and keep a plan, with a line on stderr about it; nothing has been run yet. Raises as ``build``."""
+    """Build and keep a plan, and log it; nothing has been run yet. Raises as ``build``."""
     path = plan_folder(manifest) / maker.file(precision, max_batch)
-    say(
-        f"{manifest.name}: building {path.name}, once" + ("; this takes minutes" if maker.flavour == "tensorrt" else "")
-    )
+    minutes = "; this takes minutes" if maker.flavour == "tensorrt" else ""
+    log.info("%s: building %s, once%s", manifest.name, path.name, minutes)
     started = time.monotonic()
     data = build(maker, manifest, precision, max_batch)
     plan = Plan(path, manifest.files[MODEL_FILES[precision]], sha256(data), max_batch)
     write_whole(path, data, overwrite=True)
     keep_facts(plan)
-    say(f"{path}: {len(data) / 1e6:.0f} MB, in {time.monotonic() - started:.0f} s")
+    log.info("%s: %.0f MB, in %.0f s", path, len(data) / 1e6, time.monotonic() - started)
     return plan
 
 

@@ -10,12 +10,12 @@ import zipfile
 
 import numpy as np
 
-from .backends import Session, open_session
-from .errors import InputError, ModelError
-from .inputs import open_input
+from ..errors import InputError, ModelError
+from ..inputs import open_input
+from ..npz import load_npz
+from .manifest import MODEL_FILES, Manifest
 from .manifest_schema import SAMPLES
-from .models import MODEL_FILES, Manifest
-from .npz import load_npz
+from .session import Session, open_session
 
 Arrays = dict[str, np.ndarray]
 # From onnxruntime in the same precision, where a manifest tells no bound: other kernels, other roundings.

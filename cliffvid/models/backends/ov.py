@@ -5,10 +5,10 @@ from typing import Self
 
 import numpy as np
 
-from .. import optional
-from ..errors import BackendError
-from ..models import Manifest
-from . import as_taken, check_tensors, no_rows, not_loaded
+from ... import optional
+from ...errors import BackendError
+from ..manifest import Manifest
+from ..session import as_taken, check_tensors, no_rows, not_loaded
 
 CONVOLUTIONS = {"Convolution", "GroupConvolution"}
 

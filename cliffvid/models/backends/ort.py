@@ -1,5 +1,6 @@
 """onnxruntime: on the CPU, or by its CUDA provider."""
 
+import logging
 import sys
 from contextlib import redirect_stdout
 from functools import cache, cached_property
@@ -9,14 +10,14 @@ from typing import Self
 
 import numpy as np
 
-from .. import optional
-from ..console import say
-from ..errors import BackendError
-from ..machine import split_device
-from ..models import Manifest
-from . import as_taken, check_tensors, no_rows, not_loaded
-from .ort_pictures import Pictures
+from ... import optional
+from ...errors import BackendError
+from ...machine import split_device
+from ..manifest import Manifest
+from ..session import as_taken, check_tensors, no_rows, not_loaded
+from .ort_images import Pictures
 
+log = logging.getLogger(__name__)
 DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 BUILDS = ("onnxruntime", "onnxruntime-gpu")
@@ -39,7 +40,7 @@ def load():
 @cache  # once for both networks of a run
 def warn_of_two_builds() -> None:
     if words := two_builds():
-        say(f"warning: {words}")
+        log.warning(words)
 
 
 def two_builds() -> str | None:

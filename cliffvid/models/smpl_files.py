@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import InputError, ModelError, UsageError
-from .files import write_folder
-from .inputs import open_input
-from .models import SCHEMA, added_models_dir, sealed
-from .npz import load_npz
-from .option import check_choice
-from .options import GENDERS
-from .pickles import Plain, Record, load_pickle, plain
+from ..errors import InputError, ModelError, UsageError
+from ..files import write_folder
+from ..inputs import open_input
+from ..npz import load_npz
+from ..option import check_choice
+from ..options import GENDERS
+from .manifest import SCHEMA, sealed
+from .registry import added_models_dir
+from .safe_pickle import Plain, Record, load_pickle, plain
 
 BYTES_MAX = 1 << 30  # official files are 40 to 170 MB
 DENSE_MAX = 64 << 20  # bytes of the joints' regressor

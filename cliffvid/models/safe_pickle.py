@@ -20,7 +20,7 @@ import numpy as np
 DTYPE = re.compile("[<>|=][biufSU][0-9]{1,7}")
 ALIGNED = 64  # bytes, as the child pads them
 WAIT_S = 3600  # for a child that the limit of its processor time does not end, as it waits for a file server
-CHILD = "import sys; sys.path.insert(0, sys.argv[1]); from cliffvid.pickle_child import main; main()"
+CHILD = "import sys; sys.path.insert(0, sys.argv[1]); from cliffvid.models.pickle_child import main; main()"
 
 Array = np.ndarray
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[Plain, Plain] | Array | Record | None"
@@ -40,7 +40,7 @@ def load_pickle(stream: BinaryIO) -> Plain:
 
     Tuples and sets become lists, bytes text. Raises ValueError for a file that is refused or damaged.
     """
-    command = [sys.executable, "-I", "-S", "-c", CHILD, str(Path(__file__).parents[1])]
+    command = [sys.executable, "-I", "-S", "-c", CHILD, str(Path(__file__).parents[2])]
     with _scratch() as answer:
         try:
             done = subprocess.run(

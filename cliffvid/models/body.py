@@ -5,11 +5,11 @@ from functools import cache, cached_property
 
 import numpy as np
 
-from .errors import ModelError, UsageError
-from .inputs import open_input
-from .models import find_model
-from .npz import load_npz
-from .rotations import rotation_matrix
+from ..errors import ModelError, UsageError
+from ..inputs import open_input
+from ..npz import load_npz
+from ..rotations import rotation_matrix
+from .registry import find_model
 from .smpl_files import NEEDED, how_to_get
 
 Array = np.ndarray

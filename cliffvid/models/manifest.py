@@ -1,23 +1,23 @@
-"""Model folders: what a manifest says, and where folders are looked for."""
+"""Model folders: what a manifest says."""
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..errors import InputError, ModelError, UsageError
+from ..inputs import open_input, read_input
+from ..options import Options
+from ..rules import BboxInfo, CropRule, Letterbox, Selection
 from . import manifest_schema
-from .errors import InputError, ModelError, UsageError
-from .inputs import open_input, read_input
 from .onnx_file import check_whole
-from .rules import BboxInfo, CropRule, Letterbox, Selection
 
 SCHEMA = 1
 MANIFEST_BYTES = 16 << 20
 # The network in a model folder for each precision: what a graph does not say itself, the backend adds.
 MODEL_FILES = {"fp32": "model.onnx", "bf16": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
 SEAL = "manifest_sha256"
-BUNDLED = Path(__file__).parent / "bundled"
+BUNDLED = Path(__file__).parents[1] / "bundled"
 
 
 @dataclass(frozen=True)
@@ -172,73 +172,12 @@ def _unmet(parity: dict) -> str:
     return f"parity not met, but accepted when it was exported: {', '.join(told)}" if told else ""
 
 
-def model_dirs(engines: Path | None = None) -> list[Path]:
-    """The folders searched for models, first match wins."""
-    places = [engines] if engines else []
-    if os.environ.get("CLIFFVID_ENGINES"):
-        places.append(Path(os.environ["CLIFFVID_ENGINES"]))
-    return [*places, Path("engines"), added_models_dir(), BUNDLED]
-
-
-def added_models_dir() -> Path:
-    """The user's own folder of models, which every run of this user finds."""
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("cliffvid")) / "engines"
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """A model folder whose manifest this version cannot read; ``task`` is what it claims, if that much can be read."""
-
-    folder: Path
-    task: str | None
-    error: ModelError
-
-
-def scan_models(engines: Path | None = None) -> tuple[list[Manifest], list[Unreadable]]:
-    """All models, best first, and the folders that cannot be read. An earlier place hides models of the same name.
-
-    Copies of models that do not ship any more are passed over: they would hide those that do.
-    """
-    found: dict[tuple[str, str], Manifest] = {}
-    unreadable = []
-    places = {place.resolve(): place for place in reversed(model_dirs(engines))}  # ./engines may be named twice
-    for place in reversed(places.values()):
-        for file in sorted(place.glob("*/manifest.json")):
-            try:
-                manifest = read_manifest(file.parent)
-            except ModelError as error:
-                unreadable.append(Unreadable(file.parent, _claimed_task(file), error))
-            else:
-                if not manifest.outdated:
-                    found.setdefault((manifest.task, manifest.name), manifest)
-    return sorted(found.values(), key=lambda manifest: -manifest.rank), unreadable
-
-
-def _claimed_task(file: Path) -> str | None:
-    try:
-        return json.loads(read_input(file, MANIFEST_BYTES))["task"]
-    except (OSError, InputError, ValueError, TypeError, KeyError, RecursionError):
-        return None
-
-
-def find_model(task: str | None, name: str = "auto", engines: Path | None = None) -> Manifest:
-    """The model of that name, or the best one there is for ``auto``; ``task`` None: whatever it does.
-
-    Raises UsageError for an unknown name or folder, ModelError if the model cannot be read. ``auto`` does not pass over
-    a model that cannot be read, since it may be the one that is wanted; others are found by their names all the same.
-    """
-    if engines and not engines.is_dir():
-        raise UsageError(f"--models {engines}: no such folder")
-    models, unreadable = scan_models(engines)
-    for broken in unreadable:
-        if name in ("auto", broken.folder.name) and (task is None or broken.task in (task, None)):
-            raise ModelError(f"{broken.error}; or remove that folder, or choose another model by its name")
-    models = [manifest for manifest in models if task in (manifest.task, None)]
-    for manifest in models:
-        if name in ("auto", manifest.name):
-            return manifest
-    places = ", ".join(str(place) for place in model_dirs(engines))
-    have = ", ".join(manifest.name for manifest in models) or "none"
-    raise UsageError(f"no {task + ' ' if task else ''}model named {name!r}; found: {have} (looked in {places})")
+def canvas_shape(manifest: Manifest, options: Options) -> str:
+    """``square``: each frame gets the detector's whole canvas; ``frame``: the part that holds it. Raises UsageError."""
+    rule = manifest.rules["letterbox"]
+    if options.detector_shape == "frame" and not rule.least_px:
+        raise UsageError(
+            f"--detector-shape frame: {manifest.folder} takes pictures of {rule.width_px} x {rule.height_px} alone; "
+            "export the model again, or leave the option out"
+        )
+    return rule.shape if options.detector_shape == "auto" else options.detector_shape

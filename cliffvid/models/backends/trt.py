@@ -14,16 +14,16 @@ from typing import Self
 
 import numpy as np
 
-from ..cuda import Gpu
-from ..errors import BackendError, CliffvidError, OutputError, UsageError
-from ..files import write_whole
-from ..machine import plain_device, split_device
-from ..models import MODEL_FILES, Manifest
+from ...cuda import Gpu
+from ...errors import BackendError, CliffvidError, OutputError, UsageError
+from ...files import write_whole
+from ...machine import plain_device, split_device
+from ..manifest import MODEL_FILES, Manifest
 from ..parity import prove
-from . import check_tensors, no_rows
+from ..session import check_tensors, no_rows
 from .ort import load, open_pictures
-from .ort_pictures import Pictures
-from .plans import (
+from .ort_images import Pictures
+from .trt_plans import (
     MAX_BATCH,
     Maker,
     Plan,

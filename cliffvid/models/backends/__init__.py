@@ -1,0 +1,1 @@
+"""The inference runtimes, a module each, imported on use."""
