@@ -17,9 +17,9 @@ if TYPE_CHECKING:  # what __getattr__ gives, for editors and checkers of types
     from .jobs import process, process_many
     from .options import Options
     from .pipeline import open_models, stream
-    from .read import read_meta, read_tracks
     from .summary import Report
     from .tables import Tracks
+    from .tracks.read import read_meta, read_tracks
 
 # Some of the packages that cliffvid uses report to their makers over the network, and keep a number of this machine's
 # in the user's home. What stops them must be there before they are loaded. A value that the user has set stays.

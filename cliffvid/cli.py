@@ -254,9 +254,9 @@ def _requests(
     from .files import check_free, check_places
     from .overlay import check_target
     from .report import check_page
-    from .targets import is_file_name, output_format, targets
+    from .targets import is_file_name, targets
+    from .tracks.write import SUFFIXES, output_format
     from .visuals import open_galleries, visuals_of
-    from .write import SUFFIXES
 
     format = output_format(out if is_file_name(videos, out) else Path(), options.format)
     outputs = targets(videos, out, SUFFIXES[format])
@@ -283,7 +283,7 @@ def _told(request: Request, outcome, options: Options, look: OverlayOptions, vie
     from .files import Claim
     from .overlay import overlay
     from .report import report as write_page
-    from .smooth import smooth
+    from .tracks.smooth import smooth
 
     report, network, page = outcome.report, options.allow_network, None
     smoothed, drawn, pictures, shown = None, None, 0, request.steady or request.output

@@ -24,7 +24,7 @@ def convert(
     ] = None,
 ) -> None:
     """Convert a tracks file for other programs: AMASS, BVH, glTF, the CLIFF demo's npz, CSV."""
-    from .convert import convert as write
+    from .tracks.convert import convert as write
 
     report = write(tracks, out, options, like)
     for warning in report.warnings:
@@ -42,7 +42,7 @@ def smooth(
 ) -> None:
     """Smooth tracks and fill short gaps, in a new file; print jitter and foot skate before and after."""
     from .progress import View
-    from .smooth import smooth as write
+    from .tracks.smooth import smooth as write
 
     report = write(tracks, out, options)
     View(as_json).summarise_smooth(report)

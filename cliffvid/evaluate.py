@@ -12,9 +12,9 @@ from .metrics import acceleration_mm, distances_mm, procrustes, rooted
 from .models.body import Body, load_body
 from .options import EvalOptions
 from .pseudogt_make import read_regressor
-from .read import read_both
 from .scores import Evaluation, Sums
 from .tables import Tracks
+from .tracks.read import read_both
 from .truth import HIPS, Truth, read_truth, truth_files
 
 Array = np.ndarray

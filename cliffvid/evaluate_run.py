@@ -17,9 +17,9 @@ from .pipeline import Models, Run, body_size
 from .regress import regress
 from .tables import Bodies, People, Piece, Tracks
 from .track import track
+from .tracks.write import open_writer
 from .truth import Truth
 from .video.image_files import is_image
-from .write import open_writer
 
 OF_THE_DETECTOR = ("detector", "detector_shape", "score", "iou_max", "max_people", "focal_px", "fov_deg")  # of Options
 

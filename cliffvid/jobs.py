@@ -13,10 +13,9 @@ from .options import Options
 from .pipeline import Flow, Models, Run, body_size, open_models
 from .summary import TRACK_AND_WRITE, Counts, Report, peak_memory_mb
 from .tables import Bodies, Piece, Tracks
-from .targets import output_format
 from .track import Tracker, Tracking
+from .tracks.write import Writer, open_writer, output_format
 from .video.open import source_of
-from .write import Writer, open_writer
 
 
 def process(

@@ -15,9 +15,9 @@ from .files import check_free, claims
 from .geometry import camera_to_side
 from .models.body import Body, load_body
 from .options import Options, OverlayOptions
-from .read import chosen, read_both
 from .renderers import Renderer, Scene, compose, open_renderer
 from .tables import NOT_DRAWN, Frames, Tracks
+from .tracks.read import chosen, read_both
 from .video.encode import FORMATS, Film
 from .video.open import open_source
 from .video.reader import DecodeCounts

@@ -10,8 +10,8 @@ from .console import live, say
 from .overlay import OverlayReport
 from .pipeline import Flow, Models
 from .report import PageReport
-from .smooth import SmoothReport
 from .summary import TRACK_AND_WRITE, Report
+from .tracks.smooth import SmoothReport
 
 
 class View:

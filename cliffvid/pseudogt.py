@@ -20,8 +20,8 @@ from .files import appearing, claims
 from .inputs import open_input
 from .metadata import COUNT, Text, fault
 from .npz import Header, load_npz, read_header, read_headers, size_of
-from .read import check_parquet, reading
-from .write import META_KEY, ROW_GROUP, add_array
+from .tracks.read import check_parquet, reading
+from .tracks.write import META_KEY, ROW_GROUP, add_array
 
 Array = np.ndarray
 KIND = "cliffGT_v1"

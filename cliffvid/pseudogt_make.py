@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from .cliff_npz import PICKED, SMPL_VERTICES, with_vertices
 from .errors import InputError, UsageError
 from .files import claims
 from .geometry import project
@@ -15,8 +14,9 @@ from .names import label
 from .npz import load_npy
 from .pseudogt import KIND, PELVIS, write_npz
 from .pseudogt_info import image_path
-from .read import read_both
 from .tables import BAD_CAMERA, Tracks
+from .tracks.formats.cliff import PICKED, SMPL_VERTICES, with_vertices
+from .tracks.read import read_both
 from .video.image_files import image_size
 
 Array = np.ndarray

@@ -16,9 +16,9 @@ from .options import OverlayOptions
 from .overlay import Painter, check_same_video, decoding
 from .page import page, part, script_json
 from .player import player_data
-from .read import read_both
 from .renderers import compose
 from .tables import AT_BORDER, BAD_CAMERA, IMPLAUSIBLE, NOT_DRAWN, Tracks
+from .tracks.read import read_both
 from .video.open import open_source
 from .video.reader import DecodeCounts
 

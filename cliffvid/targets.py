@@ -5,34 +5,11 @@ from collections import Counter
 from pathlib import Path
 
 from .errors import UsageError
+from .tracks.write import FOREIGN
 from .video.image_files import is_pattern
 from .video.open import stem
-from .write import SUFFIXES
 
-CONVERT = "to convert tracks: cliffvid convert TRACKS --to"
-# Endings of files that are no tracks, and what was probably meant by -o with such a name.
-FOREIGN = {
-    **dict.fromkeys((".mp4", ".mov", ".mkv", ".avi", ".webm", ".gif"), "for a film: --overlay {out}"),
-    **dict.fromkeys((".html", ".htm"), "for a report: --report {out}"),
-    **dict.fromkeys((".jpg", ".jpeg", ".png"), "for pictures of images: --visuals bbox"),
-    **dict.fromkeys((".glb", ".gltf"), CONVERT + " gltf -o {out}"),
-    ".bvh": CONVERT + " bvh -o {out}",
-    ".csv": CONVERT + " csv -o {out}",
-    ".json": "for a summary on stdout: --json",
-}
 FILE_ENDINGS = {*FOREIGN, ".parquet", ".npz"}
-
-
-def output_format(out: Path, format: str = "auto") -> str:
-    """Return the format of a tracks file. Raises UsageError where its ending is that of something else."""
-    known = {suffix: name for name, suffix in SUFFIXES.items()} | {"": "parquet"}
-    ending = out.suffix.lower()
-    if format != "auto":
-        return format
-    if ending in known:
-        return known[ending]
-    meant = FOREIGN.get(ending, "for another ending, give --format, too").replace("{out}", str(out))
-    raise UsageError(f"{out}: -o names the tracks file (.parquet or .npz); {meant}")
 
 
 def is_file_name(inputs: list[Path | str], place: Path) -> bool:

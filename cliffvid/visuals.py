@@ -14,12 +14,12 @@ from .files import appearing, check_free
 from .option import check_choice
 from .options import VISUALS, Options, OverlayOptions
 from .overlay import AHEAD, Painter, Shot, mean_depth_m, people_in
-from .read import read_both
 from .tables import Frames, Tracks
+from .tracks.read import read_both
+from .tracks.write import SUFFIXES
 from .video.image_files import Images
 from .video.open import open_source
 from .video.reader import DecodeCounts
-from .write import SUFFIXES
 
 QUALITY = 92  # of the JPEGs
 

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from cliffvid import Options, process
 from cliffvid.errors import InputError
-from cliffvid.read import read_tracks
-from cliffvid.write import arrow_table
+from cliffvid.tracks.read import read_tracks
+from cliffvid.tracks.write import arrow_table
 from clips import make_clip
 from traps import TRAPS
 

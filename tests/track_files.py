@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from cliffvid.tables import Tracks
-from cliffvid.write import WRITERS
+from cliffvid.tracks.write import WRITERS
 from render.scenes import people
 
 

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from bodies import write_pickle
 from cliffvid.models.body import load_body
 from cliffvid.tables import Tracks
-from cliffvid.write import WRITERS
+from cliffvid.tracks.write import WRITERS
 from render.scenes import people
 
 SIZE = (640, 480)

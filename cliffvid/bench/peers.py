@@ -22,8 +22,8 @@ from ..models.session import open_session
 from ..option import choices
 from ..options import Options
 from ..pipeline import Models
-from ..read import read_tracks
 from ..rotations import axis_angle
+from ..tracks.read import read_tracks
 from .clips import clip, naive_frames, sha256
 from .fakes import Injected, constant_models, people_seen
 from .harness import Case, Result, take_turns

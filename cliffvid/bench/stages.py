@@ -13,14 +13,14 @@ from ..models.parity import check_samples
 from ..option import choices
 from ..options import Options
 from ..pipeline import open_models
-from ..read import read_tracks
 from ..regress import regress
 from ..summary import alone
 from ..tables import Bodies, Frames, Tracks
 from ..track import Tracker, track
+from ..tracks.read import read_tracks
+from ..tracks.write import WRITERS, open_writer
 from ..video.open import open_source
 from ..video.reader import DecodeCounts
-from ..write import WRITERS, open_writer
 from .clips import bare_decode, clip, naive_frames, sha256
 from .fakes import constant_models
 from .harness import Case, Result, take_turns

@@ -17,7 +17,7 @@ from pathlib import Path
 from ..errors import InputError, OutputError
 from ..files import sync_folder
 from ..names import label
-from ..write import META_KEY, about, open_parquet
+from ..tracks.write import META_KEY, about, open_parquet
 from .journal import Journal, State
 from .ownership import TRACKS, WORK, check_own, remove
 

@@ -14,7 +14,7 @@ from ..files import sync_folder
 from ..inputs import open_input
 from ..npz import size_of
 from ..options import Options
-from ..read import check_parquet
+from ..tracks.read import check_parquet
 from .dataset import NO_SHARD, VIDEO_COLUMNS, VIDEOS, Shards, conclude, hash_of, writing
 from .journal import Journal, lock, replay
 from .ownership import NAME, TRACKS, WORK, has_journal, is_shard

@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import InputError
 from ..inputs import open_input
 from ..npz import size_of
-from ..read import check_parquet
+from ..tracks.read import check_parquet
 
 
 def rows_in(path: Path) -> Counter[str]:

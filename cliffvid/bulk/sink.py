@@ -8,7 +8,7 @@ import numpy as np
 
 from ..names import label
 from ..tables import Tracks
-from ..write import ROW_GROUP, arrow_table, open_parquet
+from ..tracks.write import ROW_GROUP, arrow_table, open_parquet
 
 LARGE = 16e6  # bytes of rows: up to there a result travels by itself, above it a file does
 

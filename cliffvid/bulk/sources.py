@@ -11,7 +11,7 @@ from ..errors import InputError, UsageError
 from ..inputs import open_input
 from ..lists import names_in, names_on_stdin, text_in
 from ..npz import size_of
-from ..read import check_parquet
+from ..tracks.read import check_parquet
 from ..video.image_files import NAMED, is_hidden, is_image
 
 # Endings by which a folder's files are taken for videos. A file named by itself, or in a list, may have any.

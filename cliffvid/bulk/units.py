@@ -14,11 +14,11 @@ from ..detect import DetectCounts
 from ..errors import BackendError, CliffvidError, InputError, ModelError, UsageError
 from ..options import Options
 from ..pipeline import Models, Run, open_models
-from ..read import from_arrow
 from ..regress import RegressCounts
 from ..summary import Counts
 from ..tables import Bodies, Tracks
 from ..track import Tracker, track
+from ..tracks.read import from_arrow
 from ..video.image_files import Images
 from ..video.open import open_source, source_of
 from ..video.reader import DecodeCounts

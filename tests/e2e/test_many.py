@@ -100,7 +100,7 @@ def test_a_bad_one_costs_only_itself(films, options, alone, tmp_path):
 
 
 def test_a_writer_that_fails_midway_stops_its_video_alone(films, options, alone, tmp_path, monkeypatch):
-    from cliffvid.write import ParquetWriter
+    from cliffvid.tracks.write import ParquetWriter
 
     write = ParquetWriter._write
     monkeypatch.setattr(ParquetWriter, "_write", lambda self, t: 1 / 0 if "bad" in self.path.name else write(self, t))

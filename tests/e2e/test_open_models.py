@@ -19,8 +19,8 @@ from cliffvid.models.manifest import BUNDLED
 from cliffvid.models.registry import find_model
 from cliffvid.options import SmoothOptions
 from cliffvid.rotations import rotation_matrix
-from cliffvid.smooth import smoothed, steadiness
 from cliffvid.tables import IMPLAUSIBLE, INTERPOLATED, Tracks
+from cliffvid.tracks.smooth import smoothed, steadiness
 from cliffvid.video.reader import DecodeCounts, Video
 
 CLIP = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"

@@ -17,11 +17,11 @@ from cliffvid.errors import InputError, UsageError
 from cliffvid.geometry import project
 from cliffvid.models.body import load_body
 from cliffvid.models.smpl_files import add_body
-from cliffvid.motion import derivative
 from cliffvid.player import floor
 from cliffvid.report import report
 from cliffvid.rotations import rotation_matrix
 from cliffvid.tables import BAD_CAMERA, IMPLAUSIBLE
+from cliffvid.tracks.motion import derivative
 from clips import make_clip
 from track_files import make_tracks
 

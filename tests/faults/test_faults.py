@@ -13,8 +13,8 @@ import pytest
 
 from cliffvid import InputError, cli, open_models, process, read_meta, read_tracks, stream
 from cliffvid.pipeline import Run
+from cliffvid.tracks.write import WRITERS
 from cliffvid.video.reader import Video
-from cliffvid.write import WRITERS
 from clips import index_first, make_clip
 
 TOYS = ["--detector", "toy-detector", "--regressor", "toy-regressor"]

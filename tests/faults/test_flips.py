@@ -8,9 +8,9 @@ import pytest
 from cliffvid import InputError, read_meta
 from cliffvid.errors import ModelError
 from cliffvid.models.manifest import BUNDLED, read_manifest
-from cliffvid.read import read_both
 from cliffvid.tables import Tracks
-from cliffvid.write import WRITERS
+from cliffvid.tracks.read import read_both
+from cliffvid.tracks.write import WRITERS
 
 FLIPS = 60
 ROWS = 300

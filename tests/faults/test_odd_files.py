@@ -20,11 +20,11 @@ from cliffvid.models.manifest import read_manifest
 from cliffvid.models.smpl_files import add_body, read_body_file
 from cliffvid.pseudogt import CliffGT, to_npz
 from cliffvid.pseudogt_make import read_regressor
-from cliffvid.read import read_meta, read_tracks
+from cliffvid.tracks.read import read_meta, read_tracks
+from cliffvid.tracks.write import COLUMNS
 from cliffvid.truth import read_truth, truth_files
 from cliffvid.video.image_files import Images, image_size
 from cliffvid.video.open import open_source
-from cliffvid.write import COLUMNS
 
 READERS = {
     "tracks": read_tracks,

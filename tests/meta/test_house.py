@@ -14,7 +14,7 @@ import cliffvid
 from cliffvid import cli, cli_bench, options
 from cliffvid.option import description
 from cliffvid.tables import Tracks
-from cliffvid.write import COLUMNS
+from cliffvid.tracks.write import COLUMNS
 
 ROOT = Path(__file__).parents[2]
 AV_FILES = {"clips", "color", "container", "damage", "deinterlace", "encode", "packets", "probe", "reader", "seek"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cliffvid import Options, process
 from cliffvid.models.manifest import BUNDLED, sealed
-from cliffvid.write import META_KEY
+from cliffvid.tracks.write import META_KEY
 from clips import make_clip
 from in_process import run
 

@@ -16,8 +16,8 @@ from bench.accuracy.triangulate import agreed, left_out, off_px, triangulate
 from bench.accuracy.truth import HIPS, JOINTS, smoothed
 from cliffvid.geometry import project
 from cliffvid.models.body import load_body
-from cliffvid.read import read_tracks
 from cliffvid.tables import IMPLAUSIBLE
+from cliffvid.tracks.read import read_tracks
 from cliffvid.truth import Truth
 from clips import make_clip
 from render.scenes import people

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 import needs
 from bodies import body_arrays, save_npz
 from cliffvid import read_tracks
-from cliffvid.cliff_npz import CliffWriter
 from cliffvid.errors import UsageError
 from cliffvid.models.body import load_body
 from cliffvid.models.smpl_files import add_body
 from cliffvid.tables import Tracks
+from cliffvid.tracks.formats.cliff import CliffWriter
 
 KEYS = {"imgname", "pose", "shape", "global_t", "pred_joints", "focal_l", "detection_all"}
 NOBODY = Tracks.empty(pose=69, shape=10)

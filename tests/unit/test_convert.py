@@ -13,16 +13,16 @@ from scipy.spatial.transform import Rotation, Slerp
 import needs
 from bodies import body_arrays, save_npz
 from cliffvid import read_meta, read_tracks
-from cliffvid.convert import convert
 from cliffvid.errors import InputError, UsageError
-from cliffvid.formats.bvh import euler_zxy
 from cliffvid.models.body import SMPL_JOINTS, load_body
 from cliffvid.models.smpl_files import add_body
-from cliffvid.motion import weighted_median
 from cliffvid.options import ConvertOptions
 from cliffvid.rotations import quaternion, slerp
 from cliffvid.tables import BAD_CAMERA, Tracks
-from cliffvid.write import WRITERS
+from cliffvid.tracks.convert import convert
+from cliffvid.tracks.formats.bvh import euler_zxy
+from cliffvid.tracks.motion import weighted_median
+from cliffvid.tracks.write import WRITERS
 from motion_files import Gltf, bvh_joints
 from reference import turned
 

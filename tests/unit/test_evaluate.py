@@ -15,7 +15,7 @@ from cliffvid.metrics import acceleration_mm, auc, procrustes
 from cliffvid.models.body import load_body
 from cliffvid.models.smpl_files import add_body
 from cliffvid.options import EvalOptions
-from cliffvid.read import read_tracks
+from cliffvid.tracks.read import read_tracks
 from cliffvid.truth import Truth, read_truth
 from reference import best_pairs, body_errors_mm, nearest_similar
 from truth_files import SIZE, World, agora, agora_columns, emdb, found_tracks, pw3d

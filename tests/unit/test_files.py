@@ -15,8 +15,8 @@ import pytest
 from cliffvid import OutputError, UsageError, locks, read_tracks
 from cliffvid.files import Claim, NewFile, appearing, check_free, check_places, claims, write_folder, write_whole
 from cliffvid.tables import Tracks, VideoInfo
+from cliffvid.tracks.write import open_writer
 from cliffvid.video.encode import Film
-from cliffvid.write import open_writer
 
 NOBODY = Tracks.empty(pose=69, shape=10)
 VIDEO = {"name": "a.mp4", "codec": "h264", "width_px": 64, "height_px": 48}

@@ -18,9 +18,9 @@ from cliffvid.models.smpl_files import add_body
 from cliffvid.pseudogt import CliffGT, to_npz, to_parquet
 from cliffvid.pseudogt_info import RULES, info, placed, reprojection_px
 from cliffvid.pseudogt_make import make
-from cliffvid.read import read_tracks
 from cliffvid.tables import BAD_CAMERA, Tracks
-from cliffvid.write import WRITERS
+from cliffvid.tracks.read import read_tracks
+from cliffvid.tracks.write import WRITERS
 from pseudogt_files import JOINTS, SIZES, gt_arrays, save_images
 from reference import posed_joints
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from cliffvid import InputError, cli, read_meta, read_tracks
-from cliffvid.read import read_both
 from cliffvid.tables import Tracks
-from cliffvid.write import COLUMNS, META_KEY, WRITERS
+from cliffvid.tracks.read import read_both
+from cliffvid.tracks.write import COLUMNS, META_KEY, WRITERS
 from track_files import make_tracks
 
 pa = pytest.importorskip("pyarrow")

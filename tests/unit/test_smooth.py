@@ -8,13 +8,13 @@ from scipy.spatial.transform import Rotation
 
 from cliffvid import read_meta, read_tracks
 from cliffvid.errors import UsageError
-from cliffvid.filters import parabola, savgol
 from cliffvid.models.body import load_body
 from cliffvid.options import SmoothOptions
 from cliffvid.rotations import rotation_matrix
-from cliffvid.smooth import smooth, smoothed, steadiness
 from cliffvid.tables import BAD_CAMERA, IMPLAUSIBLE, INTERPOLATED, ODD_DEPTH, Tracks
-from cliffvid.write import WRITERS
+from cliffvid.tracks.filters import parabola, savgol
+from cliffvid.tracks.smooth import smooth, smoothed, steadiness
+from cliffvid.tracks.write import WRITERS
 
 METHODS = [SmoothOptions(), SmoothOptions("one-euro")]
 BODY = load_body("open-body")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import needs
 from cliffvid import InputError, OutputError, read_meta, read_tracks
 from cliffvid.tables import Tracks
-from cliffvid.write import COLUMNS, META_KEY, WRITERS, arrow_schema
+from cliffvid.tracks.write import COLUMNS, META_KEY, WRITERS, arrow_schema
 
 SMPL, SMPLX = Tracks.empty(pose=69, shape=10), Tracks.empty(pose=63, shape=11)
 
@@ -51,7 +51,7 @@ def test_every_bit_comes_back(tmp_path, format, rows, like):
 def test_rows_are_written_without_loading_pandas(tmp_path):
     """Which costs more time and memory than all rows of a short film."""
     needs.package("pandas")
-    lines = "from cliffvid.write import arrow_table; from cliffvid.tables import Tracks; import sys"
+    lines = "from cliffvid.tracks.write import arrow_table; from cliffvid.tables import Tracks; import sys"
     lines += "; table = arrow_table(Tracks.empty(pose=69, shape=10)); sys.exit('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", lines]).returncode == 0
 

@@ -4,8 +4,8 @@ import numpy as np
 
 from cliffvid.geometry import box_iou, project
 from cliffvid.models.body import Body
-from cliffvid.smooth import steadiness
 from cliffvid.tables import AT_BORDER, BAD_CAMERA, NOT_DRAWN, Tracks
+from cliffvid.tracks.smooth import steadiness
 
 Array = np.ndarray
 APART_IOU = 0.3  # of the posed body's box and the detected one

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cliffvid.export.open_landmarks import AT_JOINT
-from cliffvid.filters import savgol
+from cliffvid.tracks.filters import savgol
 from cliffvid.truth import Truth
 
 from .follow import Sightings

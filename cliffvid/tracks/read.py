@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import InputError, UsageError
-from .inputs import open_input
-from .metadata import TRACKS, fault
-from .npz import check_unpacked, load_npz, size_of
+from ..errors import InputError, UsageError
+from ..inputs import open_input
+from ..metadata import TRACKS, fault
+from ..npz import check_unpacked, load_npz, size_of
+from ..tables import BAD_CAMERA, Tracks, column_specs
 from .rewritten import Misfit, exact, in_order, matched, plain
-from .tables import BAD_CAMERA, Tracks, column_specs
 from .write import COLUMNS, META_CRC_KEY, META_KEY, SCHEMA_VERSION
 
 VALUE_BYTES = 8  # at most, of a number in a column

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import InputError, UsageError
-from .files import Claim, check_free, write_whole
-from .models.body import Body, load_body
+from ..errors import InputError, UsageError
+from ..files import Claim, check_free, write_whole
+from ..models.body import Body, load_body
+from ..options import ConvertOptions
+from ..tables import Tracks
 from .motion import Y_UP, Z_UP, Gaps, Piece, on_even_clock, pieces, usual_step
-from .options import ConvertOptions
 from .read import chosen, read_both
-from .tables import Tracks
 from .write import COLUMNS, open_writer
 
 SUFFIXES = {
@@ -176,6 +176,6 @@ def _column_names(name: str, column: np.ndarray, joints: list[str]) -> list[str]
 
 
 def _joint_names(rows: Tracks) -> list[str]:
-    from .models.body import SMPL_JOINTS
+    from ..models.body import SMPL_JOINTS
 
     return SMPL_JOINTS[1 : 1 + rows.body_pose.shape[1] // 3]

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .options import SmoothOptions
-from .rotations import back, rotation_vector, slerp, then
+from ..options import SmoothOptions
+from ..rotations import back, rotation_vector, slerp, then
 
 Array = np.ndarray
 REACH = 3.0  # sigmas to either side beyond which neighbours count for nothing

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import UsageError
-from .models.body import Body, load_body
-from .tables import Tracks
-from .write import NpzWriter, add_array
+from ...errors import UsageError
+from ...models.body import Body, load_body
+from ...tables import Tracks
+from ..write import NpzWriter, add_array
 
 SMPL_VERTICES = 6890
 # What the smplx package appends to SMPL's 24 joints: nose, eyes, ears (right before left); big toe, small toe and heel

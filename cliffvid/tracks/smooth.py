@@ -7,18 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import UsageError
-from .files import check_free, claims
+from ..errors import UsageError
+from ..files import check_free, claims
+from ..models.body import Body, load_body
+from ..models.smpl_files import BETAS_MAX
+from ..options import SmoothOptions
+from ..rotations import rotation_vector, slerp
+from ..tables import BAD_CAMERA, IMPLAUSIBLE, INTERPOLATED, ODD_DEPTH, Tracks
 from .filters import one_euro, one_euro_turns, savgol, savgol_turns
-from .models.body import Body, load_body
-from .models.smpl_files import BETAS_MAX
 from .motion import derivative, joint_turns, usual_step, weighted_median
-from .options import SmoothOptions
 from .read import read_both
-from .rotations import rotation_vector, slerp
-from .tables import BAD_CAMERA, IMPLAUSIBLE, INTERPOLATED, ODD_DEPTH, Tracks
-from .targets import output_format
-from .write import open_writer
+from .write import open_writer, output_format
 
 Array = np.ndarray
 FEET = (10, 11)

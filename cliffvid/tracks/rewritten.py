@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import InputError
-from .tables import FLAG_BITS, Tracks
+from ..errors import InputError
+from ..tables import FLAG_BITS, Tracks
 
 Array = np.ndarray
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..models.body import Body
+from ...models.body import Body
 from ..motion import Piece
 
 TIP_M = 0.08  # how far a bone without a child reaches on

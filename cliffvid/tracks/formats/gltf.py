@@ -8,8 +8,8 @@ import struct
 
 import numpy as np
 
-from ..colors import track_color
-from ..models.body import Body, vertex_normals
+from ...colors import track_color
+from ...models.body import Body, vertex_normals
 from ..motion import Piece
 
 Array = np.ndarray

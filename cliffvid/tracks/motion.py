@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .models.body import Body
-from .rotations import axis_angle, quaternion, rotation_matrix, slerp
-from .tables import BAD_CAMERA, Tracks
+from ..models.body import Body
+from ..rotations import axis_angle, quaternion, rotation_matrix, slerp
+from ..tables import BAD_CAMERA, Tracks
 
 Array = np.ndarray
 # From the camera's axes (x right, y down, z forward), taken to be level, to those of a consumer.

@@ -4,11 +4,11 @@ import io
 
 import numpy as np
 
-from ..errors import UsageError
-from ..models.body import Body, load_body
-from ..models.smpl_files import GENDERS
+from ...errors import UsageError
+from ...models.body import Body, load_body
+from ...models.smpl_files import GENDERS
+from ...rotations import rotation_vector
 from ..motion import Piece
-from ..rotations import rotation_vector
 
 # Numbers a row, and the body whose betas and resting pelvis the layout means.
 LAYOUTS = {"smplh": (156, "smpl"), "smplx": (165, "smplx")}

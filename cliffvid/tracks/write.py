@@ -12,8 +12,9 @@ from zlib import crc32
 
 import numpy as np
 
-from .files import NewFile, output_errors
-from .tables import FLAG_BITS, Tracks, column_specs
+from ..errors import UsageError
+from ..files import NewFile, output_errors
+from ..tables import FLAG_BITS, Tracks, column_specs
 
 SCHEMA_VERSION = 1
 META_KEY = "cliffvid"
@@ -159,7 +160,7 @@ WRITERS = {"parquet": ParquetWriter, "npz": NpzWriter}
 def open_writer(kind: str, path: Path, like: Tracks, meta: dict, overwrite: bool) -> Writer:
     """Return the Writer of a kind of tracks file: parquet, npz or cliff."""
     if kind == "cliff":
-        from .cliff_npz import CliffWriter
+        from .formats.cliff import CliffWriter
 
         return CliffWriter(path, like, meta, overwrite)
     return WRITERS[kind](path, like, meta, overwrite)
@@ -228,3 +229,28 @@ def arrow_table(tracks: Tracks):
         array = pa.Array.from_buffers(pa.from_numpy_dtype(column.dtype), column.size, [None, pa.py_buffer(column)])
         arrays.append(array if column.ndim == 1 else pa.FixedSizeListArray.from_arrays(array, type=field.type))
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+CONVERT = "to convert tracks: cliffvid convert TRACKS --to"
+# Endings of files that are no tracks, and what was probably meant by -o with such a name.
+FOREIGN = {
+    **dict.fromkeys((".mp4", ".mov", ".mkv", ".avi", ".webm", ".gif"), "for a film: --overlay {out}"),
+    **dict.fromkeys((".html", ".htm"), "for a report: --report {out}"),
+    **dict.fromkeys((".jpg", ".jpeg", ".png"), "for pictures of images: --visuals bbox"),
+    **dict.fromkeys((".glb", ".gltf"), CONVERT + " gltf -o {out}"),
+    ".bvh": CONVERT + " bvh -o {out}",
+    ".csv": CONVERT + " csv -o {out}",
+    ".json": "for a summary on stdout: --json",
+}
+
+
+def output_format(out: Path, format: str = "auto") -> str:
+    """Return the format of a tracks file. Raises UsageError where its ending is that of something else."""
+    known = {suffix: name for name, suffix in SUFFIXES.items()} | {"": "parquet"}
+    ending = out.suffix.lower()
+    if format != "auto":
+        return format
+    if ending in known:
+        return known[ending]
+    meant = FOREIGN.get(ending, "for another ending, give --format, too").replace("{out}", str(out))
+    raise UsageError(f"{out}: -o names the tracks file (.parquet or .npz); {meant}")

@@ -1,0 +1,1 @@
+"""What comes out: reading, writing, smoothing and converting tracks."""
