@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what __getattr__ gives, for editors and checkers of types
     from .errors import BackendError, CliffvidError, InputError, ModelError, OutputError, UsageError
-    from .jobs import process, process_many
     from .options import Options
-    from .pipeline import open_models, stream
-    from .summary import Report
+    from .pipeline.networks import open_models
+    from .pipeline.process import process, process_many, stream
+    from .pipeline.report import Report
     from .tables import Tracks
     from .tracks.read import read_meta, read_tracks
 
@@ -34,15 +34,15 @@ _HOME = {
     "ModelError": "errors",
     "Options": "options",
     "OutputError": "errors",
-    "Report": "summary",
+    "Report": "pipeline.report",
     "Tracks": "tables",
     "UsageError": "errors",
-    "open_models": "pipeline",
-    "process": "jobs",
-    "process_many": "jobs",
-    "read_meta": "read",
-    "read_tracks": "read",
-    "stream": "pipeline",
+    "open_models": "pipeline.networks",
+    "process": "pipeline.process",
+    "process_many": "pipeline.process",
+    "read_meta": "tracks.read",
+    "read_tracks": "tracks.read",
+    "stream": "pipeline.process",
 }
 __all__ = [
     "BackendError",

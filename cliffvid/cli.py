@@ -94,7 +94,7 @@ def _end(number: int, frame: object) -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from .pipeline import version
+        from .machine import version
 
         result(version())
         raise typer.Exit
@@ -162,9 +162,9 @@ def process(
     inputs, missing = told_missing(inputs, as_json)
     if not inputs:
         raise typer.Exit(1)
-    from .jobs import process_many
     from .overlay import Painter
-    from .pipeline import open_models
+    from .pipeline.networks import open_models
+    from .pipeline.process import process_many
     from .progress import View
 
     look = OverlayOptions(view=view, start_s=options.start_s, end_s=options.end_s, overwrite=options.overwrite)

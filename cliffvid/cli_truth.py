@@ -156,7 +156,7 @@ def _predict(tracks: Path, truth: Path, images: Path, options: EvalOptions, run:
     from .evaluate_run import predict
     from .files import Claim, check_free
     from .option import check
-    from .pipeline import open_models
+    from .pipeline.networks import open_models
     from .truth import read_truth, truth_files
 
     check(

@@ -6,17 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
-from .concurrency import rebatch
-from .crop import crops
-from .detect import Found
 from .errors import InputError
 from .evaluate import PROTOCOLS, image_key
-from .likeness import Looks
 from .options import Options
-from .pipeline import Models, Run, body_size
-from .regress import regress
+from .pipeline.appearance import Looks
+from .pipeline.batching import rebatch
+from .pipeline.crop import crops
+from .pipeline.detect import Found
+from .pipeline.networks import Models, body_size
+from .pipeline.regress import regress
+from .pipeline.track import track
+from .pipeline.video_run import Run
 from .tables import Bodies, People, Piece, Tracks
-from .track import track
 from .tracks.write import open_writer
 from .truth import Truth
 from .video.image_files import is_image

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path("/")
@@ -163,3 +164,10 @@ def nvidia_gpus() -> tuple[bool | None, str]:
         reason = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
         return False, f"nvidia-smi fails ({reason[-1]}); check the driver"
     return True, "; ".join(done.stdout.strip().splitlines()) + " (name, memory, driver)"
+
+
+@cache  # a file is read and parsed for it, which short clips feel
+def version() -> str:
+    from importlib.metadata import version
+
+    return version("cliffvid")

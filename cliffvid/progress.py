@@ -8,9 +8,10 @@ from .bars import Bar, Bars
 from .concurrency import Stages
 from .console import live, say
 from .overlay import OverlayReport
-from .pipeline import Flow, Models
+from .pipeline.chain import Flow
+from .pipeline.networks import Models
+from .pipeline.report import TRACK_AND_WRITE, Report
 from .report import PageReport
-from .summary import TRACK_AND_WRITE, Report
 from .tracks.smooth import SmoothReport
 
 

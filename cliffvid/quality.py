@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .crop import crop
-from .detect import detect, select
 from .geometry import box_iou
 from .models.manifest import Manifest
 from .models.session import Session
 from .options import Options
-from .regress import PRESENCE_MIN, regress
-from .summary import alone
+from .pipeline.crop import crop
+from .pipeline.detect import detect, select
+from .pipeline.regress import PRESENCE_MIN, regress
+from .pipeline.report import alone
 from .video.open import open_source
 from .video.reader import DecodeCounts
 

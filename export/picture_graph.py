@@ -2,7 +2,7 @@
 that RGB of a decoder's planes, whether it left them in the host's memory or in the device's own.
 
 Each pixel of a picture is a weighted sum of pixels of a frame, of the same few columns in each of the same few rows, so
-that the rule (linear, cubic, area; borders; letterbox or crop) lies in numbers which cliffvid.pictures computes, and
+that the rule (linear, cubic, area; borders; letterbox or crop) lies in numbers which video/images/gpu.py computes, and
 one small file serves every size of frame and every model. Resize would need a graph for each size of frame, and
 GridSample a float copy of a frame for each person in it.
 

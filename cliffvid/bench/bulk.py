@@ -9,10 +9,10 @@ from pathlib import Path
 from ..bulk.job import annotate
 from ..bulk.progress import Progress
 from ..console import say
-from ..jobs import process
 from ..machine import usable_cores
 from ..options import BulkOptions, Options
-from ..pipeline import open_models
+from ..pipeline.networks import open_models
+from ..pipeline.process import process
 from .clips import RATE, repeated, sha256, small_clip
 from .harness import Case, Result, take_turns
 from .nets import constant_nets

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..models.manifest import Manifest, Tensor
-from ..pipeline import Models
+from ..pipeline.networks import Models
 from ..rules import BboxInfo, CropRule, Letterbox, Selection
 
 DETECTOR_PX = 416

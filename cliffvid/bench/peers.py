@@ -12,16 +12,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..crop import crop_pixels
 from ..errors import CliffvidError
 from ..geometry import camera_to_transl, canvas_to_frame, crop_boxes, crop_corners, diagonal_focal_px
-from ..jobs import process
 from ..machine import usable_cores
 from ..models.manifest import read_manifest
 from ..models.session import open_session
 from ..option import choices
 from ..options import Options
-from ..pipeline import Models
+from ..pipeline.crop import crop_pixels
+from ..pipeline.networks import Models
+from ..pipeline.process import process
 from ..rotations import axis_angle
 from ..tracks.read import read_tracks
 from .clips import clip, naive_frames, sha256

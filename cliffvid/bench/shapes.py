@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..detect import detect
 from ..geometry import box_iou, shrunk
 from ..models.manifest import BUNDLED, Manifest, read_manifest
 from ..models.registry import scan_models
 from ..models.session import KNOWN, open_session
 from ..options import Options
-from ..summary import alone
+from ..pipeline.detect import detect
+from ..pipeline.report import alone
 from ..tables import Frames, People, image_column
 from ..video.open import open_source
 from ..video.reader import DecodeCounts

@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from ..concurrency import Stages
-from ..crop import crops
-from ..detect import Found, canvas_rule, detect, letterboxed
 from ..models.parity import check_samples
 from ..option import choices
 from ..options import Options
-from ..pipeline import open_models
-from ..regress import regress
-from ..summary import alone
+from ..pipeline.crop import crops
+from ..pipeline.detect import Found, canvas_rule, detect, letterboxed
+from ..pipeline.networks import open_models
+from ..pipeline.regress import regress
+from ..pipeline.report import alone
+from ..pipeline.track import track
+from ..pipeline.tracker import Tracker
 from ..tables import Bodies, Frames, Tracks
-from ..track import Tracker, track
 from ..tracks.read import read_tracks
 from ..tracks.write import WRITERS, open_writer
 from ..video.open import open_source

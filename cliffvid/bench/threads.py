@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
 
-from ..jobs import process
 from ..machine import usable_cores
 from ..options import Options
-from ..pipeline import Models, open_models
+from ..pipeline.networks import Models, open_models
+from ..pipeline.process import process
 from ..video.open import open_source
 from .clips import clip, ffmpegs_threads, sha256
 from .fakes import constant_models

@@ -8,10 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ..jobs import process
 from ..options import Options
-from ..pipeline import Flow, Models, open_models
-from ..summary import TRACK_AND_WRITE, Report
+from ..pipeline.chain import Flow
+from ..pipeline.networks import Models, open_models
+from ..pipeline.process import process
+from ..pipeline.report import TRACK_AND_WRITE, Report
 from .clips import clip
 from .shapes import EXAMPLE
 

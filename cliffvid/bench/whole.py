@@ -10,12 +10,12 @@ from time import perf_counter
 
 import numpy as np
 
-from ..jobs import process, process_many
 from ..models.manifest import read_manifest
 from ..models.session import open_session
 from ..option import choices
 from ..options import Options
-from ..pipeline import Models
+from ..pipeline.networks import Models
+from ..pipeline.process import process, process_many
 from .clips import bare_decode, clip, repeated, sha256, small_clip
 from .fakes import Injected, constant_models, people_seen
 from .harness import Case, Result, take_turns
@@ -123,7 +123,7 @@ def start(repeats: int) -> Result:
     seen: list[float] = []
 
     def first() -> None:
-        from ..pipeline import stream
+        from ..pipeline.process import stream
 
         begin = perf_counter()
         rows = stream(film, Options(), constant_models(3))
@@ -148,8 +148,8 @@ import sys
 from pathlib import Path
 from cliffvid.bench.fakes import constant_models
 from cliffvid.options import Options
-from cliffvid.jobs import process
-from cliffvid.summary import peak_memory_mb
+from cliffvid.pipeline.process import process
+from cliffvid.pipeline.report import peak_memory_mb
 process(sys.argv[1], sys.argv[2], Options(overwrite=True, pixels=sys.argv[3]), models=constant_models(3))
 print(peak_memory_mb())
 """

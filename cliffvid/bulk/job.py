@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import CliffvidError, OutputError
+from ..machine import version
 from ..options import BulkOptions, Options
-from ..pipeline import version
 from .dataset import Shards, conclude, open_journal, writing
 from .handout import Failed, Handout, Took, open_pool
 from .joins import Joins

@@ -18,13 +18,13 @@ from typing import Self
 
 import numpy as np
 
-from ..concurrency import Shared
 from ..errors import BackendError, BackendMemoryError, CliffvidError, ModelError, UsageError
 from ..models.manifest import Manifest
 from ..models.registry import find_model
 from ..models.session import no_rows
 from ..options import Options
-from ..pipeline import Models, open_models
+from ..pipeline.batching import Shared
+from ..pipeline.networks import Models, open_models
 
 BATCHES = ("frame_batch", "person_batch")  # of the detector and the regressor, in which order all lines are
 

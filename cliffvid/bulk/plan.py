@@ -33,7 +33,7 @@ class Recipe:
 def recipe(options: Options) -> Recipe:
     """Of a run with these options; nothing is opened. Raises UsageError or ModelError."""
     from ..models.precision import choose
-    from ..pipeline import NOT_RECORDED
+    from ..pipeline.video_run import NOT_RECORDED
 
     models = []
     for task, name in (("detect", options.detector), ("regress", options.regressor)):

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ..detect import DetectCounts
 from ..errors import BackendError, CliffvidError, InputError, ModelError, UsageError
 from ..options import Options
-from ..pipeline import Models, Run, open_models
-from ..regress import RegressCounts
-from ..summary import Counts
+from ..pipeline.detect import DetectCounts
+from ..pipeline.networks import Models, open_models
+from ..pipeline.regress import RegressCounts
+from ..pipeline.report import Counts
+from ..pipeline.track import track
+from ..pipeline.tracker import Tracker
+from ..pipeline.video_run import Run
 from ..tables import Bodies, Tracks
-from ..track import Tracker, track
 from ..tracks.read import from_arrow
 from ..video.image_files import Images
 from ..video.open import open_source, source_of

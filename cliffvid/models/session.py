@@ -47,7 +47,7 @@ class Session(Protocol):
     device: str
     precision: str  # of the backbone's arithmetic, see models.MODEL_FILES; what follows it is always fp32
     warnings: list[str]  # what a user should know of how it ran so far
-    pictures: Any  # makes its input where it runs, see cliffvid.pictures; None where the backend cannot
+    pictures: Any  # makes its input where it runs, see cliffvid.pipeline.upload; None where the backend cannot
     turn_wait_s: float  # seconds it waited for another to leave the CPU's cores
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...

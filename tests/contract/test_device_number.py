@@ -13,7 +13,8 @@ from cliffvid.errors import BackendError
 from cliffvid.models.batch_size import _key, example_row
 from cliffvid.models.manifest import BUNDLED, read_manifest
 from cliffvid.models.session import open_session
-from cliffvid.pipeline import Run, open_models
+from cliffvid.pipeline.networks import open_models
+from cliffvid.pipeline.video_run import Run
 from cliffvid.tables import Bodies
 from fake_cuda_ort import FakeOrt
 from fake_gpu import FakeGpu

@@ -153,7 +153,7 @@ def test_large_frames_wait_in_small_numbers(frame_bytes, frames):
 
 def test_networks_give_their_memory_back(tmp_path):
     code = (
-        "from cliffvid.pipeline import Run, open_models; from cliffvid import Options; import sys\n"
+        "from cliffvid.machine import Run, open_models; from cliffvid import Options; import sys\n"
         "def used(): return int(open('/proc/self/statm').read().split()[1]) * 4096 / 1e6\n"
         "models = open_models(Options())\n"
         "with Run(__import__('pathlib').Path(sys.argv[1]), Options(end_s=0.4), models) as run: list(run.bodies())\n"

@@ -13,8 +13,10 @@ import fake_gpu
 import fake_nvdec
 from cliffvid import Options
 from cliffvid.errors import BackendError, UnreadableError
-from cliffvid.pictures import landed
-from cliffvid.pipeline import Flow, Run, open_models
+from cliffvid.pipeline.chain import Flow
+from cliffvid.pipeline.networks import open_models
+from cliffvid.pipeline.upload import landed
+from cliffvid.pipeline.video_run import Run
 from cliffvid.tables import Bodies
 from cliffvid.video.color import Display
 from cliffvid.video.images.gpu import Surface

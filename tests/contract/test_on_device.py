@@ -13,7 +13,9 @@ import fake_cuda_ort
 from cliffvid import Options
 from cliffvid.errors import BackendError
 from cliffvid.geometry import box_iou
-from cliffvid.pipeline import Flow, Run, open_models
+from cliffvid.pipeline.chain import Flow
+from cliffvid.pipeline.networks import open_models
+from cliffvid.pipeline.video_run import Run
 from cliffvid.rotations import rotation_matrix
 from cliffvid.tables import Bodies
 from clips import make_clip
@@ -196,9 +198,9 @@ def test_frames_that_do_not_fit_are_told(clip, toy_options, ort):
 
 @pytest.mark.parametrize(("resample", "expected"), [("antialias", False), ("bilinear", True)])
 def test_what_the_graph_cannot_make_stays_on_the_host(toy_options, ort, resample, expected, monkeypatch):
-    import cliffvid.pipeline
+    import cliffvid.machine
 
-    find = cliffvid.pipeline.find_model
+    find = cliffvid.machine.find_model
 
     def found(task, *more):
         manifest = find(task, *more)
@@ -206,7 +208,7 @@ def test_what_the_graph_cannot_make_stays_on_the_host(toy_options, ort, resample
             return manifest
         return replace(manifest, rules=manifest.rules | {"crop": replace(manifest.rules["crop"], resample=resample)})
 
-    monkeypatch.setattr(cliffvid.pipeline, "find_model", found)
+    monkeypatch.setattr(cliffvid.machine, "find_model", found)
     with open_models(on_cuda(toy_options())) as models:
         assert models.pictures_on_device is expected
 

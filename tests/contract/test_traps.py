@@ -12,7 +12,7 @@ import pytest
 import fake_nvdec
 from cliffvid import Options
 from cliffvid.models.backends.ort import load, open_pictures
-from cliffvid.pictures import landed
+from cliffvid.pipeline.upload import landed
 from cliffvid.video.container import TITLES
 from cliffvid.video.images.gpu import Surface
 from cliffvid.video.images.yuv import Planes

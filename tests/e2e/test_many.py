@@ -5,7 +5,7 @@ import pytest
 
 from cliffvid import Options, process, process_many, read_tracks
 from cliffvid.errors import InputError, OutputError
-from cliffvid.pipeline import open_models
+from cliffvid.pipeline.networks import open_models
 from clips import make_clip
 
 

@@ -12,12 +12,12 @@ from onnx import TensorProto, helper
 from bench.accuracy import rows
 from cliffvid import Options, open_models, process, read_tracks, stream
 from cliffvid.bench.shapes import matched
-from cliffvid.crop import crop_pixels
 from cliffvid.geometry import box_iou, crop_boxes, crop_corners, project
 from cliffvid.models.body import load_body
 from cliffvid.models.manifest import BUNDLED
 from cliffvid.models.registry import find_model
 from cliffvid.options import SmoothOptions
+from cliffvid.pipeline.crop import crop_pixels
 from cliffvid.rotations import rotation_matrix
 from cliffvid.tables import IMPLAUSIBLE, INTERPOLATED, Tracks
 from cliffvid.tracks.smooth import smoothed, steadiness

@@ -15,8 +15,6 @@ import numpy as np
 import reference_head
 import tfjs_reader
 
-from cliffvid.crop import crops
-from cliffvid.detect import detect, letterboxed
 from cliffvid.export.model_folder import pack_samples
 from cliffvid.export.open_head import ANSWERS, read_head
 from cliffvid.export.open_landmarks import place_landmarks
@@ -25,7 +23,9 @@ from cliffvid.export.yolo import load_yolov3, person_rows
 from cliffvid.models.manifest import BUNDLED, read_manifest
 from cliffvid.models.session import open_session
 from cliffvid.options import Options
-from cliffvid.summary import alone
+from cliffvid.pipeline.crop import crops
+from cliffvid.pipeline.detect import detect, letterboxed
+from cliffvid.pipeline.report import alone
 from cliffvid.video.reader import DecodeCounts, Video
 
 CLIP = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"

@@ -20,7 +20,7 @@ from cliffvid.export.official import CONVENTIONS, describe, export_cliff
 from cliffvid.models.manifest import read_manifest
 from cliffvid.models.parity import check_samples, errors
 from cliffvid.models.session import open_session
-from cliffvid.pipeline import Models
+from cliffvid.pipeline.networks import Models
 from cliffvid.progress import View
 
 pytestmark = pytest.mark.timeout(600)  # exporting HRNet-W48 takes half a minute, and several on a busy machine

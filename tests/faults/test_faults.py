@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cliffvid import InputError, cli, open_models, process, read_meta, read_tracks, stream
-from cliffvid.pipeline import Run
+from cliffvid.pipeline.video_run import Run
 from cliffvid.tracks.write import WRITERS
 from cliffvid.video.reader import Video
 from clips import index_first, make_clip
@@ -208,7 +208,7 @@ def test_a_file_cut_short_gives_what_is_there_and_exit_code_1(here):
 @pytest.mark.parametrize("stage", ["_video.frames", "detect", "crop", "regress", "track", "writer"])
 @pytest.mark.parametrize("prefetch", [0, 2])
 def test_a_fault_in_any_stage_surfaces_and_leaves_nothing(clip, toy_options, tmp_path, monkeypatch, stage, prefetch):
-    from cliffvid import jobs, pipeline
+    from cliffvid.pipeline import chain, video_run
 
     def breaking(make):
         def stage_that_breaks(*args, **kwargs):
@@ -224,9 +224,9 @@ def test_a_fault_in_any_stage_surfaces_and_leaves_nothing(clip, toy_options, tmp
     elif stage == "writer":
         monkeypatch.setattr(WRITERS["parquet"], "write", lambda self, tracks: 1 / 0)
     elif stage == "track":
-        monkeypatch.setattr(jobs.Tracking, "feed", lambda self, bodies: 1 / 0)
+        monkeypatch.setattr(video_run.Tracking, "feed", lambda self, bodies: 1 / 0)
     else:
-        monkeypatch.setattr(pipeline, stage, breaking(getattr(pipeline, stage)))
+        monkeypatch.setattr(chain, stage, breaking(getattr(chain, stage)))
     options = toy_options(frame_batch=2, person_batch=3, prefetch=prefetch)
     with pytest.raises(ZeroDivisionError):
         process(clip, tmp_path / "out.parquet", options)

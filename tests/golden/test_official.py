@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cliffvid import geometry as geo
-from cliffvid.crop import crop_pixels
-from cliffvid.detect import letterboxed, select
+from cliffvid.pipeline.crop import crop_pixels
+from cliffvid.pipeline.detect import letterboxed, select
 from cliffvid.rules import BboxInfo, CropRule, Letterbox, Selection
 
 HERE = Path(__file__).parent

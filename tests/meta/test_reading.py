@@ -85,7 +85,7 @@ ALLOWED = {
     ("cliffvid/machine.py", "(ROOT / name).read_text"): SYSTEM,
     ("cliffvid/machine.py", "(folder / 'cpu.cfs_period_us').read_text"): SYSTEM,
     ("cliffvid/machine.py", "file.read_text"): SYSTEM,
-    ("cliffvid/summary.py", "Path('/proc/self/status').read_text"): SYSTEM,
+    ("cliffvid/pipeline/report.py", "Path('/proc/self/status').read_text"): SYSTEM,
     ("export/checkpoints.py", "torch.load"): OPENED,
     ("export/checkpoints.py", "zipfile.ZipFile"): OPENED,
     ("export/checkpoints.py", "zipfile.is_zipfile"): OPENED,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import needs
-from cliffvid import Options, pipeline, read_tracks
+from cliffvid import Options, read_tracks
 from cliffvid.bench import bulk, overlay, threads
 from cliffvid.bench.fakes import constant_models
 from cliffvid.bench.harness import Case, Result, take_turns
@@ -16,7 +16,8 @@ from cliffvid.bench.nets import constant_nets
 from cliffvid.bench.readme import fill
 from cliffvid.bench.shapes import cut_to_16_9, matched
 from cliffvid.bench.timeline import profile
-from cliffvid.jobs import process
+from cliffvid.pipeline import networks
+from cliffvid.pipeline.process import process
 from cliffvid.tables import image_column
 from cliffvid.video import reader as decode
 from cliffvid.video.open import open_source
@@ -86,7 +87,7 @@ def test_a_renderer_that_is_missing_is_told_with_what_to_install():
 
 
 def test_threads_are_shared_as_each_case_says(monkeypatch, street):
-    asked = {decode: set(), pipeline: set()}
+    asked = {decode: set(), networks: set()}
 
     def recorded(module, name, place):
         real = getattr(module, name)
@@ -98,13 +99,13 @@ def test_threads_are_shared_as_each_case_says(monkeypatch, street):
         monkeypatch.setattr(module, name, call)
 
     recorded(decode, "open_video", 2)
-    recorded(pipeline, "open_session", 3)
+    recorded(networks, "open_session", 3)
     monkeypatch.setattr(threads, "clip", lambda: street)
     monkeypatch.setattr(threads, "EXAMPLE", street)
     monkeypatch.setattr(threads, "usable_cores", lambda: 4)
     result = threads.threads(1)
     decoders = {1, 4, 8, result.settings["FFmpeg's own choice"]}
-    assert asked == {decode: {0} | decoders, pipeline: {0, 1}}
+    assert asked == {decode: {0} | decoders, networks: {0, 1}}
     assert [row["units"] for row in result.rows] == [6] * (1 + len(decoders) + 1 + 2 * len(decoders))
     assert len(result.ratios) == 2 and all(value >= 1 for value in result.ratios.values())
 

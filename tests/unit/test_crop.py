@@ -5,11 +5,11 @@ import pytest
 from scipy import ndimage
 
 import reference
-from cliffvid.crop import crop_pixels, crops
-from cliffvid.detect import Found
 from cliffvid.geometry import lengthened
 from cliffvid.models.manifest import Manifest, Tensor
 from cliffvid.options import Options
+from cliffvid.pipeline.crop import crop_pixels, crops
+from cliffvid.pipeline.detect import Found
 from cliffvid.rules import BboxInfo, CropRule
 from cliffvid.tables import Frames, People, image_column
 

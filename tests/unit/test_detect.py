@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 
 import reference
 from cliffvid import Options
-from cliffvid.detect import detect, letterboxed, select
 from cliffvid.errors import UsageError
 from cliffvid.models.manifest import Manifest, canvas_shape
+from cliffvid.pipeline.detect import detect, letterboxed, select
+from cliffvid.pipeline.report import alone
 from cliffvid.rules import Letterbox, Selection
-from cliffvid.summary import alone
 from cliffvid.tables import Frames, image_column
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import needs
 from cliffvid import concurrency as flow
-from cliffvid.concurrency import Shared, Stages, rebatch, together
+from cliffvid.concurrency import Stages
+from cliffvid.pipeline.batching import Shared, rebatch, together
 from cliffvid.tables import People, Piece
 
 

@@ -92,12 +92,13 @@ def test_a_film_is_known_by_its_first_bytes(tmp_path, monkeypatch):
             _inputs(["-"])  # while the pipe is open: what reads on waits for ever
 
 
-def test_a_terminal_is_told_what_is_awaited_and_a_closed_stdin_is_an_error(monkeypatch, capsys):
+def test_a_terminal_is_told_what_is_awaited_and_a_closed_stdin_is_an_error(monkeypatch, caplog):
+    caplog.set_level("INFO", "cliffvid")
     screen, terminal = os.openpty()
     with open(screen, "wb", buffering=0) as keyboard, open(terminal) as stdin:
         keyboard.write(b"a.mp4\n\x04")
         monkeypatch.setattr(sys, "stdin", stdin)
-        assert [str(name) for name in _inputs(["-"])] == ["a.mp4"] and "one name a line" in capsys.readouterr().err
+        assert [str(name) for name in _inputs(["-"])] == ["a.mp4"] and "one name a line" in caplog.text
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(UsageError, match="stdin is closed"):
         _inputs(["-"])

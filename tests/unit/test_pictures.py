@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import reference
-from cliffvid.crop import crop_pixels
-from cliffvid.detect import letterboxed
 from cliffvid.models.manifest import read_manifest
 from cliffvid.models.session import open_session
-from cliffvid.pictures import landed, uploaded
+from cliffvid.pipeline.crop import crop_pixels
+from cliffvid.pipeline.detect import letterboxed
+from cliffvid.pipeline.upload import landed, uploaded
 from cliffvid.rules import CropRule, Letterbox
 from cliffvid.tables import Frames, Piece, image_column
 from cliffvid.video.images.gpu import DeviceImage, Surface, canvases, cuts, thumbnails

@@ -12,13 +12,13 @@ import pytest
 
 from cliffvid import Options, process
 from cliffvid.bench.fakes import Constant, constant_models
-from cliffvid.crop import check_crop, crop, crop_pixels
-from cliffvid.detect import detect, letterboxed
 from cliffvid.errors import UsageError
 from cliffvid.models.manifest import Manifest
-from cliffvid.regress import regress
+from cliffvid.pipeline.crop import check_crop, crop, crop_pixels
+from cliffvid.pipeline.detect import detect, letterboxed
+from cliffvid.pipeline.regress import regress
+from cliffvid.pipeline.report import alone
 from cliffvid.rules import CropRule, Letterbox
-from cliffvid.summary import alone
 from cliffvid.video.color import Display
 from cliffvid.video.images.orientation import Orientation
 from cliffvid.video.images.yuv import Planes

@@ -5,7 +5,7 @@ import pytest
 
 from cliffvid.geometry import project
 from cliffvid.models.body import load_body
-from cliffvid.regress import RegressCounts, bodies
+from cliffvid.pipeline.regress import RegressCounts, bodies
 from cliffvid.tables import AT_BORDER, IMPLAUSIBLE, Crops
 from render.scenes import people
 

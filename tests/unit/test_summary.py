@@ -2,7 +2,7 @@ from dataclasses import fields
 
 import pytest
 
-from cliffvid.summary import Report
+from cliffvid.pipeline.report import Report
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 
 import needs
 from cliffvid import Options
+from cliffvid.pipeline.track import Tracking, by_frame, track
+from cliffvid.pipeline.tracker import Tracker
 from cliffvid.tables import BAD_CAMERA, ODD_DEPTH, SHORT_TRACK, Bodies, Tracks
-from cliffvid.track import Tracker, Tracking, by_frame, track
 from crossings import crossings
 from reference import identity_figures
 

@@ -1,4 +1,4 @@
-"""Pictures made by onnxruntime on the device that the networks run on; see cliffvid.pictures."""
+"""Pictures made by onnxruntime on the device that the networks run on; see cliffvid.pipeline.upload."""
 
 from functools import cached_property
 from itertools import groupby

@@ -8,7 +8,7 @@ import numpy as np
 
 from cliffvid import Options, Tracks, open_models, process, read_tracks
 from cliffvid.models.body import load_body
-from cliffvid.pipeline import Models
+from cliffvid.pipeline.networks import Models
 from cliffvid.scores import Sums
 from cliffvid.tracks.read import read_both
 from cliffvid.video.image_files import is_image

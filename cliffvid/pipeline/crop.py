@@ -7,15 +7,15 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from ..errors import UsageError
+from ..geometry import bbox_info, crop_boxes, crop_corners, diagonal_focal_px, lengthened
+from ..models.manifest import Manifest
+from ..options import Options
+from ..rules import CropRule
+from ..tables import Crops, Piece
+from ..video.images.gpu import DeviceImage, cuts
+from ..video.images.yuv import Planes
 from .detect import Found
-from .errors import UsageError
-from .geometry import bbox_info, crop_boxes, crop_corners, diagonal_focal_px, lengthened
-from .models.manifest import Manifest
-from .options import Options
-from .rules import CropRule
-from .tables import Crops, Piece
-from .video.images.gpu import DeviceImage, cuts
-from .video.images.yuv import Planes
 
 
 def crop(batches: Iterator[list[Piece]], manifest: Manifest) -> Iterator[list[Piece]]:

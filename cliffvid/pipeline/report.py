@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
+from ..names import listed
+from ..options import Options
+from ..tables import FLAG_BITS, Piece, Tracks
+from ..video.reader import DecodeCounts
 from .detect import DetectCounts
-from .names import listed
-from .options import Options
 from .regress import RegressCounts
-from .tables import FLAG_BITS, Piece, Tracks
-from .video.reader import DecodeCounts
 
 TRACK_AND_WRITE = "track and write"
 ADVICE = {

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .concurrency import together
-from .geometry import box_iou, camera_is_bad, camera_to_transl
-from .models.session import Session
-from .rotations import axis_angle
-from .tables import BAD_CAMERA, IMPLAUSIBLE, Bodies, Crops, People, Piece
+from ..geometry import box_iou, camera_is_bad, camera_to_transl
+from ..models.session import Session
+from ..rotations import axis_angle
+from ..tables import BAD_CAMERA, IMPLAUSIBLE, Bodies, Crops, People, Piece
+from .batching import together
 
 PRESENCE_MIN = 0.5  # on the example clip a stone taken for a person has 0.00 to 0.05, people nearly always over 0.9
 APART_IOU = 0.34  # of the posed body's box, as its landmarks tell it (to 0.04), and the one detected: else another's

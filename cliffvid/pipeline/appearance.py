@@ -5,8 +5,8 @@ from typing import Self
 
 import numpy as np
 
-from .rotations import quaternion
-from .tables import BAD_CAMERA, Bodies
+from ..rotations import quaternion
+from ..tables import BAD_CAMERA, Bodies
 
 Array = np.ndarray
 DEPTH_SIGMA = 0.1  # of a depth's logarithm, from frame to frame

@@ -5,7 +5,7 @@ from statistics import median
 
 import numpy as np
 
-from .tables import BAD_CAMERA, ODD_DEPTH, Tracks
+from ..tables import BAD_CAMERA, ODD_DEPTH, Tracks
 
 # Depths of neighbouring rows differ by 2 % (median), in one of a hundred by 16 %, over 30 s of a street scene (1,600
 # rows). Nothing is flagged there nor in 21,000 rows of tests/crossings.py, nor in the example clip.

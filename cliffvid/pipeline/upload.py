@@ -1,9 +1,4 @@
-"""Letterbox and crops made where the networks run: frames go there once, as they are, and no picture comes back.
-
-A picture's pixel is a weighted sum of pixels of a frame, of a few columns in each of a few rows. Which and how much is
-computed here, as OpenCV does it for ``detect.letterboxed`` and ``crop.crop_pixels``; one small graph does the rest, see
-export/picture_graph.py. OpenCV rounds weights for uint8, so that one pixel in some is another by 1 of 255.
-"""
+"""Frames go once, as they are, to where the networks run: letterbox and crops are made there, and none comes back."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .errors import BackendError
-from .models.session import Session
-from .tables import Frames, Piece, image_column
-from .video.images.gpu import DeviceImage, thumbnails
-from .video.images.yuv import Planes, to_rgb
+from ..errors import BackendError
+from ..models.session import Session
+from ..tables import Frames, Piece, image_column
+from ..video.images.gpu import DeviceImage, thumbnails
+from ..video.images.yuv import Planes, to_rgb
 
 # Of frames, which stay on the device until their people were regressed: where these are few, their batch is not full.
 BATCHES_HELD = 4

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from .concurrency import together
-from .geometry import box_iou, canvas_to_frame, letterbox_layout, shrunk
-from .models.manifest import Manifest, canvas_shape
-from .models.session import Session
-from .options import Options
-from .rules import Letterbox, Selection
-from .tables import AT_BORDER, DAMAGED_FRAME, Frames, People, Piece
-from .video.images.gpu import DeviceImage, canvases
-from .video.images.yuv import Planes
+from ..geometry import box_iou, canvas_to_frame, letterbox_layout, shrunk
+from ..models.manifest import Manifest, canvas_shape
+from ..models.session import Session
+from ..options import Options
+from ..rules import Letterbox, Selection
+from ..tables import AT_BORDER, DAMAGED_FRAME, Frames, People, Piece
+from ..video.images.gpu import DeviceImage, canvases
+from ..video.images.yuv import Planes
+from .batching import together
 
 INTERPOLATION = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
 LEAST_SIDE_PX = 2.0  # a box thinner than this, after clamping to the frame, shows nobody

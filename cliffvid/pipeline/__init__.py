@@ -1,0 +1,1 @@
+"""Decode, detect, crop, regress, track, write. Start reading at process.py."""

@@ -1,0 +1,77 @@
+"""The two networks of a run."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Self
+
+from ..errors import ModelError
+from ..machine import release_memory
+from ..models.manifest import Manifest, canvas_shape
+from ..models.precision import choose
+from ..models.registry import find_model
+from ..models.session import Session, open_session
+from ..options import Options
+from .crop import check_crop
+from .upload import on_device
+
+
+@dataclass(frozen=True)
+class Models:
+    """The two networks of a run, open; a context manager. One pair serves any number of videos in turn."""
+
+    detector: Session
+    regressor: Session
+    chosen: tuple[str, ...] = ()  # what --precision auto took for each, and why
+    pictures_on_device: bool = False  # letterbox and crops are made where the networks run
+
+    def take_warnings(self) -> list[str]:
+        """What a user should know of how they ran, each thing once."""
+        said = []
+        for session in (self.detector, self.regressor):
+            said += session.warnings
+            session.warnings.clear()
+        return said
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the networks' memory back; to be called once or more."""
+        self.detector.close()
+        self.regressor.close()
+        release_memory()
+
+
+def open_models(options: Options) -> Models:
+    """The networks the options ask for. Raises UsageError, ModelError or BackendError."""
+    with ExitStack() as opened:
+        sessions, chosen = [], []
+        for task, name in (("detect", options.detector), ("regress", options.regressor)):
+            manifest = find_model(task, name, options.models_dir)
+            backend, precision = options.backend, options.precision
+            if precision == "auto":
+                choice = choose(manifest, options)
+                backend, precision = choice.backend, choice.precision
+                chosen.append(choice.words)
+            session = open_session(manifest, backend, options.device, options.threads, precision)
+            sessions.append(opened.enter_context(session))
+        canvas_shape(sessions[0].manifest, options)
+        check_crop(sessions[1].manifest, options)
+        body_size(sessions[1].manifest)
+        opened.pop_all()
+        return Models(*sessions, tuple(chosen), on_device(*sessions))
+
+
+def body_size(manifest: Manifest) -> tuple[int, int]:
+    """How many joints and betas a regressor answers. Raises ModelError if its answers have no place in the columns."""
+    shapes = {name: tensor.shape[1:] for name, tensor in manifest.outputs.items()}
+    match shapes.get("rotmat"), shapes.get("betas"), shapes.get("camera"):
+        case (int(joints), 3, 3), (int(betas),), (3,) if manifest.body:
+            return joints, betas
+    raise ModelError(
+        f"{manifest.folder}: answers {shapes} of body {manifest.body!r}, expected rotmat (N,joints,3,3), betas (N,any) "
+        "and camera (N,3) of a named body; choose another --regressor"
+    )

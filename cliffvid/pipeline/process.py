@@ -1,0 +1,84 @@
+"""Videos to files of tracks: one, or many that share the networks' batches."""
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack
+from operator import length_hint
+from pathlib import Path
+
+from ..concurrency import closed_at_exit
+from ..files import check_free
+from ..options import Options
+from ..tables import Piece, Tracks
+from ..tracks.write import output_format
+from ..video.open import source_of
+from .chain import Flow
+from .networks import Models, open_models
+from .report import Report
+from .track import by_frame
+from .video_run import Outcome, Run, VideoJob
+
+
+def process(
+    video: str | Path,
+    out: str | Path,
+    options: Options | None = None,
+    *,
+    models: Models | None = None,
+    watch: Callable[[Flow], None] = lambda flow: None,
+) -> Report:
+    """Write the tracks of a video to ``out`` and report.
+
+    ``models``: open networks to use again and again; ``watch`` is handed the flow when it starts.
+    Raises UsageError, InputError, ModelError, BackendError or OutputError; then nothing of ``out`` is left behind.
+    """
+    options = options or Options()
+    output_format(Path(out), options.format)
+    check_free(Path(out), options.overwrite, source_of(video))
+    (outcome,) = process_many([(video, out)], options, models=models, watch=watch)
+    if outcome.error:
+        raise outcome.error
+    return outcome.report
+
+
+@closed_at_exit
+def process_many(
+    jobs: Iterable[tuple[str | Path, str | Path]],
+    options: Options | None = None,
+    *,
+    models: Models | None = None,
+    watch: Callable[[Flow], None] = lambda flow: None,
+) -> Generator["Outcome"]:
+    """Write the tracks of each video of ``(video, out)`` pairs, and tell of each as soon as it is done.
+
+    ``videos_at_once`` of them are decoded at a time into shared batches; none needs to be there before its turn.
+    A video that fails costs only itself, and leaves nothing of its ``out``. Raises ModelError or BackendError.
+    """
+    options = options or Options()
+    with ExitStack() as stack:
+        models = models or stack.enter_context(open_models(options))
+        begun: set[VideoJob] = set()
+        stack.callback(lambda: [job.close() for job in begun])
+        flow = stack.enter_context(Flow(options, models))
+        flow.expected = length_hint(jobs)
+        watch(flow)
+
+        def begin(video: str | Path, out: str | Path) -> Iterator[list[Piece]]:
+            job = VideoJob(source_of(video), Path(out), flow)
+            begun.add(job)
+            return job.pieces()
+
+        for piece in flow.bodies(begin(*job) for job in jobs):
+            piece.run.take(piece.rows)
+            if piece.rows is None:
+                begun.remove(piece.run)
+                yield piece.run.outcome()
+
+
+@closed_at_exit
+def stream(video: str | Path, options: Options | None = None, models: Models | None = None) -> Generator[Tracks]:
+    """The tracks of each frame with people, lazily, as they become ready. Raises what ``process`` raises."""
+    options = options or Options()
+    with ExitStack() as stack:
+        models = models or stack.enter_context(open_models(options))
+        for tracks in stack.enter_context(Run(source_of(video), options, models)).tracks():
+            yield from by_frame(tracks)

@@ -1,0 +1,247 @@
+"""One video on its way through the chain: its frames, its counts, its tracks, and what its file records."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from ..files import Claim, check_free
+from ..machine import version
+from ..models.manifest import MODEL_FILES, canvas_shape
+from ..options import Options
+from ..tables import Bodies, Piece, Tracks, VideoInfo
+from ..tracks.write import Writer, open_writer, output_format
+from ..video.images.gpu import Surface
+from ..video.open import open_source
+from ..video.shots import CutFinder
+from .chain import Flow
+from .networks import Models, body_size
+from .report import TRACK_AND_WRITE, Counts, Report, peak_memory_mb
+from .track import Tracking, track
+from .tracker import Tracker
+from .upload import landed
+
+# Settings that change how a result is made but not the result: left out of the file, so that its bytes stay the same.
+NOT_RECORDED = (
+    "models_dir",
+    "threads",
+    "frame_batch",
+    "person_batch",
+    "prefetch",
+    "videos_at_once",
+    "gate_rotation_median_deg",
+    "gate_rotation_p99_deg",
+    "gate_persons_percent",
+    "overwrite",
+    "format",
+    "max_frame_mpx",
+    "allow_network",
+)
+
+
+class Run:
+    """One open video; a context manager. By itself it has a Flow of its own."""
+
+    def __init__(self, video: Path | str, options: Options, models: Models) -> None:
+        self.flow = Flow(options, models)
+        self.options, self.models = self.flow.options, models
+        self.counts, self.cuts = Counts(), CutFinder()
+        # Networks see the decoder's own planes, or FFmpeg's RGB: that is not made on a GPU. Nor does bwdif run there.
+        stay = models.pictures_on_device and options.pixels == "planes" and not options.deinterlace
+        self._video = open_source(video, options, surfaces=stay and options.decode_device == "cuda")
+
+    @property
+    def info(self) -> VideoInfo:
+        return self._video.info
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.flow.__exit__()
+        self._video.__exit__()
+
+    def pieces(self) -> Iterator[list[Piece]]:
+        """All frames, in pieces of a batch each, and then the end; to be called once."""
+        options = self.options
+        span = (options.start_s, options.end_s, options.stride, options.pixels == "planes")
+        for frames in self._video.frames(options.frame_batch, self.counts.decode, *span):
+            thumbs = None
+            if isinstance(frames.images[0], Surface):  # made RGB at once: they are memory of the decoder
+                frames, thumbs = landed(frames, self.models.detector, self.info.path)
+            self.counts.shots += self.cuts.find(frames, thumbs)
+            yield [Piece(self, frames)]
+            del frames  # before the next are decoded: a batch of 4K is 100 MB
+        yield [Piece(self)]
+
+    def bodies(self) -> Iterator[Bodies]:
+        """The bodies of all people in all frames, in order, without identities; to be called once."""
+        return (piece.rows for piece in self.flow.bodies([self.pieces()]) if len(piece))
+
+    def tracks(self) -> Iterator[Tracks]:
+        """The tracks of all frames with people, in order, in tables of one or more frames; to be called once."""
+        for tracks in track(self.bodies(), Tracker(self.options), self.counts.shots):
+            self.counts.add(tracks)
+            yield tracks
+
+    def meta(self) -> dict:
+        """What the tracks file records about this run; nothing that differs between two runs of the same job."""
+        settings = {k: v for k, v in dataclasses.asdict(self.options).items() if k not in NOT_RECORDED}
+        settings["detector_shape"] = canvas_shape(self.models.detector.manifest, self.options)
+        settings |= {"precision_chosen": list(self.models.chosen)} if self.models.chosen else {}
+        settings["end_s"] = None if math.isinf(self.options.end_s) else self.options.end_s
+        video = dataclasses.asdict(self.info) | {"first_pts": self.counts.decode.first_pts}
+        del video["path"]
+        video["name"] = self.info.name
+        if not self.info.files:
+            del video["files"]
+        for name in ("rate", "time_base"):
+            video[name] = str(video[name]) if video[name] else None
+        joints, betas = body_size(self.models.regressor.manifest)
+        body = self.models.regressor.manifest.body
+        return {
+            "software": f"cliffvid {version()}",
+            "video": video,
+            "settings": settings,
+            "models": [
+                {
+                    "name": session.manifest.name,
+                    "task": session.manifest.task,
+                    "sha256": session.manifest.files[MODEL_FILES[session.precision]],
+                    "licence": session.manifest.licence,
+                    "backend": session.backend,
+                    "device": session.device,
+                    "precision": session.precision,
+                }
+                for session in (self.models.detector, self.models.regressor)
+            ],
+            "body": {
+                "name": body,
+                "joints": joints,
+                "betas": betas,
+                "note": f"pose and betas belong to the body {body!r} and to no other",
+            },
+            "counts": dataclasses.asdict(self.counts),
+            "complete": self.counts.decode.damaged == 0,
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one video of many: a report, or what went wrong."""
+
+    video: Path | str
+    output: Path
+    report: Report | None
+    error: Exception | None
+
+
+class VideoJob:
+    """One video of many, from its opening to its file: ``pieces`` runs in the decoder's thread, the rest in another."""
+
+    def __init__(self, video: Path | str, out: Path, flow: Flow) -> None:
+        self.video, self.out, self.flow, self.options = video, out, flow, flow.options
+        self.counts = Counts()
+        self.error: Exception | None = None
+        self.report: Report | None = None
+        self._tracking, self._own_s = Tracking(Tracker(self.options), self.counts.shots), 0.0
+        self._claim: Claim | None = None
+        self._writer: Writer | None = None
+
+    def pieces(self) -> Iterator[list[Piece]]:
+        """As Run.pieces; an error is kept, and ends it."""
+        self._start, self._before = time.perf_counter(), self._clocks()
+        try:
+            output_format(self.out, self.options.format)
+            check_free(self.out, self.options.overwrite, self.video)
+            self._claim = Claim(self.out)
+            with Run(self.video, self.options, self.flow.models) as self._run:
+                self._run.counts = self.counts
+                self.flow.claimed.append(self._run.info.frames_claimed)
+                for (piece,) in self._run.pieces():
+                    if self.error:
+                        break
+                    if len(piece):
+                        yield [Piece(self, piece.rows)]
+        except Exception as error:
+            self.error = error
+        yield [Piece(self)]
+
+    def take(self, bodies: Bodies | None) -> None:
+        """Track and write some rows; None: there are no more."""
+        start = time.perf_counter()
+        try:
+            if not self.error:
+                self._write(bodies)
+        except Exception as error:
+            self.error = error
+        self._own_s += time.perf_counter() - start
+        if bodies is None or self.error:
+            self.close()
+        if bodies is None and not self.error:
+            self.report = self._report()
+
+    def _write(self, bodies: Bodies | None) -> None:
+        manifest = self.flow.models.regressor.manifest
+        if self._writer is None:
+            joints, betas = body_size(manifest)
+            like = Tracks.empty(pose=3 * (joints - 1), shape=betas)
+            kind = output_format(self.out, self.options.format)
+            self._writer = open_writer(kind, self.out, like, self._run.meta(), self.options.overwrite)
+        tracks = self._tracking.finish() if bodies is None else self._tracking.feed(bodies)
+        if tracks is not None:
+            self.counts.add(tracks)
+            self.flow.rows += len(tracks)
+            self._writer.write(tracks)
+        if bodies is None:
+            self._bytes = self._writer.finish(self._run.meta())
+
+    def close(self) -> None:
+        """Leave nothing half written, and the place to others; harmless once the file is whole."""
+        if self._writer:
+            self._writer.__exit__()
+        if self._claim:
+            self._claim.release()
+
+    def outcome(self) -> Outcome:
+        self.flow.done += 1
+        return Outcome(self.video, self.out, self.report, self.error)
+
+    def _clocks(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Seconds at work and waiting of each stage until now."""
+        stages, models = self.flow.stages, self.flow.models
+        busy = stages.busy_s() | {TRACK_AND_WRITE: self._own_s}
+        waiting = stages.waiting_s() | {TRACK_AND_WRITE: stages.stages[-1].consumer_wait_s}
+        for name, session in (("detect", models.detector), ("regress", models.regressor)):
+            busy[name] -= session.turn_wait_s
+            waiting[name] += session.turn_wait_s
+        return busy, waiting
+
+    def _report(self) -> Report:
+        seconds, models = time.perf_counter() - self._start, self.flow.models
+        busy, waiting = (
+            {name: value - before[name] for name, value in now.items()}
+            for now, before in zip(self._clocks(), self._before, strict=True)
+        )
+        return Report(
+            video=self.video,
+            output=self.out,
+            complete=self.counts.decode.damaged == 0,
+            frames=self.counts.decode.frames,
+            people=self.counts.rows,
+            tracks=self.counts.tracks,
+            bytes=self._bytes,
+            seconds=seconds,
+            busy_s=busy,
+            waiting_s=waiting,
+            batch_sizes=self.flow.batch_sizes(),
+            batch_fill=self.flow.batch_fill(),
+            peak_memory_mb=peak_memory_mb(),
+            detector=models.detector.manifest.name,
+            regressor=models.regressor.manifest.name,
+            precision_chosen=list(models.chosen),
+            warnings=self.counts.warnings() + models.take_warnings(),
+        )
