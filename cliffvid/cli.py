@@ -24,7 +24,7 @@ from .machine import thread_environment, usable_cores
 from .options import VISUALS, Options, OverlayOptions, SmoothOptions
 
 if TYPE_CHECKING:
-    from .visuals import Gallery
+    from .view.stills import Gallery
 
 
 class Commands(TyperGroup):
@@ -162,10 +162,10 @@ def process(
     inputs, missing = told_missing(inputs, as_json)
     if not inputs:
         raise typer.Exit(1)
-    from .overlay import Painter
     from .pipeline.networks import open_models
     from .pipeline.process import process_many
     from .progress import View
+    from .view.overlay import Painter
 
     look = OverlayOptions(view=view, start_s=options.start_s, end_s=options.end_s, overwrite=options.overwrite)
     videos = in_folders(_inputs(inputs), {place for place in (out, overlay) if place}, quiet or as_json)
@@ -252,11 +252,11 @@ def _requests(
 ) -> list[Request]:
     """What there is to do. Raises UsageError if anything must not be written where it would be."""
     from .files import check_free, check_places
-    from .overlay import check_target
-    from .report import check_page
     from .targets import is_file_name, targets
     from .tracks.write import SUFFIXES, output_format
-    from .visuals import open_galleries, visuals_of
+    from .view.overlay import check_target
+    from .view.report import check_page
+    from .view.stills import open_galleries, visuals_of
 
     format = output_format(out if is_file_name(videos, out) else Path(), options.format)
     outputs = targets(videos, out, SUFFIXES[format])
@@ -281,9 +281,9 @@ def _requests(
 def _told(request: Request, outcome, options: Options, look: OverlayOptions, view, as_json: bool) -> bool:
     """Draw what one video gave, tell how it went, and say whether all of it was done."""
     from .files import Claim
-    from .overlay import overlay
-    from .report import report as write_page
     from .tracks.smooth import smooth
+    from .view.overlay import overlay
+    from .view.report import report as write_page
 
     report, network, page = outcome.report, options.allow_network, None
     smoothed, drawn, pictures, shown = None, None, 0, request.steady or request.output

@@ -20,8 +20,8 @@ def overlay(
     quiet: Quiet = False,
 ) -> None:
     """Draw the bodies of a tracks file on its video."""
-    from .overlay import overlay as draw
     from .progress import View
+    from .view.overlay import overlay as draw
 
     with View(quiet or as_json) as watch:
         report = draw(video, tracks, out, look, watch=watch.watch_overlay)
@@ -44,7 +44,7 @@ def report(
 ) -> None:
     """Write a page about a tracks file: timeline, charts, pictures, and a 3D player."""
     from .progress import View
-    from .report import report as write_page
+    from .view.report import report as write_page
 
     page = write_page(tracks, out, video, skeleton_only, renderer, overwrite)
     View(quiet=False).summarise_page(page)

@@ -15,8 +15,8 @@ from .models.registry import scan_models
 from .models.session import DEFAULT, KNOWN, open_session
 from .models.smpl_files import FAMILIES, how_to_get
 from .optional import load
-from .renderers import open_renderer
 from .video.container import cuda, decoding_fault
+from .view.renderers import open_renderer
 
 EXPORT_NEEDS = ("torch", "onnx", "onnxscript")
 

@@ -7,12 +7,12 @@ from typing import Self
 from .bars import Bar, Bars
 from .concurrency import Stages
 from .console import live, say
-from .overlay import OverlayReport
 from .pipeline.chain import Flow
 from .pipeline.networks import Models
 from .pipeline.report import TRACK_AND_WRITE, Report
-from .report import PageReport
 from .tracks.smooth import SmoothReport
+from .view.overlay import OverlayReport
+from .view.report import PageReport
 
 
 class View:

@@ -44,7 +44,7 @@ def clip(tmp_path_factory):
 def egl():
     """Skips where nothing can be rendered, unless CLIFFVID_REQUIRE names "egl"."""
     from cliffvid.errors import BackendError
-    from cliffvid.renderers import open_renderer
+    from cliffvid.view.renderers import open_renderer
 
     try:
         open_renderer("gl")

@@ -15,10 +15,10 @@ import numpy as np
 
 from ..colors import track_color
 from ..models.body import Body, load_body
-from ..renderers import RENDERERS, Renderer, Scene, compose, open_renderer
 from ..rotations import axis_angle, rotation_matrix
 from ..tables import VideoInfo
 from ..video.encode import Film
+from ..view.renderers import RENDERERS, Renderer, Scene, compose, open_renderer
 from .clips import SIZES
 from .harness import Case, Result, take_turns
 

@@ -19,8 +19,8 @@ from cliffvid.errors import UsageError
 from cliffvid.models.body import load_body
 from cliffvid.models.smpl_files import add_body
 from cliffvid.options import OverlayOptions
-from cliffvid.overlay import decoding, overlay
 from cliffvid.tables import BAD_CAMERA, IMPLAUSIBLE
+from cliffvid.view.overlay import decoding, overlay
 from clips import make_clip, person_box, picture, read_index
 from decode_times import copied
 from track_files import make_tracks
@@ -272,7 +272,7 @@ def test_without_egl_it_says_what_to_install(clip, tmp_path):
 
 
 def test_a_fault_midway_leaves_nothing(clip, tmp_path, monkeypatch):
-    from cliffvid import overlay as home
+    from cliffvid.view import overlay as home
 
     tracks = make_tracks(tmp_path / "a.npz", clip, [[0, 0, 4.0]], 30)
     calls = []

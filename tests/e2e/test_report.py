@@ -12,16 +12,17 @@ import pytest
 import browser
 import needs
 from bodies import body_arrays, save_npz
-from cliffvid import charts, read_tracks
+from cliffvid import read_tracks
 from cliffvid.errors import InputError, UsageError
 from cliffvid.geometry import project
 from cliffvid.models.body import load_body
 from cliffvid.models.smpl_files import add_body
-from cliffvid.player import floor
-from cliffvid.report import report
 from cliffvid.rotations import rotation_matrix
 from cliffvid.tables import BAD_CAMERA, IMPLAUSIBLE
 from cliffvid.tracks.motion import derivative
+from cliffvid.view import charts
+from cliffvid.view.player import floor
+from cliffvid.view.report import report
 from clips import make_clip
 from track_files import make_tracks
 
@@ -80,7 +81,7 @@ def test_bodies_that_do_not_fit_are_counted_and_not_shown(clip, tmp_path):
 
 
 def test_a_long_film_is_thinned_and_that_is_said(tracks, tmp_path, monkeypatch):
-    monkeypatch.setattr("cliffvid.player.ROWS_MAX", 40)
+    monkeypatch.setattr("cliffvid.view.player.ROWS_MAX", 40)
     page = report(tracks, tmp_path / "r.html")
     assert "of 90 rows the 3D view holds every 3th" in page.warnings[0]
     data, numbers = data_of(tmp_path / "r.html")

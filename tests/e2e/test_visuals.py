@@ -11,7 +11,7 @@ from PIL import Image
 
 from cliffvid import read_tracks
 from cliffvid.models.body import load_body
-from cliffvid.visuals import distinct_stems
+from cliffvid.view.stills import distinct_stems
 from clips import person_box, picture
 
 ALL = "bbox,front,side"

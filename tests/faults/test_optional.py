@@ -21,8 +21,8 @@ LOADERS = {
     "tensorrt": "from cliffvid.models.backends.trt_plans import load_tensorrt; load_tensorrt()",
     "tensorrt_rtx": "from cliffvid.models.backends.trt_plans import load_tensorrt; load_tensorrt()",
     "cuda.bindings.runtime": "from cliffvid.cuda import Gpu; Gpu()",
-    "moderngl": "from cliffvid.renderers import open_renderer; open_renderer('gl')",
-    "pyrender": "from cliffvid.renderers import open_renderer; open_renderer('pyrender')",
+    "moderngl": "from cliffvid.view.renderers import open_renderer; open_renderer('gl')",
+    "pyrender": "from cliffvid.view.renderers import open_renderer; open_renderer('pyrender')",
     "ray": "from cliffvid.bulk.ray_pool import _ray; _ray()",
 }
 STACK = "cannot enable executable stack as shared object requires: Invalid argument"

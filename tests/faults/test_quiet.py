@@ -23,7 +23,7 @@ WAYS = {
     "OpenVINO": f"from cliffvid import Options, open_models; open_models({OPTIONS[:-1]}, backend='openvino')).close()",
     "worker": "from cliffvid.cli import main; sys.argv[1:] = ['annotate', sys.argv[2], '-o', 'set', '--workers', '1', "
     "'--models', sys.argv[1], '--detector', 'toy-detector', '--regressor', 'toy-regressor']; main()",
-    "pictures": "from cliffvid.renderers import open_renderer; open_renderer('gl')",
+    "pictures": "from cliffvid.view.renderers import open_renderer; open_renderer('gl')",
 }
 # The same packages without cliffvid before them: what must not happen does happen then.
 ALONE = {"library": "import onnxruntime", "OpenVINO": "import openvino"}

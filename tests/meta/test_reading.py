@@ -47,7 +47,7 @@ ALLOWED = {
     ("cliffvid/models/backends/trt.py", "self._cache_path().read_bytes"): OWN,
     ("cliffvid/models/batch_size.py", "_file().read_text"): OWN,
     ("cliffvid/models/manifest.py", "original.read_bytes"): OWN,
-    ("cliffvid/page.py", "(WEB / name).read_text"): OWN,
+    ("cliffvid/view/html.py", "(WEB / name).read_text"): OWN,
     ("cliffvid/precision.py", "path.read_bytes"): OWN,
     ("cliffvid/models/backends/trt_plans.py", "open"): LOCK,
     ("cliffvid/locks.py", "os.open"): LOCK,

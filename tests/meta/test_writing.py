@@ -60,7 +60,7 @@ ALLOWED = {
     ("pseudogt.py", "zipfile.ZipFile"): MEMORY,
     ("pseudogt.py", "pq.ParquetWriter"): MEMORY,
     ("pseudogt.py", "writer.write_table"): MEMORY,
-    ("visuals.py", "Image.fromarray(image).save"): MEMORY,
+    ("view/stills.py", "Image.fromarray(image).save"): MEMORY,
     ("models/smpl_files.py", "np.savez"): MEMORY,
     ("tracks/formats/amass.py", "np.savez_compressed"): MEMORY,
     ("cli_bench.py", "measured.save"): "figures of a measurement, by bench/",

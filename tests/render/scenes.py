@@ -3,8 +3,8 @@
 import numpy as np
 
 from cliffvid.models.body import load_body
-from cliffvid.renderers import Scene
 from cliffvid.rotations import axis_angle, rotation_matrix
+from cliffvid.view.renderers import Scene
 
 COLORS = np.array([[0.9, 0.2, 0.2], [0.2, 0.9, 0.2], [0.2, 0.2, 0.9]], np.float32)
 

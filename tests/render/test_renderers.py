@@ -10,7 +10,7 @@ import reference
 from cliffvid.errors import BackendError, UsageError
 from cliffvid.geometry import camera_to_side
 from cliffvid.models.body import load_body
-from cliffvid.renderers import RENDERERS, Patch, Scene, compose, groups, open_renderer
+from cliffvid.view.renderers import RENDERERS, Patch, Scene, compose, groups, open_renderer
 from render.scenes import SCENES, scene
 
 pytestmark = pytest.mark.usefixtures("egl")

@@ -1,10 +1,10 @@
 import numpy as np
 
 from cliffvid.colors import track_color
-from cliffvid.draw import draw_boxes, draw_ids, draw_skeletons
 from cliffvid.geometry import project
 from cliffvid.models.body import load_body
 from cliffvid.tables import Tracks
+from cliffvid.view.draw import draw_boxes, draw_ids, draw_skeletons
 
 
 def one_person(transl, focal_px=500.0):

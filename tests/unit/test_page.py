@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from cliffvid.page import script_json
+from cliffvid.view.html import script_json
 
 
 @pytest.mark.parametrize("text", ["<!--<script>", "</script>", "a\u2028b\u2029c"])

@@ -5,10 +5,10 @@ import zlib
 
 import numpy as np
 
-from .colors import track_color
-from .models.body import Body
-from .tables import NOT_DRAWN, Tracks
-from .tracks.motion import joint_turns
+from ..colors import track_color
+from ..models.body import Body
+from ..tables import NOT_DRAWN, Tracks
+from ..tracks.motion import joint_turns
 
 Array = np.ndarray
 ROWS_MAX = 60_000  # about 12 MB of page; of longer tracks every second, third, ... row is shown

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from ..errors import BackendError
+from ...errors import BackendError
 from . import HOW_TO_GET_EGL, NEAREST_M, Patch, Scene, groups, load_package
 
 # Drawn at twice the size and averaged: for four large people on two cores 18 ms where 4 samples a pixel took 42, as

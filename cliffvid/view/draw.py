@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 
-from .colors import track_color
-from .geometry import project
-from .tables import Tracks
+from ..colors import track_color
+from ..geometry import project
+from ..tables import Tracks
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 

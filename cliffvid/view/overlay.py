@@ -7,20 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from .colors import track_color
-from .concurrency import AHEAD_BYTES, Stages
+from ..colors import track_color
+from ..concurrency import AHEAD_BYTES, Stages
+from ..errors import InputError, UsageError
+from ..files import check_free, claims
+from ..geometry import camera_to_side
+from ..models.body import Body, load_body
+from ..options import Options, OverlayOptions
+from ..tables import NOT_DRAWN, Frames, Tracks
+from ..tracks.read import chosen, read_both
+from ..video.encode import FORMATS, Film
+from ..video.open import open_source
+from ..video.reader import DecodeCounts
 from .draw import draw_boxes, draw_ids, draw_skeletons
-from .errors import InputError, UsageError
-from .files import check_free, claims
-from .geometry import camera_to_side
-from .models.body import Body, load_body
-from .options import Options, OverlayOptions
 from .renderers import Renderer, Scene, compose, open_renderer
-from .tables import NOT_DRAWN, Frames, Tracks
-from .tracks.read import chosen, read_both
-from .video.encode import FORMATS, Film
-from .video.open import open_source
-from .video.reader import DecodeCounts
 
 FRAME_BATCH = 4  # posed together
 AHEAD = 2  # batches each stage may run ahead

@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from .names import label
+from ..names import label
 
 WEB = Path(__file__).parent / "web"
 

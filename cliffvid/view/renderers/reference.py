@@ -6,7 +6,7 @@ from types import ModuleType
 
 import numpy as np
 
-from ..errors import BackendError
+from ...errors import BackendError
 from . import HOW_TO_GET_EGL, Patch, Scene, load_package
 
 FLIP = np.array([1, -1, -1], np.float32)  # to OpenGL's camera: y up, z backward

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from .colors import track_color
-from .models.body import Body
-from .tables import NOT_DRAWN, Tracks
-from .tracks.motion import derivative
+from ..colors import track_color
+from ..models.body import Body
+from ..tables import NOT_DRAWN, Tracks
+from ..tracks.motion import derivative
 
 Array = np.ndarray
 WIDTH = 1000  # units of every chart's x axis, stretched to the page

@@ -8,19 +8,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..errors import InputError, UsageError
+from ..files import check_free, claims, write_whole
+from ..options import OverlayOptions
+from ..tables import AT_BORDER, BAD_CAMERA, IMPLAUSIBLE, NOT_DRAWN, Tracks
+from ..tracks.read import read_both
+from ..video.open import open_source
+from ..video.reader import DecodeCounts
 from . import charts
 from .draw import draw_skeletons
-from .errors import InputError, UsageError
-from .files import check_free, claims, write_whole
-from .options import OverlayOptions
+from .html import page, part, script_json
 from .overlay import Painter, check_same_video, decoding
-from .page import page, part, script_json
 from .player import player_data
 from .renderers import compose
-from .tables import AT_BORDER, BAD_CAMERA, IMPLAUSIBLE, NOT_DRAWN, Tracks
-from .tracks.read import read_both
-from .video.open import open_source
-from .video.reader import DecodeCounts
 
 SUFFIXES = (".html", ".htm")
 SHEET_MAX = 60  # pictures; of more tracks those seen longest

@@ -12,9 +12,9 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from .. import optional
-from ..concurrency import Owner
-from ..errors import UsageError
+from ... import optional
+from ...concurrency import Owner
+from ...errors import UsageError
 
 Array = np.ndarray
 RENDERERS = {"gl": ("gl", "moderngl", "overlay"), "pyrender": ("reference", "pyrender", "pyrender")}

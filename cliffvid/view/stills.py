@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .concurrency import Stages
+from ..concurrency import Stages
+from ..errors import OutputError, UsageError
+from ..files import appearing, check_free
+from ..option import check_choice
+from ..options import VISUALS, Options, OverlayOptions
+from ..tables import Frames, Tracks
+from ..tracks.read import read_both
+from ..tracks.write import SUFFIXES
+from ..video.image_files import Images
+from ..video.open import open_source
+from ..video.reader import DecodeCounts
 from .draw import draw_boxes, draw_ids
-from .errors import OutputError, UsageError
-from .files import appearing, check_free
-from .option import check_choice
-from .options import VISUALS, Options, OverlayOptions
 from .overlay import AHEAD, Painter, Shot, mean_depth_m, people_in
-from .tables import Frames, Tracks
-from .tracks.read import read_both
-from .tracks.write import SUFFIXES
-from .video.image_files import Images
-from .video.open import open_source
-from .video.reader import DecodeCounts
 
 QUALITY = 92  # of the JPEGs
 

@@ -1,0 +1,1 @@
+"""Tracks drawn: films, stills, the HTML report."""
