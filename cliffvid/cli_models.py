@@ -102,7 +102,7 @@ def quality(
     as_json: Json = False,
 ) -> None:
     """Measure what each precision changes on a video of yours and how fast it is: what --precision auto goes by."""
-    from .precision import ask, judge
+    from .evaluate.precision import ask, judge
 
     options = Options(models_dir=models_dir, detector=detector)
     manifest, _, judged = ask(name, video, options)
@@ -270,8 +270,8 @@ def export_int8(
 ) -> None:
     """Give a model a network in 8 bits, calibrated on half of a video's frames and judged on the others."""
     _need("onnx", "onnxruntime")
+    from .evaluate.precision import judge
     from .export.int8 import export_int8
-    from .precision import judge
 
     options = Options(models_dir=models_dir, detector=detector)
     manifest, judged = export_int8(name, video, options, say)

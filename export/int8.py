@@ -10,10 +10,10 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from cliffvid.errors import ModelError
+from cliffvid.evaluate.precision import ask, keep
+from cliffvid.evaluate.quality import Batch
 from cliffvid.models.manifest import MODEL_FILES, Manifest
 from cliffvid.options import Options
-from cliffvid.precision import ask, keep
-from cliffvid.quality import Batch
 
 CALIBRATED_ON = 128  # frames or people at most
 
@@ -23,7 +23,7 @@ def export_int8(
 ) -> tuple[Manifest, list[Batch]]:
     """Put model.int8.onnx into a model's folder, made for what a video shows; returns the model, and what to judge by.
 
-    Of a model that ships with cliffvid a copy is made first, see cliffvid.precision.keep. Raises UsageError,
+    Of a model that ships with cliffvid a copy is made first, see cliffvid.evaluate.precision.keep. Raises UsageError,
     InputError, ModelError, BackendError or OutputError.
     """
     say(f"asking {name} in float32 about {video}")

@@ -3,10 +3,10 @@
 import numpy as np
 
 from ..errors import CliffvidError
+from ..evaluate.quality import compare
 from ..machine import usable_cores
 from ..models.manifest import read_manifest
 from ..models.session import KNOWN, open_session
-from ..quality import compare
 from .harness import Case, Result, take_turns
 from .nets import random_nets
 

@@ -20,7 +20,7 @@ from pseudogt_files import SIZES, gt_arrays, save_images
 @pytest.fixture
 def gt(tmp_path):
     """A file in the official layout and its images: six people, two an image, made with no licensed body."""
-    from cliffvid.pseudogt import write_npz
+    from cliffvid.evaluate.pseudogt.files import write_npz
 
     save_images(tmp_path / "images", 6)
     write_npz(tmp_path / "gt.npz", gt_arrays(6), {"body": {"name": "open-body"}})
@@ -65,8 +65,8 @@ def test_from_images_to_a_file_and_a_page(cliffvid, tmp_path):
 
 @pytest.mark.usefixtures("egl")
 def test_pictures_show_people_where_they_are(gt, tmp_path):
+    from cliffvid.evaluate.pseudogt.page import view
     from cliffvid.models.body import load_body
-    from cliffvid.pseudogt_view import view
 
     arrays = gt_arrays(6)
     page = view(gt, tmp_path / "images", tmp_path / "v.html")
@@ -94,7 +94,7 @@ def test_pictures_show_people_where_they_are(gt, tmp_path):
 
 
 def test_subjects_one_by_one_without_a_body_or_a_renderer(gt, tmp_path):
-    from cliffvid.pseudogt_view import view
+    from cliffvid.evaluate.pseudogt.page import view
 
     page = view(gt, tmp_path / "images", tmp_path / "v.html", PseudoGTViewOptions("subject", 3, 1, skeleton_only=True))
     assert (page.shown, page.total) == (3, 6)
@@ -144,7 +144,7 @@ def test_mistakes_are_told(cliffvid, gt):
 @pytest.mark.usefixtures("egl")
 def test_arrow_keys_move_in_a_real_browser(gt, tmp_path):
     """No console error, nothing fetched, the pictures there, and no way past either end."""
-    from cliffvid.pseudogt_view import view
+    from cliffvid.evaluate.pseudogt.page import view
 
     if lacking := browser.missing():
         needs.lacks("chromium", f"{', '.join(lacking)} is not installed")

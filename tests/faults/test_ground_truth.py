@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from cliffvid.errors import InputError
-from cliffvid.pseudogt import to_npz, to_parquet
-from cliffvid.pseudogt_info import info
-from cliffvid.truth import read_truth
+from cliffvid.evaluate.ground_truth import read_truth
+from cliffvid.evaluate.pseudogt.check import info
+from cliffvid.evaluate.pseudogt.files import to_npz, to_parquet
 from pseudogt_files import gt_arrays
 from truth_files import World, agora, agora_columns, emdb, pw3d
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from cliffvid.errors import InputError, ModelError
+from cliffvid.evaluate.ground_truth import read_truth
 from cliffvid.models.smpl_files import read_body_file
-from cliffvid.truth import read_truth
 
 MEMORY_MB, TIME_S = 300, 5
 HEAD = b"\x80\x04"

@@ -14,15 +14,15 @@ from PIL import Image
 
 from cliffvid.bulk.sources import find_inputs
 from cliffvid.errors import CliffvidError, InputError, RefusedError, UnreadableError
+from cliffvid.evaluate.ground_truth import read_truth, truth_files
+from cliffvid.evaluate.pseudogt.files import CliffGT, to_npz
+from cliffvid.evaluate.pseudogt.make import read_regressor
 from cliffvid.inputs import open_input
 from cliffvid.lists import names_in
 from cliffvid.models.manifest import read_manifest
 from cliffvid.models.smpl_files import add_body, read_body_file
-from cliffvid.pseudogt import CliffGT, to_npz
-from cliffvid.pseudogt_make import read_regressor
 from cliffvid.tracks.read import read_meta, read_tracks
 from cliffvid.tracks.write import COLUMNS
-from cliffvid.truth import read_truth, truth_files
 from cliffvid.video.image_files import Images, image_size
 from cliffvid.video.open import open_source
 

@@ -10,11 +10,11 @@ import pytest
 
 from cliffvid import InputError, read_tracks
 from cliffvid.errors import BackendMemoryError, ModelError, describe
+from cliffvid.evaluate.ground_truth import read_truth
+from cliffvid.evaluate.pseudogt.files import CliffGT
 from cliffvid.models.manifest import read_manifest, sealed
 from cliffvid.models.session import not_loaded
-from cliffvid.pseudogt import CliffGT
 from cliffvid.tables import BAD_CAMERA
-from cliffvid.truth import read_truth
 from pseudogt_files import gt_arrays
 from toys import replace_network
 from track_files import make_tracks

@@ -14,11 +14,11 @@ from bench.accuracy.score import Pairs, common, measure
 from bench.accuracy.strangers import of_nobody
 from bench.accuracy.triangulate import agreed, left_out, off_px, triangulate
 from bench.accuracy.truth import HIPS, JOINTS, smoothed
+from cliffvid.evaluate.ground_truth import Truth
 from cliffvid.geometry import project
 from cliffvid.models.body import load_body
 from cliffvid.tables import IMPLAUSIBLE
 from cliffvid.tracks.read import read_tracks
-from cliffvid.truth import Truth
 from clips import make_clip
 from render.scenes import people
 from track_files import make_tracks

@@ -7,11 +7,11 @@ from PIL import Image
 
 from cliffvid import Options, read_meta
 from cliffvid.errors import InputError, OutputError, UsageError
+from cliffvid.evaluate.precision import about_clip, ask, keep, measure
 from cliffvid.machine import processor
 from cliffvid.models.manifest import BUNDLED, MODEL_FILES, read_manifest
 from cliffvid.models.precision import choose, runtime_version
 from cliffvid.models.registry import find_model
-from cliffvid.precision import about_clip, ask, keep, measure
 from clips import make_clip, picture
 
 GOOD = {"persons": 200, "persons_changed_percent": 0.4, "rotation_median_deg": 0.4, "rotation_p99_deg": 1.9}
@@ -105,7 +105,7 @@ def test_a_copy_of_what_shipped_once_does_not_hide_what_ships_now(monkeypatch, t
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
     shipped = shutil.copytree(BUNDLED, tmp_path / "bundled")
-    for module in ("models.manifest", "models.registry", "precision"):
+    for module in ("models.manifest", "models.registry", "evaluate.precision"):
         monkeypatch.setattr(f"cliffvid.{module}.BUNDLED", shipped)
     manifest = find_model("regress", "cliff-open")
     copy = keep(manifest, [entry(manifest, "openvino", "fp32", 25)], {"model.int8.onnx": b"a network"}).folder

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from bodies import body_arrays, save_npz
 from cliffvid.errors import InputError, UsageError
+from cliffvid.evaluate.pseudogt.check import RULES, info, placed, reprojection_px
+from cliffvid.evaluate.pseudogt.files import CliffGT, to_npz, to_parquet
+from cliffvid.evaluate.pseudogt.make import make
 from cliffvid.models.body import load_body
 from cliffvid.models.smpl_files import add_body
-from cliffvid.pseudogt import CliffGT, to_npz, to_parquet
-from cliffvid.pseudogt_info import RULES, info, placed, reprojection_px
-from cliffvid.pseudogt_make import make
 from cliffvid.tables import BAD_CAMERA, Tracks
 from cliffvid.tracks.read import read_tracks
 from cliffvid.tracks.write import WRITERS

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from cliffvid.evaluate.quality import compare, take_samples
 from cliffvid.models.manifest import BUNDLED, read_manifest
 from cliffvid.models.session import open_session
 from cliffvid.options import Options
-from cliffvid.quality import compare, take_samples
 
 
 class Said:

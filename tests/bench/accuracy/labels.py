@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cliffvid.evaluate import match
-from cliffvid.scores import Sums
+from cliffvid.evaluate.evaluate import match
+from cliffvid.evaluate.ground_truth import Truth
+from cliffvid.evaluate.scores import Sums
 from cliffvid.tables import Tracks
-from cliffvid.truth import Truth
 
 LABELS = Path(__file__).parent / "labels.json"
 IOU_MIN = 0.4  # labels are drawn loosely

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from cliffvid import Options, Tracks, open_models, process, read_tracks
+from cliffvid.evaluate.scores import Sums
 from cliffvid.models.body import load_body
 from cliffvid.pipeline.networks import Models
-from cliffvid.scores import Sums
 from cliffvid.tracks.read import read_both
 from cliffvid.video.image_files import is_image
 from cliffvid.video.open import open_source

@@ -4,12 +4,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from cliffvid.evaluate import PROTOCOLS, match
-from cliffvid.metrics import acceleration_mm, distances_mm, procrustes, rooted
+from cliffvid.evaluate.evaluate import PROTOCOLS, match
+from cliffvid.evaluate.ground_truth import Truth
+from cliffvid.evaluate.metrics import acceleration_mm, distances_mm, procrustes, rooted
+from cliffvid.evaluate.scores import Sums
 from cliffvid.models.body import Body
-from cliffvid.scores import Sums
 from cliffvid.tables import Tracks
-from cliffvid.truth import Truth
 
 from .truth import HIPS, JOINTS
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cliffvid.evaluate.ground_truth import Truth
 from cliffvid.geometry import box_iou
 from cliffvid.tables import Tracks
-from cliffvid.truth import Truth
 
 from .follow import EXPLAINED_IOU, frames
 from .landmarks import Landmarker

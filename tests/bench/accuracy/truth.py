@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cliffvid.evaluate.ground_truth import Truth
 from cliffvid.export.open_landmarks import AT_JOINT
 from cliffvid.tracks.filters import savgol
-from cliffvid.truth import Truth
 
 from .follow import Sightings
 from .scenes import Camera, Scene

@@ -5,19 +5,19 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import InputError, UsageError
-from .files import claims
-from .geometry import project
-from .inputs import open_input
-from .models.body import Body, load_body
-from .names import label
-from .npz import load_npy
-from .pseudogt import KIND, PELVIS, write_npz
-from .pseudogt_info import image_path
-from .tables import BAD_CAMERA, Tracks
-from .tracks.formats.cliff import PICKED, SMPL_VERTICES, with_vertices
-from .tracks.read import read_both
-from .video.image_files import image_size
+from ...errors import InputError, UsageError
+from ...files import claims
+from ...geometry import project
+from ...inputs import open_input
+from ...models.body import Body, load_body
+from ...names import label
+from ...npz import load_npy
+from ...tables import BAD_CAMERA, Tracks
+from ...tracks.formats.cliff import PICKED, SMPL_VERTICES, with_vertices
+from ...tracks.read import read_both
+from ...video.image_files import image_size
+from .check import image_path
+from .files import KIND, PELVIS, write_npz
 
 Array = np.ndarray
 BLOCK = 256

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from .geometry import box_iou
-from .models.manifest import Manifest
-from .models.session import Session
-from .options import Options
-from .pipeline.crop import crop
-from .pipeline.detect import detect, select
-from .pipeline.regress import PRESENCE_MIN, regress
-from .pipeline.report import alone
-from .video.open import open_source
-from .video.reader import DecodeCounts
+from ..geometry import box_iou
+from ..models.manifest import Manifest
+from ..models.session import Session
+from ..options import Options
+from ..pipeline.crop import crop
+from ..pipeline.detect import detect, select
+from ..pipeline.regress import PRESENCE_MIN, regress
+from ..pipeline.report import alone
+from ..video.open import open_source
+from ..video.reader import DecodeCounts
 
 Batch = dict[str, np.ndarray]  # what a Session takes
 SAME_PERSON_IOU = 0.5

@@ -1,4 +1,4 @@
-"""Which precision runs fastest here and is still good: measured on the user's own video, kept in the model folder."""
+"""What a precision changes and how fast it is: measured on the user's own video, kept in the model folder."""
 
 import json
 import shutil
@@ -8,15 +8,15 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from time import perf_counter
 
-from .errors import BackendError, InputError, OutputError, UsageError
-from .files import write_folder, write_whole
-from .inputs import open_input, read_input
-from .machine import processor
-from .models.manifest import BUNDLED, MANIFEST_BYTES, MODEL_FILES, Manifest, read_manifest, sealed
-from .models.precision import runtime_version
-from .models.registry import added_models_dir, find_model
-from .models.session import DEFAULT, KNOWN, Session, open_session
-from .options import Options
+from ..errors import BackendError, InputError, OutputError, UsageError
+from ..files import write_folder, write_whole
+from ..inputs import open_input, read_input
+from ..machine import processor
+from ..models.manifest import BUNDLED, MANIFEST_BYTES, MODEL_FILES, Manifest, read_manifest, sealed
+from ..models.precision import runtime_version
+from ..models.registry import added_models_dir, find_model
+from ..models.session import DEFAULT, KNOWN, Session, open_session
+from ..options import Options
 from .quality import Batch, compare, take_samples
 
 TIMED = 8  # batches, in each of ROUNDS in which all combinations take turns

@@ -6,16 +6,16 @@ from pathlib import Path
 import lap
 import numpy as np
 
-from .errors import InputError, UsageError
-from .geometry import box_iou
+from ..errors import InputError, UsageError
+from ..geometry import box_iou
+from ..models.body import Body, load_body
+from ..options import EvalOptions
+from ..tables import Tracks
+from ..tracks.read import read_both
+from .ground_truth import HIPS, Truth, read_truth, truth_files
 from .metrics import acceleration_mm, distances_mm, procrustes, rooted
-from .models.body import Body, load_body
-from .options import EvalOptions
-from .pseudogt_make import read_regressor
+from .pseudogt.make import read_regressor
 from .scores import Evaluation, Sums
-from .tables import Tracks
-from .tracks.read import read_both
-from .truth import HIPS, Truth, read_truth, truth_files
 
 Array = np.ndarray
 BLOCK = 64  # people posed at once

@@ -1,6 +1,6 @@
 """AGORA's tables: pickles of pandas, read without pandas and without running anything in them."""
 
-from .models.safe_pickle import Array, Plain, Record
+from ..models.safe_pickle import Array, Plain, Record
 
 
 def is_frame(value: Plain) -> bool:

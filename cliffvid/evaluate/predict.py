@@ -6,21 +6,21 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import InputError
+from ..errors import InputError
+from ..options import Options
+from ..pipeline.appearance import Looks
+from ..pipeline.batching import rebatch
+from ..pipeline.crop import crops
+from ..pipeline.detect import Found
+from ..pipeline.networks import Models, body_size
+from ..pipeline.regress import regress
+from ..pipeline.track import track
+from ..pipeline.video_run import Run
+from ..tables import Bodies, People, Piece, Tracks
+from ..tracks.write import open_writer
+from ..video.image_files import is_image
 from .evaluate import PROTOCOLS, image_key
-from .options import Options
-from .pipeline.appearance import Looks
-from .pipeline.batching import rebatch
-from .pipeline.crop import crops
-from .pipeline.detect import Found
-from .pipeline.networks import Models, body_size
-from .pipeline.regress import regress
-from .pipeline.track import track
-from .pipeline.video_run import Run
-from .tables import Bodies, People, Piece, Tracks
-from .tracks.write import open_writer
-from .truth import Truth
-from .video.image_files import is_image
+from .ground_truth import Truth
 
 OF_THE_DETECTOR = ("detector", "detector_shape", "score", "iou_max", "max_people", "focal_px", "fov_deg")  # of Options
 

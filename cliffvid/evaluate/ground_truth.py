@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import InputError, UsageError
+from ..inputs import open_input
+from ..models.body import load_body
+from ..models.safe_pickle import load_pickle, plain
+from ..models.smpl_files import how_to_get
 from . import agora
-from .errors import InputError, UsageError
-from .inputs import open_input
-from .models.body import load_body
-from .models.safe_pickle import load_pickle, plain
-from .models.smpl_files import how_to_get
 
 Array = np.ndarray
 DATASETS = ("3dpw", "emdb", "agora")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import InputError
-from .pseudogt import PELVIS, WIDTHS, CliffGT
-from .video.image_files import image_size
+from ...errors import InputError
+from ...video.image_files import image_size
+from .files import PELVIS, WIDTHS, CliffGT
 
 Array = np.ndarray
 LEAST_JOINTS = 4  # from which a person's place can be found

@@ -8,18 +8,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .errors import InputError
-from .files import claims, write_whole
-from .geometry import camera_to_side
-from .options import OverlayOptions, PseudoGTViewOptions
-from .pseudogt import HEAD_TOP, CliffGT
-from .pseudogt_info import body_of, image_path, placed, reprojection_px
-from .tables import Tracks
-from .video.open import open_source
-from .video.reader import DecodeCounts
-from .view.draw import pen_px
-from .view.html import page, script_json
-from .view.overlay import BACKDROP, Painter, mean_depth_m
+from ...errors import InputError
+from ...files import claims, write_whole
+from ...geometry import camera_to_side
+from ...options import OverlayOptions, PseudoGTViewOptions
+from ...tables import Tracks
+from ...video.open import open_source
+from ...video.reader import DecodeCounts
+from ...view.draw import pen_px
+from ...view.html import page, script_json
+from ...view.overlay import BACKDROP, Painter, mean_depth_m
+from .check import body_of, image_path, placed, reprojection_px
+from .files import HEAD_TOP, CliffGT
 
 Array = np.ndarray
 SIDE_PX = 720  # the longer side of a picture on the page

@@ -15,13 +15,13 @@ from typing import Self
 
 import numpy as np
 
-from .errors import InputError
-from .files import appearing, claims
-from .inputs import open_input
-from .metadata import COUNT, Text, fault
-from .npz import Header, load_npz, read_header, read_headers, size_of
-from .tracks.read import check_parquet, reading
-from .tracks.write import META_KEY, ROW_GROUP, add_array
+from ...errors import InputError
+from ...files import appearing, claims
+from ...inputs import open_input
+from ...metadata import COUNT, Text, fault
+from ...npz import Header, load_npz, read_header, read_headers, size_of
+from ...tracks.read import check_parquet, reading
+from ...tracks.write import META_KEY, ROW_GROUP, add_array
 
 Array = np.ndarray
 KIND = "cliffGT_v1"

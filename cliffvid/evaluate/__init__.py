@@ -1,0 +1,1 @@
+"""How good: against ground truth, and what a precision costs; pseudo-ground-truth."""
