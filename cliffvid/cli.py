@@ -221,7 +221,7 @@ def probe(
 
 def _inputs(names: list[str]) -> list[Path | str]:
     """What is named, and for ``-`` what each line on stdin names."""
-    from .lists import names_on_stdin
+    from .annotate.lists import names_on_stdin
     from .video.open import source_of
 
     lines = names_on_stdin() if "-" in names else []

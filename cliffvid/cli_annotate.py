@@ -32,14 +32,14 @@ def annotate(
     quiet: Quiet = False,
 ) -> None:
     """Annotate many videos into one data set; the same command goes on where it was stopped."""
-    from .bulk.job import annotate as run
-    from .bulk.view import open_view
+    from .annotate.job import annotate as run
+    from .annotate.view import open_view
     from .targets import check_folder
 
     check_folder(out)
     if dry_run:
-        from .bulk.estimate import dry_run as estimate
-        from .bulk.estimate import plan_text
+        from .annotate.estimate import dry_run as estimate
+        from .annotate.view import plan_text
 
         lines = estimate(sources, out, options, bulk)
         if as_json:
@@ -58,7 +58,8 @@ def annotate(
 
 def annotate_status(folder: DataSet, as_json: Json = False) -> None:
     """Tell how far a data set is; also while a job works on it."""
-    from .bulk.status import status, status_text
+    from .annotate.status import status
+    from .annotate.view import status_text
 
     facts = status(folder)
     if as_json:
@@ -69,7 +70,7 @@ def annotate_status(folder: DataSet, as_json: Json = False) -> None:
 
 def annotate_merge(folder: DataSet, as_json: Json = False) -> None:
     """Take the parts that jobs with --shard have made into the data set."""
-    from .bulk.upkeep import merge
+    from .annotate.upkeep import merge
 
     merged = merge(folder)
     if as_json:
@@ -91,9 +92,9 @@ def annotate_verify(
     as_json: Json = False,
 ) -> None:
     """Read every shard of a data set whole and compare it with the journal."""
-    from .bulk.upkeep import repair as mend
-    from .bulk.upkeep import verify
-    from .bulk.view import open_view
+    from .annotate.upkeep import repair as mend
+    from .annotate.upkeep import verify
+    from .annotate.view import open_view
 
     if rebuild:
         _rebuild(folder)
@@ -120,8 +121,8 @@ def annotate_verify(
 
 
 def _rebuild(folder: Path) -> None:
-    from .bulk.rebuild import rebuild
-    from .bulk.view import counted
+    from .annotate.store.rebuild import rebuild
+    from .annotate.view import counted
     from .names import printable
 
     made = rebuild(folder)

@@ -43,8 +43,8 @@ def _is_missing(name: str) -> bool:
 
 def in_folders(videos: list[Path | str], leave_out: set[Path], quiet: bool) -> list[Path | str]:
     """The inputs, with what a folder of videos holds in its place."""
-    from .bulk.sources import inputs_in
-    from .bulk.view import counted, left_out
+    from .annotate.inputs import inputs_in
+    from .annotate.view import counted, left_out
 
     found: list[Path | str] = []
     for video in videos:

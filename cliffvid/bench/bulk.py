@@ -6,8 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from ..bulk.job import annotate
-from ..bulk.progress import Progress
+from ..annotate.job import annotate
+from ..annotate.progress import Progress
 from ..console import say
 from ..machine import usable_cores
 from ..options import BulkOptions, Options

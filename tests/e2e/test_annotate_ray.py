@@ -29,7 +29,7 @@ import os, signal, sys, time
 from pathlib import Path
 import ray
 from cliffvid import Options
-from cliffvid.bulk.job import annotate
+from cliffvid.annotate.job import annotate
 from cliffvid.options import BulkOptions
 
 lost, pids = [], {}

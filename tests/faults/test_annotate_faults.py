@@ -17,9 +17,10 @@ import pytest
 
 from bulk import annotate, kill_group, make_inputs, rows, start, truth, videos
 from cliffvid import Options, OutputError
-from cliffvid.bulk.job import annotate as annotate_here
-from cliffvid.bulk.journal import read_state
-from cliffvid.bulk.status import status, status_text
+from cliffvid.annotate.job import annotate as annotate_here
+from cliffvid.annotate.status import status
+from cliffvid.annotate.store.journal import read_state
+from cliffvid.annotate.view import status_text
 from cliffvid.options import BulkOptions
 from clips import make_clip
 
@@ -29,7 +30,7 @@ FULL_DISKS = int(os.environ.get("CLIFFVID_FULL_DISKS", "1"))
 # Put first on PYTHONPATH, Python runs this in every process: it breaks the decoder for inputs of certain names.
 SITE = """
 import os, signal, sys
-if "cliffvid.bulk.local" in sys.orig_argv or os.environ.get("CLIFFVID_BREAK") == "all":
+if "cliffvid.annotate.local_pool" in sys.orig_argv or os.environ.get("CLIFFVID_BREAK") == "all":
     from cliffvid.video import reader as decode
 
     def broken(method, word):
@@ -124,7 +125,7 @@ def test_what_breaks_the_decoder_costs_its_own_input_alone(tmp_path, toys, break
 # Ends workers at their start: all of them, or the second alone.
 STARTS = """
 import os, sys
-if "cliffvid.bulk.local" in sys.orig_argv:
+if "cliffvid.annotate.local_pool" in sys.orig_argv:
     starts = os.environ["FLAGS"] + "/starts"
     open(starts, "a").write("x")
     if os.environ["ENDS"] in ("all", str(os.path.getsize(starts))):
@@ -172,13 +173,13 @@ def test_shared_networks_that_are_killed_are_begun_anew(tmp_path, toys):
         before = finished(tmp_path / "out")
         while running.poll() is None and finished(tmp_path / "out") < before + 3:
             time.sleep(0.005)
-        networks = children(running, "cliffvid.bulk.networks")
+        networks = children(running, "cliffvid.annotate.networks")
         held.update(networks)
-        victims = networks if len(killed) % 2 else children(running, "cliffvid.bulk.local")
+        victims = networks if len(killed) % 2 else children(running, "cliffvid.annotate.local_pool")
         if victims:
             os.kill(victims[0], signal.SIGKILL)
             killed.append(victims[0])
-    last = children(running, "cliffvid.bulk.networks")
+    last = children(running, "cliffvid.annotate.networks")
     _, err = running.communicate(timeout=60)
     assert running.returncode == 1 and "Traceback" not in err and len(killed) == 4, err
     assert held & set(killed) == set(killed[1::2]) and len(held) == 2, (held, killed, last)  # a worker took none along
@@ -193,7 +194,7 @@ def test_nothing_is_left_running_when_the_command_alone_is_killed(tmp_path, toys
     running = start(*args, cwd=tmp_path, toys=toys)
     while running.poll() is None and finished(tmp_path / "out") < 2:
         time.sleep(0.005)
-    left = [*children(running, "cliffvid.bulk.local"), *children(running, "cliffvid.bulk.networks")]
+    left = [*children(running, "cliffvid.annotate.local_pool"), *children(running, "cliffvid.annotate.networks")]
     running.kill()
     running.communicate(timeout=60)  # until none of them holds its stderr
     assert len(left) == 3 and not [pid for pid in left if "cliffvid" in command_line(pid)]
@@ -231,7 +232,7 @@ def command_line(pid: int) -> str:
 
 LOST = """
 import os, signal, sys
-if "cliffvid.bulk.networks" in sys.orig_argv:
+if "cliffvid.annotate.networks" in sys.orig_argv:
     from cliffvid import concurrency as flow
     flow.Shared.ask = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 """

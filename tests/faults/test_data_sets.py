@@ -11,13 +11,13 @@ import pytest
 
 from bulk import annotate, rows, truth, videos
 from cliffvid import Options
-from cliffvid.bulk.dataset import conclude, open_journal
-from cliffvid.bulk.estimate import dry_run
-from cliffvid.bulk.job import annotate as annotate_here
-from cliffvid.bulk.journal import read_state
-from cliffvid.bulk.rebuild import rebuild
-from cliffvid.bulk.status import status
-from cliffvid.bulk.upkeep import merge, verify
+from cliffvid.annotate.estimate import dry_run
+from cliffvid.annotate.job import annotate as annotate_here
+from cliffvid.annotate.status import status
+from cliffvid.annotate.store.dataset import conclude, open_journal
+from cliffvid.annotate.store.journal import read_state
+from cliffvid.annotate.store.rebuild import rebuild
+from cliffvid.annotate.upkeep import merge, verify
 from cliffvid.errors import InputError, UsageError
 from cliffvid.options import BulkOptions
 from clips import make_clip

@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cliffvid.bulk.sources import find_inputs
+from cliffvid.annotate.inputs import find_inputs
+from cliffvid.annotate.lists import names_in
 from cliffvid.errors import CliffvidError, InputError, RefusedError, UnreadableError
 from cliffvid.evaluate.ground_truth import read_truth, truth_files
 from cliffvid.evaluate.pseudogt.files import CliffGT, to_npz
 from cliffvid.evaluate.pseudogt.make import read_regressor
 from cliffvid.inputs import open_input
-from cliffvid.lists import names_in
 from cliffvid.models.manifest import read_manifest
 from cliffvid.models.smpl_files import add_body, read_body_file
 from cliffvid.tracks.read import read_meta, read_tracks

@@ -23,7 +23,7 @@ LOADERS = {
     "cuda.bindings.runtime": "from cliffvid.cuda import Gpu; Gpu()",
     "moderngl": "from cliffvid.view.renderers import open_renderer; open_renderer('gl')",
     "pyrender": "from cliffvid.view.renderers import open_renderer; open_renderer('pyrender')",
-    "ray": "from cliffvid.bulk.ray_pool import _ray; _ray()",
+    "ray": "from cliffvid.annotate.ray_pool import _ray; _ray()",
 }
 STACK = "cannot enable executable stack as shared object requires: Invalid argument"
 # How a package's import goes, and what is raised then.

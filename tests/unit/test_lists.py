@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from cliffvid.bulk.sources import find_inputs
+from cliffvid.annotate.inputs import find_inputs
 from cliffvid.cli import _inputs
 from cliffvid.errors import InputError, UsageError
 from clips import make_clip

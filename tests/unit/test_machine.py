@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cliffvid import machine
-from cliffvid.bulk import handout
+from cliffvid.annotate import scheduler as handout
 from cliffvid.doctor import machine as finding
 from cliffvid.options import Options
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
-from ..inputs import open_input
-from ..npz import size_of
-from ..tracks.read import check_parquet
+from ...errors import InputError
+from ...inputs import open_input
+from ...npz import size_of
+from ...tracks.read import check_parquet
 
 
 def rows_in(path: Path) -> Counter[str]:

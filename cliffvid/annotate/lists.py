@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from .errors import InputError, UsageError
-from .inputs import read_input
+from ..errors import InputError, UsageError
+from ..inputs import read_input
 
 log = logging.getLogger(__name__)
 # Marks at the beginning of a text. UTF-32's begins as UTF-16's does, so it is the first to be looked for.

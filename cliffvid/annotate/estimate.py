@@ -6,10 +6,10 @@ from pathlib import Path
 
 from ..names import label
 from ..options import BulkOptions, Options
+from .inputs import find_inputs
 from .job import BulkJob, job_folder
-from .journal import State, state_of
 from .plan import Plan, task
-from .sources import find_inputs
+from .store.journal import State, state_of
 
 TRIAL_FRAMES = 24
 
@@ -88,27 +88,3 @@ def _line(name: str, plan: Plan, options: Options) -> dict:
         "todo": not plan.finished(name) and name not in plan.failed,
         "message": report.get("message"),
     }
-
-
-def plan_text(lines: list[dict]) -> str:
-    """The plan in lines for people."""
-    from .view import duration, left_out
-
-    *inputs, total = lines
-    said = []
-    for line in inputs:
-        length = f"{line['duration_s']:9.1f} s" if line["duration_s"] is not None else "        ? s"
-        more = f", {line['segments']} segments" if line["segments"] > 1 else ""
-        done = "" if line["todo"] or line["message"] else "  done"
-        said.append(f"{length}  {line['kind'] + more:22} {line['video']}{done}")
-        if line["message"]:
-            said.append(f"             {line['message']}")
-    said.append(
-        f"{total['todo']} of {total['inputs']} inputs to do: {duration(total['duration_s'])} of video, "
-        f"{total['frames']} frames, {total['workers']} workers"
-    )
-    if total["ignored"]:
-        said.append(left_out(total))
-    if total["estimate_s"] is not None:
-        said.append(f"about {duration(total['estimate_s'])}, by a trial on one of them")
-    return "\n".join(said)

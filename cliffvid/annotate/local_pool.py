@@ -149,7 +149,7 @@ def main(handle: int, *networks: int) -> None:
     line = Connection(handle)
     try:
         hello, _ = _receive(line)
-        from .units import Worker
+        from .worker import Worker
 
         worker = Worker(
             Options.from_json(hello), Path(hello["work"]), [Line(socket.socket(fileno=end)) for end in networks]

@@ -26,9 +26,9 @@ from ..video.open import open_source, source_of
 from ..video.reader import DecodeCounts
 from ..video.shots import CutFinder
 from ..video.split_points import cuts
-from .identity import content_of, unchanged
+from .content import content_of, unchanged
 from .networks import Line, distant_models
-from .sink import Sink
+from .row_sink import Sink
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 TRANSIENT = (errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ECONNRESET)

@@ -7,13 +7,13 @@ from pathlib import Path
 from ..errors import InputError, UsageError
 from ..names import label
 from ..options import BulkOptions, Options
-from .dataset import NO_SHARD, VIDEOS, Shards, conclude, hash_of, open_journal, writing
+from .inputs import Found, Input
 from .job import annotate_inputs
-from .journal import State, read_state
-from .ownership import NAME, PARTS, TRACKS, WORK, is_own, remove
 from .progress import Summary, Watch
-from .rows import rows_in
-from .sources import Found, Input
+from .store.dataset import NO_SHARD, VIDEOS, Shards, conclude, hash_of, open_journal, writing
+from .store.journal import State, read_state
+from .store.ownership import NAME, PARTS, TRACKS, WORK, is_own, remove
+from .store.rows import rows_in
 
 
 def merge(out: Path) -> dict:

@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from .dataset import writing
-from .handout import Handout
-from .journal import Journal, cut_key
-from .ownership import WORK, remove
 from .plan import Plan, task
-from .units import counts_of
+from .scheduler import Handout
+from .store.dataset import writing
+from .store.journal import Journal, cut_key
+from .store.ownership import WORK, remove
+from .worker import counts_of
 
 
 class Joins:

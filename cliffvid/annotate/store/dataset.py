@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import InputError, OutputError
-from ..files import sync_folder
-from ..names import label
-from ..tracks.write import META_KEY, about, open_parquet
+from ...errors import InputError, OutputError
+from ...files import sync_folder
+from ...names import label
+from ...tracks.write import META_KEY, about, open_parquet
 from .journal import Journal, State
 from .ownership import TRACKS, WORK, check_own, remove
 

@@ -25,8 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Self
 
-from ..errors import InputError, UsageError
-from ..files import sync_folder
+from ...errors import InputError, UsageError
+from ...files import sync_folder
 from .ownership import NAME, check_not_lost, check_own, cure, has_journal
 from .records import BadRecord, check_record
 

@@ -8,8 +8,8 @@ from ..errors import ChangedError
 from ..models.manifest import MODEL_FILES
 from ..models.registry import find_model
 from ..options import BulkOptions, Options
-from .journal import State, cut_key
-from .sources import Input
+from .inputs import Input
+from .store.journal import State, cut_key
 
 # Settings that do not change an input's rows, beside those that no tracks file records: the networks' own hashes do.
 NO_KEY = ("detector", "regressor")

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Self
 
 from rich.console import RenderableType
@@ -181,3 +182,52 @@ class JsonView(View):
     def watch(self, event: dict, progress: Progress) -> None:
         if event["type"] != "tick":
             result_json(event)
+
+
+def plan_text(lines: list[dict]) -> str:
+    """The plan in lines for people."""
+
+    *inputs, total = lines
+    said = []
+    for line in inputs:
+        length = f"{line['duration_s']:9.1f} s" if line["duration_s"] is not None else "        ? s"
+        more = f", {line['segments']} segments" if line["segments"] > 1 else ""
+        done = "" if line["todo"] or line["message"] else "  done"
+        said.append(f"{length}  {line['kind'] + more:22} {line['video']}{done}")
+        if line["message"]:
+            said.append(f"             {line['message']}")
+    said.append(
+        f"{total['todo']} of {total['inputs']} inputs to do: {duration(total['duration_s'])} of video, "
+        f"{total['frames']} frames, {total['workers']} workers"
+    )
+    if total["ignored"]:
+        said.append(left_out(total))
+    if total["estimate_s"] is not None:
+        said.append(f"about {duration(total['estimate_s'])}, by a trial on one of them")
+    return "\n".join(said)
+
+
+HOW = {True: "at work", False: "broken off; the same command goes on from there", None: "at work, or broken off"}
+
+
+def status_text(folder: Path, facts: dict) -> str:
+    """The same in lines for people."""
+
+    said = ", ".join(f"{count} {name}" for name, count in facts["statuses"].items())
+    held = f"{counted(facts['rows'], 'row')} in {counted(facts['shards'], 'shard')}"
+    lines = [f"{folder}: {counted(facts['inputs'], 'input')}: {said or 'none'}; {held}"]
+    lines += [f"  failed: {count} {error}" for error, count in facts["errors"].items()]
+    run = facts["run"]
+    how = f"ended: {facts['ended']}" if facts["ended"] else HOW[facts["at_work"]]
+    line = (
+        f"  last run ({how}): {counted(run['inputs'], 'input')}, {run['frames']} frames in {duration(run['seconds'])}"
+    )
+    lines.append(line + (f", {facts['frames_per_s']:.1f} frames/s" if facts["frames_per_s"] else ""))
+    if facts["left_s"] is not None:
+        lines.append(f"  about {duration(facts['left_s'])} left")
+    if facts["ended"] and facts["at_work"]:
+        lines.append("  a job is at work on it")
+    if facts["slowest"]:
+        lines.append("  slowest:")
+        lines += [f"    {each['seconds']:8.1f} s  {each['video']}" for each in facts["slowest"]]
+    return "\n".join(lines)

@@ -3,7 +3,7 @@
 import math
 import re
 
-from ..errors import InputError
+from ...errors import InputError
 
 # Names that cliffvid gives to the files of a data set; it removes no file of another name.
 SHARD = re.compile(r"tracks/[0-9a-f]{8}-[0-9]{6,}\.parquet")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .handout import Pool
+from .scheduler import Pool
 
 
 @dataclass

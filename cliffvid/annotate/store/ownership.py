@@ -5,8 +5,8 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import UsageError
-from ..names import label
+from ...errors import UsageError
+from ...names import label
 from .records import SHARD, WORK_FILE
 
 NAME = "journal.jsonl"

@@ -5,10 +5,9 @@ from collections import Counter
 from pathlib import Path
 
 from ..names import label
-from .journal import at_work, read_state
+from .store.journal import at_work, read_state
 
 SLOWEST = 5
-HOW = {True: "at work", False: "broken off; the same command goes on from there", None: "at work, or broken off"}
 
 
 def status(folder: Path) -> dict:
@@ -58,27 +57,3 @@ def left(state) -> int:
 
 def length_s(line: dict) -> float:
     return line["duration_s"] or (line["frames"] or 0) / 25
-
-
-def status_text(folder: Path, facts: dict) -> str:
-    """The same in lines for people."""
-    from .view import counted, duration
-
-    said = ", ".join(f"{count} {name}" for name, count in facts["statuses"].items())
-    held = f"{counted(facts['rows'], 'row')} in {counted(facts['shards'], 'shard')}"
-    lines = [f"{folder}: {counted(facts['inputs'], 'input')}: {said or 'none'}; {held}"]
-    lines += [f"  failed: {count} {error}" for error, count in facts["errors"].items()]
-    run = facts["run"]
-    how = f"ended: {facts['ended']}" if facts["ended"] else HOW[facts["at_work"]]
-    line = (
-        f"  last run ({how}): {counted(run['inputs'], 'input')}, {run['frames']} frames in {duration(run['seconds'])}"
-    )
-    lines.append(line + (f", {facts['frames_per_s']:.1f} frames/s" if facts["frames_per_s"] else ""))
-    if facts["left_s"] is not None:
-        lines.append(f"  about {duration(facts['left_s'])} left")
-    if facts["ended"] and facts["at_work"]:
-        lines.append("  a job is at work on it")
-    if facts["slowest"]:
-        lines.append("  slowest:")
-        lines += [f"    {each['seconds']:8.1f} s  {each['video']}" for each in facts["slowest"]]
-    return "\n".join(lines)

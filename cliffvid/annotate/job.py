@@ -12,14 +12,14 @@ from pathlib import Path
 from ..errors import CliffvidError, OutputError
 from ..machine import version
 from ..options import BulkOptions, Options
-from .dataset import Shards, conclude, open_journal, writing
-from .handout import Failed, Handout, Took, open_pool
-from .joins import Joins
-from .journal import Journal, state_of
-from .ownership import PARTS, WORK
+from .inputs import Found, find_inputs
 from .plan import Plan, in_part, recipe
 from .progress import Progress, Summary, Watch
-from .sources import Found, find_inputs
+from .scheduler import Failed, Handout, Took, open_pool
+from .split import Joins
+from .store.dataset import Shards, conclude, open_journal, writing
+from .store.journal import Journal, state_of
+from .store.ownership import PARTS, WORK
 
 SHARD_BYTES = 64e6  # of rows in memory, before compression
 

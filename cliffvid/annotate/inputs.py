@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ..errors import InputError, UsageError
 from ..inputs import open_input
-from ..lists import names_in, names_on_stdin, text_in
 from ..npz import size_of
 from ..tracks.read import check_parquet
 from ..video.image_files import NAMED, is_hidden, is_image
+from .lists import names_in, names_on_stdin, text_in
 
 # Endings by which a folder's files are taken for videos. A file named by itself, or in a list, may have any.
 VIDEO_SUFFIXES = frozenset(
@@ -156,7 +156,7 @@ def _rows(path: Path) -> Iterator[dict]:
     import pyarrow.csv
     import pyarrow.parquet as pq
 
-    from .dataset import VIDEO_COLUMNS
+    from .store.dataset import VIDEO_COLUMNS
 
     try:
         if path.suffix.lower() == ".csv":

@@ -142,7 +142,7 @@ class _Actor:
     """What runs in the cluster. Networks are opened when the first task needs them."""
 
     def __init__(self, hello: dict) -> None:
-        from .units import Worker
+        from .worker import Worker
 
         os.chdir(hello["cwd"])  # inputs are named from where the command runs
         self._worker = Worker(Options.from_json(hello["options"]), Path(hello["work"]))

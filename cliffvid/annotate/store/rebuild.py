@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import InputError, NotFoundError, UsageError
-from ..files import sync_folder
-from ..inputs import open_input
-from ..npz import size_of
-from ..options import Options
-from ..tracks.read import check_parquet
+from ...errors import InputError, NotFoundError, UsageError
+from ...files import sync_folder
+from ...inputs import open_input
+from ...npz import size_of
+from ...options import Options
+from ...tracks.read import check_parquet
 from .dataset import NO_SHARD, VIDEO_COLUMNS, VIDEOS, Shards, conclude, hash_of, writing
 from .journal import Journal, lock, replay
 from .ownership import NAME, TRACKS, WORK, has_journal, is_shard

@@ -39,7 +39,7 @@ def open_pool(options: Options, bulk: BulkOptions, work: Path) -> Pool:
         from .ray_pool import RayPool
 
         return RayPool(bulk.workers, bulk.address, options, work)
-    from .local import LocalPool
+    from .local_pool import LocalPool
 
     shared = bulk.networks == "shared" or (bulk.networks == "auto" and on_gpu(options))
     count = bulk.workers or default_workers(options, shared)
