@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from .cli_options import offering
-from .console import result
+from .cli.console import result
+from .cli.flags import offering
 from .errors import OutputError, UsageError
 from .option import check_choice
 

@@ -6,7 +6,7 @@ from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 
-from cliffvid import cli
+from cliffvid.cli import app as cli
 
 
 def run(words: list[str]) -> tuple[int, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..annotate.job import annotate
 from ..annotate.progress import Progress
-from ..console import say
+from ..cli.console import say
 from ..machine import usable_cores
 from ..options import BulkOptions, Options
 from ..pipeline.networks import open_models

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from ..console import result, result_table
+from ..cli.console import result, result_table
 from ..machine import processor, usable_cores
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..console import say
+from ..cli.console import say
 from ..optional import load
 from ..options import Options
 

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 import fake_gpu
-from cliffvid import cli
+from cliffvid.cli import app as cli
 from cliffvid.errors import BackendError, ModelError, UsageError
 from cliffvid.models.backends import trt_plans as plans
 from cliffvid.models.backends.trt import build_plans

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from cliffvid import cli
+from cliffvid.cli import app as cli
 
 
 @pytest.fixture

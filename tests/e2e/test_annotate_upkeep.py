@@ -21,7 +21,7 @@ from bulk import annotate, command, make_inputs, rows, truth, videos, without_su
 from cliffvid.annotate.status import status
 from cliffvid.annotate.store.dataset import hash_of, open_journal
 from cliffvid.annotate.upkeep import verify
-from cliffvid.annotate.view import status_text
+from cliffvid.cli.annotate_view import status_text
 from cliffvid.errors import OutputError
 from clips import make_clip
 
@@ -115,7 +115,7 @@ def test_where_a_lock_tells_nothing_it_is_not_said_whether_a_job_is_at_work(copy
             open_journal(copy / "out")
     journal.write_text("".join(lines).replace(f'"host": "{platform.node()}"', '"host": "another"'))
     assert status(copy / "out")["at_work"] is None  # that machine's locks may not be seen from here
-    code = "import sys; sys.modules['fcntl'] = None; from cliffvid.cli import main; main()"
+    code = "import sys; sys.modules['fcntl'] = None; from cliffvid.cli.app import main; main()"
     args = [sys.executable, "-c", code, "annotate-status", copy / "out", "--json"]
     assert json.loads(subprocess.check_output(args))["at_work"] is None
 

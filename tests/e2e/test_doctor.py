@@ -10,7 +10,7 @@ import av
 import pytest
 from av.codec.hwaccel import HWAccel
 
-from cliffvid import doctor
+from cliffvid.cli import doctor
 from cliffvid.video.container import decoding_fault
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from cliffvid import UsageError, read_tracks
-from cliffvid.targets import distinct_names
+from cliffvid.cli.targets import distinct_names
 from cliffvid.video.open import source_of
 from clips import picture
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import typer
 
-from cliffvid import Options, UsageError, cli, options, process, read_tracks
+from cliffvid import Options, UsageError, options, process, read_tracks
+from cliffvid.cli import app as cli
 from cliffvid.option import seconds
 
 CLASSES = (
@@ -26,7 +27,7 @@ CLASSES = (
 )
 PANELS = {"Output", "Video", "Models", "Detection", "Camera", "Speed", "Safety"}
 HEAVY = {"numpy", "av", "cv2", "onnxruntime", "pyarrow", "PIL", "scipy", "torch"}
-RUN = "import sys; sys.argv[0] = 'cliffvid'; from cliffvid.cli import main; main()"
+RUN = "import sys; sys.argv[0] = 'cliffvid'; from cliffvid.cli.app import main; main()"
 
 
 def commands(command, *path):

@@ -187,7 +187,7 @@ def test_a_key_that_ends_it_leaves_a_clean_terminal_and_no_file(at_terminal, pla
 def test_a_signal_as_bars_come_or_go_shows_the_cursor_again(monkeypatch, when):
     from rich.live import Live
 
-    from cliffvid import console
+    from cliffvid.cli import console
 
     ours, theirs = pty.openpty()
     real = getattr(Live, when)

@@ -12,7 +12,8 @@ import pytest
 import torch
 from synthetic import make_tiny_checkpoint
 
-from cliffvid import cli
+from cliffvid.cli import app as cli
+from cliffvid.cli.progress import View
 from cliffvid.errors import BackendError, InputError, ModelError, OutputError, UsageError
 from cliffvid.export import official, proof
 from cliffvid.export.cliff import VARIANTS, load_cliff
@@ -21,7 +22,6 @@ from cliffvid.models.manifest import read_manifest
 from cliffvid.models.parity import check_samples, errors
 from cliffvid.models.session import open_session
 from cliffvid.pipeline.networks import Models
-from cliffvid.progress import View
 
 pytestmark = pytest.mark.timeout(600)  # exporting HRNet-W48 takes half a minute, and several on a busy machine
 BACKBONES = ["res50", pytest.param("hr48", marks=pytest.mark.slow)]

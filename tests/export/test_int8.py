@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 import needs
-from cliffvid import cli
+from cliffvid.cli import app as cli
 from cliffvid.errors import ModelError
 from cliffvid.export.graph import Graph, image_input, to_bytes
 from cliffvid.export.int8 import kept_float, quantise, with_float_weights

@@ -8,7 +8,8 @@ import pytest
 from synthetic import make_tiny_checkpoint
 from test_yolo import synthetic_weights
 
-from cliffvid import cli, read_meta, read_tracks
+from cliffvid import read_meta, read_tracks
+from cliffvid.cli import app as cli
 from cliffvid.export.cliff import VARIANTS
 from cliffvid.export.sources import OPEN
 

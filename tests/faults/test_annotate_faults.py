@@ -20,7 +20,7 @@ from cliffvid import Options, OutputError
 from cliffvid.annotate.job import annotate as annotate_here
 from cliffvid.annotate.status import status
 from cliffvid.annotate.store.journal import read_state
-from cliffvid.annotate.view import status_text
+from cliffvid.cli.annotate_view import status_text
 from cliffvid.options import BulkOptions
 from clips import make_clip
 

@@ -11,7 +11,8 @@ import time
 import numpy as np
 import pytest
 
-from cliffvid import InputError, cli, open_models, process, read_meta, read_tracks, stream
+from cliffvid import InputError, open_models, process, read_meta, read_tracks, stream
+from cliffvid.cli import app as cli
 from cliffvid.pipeline.video_run import Run
 from cliffvid.tracks.write import WRITERS
 from cliffvid.video.reader import Video

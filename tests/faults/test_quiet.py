@@ -21,8 +21,8 @@ OPTIONS = "Options(models_dir=Path(sys.argv[1]), detector='toy-detector', regres
 WAYS = {
     "library": f"from cliffvid import Options, process; process(sys.argv[2], 'a.parquet', {OPTIONS})",
     "OpenVINO": f"from cliffvid import Options, open_models; open_models({OPTIONS[:-1]}, backend='openvino')).close()",
-    "worker": "from cliffvid.cli import main; sys.argv[1:] = ['annotate', sys.argv[2], '-o', 'set', '--workers', '1', "
-    "'--models', sys.argv[1], '--detector', 'toy-detector', '--regressor', 'toy-regressor']; main()",
+    "worker": "from cliffvid.cli.app import main; sys.argv[1:] = ['annotate', sys.argv[2], '-o', 'set', '--workers', "
+    "'1', '--models', sys.argv[1], '--detector', 'toy-detector', '--regressor', 'toy-regressor']; main()",
     "pictures": "from cliffvid.view.renderers import open_renderer; open_renderer('gl')",
 }
 # The same packages without cliffvid before them: what must not happen does happen then.

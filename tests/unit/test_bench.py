@@ -81,7 +81,7 @@ def test_renderers_are_measured_on_the_same_picture(monkeypatch):
 
 
 def test_a_renderer_that_is_missing_is_told_with_what_to_install():
-    code = "import sys; sys.modules['moderngl'] = None; from cliffvid.cli import main; main()"
+    code = "import sys; sys.modules['moderngl'] = None; from cliffvid.cli.app import main; main()"
     done = subprocess.run([sys.executable, "-c", code, "bench", "overlay"], capture_output=True, text=True)
     assert done.returncode == 1 and 'pip install "cliffvid[overlay]"' in done.stderr
 

@@ -226,7 +226,7 @@ def test_a_child_that_was_forked_meanwhile_removes_nothing(tmp_path):
 def test_a_hangup_ends_a_command_but_under_nohup(tmp_path, ignored, code):
     script = (
         f"import signal, os, sys; signal.signal(signal.SIGHUP, signal.{'SIG_IGN' if ignored else 'SIG_DFL'})\n"
-        "from cliffvid import cli, doctor\n"
+        "from cliffvid.cli import app as cli, doctor\n"
         "cli._print_version = lambda *_: None\n"
         "cli.make_command = lambda app: lambda **how: os.kill(os.getpid(), signal.SIGHUP)\n"
         "cli.main()\n"

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from cliffvid.annotate.inputs import find_inputs
-from cliffvid.cli import _inputs
+from cliffvid.cli.process import _inputs
 from cliffvid.errors import InputError, UsageError
 from clips import make_clip
 

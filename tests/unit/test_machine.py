@@ -9,7 +9,7 @@ import pytest
 
 from cliffvid import machine
 from cliffvid.annotate import scheduler as handout
-from cliffvid.doctor import machine as finding
+from cliffvid.cli.doctor import machine as finding
 from cliffvid.options import Options
 
 V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"

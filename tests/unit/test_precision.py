@@ -167,7 +167,7 @@ def test_a_video_that_shows_nobody_tells_nothing(toys, tmp_path):
 def test_a_run_takes_what_was_chosen_and_its_file_says_so(manifest, clip, toys, tmp_path, monkeypatch, capfd):
     import sys
 
-    from cliffvid import cli
+    from cliffvid.cli import app as cli
 
     exact, fast = entry(manifest, "onnxruntime", "fp32", 10), entry(manifest, "openvino", "int8", 40)
     keep(manifest, [exact, fast])

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from cliffvid import InputError, cli, read_meta, read_tracks
+from cliffvid import InputError, read_meta, read_tracks
+from cliffvid.cli import app as cli
 from cliffvid.tables import Tracks
 from cliffvid.tracks.read import read_both
 from cliffvid.tracks.write import COLUMNS, META_KEY, WRITERS

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from cliffvid.bench.harness import machine, versions
-from cliffvid.console import result, say
+from cliffvid.cli.console import result, say
 
 from .labels import read_labels
 from .run import Version, judge_labels, judge_rows, judge_scenes

@@ -1,114 +1,20 @@
-"""The command line: parse, call, print. Results go to files and stdout, everything else to stderr."""
+"""The commands that read videos: parse, call, print."""
 
-import os
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from .cli_annotate import annotate, annotate_merge, annotate_status, annotate_verify
-from .cli_bench import bench
-from .cli_inputs import facts_text, in_folders, tell_failed, those_that_open, told_missing
-from .cli_models import doctor, export_app, models_app
-from .cli_options import Json, ParseError, Quiet, flag, make_command, offering, only, parse_message, with_flags
-from .cli_see import overlay, report
-from .cli_truth import evaluate, pseudogt_app
-from .cli_use import convert, smooth
-from .console import close_streams, hear_the_library, open_streams, result, result_json, say
-from .errors import CliffvidError, UsageError, describe
-from .machine import thread_environment, usable_cores
-from .options import VISUALS, Options, OverlayOptions, SmoothOptions
+from ..errors import CliffvidError, UsageError, describe
+from ..options import VISUALS, Options, OverlayOptions, SmoothOptions
+from .console import result, result_json, say
+from .flags import Json, Quiet, flag, offering, only, with_flags
+from .inputs import facts_text, in_folders, tell_failed, those_that_open, told_missing
 
 if TYPE_CHECKING:
-    from .view.stills import Gallery
-
-
-class Commands(TyperGroup):
-    """All commands: Ctrl-C has one exit code, once everything inside has cleaned up."""
-
-    def invoke(self, context: typer.Context) -> object:
-        try:
-            return super().invoke(context)
-        except KeyboardInterrupt:
-            say("interrupted: what was finished is kept, nothing half-written is left behind")
-            raise typer.Exit(130) from None
-
-
-app = typer.Typer(
-    cls=Commands,
-    help="Video to per-frame SMPL body tracks.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
-)
-
-
-def main() -> None:
-    """Entry point. Exit codes: 0 all done, 1 some failed, 2 usage, 130 interrupted, 128 + n ended by signal n."""
-    open_streams()
-    hear_the_library()
-    os.environ.update(thread_environment(usable_cores()))  # before any library is loaded
-    for number in ENDING:
-        if signal.getsignal(number) is signal.SIG_DFL:  # under nohup SIGHUP is ignored
-            signal.signal(number, _end)
-    try:
-        sys.exit(make_command(app)(standalone_mode=False) or 0)
-    except Ended as ended:
-        say(f"ended by {ended.name}: nothing half-written is left behind")
-        raise
-    except ParseError as error:
-        if message := parse_message(error):
-            say(f"error: {message}")
-        sys.exit(error.exit_code)
-    except Exception as error:
-        if "--debug" in sys.argv:
-            raise
-        if not isinstance(error.__cause__, BrokenPipeError):  # of ``| head``, which has seen enough
-            say(describe(error))
-        sys.exit(error.exit_code if isinstance(error, CliffvidError) else 1)
-    finally:
-        close_streams()
-
-
-# Those that there are: not all systems have all.
-ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
-
-
-class Ended(SystemExit):
-    """A signal asks the process to end, which it does as after Ctrl-C."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(128 + number)
-        self.name = signal.Signals(number).name
-
-
-def _end(number: int, frame: object) -> None:
-    for each in (*ENDING, signal.SIGINT):  # asked again, while it cleans up
-        signal.signal(each, signal.SIG_IGN)
-    raise Ended(number)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from .machine import version
-
-        result(version())
-        raise typer.Exit
-
-
-@app.callback()
-def common(
-    version: Annotated[
-        bool,
-        typer.Option("--version", "-V", help="Print the version and exit.", callback=_print_version, is_eager=True),
-    ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-) -> None:
-    pass
+    from ..view.stills import Gallery
 
 
 @with_flags
@@ -162,10 +68,10 @@ def process(
     inputs, missing = told_missing(inputs, as_json)
     if not inputs:
         raise typer.Exit(1)
-    from .pipeline.networks import open_models
-    from .pipeline.process import process_many
+    from ..pipeline.networks import open_models
+    from ..pipeline.process import process_many
+    from ..view.overlay import Painter
     from .progress import View
-    from .view.overlay import Painter
 
     look = OverlayOptions(view=view, start_s=options.start_s, end_s=options.end_s, overwrite=options.overwrite)
     videos = in_folders(_inputs(inputs), {place for place in (out, overlay) if place}, quiet or as_json)
@@ -200,7 +106,7 @@ def probe(
     as_json: Json = False,
 ) -> None:
     """Describe each input: container, codec, size, orientation, frame rate, colours, streams."""
-    from .video.probe import probe
+    from ..video.probe import probe
 
     failed = 0
     for source in in_folders(_inputs(inputs), set(), quiet=True):
@@ -221,8 +127,8 @@ def probe(
 
 def _inputs(names: list[str]) -> list[Path | str]:
     """What is named, and for ``-`` what each line on stdin names."""
-    from .annotate.lists import names_on_stdin
-    from .video.open import source_of
+    from ..annotate.lists import names_on_stdin
+    from ..video.open import source_of
 
     lines = names_on_stdin() if "-" in names else []
     if "-" in names and not lines:
@@ -251,12 +157,12 @@ def _requests(
     videos: list, out: Path, smooth: bool, film: Path | None, page: Path | None, visuals: str | None, options: Options
 ) -> list[Request]:
     """What there is to do. Raises UsageError if anything must not be written where it would be."""
-    from .files import check_free, check_places
+    from ..files import check_free, check_places
+    from ..tracks.write import SUFFIXES, output_format
+    from ..view.overlay import check_target
+    from ..view.report import check_page
+    from ..view.stills import open_galleries, visuals_of
     from .targets import is_file_name, targets
-    from .tracks.write import SUFFIXES, output_format
-    from .view.overlay import check_target
-    from .view.report import check_page
-    from .view.stills import open_galleries, visuals_of
 
     format = output_format(out if is_file_name(videos, out) else Path(), options.format)
     outputs = targets(videos, out, SUFFIXES[format])
@@ -280,10 +186,10 @@ def _requests(
 
 def _told(request: Request, outcome, options: Options, look: OverlayOptions, view, as_json: bool) -> bool:
     """Draw what one video gave, tell how it went, and say whether all of it was done."""
-    from .files import Claim
-    from .tracks.smooth import smooth
-    from .view.overlay import overlay
-    from .view.report import report as write_page
+    from ..files import Claim
+    from ..tracks.smooth import smooth
+    from ..view.overlay import overlay
+    from ..view.report import report as write_page
 
     report, network, page = outcome.report, options.allow_network, None
     smoothed, drawn, pictures, shown = None, None, 0, request.steady or request.output
@@ -319,26 +225,3 @@ def _told(request: Request, outcome, options: Options, look: OverlayOptions, vie
         more = {"overlay": request.film, "report": request.page, "visuals": visuals}
         result_json(report.as_dict() | more | {"smooth": smoothed and smoothed.as_dict()})
     return report.complete
-
-
-# In the order of the help.
-TRACKS, DATA_SETS, GROUND_TRUTH, MACHINE = "Tracks", "Data sets", "Ground truth", "Models and machine"
-for panel, command, name in (
-    (None, process, "process"),
-    (None, probe, "probe"),
-    (TRACKS, overlay, "overlay"),
-    (TRACKS, report, "report"),
-    (TRACKS, smooth, "smooth"),
-    (TRACKS, convert, "convert"),
-    (DATA_SETS, annotate, "annotate"),
-    (DATA_SETS, annotate_status, "annotate-status"),
-    (DATA_SETS, annotate_merge, "annotate-merge"),
-    (DATA_SETS, annotate_verify, "annotate-verify"),
-    (GROUND_TRUTH, evaluate, "eval"),
-    (MACHINE, doctor, "doctor"),
-    (MACHINE, bench, "bench"),
-):
-    app.command(name, rich_help_panel=panel)(command)
-app.add_typer(pseudogt_app, name="pseudogt", rich_help_panel=GROUND_TRUTH)
-app.add_typer(models_app, name="models", rich_help_panel=MACHINE)
-app.add_typer(export_app, name="export", rich_help_panel=MACHINE)

@@ -6,11 +6,11 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
-from .cli_options import Json, ModelsDir, flag, offering
+from ..errors import describe
+from ..option import check_choice
+from ..options import GENDERS, Options
 from .console import result, result_json, say
-from .errors import describe
-from .option import check_choice
-from .options import GENDERS, Options
+from .flags import Json, ModelsDir, flag, offering
 
 export_app = typer.Typer(help="Make model folders.", no_args_is_help=True)
 models_app = typer.Typer(help="What models there are, and whether they are whole.")
@@ -23,8 +23,8 @@ def models(
     as_json: Json = False,
 ) -> None:
     """List the models found, best first for each task, with where they lie, what they are and their licence."""
-    from .models.manifest import RULES
-    from .models.registry import scan_models
+    from ..models.manifest import RULES
+    from ..models.registry import scan_models
 
     if context.invoked_subcommand:
         return
@@ -57,9 +57,9 @@ def models(
 @models_app.command("verify")
 def verify(name: Annotated[str, typer.Argument(help="A model's name.")], models_dir: ModelsDir = None) -> None:
     """Check a model's files against its manifest, that each network keeps its contract and answers as its reference."""
-    from .models.manifest import MODEL_FILES
-    from .models.registry import find_model
-    from .models.session import DEFAULT, KNOWN
+    from ..models.manifest import MODEL_FILES
+    from ..models.registry import find_model
+    from ..models.session import DEFAULT, KNOWN
 
     manifest = find_model(None, name, models_dir)
     for file in manifest.files:
@@ -72,9 +72,9 @@ def verify(name: Annotated[str, typer.Argument(help="A model's name.")], models_
 
 def _answers(manifest, precision: str) -> str:
     """How a network of a folder answers, in words. Raises ModelError if it is wrong."""
-    from .models.manifest import MODEL_FILES
-    from .models.parity import SAMPLES, check_samples, said_bound
-    from .models.session import check_answers, open_session
+    from ..models.manifest import MODEL_FILES
+    from ..models.parity import SAMPLES, check_samples, said_bound
+    from ..models.session import check_answers, open_session
 
     with open_session(manifest, precision=precision) as session:
         check_answers(session)
@@ -102,7 +102,7 @@ def quality(
     as_json: Json = False,
 ) -> None:
     """Measure what each precision changes on a video of yours and how fast it is: what --precision auto goes by."""
-    from .evaluate.precision import ask, judge
+    from ..evaluate.precision import ask, judge
 
     options = Options(models_dir=models_dir, detector=detector)
     manifest, _, judged = ask(name, video, options)
@@ -110,8 +110,8 @@ def quality(
 
 
 def _tell(manifest, options, as_json: bool = False) -> None:
-    from .machine import processor
-    from .models.precision import faults, told
+    from ..machine import processor
+    from ..models.precision import faults, told
 
     for entry in manifest.quality:
         if entry["machine"] != processor():
@@ -160,7 +160,7 @@ def add_body(
     ] = None,
 ) -> None:
     """Make a licensed body of yours known: read without running what is in it, converted once, found by name."""
-    from .models.smpl_files import add_body
+    from ..models.smpl_files import add_body
 
     say(f"{add_body(file, gender)}: written")
 
@@ -175,8 +175,8 @@ def export_open(
 ) -> None:
     """Rebuild the bundled open models, bit for bit, from named public packages."""
     _need("onnx", "tflite")
-    from .export import open_models
-    from .models.manifest import BUNDLED
+    from ..export import open_models
+    from ..models.manifest import BUNDLED
 
     folders = (open_models.check_open if check else open_models.export_open)(out or BUNDLED, sources, say)
     for folder in folders:
@@ -205,7 +205,7 @@ def export_yolov3(
 ) -> None:
     """Make a detector from official YOLOv3 weights, with the official rule for people."""
     _need("torch", "onnx", "onnxruntime")
-    from .export.yolo import export_yolov3
+    from ..export.yolo import export_yolov3
 
     say(f"{export_yolov3(weights, out, cfg, size, name, say, accept_parity)}: written")
 
@@ -219,7 +219,7 @@ def export_cliff(
 ) -> None:
     """Make a regressor from a CLIFF checkpoint; which network it holds is found out."""
     _need("torch", "onnx", "onnxruntime")
-    from .export.official import export_cliff
+    from ..export.official import export_cliff
 
     say(f"{export_cliff(checkpoint, out, name, say, accept_parity)}: written")
 
@@ -250,8 +250,8 @@ def export_plans(
     models_dir: ModelsDir = None,
 ) -> None:
     """Build TensorRT plans before they are needed; those for the GPU that is here are proven on it."""
-    from .models.backends.trt import build_plans
-    from .models.registry import find_model, scan_models
+    from ..models.backends.trt import build_plans
+    from ..models.registry import find_model, scan_models
 
     for each in precision or ():
         check_choice("--precision", each, PLANS)
@@ -270,8 +270,8 @@ def export_int8(
 ) -> None:
     """Give a model a network in 8 bits, calibrated on half of a video's frames and judged on the others."""
     _need("onnx", "onnxruntime")
-    from .evaluate.precision import judge
-    from .export.int8 import export_int8
+    from ..evaluate.precision import judge
+    from ..export.int8 import export_int8
 
     options = Options(models_dir=models_dir, detector=detector)
     manifest, judged = export_int8(name, video, options, say)
@@ -279,7 +279,7 @@ def export_int8(
 
 
 def _need(*packages: str) -> None:
-    from .optional import load
+    from ..optional import load
 
     for package in packages:
         load(package, 'pip install "cliffvid[cpu,export]"')

@@ -14,8 +14,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.models import ArgumentInfo, ParameterInfo
 
-from .option import Kind, description, flag_name, is_time, number, seconds
-from .options import OUTPUT, PANELS, Options
+from ..option import Kind, description, flag_name, is_time, number, seconds
+from ..options import OUTPUT, PANELS, Options
 
 # Spellings of earlier versions, for "did you mean".
 RENAMED = {"--engine": "--runner", "--engines": "--models"}

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from ..errors import CliffvidError, InputError, NotFoundError, describe
+from ..options import Options
 from .console import result_json, say
-from .errors import CliffvidError, InputError, NotFoundError, describe
-from .options import Options
 
 
 class HasVideo(Protocol):
@@ -43,8 +43,8 @@ def _is_missing(name: str) -> bool:
 
 def in_folders(videos: list[Path | str], leave_out: set[Path], quiet: bool) -> list[Path | str]:
     """The inputs, with what a folder of videos holds in its place."""
-    from .annotate.inputs import inputs_in
-    from .annotate.view import counted, left_out
+    from ..annotate.inputs import inputs_in
+    from .annotate_view import counted, left_out
 
     found: list[Path | str] = []
     for video in videos:
@@ -64,7 +64,7 @@ def those_that_open(requests: list[Job], options: Options, as_json: bool) -> lis
     """The requests from the first on whose input opens; of those before it tells, so that no network is opened for
     what cannot be read.
     """
-    from .video.open import open_source
+    from ..video.open import open_source
 
     for index, request in enumerate(requests):
         if isinstance(request.video, str) and options.allow_network:  # slow to open

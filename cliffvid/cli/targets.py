@@ -4,10 +4,10 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from .errors import UsageError
-from .tracks.write import FOREIGN
-from .video.image_files import is_pattern
-from .video.open import stem
+from ..errors import UsageError
+from ..tracks.write import FOREIGN
+from ..video.image_files import is_pattern
+from ..video.open import stem
 
 FILE_ENDINGS = {*FOREIGN, ".parquet", ".npz"}
 

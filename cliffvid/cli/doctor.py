@@ -5,18 +5,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import BackendError, CliffvidError
-from .machine import cores, memory, nvidia_gpus
-from .models.backends.ort import two_builds
-from .models.downloads import FILES
-from .models.manifest import BUNDLED, RULES, read_manifest
-from .models.parity import check_samples
-from .models.registry import scan_models
-from .models.session import DEFAULT, KNOWN, open_session
-from .models.smpl_files import FAMILIES, how_to_get
-from .optional import load
-from .video.container import cuda, decoding_fault
-from .view.renderers import open_renderer
+from ..errors import BackendError, CliffvidError
+from ..machine import cores, memory, nvidia_gpus
+from ..models.backends.ort import two_builds
+from ..models.downloads import FILES
+from ..models.manifest import BUNDLED, RULES, read_manifest
+from ..models.parity import check_samples
+from ..models.registry import scan_models
+from ..models.session import DEFAULT, KNOWN, open_session
+from ..models.smpl_files import FAMILIES, how_to_get
+from ..optional import load
+from ..video.container import cuda, decoding_fault
+from ..view.renderers import open_renderer
 
 EXPORT_NEEDS = ("torch", "onnx", "onnxscript")
 

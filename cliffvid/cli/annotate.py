@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from .cli_options import Json, Quiet, flag, with_flags, without
+from ..options import SAFETY, BulkOptions, Options
 from .console import result, result_json, say
-from .options import SAFETY, BulkOptions, Options
+from .flags import Json, Quiet, flag, with_flags, without
 
 DataSet = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set.")]
 
@@ -32,14 +32,14 @@ def annotate(
     quiet: Quiet = False,
 ) -> None:
     """Annotate many videos into one data set; the same command goes on where it was stopped."""
-    from .annotate.job import annotate as run
-    from .annotate.view import open_view
+    from ..annotate.job import annotate as run
+    from .annotate_view import open_view
     from .targets import check_folder
 
     check_folder(out)
     if dry_run:
-        from .annotate.estimate import dry_run as estimate
-        from .annotate.view import plan_text
+        from ..annotate.estimate import dry_run as estimate
+        from .annotate_view import plan_text
 
         lines = estimate(sources, out, options, bulk)
         if as_json:
@@ -58,8 +58,8 @@ def annotate(
 
 def annotate_status(folder: DataSet, as_json: Json = False) -> None:
     """Tell how far a data set is; also while a job works on it."""
-    from .annotate.status import status
-    from .annotate.view import status_text
+    from ..annotate.status import status
+    from .annotate_view import status_text
 
     facts = status(folder)
     if as_json:
@@ -70,7 +70,7 @@ def annotate_status(folder: DataSet, as_json: Json = False) -> None:
 
 def annotate_merge(folder: DataSet, as_json: Json = False) -> None:
     """Take the parts that jobs with --shard have made into the data set."""
-    from .annotate.upkeep import merge
+    from ..annotate.upkeep import merge
 
     merged = merge(folder)
     if as_json:
@@ -92,9 +92,9 @@ def annotate_verify(
     as_json: Json = False,
 ) -> None:
     """Read every shard of a data set whole and compare it with the journal."""
-    from .annotate.upkeep import repair as mend
-    from .annotate.upkeep import verify
-    from .annotate.view import open_view
+    from ..annotate.upkeep import repair as mend
+    from ..annotate.upkeep import verify
+    from .annotate_view import open_view
 
     if rebuild:
         _rebuild(folder)
@@ -121,9 +121,9 @@ def annotate_verify(
 
 
 def _rebuild(folder: Path) -> None:
-    from .annotate.store.rebuild import rebuild
-    from .annotate.view import counted
-    from .names import printable
+    from ..annotate.store.rebuild import rebuild
+    from ..names import printable
+    from .annotate_view import counted
 
     made = rebuild(folder)
     held = f"{counted(made.inputs, 'input')} and {counted(made.rows, 'row')} in {counted(made.shards, 'shard')}"

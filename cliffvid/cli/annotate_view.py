@@ -10,10 +10,10 @@ from rich.progress import Progress as Bars
 from rich.progress import TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-from ..bars import NARROW, KnownBar
-from ..console import can_draw, live, result_json, say
+from ..annotate.progress import Progress, Summary
 from ..names import label, listed, printable
-from .progress import Progress, Summary
+from .bars import NARROW, KnownBar
+from .console import can_draw, live, result_json, say
 
 EVERY_S = 10.0  # between two lines of progress
 NAME_WIDTH, BAR_WIDTH = 14, 20  # of what stands before the words of a bar

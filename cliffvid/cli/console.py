@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from .errors import OutputError
-from .names import label, printable
+from ..errors import OutputError
+from ..names import label, printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -4,15 +4,15 @@ from contextlib import ExitStack
 from time import perf_counter
 from typing import Self
 
+from ..concurrency import Stages
+from ..pipeline.chain import Flow
+from ..pipeline.networks import Models
+from ..pipeline.report import TRACK_AND_WRITE, Report
+from ..tracks.smooth import SmoothReport
+from ..view.overlay import OverlayReport
+from ..view.report import PageReport
 from .bars import Bar, Bars
-from .concurrency import Stages
 from .console import live, say
-from .pipeline.chain import Flow
-from .pipeline.networks import Models
-from .pipeline.report import TRACK_AND_WRITE, Report
-from .tracks.smooth import SmoothReport
-from .view.overlay import OverlayReport
-from .view.report import PageReport
 
 
 class View:

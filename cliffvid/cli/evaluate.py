@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from .cli_options import Json, Overwrite, only, with_flags
+from ..options import EvalOptions, Options, PseudoGTViewOptions
 from .console import result, result_json, result_table, say
-from .options import EvalOptions, Options, PseudoGTViewOptions
+from .flags import Json, Overwrite, only, with_flags
 
 pseudogt_app = typer.Typer(help="CLIFF's pseudo-ground-truth files (cliffGT_v1).", no_args_is_help=True)
 File = Annotated[Path, typer.Argument(help="A file in the layout of cliffGT_v1: .npz.")]
@@ -25,7 +25,7 @@ def pseudogt_info(
     """Tell what a file holds and which of its rows are wrong; every row is checked."""
     import dataclasses
 
-    from .evaluate.pseudogt.check import RULES, info
+    from ..evaluate.pseudogt.check import RULES, info
 
     found = info(file, images)
     if as_json:
@@ -36,7 +36,7 @@ def pseudogt_info(
 
 def info_lines(file: Path, found, rules: dict[str, str]) -> list[str]:
     """What was found, in lines for people."""
-    from .evaluate.pseudogt.files import KEYPOINTS
+    from ..evaluate.pseudogt.files import KEYPOINTS
 
     lines = [f"{file}: {found.rows:,} rows, {found.images:,} images, up to {found.subjects_most} people in one"]
     lines.append(f"  body {found.body}")
@@ -67,8 +67,8 @@ def pseudogt_view(
     overwrite: Overwrite = False,
 ) -> None:
     """Write one page: image, 2D skeleton, front and side view; the arrow keys go back and on."""
-    from .evaluate.pseudogt.page import view
-    from .files import check_free
+    from ..evaluate.pseudogt.page import view
+    from ..files import check_free
 
     check_free(out, overwrite, file)
     page = view(file, images, out, options, overwrite)
@@ -84,9 +84,9 @@ def pseudogt_convert(
     overwrite: Overwrite = False,
 ) -> None:
     """Keep a file as parquet, or make the .npz again: no bit of any array is lost."""
-    from .evaluate.pseudogt.files import to_npz, to_parquet
-    from .files import check_free
-    from .option import check
+    from ..evaluate.pseudogt.files import to_npz, to_parquet
+    from ..files import check_free
+    from ..option import check
 
     ways = {(".npz", ".parquet"): to_parquet, (".parquet", ".npz"): to_npz}
     way = ways.get((file.suffix.lower(), out.suffix.lower()))
@@ -108,8 +108,8 @@ def pseudogt_make(
     overwrite: Overwrite = False,
 ) -> None:
     """Turn what was found in images into a file of the same layout."""
-    from .evaluate.pseudogt.make import make
-    from .files import check_free
+    from ..evaluate.pseudogt.make import make
+    from ..files import check_free
 
     check_free(out, overwrite, tracks)
     report = make(tracks, images, out, joint_regressor, overwrite)
@@ -135,7 +135,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure tracks against ground truth: joints, surface, acceleration, and who was found."""
-    from .evaluate.evaluate import evaluate
+    from ..evaluate.evaluate import evaluate
 
     if images:
         _predict(tracks, truth, images, options, run)
@@ -153,11 +153,11 @@ def evaluate(
 
 def _predict(tracks: Path, truth: Path, images: Path, options: EvalOptions, run: Options) -> None:
     """Make the tracks that the paper's protocol measures."""
-    from .evaluate.ground_truth import read_truth, truth_files
-    from .evaluate.predict import predict
-    from .files import Claim, check_free
-    from .option import check
-    from .pipeline.networks import open_models
+    from ..evaluate.ground_truth import read_truth, truth_files
+    from ..evaluate.predict import predict
+    from ..files import Claim, check_free
+    from ..option import check
+    from ..pipeline.networks import open_models
 
     check(
         options.protocol == "paper", "--images: makes the tracks of --protocol paper; for another, process the images"
