@@ -94,27 +94,28 @@ player:
 	cd export/web && npm ci && npm run build
 
 # Figures are ratios within one run, on a quiet machine; each target writes bench/out/<name>.json.
+BENCH := PYTHONPATH=tests $(BIN)/python -m bench
 BENCHES := decode detect crop regress track write host engine many annotate shapes start memory threads peers engines overlay
 TARGETS := $(BENCHES:%=bench-%) bench-e2e
 .PHONY: $(TARGETS)
 
 bench: $(VENV)/installed-dev
-	$(BIN)/cliffvid bench $(BENCHES)
+	$(BENCH) $(BENCHES)
 
 $(TARGETS): bench-%: $(VENV)/installed-dev
-	$(BIN)/cliffvid bench $*
+	$(BENCH) $*
 
 # Downloads 90 MB once. AGAINST: a folder of model folders; FILMS: one that has the films and stills of labels.json.
 accuracy: $(VENV)/installed-dev
-	PYTHONPATH=tests $(BIN)/python -m bench.accuracy $(if $(AGAINST),--against "$(AGAINST)") $(if $(FILMS),--films "$(FILMS)")
+	$(BENCH).accuracy $(if $(AGAINST),--against "$(AGAINST)") $(if $(FILMS),--films "$(FILMS)")
 
 # Where the time of a run goes: bench/out/timeline.html and profile.txt.
 profile: $(VENV)/installed-dev
-	$(BIN)/cliffvid bench profile
+	$(BENCH) profile
 
 # Puts the figures of bench/out between the marks in README.md.
 readme: $(VENV)/installed-dev
-	$(BIN)/cliffvid bench readme
+	$(BENCH) readme
 
 clean:
 	rm -rf $(VENV) build demo bench/out

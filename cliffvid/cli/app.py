@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from ..cli_bench import bench
 from ..errors import CliffvidError, describe
 from ..machine import thread_environment, usable_cores
 from .annotate import annotate, annotate_merge, annotate_status, annotate_verify
@@ -18,9 +17,6 @@ from .flags import ParseError, make_command, parse_message
 from .models import doctor, export_app, models_app
 from .process import probe, process
 from .tracks import convert, overlay, report, smooth
-
-if TYPE_CHECKING:
-    pass
 
 
 class Commands(TyperGroup):
@@ -122,7 +118,6 @@ for panel, command, name in (
     (DATA_SETS, annotate_verify, "annotate-verify"),
     (GROUND_TRUTH, evaluate, "eval"),
     (MACHINE, doctor, "doctor"),
-    (MACHINE, bench, "bench"),
 ):
     app.command(name, rich_help_panel=panel)(command)
 app.add_typer(pseudogt_app, name="pseudogt", rich_help_panel=GROUND_TRUTH)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench import whole
+from bench.harness import Result
 from cliffvid import read_meta, read_tracks
-from cliffvid.bench import whole
-from cliffvid.bench.harness import Result
 from cliffvid.models.manifest import BUNDLED, sealed
 from clips import make_clip, person_box, picture, read_index
 

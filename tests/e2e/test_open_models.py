@@ -10,8 +10,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from bench.accuracy import rows
+from bench.shapes import matched
 from cliffvid import Options, open_models, process, read_tracks, stream
-from cliffvid.bench.shapes import matched
 from cliffvid.geometry import box_iou, crop_boxes, crop_corners, project
 from cliffvid.models.body import load_body
 from cliffvid.models.manifest import BUNDLED

@@ -16,7 +16,7 @@ LOADERS = {
     "onnxruntime": f"{OPEN}; open_session(read_manifest(BUNDLED / 'cliff-open'), 'onnxruntime')",
     "openvino": f"{OPEN}; open_session(read_manifest(BUNDLED / 'cliff-open'), 'openvino')",
     "torch": "from cliffvid.cli.models import _need; _need('torch')",
-    "onnx": "from cliffvid.bench.nets import constant_nets; constant_nets(None, 1)",
+    "onnx": "from bench.nets import constant_nets; constant_nets(None, 1)",
     "onnxscript": "from cliffvid.cli.models import _need; _need('onnxscript')",
     "tensorrt": "from cliffvid.models.backends.trt_plans import load_tensorrt; load_tensorrt()",
     "tensorrt_rtx": "from cliffvid.models.backends.trt_plans import load_tensorrt; load_tensorrt()",
@@ -70,7 +70,7 @@ for way in ways:
 def test_what_is_missing_is_told_from_what_does_not_load(package, tmp_path):
     ways = [*BROKEN, INTERRUPTED, ""]
     command = [sys.executable, "-c", TRIALS, package, LOADERS[package], *ways]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT), str(ROOT / "tests")])}
     out = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True).stdout
     *broken, interrupted, missing = map(json.loads, out.splitlines())
     for (kind, words), (wanted, reason) in zip(broken, BROKEN.values(), strict=True):

@@ -1,21 +1,19 @@
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import needs
+from bench import bulk, overlay, threads
+from bench.fakes import constant_models
+from bench.harness import Case, Result, take_turns
+from bench.nets import constant_nets
+from bench.readme import fill
+from bench.shapes import cut_to_16_9, matched
+from bench.timeline import profile
 from cliffvid import Options, read_tracks
-from cliffvid.bench import bulk, overlay, threads
-from cliffvid.bench.fakes import constant_models
-from cliffvid.bench.harness import Case, Result, take_turns
-from cliffvid.bench.nets import constant_nets
-from cliffvid.bench.readme import fill
-from cliffvid.bench.shapes import cut_to_16_9, matched
-from cliffvid.bench.timeline import profile
 from cliffvid.pipeline import networks
 from cliffvid.pipeline.process import process
 from cliffvid.tables import image_column
@@ -78,12 +76,6 @@ def test_renderers_are_measured_on_the_same_picture(monkeypatch):
     assert len(result.rows) == 2 * 3 + 1 + 2 and all(row["median_s"] > 0 for row in result.rows)
     assert len(result.ratios) == 4 and all(value > 0 for value in result.ratios.values())
     assert len(result.quality) == 4 and all(0.95 < value <= 1 for value in result.quality.values())
-
-
-def test_a_renderer_that_is_missing_is_told_with_what_to_install():
-    code = "import sys; sys.modules['moderngl'] = None; from cliffvid.cli.app import main; main()"
-    done = subprocess.run([sys.executable, "-c", code, "bench", "overlay"], capture_output=True, text=True)
-    assert done.returncode == 1 and 'pip install "cliffvid[overlay]"' in done.stderr
 
 
 def test_threads_are_shared_as_each_case_says(monkeypatch, street):

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from bench.fakes import Constant, constant_models
 from cliffvid import Options, process
-from cliffvid.bench.fakes import Constant, constant_models
 from cliffvid.errors import UsageError
 from cliffvid.models.manifest import Manifest
 from cliffvid.pipeline.crop import check_crop, crop, crop_pixels

@@ -10,7 +10,7 @@ import json
 from contextlib import ExitStack
 from pathlib import Path
 
-from cliffvid.bench.harness import machine, versions
+from bench.harness import machine, versions
 from cliffvid.cli.console import result, say
 
 from .labels import read_labels

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ..cli.console import say
-from ..optional import load
-from ..options import Options
+from cliffvid.cli.console import say
+from cliffvid.optional import load
+from cliffvid.options import Options
 
 
 def random_nets() -> Path:
@@ -12,7 +12,7 @@ def random_nets() -> Path:
     import platformdirs
 
     _need("torch", "onnx", "onnxscript")
-    from ..export.random_nets import random_models
+    from .random_nets import random_models
 
     folder = Path(platformdirs.user_cache_dir("cliffvid")) / "bench" / "models"
     return random_models(folder, say)
@@ -24,7 +24,7 @@ def constant_nets(folder: Path, people: int) -> Options:
     Raises BackendError without onnx.
     """
     _need("onnx")
-    from ..export.constant_nets import constant_nets
+    from .constant_nets import constant_nets
 
     detector, regressor = constant_nets(folder, people)
     return Options(models_dir=folder, detector=detector, regressor=regressor, overwrite=True)

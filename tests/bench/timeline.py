@@ -8,11 +8,12 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ..options import Options
-from ..pipeline.chain import Flow
-from ..pipeline.networks import Models, open_models
-from ..pipeline.process import process
-from ..pipeline.report import TRACK_AND_WRITE, Report
+from cliffvid.options import Options
+from cliffvid.pipeline.chain import Flow
+from cliffvid.pipeline.networks import Models, open_models
+from cliffvid.pipeline.process import process
+from cliffvid.pipeline.report import TRACK_AND_WRITE, Report
+
 from .clips import clip
 from .shapes import EXAMPLE
 

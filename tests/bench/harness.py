@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from ..cli.console import result, result_table
-from ..machine import processor, usable_cores
+from cliffvid.cli.console import result, result_table
+from cliffvid.machine import processor, usable_cores
 
 
 @dataclass

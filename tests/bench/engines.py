@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from ..errors import CliffvidError
-from ..evaluate.quality import compare
-from ..machine import usable_cores
-from ..models.manifest import read_manifest
-from ..models.session import KNOWN, open_session
+from cliffvid.errors import CliffvidError
+from cliffvid.evaluate.quality import compare
+from cliffvid.machine import usable_cores
+from cliffvid.models.manifest import read_manifest
+from cliffvid.models.session import KNOWN, open_session
+
 from .harness import Case, Result, take_turns
 from .nets import random_nets
 
@@ -18,7 +19,7 @@ def engines(repeats: int) -> Result:
     """Items a second of YOLOv3-416 and CLIFF-HR48 with random weights, all on the CPU and all cores."""
     nets, cores = random_nets(), usable_cores()
     result = Result("engines", "item", {"repeats": repeats, "threads": cores, "weights": "random"})
-    from ..export.random_nets import eager
+    from .random_nets import eager
 
     asked = {"random-yolov3": eager(nets, cores)[0], "random-cliff-hr48": eager(nets, cores)[1]}
     for name, batches in BATCHES.items():
@@ -53,7 +54,7 @@ def engines(repeats: int) -> Result:
 
 
 def _inputs(manifest, batch: int, canvas: tuple[int, int] | None) -> dict[str, np.ndarray]:
-    from ..export.random_nets import patches
+    from .random_nets import patches
 
     rng = np.random.default_rng(0)
     given = {}

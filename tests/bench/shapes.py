@@ -5,16 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ..geometry import box_iou, shrunk
-from ..models.manifest import BUNDLED, Manifest, read_manifest
-from ..models.registry import scan_models
-from ..models.session import KNOWN, open_session
-from ..options import Options
-from ..pipeline.detect import detect
-from ..pipeline.report import alone
-from ..tables import Frames, People, image_column
-from ..video.open import open_source
-from ..video.reader import DecodeCounts
+from cliffvid.geometry import box_iou, shrunk
+from cliffvid.models.manifest import BUNDLED, Manifest, read_manifest
+from cliffvid.models.registry import scan_models
+from cliffvid.models.session import KNOWN, open_session
+from cliffvid.options import Options
+from cliffvid.pipeline.detect import detect
+from cliffvid.pipeline.report import alone
+from cliffvid.tables import Frames, People, image_column
+from cliffvid.video.open import open_source
+from cliffvid.video.reader import DecodeCounts
+
 from .clips import sha256
 from .harness import Case, Result, take_turns
 

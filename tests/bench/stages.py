@@ -6,22 +6,23 @@ from pathlib import Path
 
 import numpy as np
 
-from ..concurrency import Stages
-from ..models.parity import check_samples
-from ..option import choices
-from ..options import Options
-from ..pipeline.crop import crops
-from ..pipeline.detect import Found, canvas_rule, detect, letterboxed
-from ..pipeline.networks import open_models
-from ..pipeline.regress import regress
-from ..pipeline.report import alone
-from ..pipeline.track import track
-from ..pipeline.tracker import Tracker
-from ..tables import Bodies, Frames, Tracks
-from ..tracks.read import read_tracks
-from ..tracks.write import WRITERS, open_writer
-from ..video.open import open_source
-from ..video.reader import DecodeCounts
+from cliffvid.concurrency import Stages
+from cliffvid.models.parity import check_samples
+from cliffvid.option import choices
+from cliffvid.options import Options
+from cliffvid.pipeline.crop import crops
+from cliffvid.pipeline.detect import Found, canvas_rule, detect, letterboxed
+from cliffvid.pipeline.networks import open_models
+from cliffvid.pipeline.regress import regress
+from cliffvid.pipeline.report import alone
+from cliffvid.pipeline.track import track
+from cliffvid.pipeline.tracker import Tracker
+from cliffvid.tables import Bodies, Frames, Tracks
+from cliffvid.tracks.read import read_tracks
+from cliffvid.tracks.write import WRITERS, open_writer
+from cliffvid.video.open import open_source
+from cliffvid.video.reader import DecodeCounts
+
 from .clips import bare_decode, clip, naive_frames, sha256
 from .fakes import constant_models
 from .harness import Case, Result, take_turns

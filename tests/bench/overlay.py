@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..colors import track_color
-from ..models.body import Body, load_body
-from ..rotations import axis_angle, rotation_matrix
-from ..tables import VideoInfo
-from ..video.encode import Film
-from ..view.renderers import RENDERERS, Renderer, Scene, compose, open_renderer
+from cliffvid.colors import track_color
+from cliffvid.models.body import Body, load_body
+from cliffvid.rotations import axis_angle, rotation_matrix
+from cliffvid.tables import VideoInfo
+from cliffvid.video.encode import Film
+from cliffvid.view.renderers import RENDERERS, Renderer, Scene, compose, open_renderer
+
 from .clips import SIZES
 from .harness import Case, Result, take_turns
 

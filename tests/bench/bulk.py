@@ -6,13 +6,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from ..annotate.job import annotate
-from ..annotate.progress import Progress
-from ..cli.console import say
-from ..machine import usable_cores
-from ..options import BulkOptions, Options
-from ..pipeline.networks import open_models
-from ..pipeline.process import process
+from cliffvid.annotate.job import annotate
+from cliffvid.annotate.progress import Progress
+from cliffvid.cli.console import say
+from cliffvid.machine import usable_cores
+from cliffvid.options import BulkOptions, Options
+from cliffvid.pipeline.networks import open_models
+from cliffvid.pipeline.process import process
+
 from .clips import RATE, repeated, sha256, small_clip
 from .harness import Case, Result, take_turns
 from .nets import constant_nets

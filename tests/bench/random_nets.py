@@ -11,17 +11,16 @@ import onnx
 import torch
 from torch import nn
 
+from cliffvid.export.cliff import VARIANTS, Cliff, PixelsToBody
+from cliffvid.export.darknet import canvas_limits, export_darknet
+from cliffvid.export.darknet_files import STEP_PX, convolution_counts, read_network
+from cliffvid.export.graph import to_bytes
+from cliffvid.export.int8 import quantise
+from cliffvid.export.model_folder import describe_detector, with_manifest
+from cliffvid.export.official import describe, trace
+from cliffvid.export.sources import OPEN
+from cliffvid.export.yolo import YoloV3, load_yolov3
 from cliffvid.files import write_folder
-
-from .cliff import VARIANTS, Cliff, PixelsToBody
-from .darknet import canvas_limits, export_darknet
-from .darknet_files import STEP_PX, convolution_counts, read_network
-from .graph import to_bytes
-from .int8 import quantise
-from .model_folder import describe_detector, with_manifest
-from .official import describe, trace
-from .sources import OPEN
-from .yolo import YoloV3, load_yolov3
 
 SIZE_PX = 416
 NAMES = ("random-yolov3", "random-cliff-hr48")

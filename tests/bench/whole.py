@@ -10,12 +10,13 @@ from time import perf_counter
 
 import numpy as np
 
-from ..models.manifest import read_manifest
-from ..models.session import open_session
-from ..option import choices
-from ..options import Options
-from ..pipeline.networks import Models
-from ..pipeline.process import process, process_many
+from cliffvid.models.manifest import read_manifest
+from cliffvid.models.session import open_session
+from cliffvid.option import choices
+from cliffvid.options import Options
+from cliffvid.pipeline.networks import Models
+from cliffvid.pipeline.process import process, process_many
+
 from .clips import bare_decode, clip, repeated, sha256, small_clip
 from .fakes import Injected, constant_models, people_seen
 from .harness import Case, Result, take_turns
@@ -123,7 +124,7 @@ def start(repeats: int) -> Result:
     seen: list[float] = []
 
     def first() -> None:
-        from ..pipeline.process import stream
+        from cliffvid.pipeline.process import stream
 
         begin = perf_counter()
         rows = stream(film, Options(), constant_models(3))
@@ -146,7 +147,7 @@ def start(repeats: int) -> Result:
 MEASURED = """
 import sys
 from pathlib import Path
-from cliffvid.bench.fakes import constant_models
+from bench.fakes import constant_models
 from cliffvid.options import Options
 from cliffvid.pipeline.process import process
 from cliffvid.pipeline.report import peak_memory_mb

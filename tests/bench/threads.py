@@ -6,11 +6,12 @@ from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
 
-from ..machine import usable_cores
-from ..options import Options
-from ..pipeline.networks import Models, open_models
-from ..pipeline.process import process
-from ..video.open import open_source
+from cliffvid.machine import usable_cores
+from cliffvid.options import Options
+from cliffvid.pipeline.networks import Models, open_models
+from cliffvid.pipeline.process import process
+from cliffvid.video.open import open_source
+
 from .clips import clip, ffmpegs_threads, sha256
 from .fakes import constant_models
 from .harness import Case, Result, take_turns

@@ -12,18 +12,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import CliffvidError
-from ..geometry import camera_to_transl, canvas_to_frame, crop_boxes, crop_corners, diagonal_focal_px
-from ..machine import usable_cores
-from ..models.manifest import read_manifest
-from ..models.session import open_session
-from ..option import choices
-from ..options import Options
-from ..pipeline.crop import crop_pixels
-from ..pipeline.networks import Models
-from ..pipeline.process import process
-from ..rotations import axis_angle
-from ..tracks.read import read_tracks
+from cliffvid.errors import CliffvidError
+from cliffvid.geometry import camera_to_transl, canvas_to_frame, crop_boxes, crop_corners, diagonal_focal_px
+from cliffvid.machine import usable_cores
+from cliffvid.models.manifest import read_manifest
+from cliffvid.models.session import open_session
+from cliffvid.option import choices
+from cliffvid.options import Options
+from cliffvid.pipeline.crop import crop_pixels
+from cliffvid.pipeline.networks import Models
+from cliffvid.pipeline.process import process
+from cliffvid.rotations import axis_angle
+from cliffvid.tracks.read import read_tracks
+
 from .clips import clip, naive_frames, sha256
 from .fakes import Injected, constant_models, people_seen
 from .harness import Case, Result, take_turns
@@ -156,6 +157,6 @@ def _apart(ours, theirs) -> dict[str, float]:
 
 
 def _eager(nets: Path):
-    from ..export.random_nets import eager
+    from .random_nets import eager
 
     return eager(nets, usable_cores())

@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from cliffvid.bench.fakes import constant_models
+from bench.fakes import constant_models
+from cliffvid.export.graph import to_bytes
+from cliffvid.export.model_folder import tensor, with_manifest
 from cliffvid.files import write_folder
-
-from .graph import to_bytes
-from .model_folder import tensor, with_manifest
 
 KINDS = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
 

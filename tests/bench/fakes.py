@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..models.manifest import Manifest, Tensor
-from ..pipeline.networks import Models
-from ..rules import BboxInfo, CropRule, Letterbox, Selection
+from cliffvid.models.manifest import Manifest, Tensor
+from cliffvid.pipeline.networks import Models
+from cliffvid.rules import BboxInfo, CropRule, Letterbox, Selection
 
 DETECTOR_PX = 416
 

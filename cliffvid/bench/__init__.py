@@ -1,1 +1,0 @@
-"""Measurements: ``cliffvid bench WHAT`` compares things that take turns in one run, and keeps figures as JSON."""
