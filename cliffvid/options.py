@@ -133,10 +133,7 @@ class Options:
     def to_json(self) -> dict:
         """The options as plain values, for another process or a later run; ``from_json`` takes them back."""
         end_s = None if math.isinf(self.end_s) else self.end_s
-        return asdict(self) | {
-            "models_dir": str(self.models_dir.absolute()) if self.models_dir else None,
-            "end_s": end_s,
-        }
+        return asdict(self) | {"models_dir": self.models_dir and str(self.models_dir.absolute()), "end_s": end_s}
 
     def with_threads(self, threads: int) -> Self:
         return replace(self, threads=threads)

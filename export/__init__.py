@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-_HOME = {"load_cliff": "cliff", "load_yolov3": "yolo"}
+_HOME = {"load_cliff": "cliff.network", "load_yolov3": "yolov3.export"}
 __all__ = sorted(_HOME)
 
 

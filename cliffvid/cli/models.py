@@ -175,7 +175,7 @@ def export_open(
 ) -> None:
     """Rebuild the bundled open models, bit for bit, from named public packages."""
     _need("onnx", "tflite")
-    from ..export import open_models
+    from ..export.open import build as open_models
     from ..models.manifest import BUNDLED
 
     folders = (open_models.check_open if check else open_models.export_open)(out or BUNDLED, sources, say)
@@ -205,7 +205,7 @@ def export_yolov3(
 ) -> None:
     """Make a detector from official YOLOv3 weights, with the official rule for people."""
     _need("torch", "onnx", "onnxruntime")
-    from ..export.yolo import export_yolov3
+    from ..export.yolov3.export import export_yolov3
 
     say(f"{export_yolov3(weights, out, cfg, size, name, say, accept_parity)}: written")
 
@@ -219,7 +219,7 @@ def export_cliff(
 ) -> None:
     """Make a regressor from a CLIFF checkpoint; which network it holds is found out."""
     _need("torch", "onnx", "onnxruntime")
-    from ..export.official import export_cliff
+    from ..export.cliff.export import export_cliff
 
     say(f"{export_cliff(checkpoint, out, name, say, accept_parity)}: written")
 
@@ -271,7 +271,7 @@ def export_int8(
     """Give a model a network in 8 bits, calibrated on half of a video's frames and judged on the others."""
     _need("onnx", "onnxruntime")
     from ..evaluate.precision import judge
-    from ..export.int8 import export_int8
+    from ..export.folder.int8 import export_int8
 
     options = Options(models_dir=models_dir, detector=detector)
     manifest, judged = export_int8(name, video, options, say)

@@ -7,8 +7,8 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from bench.fakes import constant_models
-from cliffvid.export.graph import to_bytes
-from cliffvid.export.model_folder import tensor, with_manifest
+from cliffvid.export.folder.graph import to_bytes
+from cliffvid.export.folder.model_folder import tensor, with_manifest
 from cliffvid.files import write_folder
 
 KINDS = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}

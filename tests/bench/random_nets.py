@@ -11,15 +11,15 @@ import onnx
 import torch
 from torch import nn
 
-from cliffvid.export.cliff import VARIANTS, Cliff, PixelsToBody
-from cliffvid.export.darknet import canvas_limits, export_darknet
-from cliffvid.export.darknet_files import STEP_PX, convolution_counts, read_network
-from cliffvid.export.graph import to_bytes
-from cliffvid.export.int8 import quantise
-from cliffvid.export.model_folder import describe_detector, with_manifest
-from cliffvid.export.official import describe, trace
-from cliffvid.export.sources import OPEN
-from cliffvid.export.yolo import YoloV3, load_yolov3
+from cliffvid.export.cliff.export import describe, trace
+from cliffvid.export.cliff.network import VARIANTS, Cliff, PixelsToBody
+from cliffvid.export.folder.graph import to_bytes
+from cliffvid.export.folder.int8 import quantise
+from cliffvid.export.folder.model_folder import describe_detector, with_manifest
+from cliffvid.export.open.sources import OPEN
+from cliffvid.export.yolov3.export import YoloV3, load_yolov3
+from cliffvid.export.yolov3.files import STEP_PX, convolution_counts, read_network
+from cliffvid.export.yolov3.onnx_graph import canvas_limits, export_darknet
 from cliffvid.files import write_folder
 
 SIZE_PX = 416

@@ -9,10 +9,10 @@ import pytest
 
 import needs
 from cliffvid.errors import BackendError, ModelError
-from cliffvid.export.graph import Graph, image_input, to_bytes
-from cliffvid.export.half import halve
-from cliffvid.export.int8 import quantise
-from cliffvid.export.model_folder import with_manifest
+from cliffvid.export.folder.graph import Graph, image_input, to_bytes
+from cliffvid.export.folder.half import halve
+from cliffvid.export.folder.int8 import quantise
+from cliffvid.export.folder.model_folder import with_manifest
 from cliffvid.files import write_folder
 from cliffvid.models.manifest import BUNDLED, MODEL_FILES, read_manifest
 from cliffvid.models.parity import check_samples

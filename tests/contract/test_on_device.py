@@ -198,9 +198,9 @@ def test_frames_that_do_not_fit_are_told(clip, toy_options, ort):
 
 @pytest.mark.parametrize(("resample", "expected"), [("antialias", False), ("bilinear", True)])
 def test_what_the_graph_cannot_make_stays_on_the_host(toy_options, ort, resample, expected, monkeypatch):
-    import cliffvid.machine
+    from cliffvid.pipeline import networks
 
-    find = cliffvid.machine.find_model
+    find = networks.find_model
 
     def found(task, *more):
         manifest = find(task, *more)
@@ -208,7 +208,7 @@ def test_what_the_graph_cannot_make_stays_on_the_host(toy_options, ort, resample
             return manifest
         return replace(manifest, rules=manifest.rules | {"crop": replace(manifest.rules["crop"], resample=resample)})
 
-    monkeypatch.setattr(cliffvid.machine, "find_model", found)
+    monkeypatch.setattr(networks, "find_model", found)
     with open_models(on_cuda(toy_options())) as models:
         assert models.pictures_on_device is expected
 

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for reference_head and darknet
 @pytest.fixture(scope="session")
 def sources():
     """The folder with the downloaded packages; skips without it unless CLIFFVID_REQUIRE names "sources"."""
-    from cliffvid.export.sources import default_folder, have_sources
+    from cliffvid.export.open.sources import default_folder, have_sources
 
     folder = Path(os.environ.get("CLIFFVID_SOURCES") or default_folder())
     if not have_sources(folder):
@@ -62,7 +62,7 @@ def made(tmp_path_factory):
     """Function of a backbone: the checkpoint, and the folder exported from it, once for all processes of the tests."""
     from synthetic import make_cliff_checkpoint
 
-    from cliffvid.export.official import export_cliff
+    from cliffvid.export.cliff.export import export_cliff
 
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made"

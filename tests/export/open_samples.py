@@ -15,11 +15,11 @@ import numpy as np
 import reference_head
 import tfjs_reader
 
-from cliffvid.export.model_folder import pack_samples
-from cliffvid.export.open_head import ANSWERS, read_head
-from cliffvid.export.open_landmarks import place_landmarks
-from cliffvid.export.sources import OPEN, read_member
-from cliffvid.export.yolo import load_yolov3, person_rows
+from cliffvid.export.folder.model_folder import pack_samples
+from cliffvid.export.open.head import ANSWERS, read_head
+from cliffvid.export.open.landmarks import place_landmarks
+from cliffvid.export.open.sources import OPEN, read_member
+from cliffvid.export.yolov3.export import load_yolov3, person_rows
 from cliffvid.models.manifest import BUNDLED, read_manifest
 from cliffvid.models.session import open_session
 from cliffvid.options import Options

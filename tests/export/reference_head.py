@@ -1,4 +1,4 @@
-"""The open head for one person, in float64 and plain loops: the slow truth for export/open_head.py."""
+"""The open head for one person, in float64 and plain loops: the slow truth for export/open/head.py."""
 
 import math
 

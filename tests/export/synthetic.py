@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from cliffvid.export.backbones import Bottleneck, conv_norm
-from cliffvid.export.cliff import VARIANTS, Cliff
+from cliffvid.export.cliff.backbones import Bottleneck, conv_norm
+from cliffvid.export.cliff.network import VARIANTS, Cliff
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 torch.set_num_threads(1)  # its threads wait for each other: on a busy machine two are ten times slower than one

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from cliffvid.errors import ModelError
-from cliffvid.export.blazepose import add_blazepose
-from cliffvid.export.graph import Graph, to_bytes
-from cliffvid.export.sources import read_member
+from cliffvid.export.folder.graph import Graph, to_bytes
+from cliffvid.export.open.blazepose import add_blazepose
+from cliffvid.export.open.sources import read_member
 from cliffvid.models.manifest import BUNDLED
 
 WIDTHS = {"landmarks": 195, "world": 117, "presence": 1}

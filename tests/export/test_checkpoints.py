@@ -14,8 +14,8 @@ import torch
 from synthetic import make_tiny_checkpoint
 
 from cliffvid.errors import InputError, ModelError
-from cliffvid.export.checkpoints import bare_key, read_state_dict
-from cliffvid.export.cliff import load_cliff
+from cliffvid.export.cliff.checkpoints import bare_key, read_state_dict
+from cliffvid.export.cliff.network import load_cliff
 
 WEIGHTS = {"encoder.conv1.weight": torch.arange(4.0)}
 

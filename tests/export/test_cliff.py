@@ -8,8 +8,8 @@ import torch
 from synthetic import GOLDEN, TinyBackbone, cliff_on_meta, make_cliff_checkpoint, read_keys, state_rows
 from torch import nn
 
-from cliffvid.export.backbones import fold_norms
-from cliffvid.export.cliff import VARIANTS, Cliff, fold_head, load_cliff, rotation_6d_to_matrix
+from cliffvid.export.cliff.backbones import fold_norms
+from cliffvid.export.cliff.network import VARIANTS, Cliff, fold_head, load_cliff, rotation_6d_to_matrix
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,10 @@ from synthetic import make_tiny_checkpoint
 from cliffvid.cli import app as cli
 from cliffvid.cli.progress import View
 from cliffvid.errors import BackendError, InputError, ModelError, OutputError, UsageError
-from cliffvid.export import official, proof
-from cliffvid.export.cliff import VARIANTS, load_cliff
-from cliffvid.export.official import CONVENTIONS, describe, export_cliff
+from cliffvid.export.cliff import export as official
+from cliffvid.export.cliff.export import CONVENTIONS, describe, export_cliff
+from cliffvid.export.cliff.network import VARIANTS, load_cliff
+from cliffvid.export.folder import proof
 from cliffvid.models.manifest import read_manifest
 from cliffvid.models.parity import check_samples, errors
 from cliffvid.models.session import open_session

@@ -5,10 +5,10 @@ import pytest
 from darknet_files import SMALL_CFG, opencv_detections, random_weights, write_net
 
 from cliffvid.errors import ModelError, UsageError
-from cliffvid.export.darknet import export_darknet
-from cliffvid.export.darknet_files import read_cfg
-from cliffvid.export.graph import to_bytes
-from cliffvid.export.sources import OPEN, read_member
+from cliffvid.export.folder.graph import to_bytes
+from cliffvid.export.open.sources import OPEN, read_member
+from cliffvid.export.yolov3.files import read_cfg
+from cliffvid.export.yolov3.onnx_graph import export_darknet
 from cliffvid.models.manifest import BUNDLED
 
 TINY_CFG = (OPEN / "yolov3-tiny.cfg").read_text()

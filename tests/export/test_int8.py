@@ -11,8 +11,8 @@ from onnx import TensorProto, numpy_helper
 import needs
 from cliffvid.cli import app as cli
 from cliffvid.errors import ModelError
-from cliffvid.export.graph import Graph, image_input, to_bytes
-from cliffvid.export.int8 import kept_float, quantise, with_float_weights
+from cliffvid.export.folder.graph import Graph, image_input, to_bytes
+from cliffvid.export.folder.int8 import kept_float, quantise, with_float_weights
 from cliffvid.models.manifest import BUNDLED, read_manifest
 from clips import make_clip
 

@@ -10,8 +10,8 @@ from test_yolo import synthetic_weights
 
 from cliffvid import read_meta, read_tracks
 from cliffvid.cli import app as cli
-from cliffvid.export.cliff import VARIANTS
-from cliffvid.export.sources import OPEN
+from cliffvid.export.cliff.network import VARIANTS
+from cliffvid.export.open.sources import OPEN
 
 CLIP = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from cliffvid.export.makehuman import poles, shares, target_shares
-from cliffvid.export.open_body import JOINTS, exact_product, ordered_sum, rotation_between, solve, straightening
-from cliffvid.export.open_landmarks import AT_JOINT, place_landmarks
-from cliffvid.export.sources import OPEN
+from cliffvid.export.open.body import JOINTS, exact_product, ordered_sum, rotation_between, solve, straightening
+from cliffvid.export.open.landmarks import AT_JOINT, place_landmarks
+from cliffvid.export.open.makehuman import poles, shares, target_shares
+from cliffvid.export.open.sources import OPEN
 from cliffvid.models.manifest import BUNDLED
 
 SMPL_PARENTS = [-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21]

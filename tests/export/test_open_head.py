@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import reference_head
 
-from cliffvid.export.graph import Graph, to_bytes
-from cliffvid.export.open_head import ANSWERS, Head, read_head
-from cliffvid.export.open_landmarks import place_landmarks
-from cliffvid.export.sources import OPEN
+from cliffvid.export.folder.graph import Graph, to_bytes
+from cliffvid.export.open.head import ANSWERS, Head, read_head
+from cliffvid.export.open.landmarks import place_landmarks
+from cliffvid.export.open.sources import OPEN
 from cliffvid.geometry import box_iou
 from cliffvid.models.manifest import BUNDLED
 

@@ -9,8 +9,10 @@ import onnx
 import pytest
 
 from cliffvid.errors import ModelError, OutputError
-from cliffvid.export import open_body, open_models, sources
-from cliffvid.export.model_folder import with_manifest
+from cliffvid.export.folder.model_folder import with_manifest
+from cliffvid.export.open import body as open_body
+from cliffvid.export.open import build as open_models
+from cliffvid.export.open import sources
 from cliffvid.files import write_folder
 from cliffvid.models.manifest import BUNDLED, read_manifest
 

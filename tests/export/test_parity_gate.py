@@ -10,9 +10,11 @@ import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
-from cliffvid.export import cliff, official, proof
-from cliffvid.export.backbones import fold_norms
-from cliffvid.export.cliff import PixelsToBody, load_cliff
+from cliffvid.export.cliff import export as official
+from cliffvid.export.cliff import network as cliff
+from cliffvid.export.cliff.backbones import fold_norms
+from cliffvid.export.cliff.network import PixelsToBody, load_cliff
+from cliffvid.export.folder import proof
 from cliffvid.models.parity import errors, turn_per_6d
 
 pytestmark = pytest.mark.timeout(600)

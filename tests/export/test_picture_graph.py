@@ -3,8 +3,8 @@
 import pytest
 
 import needs
-from cliffvid.export.graph import to_bytes
-from cliffvid.export.picture_graph import nv12_graph, picture_graph, planes_graph
+from cliffvid.export.folder.graph import to_bytes
+from cliffvid.export.folder.image_graphs import nv12_graph, picture_graph, planes_graph
 from cliffvid.models.backends.ort_images import FROM_NV12, FROM_PLANES, PICTURE
 
 
@@ -12,7 +12,7 @@ from cliffvid.models.backends.ort_images import FROM_NV12, FROM_PLANES, PICTURE
     ("file", "graph"), [(PICTURE, picture_graph), (FROM_PLANES, planes_graph), (FROM_NV12, nv12_graph)]
 )
 def test_the_runtime_has_the_files_that_are_made_here(file, graph):
-    """If not: python -m cliffvid.export.picture_graph"""
+    """If not: python -m cliffvid.export.folder.image_graphs"""
     assert file.read_bytes() == to_bytes(graph())
 
 

@@ -8,11 +8,11 @@ from synthetic import make_tiny_checkpoint
 from test_yolo import synthetic_weights
 
 import needs
-from cliffvid.export.half import halve
-from cliffvid.export.int8 import with_float_weights
-from cliffvid.export.official import export_cliff
-from cliffvid.export.sources import OPEN, sha256
-from cliffvid.export.yolo import export_yolov3
+from cliffvid.export.cliff.export import export_cliff
+from cliffvid.export.folder.half import halve
+from cliffvid.export.folder.int8 import with_float_weights
+from cliffvid.export.open.sources import OPEN, sha256
+from cliffvid.export.yolov3.export import export_yolov3
 from cliffvid.models.backends.trt_plans import MAX_BATCH, build, maker_for
 from cliffvid.models.manifest import BUNDLED, read_manifest, sealed
 

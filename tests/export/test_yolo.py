@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from cliffvid import InputError, ModelError, UsageError
-from cliffvid.export import darknet_files, proof
-from cliffvid.export.darknet_files import count_channels, read_cfg
-from cliffvid.export.sources import OPEN, sha256
-from cliffvid.export.yolo import export_yolov3, find_cfg, load_yolov3
+from cliffvid.export.folder import proof
+from cliffvid.export.open.sources import OPEN, sha256
+from cliffvid.export.yolov3 import files as darknet_files
+from cliffvid.export.yolov3.export import export_yolov3, find_cfg, load_yolov3
+from cliffvid.export.yolov3.files import count_channels, read_cfg
 from cliffvid.models import downloads as official
 from cliffvid.models.manifest import read_manifest
 from cliffvid.rules import Letterbox

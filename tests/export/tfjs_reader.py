@@ -14,7 +14,7 @@ import numpy as np
 
 import needs
 from cliffvid.errors import ModelError
-from cliffvid.export.sources import member, members, source_table
+from cliffvid.export.open.sources import member, members, source_table
 
 TFJS = {
     "registry": "npm",

@@ -93,6 +93,6 @@ def test_each_measurement_has_a_make_target():
 
 
 def test_no_file_bears_the_name_of_a_package_it_would_shadow():
-    for folder in ("export", "cliffvid/models/backends"):
-        names = {path.stem for path in (ROOT / folder).glob("*.py")}
+    for folder in (*(ROOT / "export").glob("*/"), ROOT / "cliffvid/models/backends"):
+        names = {path.stem for path in folder.glob("*.py")}
         assert not names & {"onnx", "torch", "tensorrt", "tflite", "openvino", "onnxruntime", "smplx"}

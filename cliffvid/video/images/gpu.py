@@ -2,7 +2,7 @@
 
 A picture's pixel is a weighted sum of pixels of a frame, of a few columns in each of a few rows. Which and how much is
 computed here, as OpenCV does it for ``detect.letterboxed`` and ``crop.crop_pixels``; one small graph does the rest, see
-export/picture_graph.py. OpenCV rounds weights for uint8, so that one pixel in some is another by 1 of 255.
+export/folder/image_graphs.py. OpenCV rounds weights for uint8, so that one pixel in some is another by 1 of 255.
 """
 
 from dataclasses import dataclass

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from cliffvid.export.sources import member
+from cliffvid.export.open.sources import member
 
 from .scenes import SOURCES
 

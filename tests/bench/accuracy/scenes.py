@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 
-from cliffvid.export.sources import default_folder, fetch
+from cliffvid.export.open.sources import default_folder, fetch
 
 Array = np.ndarray
 SOURCES = json.loads((Path(__file__).parent / "sources.json").read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cliffvid.evaluate.ground_truth import Truth
-from cliffvid.export.open_landmarks import AT_JOINT
+from cliffvid.export.open.landmarks import AT_JOINT
 from cliffvid.tracks.filters import savgol
 
 from .follow import Sightings

@@ -11,8 +11,8 @@ from onnx import TensorProto
 
 from cliffvid.errors import UsageError
 
-from .darknet_files import STEP_PX, Convolution, Layer, count_strides, read_network, read_weights, route_sources
-from .graph import Graph, image_input
+from ..folder.graph import Graph, image_input
+from .files import STEP_PX, Convolution, Layer, count_strides, read_network, read_weights, route_sources
 
 PERSON = 0  # index of the class in the COCO list the weights were trained with
 CANDIDATES = 300

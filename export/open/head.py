@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .graph import Graph
-from .open_landmarks import PARENTS, Landmarks
+from ..folder.graph import Graph
+from .landmarks import PARENTS, Landmarks
 
 CROP_PX = 256
 CENTRE_SCALE, SIZE_OFFSET, SIZE_SCALE = 2.8, 0.24, 0.06  # CLIFF's normalisation of the box, and its inverse:

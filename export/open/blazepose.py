@@ -7,7 +7,7 @@ import tflite
 
 from cliffvid.errors import ModelError
 
-from .graph import Graph
+from ..folder.graph import Graph
 
 DTYPES = {0: np.float32, 1: np.float16, 2: np.int32}  # tflite's TensorType
 OUTPUTS = {"Identity": "landmarks", "Identity_1": "presence", "Identity_4": "world"}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .graph import Graph
+from ..folder.graph import Graph
 from .tfjs import CHANNELS_LAST, Network, Value
 
 # As the file calls them: the picture with values from -1 to 1, and the heads, of cells of STRIDE_PX.

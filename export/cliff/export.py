@@ -18,10 +18,10 @@ from cliffvid.models.manifest import read_manifest
 from cliffvid.models.parity import POSE_6D, SAMPLES, Arrays, errors
 from cliffvid.optional import load
 
-from .half import HALF_ARITHMETIC
-from .model_folder import check_name, pack_samples, tensor, with_manifest
-from .proof import BATCHES, FP16, FP32, prove, warn
-from .sources import sha256
+from ..folder.half import HALF_ARITHMETIC
+from ..folder.model_folder import check_name, pack_samples, tensor, with_manifest
+from ..folder.proof import BATCHES, FP16, FP32, prove, warn
+from ..open.sources import sha256
 
 OPSET = 20
 OUTPUTS = ("rotmat", "betas", "camera")
@@ -96,7 +96,7 @@ def export_cliff(
     check_name(name)
     for package in ("onnxruntime", "onnxscript", "torch"):
         load(package, 'pip install "cliffvid[cpu,export]"')
-    from .cliff import load_cliff
+    from .network import load_cliff
 
     say(f"reading {checkpoint}")
     network = load_cliff(checkpoint)
@@ -168,7 +168,7 @@ def trace(network):
     import torch
 
     from .backbones import fold_norms
-    from .cliff import PixelsToBody
+    from .network import PixelsToBody
 
     variant = network.variant
     example = (torch.zeros(2, variant.height_px, variant.width_px, 3), torch.zeros(2, 3))  # a 1 would be kept as one
@@ -229,7 +229,7 @@ def by_definition(network, sample: Arrays, dtype) -> Arrays:
     """What a ``Cliff`` answers with nothing folded, and the 6D vectors that it makes its rotations of."""
     import torch
 
-    from .cliff import MEAN, STD, rotation_6d_to_matrix
+    from .network import MEAN, STD, rotation_6d_to_matrix
 
     network = deepcopy(network).to(dtype)
     mean, std = torch.tensor(MEAN, dtype=dtype), torch.tensor(STD, dtype=dtype)
@@ -248,7 +248,7 @@ def half_answers(network, sample: Arrays) -> Arrays:
     """What the network answers with its backbone's weights and values in float16."""
 
     from .backbones import fold_norms
-    from .cliff import PixelsToBody
+    from .network import PixelsToBody
 
     rounding = PixelsToBody(fold_norms(network)).eval()
     rounding.network.encoder.half().register_forward_pre_hook(lambda _, images: images[0].half())

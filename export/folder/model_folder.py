@@ -11,7 +11,7 @@ import numpy as np
 from cliffvid.errors import UsageError
 from cliffvid.models.manifest import SCHEMA, sealed
 
-from .sources import sha256
+from ..open.sources import sha256
 
 
 def check_name(name: str | None) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 
 from cliffvid.errors import ModelError
 
+from ..folder.graph import Graph
 from .blazepose import SAME, same_pads
-from .graph import Graph
 
 DTYPES = {"float16": np.float16, "float32": np.float32, "int32": np.int32}
 CHANNELS_LAST, CHANNELS_FIRST = [0, 3, 1, 2], [0, 1, 2, 3]  # where the axes of (N,C,H,W) are

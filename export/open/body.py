@@ -15,8 +15,8 @@ from zipfile import ZipFile
 
 import numpy as np
 
+from .landmarks import PARENTS
 from .makehuman import Human
-from .open_landmarks import PARENTS
 
 BETAS = 10
 METRES = 0.1  # MakeHuman's unit is the decimetre

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .graph import Graph
+from ..folder.graph import Graph
 from .tfjs import CHANNELS_FIRST, Network, Value
 
 # The convolution in front of each head, by the pixels between its cells; as the file calls them.

@@ -18,13 +18,13 @@ from cliffvid.models import downloads as official
 from cliffvid.models.manifest import read_manifest
 from cliffvid.models.parity import SAMPLES, Arrays
 
-from .darknet import CANDIDATES, PERSON, canvas_limits, check_size, export_darknet
-from .darknet_files import STEP_PX, Convolution, Layer, read_network, read_weights, route_sources, weights_bytes
-from .graph import OPSET
-from .half import HALF_ARITHMETIC
-from .model_folder import check_name, describe_detector, pack_samples, with_manifest
-from .proof import BATCHES, prove, warn
-from .sources import OPEN, sha256
+from ..folder.graph import OPSET
+from ..folder.half import HALF_ARITHMETIC
+from ..folder.model_folder import check_name, describe_detector, pack_samples, with_manifest
+from ..folder.proof import BATCHES, prove, warn
+from ..open.sources import OPEN, sha256
+from .files import STEP_PX, Convolution, Layer, read_network, read_weights, route_sources, weights_bytes
+from .onnx_graph import CANDIDATES, PERSON, canvas_limits, check_size, export_darknet
 
 RANKS = {"yolov3-tiny": 5, "yolov3": 10, "yolov3-spp": 12}
 # For float16 it is a check against overflow and misplaced casts, not a claim about accuracy.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cliffvid.errors import ModelError
 
-OPEN = Path(__file__).parent / "open"
+OPEN = Path(__file__).parent
 
 
 def source_table() -> dict[str, dict]:

@@ -9,14 +9,14 @@ from cliffvid.files import write_folder
 from cliffvid.models.manifest import BUNDLED
 from cliffvid.models.parity import SAMPLES
 
+from ..folder.graph import OPSET, Graph, image_input, to_bytes
+from ..folder.model_folder import describe_detector, npz_bytes, tensor, with_manifest
+from ..yolov3.files import STEP_PX, read_cfg
+from ..yolov3.onnx_graph import canvas_limits, export_darknet
 from .blazepose import add_blazepose
-from .darknet import canvas_limits, export_darknet
-from .darknet_files import STEP_PX, read_cfg
-from .graph import OPSET, Graph, image_input, to_bytes
-from .model_folder import describe_detector, npz_bytes, tensor, with_manifest
-from .open_body import build_body
-from .open_head import ANSWERS, CENTRE_SCALE, CROP_PX, SIZE_OFFSET, SIZE_SCALE, Head, read_head
-from .open_landmarks import Landmarks, place_landmarks
+from .body import build_body
+from .head import ANSWERS, CENTRE_SCALE, CROP_PX, SIZE_OFFSET, SIZE_SCALE, Head, read_head
+from .landmarks import Landmarks, place_landmarks
 from .person import CANDIDATES, RULES, person_graph
 from .sources import OPEN, fetch_source, members, read_member, source_table
 

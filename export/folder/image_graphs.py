@@ -6,7 +6,7 @@ that the rule (linear, cubic, area; borders; letterbox or crop) lies in numbers 
 one small file serves every size of frame and every model. Resize would need a graph for each size of frame, and
 GridSample a float copy of a frame for each person in it.
 
-``python -m cliffvid.export.picture_graph`` writes them to where the runtime has them, in cliffvid/models/backends.
+``python -m cliffvid.export.folder.image_graphs`` writes them to where the runtime has them: cliffvid/models/backends.
 """
 
 import numpy as np

@@ -5,8 +5,8 @@ from math import log
 import onnx
 from onnx import TensorProto
 
-from .darknet import CANDIDATES, rank
-from .graph import Graph
+from ..folder.graph import Graph
+from ..yolov3.onnx_graph import CANDIDATES, rank
 from .movenet import add_movenet
 from .nanodet import add_nanodet
 

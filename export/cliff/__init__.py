@@ -1,0 +1,1 @@
+"""CLIFF checkpoints (ECCV 2022) become model folders."""

@@ -1,0 +1,1 @@
+"""What a model folder holds, however it is made: graphs, precisions, proof."""

@@ -1,0 +1,1 @@
+"""Darknet networks (YOLOv3 and its kin) become model folders."""
