@@ -61,6 +61,7 @@ test: lint $(VENV)/sources
 
 # As a stranger has it: the wheel in a fresh environment, away from the sources, the demo's command on a terminal.
 WHEEL := build/wheel
+ROOMS := ground video models tracks pipeline view annotate evaluate bench
 test-wheel:
 	rm -rf build
 	$(PYTHON) -m venv $(WHEEL)/venv
@@ -72,14 +73,14 @@ test-wheel:
 	cd $(WHEEL)/away && script -qec "../venv/bin/$(DEMO_COMMAND)" /dev/null
 	cd $(WHEEL)/away && ../venv/bin/python examples/read_tracks.py demo/pedestrians.parquet
 	cd $(WHEEL)/away && CLIFFVID_REQUIRE="$(REQUIRE)" ../venv/bin/pytest $(PARALLEL) -m "not slow" \
-		tests/unit tests/contract tests/properties tests/faults tests/e2e/test_terminal.py
+		$(addprefix tests/,$(ROOMS)) tests/cli/test_terminal.py
 
 # What the tests try a few times, in full.
 fuzz: $(VENV)/installed-dev
 	CLIFFVID_FUZZ=2000 CLIFFVID_KILLS=40 CLIFFVID_RAY_KILLS=4 CLIFFVID_FULL_DISKS=10 CLIFFVID_FLIPS=1000 \
 		CLIFFVID_BACKBONES="res50 hr48" $(BIN)/python -m pytest tests/export/test_parity_gate.py \
-		tests/faults/test_fuzz.py tests/faults/test_annotate_faults.py tests/faults/test_data_sets.py \
-		tests/e2e/test_annotate_ray.py
+		tests/video/test_fuzz.py tests/annotate/test_faults.py tests/annotate/test_data_sets.py \
+		tests/annotate/test_ray_pool.py
 
 open-models: $(VENV)/sources
 	$(BIN)/cliffvid export open --check --sources $(VENV)/sources

@@ -1,4 +1,6 @@
 import os
+import shutil
+import sys
 import threading
 
 import pytest
@@ -57,3 +59,41 @@ def no_thread_left():
     """Whatever happens in a test, the pipeline's threads end with it."""
     yield
     assert [thread for thread in threading.enumerate() if thread.name == "cliffvid"] == []
+
+
+@pytest.fixture
+def cliffvid(toys, tmp_path, monkeypatch, capfd):
+    """Run the command in an empty folder; answers (exit code, stdout, stderr)."""
+    from cliffvid.cli import app as cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*args, toy_models=True):
+        models = ["--models", toys, "--detector", "toy-detector", "--regressor", "toy-regressor"] if toy_models else []
+        monkeypatch.setattr(sys, "argv", ["cliffvid", *map(str, args), *map(str, models)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        return end.value.code, out, err
+
+    return run
+
+
+@pytest.fixture
+def gpu(monkeypatch, tmp_path):
+    """A stand-in for a GPU, with TensorRT-RTX, and a cache folder of the test's own."""
+    from fake_gpu import FakeGpu, put_in_place
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return put_in_place(monkeypatch, FakeGpu())
+
+
+@pytest.fixture
+def folder(toys, tmp_path):
+    """The toy regressor, of one's own to write plans into."""
+    for file in ("manifest.json", "model.onnx"):
+        (tmp_path / "toy").mkdir(exist_ok=True)
+        shutil.copy(toys / "toy-regressor" / file, tmp_path / "toy")
+    return tmp_path / "toy"

@@ -8,7 +8,7 @@ import numpy as np
 from ..tables import BAD_CAMERA, ODD_DEPTH, Tracks
 
 # Depths of neighbouring rows differ by 2 % (median), in one of a hundred by 16 %, over 30 s of a street scene (1,600
-# rows). Nothing is flagged there nor in 21,000 rows of tests/crossings.py, nor in the example clip.
+# rows). Nothing is flagged there nor in 21,000 rows of tests/support/crossings.py, nor in the example clip.
 LATELY_S = 1.0
 LEAST = 3  # rows, else nothing is known of where somebody was
 LEAP = 1.5  # times nearer or farther than the median of the rows lately

@@ -14,7 +14,7 @@ SIDE_SIGMA = 0.12
 START_SPEED_SIGMA = 1.0  # per second; walking is about 0.8 heights a second
 ACCELERATION_SIGMA = 1.0  # per second squared
 SIDE_ACCELERATION_SIGMA = 0.2
-# On tests/crossings.py, four kinds of four seeds: IDF1 0.65 -> 0.79, switches 524 -> 143; ByteTrack 0.61, 345.
+# On tests/support/crossings.py, four kinds of four seeds: IDF1 0.65 -> 0.79, switches 524 -> 143; ByteTrack 0.61, 345.
 COST_MAX = 1.0  # of 1 - IoU and unlikeness together
 RELINK_MAX = 0.6  # of a lost track's distance and unlikeness together
 REACH = 0.3  # heights from where a lost track is expected, or was last seen, that count as distance 1

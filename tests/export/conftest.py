@@ -60,9 +60,8 @@ def scenes():
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
     """Function of a backbone: the checkpoint, and the folder exported from it, once for all processes of the tests."""
-    from synthetic import make_cliff_checkpoint
-
     from cliffvid.export.cliff.export import export_cliff
+    from synthetic import make_cliff_checkpoint
 
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made"

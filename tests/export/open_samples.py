@@ -12,9 +12,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 import reference_head
 import tfjs_reader
-
 from cliffvid.export.folder.model_folder import pack_samples
 from cliffvid.export.open.head import ANSWERS, read_head
 from cliffvid.export.open.landmarks import place_landmarks

@@ -11,11 +11,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from synthetic import make_tiny_checkpoint
 
 from cliffvid.errors import InputError, ModelError
 from cliffvid.export.cliff.checkpoints import bare_key, read_state_dict
 from cliffvid.export.cliff.network import load_cliff
+from synthetic import make_tiny_checkpoint
 
 WEIGHTS = {"encoder.conv1.weight": torch.arange(4.0)}
 

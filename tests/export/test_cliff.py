@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from synthetic import GOLDEN, TinyBackbone, cliff_on_meta, make_cliff_checkpoint, read_keys, state_rows
 from torch import nn
 
 from cliffvid.export.cliff.backbones import fold_norms
 from cliffvid.export.cliff.network import VARIANTS, Cliff, fold_head, load_cliff, rotation_6d_to_matrix
+from synthetic import GOLDEN, TinyBackbone, cliff_on_meta, make_cliff_checkpoint, read_keys, state_rows
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from synthetic import make_tiny_checkpoint
 
 from cliffvid.cli import app as cli
 from cliffvid.cli.progress import View
@@ -23,6 +22,7 @@ from cliffvid.models.manifest import read_manifest
 from cliffvid.models.parity import check_samples, errors
 from cliffvid.models.session import open_session
 from cliffvid.pipeline.networks import Models
+from synthetic import make_tiny_checkpoint
 
 pytestmark = pytest.mark.timeout(600)  # exporting HRNet-W48 takes half a minute, and several on a busy machine
 BACKBONES = ["res50", pytest.param("hr48", marks=pytest.mark.slow)]

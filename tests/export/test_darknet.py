@@ -2,7 +2,6 @@ import json
 
 import numpy as np
 import pytest
-from darknet_files import SMALL_CFG, opencv_detections, random_weights, write_net
 
 from cliffvid.errors import ModelError, UsageError
 from cliffvid.export.folder.graph import to_bytes
@@ -10,6 +9,7 @@ from cliffvid.export.open.sources import OPEN, read_member
 from cliffvid.export.yolov3.files import read_cfg
 from cliffvid.export.yolov3.onnx_graph import export_darknet
 from cliffvid.models.manifest import BUNDLED
+from darknet_files import SMALL_CFG, opencv_detections, random_weights, write_net
 
 TINY_CFG = (OPEN / "yolov3-tiny.cfg").read_text()
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import make_tiny_checkpoint
-from test_yolo import synthetic_weights
 
 from cliffvid import read_meta, read_tracks
 from cliffvid.cli import app as cli
 from cliffvid.export.cliff.network import VARIANTS
 from cliffvid.export.open.sources import OPEN
+from synthetic import make_tiny_checkpoint
+from test_yolo import synthetic_weights
 
 CLIP = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
 

@@ -2,8 +2,8 @@ import json
 
 import numpy as np
 import pytest
-import reference_head
 
+import reference_head
 from cliffvid.export.folder.graph import Graph, to_bytes
 from cliffvid.export.open.head import ANSWERS, Head, read_head
 from cliffvid.export.open.landmarks import place_landmarks

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from open_samples import PEOPLE, detector_samples, person_samples, regressor_samples
 
 from cliffvid.errors import ModelError
 from cliffvid.models.manifest import BUNDLED, read_manifest
 from cliffvid.models.parity import check_samples
 from cliffvid.models.session import open_session
+from open_samples import PEOPLE, detector_samples, person_samples, regressor_samples
 
 MAKERS = {
     "person-open": person_samples,

@@ -4,8 +4,6 @@ import json
 
 import onnx
 import pytest
-from synthetic import make_tiny_checkpoint
-from test_yolo import synthetic_weights
 
 import needs
 from cliffvid.export.cliff.export import export_cliff
@@ -15,6 +13,8 @@ from cliffvid.export.open.sources import OPEN, sha256
 from cliffvid.export.yolov3.export import export_yolov3
 from cliffvid.models.backends.trt_plans import MAX_BATCH, build, maker_for
 from cliffvid.models.manifest import BUNDLED, read_manifest, sealed
+from synthetic import make_tiny_checkpoint
+from test_yolo import synthetic_weights
 
 trt = needs.package("tensorrt_rtx")
 pytestmark = pytest.mark.timeout(600)

@@ -7,11 +7,11 @@ import json
 
 import numpy as np
 import pytest
-from tfjs_reader import MOVENET, Reader
 
 from cliffvid.errors import ModelError
 from cliffvid.export.folder.graph import Graph, to_bytes
 from cliffvid.export.open.tfjs import CHANNELS_FIRST, CHANNELS_LAST, Network, Value, shortened
+from tfjs_reader import MOVENET, Reader
 
 CONV = {"strides": {"list": {"i": ["1", "2", "2", "1"]}}, "padding": {"s": "U0FNRQ=="}, "dilations": {"list": {}}}
 

@@ -162,8 +162,8 @@ def test_permissions_are_those_of_the_users_mask(tmp_path, write, suffix, read):
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
-from unit.test_files import KINDS
+sys.path[:0] = {places}
+from test_files import KINDS
 from cliffvid import OutputError
 import unit.test_files as files, numpy as np
 from cliffvid.tables import Tracks
@@ -181,7 +181,7 @@ for write, suffix, _ in KINDS.values():
 
 def test_a_disk_that_fills_up_is_told_and_left_clean(tmp_path):
     """Here a limit on the size of files stands for it: the same error at the same place, by another name."""
-    code = FULL.format(tests=str(Path(__file__).parents[1]))
+    code = FULL.format(places=[str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")])
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     said = [f"out{suffix}: cannot write it (File too large); choose another place" for _, suffix, _ in KINDS.values()]
     assert done.stdout.splitlines() == said and done.stderr == ""

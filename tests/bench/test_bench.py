@@ -1,12 +1,14 @@
 import json
 import re
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import needs
-from bench import bulk, overlay, threads
+from bench import __main__ as command
+from bench import bulk, overlay, threads, whole
 from bench.fakes import constant_models
 from bench.harness import Case, Result, take_turns
 from bench.nets import constant_nets
@@ -144,3 +146,21 @@ def test_figures_take_the_place_between_their_marks_and_leave_the_rest(tmp_path)
         assert "| r | 2.00 | <= 1.5 |\n| s | 0.90 | >= 0.8 |\n" in text and "x 3, z 5." in text
         assert "old" not in text and "beside" not in text and text.startswith("a\n<!-- bench x z -->\n")
         assert text.endswith("<!-- end -->\nb\n<!-- bench x y -->\nkept\n<!-- end -->\n")
+
+
+def test_figures_are_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bench", "track", "write", "--repeats", "1", "--out", str(tmp_path)])
+    assert command.main() == 0 and "people a frame" in capsys.readouterr().out
+    for name in ("track", "write"):
+        figures = json.loads((tmp_path / f"{name}.json").read_text())
+        assert all(row["median_s"] > 0 for row in figures["rows"])
+
+
+def test_e2e_measures_all_that_is_end_to_end(tmp_path, monkeypatch):
+    parts = {"host": "host", "engine": "engine_bound", "many": "many", "start": "start", "memory": "memory"}
+    for name, function in parts.items():  # what each measures takes minutes
+        monkeypatch.setattr(whole, function, lambda repeats, name=name: Result(name, "frame", {"repeats": repeats}))
+    monkeypatch.setattr(sys, "argv", ["bench", "e2e", "--repeats", "2", "--out", str(tmp_path)])
+    assert command.main() == 0
+    written = {path.stem: json.loads(path.read_text()) for path in tmp_path.iterdir()}
+    assert written.keys() == parts.keys() and all(facts["settings"]["repeats"] == 2 for facts in written.values())

@@ -20,7 +20,7 @@ from cliffvid.models.body import load_body
 from cliffvid.tables import IMPLAUSIBLE
 from cliffvid.tracks.read import read_tracks
 from clips import make_clip
-from render.scenes import people
+from scenes import people
 from track_files import make_tracks
 
 SIZE = (1080, 1920)

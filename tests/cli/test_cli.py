@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import whole
-from bench.harness import Result
 from cliffvid import read_meta, read_tracks
 from cliffvid.models.manifest import BUNDLED, sealed
 from clips import make_clip, person_box, picture, read_index
@@ -246,31 +244,3 @@ def test_a_model_that_cannot_be_read_stops_only_those_who_may_want_it(cliffvid, 
             "process", clip, "-o", "b.parquet", "--regressor", regressor, "--end", "0.1", toy_models=False
         )
         assert code == 1 and "later/manifest.json" in err and "choose another model by its name" in err
-
-
-def test_bench_writes_its_figures(cliffvid, tmp_path):
-    code, out, _ = cliffvid("bench", "track", "write", "--repeats", "1", "--out", tmp_path, toy_models=False)
-    assert code == 0 and "people a frame" in out
-    for name in ("track", "write"):
-        figures = json.loads((tmp_path / f"{name}.json").read_text())
-        assert all(row["median_s"] > 0 for row in figures["rows"])
-
-
-def test_bench_e2e_measures_all_that_is_end_to_end(cliffvid, tmp_path, monkeypatch):
-    parts = {"host": "host", "engine": "engine_bound", "many": "many", "start": "start", "memory": "memory"}
-    for name, function in parts.items():  # what each measures takes minutes
-        monkeypatch.setattr(whole, function, lambda repeats, name=name: Result(name, "frame", {"repeats": repeats}))
-    code, out, _ = cliffvid("bench", "e2e", "--repeats", "2", "--out", tmp_path / "figures", toy_models=False)
-    assert code == 0 and out.count("written") == 5
-    written = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "figures").iterdir()}
-    assert written.keys() == parts.keys() and all(facts["settings"]["repeats"] == 2 for facts in written.values())
-
-
-def test_bench_refuses_what_it_cannot_do(cliffvid, tmp_path):
-    (tmp_path / "file").touch()
-    code, _, err = cliffvid("bench", "track", "--out", tmp_path / "file" / "figures", toy_models=False)
-    assert code == 1 and "cannot write there" in err and "another --out" in err
-    code, _, err = cliffvid("bench", "readme", toy_models=False)
-    assert code == 2 and "README.md: not here" in err
-    code, _, err = cliffvid("bench", "nonsense", toy_models=False)
-    assert code == 2 and "decode" in err

@@ -1,4 +1,4 @@
-"""Films damaged at random, processed in a process of its own: ``python tests/fuzz.py FIRST COUNT FOLDER``.
+"""Films damaged at random, processed in a process of its own: ``python tests/support/fuzz.py FIRST COUNT FOLDER``.
 
 Prints one JSON object a case. A case that takes over 10 s ends the process with its traceback; a crash ends it anyway.
 """

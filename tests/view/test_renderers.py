@@ -11,7 +11,7 @@ from cliffvid.errors import BackendError, UsageError
 from cliffvid.geometry import camera_to_side
 from cliffvid.models.body import load_body
 from cliffvid.view.renderers import RENDERERS, Patch, Scene, compose, groups, open_renderer
-from render.scenes import SCENES, scene
+from scenes import SCENES, scene
 
 pytestmark = pytest.mark.usefixtures("egl")
 CASES = [(name, renderer) for name in SCENES for renderer in RENDERERS]

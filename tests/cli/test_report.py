@@ -91,7 +91,7 @@ def test_a_long_film_is_thinned_and_that_is_said(tracks, tmp_path, monkeypatch):
 def test_the_floor_is_found_under_the_feet():
     """People on a floor that slopes away by 20 degrees, and some who jump or whose camera was wrong."""
     from cliffvid.tables import Tracks
-    from render.scenes import people
+    from scenes import people
 
     rng = np.random.default_rng(0)
     body = load_body("open-body")

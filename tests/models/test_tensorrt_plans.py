@@ -1,4 +1,4 @@
-"""TensorRT plans: built by the real TensorRT-RTX, which needs no GPU for it; proven on tests/fake_gpu.py."""
+"""TensorRT plans: built by the real TensorRT-RTX, which needs no GPU for it; proven on tests/support/fake_gpu.py."""
 
 import fcntl
 import json

@@ -7,7 +7,7 @@ from cliffvid.geometry import project
 from cliffvid.models.body import load_body
 from cliffvid.pipeline.regress import RegressCounts, bodies
 from cliffvid.tables import AT_BORDER, IMPLAUSIBLE, Crops
-from render.scenes import people
+from scenes import people
 
 SIZE_WH, FOCAL_PX = (640, 480), 500.0
 

@@ -1,4 +1,4 @@
-"""TensorRT running, on the stand-in of tests/fake_gpu.py; and whether the real packages have what is used of them."""
+"""TensorRT running, on the stand-in of fake_gpu.py; and whether the real packages have what is used of them."""
 
 import ast
 import sys

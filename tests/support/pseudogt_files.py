@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from cliffvid.models.body import load_body
-from render.scenes import people
+from scenes import people
 
 SIZES = [(640, 480), (500, 333), (480, 640)]
 # SMPL's joint of each keypoint that has one, written down once more: ankles, knees, hips; wrists, elbows, shoulders

@@ -6,7 +6,7 @@ import numpy as np
 
 from cliffvid.tables import Tracks
 from cliffvid.tracks.write import WRITERS
-from render.scenes import people
+from scenes import people
 
 
 def make_tracks(

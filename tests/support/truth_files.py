@@ -11,7 +11,7 @@ from bodies import write_pickle
 from cliffvid.models.body import load_body
 from cliffvid.tables import Tracks
 from cliffvid.tracks.write import WRITERS
-from render.scenes import people
+from scenes import people
 
 SIZE = (640, 480)
 MATRIX = np.array([[700.0, 0, 321.0], [0, 704.0, 239.5], [0, 0, 1]])
