@@ -165,7 +165,7 @@ from pathlib import Path
 sys.path[:0] = {places}
 from test_files import KINDS
 from cliffvid import OutputError
-import unit.test_files as files, numpy as np
+import test_files as files, numpy as np
 from cliffvid.tables import Tracks
 files.NOBODY = Tracks(**{{n: np.random.default_rng(0).integers(0, 99, (3000, *c.shape[1:])).astype(c.dtype)
                         for n, c in files.NOBODY.columns().items()}})
