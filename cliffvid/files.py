@@ -10,12 +10,13 @@ from functools import wraps
 from hashlib import sha256
 from inspect import signature
 from pathlib import Path
-from typing import ParamSpec, Self, TypeVar
+from typing import IO, ParamSpec, Self, TypeVar
 
 from .errors import OutputError, UsageError
 from .locks import ASIDE, Part, is_at, lock, make_file, make_folder, open_lock
 
-Args, Result = ParamSpec("Args"), TypeVar("Result")
+Args = ParamSpec("Args")
+Result = TypeVar("Result")
 NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}  # of file systems without hard links
 ADVICE = {
     errno.ENOSPC: "make room there, or choose another place",
@@ -43,7 +44,7 @@ class NewFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         with suppress(OSError):  # what it had still to write is thrown away
             self.file.close()
         self._part.remove()
@@ -103,11 +104,11 @@ def cannot_write(out: Path, error: Exception) -> OutputError:
     if code in (errno.EEXIST, errno.ENOTDIR):
         above = next((folder for folder in out.parents if os.path.lexists(folder)), out.parent)
         reason = f"{above} is not a folder"
-    return OutputError(f"{out}: cannot write it ({reason}); {ADVICE.get(code, 'choose another place')}")
+    return OutputError(f"{out}: cannot write it ({reason}); {ADVICE.get(code or 0, 'choose another place')}")
 
 
 @contextmanager
-def appearing(out: Path, overwrite: bool) -> Iterator[object]:
+def appearing(out: Path, overwrite: bool) -> Iterator[IO[bytes]]:
     """An open file that gets its name when all went well and leaves nothing otherwise. Raises OutputError."""
     with NewFile(out, overwrite) as new:
         with output_errors(out):
@@ -202,7 +203,7 @@ class Claim:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
 

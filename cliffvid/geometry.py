@@ -5,12 +5,14 @@ principal point at the exact middle of the frame (W/2, H/2).
 """
 
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .rules import BboxInfo, CropRule, Letterbox
 
-Array = np.ndarray
+Array: TypeAlias = NDArray[np.floating]
 LONGEST = 2.3  # times as long a box is made at most that the frame cuts
 CUT_NEAR = 0.02  # heights from the frame's edge at which a box still ends there: detectors are not exact
 
@@ -35,7 +37,7 @@ def shrunk(rule: Letterbox, frame_wh: tuple[int, int]) -> Letterbox:
 
     def side_px(whole_px: int, scaled: int, by: int) -> int:
         steps = -(-scaled // (by * rule.step_px))
-        return min(whole_px, max(rule.least_px, steps * rule.step_px))
+        return min(whole_px, max(rule.least_px or 0, steps * rule.step_px))
 
     width_px = side_px(rule.width_px, w * rule.height_px, h)
     return replace(rule, width_px=width_px, height_px=side_px(rule.height_px, h * rule.width_px, w))
@@ -49,7 +51,8 @@ def canvas_to_frame(boxes: Array, frame_wh: tuple[int, int], rule: Letterbox) ->
     w, h = frame_wh
     ratio = letterbox_layout(frame_wh, rule)[0]
     margin = np.array([(rule.width_px - ratio * w) / 2, (rule.height_px - ratio * h) / 2] * 2)
-    return np.clip((boxes - margin) / ratio, 0, np.array([w, h, w, h])).astype(np.float32)
+    placed: Array = np.clip((boxes - margin) / ratio, 0, np.array([w, h, w, h])).astype(np.float32)
+    return placed
 
 
 def lengthened(boxes: Array, frame_wh: tuple[int, int], rule: CropRule) -> Array:
@@ -79,7 +82,7 @@ def crop_boxes(boxes: Array, rule: CropRule) -> Array:
     return np.concatenate([center, size[:, None]], axis=1)
 
 
-def crop_corners(center_size: Array, rule: CropRule) -> Array:
+def crop_corners(center_size: Array, rule: CropRule) -> Array | NDArray[np.int64]:
     """Corners x0, y0, x1, y1 (P,4) of each crop, may lie outside the frame: int64, or float64 if exact.
 
     The official crop rounds half to even in float64: see tests/golden/cliff_preprocessing.npz.
@@ -91,7 +94,8 @@ def crop_corners(center_size: Array, rule: CropRule) -> Array:
     corners = np.stack([cx - half_w, cy - half_h, cx + half_w, cy + half_h], axis=1)
     if rule.corners == "exact":
         return corners
-    return (np.rint if rule.corners == "round" else np.trunc)(corners).astype(np.int64)
+    whole: NDArray[np.int64] = (np.rint if rule.corners == "round" else np.trunc)(corners).astype(np.int64)
+    return whole
 
 
 def diagonal_focal_px(frame_wh: tuple[int, int]) -> float:
@@ -117,7 +121,7 @@ def camera_to_transl(camera: Array, center_size: Array, focal_px: Array, frame_w
     return np.concatenate([xy, (2 * focal_px / bs)[:, None]], axis=1)
 
 
-def camera_is_bad(transl: Array, nearest_m: float = 0.1, farthest_m: float = 1000.0) -> Array:
+def camera_is_bad(transl: Array, nearest_m: float = 0.1, farthest_m: float = 1000.0) -> NDArray[np.bool_]:
     """Mask (P,) of translations that no filmed person can have."""
     depth = transl[:, 2]
     return ~(np.isfinite(transl).all(axis=1) & (depth > nearest_m) & (depth < farthest_m))

@@ -18,7 +18,7 @@ from pathlib import Path
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 OURS = re.compile(r"\.cliffvid-[0-9a-f]{16}\.(part|lock)")  # no longer where the result's own name is long
 ASIDE = "aside"  # in a folder that is being made: the one it replaces, under its own name

@@ -36,7 +36,7 @@ def usable_cores() -> int:
 def usable_memory_bytes() -> int | None:
     """Return how much memory this process may take; None where that cannot be told."""
     found = memory()
-    return found and found.amount
+    return found.amount if found else None
 
 
 def cores() -> Bound:
@@ -102,7 +102,7 @@ def _limits() -> Iterator[Bound]:
 
 def _levels(controller: str) -> Iterator[Path]:
     """The folders of the process's cgroups that may bound a controller, of both versions, from its own up."""
-    own = {}
+    own: dict[str, str] = {}
     for line in _lines("proc/self/cgroup"):
         with suppress(ValueError):
             _, controllers, path = line.split(":", 2)

@@ -3,6 +3,7 @@
 import re
 import sys
 from dataclasses import dataclass
+from typing import TypeGuard
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ def fault(value: object, kind: object, place: str = "") -> str | None:
     """
     place = place or "it"
     if isinstance(kind, tuple):
-        found = [fault(value, each, place) for each in kind]
-        return found[0] if None not in found else None
+        faults = [fault(value, each, place) for each in kind]
+        return faults[0] if None not in faults else None
     if isinstance(kind, dict):
         return _fault_of_object(value, kind, place)
     if isinstance(kind, list):
@@ -74,7 +75,7 @@ def fault(value: object, kind: object, place: str = "") -> str | None:
     return None if good else f"{place} is {_shown(value)}, expected {words}"
 
 
-def _fault_of_object(value: object, kind: dict, place: str) -> str | None:
+def _fault_of_object(value: object, kind: dict[object, object], place: str) -> str | None:
     if not isinstance(value, dict):
         return f"{place} is {_shown(value)}, expected an object"
     for key, inner in kind.items():
@@ -106,11 +107,15 @@ def _fits(value: object, kind: object) -> tuple[bool, str]:
             return isinstance(value, str) and bool(re.fullmatch(kind.pattern, value)), kind.words
         case Between():
             words = f"a number of {kind.low:g} to {kind.high:g}"
-            good = type(value) in (int, float) and (kind.low <= value <= kind.high or (kind.nan and value != value))
+            good = _is_number(value) and (kind.low <= value <= kind.high or (kind.nan and value != value))
             return good, words
     if kind is float:
-        return type(value) in (int, float) and abs(value) <= sys.float_info.max, "a number"
-    return type(value) is kind, {str: "text", bool: "true or false"}[kind]
+        return _is_number(value) and abs(value) <= sys.float_info.max, "a number"
+    return type(value) is kind, "text" if kind is str else "true or false"
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return type(value) in (int, float)
 
 
 def _shown(value: object) -> str:

@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import IO, BinaryIO
 from zipfile import ZipFile
 
 import numpy as np
@@ -35,7 +35,7 @@ def check_unpacked(size: int, unpacked: int) -> None:
         raise ValueError(f"its {size / 1e6:.1f} MB would unpack to {unpacked / 1e6:,.0f} MB")
 
 
-def read_header(file: BinaryIO, name: str) -> Header:
+def read_header(file: IO[bytes], name: str) -> Header:
     """Return the header of an array, whose numbers follow. Raises ValueError for all but plain numbers and text."""
     version = np.lib.format.read_magic(file)
     if version not in HEADERS:

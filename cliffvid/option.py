@@ -5,7 +5,7 @@ from dataclasses import Field, dataclass, field, fields
 from difflib import get_close_matches
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Literal, Self, TypeVar, Union, cast, get_args, get_origin
+from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin
 
 from .errors import UsageError
 
@@ -74,15 +74,15 @@ def option(
 ) -> T:
     """Return a dataclass field with its description; its type gives the choices, as ``Literal``."""
     metadata = described(help, shown, panel, flags, above, least, below, most)
-    return cast(T, field(default=default, metadata=metadata))
+    return field(default=default, metadata=metadata)
 
 
-def description(each: Field) -> Described | None:
+def description(each: Field[Any]) -> Described | None:
     """Return how a field was described; None: it has no flag."""
     return each.metadata.get("option")
 
 
-def flag_name(each: Field) -> str:
+def flag_name(each: Field[Any]) -> str:
     """Return the flag of an option, by which messages call it."""
     told = description(each)
     return told.flags[0] if told and told.flags else f"--{each.name.replace('_', '-')}"
@@ -141,7 +141,7 @@ def check_values(options: object) -> None:
             check_choice(flag_name(each), value, kind.choices)
 
 
-def _check_number(each: Field, value: object, kind: Kind) -> None:
+def _check_number(each: Field[Any], value: object, kind: Kind) -> None:
     limits = description(each) or Described("")
     noun = "a whole number" if kind.base is int else "a number"
     if is_time(each):
@@ -153,12 +153,12 @@ def _check_number(each: Field, value: object, kind: Kind) -> None:
     check(good, f"{flag_name(each)} {given}: must be {' or '.join((must, *kind.choices))}")
 
 
-def is_time(each: Field) -> bool:
+def is_time(each: Field[Any]) -> bool:
     """Whether an option is a length or a point of time: its name bears the unit."""
     return each.name.endswith("_s")
 
 
-def number(text: str, kind: type) -> int | float | str:
+def number(text: str, kind: type[int] | type[float]) -> int | float | str:
     """Return the number that a text is, or the text as it is: the check of the option refuses that."""
     try:
         return kind(text) if text.isascii() and "_" not in text else text  # 1_0 is a number to Python alone
@@ -175,4 +175,4 @@ def seconds(text: str) -> float | str:
     least, *above = [number(last, float), *(int(part) for part in reversed(units))]
     if isinstance(least, str) or least >= 60 or any(part >= 60 for part in above[:-1]):
         return text
-    return least + sum(part * 60**power for power, part in enumerate(above, 1))
+    return least + sum(float(part) * 60.0**power for power, part in enumerate(above, 1))

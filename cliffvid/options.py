@@ -4,7 +4,7 @@
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from .machine import is_device, split_device
 from .option import check, check_values, described, option
@@ -130,7 +130,7 @@ class Options:
         check_span(self.start_s, self.end_s)
         check(self.focal_px is None or self.fov_deg is None, "--focal-px and --fov-deg: give one of them")
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, object]:
         """The options as plain values, for another process or a later run; ``from_json`` takes them back."""
         end_s = None if math.isinf(self.end_s) else self.end_s
         return asdict(self) | {"models_dir": self.models_dir and str(self.models_dir.absolute()), "end_s": end_s}
@@ -139,7 +139,7 @@ class Options:
         return replace(self, threads=threads)
 
     @classmethod
-    def from_json(cls, plain: dict) -> Self:
+    def from_json(cls, plain: dict[str, Any]) -> Self:
         """The options that were made plain; what else is there is passed over."""
         plain = {"models_dir": plain.get("engines"), **plain}  # as journals called it before
         given = {field.name: plain[field.name] for field in fields(cls) if field.name in plain}

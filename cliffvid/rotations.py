@@ -1,4 +1,4 @@
-"""Rotations in numpy: axis-angle vectors, matrices and quaternions (w, x, y, z)."""
+"""Rotations in numpy: axis-angle vectors, matrices and quaternions (x, y, z, w)."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def axis_angle(rotmat: Array) -> Array:
     ):
         k[..., row, column] = k[..., column, row] = value
     best = np.argmax(np.diagonal(k, axis1=-2, axis2=-1), axis=-1)
-    q = np.take_along_axis(k, best[..., None, None], axis=-2)[..., 0, :]
+    q: Array = np.take_along_axis(k, best[..., None, None], axis=-2)[..., 0, :]
     return rotation_vector(q[..., [1, 2, 3, 0]])  # of whatever length
 
 
@@ -37,7 +37,8 @@ def rotation_matrix(vectors: Array) -> Array:
     zero = np.zeros_like(x)
     skew = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*v.shape, 3)
     # sin(a)/a and (1-cos(a))/a^2, smooth at zero
-    return np.eye(3) + np.sinc(angle / np.pi) * skew + np.sinc(angle / (2 * np.pi)) ** 2 / 2 * (skew @ skew)
+    matrix: Array = np.eye(3) + np.sinc(angle / np.pi) * skew + np.sinc(angle / (2 * np.pi)) ** 2 / 2 * (skew @ skew)
+    return matrix
 
 
 def quaternion(vectors: Array) -> Array:
@@ -52,7 +53,8 @@ def rotation_vector(turns: Array) -> Array:
     q = turns * np.where(turns[..., 3:] < 0, -1, 1)  # the shorter way round
     norm = np.linalg.norm(q[..., :3], axis=-1, keepdims=True)
     angle = 2 * np.arctan2(norm, q[..., 3:])
-    return q[..., :3] * np.where(norm > 0, angle / np.where(norm > 0, norm, 1), 0)
+    vector: Array = q[..., :3] * np.where(norm > 0, angle / np.where(norm > 0, norm, 1), 0)
+    return vector
 
 
 def then(first: Array, second: Array) -> Array:
@@ -63,7 +65,7 @@ def then(first: Array, second: Array) -> Array:
 
 def back(turns: Array) -> Array:
     """The inverse of unit quaternions (...,4)."""
-    return turns * np.array([-1, -1, -1, 1])
+    return turns * np.array([-1.0, -1.0, -1.0, 1.0])
 
 
 def slerp(first: Array, second: Array, share: Array) -> Array:

@@ -7,25 +7,36 @@ without people is no rows, and the file on disk has the same columns under the s
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Self, get_type_hints
+from typing import Annotated, Any, Self, TypeAlias, get_type_hints
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .names import label
 
-Array = np.ndarray
+Array: TypeAlias = NDArray[Any]
+Int64: TypeAlias = NDArray[np.int64]
+Int32: TypeAlias = NDArray[np.int32]
+UInt16: TypeAlias = NDArray[np.uint16]
+Float64: TypeAlias = NDArray[np.float64]
+Float32: TypeAlias = NDArray[np.float32]
+Bool: TypeAlias = NDArray[np.bool_]
+Objects: TypeAlias = NDArray[np.object_]
+Shape: TypeAlias = tuple[int | str, ...]  # lengths of axes; of those that are free a name
+Specs: TypeAlias = dict[str, tuple[tuple[np.dtype[Any], ...], Shape]]
+_specs: dict[type, Specs] = {}
 
 
-@cache
-def column_specs(table: type) -> dict[str, tuple[tuple[np.dtype, ...], tuple]]:
-    """``{column: (allowed dtypes, shape)}`` read from the annotations, e.g. ``"float32 P 24 3 3"``."""
-    specs = {}
-    for name, hint in get_type_hints(table, include_extras=True).items():
-        dtypes, *shape = hint.__metadata__[0].split()
-        specs[name] = (tuple(map(np.dtype, dtypes.split("|"))), tuple(int(n) if n.isdigit() else n for n in shape))
-    return specs
+def column_specs(table: type["Table"]) -> Specs:
+    """``{column: (allowed dtypes, shape)}`` read from the annotations, e.g. ``"float32 P 24 3 3"``; once a table."""
+    if table not in _specs:
+        specs: Specs = {}
+        for name, hint in get_type_hints(table, include_extras=True).items():
+            dtypes, *shape = hint.__metadata__[0].split()
+            specs[name] = (tuple(map(np.dtype, dtypes.split("|"))), tuple(int(n) if n.isdigit() else n for n in shape))
+        _specs[table] = specs
+    return _specs[table]
 
 
 class Table:
@@ -54,7 +65,7 @@ class Table:
     def columns(self) -> dict[str, Array]:
         return {name: getattr(self, name) for name in column_specs(type(self))}
 
-    def __getitem__(self, rows) -> Self:
+    def __getitem__(self, rows: slice | Array) -> Self:
         """The chosen rows: a slice, an index array or a mask."""
         return self._of({name: column[rows] for name, column in self.columns().items()})
 
@@ -82,7 +93,7 @@ class Table:
         )
 
 
-def _fits(column: Array, dtypes: tuple[np.dtype, ...], shape: tuple, sizes: dict[str, int]) -> bool:
+def _fits(column: Array, dtypes: tuple[np.dtype[Any], ...], shape: Shape, sizes: dict[str, int]) -> bool:
     """Whether a column is as its annotation says; ``sizes``: of the axes that were met already."""
     if not isinstance(column, np.ndarray) or column.dtype not in dtypes:
         return False
@@ -100,20 +111,21 @@ def _fits(column: Array, dtypes: tuple[np.dtype, ...], shape: tuple, sizes: dict
 class Frames(Table):
     """Decoded frames as displayed, in presentation order."""
 
-    frame_idx: Annotated[Array, "int64 N"]
-    pts: Annotated[Array, "int64 N"]  # ticks of the stream's clock, as stored in the file
-    time_s: Annotated[Array, "float64 N"]  # pts in seconds since the first frame
-    damaged: Annotated[Array, "bool N"]  # decoded after or from damaged data
+    frame_idx: Annotated[Int64, "int64 N"]
+    pts: Annotated[Int64, "int64 N"]  # ticks of the stream's clock, as stored in the file
+    time_s: Annotated[Float64, "float64 N"]  # pts in seconds since the first frame
+    damaged: Annotated[Bool, "bool N"]  # decoded after or from damaged data
     # Each RGB (H,W,3) uint8 where the decoder put it, or Planes, or a Surface, or a DeviceImage.
-    images: Annotated[Array, "object N"]
+    images: Annotated[Objects, "object N"]
 
     @property
     def size_wh(self) -> tuple[int, int]:
         """Width and height of its frames, which all have one size."""
-        return self.images[0].shape[1::-1]
+        height, width, _ = self.images[0].shape
+        return width, height
 
 
-def image_column(pixels: Sequence) -> Array:
+def image_column(pixels: Sequence[object]) -> Objects:
     """Images as a column of Frames."""
     column = np.empty(len(pixels), object)
     for i, image in enumerate(pixels):
@@ -125,23 +137,25 @@ def image_column(pixels: Sequence) -> Array:
 class People(Table):
     """Detected people, one row each; boxes are xyxy in pixels of the displayed frame."""
 
-    frame_idx: Annotated[Array, "int64 P"]
-    pts: Annotated[Array, "int64 P"]
-    time_s: Annotated[Array, "float64 P"]
-    det_score: Annotated[Array, "float32 P"]
-    bbox_xyxy: Annotated[Array, "float32 P 4"]
-    flags: Annotated[Array, "uint16 P"]
+    frame_idx: Annotated[Int64, "int64 P"]
+    pts: Annotated[Int64, "int64 P"]
+    time_s: Annotated[Float64, "float64 P"]
+    det_score: Annotated[Float32, "float32 P"]
+    bbox_xyxy: Annotated[Float32, "float32 P 4"]
+    flags: Annotated[UInt16, "uint16 P"]
 
 
 @dataclass(frozen=True, eq=False)
 class Crops(People):
     """People with the network's input and what leads back from the crop to the frame."""
 
-    crop_center_size_px: Annotated[Array, "float32 P 3"]  # cx, cy, size: the manifest says of which side
-    focal_px: Annotated[Array, "float32 P"]
-    frame_wh_px: Annotated[Array, "float32 P 2"]
-    bbox_info: Annotated[Array, "float32 P 3"]
-    pixels: Annotated[Array, "uint8|float32|object P h w 3"]  # or each a Picture, see pictures.py
+    crop_center_size_px: Annotated[Float32, "float32 P 3"]  # cx, cy, size: the manifest says of which side
+    focal_px: Annotated[Float32, "float32 P"]
+    frame_wh_px: Annotated[Float32, "float32 P 2"]
+    bbox_info: Annotated[Float32, "float32 P 3"]
+    pixels: Annotated[
+        NDArray[np.uint8] | Float32 | Objects, "uint8|float32|object P h w 3"
+    ]  # or each a Picture, see pictures.py
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,20 +165,20 @@ class Bodies(People):
     How many joints and betas there are is the body's: SMPL has 69 and 10 numbers, SMPL-X without hands 63 and 11.
     """
 
-    global_orient: Annotated[Array, "float32 P 3"]
-    body_pose: Annotated[Array, "float32 P pose"]
-    betas: Annotated[Array, "float32 P shape"]
-    transl: Annotated[Array, "float32 P 3"]  # metres, camera frame: x right, y down, z forward
-    pred_cam: Annotated[Array, "float32 P 3"]  # s, tx, ty with respect to the crop
-    crop_center_size_px: Annotated[Array, "float32 P 3"]
-    focal_px: Annotated[Array, "float32 P"]
+    global_orient: Annotated[Float32, "float32 P 3"]
+    body_pose: Annotated[Float32, "float32 P pose"]
+    betas: Annotated[Float32, "float32 P shape"]
+    transl: Annotated[Float32, "float32 P 3"]  # metres, camera frame: x right, y down, z forward
+    pred_cam: Annotated[Float32, "float32 P 3"]  # s, tx, ty with respect to the crop
+    crop_center_size_px: Annotated[Float32, "float32 P 3"]
+    focal_px: Annotated[Float32, "float32 P"]
 
 
 @dataclass(frozen=True, eq=False)
 class Tracks(Bodies):
     """Bodies with identities, sorted by (frame_idx, track_id); the pair is unique."""
 
-    track_id: Annotated[Array, "int32 P"]
+    track_id: Annotated[Int32, "int32 P"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,6 @@ def test_the_shell_completes_choices():
         (["eval", "a", "b", "--protocol", "papre"], "--protocol papre: did you mean paper?"),
         (["smooth", "a.npz", "-o", "b.npz", "--method", "savgool"], "--method savgool: did you mean savgol?"),
         (["export", "plans", "--precision", "fp61"], "--precision fp61: did you mean fp16?"),
-        (["bench", "decod"], "bench decod: did you mean decode?"),
         (["process", "a.mp4", "--stride", "two"], "--stride two: must be a whole number, 1 or more"),
         (["process", "a.mp4", "--stride", "1_0"], "--stride 1_0: must be a whole number, 1 or more"),
         (["process", "a.mp4", "--start", "٣"], "--start ٣: must be seconds, or a time"),
