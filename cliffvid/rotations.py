@@ -65,7 +65,8 @@ def then(first: Array, second: Array) -> Array:
 
 def back(turns: Array) -> Array:
     """The inverse of unit quaternions (...,4)."""
-    return turns * np.array([-1.0, -1.0, -1.0, 1.0])
+    inverse: Array = turns * np.array([-1.0, -1.0, -1.0, 1.0])
+    return inverse
 
 
 def slerp(first: Array, second: Array, share: Array) -> Array:
