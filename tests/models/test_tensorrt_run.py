@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import cliffvid.models.session
+import cliffvid
 import fake_gpu
 from cliffvid.errors import BackendError
 from cliffvid.models.backends.trt import bucket
@@ -145,7 +145,7 @@ RTX_ALONE = {  # in tensorrt_rtx, and not in tensorrt: used behind a question fo
 
 def used_names(file):
     """The dotted names that a file uses of TensorRT and of cuda-python."""
-    source = (Path(cliffvid.models.session.__file__).parent / file).read_text()
+    source = (Path(cliffvid.__file__).parent / file).read_text()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute):
             owner, _, rest = ast.unparse(node).rpartition(".")
@@ -165,7 +165,7 @@ def resolve(package, dotted):
 def test_every_name_that_is_used_is_in_the_real_package():
     import tensorrt_rtx
 
-    used = {*used_names("trt.py"), *used_names("plans.py")}
+    used = {*used_names("models/backends/trt.py"), *used_names("models/backends/trt_plans.py")}
     assert {"IExecutionContext.execute_async_v3", "OnnxParser.get_error", "Builder.build_serialized_network"} <= used
     assert used > RTX_ALONE and len(used) > 40
     for name in used:
@@ -175,7 +175,7 @@ def test_every_name_that_is_used_is_in_the_real_package():
 def test_every_cuda_call_that_is_used_is_in_the_real_package():
     from cuda.bindings import runtime
 
-    used = set(used_names("gpu.py"))
+    used = set(used_names("cuda.py"))
     assert {"cudaMemcpyAsync", "cudaMallocHost", "cudaError_t.cudaErrorMemoryAllocation"} <= used and len(used) > 12
     for name in used:
         assert resolve(runtime, name) is not None, name
