@@ -8,7 +8,7 @@ TORCH ?= 2.13.0
 # What the tests must find rather than skip: sources, egl, chromium, and packages by name.
 REQUIRE ?= sources,tensorrt_rtx
 
-.PHONY: help demo test test-wheel fuzz lint open-models engines player bench accuracy profile readme clean
+.PHONY: help demo test test-wheel fuzz lint open-models engines player bench accuracy profile docs-house readme clean
 
 help:
 	@echo "make demo         process the example clip: demo/pedestrians.parquet, .mp4 and .html"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench        measure this machine: each stage, the whole, memory; bench-decode and so on one alone,"
 	@echo "                  bench-e2e all that is end to end"
 	@echo "make accuracy [AGAINST=dir] [FILMS=dir]   measure the models on real people, beside those of another folder"
+	@echo "make docs-house   draw the rooms of the package for docs/architecture.md"
 	@echo "make profile      a page of what each stage of a run did when, and Python's profile"
 
 $(BIN)/python:
@@ -114,6 +115,10 @@ accuracy: $(VENV)/installed-dev
 # Where the time of a run goes: bench/out/timeline.html and profile.txt.
 profile: $(VENV)/installed-dev
 	$(BENCH) profile
+
+# The rooms and their imports, as docs/architecture.md shows them.
+docs-house: $(BIN)/python
+	$(BIN)/python docs/house.py
 
 # Puts the figures of bench/out between the marks in README.md.
 readme: $(VENV)/installed-dev

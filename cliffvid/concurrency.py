@@ -1,4 +1,4 @@
-"""All concurrency and re-batching of the project.
+"""All concurrency of the project.
 
 A stage is a generator from iterator to iterator. ``Stages.ahead`` runs one in a thread of its own, a bounded number of
 batches ahead of its consumer; order is kept, and without it (depth 0) the same chain is plain single-threaded Python.
@@ -8,25 +8,33 @@ import atexit
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cache, wraps
 from time import perf_counter
-from typing import ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, Protocol, Self, TypeVar, cast
 from weakref import WeakSet
 
 from . import optional
 from .errors import BackendError
-from .tables import Piece
 
 T = TypeVar("T")
+Made = TypeVar("Made", covariant=True)
 P = ParamSpec("P")
 # A stage makes its next batch only while those that wait for the next stage hold less: two batches of four frames of
 # 1080p, or one frame of 8K.
 AHEAD_BYTES = 64 << 20
-_END = object()
+
+
+class _End(Enum):
+    """What stands for the item after the last one."""
+
+    END = 0
+
+
+_END = _End.END
 
 
 @dataclass
@@ -49,6 +57,10 @@ class Stage:
         return sum(clock[0] for clock in self.clocks) / self.width
 
 
+def _length(item: object) -> int:
+    return len(cast(Sized, item))
+
+
 class Stages:
     """Owner of every thread of a chain; leaving the ``with`` block ends them all, last stage first.
 
@@ -59,26 +71,28 @@ class Stages:
     def __init__(self, depth: int, keep_spans: bool = False) -> None:
         self.depth, self.keep_spans = depth, keep_spans
         self.stages: list[Stage] = []
-        self._open: list[Generator] = []
+        self._open: list[Generator[object]] = []
 
-    def __enter__(self) -> "Stages":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         while self._open:
             self._open.pop().close()
 
-    def ahead(self, name: str, unit: str, items: Iterable[T]) -> Iterator[T]:
-        """The same items in order, made up to ``depth`` batches ahead; the length of a batch counts as its units."""
-        return self.merged(name, unit, [items], 1)
+    def ahead(self, name: str, unit: str, items: Iterable[T], units_in: Callable[[T], int] = _length) -> Iterator[T]:
+        """Yield the same items in order, made up to ``depth`` ahead; ``units_in`` counts what is in one."""
+        return self.merged(name, unit, [items], 1, units_in)
 
-    def merged(self, name: str, unit: str, sources: Iterable[Iterable[T]], width: int) -> Iterator[T]:
-        """The items of several sources, ``width`` of which are read at a time, each in a thread and up to ``depth``
-        batches ahead. They take turns, so that the order is always the same.
+    def merged(
+        self, name: str, unit: str, sources: Iterable[Iterable[T]], width: int, units_in: Callable[[T], int] = _length
+    ) -> Iterator[T]:
+        """Yield the items of several sources, ``width`` of which are read at a time, each in a thread and up to
+        ``depth`` items ahead. They take turns, so that the order is always the same.
         """
         stage = Stage(name, unit, spans=[] if self.keep_spans else None)
         self.stages.append(stage)
-        watched = _watched(stage, _turns(stage, sources, width, self.depth))
+        watched = _watched(stage, _turns(stage, sources, width, self.depth), units_in)
         self._open.append(watched)
         return watched
 
@@ -99,10 +113,11 @@ class Stages:
 
 
 def _turns(stage: Stage, sources: Iterable[Iterable[T]], width: int, depth: int) -> Generator[T]:
-    sources, live = iter(sources), deque()
+    waiting = iter(sources)
+    live: deque[tuple[list[float], _Ahead[T]]] = deque()
     try:
         while True:
-            while len(live) < width and (source := next(sources, None)) is not None:
+            while len(live) < width and (source := next(waiting, None)) is not None:
                 clock = [0.0]
                 stage.clocks.append(clock)
                 timed = _timed(stage.name, clock, stage.spans, source)
@@ -111,8 +126,8 @@ def _turns(stage: Stage, sources: Iterable[Iterable[T]], width: int, depth: int)
                 return
             stage.width = max(stage.width, len(live))
             clock, items = live[0]
-            item = next(items, _END)
-            if item is _END:
+            item: T | _End = next(items, _END)
+            if isinstance(item, _End):
                 live.popleft()
                 stage.clocks[0][0] += clock[0]
                 stage.clocks = [other for other in stage.clocks if other is not clock]
@@ -125,52 +140,59 @@ def _turns(stage: Stage, sources: Iterable[Iterable[T]], width: int, depth: int)
             items.close()
 
 
-def _timed(name: str, clock: list[float], spans: list | None, items: Iterable[T]) -> Generator[T]:
+def _timed(name: str, clock: list[float], spans: list[tuple[float, float]] | None, items: Iterable[T]) -> Generator[T]:
     iterator, marked = iter(items), _marker()
     try:
         while True:
             start = perf_counter()
             with marked(name):
-                item = next(iterator, _END)
+                item: T | _End = next(iterator, _END)
             end = perf_counter()
             clock[0] += end - start
             if spans is not None:
                 spans.append((start, end))
-            if item is _END:
+            if isinstance(item, _End):
                 return
             yield item
             del item
     finally:
-        if hasattr(iterator, "close"):
+        if isinstance(iterator, Generator):
             iterator.close()
 
 
 @cache
-def _marker() -> Callable[[str], AbstractContextManager]:
+def _marker() -> Callable[[str], AbstractContextManager[object]]:
     """What marks a stage's batches for NVIDIA's profilers, where the package nvtx is installed; else nothing."""
     try:
-        return optional.load("nvtx", "pip install nvtx").annotate
+        mark: Callable[[str], AbstractContextManager[object]] = optional.load("nvtx", "pip install nvtx").annotate
+        return mark
     except BackendError:  # a run does without it
         return nullcontext
 
 
-def _watched(stage: Stage, items: Generator[T]) -> Generator[T]:
+def _watched(stage: Stage, items: Generator[T], units_in: Callable[[T], int]) -> Generator[T]:
     try:
         while True:
             start = perf_counter()
-            item = next(items, _END)
+            item: T | _End = next(items, _END)
             end = perf_counter()
             stage.consumer_wait_s += end - start
             if stage.spans is not None:
                 stage.waits.append((start, end))
-            if item is _END:
+            if isinstance(item, _End):
                 return
-            pieces = isinstance(item, list) and item and isinstance(item[0], Piece)
-            stage.done += sum(map(len, item)) if pieces else len(item)
+            stage.done += units_in(item)
             yield item
             del item
     finally:
         items.close()
+
+
+class _Ahead(Protocol[Made]):
+    """What is read item by item and may be closed before its end."""
+
+    def __next__(self) -> Made: ...
+    def close(self) -> None: ...
 
 
 class _Prefetch(Iterator[T]):
@@ -180,7 +202,7 @@ class _Prefetch(Iterator[T]):
 
     def __init__(self, items: Generator[T], depth: int) -> None:
         self._items = items
-        self._ready: queue.Queue = queue.Queue(depth)
+        self._ready: queue.Queue[T | _End] = queue.Queue(depth)
         self._held_bytes, self._taken = 0, threading.Condition()
         self._stop = threading.Event()
         self._fault: BaseException | None = None
@@ -206,7 +228,7 @@ class _Prefetch(Iterator[T]):
             self._put(_END)
             at_work.pop(self, None)
 
-    def _put(self, item) -> None:
+    def _put(self, item: T | _End) -> None:
         while not self._stop.is_set():
             try:
                 return self._ready.put(item, timeout=0.05)
@@ -215,7 +237,7 @@ class _Prefetch(Iterator[T]):
 
     def __next__(self) -> T:
         item = self._ready.get()
-        if item is _END:
+        if isinstance(item, _End):
             self.close()
             if self._fault:
                 raise self._fault
@@ -235,20 +257,9 @@ class _Prefetch(Iterator[T]):
         self._worker.join()
 
 
-def _held_bytes(item) -> int:
-    """The memory that a batch takes: of pieces, or one that tells."""
-    return sum(map(_held_bytes, item)) if isinstance(item, list) else getattr(item, "nbytes", 0)
-
-
-class Owner:
-    """A thread that lives as long as the process and alone touches what must not change hands: a graphics context."""
-
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="cliffvid-owner")
-
-    def call(self, work: Callable[..., T], *args) -> T:
-        """What ``work`` returns or raises, run in the owner's thread; calls from several threads queue up."""
-        return self._thread.submit(work, *args).result()
+def _held_bytes(item: object) -> int:
+    """The memory that a batch takes: of parts, or one that tells."""
+    return sum(map(_held_bytes, item)) if isinstance(item, list) else int(getattr(item, "nbytes", 0))
 
 
 class Work(Protocol):
@@ -261,7 +272,7 @@ class Work(Protocol):
 # What is still open when Python ends, such as an iterator that a program kept, is ended here in time. Python would take
 # the threads by surprise: one that is in native code then aborts the process. And it would close the iterators last,
 # when parts of itself are gone.
-_iterators: WeakSet[Generator] = WeakSet()
+_iterators: WeakSet[Generator[object]] = WeakSet()
 at_work: dict[Work, None] = {}  # in the order they began: a chain's last stage first, as it asks the one before
 
 
@@ -283,5 +294,5 @@ def _end_all() -> None:
         if work.is_alive():
             work.close()
     for each in list(_iterators):
-        if not each.gi_running:  # by a thread of the program's own, which waits for good now
+        if not getattr(each, "gi_running", False):  # by a thread of the program's own, which waits for good now
             each.close()

@@ -23,6 +23,7 @@ Float64: TypeAlias = NDArray[np.float64]
 Float32: TypeAlias = NDArray[np.float32]
 Bool: TypeAlias = NDArray[np.bool_]
 Objects: TypeAlias = NDArray[np.object_]
+Arrays: TypeAlias = dict[str, Array]  # by the names of a network's inputs or outputs
 Shape: TypeAlias = tuple[int | str, ...]  # lengths of axes; of those that are free a name
 Specs: TypeAlias = dict[str, tuple[tuple[np.dtype[Any], ...], Shape]]
 _specs: dict[type, Specs] = {}
@@ -179,21 +180,6 @@ class Tracks(Bodies):
     """Bodies with identities, sorted by (frame_idx, track_id); the pair is unique."""
 
     track_id: Annotated[Int32, "int32 P"]
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Rows of one run on their way among those of others; ``rows`` None: no more will come."""
-
-    run: Any  # whose rows they are: a pipeline.Run, of which the stages need ``options`` and ``counts``
-    rows: Any = None
-
-    def __len__(self) -> int:
-        return 0 if self.rows is None else len(self.rows)
-
-    @property
-    def nbytes(self) -> int:
-        return 0 if self.rows is None else self.rows.nbytes
 
 
 # Bits of People.flags

@@ -12,13 +12,11 @@ import numpy as np
 
 from ..errors import BackendError, CliffvidError, InputError, ModelError, UsageError
 from ..options import Options
-from ..pipeline.detect import DetectCounts
+from ..pipeline.counts import Counts, DetectCounts, RegressCounts
 from ..pipeline.networks import Models, open_models
-from ..pipeline.regress import RegressCounts
-from ..pipeline.report import Counts
 from ..pipeline.track import track
 from ..pipeline.tracker import Tracker
-from ..pipeline.video_run import Run
+from ..pipeline.video_run import VideoRun, open_run
 from ..tables import Bodies, Tracks
 from ..tracks.read import from_arrow
 from ..video.image_files import Images
@@ -102,14 +100,14 @@ class Worker:
     def _whole(self, task: dict) -> tuple[dict, bytes]:
         """An input from its first frame to its last."""
         start = time.perf_counter()
-        with unchanged(task), Run(source_of(task["video"]), self.options, self.models()) as run:
+        with unchanged(task), open_run(source_of(task["video"]), self.options, self.models()) as run:
             return self._done(task, run.tracks(), run, start)
 
     def _segment(self, task: dict) -> tuple[dict, bytes]:
         """The people between two cuts, as tracks without identities."""
         start = time.perf_counter()
         span = dataclasses.replace(self.options, start_s=task["start_s"], end_s=task["end_s"] or float("inf"))
-        with unchanged(task), Run(source_of(task["video"]), span, self.models()) as run:
+        with unchanged(task), open_run(source_of(task["video"]), span, self.models()) as run:
             run.cuts.kept = []  # only all segments together tell where the film cuts
             rows = (Tracks(**bodies.columns(), track_id=_no_id(bodies)) for bodies in run.bodies())
             report, table = self._done(task, rows, run, start)
@@ -142,8 +140,9 @@ class Worker:
 
     def _trial(self, task: dict) -> tuple[dict, bytes]:
         """Frames a second, networks open: of some frames of an input."""
-        models, start, frames, first = self.models(), time.perf_counter(), 0, None
-        with Run(source_of(task["video"]), self.options, models) as run:
+        self.models()
+        start, frames, first = time.perf_counter(), 0, None
+        with open_run(source_of(task["video"]), self.options, self.models()) as run:
             for bodies in run.bodies():
                 if first is None:
                     first = int(bodies.frame_idx[0]) if self.options.start_s else 0
@@ -154,7 +153,7 @@ class Worker:
                 frames = run.counts.decode.frames
             return {"frames_per_s": frames / (time.perf_counter() - start)}, b""
 
-    def _done(self, task: dict, tables: Iterable[Tracks], run: Run, start: float) -> tuple[dict, bytes]:
+    def _done(self, task: dict, tables: Iterable[Tracks], run: VideoRun, start: float) -> tuple[dict, bytes]:
         with Sink(task["video"], self.work, at_once=task["do"] == "segment") as sink:
             for table in tables:
                 sink.write(table)

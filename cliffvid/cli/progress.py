@@ -5,7 +5,7 @@ from time import perf_counter
 from typing import Self
 
 from ..concurrency import Stages
-from ..pipeline.chain import Flow
+from ..pipeline.chain import Chain
 from ..pipeline.networks import Models
 from ..pipeline.report import TRACK_AND_WRITE, Report
 from ..tracks.smooth import SmoothReport
@@ -42,9 +42,9 @@ class View:
         unmet = [f"warning: {manifest.name}: {manifest.unmet}" for manifest in manifests if manifest.unmet]
         self.say(f"models: {names}, by {runs}{note}", *(f"  {words}" for words in (*unmet, *models.chosen)))
 
-    def watch(self, flow: Flow) -> None:
+    def watch(self, chain: Chain) -> None:
         self._start = perf_counter()
-        self._bars.sources["flow"] = lambda: flow_bars(flow)
+        self._bars.sources["chain"] = lambda: chain_bars(chain)
 
     def watch_overlay(self, stages: Stages, frames: int | None) -> None:
         self._bars.sources["overlay"] = lambda: overlay_bars(stages, frames)
@@ -99,16 +99,16 @@ class View:
         self.say(*report.lines())
 
 
-def flow_bars(flow: Flow) -> list[Bar]:
-    """A bar for each stage, in order, read from the flow's own counters."""
-    if not flow.stages.at_work:
+def chain_bars(chain: Chain) -> list[Bar]:
+    """A bar for each stage, in order, read from the chain's own counters."""
+    if not chain.stages.at_work:
         return []
-    claims = [*flow.claimed]  # of the videos opened so far: no total before the last one is
-    total = sum(claims) if len(claims) == flow.expected and None not in claims else None
-    bars = [Bar(s.name, s.unit, s.done, total if s.unit == "frames" else None) for s in flow.stages.stages]
-    bars.append(Bar(TRACK_AND_WRITE, "rows", flow.rows, None))
-    if flow.expected > 1:
-        bars.append(Bar("done", "videos", flow.done, flow.expected))
+    claims = [*chain.claimed]  # of the videos opened so far: no total before the last one is
+    total = sum(claims) if len(claims) == chain.expected and None not in claims else None
+    bars = [Bar(s.name, s.unit, s.done, total if s.unit == "frames" else None) for s in chain.stages.stages]
+    bars.append(Bar(TRACK_AND_WRITE, "rows", chain.rows, None))
+    if chain.expected > 1:
+        bars.append(Bar("done", "videos", chain.done, chain.expected))
     return bars
 
 

@@ -2,21 +2,24 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
 from ..errors import InputError
 from ..options import Options
 from ..pipeline.appearance import Looks
-from ..pipeline.batching import rebatch
+from ..pipeline.batching import Batch, Part, lifted, rebatch, rows_in
+from ..pipeline.chain import Chain
 from ..pipeline.crop import crops
 from ..pipeline.detect import Found
 from ..pipeline.networks import Models, body_size
 from ..pipeline.regress import regress
 from ..pipeline.track import track
-from ..pipeline.video_run import Run
-from ..tables import Bodies, People, Piece, Tracks
+from ..pipeline.video_run import VideoRun
+from ..tables import Bodies, Crops, People, Tracks
 from ..tracks.write import open_writer
 from ..video.image_files import is_image
 from .evaluate import PROTOCOLS, image_key
@@ -33,7 +36,8 @@ def predict(truth: Truth, images: Path, out: Path, options: Options, models: Mod
     options = replace(options, box_scale=PROTOCOLS["paper"].box_scale)
     joints, betas = body_size(models.regressor.manifest)
     like, count = Tracks.empty(pose=3 * (joints - 1), shape=betas), 0
-    with TrueBoxes(images_of(truth, images), options, models, truth) as run:
+    chain = Chain(options, models)
+    with TrueBoxes(images_of(truth, images), chain, truth) as run, chain:
         known = run.meta()
         del known["video"]  # how large it is shown is known once a frame was read
         with open_writer("parquet", out, like, known, options.overwrite) as writer:
@@ -54,12 +58,17 @@ def images_of(truth: Truth, images: Path) -> Path:
     raise InputError(f"{images}: no images of {truth.name} there; looked for {', '.join(map(str, candidates[:3]))}")
 
 
-class TrueBoxes(Run):
+class TrueBoxes(VideoRun):
     """A run whose people are the truth's."""
 
-    def __init__(self, images: Path, options: Options, models: Models, truth: Truth) -> None:
-        super().__init__(images, options, models)
+    def __init__(self, images: Path, chain: Chain, truth: Truth) -> None:
+        super().__init__(images, chain)
         self._truth = truth
+        self._person: dict[tuple[float, bytes], int] = {}
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        truth = self._truth
         numbers = np.arange(len(self.info.files))
         if truth.files:
             place = {image_key(name): i for i, name in enumerate(truth.files)}
@@ -68,9 +77,9 @@ class TrueBoxes(Run):
         if not np.isin(wanted, numbers).all():
             missing = int((~np.isin(wanted, numbers)).sum())
             self.__exit__()
-            raise InputError(f"{images}: {missing} of the {len(wanted)} images of {truth.name} are not there")
+            raise InputError(f"{self.video}: {missing} of the {len(wanted)} images of {truth.name} are not there")
         self._numbers = numbers
-        self._person: dict[tuple[float, bytes], int] = {}
+        return self
 
     def meta(self) -> dict:
         """As of any run, but for what no detector was asked."""
@@ -82,10 +91,12 @@ class TrueBoxes(Run):
 
     def tracks(self) -> Iterator[Tracks]:
         """The tracks of all frames with people, in order; to be called once."""
-        ahead, session = self.flow.stages.ahead, self.models.regressor
-        cropped = ahead("crop", "people", self._cropped())
-        bodies = ahead("regress", "people", regress(rebatch(cropped, self.options.person_batch), session))
-        for tracks in track((piece.rows for batch in bodies for piece in batch if len(piece)), self):
+        ahead = partial(self.chain.stages.ahead, units_in=rows_in)
+        crops = rebatch(ahead("crop", "people", self._cropped()), self.chain.batch_sizes()["regress"])
+        pose = partial(regress, session=self.models.regressor)
+        posed = ahead("regress", "people", lifted(pose, crops, lambda counts, made: counts.regress.add(made.counts)))
+        bodies = (part.rows.bodies for batch in posed for part in batch if part.rows is not None and len(part))
+        for tracks in track(bodies, self):
             self.counts.add(tracks)
             yield tracks
 
@@ -94,10 +105,10 @@ class TrueBoxes(Run):
         time_s = float(frame.time_s[0])
         return np.array([self._person.pop((time_s, box.tobytes())) + 1 for box in frame.bbox_xyxy], np.int32)
 
-    def _cropped(self) -> Iterator[list[Piece]]:
+    def _cropped(self) -> Iterator[Batch[Crops]]:
         """The crops of each frame's true people, and then the end."""
         truth, manifest = self._truth, self.models.regressor.manifest
-        for frames in self._video.frames(1, self.counts.decode):
+        for frames in self.source.frames(1, self.counts.decode):
             rows = np.flatnonzero((truth.frame_idx == self._numbers[frames.frame_idx[0]]) & truth.counted)
             rows = rows[np.isfinite(truth.bbox_xyxy[rows]).all(axis=1)]
             if not len(rows):
@@ -115,5 +126,5 @@ class TrueBoxes(Run):
                 flags=np.zeros(len(rows), np.uint16),
             )
             known = replace(self.options, focal_px=float(truth.focal_px[rows[0]] / times), fov_deg=None)
-            yield [Piece(self, crops(Found(frames, people), manifest, known))]
-        yield [Piece(self)]
+            yield [Part(self, crops(Found(frames, people), manifest, known))]
+        yield [Part(self)]

@@ -13,7 +13,6 @@ from ..options import Options
 from ..pipeline.crop import crop
 from ..pipeline.detect import detect, select
 from ..pipeline.regress import PRESENCE_MIN, regress
-from ..pipeline.report import alone
 from ..video.open import open_source
 from ..video.reader import DecodeCounts
 
@@ -53,13 +52,13 @@ def take_samples(video: Path | str, detector: Session, regressor: Session | None
     with open_source(video, options) as source:
         known = source.info.frames_claimed or 0
         frames = source.frames(1, DecodeCounts(), stride=min(max(1, known // FRAMES), LARGEST_STRIDE))
-        pieces = detect(([alone(table, options)] for table in frames), networks[0])
-        if regressor:
-            pieces = regress(crop(pieces, regressor.manifest), networks[1])
         people = 0
-        for (piece,) in pieces:
-            people += len(piece)
-            if (regressor and people >= PEOPLE) or len(networks[0].asked) >= FRAMES:
+        for table in frames:
+            found = detect([table], networks[0], options)
+            if regressor:
+                (regressed,) = regress(crop(found, regressor.manifest, options), networks[1])
+                people += len(regressed)
+            if people >= PEOPLE or len(networks[0].asked) >= FRAMES:
                 break
     return Samples(networks[0].asked, networks[1].asked if regressor else [])
 

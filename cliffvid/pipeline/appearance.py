@@ -6,9 +6,8 @@ from typing import Self
 import numpy as np
 
 from ..rotations import quaternion
-from ..tables import BAD_CAMERA, Bodies
+from ..tables import BAD_CAMERA, Array, Bodies
 
-Array = np.ndarray
 DEPTH_SIGMA = 0.1  # of a depth's logarithm, from frame to frame
 DEPTH_SIGMA_S = 0.1  # and as much more for each second unseen
 FACING_FADES_S = 2.0  # how soon the way somebody faced says nothing any more
@@ -34,7 +33,7 @@ class Looks:
             bodies.betas.astype(np.float64),
         )
 
-    def __getitem__(self, rows) -> Self:
+    def __getitem__(self, rows: slice | Array) -> Self:
         return type(self)(self.log_depth[rows], self.facing[rows], self.betas[rows])
 
     def joined(self, other: Self) -> Self:
@@ -62,8 +61,9 @@ def unlikeness(seen: Looks, tracks: Looks, unseen_s: Array) -> Array:
     turned = 2 / np.pi * np.arccos(np.clip(np.abs(seen.facing @ tracks.facing.T), 0, 1))  # 1: half a turn
     apart = seen.betas[:, None] - tracks.betas
     shape = np.sqrt((apart * apart).sum(axis=-1)) / max(apart.shape[-1], 1) ** 0.5
-    return (
+    cost: Array = (
         WEIGHTS["depth"] * np.minimum(depth**2 / 4, 2)
         + WEIGHTS["facing"] * turned * np.exp(-unseen_s / FACING_FADES_S)
         + WEIGHTS["shape"] * np.minimum(shape, 2)
     )
+    return cost

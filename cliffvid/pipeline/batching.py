@@ -1,70 +1,136 @@
-"""Rows of several videos in the same batches."""
+"""Parts of several videos in the same batches: made, cut anew, and put through a stage."""
 
 import math
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 
-from ..tables import Piece
+from ..models.manifest import Manifest
+from ..tables import Arrays
+from .counts import Counts
 
 
-class Shared:
-    """A session for several who ask at once: all that waits while it is at work is answered by its next call."""
+class Rows(Protocol):
+    """What a part carries: a table, or frames with what was found in them."""
 
-    def __init__(self, session) -> None:
-        self._session, self._waiting = session, queue.SimpleQueue()
-        threading.Thread(target=self._work, daemon=True, name="cliffvid-shared").start()
-
-    def ask(self, inputs: dict[str, np.ndarray], answered: Callable[[dict[str, np.ndarray] | Exception], None]) -> None:
-        """Returns at once; ``answered`` gets the answer, or what went wrong, in another thread."""
-        self._waiting.put((inputs, answered))
-
-    def _work(self) -> None:
-        while True:
-            asked = [self._waiting.get()]
-            while not self._waiting.empty():
-                asked.append(self._waiting.get())
-            try:
-                answers = together(self._session, [inputs for inputs, _ in asked])
-            except Exception as error:
-                answers = [error] * len(asked)
-            for (_, answered), answer in zip(asked, answers, strict=True):
-                answered(answer)
+    def __len__(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
 
 
-def rebatch(batches: Iterable[list[Piece]], rows: int, pieces: float = math.inf) -> Iterator[list[Piece]]:
-    """The same rows in the same order, in batches of ``rows`` rows but for the last, whatever runs they belong to; of
-    fewer where they come in more than so many ``pieces``.
+class Cuttable(Rows, Protocol):
+    """Rows of which some can be taken."""
 
-    The end of a run comes after all its rows. Rows that follow each other in one run's pieces stay in pieces of their
-    own: who needs them together joins them, once.
+    def __getitem__(self, rows: slice, /) -> Self: ...
+
+
+class Video(Protocol):
+    """Whose rows a part carries: somebody who counts what becomes of them."""
+
+    @property
+    def counts(self) -> Counts: ...
+
+
+R = TypeVar("R", bound=Rows)
+S = TypeVar("S", bound=Rows)
+C = TypeVar("C", bound=Cuttable)
+R_co = TypeVar("R_co", bound=Rows, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[R_co]):
+    """Rows of one video on their way among those of others; ``rows`` None: no more will come."""
+
+    video: Video
+    rows: R_co | None = None
+
+    def __len__(self) -> int:
+        return 0 if self.rows is None else len(self.rows)
+
+    @property
+    def nbytes(self) -> int:
+        return 0 if self.rows is None else self.rows.nbytes
+
+
+Batch: TypeAlias = list[Part[R]]
+
+
+def rows_in(batch: Sequence[Part[Rows]]) -> int:
+    """Return how many rows there are in a batch."""
+    return sum(map(len, batch))
+
+
+def lifted(
+    stage: Callable[[list[R]], list[S]],
+    batches: Iterable[Batch[R]],
+    note: Callable[[Counts, S], None] = lambda counts, rows: None,
+) -> Iterator[Batch[S]]:
+    """Yield what ``stage`` makes of the rows of each batch, with the videos they belong to.
+
+    ``note`` is given each video's counts and what was made of its rows.
     """
-    batch: list[Piece] = []
+    for batch in batches:
+        made = _through(stage, batch, note)
+        del batch  # before the next is asked for; below too
+        yield made
+        del made
+
+
+def _through(stage: Callable[[list[R]], list[S]], batch: Batch[R], note: Callable[[Counts, S], None]) -> Batch[S]:
+    made = iter(stage([part.rows for part in batch if part.rows is not None and len(part)]))
+    done: Batch[S] = []
+    for part in batch:
+        if len(part):
+            rows = next(made)
+            note(part.video.counts, rows)
+            done.append(Part(part.video, rows))
+        else:
+            done.append(Part(part.video))
+    return done
+
+
+def rebatch(batches: Iterable[Batch[C]], rows: int, parts: float = math.inf) -> Iterator[Batch[C]]:
+    """Yield the same rows in the same order, in batches of ``rows`` rows but for the last, whatever videos they belong
+    to; of fewer where they come in more than so many ``parts``.
+
+    The end of a video comes after all its rows. Rows that follow each other in one video's parts stay in parts of
+    their own: who needs them together joins them, once.
+    """
+    batch: Batch[C] = []
     room = rows
-    for piece in (piece for pieces in batches for piece in pieces):
-        while len(piece) >= room:
-            yield [*batch, replace(piece, rows=piece.rows[:room])]
-            piece = replace(piece, rows=piece.rows[room:])
+    for part in (part for batch_ in batches for part in batch_):
+        while part.rows is not None and len(part) >= room:
+            yield [*batch, replace(part, rows=part.rows[:room])]
+            part = replace(part, rows=part.rows[room:])
             batch, room = [], rows
-        if piece.rows is None and not batch:
-            yield [piece]
-        elif len(piece) or piece.rows is None:
-            batch.append(piece)
-            room -= len(piece)
-            if sum(len(piece) > 0 for piece in batch) >= pieces:
+        if part.rows is None and not batch:
+            yield [part]
+        elif len(part) or part.rows is None:
+            batch.append(part)
+            room -= len(part)
+            if sum(len(each) > 0 for each in batch) >= parts:
                 yield batch
                 batch, room = [], rows
     if batch:
         yield batch
 
 
-def together(session, inputs: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
-    """A session's answer to each of several inputs: those of one shape are asked for in a single call."""
-    answers: list[dict[str, np.ndarray]] = [{}] * len(inputs)
-    shapes: dict[tuple, list[int]] = {}
+class Asked(Protocol):
+    """A session, as far as a stage needs one."""
+
+    manifest: Manifest
+
+    def run(self, inputs: Arrays) -> Arrays: ...
+
+
+def together(session: Asked, inputs: list[Arrays]) -> list[Arrays]:
+    """Return a session's answer to each of several inputs: those of one shape are asked for in a single call."""
+    answers: list[Arrays] = [{}] * len(inputs)
+    shapes: dict[tuple[tuple[int, ...], ...], list[int]] = {}
     for i, given in enumerate(inputs):
         # of pictures that are yet to be made their own
         rows = (array[0].shape if array.dtype.hasobject else array.shape[1:] for array in given.values())
@@ -80,3 +146,29 @@ def together(session, inputs: list[dict[str, np.ndarray]]) -> list[dict[str, np.
             answers[i] = {name: array[start:end] for name, array in answer.items()}
             start = end
     return answers
+
+
+class Shared:
+    """A session for several who ask at once: all that waits while it is at work is answered by its next call."""
+
+    def __init__(self, session: Asked) -> None:
+        self._session = session
+        self._waiting: queue.SimpleQueue[tuple[Arrays, Callable[[Arrays | Exception], None]]] = queue.SimpleQueue()
+        threading.Thread(target=self._work, daemon=True, name="cliffvid-shared").start()
+
+    def ask(self, inputs: Arrays, answered: Callable[[Arrays | Exception], None]) -> None:
+        """Return at once; ``answered`` gets the answer, or what went wrong, in another thread."""
+        self._waiting.put((inputs, answered))
+
+    def _work(self) -> None:
+        while True:
+            asked = [self._waiting.get()]
+            while not self._waiting.empty():
+                asked.append(self._waiting.get())
+            answers: Sequence[Arrays | Exception]
+            try:
+                answers = together(self._session, [inputs for inputs, _ in asked])
+            except Exception as error:
+                answers = [error] * len(asked)
+            for (_, answered), answer in zip(asked, answers, strict=True):
+                answered(answer)

@@ -1,68 +1,86 @@
-"""The chain of stages, through which any number of videos pass at a time."""
+"""The chain of stages, through which any number of videos pass at a time. Start reading at ``Chain.bodies``."""
 
 import math
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Self
 
 from ..concurrency import Stages
 from ..models.batch_size import settled
 from ..options import Options
-from ..tables import Piece
-from .batching import rebatch
+from ..tables import Bodies, Frames
+from .batching import Batch, Part, R, lifted, rebatch, rows_in
+from .counts import Counts
 from .crop import check_crop, crop
-from .detect import detect
+from .detect import Found, detect
 from .networks import Models
-from .regress import regress
+from .regress import Regressed, regress
 from .upload import BATCHES_HELD, uploaded
 
 
-class Flow:
-    """The chain of stages, through which any number of videos pass; a context manager that leaves no thread behind."""
+class Chain:
+    """Decodes, detects, crops and regresses for any number of videos; a context manager that leaves no thread open."""
 
     def __init__(self, options: Options, models: Models, keep_spans: bool = False) -> None:
         check_crop(models.regressor.manifest, options)  # networks that others opened may be for other options
         self.options, self.models = settled(options, models.detector, models.regressor), models
         self.stages = Stages(options.prefetch, keep_spans)
         # For who watches: videos to come if that is known, what each that was opened claims, what came out.
-        self.expected, self.claimed, self.done, self.rows = 1, [], 0, 0
+        self.expected, self.done, self.rows = 1, 0, 0
+        self.claimed: list[int | None] = []
         self._asked = {"detect": [0, 0], "regress": [0, 0]}  # batches, and rows in them, of each network
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stages.__exit__()
 
-    def bodies(self, sources: Iterable[Iterator[list[Piece]]]) -> Iterator[Piece]:
-        """Pieces of Bodies, each run's in order and after them its end; to be called once. See ``Run.pieces``.
+    def bodies(self, videos: Iterable[Iterator[Batch[Frames]]]) -> Iterator[Part[Bodies]]:
+        """Yield the bodies of all people in all videos, each video's in order and after them its end; to be called
+        once. ``videos``: the frames of each, see ``VideoRun.parts``.
 
-        Networks are asked about frames and people of several runs at once.
+        Networks are asked about frames and people of several videos at once.
         """
-        options, ahead = self.options, self.stages.ahead
-        detector, regressor = self.models.detector, self.models.regressor
-        frames = self.stages.merged("decode", "frames", sources, options.videos_at_once)
-        frames, pieces = rebatch(frames, options.frame_batch), math.inf
-        if self.models.pictures_on_device:
-            frames, pieces = ahead("upload", "frames", uploaded(frames, detector)), BATCHES_HELD
-        found = ahead("detect", "frames", detect(self._counted("detect", frames), detector))
-        cropped = ahead("crop", "people", crop(found, regressor.manifest))
-        people = self._counted("regress", rebatch(cropped, options.person_batch, pieces))
-        bodies = ahead("regress", "people", regress(people, regressor))
-        for batch in bodies:
-            yield from batch
+        options, models, sizes = self.options, self.models, self.batch_sizes()
+        decoded = self.stages.merged("decode", "frames", videos, options.videos_at_once, rows_in)
+        frames, parts = rebatch(decoded, sizes["detect"]), math.inf
+        if models.pictures_on_device:
+            put = partial(uploaded, session=models.detector)
+            frames, parts = self._ahead("upload", "frames", lifted(put, frames)), BATCHES_HELD
+        find = partial(detect, session=models.detector, options=options)
+        found = self._ahead("detect", "frames", lifted(find, self._counted("detect", frames), _note_detected))
+        cut = partial(crop, manifest=models.regressor.manifest, options=options)
+        crops = rebatch(self._ahead("crop", "people", lifted(cut, found)), sizes["regress"], parts)
+        pose = partial(regress, session=models.regressor)
+        posed = self._ahead("regress", "people", lifted(pose, self._counted("regress", crops), _note_regressed))
+        for batch in posed:
+            for part in batch:
+                yield Part(part.video, part.rows.bodies if part.rows is not None else None)
 
-    def _counted(self, network: str, batches: Iterable[list[Piece]]) -> Iterator[list[Piece]]:
+    def _ahead(self, name: str, unit: str, batches: Iterator[Batch[R]]) -> Iterator[Batch[R]]:
+        return self.stages.ahead(name, unit, batches, rows_in)
+
+    def _counted(self, network: str, batches: Iterable[Batch[R]]) -> Iterator[Batch[R]]:
         asked = self._asked[network]
         for batch in batches:
-            rows = sum(map(len, batch))
+            rows = rows_in(batch)
             asked[:] = asked[0] + (rows > 0), asked[1] + rows
             yield batch
 
     def batch_sizes(self) -> dict[str, int]:
-        """How many frames, and people, each network is given at once."""
-        return {"detect": self.options.frame_batch, "regress": self.options.person_batch}
+        """Return how many frames, and people, each network is given at once."""
+        return {"detect": int(self.options.frame_batch), "regress": int(self.options.person_batch)}
 
     def batch_fill(self) -> dict[str, float]:
-        """How full the batches of each network were, 0 to 1."""
+        """Return how full the batches of each network were, 0 to 1."""
         sizes = self.batch_sizes()
         return {name: rows / (batches * sizes[name]) for name, (batches, rows) in self._asked.items() if batches}
+
+
+def _note_detected(counts: Counts, found: Found) -> None:
+    counts.detect.add(found.counts)
+
+
+def _note_regressed(counts: Counts, regressed: Regressed) -> None:
+    counts.regress.add(regressed.counts)

@@ -1,7 +1,6 @@
 """People to the regressor's input: the crop, and the numbers that lead back to the frame."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import cv2
@@ -12,20 +11,15 @@ from ..geometry import bbox_info, crop_boxes, crop_corners, diagonal_focal_px, l
 from ..models.manifest import Manifest
 from ..options import Options
 from ..rules import CropRule
-from ..tables import Crops, Piece
+from ..tables import Array, Crops
 from ..video.images.gpu import DeviceImage, cuts
 from ..video.images.yuv import Planes
 from .detect import Found
 
 
-def crop(batches: Iterator[list[Piece]], manifest: Manifest) -> Iterator[list[Piece]]:
-    """Each batch of pieces of Found as pieces of Crops, as the manifest wants them and the runs' options change it."""
-    for batch in batches:
-        yield [
-            replace(piece, rows=crops(piece.rows, manifest, piece.run.options)) if len(piece) else piece
-            for piece in batch
-        ]
-        del batch  # before the next is asked for
+def crop(found: list[Found], manifest: Manifest, options: Options) -> list[Crops]:
+    """Return the crops of the people in each of several tables, as the manifest and the options want them."""
+    return [crops(each, manifest, options) for each in found]
 
 
 def crops(found: Found, manifest: Manifest, options: Options) -> Crops:
@@ -80,7 +74,7 @@ class Scratch:
     def __init__(self, dtype: str) -> None:
         self._memory = np.empty(0, dtype)
 
-    def patch(self, shape: tuple[int, int, int]) -> np.ndarray:
+    def patch(self, shape: tuple[int, int, int]) -> Array:
         """An array of that shape, overwritten by the next."""
         size = math.prod(shape)
         if size > len(self._memory):
@@ -89,13 +83,13 @@ class Scratch:
 
 
 def crop_pixels(
-    image: np.ndarray | Planes,
-    corners: np.ndarray,
+    image: Array | Planes,
+    corners: Array,
     rule: CropRule,
     dtype: str = "uint8",
     scratch: Scratch | None = None,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
+    out: Array | None = None,
+) -> Array:
     """The image (H,W,3) uint8 between corners x0, y0, x1, y1, black outside the image, at the rule's size.
 
     With ``float32`` values are not rounded, but for exact corners: those are warped in uint8, as MMHuman3D does, and
@@ -104,12 +98,12 @@ def crop_pixels(
     size_wh = rule.width_px, rule.height_px
     if out is None:
         out = np.empty((rule.height_px, rule.width_px, 3), dtype)
-    if rule.corners == "exact":
-        out[:] = warp(image, corners, size_wh)
-        return out
     x0, y0, x1, y1 = corners.tolist()
     if isinstance(image, Planes):
         return image.scaled(size_wh, cv2.INTER_LINEAR, (x0, y0, x1, y1), out)
+    if rule.corners == "exact":
+        out[:] = warp(image, corners, size_wh)
+        return out
     patch = inside = image[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
     is_cut = inside.shape[:2] != (y1 - y0, x1 - x0)
     if is_cut or inside.dtype != dtype:
@@ -126,7 +120,7 @@ def crop_pixels(
     return out
 
 
-def warp(image: np.ndarray, corners: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
+def warp(image: Array, corners: Array, size_wh: tuple[int, int]) -> Array:
     """The image between corners that lie between pixels, by OpenCV's affine warp, in the image's dtype.
 
     Corners are taken as places of pixel centres, half a pixel off, as MMHuman3D's MeshAffine does.
@@ -137,15 +131,16 @@ def warp(image: np.ndarray, corners: np.ndarray, size_wh: tuple[int, int]) -> np
     return cv2.warpAffine(image, to_crop, size_wh, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
-def resize_antialiased(patch: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
+def resize_antialiased(patch: Array, size_wh: tuple[int, int]) -> Array:
     """The patch (h,w,3) at another size, float32, as skimage.transform.resize, which BEDLAM crops with, makes it."""
     (h, w), (new_w, new_h) = patch.shape[:2], size_wh
-    rows = resampling(h, new_h) @ patch.reshape(h, w * 3).astype(np.float32, copy=False)
+    rows: Array = resampling(h, new_h) @ patch.reshape(h, w * 3).astype(np.float32, copy=False)
     rows = np.ascontiguousarray(rows.reshape(new_h, w, 3).transpose(1, 0, 2)).reshape(w, new_h * 3)
-    return (resampling(w, new_w) @ rows).reshape(new_w, new_h, 3).transpose(1, 0, 2)
+    pixels: Array = resampling(w, new_w) @ rows
+    return pixels.reshape(new_w, new_h, 3).transpose(1, 0, 2)
 
 
-def resampling(size: int, new_size: int) -> np.ndarray:
+def resampling(size: int, new_size: int) -> Array:
     """Weights (new_size, size) float32 that blur and resample a line of pixels.
 
     Where the line shrinks by a factor f, a Gaussian of sigma (f-1)/2, cut at four sigma; then linear between pixel

@@ -1,41 +1,32 @@
 """Frames to people: letterbox, detector, non-maximum suppression."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from ..geometry import box_iou, canvas_to_frame, letterbox_layout, shrunk
+from ..geometry import Array, box_iou, canvas_to_frame, letterbox_layout, shrunk
 from ..models.manifest import Manifest, canvas_shape
-from ..models.session import Session
 from ..options import Options
 from ..rules import Letterbox, Selection
-from ..tables import AT_BORDER, DAMAGED_FRAME, Frames, People, Piece
+from ..tables import AT_BORDER, DAMAGED_FRAME, Arrays, Bool, Frames, Objects, People
 from ..video.images.gpu import DeviceImage, canvases
 from ..video.images.yuv import Planes
-from .batching import together
+from .batching import Asked, together
+from .counts import DetectCounts
 
 INTERPOLATION = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
 LEAST_SIDE_PX = 2.0  # a box thinner than this, after clamping to the frame, shows nobody
 
 
-@dataclass
-class DetectCounts:
-    """What became of the detector's answers, in people."""
-
-    people: int = 0  # handed on
-    too_thin: int = 0
-    over_max_people: int = 0
-    frames_full: int = 0  # frames in which every candidate slot of the network was taken: some people may be missing
-
-
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Frames and the people in them."""
+    """Frames, the people in them, and what else was answered."""
 
     frames: Frames
     people: People
+    counts: DetectCounts = field(default_factory=DetectCounts)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -45,26 +36,17 @@ class Found:
         return self.frames.nbytes
 
 
-def detect(batches: Iterator[list[Piece]], session: Session) -> Iterator[list[Piece]]:
-    """Each batch of pieces of Frames as pieces of Found, best score first within a frame."""
-    for batch in batches:
-        full = [piece for piece in batch if len(piece)]
-        rules = [canvas_rule(session.manifest, piece.rows, piece.run.options) for piece in full]
-        canvases = [letterboxed(piece.rows.images, rule) for piece, rule in zip(full, rules, strict=True)]
-        answers = together(session, [{"image": canvas} for canvas in canvases])
-        found = iter(map(_found, full, answers, rules, [session.manifest.rules["selection"]] * len(full)))
-        yield [next(found) if len(piece) else piece for piece in batch]
-        del batch, full, canvases, found  # before the next are asked for
-
-
-def _found(piece: Piece, answer: dict[str, np.ndarray], letterbox: Letterbox, selection: Selection) -> Piece:
-    options = piece.run.options
+def detect(frames: list[Frames], session: Asked, options: Options) -> list[Found]:
+    """Return the people in each of several tables of frames, best score first within a frame."""
+    rules = [canvas_rule(session.manifest, each, options) for each in frames]
+    canvases = [letterboxed(each.images, rule) for each, rule in zip(frames, rules, strict=True)]
+    answers = together(session, [{"image": canvas} for canvas in canvases])
+    selection: Selection = session.manifest.rules["selection"]
     if options.score is not None:
         selection = replace(selection, score_min=options.score)
     if options.iou_max is not None:
         selection = replace(selection, iou_max=options.iou_max)
-    people = _people(piece.rows, answer, letterbox, selection, options, piece.run.counts.detect)
-    return replace(piece, rows=Found(piece.rows, people))
+    return [_found(*each, selection, options) for each in zip(frames, answers, rules, strict=True)]
 
 
 def canvas_rule(manifest: Manifest, frames: Frames, options: Options) -> Letterbox:
@@ -73,7 +55,7 @@ def canvas_rule(manifest: Manifest, frames: Frames, options: Options) -> Letterb
     return shrunk(whole, frames.size_wh) if canvas_shape(manifest, options) == "frame" else whole
 
 
-def letterboxed(images: np.ndarray, rule: Letterbox) -> np.ndarray:
+def letterboxed(images: Objects, rule: Letterbox) -> NDArray[np.uint8] | Objects:
     """Frames, N of (H,W,3) uint8 or Planes, scaled into the middle of the rule's canvases, uint8, aspect kept.
 
     Of frames on a device: Pictures (N,), which become that there.
@@ -94,8 +76,8 @@ def letterboxed(images: np.ndarray, rule: Letterbox) -> np.ndarray:
 
 
 def select(
-    boxes: np.ndarray, objectness: np.ndarray, class_prob: np.ndarray, rule: Selection
-) -> tuple[np.ndarray, np.ndarray, bool]:
+    boxes: Array, objectness: Array, class_prob: Array, rule: Selection
+) -> tuple[NDArray[np.int64], Array, bool]:
     """``(rows, scores, full)``: the candidates that are people, best first, after greedy suppression of doubles.
 
     ``full``: even the last candidate was good enough, so the network may have had more to say than it has slots.
@@ -114,17 +96,11 @@ def select(
     return rows[alive], score[rows[alive]], full
 
 
-def _people(
-    frames: Frames,
-    answer: dict[str, np.ndarray],
-    rule: Letterbox,
-    selection: Selection,
-    options: Options,
-    counts: DetectCounts,
-) -> People:
+def _found(frames: Frames, answer: Arrays, rule: Letterbox, selection: Selection, options: Options) -> Found:
+    counts = DetectCounts()
     boxes, scores, per_frame = [], [], []
     for box, *each in zip(answer["box_px"], answer["objectness"], answer["class_prob"], strict=True):
-        rows, score, full = select(box, *each, selection)
+        rows, score, full = select(box, each[0], each[1], selection)
         counts.frames_full += full
         boxes.append(box[rows])
         scores.append(score)
@@ -132,7 +108,7 @@ def _people(
     frame = np.repeat(np.arange(len(frames)), per_frame)
     size_wh = frames.size_wh
     box, score = canvas_to_frame(np.concatenate(boxes), size_wh, rule), np.concatenate(scores)
-    good = (box[:, 2:] - box[:, :2] >= LEAST_SIDE_PX).all(axis=1)
+    good: Bool = np.all(box[:, 2:] - box[:, :2] >= LEAST_SIDE_PX, axis=1)
     counts.too_thin += len(good) - int(good.sum())
     if options.max_people:
         place = np.cumsum(good) - np.concatenate([[0], np.cumsum(good)])[np.searchsorted(frame, frame)]
@@ -142,7 +118,7 @@ def _people(
     box, score, frame = box[good], score[good], frame[good]
     at_border = ((box[:, :2] <= 0) | (box[:, 2:] >= size_wh)).any(axis=1)
     counts.people += len(box)
-    return People(
+    people = People(
         frame_idx=frames.frame_idx[frame],
         pts=frames.pts[frame],
         time_s=frames.time_s[frame],
@@ -150,3 +126,4 @@ def _people(
         bbox_xyxy=box,
         flags=(at_border * AT_BORDER + frames.damaged[frame] * DAMAGED_FRAME).astype(np.uint16),
     )
+    return Found(frames, people, counts)

@@ -26,7 +26,7 @@ class Models:
 
     def take_warnings(self) -> list[str]:
         """What a user should know of how they ran, each thing once."""
-        said = []
+        said: list[str] = []
         for session in (self.detector, self.regressor):
             said += session.warnings
             session.warnings.clear()
@@ -35,7 +35,7 @@ class Models:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -48,10 +48,12 @@ class Models:
 def open_models(options: Options) -> Models:
     """The networks the options ask for. Raises UsageError, ModelError or BackendError."""
     with ExitStack() as opened:
-        sessions, chosen = [], []
+        sessions: list[Session] = []
+        chosen: list[str] = []
         for task, name in (("detect", options.detector), ("regress", options.regressor)):
             manifest = find_model(task, name, options.models_dir)
-            backend, precision = options.backend, options.precision
+            backend: str = options.backend
+            precision: str = options.precision
             if precision == "auto":
                 choice = choose(manifest, options)
                 backend, precision = choice.backend, choice.precision
@@ -62,7 +64,8 @@ def open_models(options: Options) -> Models:
         check_crop(sessions[1].manifest, options)
         body_size(sessions[1].manifest)
         opened.pop_all()
-        return Models(*sessions, tuple(chosen), on_device(*sessions))
+        detector, regressor = sessions
+        return Models(detector, regressor, tuple(chosen), on_device(detector, regressor))
 
 
 def body_size(manifest: Manifest) -> tuple[int, int]:

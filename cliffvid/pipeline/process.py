@@ -8,14 +8,15 @@ from pathlib import Path
 from ..concurrency import closed_at_exit
 from ..files import check_free
 from ..options import Options
-from ..tables import Piece, Tracks
+from ..tables import Frames, Tracks
 from ..tracks.write import output_format
 from ..video.open import source_of
-from .chain import Flow
+from .batching import Batch
+from .chain import Chain
 from .networks import Models, open_models
 from .report import Report
 from .track import by_frame
-from .video_run import Outcome, Run, VideoJob
+from .video_run import Outcome, WrittenRun, open_run
 
 
 def process(
@@ -24,11 +25,11 @@ def process(
     options: Options | None = None,
     *,
     models: Models | None = None,
-    watch: Callable[[Flow], None] = lambda flow: None,
+    watch: Callable[[Chain], None] = lambda chain: None,
 ) -> Report:
     """Write the tracks of a video to ``out`` and report.
 
-    ``models``: open networks to use again and again; ``watch`` is handed the flow when it starts.
+    ``models``: open networks to use again and again; ``watch`` is handed the chain when it starts.
     Raises UsageError, InputError, ModelError, BackendError or OutputError; then nothing of ``out`` is left behind.
     """
     options = options or Options()
@@ -37,6 +38,7 @@ def process(
     (outcome,) = process_many([(video, out)], options, models=models, watch=watch)
     if outcome.error:
         raise outcome.error
+    assert outcome.report  # as there was no error
     return outcome.report
 
 
@@ -46,7 +48,7 @@ def process_many(
     options: Options | None = None,
     *,
     models: Models | None = None,
-    watch: Callable[[Flow], None] = lambda flow: None,
+    watch: Callable[[Chain], None] = lambda chain: None,
 ) -> Generator["Outcome"]:
     """Write the tracks of each video of ``(video, out)`` pairs, and tell of each as soon as it is done.
 
@@ -56,22 +58,29 @@ def process_many(
     options = options or Options()
     with ExitStack() as stack:
         models = models or stack.enter_context(open_models(options))
-        begun: set[VideoJob] = set()
-        stack.callback(lambda: [job.close() for job in begun])
-        flow = stack.enter_context(Flow(options, models))
-        flow.expected = length_hint(jobs)
-        watch(flow)
+        begun: set[WrittenRun] = set()
+        stack.callback(_close, begun)
+        chain = stack.enter_context(Chain(options, models))
+        chain.expected = length_hint(jobs)
+        watch(chain)
 
-        def begin(video: str | Path, out: str | Path) -> Iterator[list[Piece]]:
-            job = VideoJob(source_of(video), Path(out), flow)
-            begun.add(job)
-            return job.pieces()
+        def begin(video: str | Path, out: str | Path) -> Iterator[Batch[Frames]]:
+            run = WrittenRun(source_of(video), Path(out), chain)
+            begun.add(run)
+            return run.parts()
 
-        for piece in flow.bodies(begin(*job) for job in jobs):
-            piece.run.take(piece.rows)
-            if piece.rows is None:
-                begun.remove(piece.run)
-                yield piece.run.outcome()
+        for part in chain.bodies(begin(*job) for job in jobs):
+            run = part.video
+            assert isinstance(run, WrittenRun)
+            run.take(part.rows)
+            if part.rows is None:
+                begun.remove(run)
+                yield run.outcome()
+
+
+def _close(runs: set[WrittenRun]) -> None:
+    for run in runs:
+        run.close()
 
 
 @closed_at_exit
@@ -80,5 +89,5 @@ def stream(video: str | Path, options: Options | None = None, models: Models | N
     options = options or Options()
     with ExitStack() as stack:
         models = models or stack.enter_context(open_models(options))
-        for tracks in stack.enter_context(Run(source_of(video), options, models)).tracks():
+        for tracks in stack.enter_context(open_run(source_of(video), options, models)).tracks():
             yield from by_frame(tracks)

@@ -1,54 +1,60 @@
 """Crops to bodies: the regressor, and its crop camera carried over to the full frame."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..geometry import box_iou, camera_is_bad, camera_to_transl
-from ..models.session import Session
 from ..rotations import axis_angle
-from ..tables import BAD_CAMERA, IMPLAUSIBLE, Bodies, Crops, People, Piece
-from .batching import together
+from ..tables import BAD_CAMERA, IMPLAUSIBLE, Arrays, Bodies, Bool, Crops
+from .batching import Asked, together
+from .counts import RegressCounts
 
 PRESENCE_MIN = 0.5  # on the example clip a stone taken for a person has 0.00 to 0.05, people nearly always over 0.9
 APART_IOU = 0.34  # of the posed body's box, as its landmarks tell it (to 0.04), and the one detected: else another's
 OFF_MAX = 0.4  # of the posed landmarks: those 1.7 times smaller than seen are so far off, or turned by 23 degrees
 
 
-@dataclass
-class RegressCounts:
-    """What the regressor made of the detector's people."""
+@dataclass(frozen=True, eq=False)
+class Regressed:
+    """Bodies, and what else was answered."""
 
-    nobody: int = 0  # crops in which it saw no person: left out
+    bodies: Bodies
+    counts: RegressCounts
 
+    def __len__(self) -> int:
+        return len(self.bodies)
 
-def regress(batches: Iterator[list[Piece]], session: Session) -> Iterator[list[Piece]]:
-    """Each batch of pieces of Crops as pieces of Bodies, without those in which the regressor itself sees nobody."""
-    for batch in batches:
-        full = [piece for piece in batch if len(piece)]
-        given = [{"crop": piece.rows.pixels, "bbox_info": piece.rows.bbox_info} for piece in full]
-        answers = iter(together(session, given))
-        yield [
-            replace(piece, rows=bodies(piece.rows, next(answers), piece.run.counts.regress)) if len(piece) else piece
-            for piece in batch
-        ]
+    @property
+    def nbytes(self) -> int:
+        return self.bodies.nbytes
 
 
-def bodies(crops: Crops, answer: dict[str, np.ndarray], counts: RegressCounts) -> Bodies:
-    """What the regressor's answer says in the full frame's camera."""
+def regress(crops: list[Crops], session: Asked) -> list[Regressed]:
+    """Return the bodies in each of several tables of crops, but for those in which the regressor sees nobody."""
+    asked: list[Arrays] = [{"crop": each.pixels, "bbox_info": each.bbox_info} for each in crops]
+    return [posed(*each) for each in zip(crops, together(session, asked), strict=True)]
+
+
+def posed(crops: Crops, answer: Arrays) -> Regressed:
+    """Return what the regressor's answer says in the full frame's camera."""
+    counts = RegressCounts()
     if "presence" in answer:
         there = answer["presence"] >= PRESENCE_MIN
-        counts.nobody += int((~there).sum())
+        counts.nobody = int((~there).sum())
         if not there.all():
             crops, answer = crops[there], {name: array[there] for name, array in answer.items()}
     rotations = axis_angle(answer["rotmat"]).astype(np.float32)
     transl = camera_to_transl(answer["camera"], crops.crop_center_size_px, crops.focal_px, crops.frame_wh_px)
     flags = crops.flags | camera_is_bad(transl) * np.uint16(BAD_CAMERA)
     flags |= implausible(crops, answer) * np.uint16(IMPLAUSIBLE)
-    people = {name: column for name, column in crops.columns().items() if name in People.__dataclass_fields__}
-    return Bodies(
-        **people | {"flags": flags},
+    bodies = Bodies(
+        frame_idx=crops.frame_idx,
+        pts=crops.pts,
+        time_s=crops.time_s,
+        det_score=crops.det_score,
+        bbox_xyxy=crops.bbox_xyxy,
+        flags=flags,
         global_orient=rotations[:, 0],
         body_pose=rotations[:, 1:].reshape(len(crops), 3 * (rotations.shape[1] - 1)),
         betas=answer["betas"],
@@ -57,9 +63,10 @@ def bodies(crops: Crops, answer: dict[str, np.ndarray], counts: RegressCounts) -
         crop_center_size_px=crops.crop_center_size_px,
         focal_px=crops.focal_px,
     )
+    return Regressed(bodies, counts)
 
 
-def implausible(crops: Crops, answer: dict[str, np.ndarray]) -> np.ndarray:
+def implausible(crops: Crops, answer: Arrays) -> Bool:
     """Return the mask (P,) of bodies that are not where, or as large as, or as upright as the person seen.
 
     It is told of networks that answer ``posed_xyxy``, the posed body's box by x / z and y / z in the camera's frame,
@@ -70,4 +77,5 @@ def implausible(crops: Crops, answer: dict[str, np.ndarray]) -> np.ndarray:
     size_px = np.tile(crops.frame_wh_px, 2)
     posed = np.clip(answer["posed_xyxy"] * crops.focal_px[:, None] + size_px / 2, 0, size_px)
     overlap = np.diagonal(box_iou(posed, crops.bbox_xyxy))
-    return ~((overlap >= APART_IOU) & (answer["posed_off"] <= OFF_MAX))  # so that NaN is caught too
+    good: Bool = (overlap >= APART_IOU) & (answer["posed_off"] <= OFF_MAX)
+    return ~good  # so that NaN is caught too

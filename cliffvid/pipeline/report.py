@@ -1,16 +1,8 @@
 """What came of a run: counts, warnings, where the time went and what to change."""
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-
-from ..names import listed
-from ..options import Options
-from ..tables import FLAG_BITS, Piece, Tracks
-from ..video.reader import DecodeCounts
-from .detect import DetectCounts
-from .regress import RegressCounts
 
 TRACK_AND_WRITE = "track and write"
 ADVICE = {
@@ -28,56 +20,6 @@ NOTHING = "nothing bounds this run: it had no frame to work on; see --start and 
 # Nothing could overlap, and what is done once, such as opening the result, outweighs the rest.
 BRIEF = "all frames went in one batch, which does not show what bounds longer runs"
 WAITING = "no stage was at work all the time, they waited for each other: try a larger --prefetch or larger batches"
-
-
-@dataclass
-class Counts:
-    """What went in, what came out, and what was left out on the way."""
-
-    decode: DecodeCounts = field(default_factory=DecodeCounts)
-    detect: DetectCounts = field(default_factory=DetectCounts)
-    regress: RegressCounts = field(default_factory=RegressCounts)
-    rows: int = 0
-    tracks: int = 0
-    shots: list[tuple[int, int]] = field(default_factory=list)  # (frame_idx, shot) where another begins
-    flags: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FLAG_BITS, 0))
-
-    def add(self, tracks: Tracks) -> None:
-        self.rows += len(tracks)
-        self.tracks = max(self.tracks, int(tracks.track_id.max()))
-        for name, bit in FLAG_BITS.items():
-            self.flags[name] += int((tracks.flags & bit != 0).sum())
-
-    def warnings(self) -> list[str]:
-        decode = self.decode
-        names = {kind: listed(found, getattr(decode, kind, 0)) for kind, found in decode.notes.items()}
-        damaged = "damaged or missing pieces of video: what they showed is not in the result"
-        if "damaged" in names:
-            damaged = f"of the images could not be read: {names['damaged']}; {names['why']}"
-        said = [
-            (decode.frames == 0, "no frame lies between --start and --end"),
-            (decode.damaged, damaged),
-            (decode.scaled, f"of the images hold floating-point values, 1 taken for white: {names.get('scaled')}"),
-            (decode.clock_jumps, "jumps back in the video's clock: time_s goes on without them"),
-            (decode.hdr, "HDR frames: colours brighter than white were cut off"),
-            (
-                decode.interlaced,
-                "interlaced frames, two moments woven into each: --deinterlace makes them whole",
-            ),
-            (decode.ignored_files, f"of the folder's files left out, as no images: {names.get('ignored_files')}"),
-            (self.detect.frames_full, "frames with more candidates than the detector can name: people may be missing"),
-            (self.detect.over_max_people, "people left out by --max-people"),
-            (self.regress.nobody, "boxes left out: the regressor saw nobody in them"),
-            (self.detect.too_thin, "boxes left out as too thin to show a person"),
-            (self.flags["bad_camera"], "rows with an impossible camera: their transl is flagged"),
-            (self.flags["implausible"], "rows whose body does not fit what was seen: flagged as implausible"),
-        ]
-        return [what if count is True else f"{count} {what}" for count, what in said if count]
-
-
-def alone(table, options: Options) -> Piece:
-    """A table as a piece of a run that is nothing but its options and counts: to use stages by themselves."""
-    return Piece(SimpleNamespace(options=options, counts=Counts()), table)
 
 
 @dataclass(frozen=True)
@@ -113,7 +55,7 @@ class Report:
     @property
     def busiest(self) -> tuple[str, float]:
         """The stage that worked most, and for how much of the run."""
-        name = max(self.busy_s, key=self.busy_s.get)
+        name = max(self.busy_s, key=lambda each: self.busy_s[each])
         return name, self.busy_s[name] / self.seconds if self.seconds else 0.0
 
     @property
@@ -134,7 +76,7 @@ class Report:
         networks_s = self.busy_s["detect"] + self.busy_s["regress"]
         return NETWORKS if networks_s > 0.6 * self.seconds else WAITING
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, object]:
         """The report as plain values, for JSON."""
         told = ("frames_per_s", "people_per_s", "bound_by", "advice")
         more = {"video": str(self.video), "output": str(self.output), "status": "ok" if self.complete else "partial"}

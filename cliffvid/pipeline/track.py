@@ -45,10 +45,10 @@ class Tracking:
             self.tracker.update(bodies[a:b], looks[a:b], self._shot(int(bodies.frame_idx[a])))
             for a, b in zip(starts, [*starts[1:], len(bodies)], strict=True)
         ]
-        ids = np.concatenate(ids)
-        order = np.lexsort((ids, bodies.frame_idx))
+        track_id = np.concatenate(ids)
+        order = np.lexsort((track_id, bodies.frame_idx))
         columns = {name: column[order] for name, column in bodies.columns().items()}
-        return self._leaps.flagged(Tracks(**columns, track_id=ids[order]))
+        return self._leaps.flagged(Tracks(**columns, track_id=track_id[order]))
 
     def _shot(self, frame_idx: int) -> int:
         at = bisect_right(self._shots, frame_idx, key=lambda begun: begun[0])
@@ -77,8 +77,9 @@ class ShortTracks:
     def finish(self, tracks: Tracks | None) -> Tracks | None:
         """The same of these last rows and all that were held back."""
         some = [self.feed(tracks)] if tracks is not None else []
-        some = [part for part in [*some, self._released(math.inf)] if part is not None]
-        return Tracks.concat(some) if some else None
+        some.append(self._released(math.inf))
+        rest = [part for part in some if part is not None]
+        return Tracks.concat(rest) if rest else None
 
     def _released(self, now_s: float) -> Tracks | None:
         free = []

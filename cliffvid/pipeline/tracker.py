@@ -5,7 +5,7 @@ import numpy as np
 
 from ..geometry import box_iou
 from ..options import Options
-from ..tables import Bodies
+from ..tables import Array, Bodies
 from .appearance import Looks, unlikeness
 
 # A person's box in units of its own height: how well a detector places it, how it starts and changes its motion.
@@ -31,13 +31,14 @@ class Tracker:
         self._next_id = 1
         self._time_s = 0.0
         self._ids = np.zeros(0, np.int32)
+        self._looks: Looks  # of the live tracks, once there are any
         self._seen_s = np.zeros(0)
         self._shots = np.zeros(0, int)
         self._last = np.zeros((0, 4))  # center and sides where last seen
         # Of center x, y, width, height: value, speed per second, variance, covariance with the speed, its variance.
         self._state = np.zeros((5, 0, 4))
 
-    def update(self, frame: Bodies, looks: Looks, shot: int = 0) -> np.ndarray:
+    def update(self, frame: Bodies, looks: Looks, shot: int = 0) -> Array:
         """The track ids (P,) int32 of one frame's people, from 1; tracks go on in the same ``shot`` alone.
 
         Frames must come in the order of their time.
@@ -70,7 +71,7 @@ class Tracker:
             self._looks = self._looks.joined(looks[new]) if len(self._ids) > len(new) else looks[new]
         return ids
 
-    def _match(self, rows: np.ndarray, cost: np.ndarray, allowed: np.ndarray, track_of: np.ndarray) -> None:
+    def _match(self, rows: Array, cost: Array, allowed: Array, track_of: Array) -> None:
         """Give those of the rows (P,) bool that have no track one that none has, at the least cost; pairs that are not
         ``allowed`` or too costly stay.
         """
@@ -88,7 +89,7 @@ class Tracker:
         matched = chosen >= 0
         track_of[rows[matched]] = free[chosen[matched]]
 
-    def _distance(self, seen: np.ndarray, time_s: float) -> np.ndarray:
+    def _distance(self, seen: Array, time_s: float) -> Array:
         """How far (P,T) centers and sides are from where a lost track was last seen or would be by now, 1: as far as
         may be.
         """
@@ -97,14 +98,16 @@ class Tracker:
         places = np.stack([self._last[:, :2], self._state[0, :, :2]])
         away = np.linalg.norm(seen[None, :, None, :2] - places[:, None], axis=-1).min(axis=0) / reach
         taller = np.abs(np.log(seen[:, 3:] / height)) / TALLER
-        return np.maximum(away, taller)
+        distance: Array = np.maximum(away, taller)
+        return distance
 
-    def _boxes(self) -> np.ndarray:
+    def _boxes(self) -> Array:
         center, side = self._state[0, :, :2], np.maximum(self._state[0, :, 2:], 1.0)
         return np.concatenate([center - side / 2, center + side / 2], axis=1)
 
-    def _sigmas(self, height: np.ndarray, center: float, side: float) -> np.ndarray:
-        return height[:, None] * np.array([center, center, side, side])
+    def _sigmas(self, height: Array, center: float, side: float) -> Array:
+        sigmas: Array = height[:, None] * np.array([center, center, side, side])
+        return sigmas
 
     def _predict(self, time_s: float) -> None:
         alive = time_s - self._seen_s <= self.options.track_memory_s
@@ -124,7 +127,7 @@ class Tracker:
         cross += noise * dt**3 / 2
         speed_var += noise * dt**2
 
-    def _correct(self, tracks: np.ndarray, seen: np.ndarray, time_s: float) -> None:
+    def _correct(self, tracks: Array, seen: Array, time_s: float) -> None:
         value, speed, var, cross, speed_var = self._state[:, tracks]
         total = var + self._sigmas(seen[:, 3], CENTER_SIGMA, SIDE_SIGMA) ** 2
         gain, gain_speed = var / total, cross / total
@@ -135,7 +138,7 @@ class Tracker:
         self._seen_s[tracks] = time_s
         self._last[tracks] = seen
 
-    def _start(self, seen: np.ndarray, time_s: float, shot: int) -> np.ndarray:
+    def _start(self, seen: Array, time_s: float, shot: int) -> Array:
         n = len(seen)
         ids = np.arange(self._next_id, self._next_id + n, dtype=np.int32)
         self._next_id += n
@@ -151,11 +154,11 @@ class Tracker:
         return ids
 
 
-def _center_side(boxes: np.ndarray) -> np.ndarray:
+def _center_side(boxes: Array) -> Array:
     low, high = boxes[:, :2], boxes[:, 2:]
     return np.concatenate([(low + high) / 2, high - low], axis=1)
 
 
-def _widened(boxes: np.ndarray) -> np.ndarray:
+def _widened(boxes: Array) -> Array:
     margin = (boxes[:, 2:] - boxes[:, :2]) * WIDEN
     return np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], axis=1)

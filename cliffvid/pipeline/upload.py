@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import BackendError
 from ..models.session import Session
-from ..tables import Frames, Piece, image_column
+from ..tables import Float32, Frames, Objects, image_column
 from ..video.images.gpu import DeviceImage, thumbnails
 from ..video.images.yuv import Planes, to_rgb
 
@@ -25,10 +25,9 @@ def on_device(detector: Session, regressor: Session) -> bool:
     return bilinear and all(session.device != "cpu" and session.pictures is not None for session in both)
 
 
-def uploaded(batches: Iterator[list[Piece]], session: Session) -> Iterator[list[Piece]]:
-    """The same pieces of Frames, with images that lie where the session runs."""
-    for batch in batches:
-        yield [replace(piece, rows=_uploaded(piece.rows, session)) if len(piece) else piece for piece in batch]
+def uploaded(frames: list[Frames], session: Session) -> list[Frames]:
+    """Return the same frames with images that lie where the session runs."""
+    return [_uploaded(each, session) for each in frames]
 
 
 def _uploaded(frames: Frames, session: Session) -> Frames:
@@ -40,7 +39,7 @@ def _uploaded(frames: Frames, session: Session) -> Frames:
     return replace(frames, images=image_column(images))
 
 
-def landed(frames: Frames, session: Session, path: Path | str) -> tuple[Frames, np.ndarray]:
+def landed(frames: Frames, session: Session, path: Path | str) -> tuple[Frames, Float32]:
     """Frames of Surfaces with RGB in the device's memory in their place, and the ``cuts.thumbnail`` of each, the one
     thing that comes back. The Surfaces can be let go then. Raises BackendError, which names the video at ``path``.
     """
@@ -61,7 +60,7 @@ def _told(what: str) -> Iterator[None]:
         raise BackendError(f"{what} ({error}); end what else runs there, or take a smaller --frame-batch") from error
 
 
-def _sent(images: np.ndarray, pictures: Any) -> Any:
+def _sent(images: Objects, pictures: Any) -> Any:
     """Frames as the backend holds them. Planes cross as they are: half the bytes, and RGB is made there."""
     if not all(isinstance(image, Planes) for image in images):
         return pictures.upload(np.stack([image.rgb() if isinstance(image, Planes) else image for image in images]))

@@ -280,8 +280,8 @@ def test_what_a_new_journal_would_replace_must_be_a_data_sets_own(base):
 # Put first on PYTHONPATH, it replaces or writes to an input while a worker is at it.
 SITE = """
 import os, sys
-from cliffvid.pipeline.video_run import Run
-bodies = Run.bodies
+from cliffvid.pipeline.video_run import VideoRun
+bodies = VideoRun.bodies
 
 def changing(self):
     name = os.path.basename(str(self.info.path))
@@ -292,7 +292,7 @@ def changing(self):
         os.utime(name)
     return bodies(self)
 
-Run.bodies = changing
+VideoRun.bodies = changing
 """
 
 

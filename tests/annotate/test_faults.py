@@ -233,8 +233,8 @@ def command_line(pid: int) -> str:
 LOST = """
 import os, signal, sys
 if "cliffvid.annotate.networks" in sys.orig_argv:
-    from cliffvid import concurrency as flow
-    flow.Shared.ask = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    from cliffvid.pipeline.batching import Shared
+    Shared.ask = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 """
 
 

@@ -11,7 +11,6 @@ from cliffvid.models.registry import scan_models
 from cliffvid.models.session import KNOWN, open_session
 from cliffvid.options import Options
 from cliffvid.pipeline.detect import detect
-from cliffvid.pipeline.report import alone
 from cliffvid.tables import Frames, People, image_column
 from cliffvid.video.open import open_source
 from cliffvid.video.reader import DecodeCounts
@@ -73,8 +72,8 @@ def differences(batches: list[Frames]) -> dict[str, float]:
     with open_session(read_manifest(BUNDLED / "person-open"), device="cpu") as session:
 
         def people(shape: str) -> list[People]:
-            given = iter([[alone(batch, Options(detector_shape=shape))] for batch in batches])
-            return [piece.rows.people for (piece,) in detect(given, session)]
+            options = Options(detector_shape=shape)
+            return [found.people for batch in batches for found in detect([batch], session, options)]
 
         pairs = list(zip(people("square"), people("frame"), strict=True))
     total, gone, new, moved = 0, 0, 0, []

@@ -14,7 +14,6 @@ from cliffvid.pipeline.crop import crops
 from cliffvid.pipeline.detect import Found, canvas_rule, detect, letterboxed
 from cliffvid.pipeline.networks import open_models
 from cliffvid.pipeline.regress import regress
-from cliffvid.pipeline.report import alone
 from cliffvid.pipeline.track import track
 from cliffvid.pipeline.tracker import Tracker
 from cliffvid.tables import Bodies, Frames, Tracks
@@ -103,7 +102,7 @@ def detect_stage(repeats: int) -> Result:
     cases = []
     for people in PEOPLE:
         models = constant_models(people)
-        work = lambda models=models: list(detect(iter([[alone(frames, Options())]] * batches), models.detector))  # noqa: E731
+        work = lambda models=models: [detect([frames], models.detector, Options()) for _ in range(batches)]  # noqa: E731
         cases.append(Case(f"host part, {people} people a frame", work, 4 * batches))
     rule = models.detector.manifest.rules["letterbox"]
     cases.append(Case("of it the letterbox", lambda: [letterboxed(frames.images, rule) for _ in range(batches)], 32))
@@ -121,8 +120,7 @@ def detect_stage(repeats: int) -> Result:
 
 
 def _found(people: int, frames: Frames) -> Found:
-    ((piece,),) = detect(iter([[alone(frames, Options())]]), constant_models(people).detector)
-    return piece.rows
+    return detect([frames], constant_models(people).detector, Options())[0]
 
 
 def crop_stage(repeats: int) -> Result:
@@ -145,8 +143,8 @@ def crop_stage(repeats: int) -> Result:
 def regress_stage(repeats: int) -> Result:
     """The host's part of regression, and the bundled regressor's own time."""
     models, found = constant_models(PERSON_BATCH), _found(PERSON_BATCH, _frames(1))
-    piece = alone(crops(found, models.regressor.manifest, Options()), Options())
-    work = lambda: list(regress(iter([[piece]] * 16), models.regressor))  # noqa: E731
+    given = crops(found, models.regressor.manifest, Options())
+    work = lambda: [regress([given], models.regressor) for _ in range(16)]  # noqa: E731
     cases = [Case(f"host part, batch {PERSON_BATCH}", work, 16 * PERSON_BATCH)]
     with open_models(Options()) as real:
         session = real.regressor

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cliffvid.options import Options
-from cliffvid.pipeline.chain import Flow
+from cliffvid.pipeline.chain import Chain
 from cliffvid.pipeline.networks import Models, open_models
 from cliffvid.pipeline.process import process
 from cliffvid.pipeline.report import TRACK_AND_WRITE, Report
@@ -37,9 +37,9 @@ def profile(out: Path, film: Path | None = None, models: Models | None = None) -
     """
     film, flows, turns = film or (EXAMPLE if EXAMPLE.is_file() else clip(frames=60)), [], {}
 
-    def watch(flow: Flow) -> None:
-        flow.stages.keep_spans = True
-        flows.append(flow)
+    def watch(chain: Chain) -> None:
+        chain.stages.keep_spans = True
+        flows.append(chain)
 
     with ExitStack() as stack:
         models = models or stack.enter_context(open_models(Options()))
@@ -59,8 +59,8 @@ def profile(out: Path, film: Path | None = None, models: Models | None = None) -
     return page, out / "profile.txt"
 
 
-def _page(report: Report, flow: Flow, turns: dict[str, Spans]) -> str:
-    stages, drawn = flow.stages.stages, {}
+def _page(report: Report, chain: Chain, turns: dict[str, Spans]) -> str:
+    stages, drawn = chain.stages.stages, {}
     for number, stage in enumerate(stages):
         before = stages[number - 1].waits if number else []
         drawn[stage.name] = {AT_WORK: stage.spans, BEFORE: before, TURN: turns.get(stage.name, [])}

@@ -67,7 +67,6 @@ RUNS = {
     "smooth": ("smooth a.parquet -o Nsmooth.parquet", 0, [r"\d+smooth\.parquet: 36 rows, .+", *["  .+ -> .+"] * 5]),
     "convert": ("convert a.parquet --to csv -o N.csv", 0, [r"\d+\.csv, 3 tracks, 36 rows"]),
     "probe": ("probe a.mp4 none.mp4", 1, [r"a\.mp4", MORE, r"error: none\.mp4: no such file"]),
-    "bench": ("bench nothing", 2, [r"error: bench nothing: choose one of .+"]),
     "export": (
         "export yolov3 none.weights",
         1,

@@ -25,7 +25,6 @@ from cliffvid.models.session import open_session
 from cliffvid.options import Options
 from cliffvid.pipeline.crop import crops
 from cliffvid.pipeline.detect import detect, letterboxed
-from cliffvid.pipeline.report import alone
 from cliffvid.video.reader import DecodeCounts, Video
 
 CLIP = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
@@ -65,8 +64,8 @@ def regressor_samples(sources: Path) -> tuple[dict, dict]:
 
     with open_session(read_manifest(BUNDLED / "yolov3-tiny")) as detector:
         options = Options(max_people=PEOPLE)
-        ((piece,),) = detect(iter([[alone(first_frame(), options)]]), detector)
-        people = crops(piece.rows, read_manifest(BUNDLED / "cliff-open"), options)
+        (found,) = detect([first_frame()], detector, options)
+        people = crops(found, read_manifest(BUNDLED / "cliff-open"), options)
     plain = OpResolverType.BUILTIN_REF
     blazepose = Interpreter(
         model_content=read_member("blazepose", sources), num_threads=1, experimental_op_resolver_type=plain

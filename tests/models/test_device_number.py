@@ -14,7 +14,7 @@ from cliffvid.models.batch_size import _key, example_row
 from cliffvid.models.manifest import BUNDLED, read_manifest
 from cliffvid.models.session import open_session
 from cliffvid.pipeline.networks import open_models
-from cliffvid.pipeline.video_run import Run
+from cliffvid.pipeline.video_run import open_run
 from cliffvid.tables import Bodies
 from fake_cuda_ort import FakeOrt
 from fake_gpu import FakeGpu
@@ -51,7 +51,7 @@ def test_the_number_reaches_networks_pictures_and_the_decoder(
     )
     with open_models(options) as models:
         assert models.detector.device == models.regressor.device == "cuda:1" and models.pictures_on_device
-        with Run(clip, options, models) as run:
+        with open_run(clip, options, models) as run:
             assert len(Bodies.concat(list(run.bodies()))) == 90
         assert "cuda:1" in _key(models.detector, example_row(models.detector, options))
     assert nvdec.decoded == 30 and nvdec.downloaded == []
@@ -61,7 +61,7 @@ def test_the_number_reaches_networks_pictures_and_the_decoder(
 def test_frames_that_come_to_the_host_are_decoded_there_too(clip, toy_options, ort, second, monkeypatch):
     nvdec = fake_nvdec.put_in_place(monkeypatch, FakeNvdec(second))
     options = toy_options(device="cuda:1", decode_device="cuda", frame_batch=4, person_batch=8)
-    with open_models(options) as models, Run(clip, options, models) as run:
+    with open_models(options) as models, open_run(clip, options, models) as run:
         next(run.bodies())
     assert {accel.device_id for accel in nvdec.opened} == {1}
 

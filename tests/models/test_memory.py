@@ -153,10 +153,11 @@ def test_large_frames_wait_in_small_numbers(frame_bytes, frames):
 
 def test_networks_give_their_memory_back(tmp_path):
     code = (
-        "from cliffvid.machine import Run, open_models; from cliffvid import Options; import sys\n"
+        "from cliffvid.pipeline.video_run import open_run; from cliffvid import Options, open_models; import sys\n"
         "def used(): return int(open('/proc/self/statm').read().split()[1]) * 4096 / 1e6\n"
         "models = open_models(Options())\n"
-        "with Run(__import__('pathlib').Path(sys.argv[1]), Options(end_s=0.4), models) as run: list(run.bodies())\n"
+        "from pathlib import Path\n"
+        "with open_run(Path(sys.argv[1]), Options(end_s=0.4), models) as run: list(run.bodies())\n"
         "before = used(); models.close(); models.close(); print(before, used())"
     )
     film = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"

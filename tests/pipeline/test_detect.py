@@ -8,7 +8,6 @@ from cliffvid import Options
 from cliffvid.errors import UsageError
 from cliffvid.models.manifest import Manifest, canvas_shape
 from cliffvid.pipeline.detect import detect, letterboxed, select
-from cliffvid.pipeline.report import alone
 from cliffvid.rules import Letterbox, Selection
 from cliffvid.tables import Frames, image_column
 
@@ -66,8 +65,7 @@ def test_thresholds_are_the_manifests_unless_told(options, scores):
     frames = Frames(
         np.arange(2), np.arange(2), np.zeros(2), np.zeros(2, bool), image_column(np.zeros((2, 64, 64, 3), np.uint8))
     )
-    ((piece,),) = detect(iter([[alone(frames, options)]]), Network())
-    found = piece.rows
+    (found,) = detect([frames], Network(), options)
     np.testing.assert_array_equal(found.people.det_score, np.float32(scores * 2))
 
 
@@ -105,8 +103,7 @@ def test_a_pixel_is_found_where_it_is_whatever_the_canvas(wh, shape, canvas_hw):
     rgb[0, y - 3 : y + 4, x - 3 : x + 4] = 255
     frames = Frames(np.zeros(1, int), np.zeros(1, int), np.zeros(1), np.zeros(1, bool), image_column(rgb))
     network = Looking()
-    ((piece,),) = detect(iter([[alone(frames, Options(detector_shape=shape))]]), network)
-    found = piece.rows
+    (found,) = detect([frames], network, Options(detector_shape=shape))
     assert network.seen == (1, *canvas_hw, 3)
     x0, y0, x1, y1 = found.people.bbox_xyxy[0]
     pixel = max(wh) / 96

@@ -13,7 +13,7 @@ import pytest
 
 from cliffvid import InputError, open_models, process, read_meta, read_tracks, stream
 from cliffvid.cli import app as cli
-from cliffvid.pipeline.video_run import Run
+from cliffvid.pipeline.video_run import open_run
 from cliffvid.tracks.write import WRITERS
 from cliffvid.video.reader import Video
 from clips import index_first, make_clip
@@ -206,22 +206,28 @@ def test_a_file_cut_short_gives_what_is_there_and_exit_code_1(here):
     np.testing.assert_allclose(cut.transl[intact], whole.transl[: len(cut)][intact], rtol=1e-6)
 
 
-@pytest.mark.parametrize("stage", ["_video.frames", "detect", "crop", "regress", "track", "writer"])
+@pytest.mark.parametrize("stage", ["frames", "detect", "crop", "regress", "track", "writer"])
 @pytest.mark.parametrize("prefetch", [0, 2])
 def test_a_fault_in_any_stage_surfaces_and_leaves_nothing(clip, toy_options, tmp_path, monkeypatch, stage, prefetch):
     from cliffvid.pipeline import chain, video_run
 
-    def breaking(make):
+    frames, calls = Video.frames, []
+
+    def breaks(*args, **kwargs):
+        for i, item in enumerate(frames(*args, **kwargs)):
+            if i == 2:
+                raise ZeroDivisionError("fault")
+            yield item
+
+    def breaking(work):
         def stage_that_breaks(*args, **kwargs):
-            for i, item in enumerate(make(*args, **kwargs)):
-                if i == 2:
-                    raise ZeroDivisionError("fault")
-                yield item
+            calls.append(stage)
+            return work(*args, **kwargs) if len(calls) < 3 else 1 / 0
 
         return stage_that_breaks
 
-    if stage == "_video.frames":
-        monkeypatch.setattr(Video, "frames", breaking(Video.frames))
+    if stage == "frames":
+        monkeypatch.setattr(Video, "frames", breaks)
     elif stage == "writer":
         monkeypatch.setattr(WRITERS["parquet"], "write", lambda self, tracks: 1 / 0)
     elif stage == "track":
@@ -248,7 +254,7 @@ def test_models_serve_many_videos_and_survive_a_bad_one(clip, toy_options, tmp_p
         with pytest.raises(InputError):
             process(tmp_path / "bad.mp4", tmp_path / "b.parquet", options, models=models)
         process(clip, tmp_path / "c.parquet", options, models=models)
-        with Run(clip, options, models):  # opened and never started
+        with open_run(clip, options, models):  # opened and never started
             pass
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "c.parquet").read_bytes()
 

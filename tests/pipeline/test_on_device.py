@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,9 @@ import fake_cuda_ort
 from cliffvid import Options
 from cliffvid.errors import BackendError
 from cliffvid.geometry import box_iou
-from cliffvid.pipeline.chain import Flow
+from cliffvid.pipeline.chain import Chain
 from cliffvid.pipeline.networks import open_models
-from cliffvid.pipeline.video_run import Run
+from cliffvid.pipeline.video_run import VideoRun, open_run
 from cliffvid.rotations import rotation_matrix
 from cliffvid.tables import Bodies
 from clips import make_clip
@@ -25,9 +26,9 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
 
 
 def bodies(path, options, models):
-    with Run(path, options, models) as run:
+    with open_run(path, options, models) as run:
         found = Bodies.concat(list(run.bodies()))
-        return found, [stage.name for stage in run.flow.stages.stages]
+        return found, [stage.name for stage in run.chain.stages.stages]
 
 
 def on_cuda(options):
@@ -71,10 +72,12 @@ def test_films_of_several_sizes_share_batches(tmp_path, toy_options, ort, monkey
     clips = [make_clip(tmp_path / f"{i}.mp4", frames=7 + i, people=3, size=size) for i, size in enumerate(sizes)]
 
     def together(options):
-        with open_models(options) as models, Flow(options, models) as flow:
-            runs = [Run(clip, replace(options, videos_at_once=3), models) for clip in clips]
-            pieces = list(flow.bodies(run.pieces() for run in runs))
-            return [Bodies.concat([p.rows for p in pieces if p.run is run and len(p)]) for run in runs]
+        with open_models(options) as models, ExitStack() as stack:
+            chain = Chain(options, models)
+            runs = [stack.enter_context(VideoRun(clip, chain)) for clip in clips]
+            stack.enter_context(chain)
+            parts = list(chain.bodies(run.parts() for run in runs))
+            return [Bodies.concat([part.rows for part in parts if part.video is run and len(part)]) for run in runs]
 
     found = together(on_cuda(toy_options(videos_at_once=3)))
     monkeypatch.undo()
@@ -178,7 +181,7 @@ def test_few_frames_are_held_where_people_are_few(tmp_path, toy_options, ort, pe
 
     ort.OrtValue.ortvalue_from_numpy = counted
     options = replace(toy_options(), device="cuda", frame_batch=1, person_batch=64)
-    with open_models(options) as models, Run(clip, options, models) as run:
+    with open_models(options) as models, open_run(clip, options, models) as run:
         assert sum(map(len, run.bodies())) == 100 * people
     # four gathered, two in front of each of three stages, and what four are at work on
     assert len(most) == 100 and max(most) <= 4 + 3 * options.prefetch + 4

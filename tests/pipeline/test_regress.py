@@ -5,7 +5,7 @@ import pytest
 
 from cliffvid.geometry import project
 from cliffvid.models.body import load_body
-from cliffvid.pipeline.regress import RegressCounts, bodies
+from cliffvid.pipeline.regress import posed as posed_by
 from cliffvid.tables import AT_BORDER, IMPLAUSIBLE, Crops
 from scenes import people
 
@@ -33,7 +33,7 @@ def flags(detected, posed, off=0.1, there=None):
         "posed_xyxy": ((posed - [*np.divide(SIZE_WH, 2)] * 2) / FOCAL_PX).astype(np.float32),
         "posed_off": np.full(count, off, np.float32),
     }
-    return bodies(Crops(**columns), answer if there is None else {n: answer[n] for n in there}, RegressCounts()).flags
+    return posed_by(Crops(**columns), answer if there is None else {n: answer[n] for n in there}).bodies.flags
 
 
 STANDING = [[-1.5, 0.2, 5.0], [0.3, -0.3, 8.0], [0.0, 1.75, 3.0]]

@@ -14,7 +14,7 @@ from cliffvid.pipeline.crop import crop_pixels
 from cliffvid.pipeline.detect import letterboxed
 from cliffvid.pipeline.upload import landed, uploaded
 from cliffvid.rules import CropRule, Letterbox
-from cliffvid.tables import Frames, Piece, image_column
+from cliffvid.tables import Frames, image_column
 from cliffvid.video.images.gpu import DeviceImage, Surface, canvases, cuts, thumbnails
 from cliffvid.video.images.orientation import Orientation
 from cliffvid.video.reader import DecodeCounts, Video
@@ -120,8 +120,8 @@ def column(pixels):
 
 def sent(pictures, pixels):
     """Frames, planes or RGB, as a column of those on the device."""
-    ((piece,),) = uploaded([[Piece(None, column(pixels))]], SimpleNamespace(pictures=pictures, device="cpu"))
-    return piece.rows.images
+    (frames,) = uploaded([column(pixels)], SimpleNamespace(pictures=pictures, device="cpu"))
+    return frames.images
 
 
 @pytest.mark.parametrize("exchanged", [False, True])

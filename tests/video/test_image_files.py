@@ -9,7 +9,7 @@ from PIL import Image
 
 from cliffvid import Options
 from cliffvid.errors import NotFoundError, NoVideoError, RefusedError, UnreadableError
-from cliffvid.pipeline.report import Counts
+from cliffvid.pipeline.counts import Counts
 from cliffvid.video.image_files import Images
 from cliffvid.video.open import open_source, source_of, stem
 from cliffvid.video.reader import DecodeCounts, Video

@@ -2,6 +2,7 @@
 
 import gc
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +14,10 @@ import fake_gpu
 import fake_nvdec
 from cliffvid import Options
 from cliffvid.errors import BackendError, UnreadableError
-from cliffvid.pipeline.chain import Flow
+from cliffvid.pipeline.chain import Chain
 from cliffvid.pipeline.networks import open_models
 from cliffvid.pipeline.upload import landed
-from cliffvid.pipeline.video_run import Run
+from cliffvid.pipeline.video_run import VideoRun, open_run
 from cliffvid.tables import Bodies
 from cliffvid.video.color import Display
 from cliffvid.video.images.gpu import Surface
@@ -48,7 +49,7 @@ def there(options, **more):
 
 
 def bodies(path, options, models):
-    with Run(path, options, models) as run:
+    with open_run(path, options, models) as run:
         return Bodies.concat(list(run.bodies())), run
 
 
@@ -126,12 +127,14 @@ def test_videos_that_are_decoded_at_once_and_by_parts(tmp_path, toy_options, ort
     clips = [make_clip(tmp_path / f"{i}.mp4", frames=20 + i, people=3, size=size) for i, size in enumerate(sizes)]
     options = there(toy_options(pixels="planes", videos_at_once=3, start_s=0.3, stride=2))
     want = [by_planes_of_the_host(clip, options) for clip in clips]
-    with open_models(options) as models, Flow(options, models) as flow:
-        runs = [Run(clip, options, models) for clip in clips]
-        pieces = list(flow.bodies(run.pieces() for run in runs))
+    with open_models(options) as models, ExitStack() as stack:
+        chain = Chain(options, models)
+        runs = [stack.enter_context(VideoRun(clip, chain)) for clip in clips]
+        stack.enter_context(chain)
+        parts = list(chain.bodies(run.parts() for run in runs))
     for run, rows in zip(runs, want, strict=True):
         assert len(rows)
-        assert_same(Bodies.concat([p.rows for p in pieces if p.run is run and len(p)]), rows)
+        assert_same(Bodies.concat([part.rows for part in parts if part.video is run and len(part)]), rows)
     assert nvdec.downloaded == []
 
 
@@ -158,10 +161,10 @@ def test_a_gpu_that_cannot_be_used_is_told(clip, toy_options, ort, gpu, nvdec, m
         with pytest.raises(
             BackendError, match=r"clip.mp4: .*no GPU 0 that CUDA can use.*nvidia-smi.*--decode-device cpu"
         ):
-            Run(clip, options, models)
+            open_run(clip, options, models).__enter__()
         monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
         with pytest.raises(BackendError, match=r"clip.mp4: .*bindings.runtime is not installed: pip install .*\[gpu\]"):
-            Run(clip, options, models)
+            open_run(clip, options, models).__enter__()
 
 
 def test_memory_that_does_not_suffice_is_told(clip, toy_options, ort, gpu, nvdec):

@@ -17,7 +17,6 @@ from cliffvid.models.manifest import Manifest
 from cliffvid.pipeline.crop import check_crop, crop, crop_pixels
 from cliffvid.pipeline.detect import detect, letterboxed
 from cliffvid.pipeline.regress import regress
-from cliffvid.pipeline.report import alone
 from cliffvid.rules import CropRule, Letterbox
 from cliffvid.video.color import Display
 from cliffvid.video.images.orientation import Orientation
@@ -85,8 +84,8 @@ def test_crops_of_planes_stay_bytes_on_their_way_to_a_network():
     assert models.regressor.manifest.inputs["crop"].dtype == "float32"
     with Video(CLIP, options) as video:
         frames = next(video.frames(2, DecodeCounts(), planes=True))
-    found = detect(iter([[alone(frames, options)]]), models.detector)
-    list(regress(crop(found, models.regressor.manifest), Network(models.regressor.manifest, models.regressor.answers)))
+    crops = crop(detect([frames], models.detector, options), models.regressor.manifest, options)
+    regress(crops, Network(models.regressor.manifest, models.regressor.answers))
     assert given[0].dtype == np.uint8 and given[0].shape == (6, 256, 192, 3) and given[0].std() > 10
 
 

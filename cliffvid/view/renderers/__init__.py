@@ -1,22 +1,23 @@
 """Pictures of bodies: a scene, and what draws it. Each renderer is its own module, imported on use."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
 
 from ... import optional
-from ...concurrency import Owner
 from ...errors import UsageError
 
 Array = np.ndarray
+T = TypeVar("T")
 RENDERERS = {"gl": ("gl", "moderngl", "overlay"), "pyrender": ("reference", "pyrender", "pyrender")}
 NEAREST_M = 0.05  # what is nearer to the camera is cut away
 WITHOUT = "or draw skeletons (--view skeleton, --skeleton-only), which needs nothing"
@@ -25,6 +26,17 @@ HOW_TO_GET_EGL = (
     "apt-get install libegl1 libgl1-mesa-dri (software, no GPU needed); --view skeleton, or --skeleton-only of a "
     "report, needs nothing"
 )
+
+
+class Owner:
+    """A thread that lives as long as the process and alone touches what must not change hands: a graphics context."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="cliffvid-owner")
+
+    def call(self, work: Callable[..., T], *args: object) -> T:
+        """What ``work`` returns or raises, run in the owner's thread; calls from several threads queue up."""
+        return self._thread.submit(work, *args).result()
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,120 @@
+"""Parts of several videos in the same batches."""
+
+import threading
+import time
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cliffvid.pipeline.batching import Part, Shared, rebatch, together
+from cliffvid.tables import People
+
+
+def people(frames):
+    n = len(frames)
+    zeros = np.zeros(n, np.float32)
+    frames = np.array(frames, np.int64)
+    return People(frames, frames, frames * 0.1, zeros, np.zeros((n, 4), np.float32), np.zeros(n, np.uint16))
+
+
+@given(st.lists(st.integers(0, 7), max_size=20), st.integers(1, 9))
+def test_rebatch_recuts_without_loss(sizes, rows):
+    total = sum(sizes)
+    ends = np.cumsum([0, *sizes])
+    tables = [people(range(a, b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    out = [list(batch) for batch in rebatch(([Part("a", table)] for table in tables), rows)]
+    sizes = [sum(map(len, batch)) for batch in out]
+    assert sizes == [rows] * (total // rows) + ([total % rows] if total % rows else [])
+    assert [int(i) for batch in out for part in batch for i in part.rows.frame_idx] == list(range(total))
+
+
+@given(st.lists(st.integers(0, 7), max_size=20), st.integers(1, 9), st.integers(1, 4))
+def test_rebatch_waits_for_so_many_parts_alone(sizes, rows, parts):
+    ends = np.cumsum([0, *sizes])
+    tables = [people(range(a, b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    made = []
+    for batch in rebatch(([Part("a", table)] for table in tables), rows, parts):
+        made += [int(i) for part in batch for i in part.rows.frame_idx]
+        assert len(batch) <= parts and sum(map(len, batch)) <= rows
+    assert made == list(range(sum(sizes)))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 7)), max_size=20), st.integers(1, 9))
+def test_rebatch_mixes_runs_and_ends_each_after_its_rows(given, rows):
+    sent = [Part(run, people([run] * size)) for run, size in given] + [Part(run) for run in range(3)]
+    out = [part for batch in rebatch(([part] for part in sent), rows) for part in batch]
+    for run in range(3):
+        mine = [part for part in out if part.video == run]
+        assert mine[-1].rows is None and all(len(part) for part in mine[:-1])
+        assert sum(map(len, mine)) == sum(size for other, size in given if other == run)
+
+
+def test_an_end_does_not_wait_for_rows_of_others():
+    def source():
+        yield [Part("a", people([0, 1]))]
+        yield [Part("a")]
+        raise AssertionError("asked for more first")
+
+    batches = rebatch(source(), 2)
+    assert len(next(batches)[0]) == 2 and next(batches) == [Part("a")]
+
+
+def test_sources_of_one_shape_are_asked_about_together():
+    class Session:
+        calls = []  # noqa: RUF012
+
+        def run(self, inputs):
+            self.calls.append(len(inputs["x"]))
+            return {"y": inputs["x"].sum(axis=1)}
+
+    inputs = [{"x": np.full((n, width), n)} for n, width in ((2, 3), (1, 5), (4, 3))]
+    answers = together(Session(), inputs)
+    assert Session.calls == [6, 1]
+    assert [answer["y"].tolist() for answer in answers] == [[6, 6], [5], [12] * 4]
+
+
+class Doubling:
+    """A session that waits to be let go on, and fails at negative numbers."""
+
+    def __init__(self):
+        self.asked, self.go = [], threading.Semaphore(0)
+
+    def run(self, inputs):
+        self.asked.append(inputs["x"].tolist())
+        assert self.go.acquire(timeout=5)
+        if (inputs["x"] < 0).any():
+            raise ValueError("negative")
+        return {"y": 2 * inputs["x"]}
+
+
+def test_who_asks_while_a_session_is_at_work_is_answered_by_its_next_call():
+    session, answers, all_in = Doubling(), {}, threading.Event()
+    shared = Shared(session)
+
+    def ask(name, numbers, last=False):
+        def answered(answer):
+            answers[name] = answer if isinstance(answer, Exception) else answer["y"].tolist()
+            if last:
+                all_in.set()
+
+        shared.ask({"x": np.array(numbers)}, answered)
+
+    ask("a", [1])
+    while not session.asked:
+        time.sleep(0.001)
+    ask("b", [2, 3])
+    ask("c", [4])
+    session.go.release()
+    while len(session.asked) < 2:
+        time.sleep(0.001)
+    ask("d", [5])
+    ask("e", [-6], last=True)
+    session.go.release(2)
+    assert all_in.wait(5) and session.asked == [[1], [2, 3, 4], [5, -6]]
+    assert [answers[name] for name in "abc"] == [[2], [4, 6], [8]]
+    assert str(answers["d"]) == str(answers["e"]) == "negative"  # and it goes on
+    all_in.clear()
+    ask("f", [7], last=True)
+    session.go.release()
+    assert all_in.wait(5) and answers["f"] == [14]
