@@ -20,10 +20,7 @@ from cliffvid.models.manifest import read_manifest
 from cliffvid.models.session import open_session
 from fake_cuda_ort import FakeOrt
 
-NAMES = [
-    *("env", "roof", "torch", "compile", "nets", "sessions"),
-    *("shapes", "pictures", "same", "e2e", "py"),
-]
+NAMES = ["env", "roof", "torch", "compile", "nets", "sessions", "shapes", "pictures", "same", "e2e", "py"]
 no_gpu = pytest.mark.skipif(os.path.exists("/dev/nvidia0"), reason="a GPU is here")
 
 
@@ -58,7 +55,7 @@ for name in ("av", "onnxruntime", "lap", "onnxscript", "platformdirs"):
     sys.modules[name] = None
 from bench.gpu_day.__main__ import main
 from bench.gpu_day.plan import read_plan
-sys.exit(main(read_plan(["roof", "torch", "same", "--out", sys.argv[1], "--work", sys.argv[1]])))
+sys.exit(main(read_plan([*"roof torch nets same --skeletons . --out".split(), sys.argv[1], "--work", sys.argv[1]])))
 """
 
 
@@ -71,8 +68,9 @@ def test_what_measures_in_torch_needs_nothing_else_that_runs_networks(tmp_path):
         [sys.executable, "-c", WITHOUT, str(tmp_path)], cwd=_tests(), stdout=subprocess.PIPE, text=True
     )
     errors = {path.stem: json.loads(path.read_text())["error"] for path in tmp_path.iterdir()}
-    assert done.returncode == 1 and done.stdout.count("---") == 3
-    assert errors.keys() == {"roof", "torch", "same"} and errors["same"].startswith("ModuleNotFoundError")
+    assert done.returncode == 1 and done.stdout.count("---") == 4
+    assert errors.keys() == {"roof", "torch", "nets", "same"} and errors["same"].startswith("ModuleNotFoundError")
+    assert "holds no *.manifest.json" in errors["nets"]
     for name in ("roof", "torch"):
         assert "CUDA" in errors[name] or "NVIDIA" in errors[name], errors
 
@@ -152,9 +150,16 @@ def test_a_step_that_needs_a_gpu_leaves_its_error(day):
     code, found = day("sessions", "shapes", "pictures", "e2e", "env", device="cuda")
     assert code == 1 and found.keys() == {"sessions", "shapes", "pictures", "e2e", "env"}
     assert all(step["ended"] for step in found.values()) and "error" not in found["env"]
-    assert "without CUDA" in found["pictures"]["error"] and "Traceback" in found["pictures"]["trace"]
+    assert "CUDA" in found["pictures"]["error"] and "Traceback" in found["pictures"]["trace"]
     for name in ("sessions", "shapes", "e2e"):
         assert found[name]["rows"] and all(row["error"] for row in found[name]["rows"]), name
+
+
+@pytest.mark.needs_cuda
+def test_on_a_gpu(day):
+    """Needs cliffvid[gpu] and a torch with CUDA."""
+    code, found = day("roof", "sessions", "pictures", "--ways", "product fp32,tf32", device="cuda")
+    assert code == 0 and not [row for step in found.values() for row in step["rows"] if "error" in row]
 
 
 def test_the_file_is_there_from_the_start_and_grows_with_each_row(tmp_path):

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
+from typing import TextIO
 
 from cliffvid.errors import BackendError
 
@@ -21,34 +23,37 @@ SHOWN = 25
 
 def py(plan: Plan, notes: Notes) -> None:
     """The share of samples with the lock of each function: the deepest one of cliffvid, and the deepest of all."""
-    raw, seconds = plan.work / "gil.txt", QUICK_SECONDS if plan.quick else SECONDS
+    raw, log, seconds = plan.work / "gil.txt", plan.work / "gil.log", QUICK_SECONDS if plan.quick else SECONDS
     raw.unlink(missing_ok=True)
     command = [py_spy(), "record", "--gil", "--nonblocking", "--format", "raw", "--output", str(raw)]
     command += ["--rate", str(RATE), "--duration", str(seconds), "--pid", str(os.getpid())]
-    spies: list[subprocess.Popen[str]] = []
-
-    def again_and_again() -> Iterator[Case]:
-        case = WATCHED if plan.on_gpu else ON_CPU[0]
-        yield case  # opens the networks, which is not to be watched
-        spies.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
-        end = perf_counter() + seconds
-        while perf_counter() < end and "error" not in notes.rows[-1]:
-            yield case
-
-    try:
-        run_cases(plan, notes, again_and_again())
-        said = "".join(spy.communicate(timeout=seconds + 20)[1] for spy in spies)
-    finally:
-        for spy in spies:
-            spy.kill()
-            spy.communicate()
-    notes.facts["py-spy"] = said[-500:]
+    with log.open("w", encoding="utf-8") as words, ExitStack() as stack:
+        run_cases(plan, notes, _again_and_again(plan, notes, seconds, command, words, stack))
+        if "error" in notes.rows[-1]:
+            raise BackendError(f"the run failed: {notes.rows[-1]['error']}")
+    notes.facts["py-spy"] = said = log.read_text(encoding="utf-8")[-500:].strip()
     if not raw.is_file():
-        raise BackendError(f"py-spy has no samples: {said[-300:].strip()}; it needs the right to trace processes")
+        raise BackendError(f"py-spy has no samples: {said}; it needs the right to trace processes")
     ours, deepest, total = shares(raw.read_text(encoding="utf-8"))
     notes.facts |= {"samples": total, "of": RATE * seconds, "deepest": deepest}
     for function, share in ours.items():
         notes.add({"function": function, "share": share})
+
+
+def _again_and_again(
+    plan: Plan, notes: Notes, seconds: float, command: list[str], words: TextIO, stack: ExitStack
+) -> Iterator[Case]:
+    """One case over and over, watched from the second time on: the first one opens the networks."""
+    case = WATCHED if plan.on_gpu else ON_CPU[0]
+    yield case
+    if "error" in notes.rows[-1]:
+        return
+    spy = stack.enter_context(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=words))
+    stack.callback(spy.kill)
+    end = perf_counter() + seconds
+    while perf_counter() < end and "error" not in notes.rows[-1]:
+        yield case
+    spy.wait(seconds + 20)
 
 
 def shares(text: str) -> tuple[dict[str, float], dict[str, float], int]:

@@ -57,7 +57,7 @@ def roof(plan: Plan, notes: Notes) -> None:
             row["value"] = 2 * side**3 / timed(partial(torch.matmul, a, b), plan.quick, wait).each_s / 1e12
     big = torch.empty(size, dtype=torch.uint8, device=device)
     other = torch.empty_like(big)
-    with notes.row(what="copy there", unit="GB/s") as row:
+    with notes.row(what="copy there, read and written", unit="GB/s") as row:
         row["value"] = 2 * size / timed(partial(other.copy_, big), plan.quick, wait).each_s / 1e9
     for kind in notes.in_time(("pageable", "pinned")):
         with notes.row(what=f"upload, {kind}", unit="GB/s") as row:
