@@ -127,6 +127,15 @@ def test_whole_runs_are_measured(day, films):
     assert all(set(row["fill"]) == {"detect", "regress"} for row in rows)
 
 
+def test_networks_are_called_with_what_lies_on_the_device(day, monkeypatch):
+    fake = FakeOrt()
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
+    code, found = day("sessions", "--ways", "product fp32", device="cuda")
+    rows = found["sessions"]["rows"]
+    assert code == 0 and len(rows) == 4 and not [row for row in rows if "error" in row]
+    assert len(fake.sent) == 2 * (1 + 2) and not fake.fetched  # each input once a batch size
+
+
 def test_whole_runs_make_pictures_where_the_networks_run(day, films, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", FakeOrt())
     monkeypatch.setattr(runs, "USUAL", (runs.LARGE[0], runs.Case("product fp32", "planes", "cpu", 2, 4, 8)))
@@ -226,6 +235,7 @@ def test_a_whole_run_is_watched_while_it_is_repeated(day, films, monkeypatch, tm
     )
     spy.chmod(0o755)
     monkeypatch.setattr(gil, "py_spy", lambda: str(spy))
+    monkeypatch.setattr(gil, "QUICK_SECONDS", 0.2)
     code, found = day("py")
     first, second, *_, last = found["py"]["rows"]
     assert code == 0 and first["frames_s"] > 0 and second["frames_s"] > 0
