@@ -25,7 +25,7 @@ def py(plan: Plan, notes: Notes) -> None:
     """The share of samples with the lock of each function: the deepest one of cliffvid, and the deepest of all."""
     raw, log, seconds = plan.work / "gil.txt", plan.work / "gil.log", QUICK_SECONDS if plan.quick else SECONDS
     raw.unlink(missing_ok=True)
-    command = [py_spy(), "record", "--gil", "--nonblocking", "--format", "raw", "--output", str(raw)]
+    command = [py_spy(), "record", "--gil", "--nonblocking", "--function", "--format", "raw", "--output", str(raw)]
     command += ["--rate", str(RATE), "--duration", str(seconds), "--pid", str(os.getpid())]
     with log.open("w", encoding="utf-8") as words, ExitStack() as stack:
         run_cases(plan, notes, _again_and_again(plan, notes, seconds, command, words, stack))
