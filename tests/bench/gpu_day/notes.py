@@ -23,7 +23,7 @@ class Notes:
     """The rows of a step. Its file is written anew with each of them, so that not even a crash takes what was found."""
 
     def __init__(self, path: Path, columns: tuple[str, ...], seconds: float, settings: Row) -> None:
-        self._path, self._columns, self._start = path, columns, perf_counter()
+        self._path, self._columns, self._seconds, self._start = path, columns, seconds, perf_counter()
         self.rows: list[Row] = []
         self.facts: Row = {"ended": False, "seconds": 0.0, "limit_s": seconds, "settings": settings}
         self.save()
@@ -59,7 +59,7 @@ class Notes:
     def in_time(self, items: Iterable[T]) -> Iterator[T]:
         """The items, as long as the step has time to begin another."""
         for item in items:
-            if self.passed_s > float(str(self.facts["limit_s"])):
+            if self.passed_s > self._seconds:
                 result("out of time")
                 self.facts["out_of_time"] = True
                 return
