@@ -8,7 +8,8 @@ TORCH ?= 2.13.0
 # What the tests must find rather than skip: sources, egl, chromium, and packages by name.
 REQUIRE ?= sources,tensorrt_rtx
 
-.PHONY: help demo test test-wheel fuzz lint open-models engines player bench accuracy profile docs-house readme clean
+.PHONY: help demo test test-wheel fuzz lint open-models engines player bench gpu-day accuracy profile docs-house \
+	readme clean
 
 help:
 	@echo "make demo         process the example clip: demo/pedestrians.parquet, .mp4 and .html"
@@ -21,6 +22,7 @@ help:
 	@echo "make player       rebuild the report's 3D player (needs npm)"
 	@echo "make bench        measure this machine: each stage, the whole, memory; bench-decode and so on one alone,"
 	@echo "                  bench-e2e all that is end to end"
+	@echo "make gpu-day [STEPS=\"sessions e2e\"]   measure all, or some steps, on a machine with an NVIDIA GPU"
 	@echo "make accuracy [AGAINST=dir] [FILMS=dir]   measure the models on real people, beside those of another folder"
 	@echo "make docs-house   draw the rooms of the package for docs/architecture.md"
 	@echo "make profile      a page of what each stage of a run did when, and Python's profile"
@@ -107,6 +109,17 @@ bench: $(VENV)/installed-dev
 
 $(TARGETS): bench-%: $(VENV)/installed-dev
 	$(BENCH) $*
+
+# In an environment of its own, as onnxruntime and onnxruntime-gpu overwrite each other; writes bench/out/gpu-day/STEP.json.
+GPU := build/gpu
+STEPS ?= all
+$(GPU)/installed: pyproject.toml
+	$(PYTHON) -m venv $(GPU)
+	$(GPU)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[gpu,export]" nvidia-ml-py py-spy
+	@touch $@
+
+gpu-day: $(GPU)/installed
+	PYTHONPATH=tests $(GPU)/bin/python -m bench.gpu_day $(STEPS)
 
 # Downloads 90 MB once. AGAINST: a folder of model folders; FILMS: one that has the films and stills of labels.json.
 accuracy: $(VENV)/installed-dev

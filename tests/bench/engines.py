@@ -19,7 +19,7 @@ def engines(repeats: int) -> Result:
     """Items a second of YOLOv3-416 and CLIFF-HR48 with random weights, all on the CPU and all cores."""
     nets, cores = random_nets(), usable_cores()
     result = Result("engines", "item", {"repeats": repeats, "threads": cores, "weights": "random"})
-    from .random_nets import eager
+    from .eager import eager
 
     asked = {"random-yolov3": eager(nets, cores)[0], "random-cliff-hr48": eager(nets, cores)[1]}
     for name, batches in BATCHES.items():

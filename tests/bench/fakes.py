@@ -38,14 +38,24 @@ class Injected(Constant):
     """A Session that really runs, and then answers what is wanted: random weights find thousands of people."""
 
     def __init__(self, session, answers: Callable[[tuple[int, int]], Mapping[str, np.ndarray]]) -> None:
-        super().__init__(session.manifest, {})
-        self.session, self.answers_on = session, answers  # by the canvas's width and height
+        self.manifest, self.session = session.manifest, session
+        self.answers_on = answers  # by the canvas's width and height
         self.backend, self.device, self.precision = session.backend, session.device, session.precision
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         self.session.run(inputs)
-        self.answers = self.answers_on(inputs["image"].shape[2:0:-1])
+        image = inputs["image"]
+        height, width = (image[0].shape if image.dtype.hasobject else image.shape[1:])[:2]
+        self.answers = self.answers_on((width, height))
         return super().run(inputs)
+
+    @property
+    def pictures(self):
+        return self.session.pictures
+
+    @property
+    def warnings(self) -> list[str]:
+        return self.session.warnings
 
     def close(self) -> None:
         self.session.close()

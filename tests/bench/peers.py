@@ -157,6 +157,6 @@ def _apart(ours, theirs) -> dict[str, float]:
 
 
 def _eager(nets: Path):
-    from .random_nets import eager
+    from .eager import eager
 
     return eager(nets, usable_cores())

@@ -8,19 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import torch
-from torch import nn
 
 from cliffvid.export.cliff.export import describe, trace
-from cliffvid.export.cliff.network import VARIANTS, Cliff, PixelsToBody
 from cliffvid.export.folder.graph import to_bytes
 from cliffvid.export.folder.int8 import quantise
 from cliffvid.export.folder.model_folder import describe_detector, with_manifest
-from cliffvid.export.open.sources import OPEN
-from cliffvid.export.yolov3.export import YoloV3, load_yolov3
-from cliffvid.export.yolov3.files import STEP_PX, convolution_counts, read_network
+from cliffvid.export.yolov3.files import STEP_PX, read_network
 from cliffvid.export.yolov3.onnx_graph import canvas_limits, export_darknet
 from cliffvid.files import write_folder
+
+from .eager import CFG, random_cliff, yolov3_weights
 
 SIZE_PX = 416
 NAMES = ("random-yolov3", "random-cliff-hr48")
@@ -35,29 +32,11 @@ def random_models(folder: Path, say: Callable[[str], None]) -> Path:
     return folder
 
 
-def _weights(folder: Path) -> Path:
-    """A Darknet weights file whose values neither grow nor fade on their way through the network."""
-    path = folder / "random-yolov3.weights"
-    layers, widths = read_network(OPEN / "yolov3.cfg")
-    rng = np.random.default_rng(0)
-    parts = [np.array([0, 2, 0, 0, 0], "<i4")]
-    for index in convolution_counts(layers, widths):
-        layer, (channels, filters) = layers[index], widths[index]
-        fan_in = channels * layer.number("size") ** 2
-        vectors = [np.zeros(filters)]
-        if layer.number("batch_normalize", 0):
-            vectors += [np.ones(filters), np.zeros(filters), np.ones(filters)]
-        parts += [vector.astype("<f4") for vector in vectors]
-        parts.append(rng.normal(0, 1 / np.sqrt(fan_in), filters * fan_in).astype("<f4"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"".join(part.tobytes() for part in parts))
-    return path
-
-
 def _make_detector(folder: Path, name: str) -> None:
-    cfg, weights = OPEN / "yolov3.cfg", _weights(folder)
-    model = export_darknet(cfg, weights, SIZE_PX, score="objectness", person_must_be_argmax=True, half=False)
-    layers, _ = read_network(cfg)
+    model = export_darknet(
+        CFG, yolov3_weights(folder), SIZE_PX, score="objectness", person_must_be_argmax=True, half=False
+    )
+    layers, _ = read_network(CFG)
     least_px, count = canvas_limits(layers, SIZE_PX)
     canvas = {"width_px": SIZE_PX, "height_px": SIZE_PX, "interpolation": "cubic", "fill": 128}
     manifest = {
@@ -76,15 +55,8 @@ def _make_detector(folder: Path, name: str) -> None:
     write_folder(folder / name, with_manifest(manifest, _files(model, asked)))
 
 
-def _cliff(folder: Path) -> Cliff:
-    torch.manual_seed(0)
-    network = Cliff(VARIANTS["cliff-hr48"])
-    network.load_state_dict(network.state_dict())  # folds the head
-    return network.eval()
-
-
 def _make_regressor(folder: Path, name: str) -> None:
-    network = _cliff(folder)
+    network = random_cliff()
     said = describe(network.variant, folder / "random-yolov3.weights", name)
     said |= {"rank": -1, "source": [], "summary": "CLIFF with random weights: for measuring alone", "parity": {}}
     height, width = said["inputs"]["crop"]["shape"][1:3]
@@ -101,23 +73,3 @@ def patches(count: int, size_hw: tuple[int, int]) -> np.ndarray:
     """Images (N,H,W,3) uint8 of coarse patches, which exercise the networks as pictures do."""
     coarse = np.random.default_rng(0).integers(0, 256, (count, size_hw[0] // 32, size_hw[1] // 32, 3), np.uint8)
     return coarse.repeat(32, axis=1).repeat(32, axis=2)
-
-
-def eager(folder: Path, threads: int) -> tuple[Callable, Callable]:
-    """The same two networks in torch, operator by operator: images uint8 (N,H,W,3) -> rows, and crops with bbox_info
-    -> rotmat, betas, camera; numpy in, numpy out.
-    """
-    torch.set_num_threads(threads)
-    detector: YoloV3 = load_yolov3(folder / "random-yolov3.weights", OPEN / "yolov3.cfg")
-    regressor: nn.Module = PixelsToBody(_cliff(folder)).eval()
-
-    def detect(images: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return detector(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).numpy()
-
-    def regress(crops: np.ndarray, bbox_info: np.ndarray) -> tuple[np.ndarray, ...]:
-        with torch.inference_mode():
-            answers = regressor(torch.from_numpy(crops), torch.from_numpy(bbox_info))
-            return tuple(answer.numpy() for answer in answers)
-
-    return detect, regress

@@ -117,6 +117,9 @@ class FakeBinding:
     def bind_ortvalue_input(self, name, value: Value) -> None:
         self.binding.bind_ortvalue_input(name, value.value)
 
+    def bind_ortvalue_output(self, name, value: Value) -> None:
+        self.binding.bind_ortvalue_output(name, value.value)
+
     def bind_input(self, name, device, number, *memory) -> None:
         assert (device, number) == self._ort.place and self._ort.inside(*memory)
         self.binding.bind_input(name, "cpu", 0, *memory)

@@ -1,0 +1,1 @@
+"""What cliffvid does on a machine with a GPU, measured step by step; each step leaves its figures whatever happens."""

@@ -1,0 +1,81 @@
+"""The small graphs that make pictures where the networks run: letterbox, crops, thumbnails, RGB of planes."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from cliffvid.geometry import crop_boxes, crop_corners
+from cliffvid.models.backends import ort
+from cliffvid.models.backends.ort_images import PICTURE, Pictures
+from cliffvid.models.manifest import Manifest, read_manifest
+from cliffvid.tables import Objects, image_column
+from cliffvid.video.images.gpu import DeviceImage, canvases, cuts, thumbnails
+
+from .notes import Notes, timed
+from .plan import Plan
+
+FRAME_HW, FRAMES = (1080, 1920), 16
+QUICK_HW, QUICK_FRAMES = (270, 480), 2
+PEOPLE = 3  # a frame
+PROFILED = 5  # calls
+
+
+def pictures(plan: Plan, notes: Notes) -> None:
+    """Milliseconds a frame of each, and onnxruntime's own profile of the letterbox."""
+    onnxruntime = ort.load()
+    maker = ort.open_pictures(onnxruntime, plan.device, 0)
+    detector, regressor = (read_manifest(plan.nets / name) for name in (plan.detector, plan.regressor))
+    frames, works = _works(maker, plan.quick, detector, regressor)
+    for name, run in notes.in_time(works.items()):
+        with notes.row(what=name) as row:
+            times = timed(run, plan.quick, least_s=1.0)
+            row |= {"ms_a_frame": 1000 * times.each_s / len(frames), "first_s": times.first_s}
+            row["frames_s"] = round(len(frames) / times.each_s)
+    with notes.row(what="profile of the letterbox: us a call, host's clock") as row:
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 4
+        settings.enable_profiling, settings.profile_file_prefix = True, str(plan.work / "picture")
+        provider = ort.provider_of(plan.device)
+        session = onnxruntime.InferenceSession(str(PICTURE), settings, providers=[provider], enable_fallback=0)
+        watched = Pictures(onnxruntime, lambda path: session, plan.device)
+        for _ in range(PROFILED):
+            watched.make(canvases(frames, detector.rules["letterbox"]), "uint8")
+        row["us"] = _by_operator(Path(session.end_profiling()))
+
+
+def _works(
+    maker: Pictures, quick: bool, detector: Manifest, regressor: Manifest
+) -> tuple[Objects, dict[str, Callable[[], object]]]:
+    """Frames that lie on the device, and what is done of so many."""
+    count, (height, width) = (QUICK_FRAMES, QUICK_HW) if quick else (FRAMES, FRAME_HW)
+    rgb = np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8)
+    y, u = rgb[..., 0].copy(), rgb[:, ::2, ::2, 1].copy()
+    to_rgb = np.tile(np.eye(3, 4), (count, 1, 1))
+    there = maker.upload(rgb)
+    frames = image_column([DeviceImage((height, width, 3), there, index) for index in range(count)])
+    letterbox, rule = detector.rules["letterbox"], regressor.rules["crop"]
+    of_people = image_column([frame for frame in frames for _ in range(PEOPLE)])
+    box = np.array([0.3 * width, 0.2 * height, 0.45 * width, 0.85 * height], np.float32)
+    corners = crop_corners(crop_boxes(np.tile(box, (len(of_people), 1)), rule), rule)
+    return frames, {
+        "stack": lambda: np.stack(list(rgb)),
+        "upload of RGB": lambda: maker.upload(rgb),
+        "upload of planes, and RGB of them": lambda: maker.upload_planes(y, u, u, to_rgb),
+        "letterbox, numbers alone": lambda: canvases(frames, letterbox),
+        "letterbox": lambda: maker.make(canvases(frames, letterbox), "uint8"),
+        "thumbnails, fetched": lambda: maker.make(thumbnails(frames), "uint8").numpy(),
+        f"crops, {PEOPLE} a frame": lambda: maker.make(cuts(of_people, corners, rule), "float32"),
+    }
+
+
+def _by_operator(profile: Path) -> dict[str, int]:
+    """Microseconds a call of each kind of operator, the largest first; the profile is removed."""
+    took: Counter[str] = Counter()
+    for event in json.loads(profile.read_text(encoding="utf-8")):
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            took[event["args"]["op_name"]] += event["dur"]
+    profile.unlink()
+    return {name: round(us / PROFILED) for name, us in took.most_common()}
