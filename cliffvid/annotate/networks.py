@@ -76,7 +76,7 @@ class Line:
 class DistantSession:
     """A network that another process holds; see backends.Session. Its line outlives it."""
 
-    pictures, turn_wait_s = None, 0.0
+    pictures, rows_max, turn_wait_s = None, None, 0.0
 
     def __init__(self, line: Line, manifest: Manifest) -> None:
         self._line, self.manifest, self.warnings = line, manifest, []

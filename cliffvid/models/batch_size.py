@@ -21,7 +21,7 @@ from ..geometry import shrunk
 from ..machine import nvidia_gpus
 from ..options import Options
 from .manifest import MODEL_FILES, canvas_shape
-from .session import Session
+from .session import Arrays, Session
 
 log = logging.getLogger(__name__)
 ON_CPU = {"detect": 4, "regress": 8}
@@ -34,12 +34,11 @@ TUNE_S = 20.0  # then no larger size is tried; the first run of each may compile
 
 def settled(options: Options, detector: Session, regressor: Session) -> Options:
     """The options, with numbers where batch sizes were left to the program."""
-    chosen = {
-        name: batch_for(session, options)
-        for name, session in (("frame_batch", detector), ("person_batch", regressor))
-        if getattr(options, name) == "auto"
-    }
-    return replace(options, **chosen) if chosen else options
+    if "auto" not in (options.frame_batch, options.person_batch):
+        return options
+    frames = batch_for(detector, options) if options.frame_batch == "auto" else options.frame_batch
+    people = batch_for(regressor, options) if options.person_batch == "auto" else options.person_batch
+    return replace(options, frame_batch=frames, person_batch=people)
 
 
 def batch_for(session: Session, options: Options) -> int:
@@ -58,7 +57,7 @@ def batch_for(session: Session, options: Options) -> int:
     return known[key]
 
 
-def example_row(session: Session, options: Options) -> dict[str, np.ndarray]:
+def example_row(session: Session, options: Options) -> Arrays:
     """One row of each input, blank; for detectors that take the frame's shape that of a 16:9 frame."""
     manifest = session.manifest
     if manifest.task == "detect" and canvas_shape(manifest, options) == "frame":
@@ -66,9 +65,10 @@ def example_row(session: Session, options: Options) -> dict[str, np.ndarray]:
     return {name: np.zeros((1, *row), manifest.inputs[name].dtype) for name, row in manifest.row_shapes().items()}
 
 
-def speeds(session: Session, row: dict[str, np.ndarray], sizes: tuple[int, ...]) -> dict[int, float]:
+def speeds(session: Session, row: Arrays, sizes: tuple[int, ...]) -> dict[int, float]:
     """Rows a second for each of the sizes, up to where memory or time ends. Raises BackendMemoryError if none fits."""
-    found, start = {}, time.perf_counter()
+    found: dict[int, float] = {}
+    start = time.perf_counter()
     for size in sizes:
         if found and time.perf_counter() - start > TUNE_S:
             break
@@ -82,14 +82,14 @@ def speeds(session: Session, row: dict[str, np.ndarray], sizes: tuple[int, ...])
             session.warnings.clear()  # a user did not ask for that many
             break
         found[size] = size / median(seconds[1:])
-    return found or {session.rows_max: 0.0}
+    return found or {session.rows_max or 1: 0.0}
 
 
 def least_good(speed: dict[int, float]) -> int:
     return min(size for size, rows_per_s in speed.items() if rows_per_s >= ENOUGH * max(speed.values()))
 
 
-def _key(session: Session, row: dict[str, np.ndarray]) -> str:
+def _key(session: Session, row: Arrays) -> str:
     shapes = " ".join("x".join(map(str, array.shape[1:])) for array in row.values())
     network = session.manifest.files[MODEL_FILES[session.precision]]
     return f"{session.backend} {session.precision} {network} {shapes}; {nvidia_gpus()[1]}; {session.device}"

@@ -4,15 +4,17 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ModelError, UsageError
+from ..geometry import Array as Reals
 from ..inputs import open_input
 from ..npz import load_npz
 from ..rotations import rotation_matrix
+from ..tables import Float32, Float64, Int32
 from .registry import find_model
 from .smpl_files import NEEDED, how_to_get
 
-Array = np.ndarray
 CALM = 8  # how often normals are averaged: a face and a navel are still there, no more
 # Sizes of the cells whose vertices are drawn as one where a body is small: open-body has 27,036 faces, then 16,314,
 # 13,000, 10,904 and 7,282. At 12 mm its silhouette overlaps the whole one's by 99.8 %, at 16 mm by 99.6 %.
@@ -41,14 +43,14 @@ class Body:
 
     name: str
     parents: tuple[int, ...]  # -1 for the root
-    rest_joints_m: Array  # (J,3) float64 at betas 0
-    joint_dirs_m: Array  # (J,3,B) per unit of each beta
-    faces: Array  # (F,3) int32
-    rest_m: Array  # (3V,) float32 at betas 0
-    shape_dirs_m: Array  # (B,3V) per unit of each beta
-    pose_dirs_m: Array | None  # (9K,3V) correctives of the first K joints after the root; None: there are none
-    weights: Array  # (J,V), sums to 1 over J
-    rest_normals: Array  # (3,V)
+    rest_joints_m: Float64  # (J,3) at betas 0
+    joint_dirs_m: Float64  # (J,3,B) per unit of each beta
+    faces: Int32  # (F,3)
+    rest_m: Float32  # (3V,) at betas 0
+    shape_dirs_m: Float32  # (B,3V) per unit of each beta
+    pose_dirs_m: Float32 | None  # (9K,3V) correctives of the first K joints after the root; None: there are none
+    weights: Float32  # (J,V), sums to 1 over J
+    rest_normals: Float32  # (3,V)
     redistributable: bool  # whether a file that carries its surface may be passed on
 
     @property
@@ -62,20 +64,20 @@ class Body:
         return None if self.redistributable else LICENSED.format(what, self.name)
 
     @cached_property
-    def levels(self) -> tuple[tuple[float, Array], ...]:
-        """(size in metres of what is left out, faces (F,3) int32), the finest first."""
+    def levels(self) -> tuple[tuple[float, Int32], ...]:
+        """(size in metres of what is left out, faces (F,3)), the finest first."""
         rest, normals = self.rest_m.reshape(3, -1).T, self.rest_normals.T
         return ((0.0, self.faces), *((cell, coarser(rest, normals, self.faces, cell)) for cell in CELLS_M))
 
     @cached_property
-    def influences(self) -> tuple[Array, Array]:
+    def influences(self) -> tuple[NDArray[np.intp], Float64]:
         """The joints (V,4) that each vertex follows most, and how much: (V,4), sums to 1. So do glTF and WebGL skin."""
         strongest = np.argsort(-self.weights, axis=0, kind="stable")[:INFLUENCES].T
         weights = np.take_along_axis(self.weights.T, strongest, axis=1).astype(np.float64)
         return strongest, weights / weights.sum(axis=1, keepdims=True)
 
-    def joints(self, global_orient: Array, body_pose: Array, betas: Array, transl: Array) -> Array:
-        """Joints (P,J,3) in metres in the frame of ``transl``, float64.
+    def joints(self, global_orient: Reals, body_pose: Reals, betas: Reals, transl: Reals) -> Float64:
+        """Joints (P,J,3) in metres in the frame of ``transl``.
 
         Takes axis-angle rotations (P,3) and (P,3K), betas (P,up to B), transl (P,3); joints after the first K rest.
         As in SMPL the root turns about its own resting joint, so the pelvis is at rest pelvis(betas) + transl.
@@ -83,12 +85,12 @@ class Body:
         """
         return self._bones(global_orient, body_pose, betas)[2] + transl[:, None]
 
-    def surface(self, global_orient: Array, body_pose: Array, betas: Array, transl: Array) -> tuple[Array, Array]:
-        """Vertices in metres and normals, each (P,V,3) float32; takes what ``joints`` takes.
+    def surface(self, global_orient: Reals, body_pose: Reals, betas: Reals, transl: Reals) -> tuple[Float32, Float32]:
+        """Vertices in metres and normals, each (P,V,3); takes what ``joints`` takes.
 
         The normals are those of the resting mean shape, turned with the skin: right but for the scale of wrinkles.
         """
-        turn, world, joints, rest = self._bones(global_orient, body_pose, betas, with_rest=True)
+        turn, world, joints, rest = self._bones(global_orient, body_pose, betas)
         move = joints + transl[:, None] - (world @ rest[..., None])[..., 0]
         bones = np.concatenate([world, move[..., None]], axis=-1).transpose(0, 2, 3, 1).astype(np.float32)  # (P,3,4,J)
         vertices = np.empty((len(betas), self.rest_m.size // 3, 3), np.float32)
@@ -104,17 +106,18 @@ class Body:
             normals[people] = (blend[:, :, 0] * x + blend[:, :, 1] * y + blend[:, :, 2] * z).transpose(0, 2, 1)
         return vertices, normals
 
-    def rest_joints(self, betas: Array) -> Array:
+    def rest_joints(self, betas: Reals) -> Float64:
         """Joints (P,J,3) of the resting body of that shape. Raises ModelError for more betas than the body has."""
         if betas.shape[1] > self.joint_dirs_m.shape[2]:
             raise ModelError(
                 f"body {self.name!r} has {self.joint_dirs_m.shape[2]} betas, the tracks have {betas.shape[1]}; "
                 "add a body file with more of them"
             )
-        return self.rest_joints_m + np.einsum("jck,pk->pjc", self.joint_dirs_m[..., : betas.shape[1]], betas)
+        moved: Float64 = np.einsum("jck,pk->pjc", self.joint_dirs_m[..., : betas.shape[1]], betas)
+        return self.rest_joints_m + moved
 
-    def _bones(self, global_orient, body_pose, betas, with_rest=False):
-        """Rotations to the parent and to the camera (P,J,3,3), and joints (P,J,3) of bodies whose transl is 0."""
+    def _bones(self, global_orient: Reals, body_pose: Reals, betas: Reals) -> tuple[Float64, Float64, Float64, Float64]:
+        """Rotations to the parent and to the camera (P,J,3,3); joints (P,J,3) of bodies at transl 0, and at rest."""
         rest = self.rest_joints(betas)
         turn = np.broadcast_to(np.eye(3), (*rest.shape[:2], 3, 3)).copy()
         moved = 1 + body_pose.shape[1] // 3
@@ -130,11 +133,11 @@ class Body:
             world[:, j] = world[:, parent] @ turn[:, j]
             bone = rest[:, j] - rest[:, parent]
             joints[:, j] = joints[:, parent] + (world[:, parent] @ bone[..., None])[..., 0]
-        return (turn, world, joints, rest) if with_rest else (turn, world, joints)
+        return turn, world, joints, rest
 
-    def _unposed(self, turn: Array, betas: Array) -> Array:
+    def _unposed(self, turn: Float64, betas: Float32) -> Float32:
         """The resting skin (P,3,V) of that shape, corrected for the pose it is going to take."""
-        skin = self.rest_m + betas @ self.shape_dirs_m[: betas.shape[1]]
+        skin: Float32 = self.rest_m + betas @ self.shape_dirs_m[: betas.shape[1]]
         if self.pose_dirs_m is not None:
             bends = (turn[:, 1:] - np.eye(3)).reshape(len(turn), -1)[:, : len(self.pose_dirs_m)]
             skin += bends.astype(np.float32) @ self.pose_dirs_m
@@ -173,21 +176,22 @@ def load_body(name: str) -> Body:
     )
 
 
-def _rows(dirs: Array) -> Array:
-    """Directions (V,3,K) as contiguous float32 rows (K,3V), coordinates first."""
+def _rows(dirs: Reals) -> Float32:
+    """Directions (V,3,K) as contiguous rows (K,3V), coordinates first."""
     return np.ascontiguousarray(dirs.transpose(2, 1, 0), np.float32).reshape(dirs.shape[2], -1)
 
 
-def vertex_normals(vertices: Array, faces: Array) -> Array:
-    """Unit normals (V,3) float64 of a mesh: the mean of each vertex's faces, weighted by their area."""
+def vertex_normals(vertices: Reals, faces: Int32) -> Float64:
+    """Unit normals (V,3) of a mesh: the mean of each vertex's faces, weighted by their area."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     of_face = np.cross(b - a, c - a)
     corner, count = faces.T.reshape(-1), len(vertices)
     total = np.stack([np.bincount(corner, np.tile(of_face[:, k], 3), count) for k in range(3)], axis=1)
-    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+    unit: Float64 = total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+    return unit
 
 
-def calm(normals: Array, faces: Array) -> Array:
+def calm(normals: Float64, faces: Int32) -> Float64:
     """The normals (V,3) averaged with their neighbours', so that a body is shaded as a mannequin is, without detail."""
     corner, after = faces.T.reshape(-1), faces[:, [1, 2, 0]].T.reshape(-1)
     for _ in range(CALM):
@@ -199,8 +203,8 @@ def calm(normals: Array, faces: Array) -> Array:
     return normals
 
 
-def coarser(rest: Array, normals: Array, faces: Array, cell_m: float) -> Array:
-    """The faces (F,3) int32 left when all vertices (V,3) in a cubic cell that face one way become the outermost one.
+def coarser(rest: Float32, normals: Float32, faces: Int32, cell_m: float) -> Int32:
+    """The faces (F,3) left when all vertices (V,3) in a cubic cell that face one way become the outermost one.
 
     By their facing, so that the two sides of a thin part stay two; the outermost, as chords cut into what is round.
     """
@@ -217,4 +221,5 @@ def coarser(rest: Array, normals: Array, faces: Array, cell_m: float) -> Array:
     best = np.lexsort((worth, group))[np.cumsum(count) - count]
     kept = best[group[faces]]
     a, b, c = kept.T
-    return kept[(a != b) & (b != c) & (c != a)].astype(np.int32)
+    left: Int32 = kept[(a != b) & (b != c) & (c != a)].astype(np.int32)
+    return left

@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NotRequired, TypedDict, cast
 
 from ..errors import InputError, ModelError, UsageError
 from ..inputs import open_input, read_input
 from ..options import Options
 from ..rules import BboxInfo, CropRule, Letterbox, Selection
+from ..tables import Shape
 from . import manifest_schema
 from .onnx_file import check_whole
 
@@ -25,8 +28,70 @@ class Tensor:
     """One input or output: the first axis is always the free batch axis ``N``."""
 
     dtype: str
-    shape: tuple
+    shape: Shape
     unit: str = ""
+
+    def row(self, sides: Mapping[str, int]) -> tuple[int, ...]:
+        """The shape of one row; ``sides``: how long those are that are free."""
+        return tuple(sides[side] if isinstance(side, str) else side for side in self.shape[1:])
+
+
+class Rules(TypedDict, total=False):
+    """The conventions of a network: those of its task, see RULES."""
+
+    letterbox: Letterbox
+    selection: Selection
+    crop: CropRule
+    bbox_info: BboxInfo
+
+
+class Source(TypedDict):
+    """One of the files that a network was made from."""
+
+    file: str
+    sha256: NotRequired[str]
+    package: NotRequired[str]
+    member: NotRequired[str]  # the file in it that was taken
+    member_sha256: NotRequired[str]
+    members: NotRequired[dict[str, str]]  # of several their sha256
+
+
+class Parity(TypedDict, total=False):
+    """How far a network's answers were from a reference's when it was made; by file, and then by output."""
+
+    reference: str
+    compared: str  # what was, in words
+    bound: dict[str, float]
+    accepted: dict[str, dict[str, float]]  # errors over the bound that the user accepted
+    left_out: dict[str, str]  # file -> why it was not made
+    max_abs: dict[str, object]
+    max_relative: dict[str, object]
+
+
+class Measured(TypedDict):
+    """What a precision by a backend changes, and how fast it is; see precision.py."""
+
+    backend: str
+    precision: str
+    device: str
+    machine: str
+    version: str
+    network: str  # its sha256
+    clip: str
+    clip_sha256: NotRequired[str]
+    items_per_s: float
+    persons: int
+    persons_changed_percent: float
+    # of detectors
+    missed_percent: NotRequired[float]
+    extra_percent: NotRequired[float]
+    box_shift_median_percent: NotRequired[float]
+    box_shift_p99_percent: NotRequired[float]
+    # of regressors
+    rotation_median_deg: NotRequired[float]
+    rotation_p99_deg: NotRequired[float]
+    betas_p99: NotRequired[float]
+    camera_p99: NotRequired[float]
 
 
 RULES = {
@@ -49,13 +114,13 @@ class Manifest:
     files: dict[str, str]  # file name -> sha256
     inputs: dict[str, Tensor] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
-    rules: dict = field(default_factory=dict)
+    rules: Rules = field(default_factory=Rules)
     body: str = ""  # regressors: the body the parameters belong to
-    source: list = field(default_factory=list)  # what it was made from: files, packages, hashes
-    parity: dict = field(default_factory=dict)  # how far its answers were from a reference's when it was made
+    source: list[Source] = field(default_factory=list)
+    parity: Parity = field(default_factory=Parity)
     unmet: str = ""  # in words, by how much they were too far, where the user accepted that
     left_out: dict[str, str] = field(default_factory=dict)  # file -> why it was not made
-    quality: list = field(default_factory=list)  # what other precisions change and how fast they are, see precision.py
+    quality: list[Measured] = field(default_factory=list)
     copy_of: str = ""  # of a model that ships with cliffvid: the sha256 of the manifest it was copied with
 
     @property
@@ -70,7 +135,7 @@ class Manifest:
         """The shape of one row of each input; sides that are free are those of the whole canvas."""
         rule = self.rules.get("letterbox")
         whole = {"H": rule.height_px, "W": rule.width_px} if rule else {}
-        return {name: tuple(whole.get(side, side) for side in t.shape[1:]) for name, t in self.inputs.items()}
+        return {name: tensor.row(whole) for name, tensor in self.inputs.items()}
 
     def path(self, file: str) -> Path:
         """The path of one of the folder's files. Raises ModelError if it is missing or not the one described."""
@@ -80,7 +145,8 @@ class Manifest:
         if not path.is_file():
             raise ModelError(f"{path}: missing; export or install the model again")
         with open_input(path) as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+            # typeshed's BinaryIO lacks readinto(), which every binary file has
+            found = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
         if found != self.files[file]:
             raise ModelError(
                 f"{path}: damaged or exchanged (sha256 {found[:12]}…, the manifest says {self.files[file][:12]}…); "
@@ -132,7 +198,7 @@ def read_manifest(folder: Path) -> Manifest:
             }
             for side in ("inputs", "outputs")
         }
-        rules = {name: kind(**raw[name]) for name, kind in RULES[raw["task"]].items()}
+        rules = cast(Rules, {name: kind(**raw[name]) for name, kind in RULES[raw["task"]].items()})
         parity = raw.get("parity", {})
         return Manifest(
             folder=folder,
@@ -157,13 +223,13 @@ def read_manifest(folder: Path) -> Manifest:
         raise ModelError(f"{path}: not a readable manifest ({reason}); export or install the model again") from error
 
 
-def sealed(content: dict) -> dict:
+def sealed(content: Mapping[str, object]) -> dict[str, object]:
     """The content of a manifest with a checksum of it, by which ``read_manifest`` notices a change."""
     rest = {name: value for name, value in content.items() if name != SEAL}
     return rest | {SEAL: hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
 
 
-def _unmet(parity: dict) -> str:
+def _unmet(parity: Parity) -> str:
     told = [
         f"{file} differs in {name} by {error:.2g} (bound {parity['bound'][file]:.2g})"
         for file, errors in parity.get("accepted", {}).items()

@@ -1,9 +1,11 @@
 """What the manifest of a model folder must look like, see ``metadata.fault``."""
 
 import math
+from typing import Any, TypeAlias
 
 from ..metadata import SIDE, Between, Text, fault
 
+Content: TypeAlias = dict[str, Any]  # of a manifest, as json reads it
 SAMPLES = "samples.npz"
 FIGURE, ERROR = Between(-1e9, 1e9), Between(0, 1e9)
 MEASURED = Between(0, math.inf, nan=True)  # of answers that may be no numbers
@@ -90,7 +92,7 @@ RULES = {
 }
 
 
-def check(manifest: dict) -> None:
+def check(manifest: Content) -> None:
     """Raise ValueError for what a manifest of a known task says and none can say."""
     if found := fault(manifest, MANIFEST) or fault(manifest, RULES[manifest["task"]]):
         raise ValueError(found)
@@ -107,7 +109,7 @@ def check(manifest: dict) -> None:
             raise ValueError(f"crop.corners is 'exact' and crop.resample {rule['resample']!r}: such a warp is bilinear")
 
 
-def _check_inputs(manifest: dict, expected: dict[str, list]) -> None:
+def _check_inputs(manifest: Content, expected: dict[str, list[object]]) -> None:
     for name, spec in manifest["inputs"].items():
         if spec["shape"] != expected.get(name):
             raise ValueError(f"inputs.{name} is {spec['shape']}, expected {expected.get(name)} by its rules")

@@ -13,11 +13,12 @@ import numpy as np
 from ..errors import InputError, ModelError
 from ..inputs import open_input
 from ..npz import load_npz
+from ..tables import Array
 from .manifest import MODEL_FILES, Manifest
-from .manifest_schema import SAMPLES
-from .session import Session, open_session
+from .manifest_schema import SAMPLES as SAMPLES
+from .session import Arrays as Arrays
+from .session import Network, open_session
 
-Arrays = dict[str, np.ndarray]
 # From onnxruntime in the same precision, where a manifest tells no bound: other kernels, other roundings.
 UNSAID_BOUND = {"fp32": 1e-3, "fp16": 0.05, "int8": 0.1}
 POSE_6D = "pose_6d"
@@ -37,7 +38,8 @@ def errors(task: str, answers: Arrays, reference: Arrays) -> tuple[dict[str, flo
 
 
 def regress_errors(answers: Arrays, reference: Arrays) -> tuple[dict[str, float], dict[str, float]]:
-    absolute, relative = {}, {}
+    absolute: dict[str, float] = {}
+    relative: dict[str, float] = {}
     for name, wanted in reference.items():
         if name == POSE_6D:
             continue
@@ -51,7 +53,7 @@ def regress_errors(answers: Arrays, reference: Arrays) -> tuple[dict[str, float]
     return absolute, relative
 
 
-def turn_per_6d(pose_6d: np.ndarray) -> np.ndarray:
+def turn_per_6d(pose_6d: Array) -> Array:
     """Return how many radians rotations (...) turn at most where their vectors (...,3,2) change by a small unit.
 
     The first axis a/|a| turns by 1/|a|. The second is the part of b across it: that changes with b, and as the first
@@ -61,10 +63,11 @@ def turn_per_6d(pose_6d: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(a, axis=-1).clip(SHORTEST)
     along = np.abs((a * b).sum(axis=-1)) / length
     across = (np.linalg.norm(np.cross(a, b), axis=-1) / length).clip(SHORTEST)
-    return 1 / length + (1 + along / length) / across
+    turn: Array = 1 / length + (1 + along / length) / across
+    return turn
 
 
-def detect_errors(answers: Arrays, rows: np.ndarray) -> tuple[dict[str, float], dict[str, float]]:
+def detect_errors(answers: Arrays, rows: Array) -> tuple[dict[str, float], dict[str, float]]:
     """Of each candidate to the row that lies nearest to it in all its numbers: their order may differ in ties."""
     worst = np.zeros(4)
     for box, objectness, prob, wanted in zip(
@@ -87,7 +90,7 @@ def detect_errors(answers: Arrays, rows: np.ndarray) -> tuple[dict[str, float], 
     return dict(zip(names, (px, *relative[1:]), strict=True)), dict(zip(names, relative, strict=True))
 
 
-def check_samples(session: Session, batch: int | None = None) -> dict[str, float] | None:
+def check_samples(session: Network, batch: int | None = None) -> dict[str, float] | None:
     """The relative errors of a session's answers to its folder's samples; None if the folder has none.
 
     ``batch``: the samples are repeated to make one so large. Raises ModelError if an error is over the manifest's
@@ -96,9 +99,9 @@ def check_samples(session: Session, batch: int | None = None) -> dict[str, float
     manifest = session.manifest
     if (samples := read_samples(manifest)) is None:
         return None
-    if batch:
-        samples = [repeated(arrays, batch) for arrays in samples]
     inputs, reference = samples
+    if batch:
+        inputs, reference = repeated(inputs, batch), repeated(reference, batch)
     return hold(session, session.run(inputs), reference, said_bound(manifest, session), manifest.parity["reference"])
 
 
@@ -117,7 +120,7 @@ def read_samples(manifest: Manifest) -> tuple[Arrays, Arrays] | None:
     return inputs, reference
 
 
-def said_bound(manifest: Manifest, session: Session) -> float:
+def said_bound(manifest: Manifest, session: Network) -> float:
     """How far a session's answers may be from the reference's. Raises ModelError if the manifest does not say.
 
     Where the export was accepted although it is farther off, that is added: no runtime can be nearer.
@@ -130,7 +133,7 @@ def said_bound(manifest: Manifest, session: Session) -> float:
         raise ModelError(f"{manifest.folder}: no bound for {file} in its manifest; export the model again") from error
 
 
-def hold(session: Session, answers: Arrays, reference: Arrays, bound: float, by: str) -> dict[str, float]:
+def hold(session: Network, answers: Arrays, reference: Arrays, bound: float, by: str) -> dict[str, float]:
     """The relative errors of a session's answers. Raises ModelError if one is over the bound."""
     manifest = session.manifest
     relative = errors(manifest.task, answers, reference)[1]
@@ -143,7 +146,7 @@ def hold(session: Session, answers: Arrays, reference: Arrays, bound: float, by:
     return relative
 
 
-def prove(session: Session, batch: int) -> None:
+def prove(session: Network, batch: int) -> None:
     """Raise ModelError unless a session answers as the reference, one batch as large as ``batch`` among them.
 
     The reference is the folder's samples. It is what onnxruntime answers on the CPU where the manifest holds the file
@@ -153,7 +156,8 @@ def prove(session: Session, batch: int) -> None:
     if samples := read_samples(manifest):
         inputs = samples[0]
     else:
-        rng, inputs = np.random.default_rng(0), {}
+        rng: np.random.Generator = np.random.default_rng(0)
+        inputs = {}
         for name, row in manifest.row_shapes().items():
             numbers = rng.integers(0, 256, (batch, *row)) if len(row) == 3 else rng.normal(size=(batch, *row))
             inputs[name] = numbers.astype(manifest.inputs[name].dtype)
@@ -164,7 +168,7 @@ def prove(session: Session, batch: int) -> None:
         prove_by_onnxruntime(session, repeated(inputs, batch))
     if any("H" in tensor.shape for tensor in manifest.inputs.values()):
         rule = manifest.rules["letterbox"]
-        height_px = max(rule.least_px, rule.height_px * 9 // 16 // rule.step_px * rule.step_px)
+        height_px = max(rule.least_px or 0, rule.height_px * 9 // 16 // rule.step_px * rule.step_px)
         prove_by_onnxruntime(session, {name: array[:1, :height_px] for name, array in inputs.items()})
 
 
@@ -173,7 +177,7 @@ def repeated(arrays: Arrays, rows: int) -> Arrays:
     return {name: array[np.arange(rows) % len(array)] for name, array in arrays.items()}
 
 
-def prove_by_onnxruntime(session: Session, inputs: Arrays) -> None:
+def prove_by_onnxruntime(session: Network, inputs: Arrays) -> None:
     """Raise ModelError unless a session answers as onnxruntime does on the CPU."""
     manifest = session.manifest
     with open_session(manifest, "onnxruntime", "cpu", 0, session.precision) as exact:

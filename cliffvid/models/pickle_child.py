@@ -30,8 +30,8 @@ class Answer:
 
     def __init__(self, size: int) -> None:
         self.left = SHARED_MAX * size + (1 << 16)  # values and bytes of text and arrays, as often as they are used
-        self.headers: list[list] = []
-        self.blobs: list[bytes | str] = []
+        self.headers: list[list[object]] = []  # of each array its dtype, shape, order and length
+        self.blobs: list[bytes | bytearray | str] = []
         self._known: dict[int, int] = {}
         self._items: dict[int, tuple[str, int]] = {}  # what each dtype is, by its record, which lives as long
 
@@ -49,15 +49,17 @@ class Answer:
             raise Refused(f"refused: it is nested over {NESTED_MAX} deep")
         if value is None or kind in (bool, int, float):
             return value
-        if kind in (str, bytes, bytearray):
+        if isinstance(value, (str, bytes, bytearray)):
             self.count(len(value) // TEXT_PER_COUNT)
-            return value if kind is str else value.decode("latin1")
-        if kind in (list, tuple):
+            return value if isinstance(value, str) else value.decode("latin1")
+        if isinstance(value, (list, tuple)):
             return [self.of(item, depth + 1) for item in value]
-        if kind is dict:
+        if isinstance(value, dict):
             return {"dict": [[self.of(key), self.of(item, depth + 1)] for key, item in value.items()]}
-        if kind is Name:
+        if isinstance(value, Name):
             return {"name": value.text, "args": [], "state": None}
+        if not isinstance(value, Record):
+            raise Refused("refused: a value of an unknown kind")
         if value.name in ARRAY or value.name in BUFFER:
             return self.array(value, depth)
         if value.name in SCALAR:
@@ -76,7 +78,7 @@ class Answer:
             if type(data) is not list or len(data) != count:
                 raise Refused("refused: an array whose items are not as many as its shape says")
             return self.nested(data, shape, depth + 1)
-        if type(data) not in (bytes, bytearray, str) or len(data) != count * item:
+        if not isinstance(data, (bytes, bytearray, str)) or len(data) != count * item:
             raise Refused(f"refused: an array of {kind} {shape} that does not hold as many bytes")
         self.count(len(data))
         place = self._known.setdefault(id(record), len(self.blobs))
@@ -85,7 +87,7 @@ class Answer:
             self.blobs.append(data)
         return {"array": place}
 
-    def nested(self, items: list, shape: tuple, depth: int) -> object:
+    def nested(self, items: list[object], shape: tuple[int, ...], depth: int) -> object:
         """Return the items of an array of objects as lists in lists."""
         if not shape:
             return self.of(items[0], depth)
@@ -101,10 +103,10 @@ class Answer:
         head = json.dumps(value), json.dumps(self.headers)
         put(file, padded("\n".join((*head, "")).encode()))
         for blob in self.blobs:
-            put(file, padded(blob.encode("latin1") if type(blob) is str else blob))
+            put(file, padded(blob.encode("latin1") if isinstance(blob, str) else blob))
 
 
-def array_parts(record: Record) -> tuple[tuple, object, bool, object]:
+def array_parts(record: Record) -> tuple[tuple[int, ...], object, bool, object]:
     """Return shape, dtype, order and data of an array's record. Raises Refused."""
     if record.name in BUFFER:
         data, dtype, shape, order = record.args
@@ -125,8 +127,11 @@ def array_parts(record: Record) -> tuple[tuple, object, bool, object]:
 
 def item_of(dtype: object) -> tuple[str, int]:
     """Return a dtype's record as text, and how many bytes an item has. Raises Refused for all but plain kinds."""
-    state = dtype.state or (3, "|", None, None, None) if type(dtype) is Record else ()
-    code = dtype.args[0] if type(dtype) is Record and dtype.name == "numpy.dtype" and dtype.args else None
+    state: object = None
+    code: object = None
+    if type(dtype) is Record:
+        state = dtype.state or (3, "|", None, None, None)
+        code = dtype.args[0] if dtype.name == "numpy.dtype" and dtype.args else None
     found = DTYPE.fullmatch(code) if type(code) is str else None
     if not found or type(state) is not tuple or state[1] not in ("<", ">", "|", "=") or state[2:5] != (None,) * 3:
         raise Refused("refused: an array of neither numbers nor text")
@@ -138,7 +143,8 @@ def item_of(dtype: object) -> tuple[str, int]:
 
 def scalar(dtype: object, data: object = None) -> object:
     """Return numpy's scalar of that record and bytes as a plain value. Raises Refused."""
-    (order, *code), item = item_of(dtype)
+    kind, item = item_of(dtype)
+    order, code = kind[0], kind[1:]
     if type(data) is str:
         data = data.encode("latin1")
     if code[0] == "O" or type(data) is not bytes or len(data) != item:
@@ -147,14 +153,14 @@ def scalar(dtype: object, data: object = None) -> object:
         return data.decode("utf-32-be" if order == ">" else "utf-32-le").rstrip("\0")
     if code[0] == "S":
         return data.decode("latin1").rstrip("\0")
-    return struct.unpack((">" if order == ">" else "<") + NUMBERS["".join(code)], data)[0]
+    return struct.unpack((">" if order == ">" else "<") + NUMBERS[code], data)[0]
 
 
-def padded(data: bytes) -> bytes:
+def padded(data: bytes | bytearray) -> bytes | bytearray:
     return data + b" " * (-len(data) % ALIGNED)
 
 
-def put(file: int, data: bytes) -> None:
+def put(file: int, data: bytes | bytearray) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]

@@ -5,6 +5,8 @@ No name is looked up, nothing is called. Only the standard library is imported: 
 
 import mmap
 import pickletools
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 VALUES_MAX = 10_000_000
 NUMPY = ("numpy.core", "numpy._core")
@@ -53,6 +55,7 @@ ARGUMENTS = {
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 }
+Step: TypeAlias = Callable[[Any], None]  # of what pickletools read for an opcode, which decides of what type that is
 KEYS = (str, int, float, bool, bytes, type(None))
 
 
@@ -77,17 +80,21 @@ class Record:
     def __init__(self, name: object, args: object) -> None:
         if type(name) is not Name or type(args) is not tuple:
             raise Refused("refused: it calls what is no name")
-        self.name, self.args, self.state = name.text, args, None
+        self.name = name.text
+        self.args: tuple[object, ...] = args
+        self.state: object = None
 
 
 class Machine:
     """Runs the opcodes of a pickle on a stack of plain values and records."""
 
     def __init__(self) -> None:
-        self.stack: list = []
-        self.marks: list[list] = []
+        self.stack: list[object] = []
+        self.marks: list[list[object]] = []
         self.memo: dict[int, object] = {}
-        self._steps = {name[3:].upper(): getattr(self, name) for name in dir(self) if name.startswith("op_")}
+        self._steps: dict[str, Step] = {
+            name[3:].upper(): getattr(self, name) for name in dir(self) if name.startswith("op_")
+        }
         for names, step in (
             (ARGUMENTS, self.push),
             (("GET", "BINGET", "LONG_BINGET"), self.recall),
@@ -98,7 +105,8 @@ class Machine:
 
     def run(self, data: mmap.mmap | bytes) -> object:
         """Return what the pickle makes. Raises Refused, and ValueError and the like for a damaged one."""
-        for count, (opcode, arg, _) in enumerate(pickletools.genops(data)):
+        # typeshed asks for all that a file has, where read() and readline() do
+        for count, (opcode, arg, _) in enumerate(pickletools.genops(data)):  # type: ignore[arg-type]
             if count > VALUES_MAX:
                 raise Refused(f"refused: it holds over {VALUES_MAX:,} values")
             step = self._steps.get(opcode.name)
@@ -110,7 +118,7 @@ class Machine:
     def push(self, arg: object) -> None:
         self.stack.append(arg)
 
-    def skip(self, _) -> None:
+    def skip(self, _: object) -> None:
         pass
 
     op_stop = skip
@@ -121,95 +129,96 @@ class Machine:
     def remember(self, place: int) -> None:
         self.memo[place] = self.stack[-1]
 
-    def op_memoize(self, _) -> None:
+    def op_memoize(self, _: object) -> None:
         self.memo[len(self.memo)] = self.stack[-1]
 
-    def op_none(self, _) -> None:
+    def op_none(self, _: object) -> None:
         self.stack.append(None)
 
-    def op_newtrue(self, _) -> None:
+    def op_newtrue(self, _: object) -> None:
         self.stack.append(True)
 
-    def op_newfalse(self, _) -> None:
+    def op_newfalse(self, _: object) -> None:
         self.stack.append(False)
 
-    def op_empty_list(self, _) -> None:
+    def op_empty_list(self, _: object) -> None:
         self.stack.append([])
 
     op_empty_set = op_empty_list  # sets as lists: nothing is hashed
 
-    def op_empty_tuple(self, _) -> None:
+    def op_empty_tuple(self, _: object) -> None:
         self.stack.append(())
 
-    def op_empty_dict(self, _) -> None:
+    def op_empty_dict(self, _: object) -> None:
         self.stack.append({})
 
-    def op_list(self, _) -> None:
+    def op_list(self, _: object) -> None:
         items = self.marked()
         self.stack.append(items)
 
     op_frozenset = op_list
 
-    def op_tuple(self, _) -> None:
+    def op_tuple(self, _: object) -> None:
         items = self.marked()
         self.stack.append(tuple(items))
 
-    def marked(self) -> list:
+    def marked(self) -> list[object]:
         """Return what was put on the stack since the last mark, and take it off."""
         items, self.stack = self.stack, self.marks.pop()
         return items
 
-    def op_mark(self, _) -> None:
+    def op_mark(self, _: object) -> None:
         self.marks.append(self.stack)
         self.stack = []
 
-    def op_pop(self, _) -> None:
+    def op_pop(self, _: object) -> None:
         if self.stack:
             self.stack.pop()
         else:
             self.marked()
 
-    def op_pop_mark(self, _) -> None:
+    def op_pop_mark(self, _: object) -> None:
         self.marked()
 
-    def op_dup(self, _) -> None:
+    def op_dup(self, _: object) -> None:
         self.stack.append(self.stack[-1])
 
-    def op_dict(self, _) -> None:
+    def op_dict(self, _: object) -> None:
         items = self.marked()
         self.stack.append({})
         self.set_items(items)
 
-    def op_tuple1(self, _) -> None:
+    def op_tuple1(self, _: object) -> None:
         self.stack[-1:] = [tuple(self.stack[-1:])]
 
-    def op_tuple2(self, _) -> None:
+    def op_tuple2(self, _: object) -> None:
         self.stack[-2:] = [tuple(self.stack[-2:])]
 
-    def op_tuple3(self, _) -> None:
+    def op_tuple3(self, _: object) -> None:
         self.stack[-3:] = [tuple(self.stack[-3:])]
 
-    def op_append(self, _) -> None:
+    def op_append(self, _: object) -> None:
         self.extend([self.stack.pop()])
 
-    def op_appends(self, _) -> None:
+    def op_appends(self, _: object) -> None:
         self.extend(self.marked())
 
     op_additems = op_appends
 
-    def extend(self, items: list) -> None:
-        if type(self.stack[-1]) is not list:
+    def extend(self, items: list[object]) -> None:
+        values = self.stack[-1]
+        if type(values) is not list:
             raise Refused("refused: it adds to what is no list")
-        self.stack[-1].extend(items)
+        values.extend(items)
 
-    def op_setitem(self, _) -> None:
+    def op_setitem(self, _: object) -> None:
         value, key = self.stack.pop(), self.stack.pop()
         self.set_items([key, value])
 
-    def op_setitems(self, _) -> None:
+    def op_setitems(self, _: object) -> None:
         self.set_items(self.marked())
 
-    def set_items(self, items: list) -> None:
+    def set_items(self, items: list[object]) -> None:
         table = self.stack[-1]
         if type(table) is not dict:
             raise Refused("refused: it adds to what is no table")
@@ -221,29 +230,29 @@ class Machine:
     def op_global(self, arg: str) -> None:
         self.stack.append(Name(arg.replace(" ", ".", 1)))
 
-    def op_stack_global(self, _) -> None:
+    def op_stack_global(self, _: object) -> None:
         name, module = self.stack.pop(), self.stack.pop()
         self.stack.append(Name(f"{module}.{name}"))
 
-    def op_reduce(self, _) -> None:
+    def op_reduce(self, _: object) -> None:
         args, call = self.stack.pop(), self.stack.pop()
         self.stack.append(made(call, args))
 
     op_newobj = op_reduce
 
-    def op_newobj_ex(self, _) -> None:
+    def op_newobj_ex(self, _: object) -> None:
         if self.stack.pop():
             raise Refused("refused: it calls with names of arguments")
         self.op_reduce(None)
 
-    def op_obj(self, _) -> None:
+    def op_obj(self, _: object) -> None:
         call, *args = self.marked()
         self.stack.append(made(call, tuple(args)))
 
     def op_inst(self, arg: str) -> None:
         self.stack.append(made(Name(arg.replace(" ", ".", 1)), tuple(self.marked())))
 
-    def op_build(self, _) -> None:
+    def op_build(self, _: object) -> None:
         state, record = self.stack.pop(), self.stack[-1]
         if type(record) is not Record or record.state is not None:
             raise Refused("refused: it gives a state to what can have none")
@@ -253,14 +262,17 @@ class Machine:
 def made(call: object, args: object) -> object:
     """Return the plain value, or the record, that stands for a call."""
     record = Record(call, args)
+    first, *rest = record.args or (None,)
     if record.name in PYTHON_2_OBJECT:
-        return Record(args[0] if args else None, ())
-    if record.name in SETS and len(args) <= 1 and all(type(arg) is list for arg in args):
-        return list(*args)
-    if record.name in BYTES and not args:
+        return Record(first, ())
+    if record.name in SETS and not record.args:
+        return []
+    if record.name in SETS and type(first) is list and not rest:
+        return list(first)
+    if record.name in BYTES and not record.args:
         return b""
     if record.name == "_codecs.encode":
-        if not args or type(args[0]) is not str or args[1:] not in ((), ("latin1",), ("latin-1",)):
+        if type(first) is not str or rest not in ([], ["latin1"], ["latin-1"]):
             raise Refused("refused: it encodes text in an unknown way")
-        return args[0].encode("latin1")
+        return first.encode("latin1")
     return record

@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from ..machine import plain_device, processor
 from ..options import Options
-from .manifest import MODEL_FILES, Manifest
+from .manifest import MODEL_FILES, Manifest, Measured
 from .session import DEFAULT
 
 LEAST_PERSONS = 50  # fewer tell nothing about one in two hundred
@@ -57,7 +57,7 @@ def choose(manifest: Manifest, options: Options) -> Choice:
     return Choice(best["backend"], best["precision"], words)
 
 
-def _counts(entry: dict, manifest: Manifest, options: Options) -> bool:
+def _counts(entry: Measured, manifest: Manifest, options: Options) -> bool:
     """Whether something that was measured once tells of what would run now."""
     return (
         options.backend in ("auto", entry["backend"])
@@ -68,23 +68,24 @@ def _counts(entry: dict, manifest: Manifest, options: Options) -> bool:
     )
 
 
-def faults(entry: dict, options: Options) -> list[str]:
+def faults(entry: Measured, options: Options) -> list[str]:
     """In what the figures of a precision are beyond the bounds of Options."""
     if entry["precision"] == "fp32":
         return []
-    bounds = {
-        "rotation_median_deg": (options.gate_rotation_median_deg, "rotations off by {:.2g} degrees (median)"),
-        "rotation_p99_deg": (options.gate_rotation_p99_deg, "rotations off by {:.2g} degrees (99th percentile)"),
-        "persons_changed_percent": (options.gate_persons_percent, "{:.2g} % of people changed"),
-    }
+    median, p99 = entry.get("rotation_median_deg", 0.0), entry.get("rotation_p99_deg", 0.0)
+    bounds = (
+        (median, options.gate_rotation_median_deg, "rotations off by {:.2g} degrees (median)"),
+        (p99, options.gate_rotation_p99_deg, "rotations off by {:.2g} degrees (99th percentile)"),
+        (entry["persons_changed_percent"], options.gate_persons_percent, "{:.2g} % of people changed"),
+    )
     told = [f"judged on {entry['persons']} people alone"] if entry["persons"] < LEAST_PERSONS else []
-    for name, (bound, words) in bounds.items():
-        if not entry.get(name, 0) <= bound:
-            told.append(words.format(entry[name]) + f", over {bound:g}")
+    for value, bound, words in bounds:
+        if not value <= bound:
+            told.append(words.format(value) + f", over {bound:g}")
     return told
 
 
-def told(entry: dict) -> str:
+def told(entry: Measured) -> str:
     """What a precision changes, in words."""
     people = f"of {entry['persons']} people {entry['persons_changed_percent']:.2g} % changed"
     if "rotation_p99_deg" not in entry:

@@ -56,7 +56,8 @@ def scan_models(engines: Path | None = None) -> tuple[list[Manifest], list[Unrea
 
 def _claimed_task(file: Path) -> str | None:
     try:
-        return json.loads(read_input(file, MANIFEST_BYTES))["task"]
+        claimed: str | None = json.loads(read_input(file, MANIFEST_BYTES))["task"]
+        return claimed
     except (OSError, InputError, ValueError, TypeError, KeyError, RecursionError):
         return None
 

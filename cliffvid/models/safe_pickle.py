@@ -13,7 +13,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 
@@ -22,8 +22,9 @@ ALIGNED = 64  # bytes, as the child pads them
 WAIT_S = 3600  # for a child that the limit of its processor time does not end, as it waits for a file server
 CHILD = "import sys; sys.path.insert(0, sys.argv[1]); from cliffvid.models.pickle_child import main; main()"
 
-Array = np.ndarray
+Array = np.ndarray  # of any dtype; the class itself, by which a value is known as one
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[Plain, Plain] | Array | Record | None"
+Found: TypeAlias = dict[str, Any]  # an object of the answer, as json reads it
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class Record:
     """An object in a pickle: the class or function that it names, what it was called with, and its state."""
 
     name: str
-    args: list
+    args: list[Plain]
     state: Plain
 
 
@@ -76,12 +77,13 @@ def decoded(answer: bytes) -> Plain:
         arrays.append(values.reshape(shape, order="F" if fortran else "C"))
         place += size
 
-    def thing(found: dict) -> Plain:
+    def thing(found: Found) -> Plain:
         if "array" in found:
-            return arrays[found["array"]]
+            return arrays[int(found["array"])]
         return dict(found["dict"]) if "dict" in found else Record(found["name"], found["args"], found["state"])
 
-    return json.loads(answer[:first], object_hook=thing)
+    value: Plain = json.loads(answer[:first], object_hook=thing)
+    return value
 
 
 def plain(value: Plain) -> Array:

@@ -1,18 +1,24 @@
 """One Session in front of every inference runtime."""
 
 import threading
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol, Self
+from typing import Protocol, Self, TypeAlias
 
 import numpy as np
 
 from ..errors import BackendError, BackendMemoryError, ModelError, is_short_of_memory
 from ..machine import plain_device, split_device, usable_cores
+from ..tables import Array
+from .backends.ort_images import Pictures
 from .manifest import Manifest, Tensor
+
+Arrays: TypeAlias = dict[str, Array]  # by the manifest's names, of its dtypes
+Facts: TypeAlias = tuple[str, Sequence[object]]  # a tensor's dtype and shape, with no integer on a free axis
 
 
 @dataclass(frozen=True)
@@ -35,25 +41,37 @@ KNOWN = {
 DEFAULT = "onnxruntime"
 
 
-class Session(Protocol):
-    """A network ready to run. ``run`` takes and returns arrays by the manifest's names, batch axis first.
+class Network(Protocol):
+    """A network as a backend runs it. ``run`` takes and returns arrays by the manifest's names, batch axis first.
 
     It takes bytes where the network takes floats, so that they travel as bytes. Padding, pinned memory, streams and
-    graphs are the session's secret.
+    graphs are the backend's secret.
     """
 
     manifest: Manifest
     backend: str
     device: str
-    precision: str  # of the backbone's arithmetic, see models.MODEL_FILES; what follows it is always fp32
-    warnings: list[str]  # what a user should know of how it ran so far
-    pictures: Any  # makes its input where it runs, see cliffvid.pipeline.upload; None where the backend cannot
-    turn_wait_s: float  # seconds it waited for another to leave the CPU's cores
+    precision: str  # of the backbone's arithmetic, see manifest.MODEL_FILES; what follows it is always fp32
 
-    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
+    def run(self, inputs: Arrays) -> Arrays: ...
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...
-    def __exit__(self, *_) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Session(Network, Protocol):
+    """A network ready to run, whatever there is of memory."""
+
+    warnings: list[str]  # what a user should know of how it ran so far
+    turn_wait_s: float  # seconds it waited for another to leave the CPU's cores
+
+    @property
+    def pictures(self) -> Pictures | None:
+        """What makes its input where it runs, see cliffvid.pipeline.upload; None where the backend cannot."""
+
+    @property
+    def rows_max(self) -> int | None:
+        """How many rows it runs at once, where memory did not suffice for more."""
 
 
 def open_session(
@@ -87,7 +105,7 @@ def not_loaded(path: Path | str, runtime: str, error: Exception) -> ModelError |
     return ModelError(f"{path}: {runtime} cannot load it ({error}); export the model again")
 
 
-def as_taken(manifest: Manifest, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def as_taken(manifest: Manifest, inputs: Arrays) -> Arrays:
     """Inputs in the network's dtypes, each in one piece; Pictures, which become that where it runs, as they are.
 
     Raises TypeError for an array that would lose something.
@@ -111,17 +129,20 @@ class Halving:
     suffice for one row.
     """
 
-    def __init__(self, session, threads: int) -> None:
+    def __init__(self, session: Network, threads: int) -> None:
         self._turn = ALL_CORES if session.device == "cpu" and threads >= usable_cores() else nullcontext()
-        self._session, self.rows_max, self.warnings = session, None, []
+        self._session = session
+        self.rows_max: int | None = None
+        self.warnings: list[str] = []
         self.turn_wait_s = 0.0
-        self.turn_waits: list | None = None  # a list here takes from when to when that was
+        self.turn_waits: list[tuple[float, float]] | None = None  # a list here takes from when to when that was
         self.manifest, self.backend = session.manifest, session.backend
         self.device, self.precision = session.device, session.precision
 
-    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, inputs: Arrays) -> Arrays:
         rows = len(next(iter(inputs.values())))
-        answers, start = [], 0
+        answers: list[Arrays] = []
+        start = 0
         while start < rows or not answers:
             stop = min(start + (self.rows_max or rows), rows)
             try:
@@ -144,8 +165,9 @@ class Halving:
         return {name: np.concatenate([answer[name] for answer in answers]) for name in self.manifest.outputs}
 
     @property
-    def pictures(self):
-        return getattr(self._session, "pictures", None)
+    def pictures(self) -> Pictures | None:
+        pictures: Pictures | None = getattr(self._session, "pictures", None)
+        return pictures
 
     def _halve(self, rows: int, error: Exception) -> None:
         where = f"{self.manifest.name} on {self.device}"
@@ -162,20 +184,17 @@ class Halving:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def no_rows(manifest: Manifest) -> dict[str, np.ndarray]:
+def no_rows(manifest: Manifest) -> Arrays:
     """The answer to an empty batch: no kernel promises to take one."""
-    return {name: np.zeros((0, *t.shape[1:]), t.dtype) for name, t in manifest.outputs.items()}
+    return {name: np.zeros((0, *t.row({})), t.dtype) for name, t in manifest.outputs.items()}
 
 
-def check_tensors(manifest: Manifest, side: str, promised: dict[str, Tensor], found: dict[str, tuple]) -> None:
-    """Raise ModelError unless the network has exactly the tensors its manifest promises.
-
-    ``found``: name -> (dtype, shape), with anything but an integer on a free axis.
-    """
+def check_tensors(manifest: Manifest, side: str, promised: dict[str, Tensor], found: Mapping[str, Facts]) -> None:
+    """Raise ModelError unless the network has exactly the tensors its manifest promises."""
     for name in promised.keys() | found.keys():
         want, have = promised.get(name), found.get(name)
         fits = (

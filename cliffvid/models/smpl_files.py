@@ -18,6 +18,7 @@ from ..inputs import open_input
 from ..npz import load_npz
 from ..option import check_choice
 from ..options import GENDERS
+from ..tables import Array, Float64
 from .manifest import SCHEMA, sealed
 from .registry import added_models_dir
 from .safe_pickle import Plain, Record, load_pickle, plain
@@ -26,8 +27,6 @@ BYTES_MAX = 1 << 30  # official files are 40 to 170 MB
 DENSE_MAX = 64 << 20  # bytes of the joints' regressor
 BETAS_MAX = 16  # newer files hold 300; what regressors answer is 10 or 11
 NEEDED = ("v_template", "shapedirs", "posedirs", "weights", "J_regressor", "f", "kintree_table")
-
-Array = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -85,10 +84,19 @@ def add_body(path: Path, gender: str | None = None) -> Path:
     arrays["posedirs"] = arrays["posedirs"][:, :, : 9 * family.moved]
     name = kind if gender == "neutral" else f"{kind}-{gender}"
     with open_input(path) as stream:
-        source = {"file": path.name, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+        # typeshed's BinaryIO lacks readinto(), which every binary file has
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+    source = {"file": path.name, "sha256": digest}
     summary = f"{family.title}, {gender}: {len(arrays['v_template']):,} vertices, {betas} betas"
     licence = f"{family.title}'s own, see {family.site}: do not pass on files that contain this body"
-    manifest = {"schema": SCHEMA, "name": name, "task": "body", "rank": -1, "summary": summary, "licence": licence}
+    manifest: dict[str, object] = {
+        "schema": SCHEMA,
+        "name": name,
+        "task": "body",
+        "rank": -1,
+        "summary": summary,
+        "licence": licence,
+    }
     return _write_folder(added_models_dir() / name, arrays, manifest | {"source": [source]})
 
 
@@ -97,16 +105,16 @@ def _gender_in(stem: str) -> str | None:
     return next((g for g in GENDERS if g in words or (g[0] in words and "basicmodel" in words)), None)
 
 
-def _write_folder(folder: Path, arrays: dict, manifest: dict) -> Path:
+def _write_folder(folder: Path, arrays: dict[str, Array], manifest: dict[str, object]) -> Path:
     body = io.BytesIO()
-    np.savez(body, **arrays)
+    np.savez(body, **arrays)  # type: ignore[arg-type]  # numpy's stub takes any of them for allow_pickle
     files = {"files": {"body.npz": hashlib.sha256(body.getvalue()).hexdigest()}}
     text = json.dumps(sealed(manifest | files), indent=2) + "\n"
     write_folder(folder, {"body.npz": body.getvalue(), "manifest.json": text.encode()})
     return folder
 
 
-def read_body_file(path: Path) -> dict[str, np.ndarray]:
+def read_body_file(path: Path) -> dict[str, Array]:
     """The arrays of NEEDED in an SMPL-format .pkl or .npz: float32, faces and tree int64.
 
     Raises ModelError for anything that is not such a file, and for a .pkl that names anything unexpected.
@@ -129,7 +137,7 @@ def read_body_file(path: Path) -> dict[str, np.ndarray]:
         raise ModelError(f"{path}: not a body in SMPL's format, or damaged ({error}); fetch it again") from error
 
 
-def _checked(arrays: dict) -> dict:
+def _checked(arrays: dict[str, Array]) -> dict[str, Array]:
     vertices, joints = len(arrays["v_template"]), arrays["kintree_table"].shape[1]
     shapes = {
         "v_template": (vertices, 3),
@@ -158,22 +166,23 @@ def _array(value: Plain) -> Array:
     if not isinstance(value, Record):
         return plain(value)
     kind, state = value.name.rpartition(".")[2], value.state
+    if kind not in ("Ch", "Select", "csc_matrix") or not isinstance(state, dict):
+        raise ValueError(f"{value.name} in place of an array")
     if kind == "Ch":
         return _array(state["x"])
-    if kind == "Select":
-        picked = _array(state["a"]).reshape(-1)[_array(state["idxs"]).astype(np.int64)]
-        shape = state.get("preferred_shape")
-        return picked if shape is None else picked.reshape(shape)
     if kind == "csc_matrix":
         return _dense(state)
-    raise ValueError(f"{value.name} in place of an array")
+    picked = _array(state["a"]).reshape(-1)[_array(state["idxs"]).astype(np.int64)]
+    shape = state.get("preferred_shape")
+    return picked if shape is None else picked.reshape(plain(shape).astype(np.int64))
 
 
-def _dense(state: dict) -> Array:
+def _dense(state: dict[Plain, Plain]) -> Float64:
     """Return scipy's matrix of sparse columns in full. Raises ValueError where its parts do not fit each other."""
-    rows, columns = (int(n) for n in (state["_shape"] if "_shape" in state else state["shape"]))
+    rows, columns = (int(n) for n in plain(state["_shape"] if "_shape" in state else state["shape"]))
     starts, places, values = (_array(state[key]) for key in ("indptr", "indices", "data"))
-    counts = np.diff(starts.astype(np.int64))
+    ends = starts.astype(np.int64)
+    counts = ends[1:] - ends[:-1]
     if not 0 < rows * columns * 8 <= DENSE_MAX or min(rows, columns) < 0:
         raise ValueError(f"a matrix of {rows} x {columns}")
     fits = starts.shape == (columns + 1,) and starts[0] == 0 and starts[-1] == len(values) and (counts >= 0).all()

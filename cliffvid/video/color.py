@@ -4,14 +4,16 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from av.buffer import Buffer
 from av.filter import Graph
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, VideoReformatter
 
 from ..errors import RefusedError
 from ..machine import usable_cores
 from ..options import Options
+from ..tables import Int32
 from .images.gpu import Surface
-from .images.orientation import Orientation
+from .images.orientation import Orientation, UInt8
 from .images.yuv import Planes
 
 HDR_TRANSFERS = {int(ColorTrc.SMPTE2084): "pq", int(ColorTrc.ARIB_STD_B67): "hlg"}
@@ -32,10 +34,12 @@ class Display:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._convert = VideoReformatter()  # one for all frames: to set up a tone map takes 2 s
-        self._graph, self._graph_of = None, None
-        self._rotation, self._orientation = 0, None
+        self._graph: Graph | None = None
+        self._graph_of: tuple[int, int, str, str] | None = None
+        self._rotation = 0
+        self._orientation: Orientation | None = None
 
-    def show(self, frame: av.VideoFrame, aspect: Fraction | None) -> np.ndarray:
+    def show(self, frame: av.VideoFrame, aspect: Fraction | None) -> UInt8:
         """RGB (H,W,3) uint8, rows contiguous, nobody else's to write to. ``aspect`` is a stored pixel's width / height.
 
         Raises RefusedError for a frame above ``max_frame_mpx``, with HDR where ``hdr`` is "refuse", and for colours
@@ -63,7 +67,7 @@ class Display:
                 f"--matrix: {', '.join(FORCED)}"
             ) from error
         plane = rgb.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)
         shown = self._orientation_of(frame).show(rows[:, : width * 3].reshape(height, width, 3))
         if rgb is frame or shown.strides[0] < 0 or shown.strides[1:] != (3, 1):
             shown = shown.copy()  # the decoder may still need its own frame; OpenCV writes to no turned view
@@ -75,18 +79,21 @@ class Display:
         """
         span = "full" if frame.color_range == FULL_RANGE else "limited"
         wanted = frame.width, frame.height, matrix, span
-        if self._graph_of != wanted:
-            graph, size = Graph(), {"width": frame.width, "height": frame.height}
+        graph = self._graph
+        if graph is None or self._graph_of != wanted:
+            graph = Graph()
             graph.threads = threads
-            source = graph.add_buffer(**size, format=frame.format, time_base=Fraction(1))
+            source = graph.add_buffer(
+                width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1)
+            )
             # The converter's own ways: interlaced frames by fields.
             scale = graph.add("scale", f"in_color_matrix={matrix}:in_range={span}:flags=bilinear:interl=-1")
             graph.link_nodes(source, scale, graph.add("format", "rgb24"), graph.add("buffersink")).configure()
             self._graph, self._graph_of = graph, wanted
-        self._graph.vpush(frame)
-        return self._graph.vpull()
+        graph.vpush(frame)
+        return graph.vpull()
 
-    def planes(self, frame: av.VideoFrame, aspect: Fraction | None) -> Planes | Surface | np.ndarray:
+    def planes(self, frame: av.VideoFrame, aspect: Fraction | None) -> Planes | Surface | UInt8:
         """The frame's own planes where they can be displayed without a conversion of the whole, else as ``show``.
 
         Planes that lie on a GPU stay there.
@@ -94,8 +101,8 @@ class Display:
         matrix = _name(frame, matrix_of(frame, self._options.matrix))
         size, even = (frame.width, frame.height), frame.width % 2 == frame.height % 2 == 0
         kinds = (NV12,) if frame.sw_format else (*PLANAR, NV12)
-        stays = layout(frame).name in kinds and even and matrix and not hdr_kind(frame)
-        if not stays or self._size(frame, aspect) != size:
+        stays = layout(frame).name in kinds and even and not hdr_kind(frame)
+        if not matrix or not stays or self._size(frame, aspect) != size:
             return self.show(frame, aspect)
         full_range = frame.color_range == FULL_RANGE or frame.format.name == "yuvj420p"
         if frame.sw_format:
@@ -104,7 +111,7 @@ class Display:
         if len(colours) == 2:
             u, v = map(_view, colours)
         else:
-            pairs = _view(*colours, pixel_bytes=2)
+            pairs = _view(colours[0], pixel_bytes=2)
             u, v = pairs[:, ::2], pairs[:, 1::2]
         return Planes(_view(y), u, v, matrix, full_range, self._orientation_of(frame))
 
@@ -120,9 +127,11 @@ class Display:
     def _orientation_of(self, frame: av.VideoFrame) -> Orientation:
         # Reading side data ties the frame into a reference cycle, so that its pixels wait for the garbage collector:
         # done only where the orientation can have changed.
-        if self._orientation is None or frame.rotation != self._rotation:
-            self._rotation, self._orientation = frame.rotation, Orientation.of(display_matrix(frame))
-        return self._orientation
+        orientation = self._orientation
+        if orientation is None or frame.rotation != self._rotation:
+            orientation = Orientation.of(display_matrix(frame))
+            self._rotation, self._orientation = frame.rotation, orientation
+        return orientation
 
 
 def layout(frame: av.VideoFrame) -> av.VideoFormat:
@@ -132,11 +141,11 @@ def layout(frame: av.VideoFrame) -> av.VideoFormat:
 
 def on_host(frame: av.VideoFrame) -> av.VideoFrame:
     """The frame itself, or a copy of one that lies on a GPU."""
-    return frame.reformat(format=frame.sw_format) if frame.sw_format else frame
+    return frame.reformat(format=frame.sw_format.name) if frame.sw_format else frame
 
 
-def _view(plane: av.video.plane.VideoPlane, pixel_bytes: int = 1) -> np.ndarray:
-    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+def _view(plane: av.video.plane.VideoPlane, pixel_bytes: int = 1) -> UInt8:
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
     return rows[:, : plane.width * pixel_bytes]
 
 
@@ -168,12 +177,12 @@ def _name(frame: av.VideoFrame, matrix: Colorspace | None) -> str | None:
     return MATRIX_NAMES.get(int(frame.colorspace if matrix is None else matrix))
 
 
-def display_matrix(frame: av.VideoFrame) -> np.ndarray:
-    """The frame's display matrix, (3,3) int32."""
+def display_matrix(frame: av.VideoFrame) -> Int32:
+    """The frame's display matrix, (3,3)."""
     try:
         data = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:  # PyAV stumbles over kinds of side data that it does not know; the angle it still tells
         quarter = round(frame.rotation / 90) % 4
         a, b = ((1, 0), (0, -1), (-1, 0), (0, 1))[quarter]
         return np.array([[a, b, 0], [-b, a, 0], [0, 0, 1]], np.int32)
-    return np.eye(3, dtype=np.int32) if data is None else np.frombuffer(bytes(data), np.int32).reshape(3, 3)
+    return np.frombuffer(bytes(data), np.int32).reshape(3, 3) if isinstance(data, Buffer) else np.eye(3, dtype=np.int32)

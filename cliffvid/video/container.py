@@ -3,6 +3,7 @@
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TypedDict
 
 import av
 from av.codec.hwaccel import HWAccel
@@ -24,8 +25,16 @@ WEB = {"protocol_whitelist": "http,https,tcp,tls", "format_whitelist": CONTAINER
 CAMERA = {"protocol_whitelist": "rtsp,rtp,udp,tcp,tls", "format_whitelist": "rtsp"}
 NETWORK = {"http": WEB, "https": WEB, "rtsp": CAMERA}
 NETWORK_TIMEOUT_S = 30
+
+
+class Titles(TypedDict, total=False):
+    """How ``av.open`` is to read titles."""
+
+    metadata_errors: str
+
+
 # Titles in old encodings must not make a film unreadable. PyAV 19 replaces what it cannot decode by itself.
-TITLES = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+TITLES: Titles = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 # Decoders of several frames at once: 1.7x over FFmpeg's default on two cores for streams of one slice a frame. The rest
 # are old formats of small frames, or conceal damage differently from run to run when threaded.
 THREADED = {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "prores", "dnxhd", "mjpeg", "ffv1"}
@@ -106,7 +115,7 @@ def cuda(surfaces: bool = False, number: int = 0) -> HWAccel:
     # The context that onnxruntime has its memory in. Asked for as the current one: as the primary one FFmpeg takes it
     # only where nobody has set it up before, or with flags that onnxruntime does not set.
     Gpu(number).enter()
-    context = {"primary_ctx": "0", "current_ctx": "1"}
+    context: dict[str, object] = {"primary_ctx": "0", "current_ctx": "1"}
     return HWAccel("cuda", device=str(number), allow_software_fallback=False, options=context, is_hw_owned=True)
 
 
@@ -151,10 +160,11 @@ def _choose(container: av.container.InputContainer, path: Path | str, options: O
         raise NoVideoError(f"{path}: holds {wanted}; its streams: {kinds}")
     default = av.stream.Disposition.default
 
-    def rank(stream: av.VideoStream) -> tuple:
+    def rank(stream: av.VideoStream) -> tuple[int, bool, int]:
         # A stream whose codec is not known has no context, and no size to ask for. An animation may hold a still too.
-        known = stream.codec_context is not None
-        return known and (1 + bool(stream.disposition & default), stream.frames != 1, _area(stream))
+        if stream.codec_context is None:
+            return 0, False, 0
+        return 1 + bool(stream.disposition & default), stream.frames != 1, _area(stream)
 
     stream = max(videos, key=rank)
     if stream.codec_context is None or not _area(stream):

@@ -66,12 +66,13 @@ class Damage:
         """The packet fed last did not decode."""
         self._since = self._fed
 
-    def show(self, frame) -> bool:
+    def show(self, frame: av.VideoFrame) -> bool:
         """The next frame in presentation order came; whether it brings damage of its own."""
-        order = self._due.pop(frame.pts, self._fed)
+        order, marked = self._fed, False
+        if frame.pts is not None:
+            order, marked = self._due.pop(frame.pts, order), frame.pts in self._corrupt
+            self._corrupt.discard(frame.pts)
         self._forget_late(frame.pts, order)
-        marked = frame.pts in self._corrupt
-        self._corrupt.discard(frame.pts)
         if marked or frame.is_corrupt:
             self._since = order
             for other in self._held:

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 
 import av
 import numpy as np
+from av.container import InputContainer, OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 
 from ..errors import OutputError, UsageError
@@ -15,6 +16,7 @@ from ..files import NewFile, cannot_write
 from ..machine import usable_cores
 from ..tables import VideoInfo
 from .container import FILE, TITLES
+from .images.orientation import UInt8
 
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 ENCODER = {"crf": "20", "preset": "veryfast"}
@@ -29,6 +31,7 @@ LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 BT709 = 1  # as primaries, transfer and matrix (ITU-T H.273)
 NARROW = 1  # AVCOL_RANGE_MPEG
+SoundPacket: TypeAlias = "av.Packet[av.AudioStream]"  # PyAV's class is generic in its stub alone
 
 
 class Film:
@@ -43,7 +46,9 @@ class Film:
         self.out, self.frames = out, 0
         self._source, self._cut, self._end_s = source, cut, end_s
         self._format = FORMATS[out.suffix.lower()]
-        self._stream = self._sound = None
+        self._stream: av.VideoStream | None = None
+        self._sound: _Sound | None = None
+        self._zero_s = self._last_s = Fraction(0)
         options = {"movflags": "+faststart"} if self._format != "matroska" else {}
         with ExitStack() as stack:
             self._new = stack.enter_context(NewFile(out, overwrite))
@@ -54,7 +59,7 @@ class Film:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._sound:
             self._sound.close()
         with self._new, suppress(av.FFmpegError, OSError):  # it writes its index yet, perhaps to a full disk
@@ -65,12 +70,13 @@ class Film:
         """What became of the source's sound."""
         return self._sound.what if self._sound else "none"
 
-    def write(self, image: np.ndarray, pts: int) -> None:
+    def write(self, image: UInt8, pts: int) -> None:
         """Add a frame (H,W,3) RGB at its time in the source's clock. Raises OutputError if it cannot be written."""
         with self._errors():
-            if self._stream is None:
-                self._start(image, pts)
-            pad = (self._stream.height - image.shape[0], self._stream.width - image.shape[1])
+            stream, sound = self._stream, self._sound
+            if stream is None or sound is None:
+                stream, sound = self._start(image, pts)
+            pad = (stream.height - image.shape[0], stream.width - image.shape[1])
             if not (min(pad) >= 0 and max(pad) <= 1):
                 raise OutputError(f"{self.out}: the video changes its size midway, so it cannot be one film")
             if max(pad) > 0:
@@ -79,23 +85,23 @@ class Film:
             frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
             time_base = self._source.time_base
             frame.pts, frame.time_base = round(pts - self._zero_s / time_base), time_base
-            self._sound.until(pts * time_base, self._file)
-            self._file.mux(self._stream.encode(frame))
+            sound.until(pts * time_base, self._file)
+            self._file.mux(stream.encode(frame))
             self._last_s = pts * time_base
             self.frames += 1
 
     def finish(self) -> None:
         """Close the film and give it its name. Raises OutputError if it cannot be written or holds no frame."""
-        if self._stream is None:
+        if self._stream is None or self._sound is None:
             raise UsageError(f"{self.out}: no frame lies between --start and --end; nothing was written")
         with self._errors():
             whole = self._end_s == float("inf")
-            self._sound.until(None if whole else self._last_s + 1 / (self._source.rate or 25), self._file)
+            self._sound.until(None if whole else self._last_s + 1 / (self._source.rate or Fraction(25)), self._file)
             self._file.mux(self._stream.encode(None))
             self._file.close()
         self._new.keep()
 
-    def _start(self, image: np.ndarray, pts: int) -> None:
+    def _start(self, image: UInt8, pts: int) -> tuple[av.VideoStream, "_Sound"]:
         height, width = image.shape[:2]
         large = height * width > LARGE_MPX * 1e6
         options = ENCODER_LARGE if large else ENCODER
@@ -110,9 +116,10 @@ class Film:
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = NARROW
         self._stream = stream
-        self._sound = _Sound(self._source, self._file, COPIED.get(self._format))
-        self._zero_s = pts * self._source.time_base if self._cut else self._sound.start_s
-        self._sound.zero_s = self._zero_s
+        self._sound = sound = _Sound(self._source, self._file, COPIED.get(self._format))
+        self._zero_s = pts * self._source.time_base if self._cut else sound.start_s
+        sound.zero_s = self._zero_s
+        return stream, sound
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -125,23 +132,27 @@ class Film:
 class _Sound:
     """The source's audio streams, carried over packet by packet as the film goes on."""
 
-    def __init__(self, source: VideoInfo, target, copied: set[str] | None) -> None:
+    def __init__(self, source: VideoInfo, target: OutputContainer, copied: set[str] | None) -> None:
         self.start_s = self.zero_s = Fraction(0)
-        self._file, self._ways, streams = None, {}, ()
+        self._file: InputContainer | None = None
+        self._ways: dict[int, _Copy | _Encode] = {}
+        self._packets: Iterator[SoundPacket] = iter(())
+        self._next: SoundPacket | None = None
+        streams: tuple[av.AudioStream, ...] = ()
         if isinstance(source.path, Path) and source.container != "images":  # an address is not read twice
             self._file = av.open(f"file:{source.path.absolute()}", container_options=FILE, **TITLES)
             self.start_s = Fraction(self._file.start_time or 0, av.time_base)
             streams = self._file.streams.audio
+            if streams:
+                self._packets = self._file.demux(streams)
         for stream in streams:
             name = stream.codec_context.name if stream.codec_context else "unknown"
             kind = _Copy if copied is None or name in copied else _Encode
             self._ways[stream.index] = kind(stream, target)
         words = sorted({way.what for way in self._ways.values()})
         self.what = ", ".join(words) or "none"
-        self._packets = self._file.demux(streams) if streams else iter(())
-        self._next = None
 
-    def until(self, time_s: Fraction | None, target) -> None:
+    def until(self, time_s: Fraction | None, target: OutputContainer) -> None:
         """Carry over what begins before ``time_s`` of the source, everything if None."""
         while True:
             if self._next is None:
@@ -172,12 +183,13 @@ class _Sound:
 class _Copy:
     what = "copied"
 
-    def __init__(self, stream, target) -> None:
+    def __init__(self, stream: av.AudioStream, target: OutputContainer) -> None:
         self._target, self._out = target, target.add_stream_from_template(stream)
 
-    def carry(self, packet, zero_s: Fraction) -> None:
+    def carry(self, packet: SoundPacket, zero_s: Fraction) -> None:
         shift = round(zero_s / packet.time_base)
-        packet.pts -= shift
+        if packet.pts is not None:
+            packet.pts -= shift
         packet.dts = packet.pts if packet.dts is None else packet.dts - shift
         packet.stream = self._out
         self._target.mux(packet)
@@ -189,16 +201,16 @@ class _Copy:
 class _Encode:
     what = "encoded again, as AAC"
 
-    def __init__(self, stream, target) -> None:
+    def __init__(self, stream: av.AudioStream, target: OutputContainer) -> None:
         layout = LAYOUTS.get(stream.channels, "stereo")  # the stream's own may have no name, as in raw sound
         rate = stream.rate if stream.rate in AAC_RATES else 48000
         self._target = target
         self._out = target.add_stream("aac", rate=rate, layout=layout)
         self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
 
-    def carry(self, packet, zero_s: Fraction) -> None:
+    def carry(self, packet: SoundPacket, zero_s: Fraction) -> None:
         for frame in packet.decode():
-            if frame.pts is not None:
+            if frame.pts is not None and frame.time_base is not None:
                 frame.pts -= round(zero_s / frame.time_base)
             for piece in self._resampler.resample(frame):
                 self._target.mux(self._out.encode(piece))

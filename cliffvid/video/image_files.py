@@ -2,12 +2,12 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, features
@@ -28,6 +28,7 @@ from ..names import label, listed
 from ..options import Options
 from ..tables import VideoInfo
 from . import heif
+from .images.orientation import UInt8
 from .reader import DecodeCounts, Shown, Source
 
 # Named, because Pillow by itself also opens formats that run other programs (EPS) or hold other files.
@@ -48,10 +49,10 @@ def is_hidden(path: Path | str) -> bool:
     return os.path.basename(path).startswith(".")
 
 
-def natural_key(path: Path) -> list:
+def natural_key(path: Path) -> list[int | str]:
     """Sorts img2 before img10, as people number files."""
     parts = re.split(r"(\d+)", str(path))
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)] + [str(path)]
+    return [*(int(part) if i % 2 else part for i, part in enumerate(parts)), str(path)]
 
 
 class Images(Source):
@@ -88,7 +89,7 @@ class Images(Source):
     def __enter__(self) -> "Images":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         pass
 
     def _shown(self, counts: DecodeCounts, start_s: float, end_s: float, stride: int, planes: bool) -> Iterator[Shown]:
@@ -115,7 +116,7 @@ class Images(Source):
         if error and not read:
             raise error
 
-    def _read(self, path: Path) -> tuple[np.ndarray, bool]:
+    def _read(self, path: Path) -> tuple[UInt8, bool]:
         """RGB (H,W,3) uint8, turned as its EXIF says, and whether its values had to be scaled. Raises UnreadableError,
         AccessError or RefusedError.
         """
@@ -162,9 +163,9 @@ def _files(path: Path) -> tuple[list[Path], list[Path]]:
     files = [file for file in path.parent.glob(pattern) if file.is_file()] if is_pattern(path) else []
     if not files:
         raise NotFoundError(f"{path}: no such file")
-    others = [file.name for file in files if not is_image(file)]
-    if others:
-        names = listed(others[:NAMED], len(others))
+    strange = [file.name for file in files if not is_image(file)]
+    if strange:
+        names = listed(strange[:NAMED], len(strange))
         raise NoVideoError(
             f"{path}: matches files that are no images ({names}); for several videos leave the quotes out"
         )
@@ -205,18 +206,20 @@ def reader_of(path: Path) -> Callable[[BinaryIO], Image.Image]:
     return _heif_reader(path) if heif.is_still(kinds) else partial(Image.open, formats=FORMATS)
 
 
-def _heif_reader(path: Path) -> type[Image.Image]:
+def _heif_reader(path: Path) -> Callable[[BinaryIO], Image.Image]:
     try:
         package = optional.load("pillow_heif", HEIC, "install it again")
         optional.load("_pillow_heif", HEIC, "install pillow-heif again")  # without which the package loads
     except BackendError as error:
         raise RefusedError(f"{path}: HEIC: {error}, or save it as JPEG") from error
-    return package.HeifImageFile
+    reader: Callable[[BinaryIO], Image.Image] = package.HeifImageFile
+    return reader
 
 
-def _rgb(image: Image.Image, path: Path) -> tuple[np.ndarray, bool]:
+def _rgb(image: Image.Image, path: Path) -> tuple[UInt8, bool]:
     """The pixels upright in RGB, and whether 1 was taken for white. Transparency is left out."""
-    upright, tags = ImageOps.exif_transpose(image), image.tag_v2 if image.format == "TIFF" else {}
+    upright = ImageOps.exif_transpose(image)
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}  # Any: as Pillow has it
     if image.mode != "F" and not image.mode.startswith("I"):
         return np.array(upright.convert("RGB")), False  # Pillow's own pixels must not be written to
     values, scaled = np.asarray(upright), image.mode == "F"

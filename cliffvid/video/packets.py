@@ -4,10 +4,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import av
 
 from ..inputs import open_input
+
+VideoPacket: TypeAlias = "av.Packet[av.VideoStream]"  # PyAV's class is generic in its stub alone
 
 
 @dataclass
@@ -15,7 +18,7 @@ class End:
     """How the packets of a file came to their end."""
 
     packets: int = 0
-    last: av.Packet | None = None
+    last: "VideoPacket | None" = None
     last_s: float = 0.0
     broke_off: bool = False
 
@@ -38,7 +41,7 @@ def times_by_dts(container: av.container.InputContainer) -> bool:
     return container.format.name == "avi"
 
 
-def packets(container: av.container.InputContainer, stream: av.VideoStream, end: End) -> Iterator[av.Packet]:
+def packets(container: av.container.InputContainer, stream: av.VideoStream, end: End) -> Iterator[VideoPacket]:
     """Packets up to the end, or to where the container breaks off; ``end`` is told."""
     source = container.demux(stream)
     while True:
@@ -55,9 +58,9 @@ def packets(container: av.container.InputContainer, stream: av.VideoStream, end:
             yield packet
 
 
-def _dropped_at_end(path: Path | str, last: av.Packet) -> int:
+def _dropped_at_end(path: Path | str, last: VideoPacket) -> int:
     """The frames that were dropped behind the last packet of an AVI file."""
-    if isinstance(path, str):  # an address is not read twice
+    if isinstance(path, str) or last.pos is None:  # an address is not read twice
         return 0
     dropped = 0
     with open_input(path) as file:

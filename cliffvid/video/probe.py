@@ -26,7 +26,7 @@ SAMPLE = 250  # packets from whose times it is told whether the frame rate varie
 SAME_S = 0.0021  # containers that count in milliseconds round by up to one, at both ends of a step
 
 
-def probe(path: Path | str, options: Options | None = None, count: bool = False) -> dict:
+def probe(path: Path | str, options: Options | None = None, count: bool = False) -> dict[str, object]:
     """What the input is, as plain values for JSON: ``header`` holds claims, ``scan`` (with ``count``) what was decoded.
 
     Raises what open_source and Video.frames raise.
@@ -40,7 +40,7 @@ def probe(path: Path | str, options: Options | None = None, count: bool = False)
     return facts
 
 
-def _images(source: Images) -> dict:
+def _images(source: Images) -> dict[str, object]:
     info = source.info
     return {
         "container": info.container,
@@ -50,7 +50,7 @@ def _images(source: Images) -> dict:
     }
 
 
-def _video(source: Video, options: Options) -> dict:
+def _video(source: Video, options: Options) -> dict[str, object]:
     info = source.info
     container, stream = open_video(source.path, options, threads=1)
     with container:
@@ -85,17 +85,18 @@ def _video(source: Video, options: Options) -> dict:
         }
 
 
-def _stream(stream: av.stream.Stream) -> dict:
+def _stream(stream: av.stream.Stream) -> dict[str, object]:
     known = stream.codec_context is not None
-    facts = {"index": stream.index, "type": stream.type, "codec": stream.codec_context.name if known else None}
-    if stream.type == "video":
+    codec = stream.codec_context.name if known else None
+    facts: dict[str, object] = {"index": stream.index, "type": stream.type, "codec": codec}
+    if isinstance(stream, av.VideoStream):
         facts["size_px"] = [stream.width, stream.height] if known else None
         facts["default"] = bool(stream.disposition & av.stream.Disposition.default)
         facts["attached_picture"] = bool(stream.disposition & ATTACHED_PICTURE)
     return facts
 
 
-def _shape(frame: av.VideoFrame, aspect: Fraction | None) -> dict:
+def _shape(frame: av.VideoFrame, aspect: Fraction | None) -> dict[str, object]:
     """Sizes and orientation; a frame is mirrored left to right if ``mirrored``, then turned clockwise."""
     matrix = display_matrix(frame)
     (a, b), (c, d) = (row[:2].tolist() for row in matrix[:2])
@@ -110,7 +111,7 @@ def _shape(frame: av.VideoFrame, aspect: Fraction | None) -> dict:
     }
 
 
-def _colors(frame: av.VideoFrame, options: Options) -> dict:
+def _colors(frame: av.VideoFrame, options: Options) -> dict[str, object]:
     used = matrix_of(frame, options.matrix)
     tag = MATRIX_TAGS.get(frame.colorspace)
     return {
@@ -123,11 +124,11 @@ def _colors(frame: av.VideoFrame, options: Options) -> dict:
     }
 
 
-def _name(kinds, number: int) -> str | None:
+def _name(kinds: type[ColorPrimaries] | type[ColorTrc], number: int) -> str | None:
     return kinds(number).name.lower() if number in list(kinds) and number != kinds.UNSPECIFIED else None
 
 
-def _scan(source: Video) -> dict:
+def _scan(source: Video) -> dict[str, object]:
     counts, times, sizes, interlaced = DecodeCounts(), [], [], 0
     for timed in source.timed(counts):
         times.append(timed.time_s)
@@ -149,7 +150,7 @@ def _scan(source: Video) -> dict:
     }
 
 
-def _scan_images(source: Images) -> dict:
+def _scan_images(source: Images) -> dict[str, object]:
     counts, sizes = DecodeCounts(), []
     for frames in source.frames(1, counts):
         size = list(frames.size_wh)

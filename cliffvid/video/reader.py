@@ -20,6 +20,7 @@ from .container import check_memory, nothing_decoded, open_video
 from .damage import Damage, Settled
 from .deinterlace import Timed, deinterlaced
 from .images.gpu import Surface
+from .images.orientation import UInt8
 from .images.yuv import Planes
 from .packets import End, packets, times_by_dts
 from .seek import Index, read_index, verified
@@ -45,8 +46,8 @@ class DecodeCounts:
 class Shown(NamedTuple):
     """One frame as displayed."""
 
-    image: np.ndarray | Planes | Surface
-    index: int
+    image: UInt8 | Planes | Surface
+    index: int  # type: ignore[assignment]  # hides a tuple's own index(), which nobody looks for here
     pts: int
     time_s: float
     damaged: bool
@@ -78,6 +79,9 @@ class Source:
         """
         return batches(self._shown(counts, start_s, end_s, stride, planes), batch, counts)
 
+    def _shown(self, counts: DecodeCounts, start_s: float, end_s: float, stride: int, planes: bool) -> Iterator[Shown]:
+        raise NotImplementedError
+
 
 class Video(Source):
     """An open video; a context manager. Raises InputError for what is not a readable video; errors.py lists the kinds.
@@ -88,11 +92,11 @@ class Video(Source):
 
     def __init__(self, path: Path | str, options: Options | None = None, surfaces: bool = False) -> None:
         self.path, self.options, self._surfaces = path, options or Options(), surfaces
-        self._container: av.container.InputContainer | None = None
-        self._fresh_threads: int | None = None  # of a decoder that has not been used yet
+        self._container, self._stream = container, stream = open_video(
+            path, self.options, self.options.threads, surfaces
+        )
+        self._fresh_threads: int | None = self.options.threads  # of a decoder that has not been used yet
         self._index: tuple[Index | None] | None = None  # once it was read
-        self._reopen(self.options.threads)
-        stream, container = self._stream, self._container
         self._stored_size = (stream.width, stream.height)
         self._aspect = fraction(stream.sample_aspect_ratio)
         seconds = container.duration / av.time_base if container.duration else None
@@ -103,7 +107,7 @@ class Video(Source):
             width_px=stream.width,
             height_px=stream.height,
             rate=fraction(stream.average_rate),
-            time_base=Fraction(stream.time_base),
+            time_base=fraction(stream.time_base) or Fraction(1, av.time_base),
             duration_s=seconds if seconds and seconds > 0 else None,
             frames_claimed=stream.frames or None,
         )
@@ -111,7 +115,7 @@ class Video(Source):
     def __enter__(self) -> "Video":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._container.close()
 
     def _shown(self, counts: DecodeCounts, start_s: float, end_s: float, stride: int, planes: bool) -> Iterator[Shown]:
@@ -119,7 +123,7 @@ class Video(Source):
         show = display.planes if planes else display.show
         timed = self.timed(counts, start_s)
         if self.options.deinterlace:
-            timed = deinterlaced(timed, Fraction(self._stream.time_base))
+            timed = deinterlaced(timed, self.info.time_base)
         for frame, index, pts, time_s, damaged, interlaced in timed:
             if time_s >= end_s:
                 break
@@ -169,7 +173,7 @@ class Video(Source):
         """Whether decoding can start at ``start_s`` and gives the frames of a decode from the first one on."""
         return self._sought(DecodeCounts(), Clock(self.info), start_s)[1] is not None
 
-    def _sought(self, counts: DecodeCounts, clock: Clock, start_s: float):
+    def _sought(self, counts: DecodeCounts, clock: Clock, start_s: float) -> tuple[int, Iterator[Settled] | None]:
         """``(index, frames)``: frames from the one before ``start_s`` on, and the first one's place; frames is None
         where seeking cannot be exact: the times are no order, or no key frame leads to the frames that must come.
 
@@ -192,8 +196,7 @@ class Video(Source):
         return 0, None
 
     def _reopen(self, threads: int) -> tuple[av.container.InputContainer, av.VideoStream]:
-        if self._container:
-            self._container.close()
+        self._container.close()
         self._container, self._stream = open_video(self.path, self.options, threads, self._surfaces)
         self._fresh_threads = threads
         return self._container, self._stream
@@ -268,7 +271,8 @@ def batches(shown: Iterable[Shown], size: int, counts: DecodeCounts) -> Iterator
     """Frames in batches of at most ``size``, all of one size in pixels, all Surfaces or none. No pixel is copied: that
     took 1 ms at 1080p.
     """
-    rows, kind = [], None  # of Surfaces those of one orientation, and so of one size as stored
+    rows: list[Shown] = []
+    kind: object = None  # of Surfaces those of one orientation, and so of one size as stored
     for row in shown:
         before, kind = kind, (row.image.shape, isinstance(row.image, Surface) and row.image.orientation)
         if rows and (len(rows) == size or kind != before):

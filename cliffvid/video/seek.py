@@ -70,12 +70,13 @@ def verified(frames: Iterator[Settled], table: Index, target: int) -> list[Settl
     The one after it is looked at because pts that are times of decoding are out of order next to every frame that is
     shown in another order than decoded.
     """
-    place, found = None, []
+    place: int | None = None
+    found: list[Settled] = []
     for settled in frames:
         at = table.at(settled.frame.pts)
-        if place is None and (at is None or at > target or not settled.frame.key_frame):
+        if at is None or (place is not None and at != place):
             return None
-        if place is not None and at != place:
+        if place is None and (at > target or not settled.frame.key_frame):
             return None
         place = at + 1
         if at >= target:

@@ -7,7 +7,8 @@ from statistics import median
 import cv2
 import numpy as np
 
-from ..tables import Frames
+from ..tables import Float32, Frames
+from .images.orientation import UInt8
 from .images.yuv import Planes
 
 THUMB_WH = (32, 18)
@@ -23,14 +24,14 @@ class CutFinder:
     """Fed all frames in order; one for each video. Small pictures are compared, so it costs next to nothing."""
 
     def __init__(self) -> None:
-        self._last: np.ndarray | None = None
+        self._last: Float32 | None = None
         self._changes: deque[float] = deque(maxlen=USUAL)
         self._shot = self._shots = 0
-        self._left: tuple[np.ndarray, int] | None = None  # the picture before the last cut, and its shot
+        self._left: tuple[Float32, int] | None = None  # the picture before the last cut, and its shot
         self._since = 0
-        self.kept: list | None = None  # a list here takes (frame_idx, thumbnail in uint8) of all frames
+        self.kept: list[tuple[int, UInt8]] | None = None  # a list here takes (frame_idx, thumbnail) of all frames
 
-    def find(self, frames: Frames, thumbs: Iterable[np.ndarray] | None = None) -> list[tuple[int, int]]:
+    def find(self, frames: Frames, thumbs: Iterable[Float32] | None = None) -> list[tuple[int, int]]:
         """(frame_idx, shot from 0) of those frames that begin another shot than the frame before.
 
         A cut is a change that is large, sudden and leaves no likeness: a moving camera changes every frame, and light
@@ -40,7 +41,7 @@ class CutFinder:
         thumbs = map(thumbnail, frames.images) if thumbs is None else thumbs
         return self.find_in(zip(frames.frame_idx.tolist(), thumbs, strict=True))
 
-    def find_in(self, thumbs: Iterable[tuple[int, np.ndarray]]) -> list[tuple[int, int]]:
+    def find_in(self, thumbs: Iterable[tuple[int, Float32]]) -> list[tuple[int, int]]:
         """The same of (frame_idx, thumbnail)."""
         found = []
         for index, thumb in thumbs:
@@ -53,7 +54,7 @@ class CutFinder:
                 found.append((index, self._shot))
         return found
 
-    def _see(self, thumb: np.ndarray) -> None:
+    def _see(self, thumb: Float32) -> None:
         if self._last is None:
             return
         change = difference(thumb, self._last)
@@ -71,11 +72,11 @@ class CutFinder:
         self._shot = self._shots
 
 
-def difference(a: np.ndarray, b: np.ndarray) -> float:
+def difference(a: Float32, b: Float32) -> float:
     return float(np.abs(a - b).mean())
 
 
-def thumbnail(image: np.ndarray | Planes) -> np.ndarray:
+def thumbnail(image: UInt8 | Planes) -> Float32:
     """The frame at THUMB_WH, 0 to 1; of large frames from every n-th pixel."""
     sides = list(zip(image.shape[1::-1], THUMB_WH, strict=True))
     if isinstance(image, Planes):
@@ -83,7 +84,7 @@ def thumbnail(image: np.ndarray | Planes) -> np.ndarray:
     else:
         right, down = (every(side, small) for side, small in sides)
         some = np.ascontiguousarray(image[::down, ::right])
-    return cv2.resize(some, THUMB_WH, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    return cv2.resize(some, THUMB_WH, interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
 
 
 def every(side: int, small: int) -> int:
@@ -91,7 +92,7 @@ def every(side: int, small: int) -> int:
     return max(1, side // (4 * small))
 
 
-def likeness(a: np.ndarray, b: np.ndarray) -> float:
+def likeness(a: Float32, b: Float32) -> float:
     """The correlation of two pictures' grey, -1 to 1; 0 where one of them shows nothing."""
     a, b = (each.mean(axis=2).ravel() - each.mean() for each in (a, b))
     size = float(np.linalg.norm(a) * np.linalg.norm(b))

@@ -15,7 +15,8 @@ def cuts(video: Video, every_s: float) -> tuple[list[float], int]:
     begin, tick_s = table.ticks[0], video.info.time_base
     places = (table.at(pts) for pts in table.keys)
     seconds = [float((table.ticks[i] - begin) * tick_s) for i in places if i is not None and i < len(table.ticks)]
-    times, last_s = [], float((table.ticks[-1] - begin) * tick_s)
+    times: list[float] = []
+    last_s = float((table.ticks[-1] - begin) * tick_s)
     for time_s in seconds:
         due = time_s - (times[-1] if times else 0) >= every_s and last_s - time_s >= every_s / 2
         if due and video.seekable(time_s):

@@ -45,4 +45,4 @@ class Clock:
         return ticks, self.seconds(self._last)
 
     def seconds(self, ticks: int) -> float:
-        return float((ticks - self.first) * self._time_base)
+        return float((ticks - (self.first or 0)) * self._time_base)

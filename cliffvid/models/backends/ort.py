@@ -2,10 +2,12 @@
 
 import logging
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 from typing import Self
 
 import numpy as np
@@ -13,9 +15,10 @@ import numpy as np
 from ... import optional
 from ...errors import BackendError
 from ...machine import split_device
+from ...tables import Array
 from ..manifest import Manifest
-from ..session import as_taken, check_tensors, no_rows, not_loaded
-from .ort_images import Pictures
+from ..session import Arrays, as_taken, check_tensors, no_rows, not_loaded
+from .ort_images import OrtNetwork, OrtValue, Pictures
 
 log = logging.getLogger(__name__)
 DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
@@ -28,7 +31,7 @@ def open_session(manifest: Manifest, device: str, threads: int, precision: str) 
     return OrtSession(load(), manifest, device, threads, precision)
 
 
-def load():
+def load() -> ModuleType:
     """The onnxruntime module. Says so where two builds of it are installed. Raises BackendError if it is not whole."""
     onnxruntime = optional.load("onnxruntime", 'pip install "cliffvid[cpu]" (or [gpu])')
     if not hasattr(onnxruntime, "InferenceSession"):  # one of two builds was uninstalled: it took the other's files
@@ -69,7 +72,7 @@ def did_not_load(reason: object) -> BackendError:
     )
 
 
-def open_network(onnxruntime, path: Path, device: str, threads: int):
+def open_network(onnxruntime: ModuleType, path: Path, device: str, threads: int) -> OrtNetwork:
     """Return an InferenceSession that really has the device's provider.
 
     Raises BackendError if it has not, ModelError if the file is no network it can load, BackendMemoryError if it is
@@ -88,7 +91,9 @@ def open_network(onnxruntime, path: Path, device: str, threads: int):
         with redirect_stdout(sys.stderr):  # where it tells what it misses; stdout is for results
             onnxruntime.preload_dlls()  # libraries in Python packages, which nobody else finds
     try:
-        session = onnxruntime.InferenceSession(str(path), settings, providers=[(provider, options)], enable_fallback=0)
+        session: OrtNetwork = onnxruntime.InferenceSession(
+            str(path), settings, providers=[(provider, options)], enable_fallback=0
+        )
     except Exception as error:  # onnxruntime raises a dozen unrelated classes
         if provider != CPU:
             raise did_not_load(error) from error
@@ -100,17 +105,17 @@ def open_network(onnxruntime, path: Path, device: str, threads: int):
     return session
 
 
-def open_pictures(onnxruntime, device: str, threads: int) -> Pictures:
+def open_pictures(onnxruntime: ModuleType, device: str, threads: int) -> Pictures:
     """What makes pictures on a device. Raises BackendError."""
     return Pictures(onnxruntime, lambda path: open_network(onnxruntime, path, device, threads), device)
 
 
 class OrtSession:
-    """A Session by onnxruntime; see backends.Session."""
+    """A Network by onnxruntime, see session.py."""
 
     backend = "onnxruntime"
 
-    def __init__(self, onnxruntime, manifest: Manifest, device: str, threads: int, precision: str) -> None:
+    def __init__(self, onnxruntime: ModuleType, manifest: Manifest, device: str, threads: int, precision: str) -> None:
         self.manifest, self.precision, self.device = manifest, precision, device
         self._ort, self._threads = onnxruntime, threads
         self._session = open_network(onnxruntime, manifest.network(precision), device, threads)
@@ -127,7 +132,7 @@ class OrtSession:
         """What makes its input where it runs, of frames that lie there."""
         return open_pictures(self._ort, self.device, self._threads)
 
-    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, inputs: Arrays) -> Arrays:
         if len(next(iter(inputs.values()))) == 0:
             return no_rows(self.manifest)
         yet_to_make = any(array.dtype.hasobject for array in inputs.values())
@@ -141,17 +146,17 @@ class OrtSession:
                 raise BackendError(f"{self.manifest.name}: onnxruntime failed on the GPU ({error})") from error
         return dict(zip(self._outputs, answers, strict=True))
 
-    def _given(self, name: str, array: np.ndarray):
+    def _given(self, name: str, array: Array) -> Array | OrtValue:
         return self.pictures.make(array, self.manifest.inputs[name].dtype) if array.dtype.hasobject else array
 
     def close(self) -> None:
-        self._session = self._bound = None
-        self.__dict__.pop("pictures", None)
+        for held in ("_bound", "_session", "pictures"):
+            self.__dict__.pop(held, None)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -161,12 +166,12 @@ class Bound:
     Inputs that lie there already are taken as they are.
     """
 
-    def __init__(self, onnxruntime, session, outputs: list[str], device: str) -> None:
+    def __init__(self, onnxruntime: ModuleType, session: OrtNetwork, outputs: list[str], device: str) -> None:
         self._ort, self._session, self._outputs, self._where = onnxruntime, session, outputs, split_device(device)
         self._binding = session.io_binding()
-        self._buffers = {}
+        self._buffers: dict[str, OrtValue] = {}
 
-    def run(self, inputs: dict) -> list[np.ndarray]:
+    def run(self, inputs: Mapping[str, Array | OrtValue]) -> list[Array]:
         for name, array in inputs.items():
             if not isinstance(array, np.ndarray):
                 self._buffers.pop(name, None)

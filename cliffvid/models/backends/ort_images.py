@@ -1,70 +1,182 @@
 """Pictures made by onnxruntime on the device that the networks run on; see cliffvid.pipeline.upload."""
 
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
+from types import ModuleType
+from typing import Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...cuda import Gpu
 from ...machine import split_device
+from ...tables import Array, Float32, Float64, Int64, Objects
 
 PICTURE, FROM_PLANES, FROM_NV12 = (Path(__file__).with_name(f"{name}.onnx") for name in ("picture", "planes", "nv12"))
+Place: TypeAlias = tuple[tuple[int, ...], int]  # of an array on the device: its shape and its address
+UInt8: TypeAlias = NDArray[np.uint8]
+
+
+class OrtValue(Protocol):
+    """An array of onnxruntime's on a device; the package has no types."""
+
+    def shape(self) -> list[int]: ...
+    def data_ptr(self) -> int: ...
+    def update_inplace(self, np_arr: Array) -> None: ...
+    def numpy(self) -> Array: ...
+
+
+class OrtTensor(Protocol):
+    """What an InferenceSession tells of an input or output."""
+
+    name: str
+    type: str
+    shape: list[int | str | None]
+
+
+class OrtBinding(Protocol):
+    """Where an InferenceSession takes its inputs from, and puts its outputs."""
+
+    def bind_input(
+        self,
+        name: str,
+        device_type: str,
+        device_id: int,
+        element_type: type[np.generic],
+        shape: tuple[int, ...],
+        buffer_ptr: int,
+    ) -> None: ...
+    def bind_cpu_input(self, name: str, arr_on_cpu: Array) -> None: ...
+    def bind_ortvalue_input(self, name: str, ortvalue: OrtValue) -> None: ...
+    def bind_output(
+        self,
+        name: str,
+        device_type: str,
+        device_id: int,
+        element_type: type[np.generic] | None = None,
+        shape: tuple[int, ...] | None = None,
+        buffer_ptr: int | None = None,
+    ) -> None: ...
+    def synchronize_outputs(self) -> None: ...
+    def copy_outputs_to_cpu(self) -> list[Array]: ...
+
+
+class OrtNetwork(Protocol):
+    """An InferenceSession of onnxruntime's."""
+
+    def get_providers(self) -> list[str]: ...
+    def get_inputs(self) -> list[OrtTensor]: ...
+    def get_outputs(self) -> list[OrtTensor]: ...
+    def run(self, output_names: list[str], input_feed: dict[str, Array]) -> list[Array]: ...
+    def io_binding(self) -> OrtBinding: ...
+    def run_with_iobinding(self, iobinding: OrtBinding) -> None: ...
+
+
+class Image(Protocol):
+    """A frame that lies on the device among others of its size, see cliffvid.video.images.gpu.DeviceImage."""
+
+    shape: tuple[int, int, int]
+    frames: OrtValue
+    row: int
+    orientation: tuple[bool, bool, bool]
+
+
+class Taps(Protocol):
+    """Which lines of an image each line of a picture is made of, and how much of each."""
+
+    line: Int64
+    weight: Float32
+
+
+class Picture(Protocol):
+    """A picture yet to be made, see cliffvid.video.images.gpu.Picture."""
+
+    image: Image
+    rows: Taps
+    columns: Taps
+    fill: float
+
+
+class Frame(Protocol):
+    """What is asked of a decoder's frame."""
+
+    width: int
+    height: int
+
+
+class Surface(Protocol):
+    """A frame as NVDEC stores it, see cliffvid.video.images.gpu.Surface."""
+
+    frame: Frame
+
+    def planes(self) -> dict[str, tuple[int, int]]: ...
 
 
 class Pictures:
     """Holds frames on a device, and makes pictures of them in one piece of its memory."""
 
-    def __init__(self, onnxruntime, open_network, device: str) -> None:
+    def __init__(self, onnxruntime: ModuleType, open_network: Callable[[Path], OrtNetwork], device: str) -> None:
         self._ort, self._open, self._where = onnxruntime, open_network, split_device(device)
         self._picture = open_network(PICTURE)
 
     @cached_property
-    def _from_planes(self):
+    def _from_planes(self) -> OrtNetwork:
         return self._open(FROM_PLANES)
 
     @cached_property
-    def _from_nv12(self):
+    def _from_nv12(self) -> OrtNetwork:
         return self._open(FROM_NV12)
 
     @cached_property
     def _gpu(self) -> Gpu:
         return Gpu(self._where[1])
 
-    def upload(self, frames: np.ndarray):
+    def upload(self, frames: UInt8) -> OrtValue:
         """Frames (F,H,W,3) uint8 as the device has them."""
-        return self._ort.OrtValue.ortvalue_from_numpy(frames, *self._where)
+        there: OrtValue = self._ort.OrtValue.ortvalue_from_numpy(frames, *self._where)
+        return there
 
-    def upload_planes(self, y: np.ndarray, u: np.ndarray, v: np.ndarray, to_rgb: np.ndarray):
+    def upload_planes(self, y: UInt8, u: UInt8, v: UInt8, to_rgb: Float64) -> OrtValue:
         """The same of planes (F,H,W) and twice (F,H/2,W/2) uint8, and of matrices (F,3,4) that make them RGB."""
         planes = {"y": y, "u": u, "v": v}
         there = {name: self.upload(plane) for name, plane in planes.items()}
-        frames = [
+        frames: list[dict[str, Place]] = [
             {n: ((1, *p.shape[1:]), there[n].data_ptr() + row * p[0].size) for n, p in planes.items()}
             for row in range(len(y))
         ]
         return self._rgb(self._from_planes, frames, y.shape[1:], to_rgb)
 
-    def take_surfaces(self, surfaces: list, to_rgb: np.ndarray):
+    def take_surfaces(self, surfaces: Sequence[Surface], to_rgb: Float64) -> OrtValue:
         """The same of Surfaces (F,) of one size as stored, which nobody needs any more when this returns."""
         if self._where[0] == "cuda":
             self._gpu.enter()
             self._gpu.wait_for_decoder()
         height, width = surfaces[0].frame.height, surfaces[0].frame.width
         lines = {"y": height, "uv": height // 2}
-        frames = [
+        frames: list[dict[str, Place]] = [
             {name: ((lines[name], pitch), address) for name, (address, pitch) in surface.planes().items()}
             for surface in surfaces
         ]
         return self._rgb(self._from_nv12, frames, (height, width), to_rgb, width=np.array([width]))
 
-    def _rgb(self, network, frames: list[dict], size_hw: tuple[int, int], to_rgb: np.ndarray, **numbers):
+    def _rgb(
+        self,
+        network: OrtNetwork,
+        frames: list[dict[str, Place]],
+        size_hw: tuple[int, int],
+        to_rgb: Float64,
+        **numbers: Int64,
+    ) -> OrtValue:
         """Frames of planes: for each the shapes and addresses of what the network takes from the device.
 
         Frame by frame: in between there are floats, sixteen times as much memory.
         """
         shape = 1, *size_hw, 3
-        made = self._ort.OrtValue.ortvalue_from_shape_and_type((len(frames), *shape[1:]), np.uint8, *self._where)
+        made: OrtValue = self._ort.OrtValue.ortvalue_from_shape_and_type(
+            (len(frames), *shape[1:]), np.uint8, *self._where
+        )
         target = made.data_ptr()
         for planes, matrix in zip(frames, to_rgb.astype(np.float32), strict=True):
             binding = network.io_binding()
@@ -79,21 +191,21 @@ class Pictures:
         binding.synchronize_outputs()  # before the planes are let go
         return made
 
-    def make(self, pictures: np.ndarray, dtype: str):
+    def make(self, pictures: Objects, dtype: str) -> OrtValue:
         """Pictures (P,), all of one size, as an array (P,h,w,3) on the device. Values are rounded for uint8 alone."""
         shape, kind = (len(pictures), *pictures[0].shape), np.dtype(dtype).type
-        made = self._ort.OrtValue.ortvalue_from_shape_and_type(shape, kind, *self._where)
+        made: OrtValue = self._ort.OrtValue.ortvalue_from_shape_and_type(shape, kind, *self._where)
         self.write(pictures, dtype, made.data_ptr())
         return made
 
-    def write(self, pictures: np.ndarray, dtype: str, place: int) -> None:
+    def write(self, pictures: Objects, dtype: str, place: int) -> None:
         """The same into the device's memory from an address on. All is there when this returns, for any stream."""
         shape, kind = pictures[0].shape, np.dtype(dtype).type
         if any(picture.shape != shape for picture in pictures):
             raise ValueError("pictures of several sizes at once: they would be written over each other")
         size = int(np.prod(shape)) * np.dtype(kind).itemsize
-        for _, alike in groupby(pictures, _kind):
-            alike = list(alike)
+        for _, group in groupby(pictures, _kind):
+            alike: list[Picture] = list(group)
             binding = self._picture.io_binding()
             binding.bind_ortvalue_input("frames", alike[0].image.frames)
             for name, array in _numbers(alike).items():
@@ -105,13 +217,13 @@ class Pictures:
         binding.synchronize_outputs()
 
 
-def _kind(picture) -> tuple:
+def _kind(picture: Picture) -> tuple[object, ...]:
     """What pictures must have in common to be made at once."""
     image = picture.image
     return id(image.frames), image.orientation, picture.rows.line.shape, picture.columns.line.shape, picture.fill
 
 
-def _numbers(alike: list) -> dict[str, np.ndarray]:
+def _numbers(alike: list[Picture]) -> dict[str, Array]:
     """The graph's inputs but for the frames."""
     (height, width, _), (exchanged, left_right, up_down) = alike[0].image.shape, alike[0].image.orientation
     rows, columns = (np.stack([getattr(p, side).line for p in alike]) for side in ("rows", "columns"))

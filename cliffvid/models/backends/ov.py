@@ -1,16 +1,111 @@
 """OpenVINO on the CPU; keeps compiled networks in the user's cache folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from types import ModuleType
+from typing import Protocol, Self
 
 import numpy as np
 
 from ... import optional
 from ...errors import BackendError
+from ...tables import Array
 from ..manifest import Manifest
-from ..session import as_taken, check_tensors, no_rows, not_loaded
+from ..session import Arrays, Facts, as_taken, check_tensors, no_rows, not_loaded
 
 CONVOLUTIONS = {"Convolution", "GroupConvolution"}
+
+
+class Axis(Protocol):
+    """One side of a value's shape. OpenVINO has no types of its own."""
+
+    is_static: bool
+
+    def get_length(self) -> int: ...
+
+
+class ElementType(Protocol):
+    """Of what numbers a value is made."""
+
+    def to_dtype(self) -> type[np.generic]: ...
+
+
+class Value(Protocol):
+    """What a node answers, or a network takes."""
+
+    any_name: str
+    names: set[str]
+    partial_shape: list[Axis]
+    element_type: ElementType
+
+    def get_node(self) -> "Node": ...
+    def get_target_inputs(self) -> set["Reader"]: ...
+    def add_names(self, names: set[str]) -> None: ...
+
+
+class Reader(Protocol):
+    """Where a node takes a value."""
+
+    def get_node(self) -> "Node": ...
+    def get_source_output(self) -> Value: ...
+    def replace_source_output(self, value: Value) -> None: ...
+
+
+class Node(Protocol):
+    """A step of a network."""
+
+    def get_name(self) -> str: ...
+    def get_type_name(self) -> str: ...
+    def inputs(self) -> list[Reader]: ...
+    def outputs(self) -> list[Value]: ...
+    def output(self, index: int) -> Value: ...
+
+
+class Model(Protocol):
+    """A network that was read."""
+
+    inputs: list[Value]
+    outputs: list[Value]
+
+    def get_ordered_ops(self) -> list[Node]: ...
+    def get_parameters(self) -> list[Node]: ...
+    def get_results(self) -> list[Node]: ...
+
+
+class Held(Protocol):
+    """An array of OpenVINO's."""
+
+    data: Array
+
+
+class Request(Protocol):
+    """What runs a compiled network."""
+
+    model_inputs: list[Value]
+    model_outputs: list[Value]
+
+    def start_async(self, inputs: Mapping[str, object], share_inputs: bool) -> None: ...
+    def wait(self) -> None: ...
+    def get_tensor(self, port: Value) -> Held: ...
+
+
+class Property(Protocol):
+    """How a compiled network is set."""
+
+    def to_string(self) -> str: ...
+
+
+class Compiled(Protocol):
+    """A network made ready for a device."""
+
+    def get_property(self, name: str) -> Property: ...
+    def create_infer_request(self) -> Request: ...
+
+
+class Core(Protocol):
+    """What compiles networks."""
+
+    def compile_model(self, model: Model, device_name: str, config: Mapping[str, object]) -> Compiled: ...
 
 
 def open_session(manifest: Manifest, device: str, threads: int, precision: str) -> "OvSession":
@@ -19,39 +114,41 @@ def open_session(manifest: Manifest, device: str, threads: int, precision: str) 
 
 
 class OvSession:
-    """A Session by OpenVINO; see backends.Session."""
+    """A Network by OpenVINO, see session.py."""
 
     backend = "openvino"
 
-    def __init__(self, openvino, manifest: Manifest, device: str, threads: int, precision: str) -> None:
+    def __init__(self, openvino: ModuleType, manifest: Manifest, device: str, threads: int, precision: str) -> None:
         self.manifest, self.device, self.precision = manifest, device, precision
         core = openvino.Core()
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise BackendError("--precision bf16: this processor has no bfloat16; choose another precision")
         path = str(manifest.network(precision))
         try:
-            model = core.read_model(path)
+            model: Model = core.read_model(path)
             _check(manifest, model)
             parts = [(model, "f32")]
             if precision == "bf16":
                 trunk, rest = cut(openvino, model)
-                parts = [(trunk, "bf16"), (rest, "f32")] if trunk else parts
-            self._parts = [_compiled(core, *part, threads) for part in parts]
+                parts = [(trunk, "bf16"), (rest, "f32")] if trunk is not None else parts
+            self._parts: list[Request] = [_compiled(core, *part, threads) for part in parts]
         except RuntimeError as error:  # OpenVINO raises nothing else
             raise not_loaded(path, "OpenVINO", error) from error
 
-    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, inputs: Arrays) -> Arrays:
         if len(next(iter(inputs.values()))) == 0:
             return no_rows(self.manifest)
-        given = as_taken(self.manifest, inputs)
+        given: dict[str, object] = {**as_taken(self.manifest, inputs)}
+        made: dict[str, Held] = {}
         for request in self._parts:
             takes = [tensor.any_name for tensor in request.model_inputs]
             # infer() does not raise where memory does not suffice: it leaves the answers of the run before
             request.start_async({name: given[name] for name in takes}, share_inputs=True)
             request.wait()
-            given |= {name: request.get_tensor(tensor) for tensor in request.model_outputs for name in tensor.names}
+            made |= {name: request.get_tensor(tensor) for tensor in request.model_outputs for name in tensor.names}
+            given |= made
         # the request writes its next answers into the same memory
-        return {name: given[name].data.copy() for name in self.manifest.outputs}
+        return {name: made[name].data.copy() for name in self.manifest.outputs}
 
     def close(self) -> None:
         self._parts = []
@@ -59,11 +156,11 @@ class OvSession:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def cut(openvino, model):
+def cut(openvino: ModuleType, model: Model) -> tuple[Model | None, Model]:
     """A network in two: what leads to convolutions, and the last convolutions with all that follows; uses ``model`` up.
 
     Where bfloat16 is allowed OpenVINO takes it for the whole network, and what the last convolutions answer is then
@@ -83,7 +180,7 @@ def cut(openvino, model):
         to_convolution = any(reader.get_type_name() in CONVOLUTIONS or reader.get_name() in leads for reader in readers)
         if node.get_name() in runs and to_convolution:
             leads.add(node.get_name())
-    handed_on = []  # values, and who reads them beyond the cut
+    handed_on: list[tuple[Value, list[Reader]]] = []  # values, and who reads them beyond the cut
     for node in nodes:
         for value in node.outputs() if node.get_name() in leads and node.get_type_name() != "Parameter" else ():
             beyond = [r for r in value.get_target_inputs() if r.get_node().get_name() not in leads]
@@ -92,7 +189,7 @@ def cut(openvino, model):
     if not handed_on:
         return None, model
     parameters, results = model.get_parameters(), model.get_results()
-    trunk = openvino.Model(
+    trunk: Model = openvino.Model(
         [openvino.op.Result(value) for value, _ in handed_on],
         [parameter for parameter in parameters if parameter.get_name() in leads],
         "trunk",
@@ -109,11 +206,11 @@ def cut(openvino, model):
     return trunk, openvino.Model(results, entries + kept, "rest")
 
 
-def _compiled(core, model, precision: str, threads: int):
+def _compiled(core: Core, model: Model, precision: str, threads: int) -> Request:
     """A request for a network that runs in a precision of OpenVINO's, which is told always: its default is bfloat16."""
     import platformdirs
 
-    config = {
+    config: dict[str, object] = {
         "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
@@ -126,13 +223,13 @@ def _compiled(core, model, precision: str, threads: int):
     return compiled.create_infer_request()
 
 
-def _check(manifest: Manifest, model) -> None:
+def _check(manifest: Manifest, model: Model) -> None:
     """Raise ModelError unless the network is what the manifest says."""
     for side, promised, found in (
         ("input", manifest.inputs, model.inputs),
         ("output", manifest.outputs, model.outputs),
     ):
-        facts = {}
+        facts: dict[str, Facts] = {}
         for tensor in found:  # a tensor keeps the names of what was folded into it too
             name = next((name for name in tensor.names if name in promised), tensor.any_name)
             shape = [axis.get_length() if axis.is_static else None for axis in tensor.partial_shape]

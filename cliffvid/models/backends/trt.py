@@ -14,19 +14,23 @@ from typing import Self
 
 import numpy as np
 
-from ...cuda import Gpu
+from ...cuda import Buffer, Gpu
 from ...errors import BackendError, CliffvidError, OutputError, UsageError
 from ...files import write_whole
 from ...machine import plain_device, split_device
+from ...tables import Objects
 from ..manifest import MODEL_FILES, Manifest
 from ..parity import prove
-from ..session import check_tensors, no_rows
+from ..session import Arrays, Facts, check_tensors, no_rows
 from .ort import load, open_pictures
 from .ort_images import Pictures
 from .trt_plans import (
     MAX_BATCH,
+    ErrorLog,
     Maker,
     Plan,
+    Sides,
+    Trt,
     drop_plan,
     facts_of,
     find_plan,
@@ -79,7 +83,8 @@ def build_plans(
     if not 1 <= max_batch <= 1024:
         raise UsageError(f"--max-batch {max_batch}: must lie in 1 to 1024")
     gpu = None if capabilities else Gpu()
-    makers = [maker_for(c) for c in capabilities] if capabilities else [maker_for(gpu.capability, gpu.name)]
+    kinds = [(gpu.capability, gpu.name)] if gpu else [(capability, "") for capability in capabilities or ()]
+    makers = [maker_for(*kind) for kind in kinds]
     for manifest in manifests:
         for precision in precisions:
             if MODEL_FILES[precision] not in manifest.files:
@@ -97,7 +102,7 @@ class StalePlan(BackendError):
 
 
 class TrtSession:
-    """A Session by TensorRT; see backends.Session."""
+    """A Network by TensorRT, see session.py."""
 
     def __init__(self, maker: Maker, gpu: Gpu, manifest: Manifest, precision: str, plan: Plan) -> None:
         self.manifest, self.backend, self.precision = manifest, maker.flavour, precision
@@ -109,7 +114,8 @@ class TrtSession:
         if self._engine is None:
             raise StalePlan(f"{plan.path}: {maker.name} on {gpu.name} does not take it ({self._log.reason()})")
         self._check()
-        self._config = self._cache = None
+        self._config: Trt = None
+        self._cache: Trt = None
         if maker.flavour == "tensorrt-rtx":
             self._use_cache()
         self._lanes: list[Lane] = []
@@ -117,7 +123,8 @@ class TrtSession:
 
     def _check(self) -> None:
         """Raise ModelError unless the plan has the tensors that the manifest promises."""
-        trt, engine, found = self._maker.trt, self._engine, ({}, {})
+        trt, engine = self._maker.trt, self._engine
+        found: tuple[dict[str, Facts], dict[str, Facts]] = ({}, {})
         for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
             side = found[engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT]
             side[name] = facts_of(trt, engine.get_tensor_dtype(name), engine.get_tensor_shape(name))
@@ -160,17 +167,20 @@ class TrtSession:
             return open_pictures(load(), self.device, threads=1)
         return None
 
-    def _write(self, pictures: np.ndarray, dtype: str, place: int) -> None:
+    def _write(self, pictures: Objects, dtype: str, place: int) -> None:
+        if self.pictures is None:
+            raise BackendError(f"{self.manifest.name}: no onnxruntime is here that makes pictures on the GPU")
         try:
             self.pictures.write(pictures, dtype, place)
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             raise BackendError(f"{self.manifest.name}: onnxruntime failed on the GPU ({error})") from error
 
-    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, inputs: Arrays) -> Arrays:
         rows, most = len(next(iter(inputs.values()))), self._plan.max_batch
         if rows == 0:
             return no_rows(self.manifest)
-        answers, running = [], deque()
+        answers: list[Arrays] = []
+        running: deque[Lane] = deque()
         self._gpu.enter()
         try:
             for number, start in enumerate(range(0, rows, most)):
@@ -204,7 +214,7 @@ class TrtSession:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -214,10 +224,20 @@ class Lane:
     ``write``: puts pictures yet to be made to an address on the GPU, see Pictures.
     """
 
-    def __init__(self, gpu: Gpu, context, log, manifest: Manifest, max_batch: int, write: Callable) -> None:
+    def __init__(
+        self,
+        gpu: Gpu,
+        context: Trt,
+        log: ErrorLog,
+        manifest: Manifest,
+        max_batch: int,
+        write: Callable[[Objects, str, int], None],
+    ) -> None:
         self._gpu, self._context, self._log, self._manifest, self._most = gpu, context, log, manifest, max_batch
         self._write = write
-        self._buffers, self._rows, self._shapes = {}, 0, {}
+        self._buffers: dict[str, Buffer] = {}
+        self._rows = 0
+        self._shapes: dict[str, Sides] = {}
         with ExitStack() as made:
             self._stream = gpu.stream()
             made.callback(gpu.end, self._stream)
@@ -235,7 +255,7 @@ class Lane:
         if not good:
             raise BackendError(f"{self._manifest.folder}: TensorRT refuses {what} ({self._log.reason()})")
 
-    def start(self, inputs: dict[str, np.ndarray]) -> None:
+    def start(self, inputs: Arrays) -> None:
         """Give the GPU its work, and return while it is being done."""
         gpu, context, stream, manifest = self._gpu, self._context, self._stream, self._manifest
         self._rows = len(next(iter(inputs.values())))
@@ -256,7 +276,7 @@ class Lane:
         for name, shape in self._shapes.items():
             gpu.fetch(self._buffers[name], size_of(manifest.outputs[name].dtype, shape), stream)
 
-    def finish(self) -> dict[str, np.ndarray]:
+    def finish(self) -> Arrays:
         """The answers, once they are there."""
         self._gpu.wait(self._stream)
         return {
@@ -274,6 +294,6 @@ def bucket(rows: int, most: int) -> int:
     return min(most, 1 << (rows - 1).bit_length())
 
 
-def size_of(dtype: str, shape: tuple) -> int:
+def size_of(dtype: str, shape: Sides) -> int:
     """Bytes of an array."""
     return int(np.prod(shape)) * np.dtype(dtype).itemsize

@@ -10,20 +10,23 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any, Protocol, TypeAlias
 
 from ... import optional
 from ...errors import BackendError, ModelError, NotInstalledError, OutputError, UsageError
 from ...files import write_whole
 from ...locks import open_lock
 from ..manifest import BUNDLED, MODEL_FILES, Manifest
-from ..session import check_tensors
+from ..session import Facts, check_tensors
 
 log = logging.getLogger(__name__)
+Trt: TypeAlias = Any  # an object of TensorRT's own, which has no types
+Sides: TypeAlias = tuple[int, ...]
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}  # where both are there the first is taken
 MAX_BATCH = 32  # of the plans that are built at first use; larger batches run in pieces
 
@@ -95,20 +98,26 @@ def maker_for(capability: str, gpu: str = "") -> Maker:
     return Maker(flavour, trt, "-".join([arch, *gpu.lower().replace("/", " ").split()]))
 
 
-def make_log(trt: ModuleType):
+class ErrorLog(Protocol):
+    """A logger of TensorRT's that keeps errors."""
+
+    def reason(self) -> str:
+        """The first error since it was last asked: the later ones are only what followed from it."""
+
+
+def make_log(trt: ModuleType) -> ErrorLog:
     """A logger that keeps errors, for ``reason()``: most calls of TensorRT answer only None or False when they fail."""
 
-    class Log(trt.ILogger):
+    class Log(trt.ILogger):  # type: ignore[misc, name-defined]  # of a module that is known when it runs
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []
 
-        def log(self, severity, message: str) -> None:
+        def log(self, severity: Trt, message: str) -> None:
             if severity <= trt.ILogger.Severity.ERROR:
                 self.errors.append(message.strip())
 
         def reason(self) -> str:
-            """The first error since it was last asked: the later ones are only what followed from it."""
             told = self.errors[0] if self.errors else "no reason given"
             self.errors.clear()
             return told
@@ -116,12 +125,10 @@ def make_log(trt: ModuleType):
     return Log()
 
 
-def shape_range(manifest: Manifest, name: str, max_batch: int) -> tuple[tuple, tuple, tuple]:
+def shape_range(manifest: Manifest, name: str, max_batch: int) -> tuple[Sides, Sides, Sides]:
     """The smallest, the usual and the largest shape of an input; sides that are free end at the whole canvas."""
     row, rule = manifest.row_shapes()[name], manifest.rules.get("letterbox")
-    least = [
-        rule.least_px or rule.step_px if isinstance(axis, str) else axis for axis in manifest.inputs[name].shape[1:]
-    ]
+    least = manifest.inputs[name].row(dict.fromkeys("HW", rule.least_px or rule.step_px) if rule else {})
     return (1, *least), (max_batch, *row), (max_batch, *row)
 
 
@@ -162,7 +169,7 @@ def build(maker: Maker, manifest: Manifest, precision: str, max_batch: int) -> b
     return bytes(plan)
 
 
-def facts_of(trt: ModuleType, dtype, shape) -> tuple[str, list]:
+def facts_of(trt: ModuleType, dtype: Trt, shape: Iterable[int]) -> Facts:
     """A tensor's dtype and shape as ``check_tensors`` takes them: free axes are -1 in TensorRT."""
     return trt.nptype(dtype).__name__, [None if axis < 0 else axis for axis in shape]
 

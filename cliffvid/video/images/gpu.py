@@ -6,13 +6,15 @@ export/folder/image_graphs.py. OpenCV rounds weights for uint8, so that one pixe
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
+import av
 import numpy as np
+from numpy.typing import NDArray
 
 from ...geometry import letterbox_layout
 from ...rules import CropRule, Letterbox
-from ...tables import image_column
+from ...tables import Float32, Float64, Int64, Objects, image_column
 from ..shots import THUMB_WH, every
 from .orientation import UPRIGHT, Orientation
 
@@ -26,8 +28,8 @@ class Surface:
     """
 
     nbytes: ClassVar[int] = 0  # of this machine's memory
-    frame: Any  # an av.VideoFrame that stayed on the device
-    matrix: str  # one of planes.WEIGHTS
+    frame: av.VideoFrame  # one that stayed on the device
+    matrix: str  # one of yuv.WEIGHTS
     full_range: bool
     orientation: Orientation
 
@@ -51,19 +53,19 @@ class DeviceImage:
 
     nbytes: ClassVar[int] = 0  # of this machine's memory
     shape: tuple[int, int, int]  # (H,W,3), of uint8, as displayed
-    frames: Any  # all of them, (F,H,W,3), as the backend holds them
+    frames: object  # all of them, (F,H,W,3), as the backend holds them
     row: int  # which of them
     orientation: Orientation = UPRIGHT  # of what is stored there
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Taps:
-    """Which lines of an image (n,K) int64 each line of a picture is made of, and how much of each (n,K) float32; of
-    several pictures (P,n,K).
+    """Which lines of an image (n,K) each line of a picture is made of, and how much of each (n,K); of several pictures
+    (P,n,K).
     """
 
-    line: np.ndarray
-    weight: np.ndarray
+    line: Int64
+    weight: Float32
 
     def __getitem__(self, picture: int) -> "Taps":
         return Taps(self.line[picture], self.weight[picture])
@@ -84,7 +86,7 @@ class Picture:
         return len(self.rows.line), len(self.columns.line), 3
 
 
-def canvases(frames: np.ndarray, rule: Letterbox) -> np.ndarray:
+def canvases(frames: Objects, rule: Letterbox) -> Objects:
     """``detect.letterboxed`` of DeviceImages (N,), as Pictures (N,)."""
     h, w, _ = frames[0].shape
     _, (new_w, new_h), (left, top) = letterbox_layout((w, h), rule)
@@ -93,8 +95,8 @@ def canvases(frames: np.ndarray, rule: Letterbox) -> np.ndarray:
     return image_column([Picture(image, rows, columns, float(rule.fill)) for image in frames])
 
 
-def thumbnails(frames: np.ndarray) -> np.ndarray:
-    """``cuts.thumbnail`` of DeviceImages (N,), times 255, as Pictures (N,)."""
+def thumbnails(frames: Objects) -> Objects:
+    """``shots.thumbnail`` of DeviceImages (N,), times 255, as Pictures (N,)."""
     sides = zip(frames[0].shape[1::-1], THUMB_WH, strict=True)
     columns, rows = (_sampled(side, small) for side, small in sides)
     return image_column([Picture(image, rows, columns, 0.0) for image in frames])
@@ -107,7 +109,7 @@ def _sampled(size: int, new_size: int) -> Taps:
     return Taps(taps.line * step, taps.weight)
 
 
-def cuts(frames: np.ndarray, corners: np.ndarray, rule: CropRule) -> np.ndarray:
+def cuts(frames: Objects, corners: NDArray[np.floating] | Int64, rule: CropRule) -> Objects:
     """``crop.crop_pixels`` of DeviceImages (P,) of one size between corners (P,4), without antialiasing, as Pictures
     (P,).
     """
@@ -120,7 +122,7 @@ def cuts(frames: np.ndarray, corners: np.ndarray, rule: CropRule) -> np.ndarray:
     return image_column([Picture(image, rows[i], columns[i], 0.0) for i, image in enumerate(frames)])
 
 
-def resized(sizes: np.ndarray, new_size: int, interpolation: str) -> Taps:
+def resized(sizes: int | Int64, new_size: int, interpolation: str) -> Taps:
     """The taps (...,new_size,K) of lines of ``sizes`` (...) pixels made ``new_size`` long, as cv2.resize: beyond its
     ends a line goes on as at its ends.
     """
@@ -137,7 +139,7 @@ def resized(sizes: np.ndarray, new_size: int, interpolation: str) -> Taps:
     return Taps(np.clip(line, 0, sizes - 1), weight.astype(np.float32))
 
 
-def _kernel(distance: np.ndarray, interpolation: str) -> np.ndarray:
+def _kernel(distance: Float64, interpolation: str) -> Float64:
     """The weight of a pixel at that distance, below 2 (Keys 1981 for ``cubic``)."""
     if interpolation == "linear":
         return 1 - distance
@@ -151,14 +153,14 @@ def _placed(taps: Taps, start: int, size: int) -> Taps:
     return Taps(np.pad(taps.line, around), np.pad(taps.weight, around))
 
 
-def _cut(low: np.ndarray, high: np.ndarray, size: int, corners: str) -> Taps:
+def _cut(low: Float64 | Int64, high: Float64 | Int64, size: int, corners: str) -> Taps:
     """The taps (P,size,K) of what lies between two corners (P,), in lines of the frame; they may lie outside."""
     if corners == "exact":  # see crop.warp
         place = low[:, None, None] + np.arange(size)[:, None] * ((high - low) / size)[:, None, None]
         line = np.floor(place).astype(np.int64) + np.arange(2)
         return Taps(line, _kernel(np.abs(place - line), "linear").astype(np.float32))
     taps = resized(np.maximum(high - low, 1), size, "linear")
-    return Taps(taps.line + low[:, None, None], taps.weight)
+    return Taps(taps.line + low.astype(np.int64, copy=False)[:, None, None], taps.weight)
 
 
 def _within(taps: Taps, size: int) -> Taps:

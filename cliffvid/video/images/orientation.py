@@ -1,8 +1,13 @@
 """How a stored frame is turned and mirrored to be seen: one of eight ways."""
 
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
+
+from ...tables import Int32
+
+UInt8: TypeAlias = NDArray[np.uint8]
 
 
 class Orientation(NamedTuple):
@@ -13,7 +18,7 @@ class Orientation(NamedTuple):
     up_down: bool = False
 
     @classmethod
-    def of(cls, matrix: np.ndarray) -> Self:
+    def of(cls, matrix: Int32) -> Self:
         """That of an FFmpeg display matrix (3,3).
 
         The matrix sends pixel (x, y) to (a x + c y, b x + d y) with rows (a, b, _), (c, d, _): libavutil/display.h.
@@ -27,7 +32,7 @@ class Orientation(NamedTuple):
         """Width and height as displayed of a frame stored so, and the other way round."""
         return wh[::-1] if self.exchanged else wh
 
-    def show(self, image: np.ndarray) -> np.ndarray:
+    def show(self, image: UInt8) -> UInt8:
         """The image (H,W,3) as displayed; a view."""
         if self.exchanged:
             image = image.transpose(1, 0, 2)

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cache
+from typing import overload
 
 import cv2
 import numpy as np
 
-from .orientation import UPRIGHT, Orientation
+from ...tables import Float32, Float64
+from .orientation import UPRIGHT, Orientation, UInt8
 
 # Shares of red and blue in the brightness: ITU-R BT.601, BT.709 and BT.2020.
 WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
@@ -18,9 +20,9 @@ GREY = 128  # of colour
 class Planes:
     """One 8-bit 4:2:0 frame: views of the decoder's own memory, which nobody may write to."""
 
-    y: np.ndarray  # (H,W) uint8, as stored; both sides even
-    u: np.ndarray  # (H/2,W/2) uint8
-    v: np.ndarray
+    y: UInt8  # (H,W), as stored; both sides even
+    u: UInt8  # (H/2,W/2)
+    v: UInt8
     matrix: str  # one of WEIGHTS
     full_range: bool
     orientation: Orientation
@@ -35,25 +37,39 @@ class Planes:
     def nbytes(self) -> int:
         return self.y.nbytes + self.u.nbytes + self.v.nbytes
 
-    def shown(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def shown(self) -> tuple[UInt8, UInt8, UInt8]:
         """The planes as displayed; views."""
-        return tuple(self.orientation.show(plane[..., None])[..., 0] for plane in (self.y, self.u, self.v))
+        y, u, v = (self.orientation.show(plane[..., None])[..., 0] for plane in (self.y, self.u, self.v))
+        return y, u, v
 
-    def rgb(self) -> np.ndarray:
+    def rgb(self) -> UInt8:
         """The whole frame as displayed, (H,W,3) uint8."""
         return self.scaled(self.shape[1::-1], cv2.INTER_NEAREST)
 
+    @overload
+    def scaled(
+        self, size_wh: tuple[int, int], interpolation: int, corners: tuple[int, int, int, int] | None = None
+    ) -> UInt8: ...
+    @overload
     def scaled(
         self,
         size_wh: tuple[int, int],
         interpolation: int,
         corners: tuple[int, int, int, int] | None = None,
-        out: np.ndarray | None = None,
-    ) -> np.ndarray:
+        out: UInt8 | Float32 | None = None,
+    ) -> UInt8 | Float32: ...
+    def scaled(
+        self,
+        size_wh: tuple[int, int],
+        interpolation: int,
+        corners: tuple[int, int, int, int] | None = None,
+        out: UInt8 | Float32 | None = None,
+    ) -> UInt8 | Float32:
         """The frame, or what lies between corners x0, y0, x1, y1 of it as displayed, at another size: RGB uint8.
 
         Black outside the frame. It is scaled before it becomes RGB, so that far fewer pixels are converted; the colours
-        are scaled from their own, half resolution. A scaled RGB image differs by that. ``out``: an array to fill.
+        are scaled from their own, half resolution. A scaled RGB image differs by that. ``out``: an array to fill, which
+        is returned.
         """
         y, u, v = self.y, self.u, self.v
         if corners is not None:
@@ -74,14 +90,15 @@ class Planes:
             )
         )
         direct = out if out is not None and out.dtype == np.uint8 and self.orientation == UPRIGHT else None
-        rgb = self.orientation.show(cv2.transform(yuv, to_rgb(self.matrix, self.full_range), dst=direct))
+        shown = cv2.transform(yuv, to_rgb(self.matrix, self.full_range), dst=direct)
+        rgb = self.orientation.show(np.asarray(shown, np.uint8))
         if out is None or direct is not None:
             return rgb
         out[:] = rgb
         return out
 
 
-def part(plane: np.ndarray, corners: tuple[int, int, int, int], outside: int) -> np.ndarray:
+def part(plane: UInt8, corners: tuple[int, int, int, int], outside: int) -> UInt8:
     """What lies between corners x0, y0, x1, y1 of a plane, at least one pixel; a view where that is possible."""
     x0, y0, x1, y1 = corners
     if 0 <= x0 < x1 <= plane.shape[1] and 0 <= y0 < y1 <= plane.shape[0]:
@@ -95,8 +112,8 @@ def part(plane: np.ndarray, corners: tuple[int, int, int, int], outside: int) ->
 
 
 @cache
-def to_rgb(matrix: str, full_range: bool) -> np.ndarray:
-    """(3,4) float64: R, G and B of Y, U, V and 1, all 0 to 255 (ITU-T H.273, equations 35 to 39)."""
+def to_rgb(matrix: str, full_range: bool) -> Float64:
+    """(3,4): R, G and B of Y, U, V and 1, all 0 to 255 (ITU-T H.273, equations 35 to 39)."""
     red, blue = WEIGHTS[matrix]
     green = 1 - red - blue
     bright, colour = (1, 1) if full_range else (255 / 219, 255 / 224)
