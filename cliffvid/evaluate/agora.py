@@ -1,6 +1,7 @@
 """AGORA's tables: pickles of pandas, read without pandas and without running anything in them."""
 
 from collections.abc import Iterable
+from operator import index
 
 import numpy as np
 
@@ -66,15 +67,24 @@ def _parts(manager: Record) -> tuple[list[Plain], list[tuple[Plain, Plain]]]:
     return _labels(entries(axes)[0]), [(block.args[0], block.args[1]) for block in new]
 
 
-def _labels(index: Plain) -> list[Plain]:
-    return entries(fields(record(index).args[1])["data"])
+def _labels(axis: Plain) -> list[Plain]:
+    return entries(fields(record(axis).args[1])["data"])
 
 
 def _places(places: Plain, count: int) -> list[int]:
     """Return the columns that a block's values are, given as a slice or as numbers."""
     if isinstance(places, Record):
-        return list(range(count)[slice(*places.args)])
+        start, stop, step = map(_whole, places.args)
+        return list(range(count)[start:stop:step])
     if not isinstance(places, np.ndarray):
         raise ValueError(f"{type(places).__name__} in place of numbers")
     numbers: list[int] = places.reshape(-1).tolist()
     return numbers
+
+
+def _whole(value: Plain) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, int | np.ndarray):
+        raise ValueError(f"{type(value).__name__} in place of a whole number")
+    return index(value)

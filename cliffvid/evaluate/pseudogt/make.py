@@ -116,7 +116,7 @@ def keypoints(rows: Tracks, body: Body, extra: Array | None) -> tuple[Array, Boo
     given = rows.global_orient, rows.body_pose, rows.betas, rows.transl
     skeleton = body.joints(*given)
     points, there = np.zeros((len(rows), 24, 3)), np.zeros(24, bool)
-    taken = [(list(FROM_SKELETON), skeleton[:, list(FROM_SKELETON.values())])]
+    taken: list[tuple[list[int], Array]] = [(list(FROM_SKELETON), skeleton[:, list(FROM_SKELETON.values())])]
     if extra is not None:
         taken.append((list(FROM_REGRESSOR), extra @ body.surface(*given)[0].astype(np.float64)))
     if body.name.split("-")[0] == "smpl" and body.weights.shape[1] == SMPL_VERTICES:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import NotRequired, TypeAlias, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...colors import track_color
 from ...geometry import Array
@@ -45,7 +46,14 @@ class Glb:
         self._accessors: list[Json] = []
         self._data = bytearray()
 
-    def add(self, values: Array, kind: int, shape: str, target: int | None = None, bounds: bool = False) -> int:
+    def add(
+        self,
+        values: Array | NDArray[np.integer],
+        kind: int,
+        shape: str,
+        target: int | None = None,
+        bounds: bool = False,
+    ) -> int:
         """The index of a new accessor of these numbers."""
         array = np.ascontiguousarray(values, KINDS[kind])
         self._data += bytes(-len(self._data) % 4)
