@@ -6,7 +6,7 @@ _HOME = {"load_cliff": "cliff.network", "load_yolov3": "yolov3.export"}
 __all__ = sorted(_HOME)
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     """The networks are imported on first use: rebuilding the open models must not need torch."""
     if name not in _HOME:
         raise AttributeError(f"module 'cliffvid.export' has no attribute {name!r}")

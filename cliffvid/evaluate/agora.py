@@ -1,6 +1,11 @@
 """AGORA's tables: pickles of pandas, read without pandas and without running anything in them."""
 
-from ..models.safe_pickle import Array, Plain, Record
+from collections.abc import Iterable
+from operator import index
+
+import numpy as np
+
+from ..models.safe_pickle import Plain, Record
 
 
 def is_frame(value: Plain) -> bool:
@@ -8,40 +13,78 @@ def is_frame(value: Plain) -> bool:
     return isinstance(value, Record) and value.name.endswith(".DataFrame")
 
 
-def table(frame: Record) -> dict[str, list]:
+def table(value: Plain) -> dict[Plain, Plain]:
     """Return a DataFrame's columns by name, each a list with an entry a row.
 
     Pandas from 0.25 to 2 is understood. Raises ValueError for columns that are no plain arrays.
     """
-    manager = frame.state.get("_mgr", frame.state.get("_data"))
+    state = fields(record(value).state)
+    manager = state.get("_mgr", state.get("_data"))
     if not isinstance(manager, Record):
         raise ValueError("a table without columns")
     names, blocks = _parts(manager)
-    columns: dict[int, list] = {}
+    columns: dict[int, list[Plain]] = {}
     for values, places in blocks:
-        if not isinstance(values, list | Array):
+        if not isinstance(values, list | np.ndarray):
             raise ValueError(f"a column of {values.name if isinstance(values, Record) else type(values).__name__}")
         many = isinstance(values, list) or values.ndim > 1
-        for place, column in zip(_places(places, len(names)), values if many else [values], strict=True):
-            columns[place] = list(column)
+        parts: Iterable[Plain] = values if many else [values]
+        for place, column in zip(_places(places, len(names)), parts, strict=True):
+            columns[place] = entries(column)
     return {str(name): columns[place] for place, name in enumerate(names)}
 
 
-def _parts(manager: Record) -> tuple[list, list[tuple]]:
+def record(value: Plain) -> Record:
+    """The same. Raises ValueError for what is no record."""
+    if not isinstance(value, Record):
+        raise ValueError(f"{type(value).__name__} in place of an object")
+    return value
+
+
+def fields(value: Plain) -> dict[Plain, Plain]:
+    """The same. Raises ValueError for what is no dictionary."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{type(value).__name__} in place of a dictionary")
+    return value
+
+
+def entries(value: Plain) -> list[Plain]:
+    """Return the items of a list or of an array's first axis. Raises ValueError for anything else."""
+    if not isinstance(value, list | np.ndarray):
+        raise ValueError(f"{type(value).__name__} in place of a list")
+    return list(value)
+
+
+def _parts(manager: Record) -> tuple[list[Plain], list[tuple[Plain, Plain]]]:
     """Return the names of the columns, and (values, places) of each block."""
-    if isinstance(manager.state, list) and len(manager.state) == 4 and isinstance(manager.state[3], dict):
-        kept = manager.state[3]["0.14.1"]  # before pandas 1.3
-        return _labels(kept["axes"][0]), [(block["values"], block["mgr_locs"]) for block in kept["blocks"]]
+    state = manager.state
+    if isinstance(state, list) and len(state) == 4 and isinstance(state[3], dict):
+        kept = fields(state[3]["0.14.1"])  # before pandas 1.3
+        old = [fields(block) for block in entries(kept["blocks"])]
+        return _labels(entries(kept["axes"])[0]), [(block["values"], block["mgr_locs"]) for block in old]
     blocks, axes = manager.args
-    return _labels(axes[0]), [(block.args[0], block.args[1]) for block in blocks]
+    new = [record(block) for block in entries(blocks)]
+    return _labels(entries(axes)[0]), [(block.args[0], block.args[1]) for block in new]
 
 
-def _labels(index: Record) -> list:
-    return list(index.args[1]["data"])
+def _labels(axis: Plain) -> list[Plain]:
+    return entries(fields(record(axis).args[1])["data"])
 
 
 def _places(places: Plain, count: int) -> list[int]:
     """Return the columns that a block's values are, given as a slice or as numbers."""
     if isinstance(places, Record):
-        return list(range(count)[slice(*places.args)])
-    return places.reshape(-1).tolist()
+        start, stop, step = map(_whole, places.args)
+        return list(range(count)[start:stop:step])
+    if not isinstance(places, np.ndarray):
+        raise ValueError(f"{type(places).__name__} in place of numbers")
+    numbers: list[int] = places.reshape(-1).tolist()
+    return numbers
+
+
+def _whole(value: Plain) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, int | np.ndarray):
+        raise ValueError(f"{type(value).__name__} in place of a whole number")
+    return index(value)

@@ -7,17 +7,17 @@ import lap
 import numpy as np
 
 from ..errors import InputError, UsageError
-from ..geometry import box_iou
+from ..geometry import Array, box_iou
 from ..models.body import Body, load_body
 from ..options import EvalOptions
-from ..tables import Tracks
+from ..tables import Int64, Tracks
+from ..tracks.meta import Meta
 from ..tracks.read import read_both
 from .ground_truth import HIPS, Truth, read_truth, truth_files
 from .metrics import acceleration_mm, distances_mm, procrustes, rooted
 from .pseudogt.make import read_regressor
 from .scores import Evaluation, Sums
 
-Array = np.ndarray
 BLOCK = 64  # people posed at once
 # The 14 joints of LSP among the 17 that Human3.6M's regressor gives; its first is the pelvis.
 H36M, LSP = 17, [6, 5, 4, 1, 2, 3, 16, 15, 14, 11, 12, 13, 8, 10]
@@ -108,21 +108,21 @@ def _sequence(
         sums.aligned_mm.append(distances_mm(procrustes(found_j, true_j), true_j).mean(axis=1))
         sums.vertex_mm += [] if vertex_mm is None else [vertex_mm]
     if found and not truth.files:
-        found, true = np.concatenate(found), np.concatenate(true)
+        all_found, all_true = np.concatenate(found), np.concatenate(true)
         for person in np.unique(truth.person[theirs]):
             one = np.flatnonzero(truth.person[theirs] == person)
-            sums.accel_mm.append(acceleration_mm(found[one], true[one], truth.frame_idx[theirs][one]))
+            sums.accel_mm.append(acceleration_mm(all_found[one], all_true[one], truth.frame_idx[theirs][one]))
     return sums
 
 
-def _frames_of(path: Path, meta: dict, rows: Tracks, truth: Truth) -> tuple[Array, int]:
+def _frames_of(path: Path, meta: Meta, rows: Tracks, truth: Truth) -> tuple[Int64, int]:
     """Each row's frame as the truth counts them, -1 for another; how many times larger the truth's frames are."""
     settings, video = meta.get("settings", {}), meta["video"]
     if settings.get("stride", 1) != 1 or settings.get("start_s") or settings.get("end_s"):
         raise InputError(f"{path}: made with --stride, --start or --end; process all frames")
     times = max(1, round(truth.size_wh[0] / video["width_px"]))
-    for told, side in zip(truth.size_wh, ("width_px", "height_px"), strict=True):
-        if abs(told / times / video[side] - 1) > FAR:
+    for told, side_px in zip(truth.size_wh, (video["width_px"], video["height_px"]), strict=True):
+        if abs(told / times / side_px - 1) > FAR:
             size = f"{video['width_px']} x {video['height_px']}"
             known = " x ".join(f"{side:.0f}" for side in truth.size_wh)
             raise InputError(f"{path}: frames of {size}, but those of {truth.name} have {known}; not the same images")
@@ -142,8 +142,8 @@ def image_key(name: str) -> str:
 
 
 def match(
-    truth: Truth, frame_idx: Array, true_boxes: Array, boxes: Array, iou_min: float
-) -> tuple[Array, Array, Array]:
+    truth: Truth, frame_idx: Int64, true_boxes: Array, boxes: Array, iou_min: float
+) -> tuple[Int64, Int64, Int64]:
     """Return pairs of rows (truth, found) of those counted, sorted by the truth's rows, and the rows found besides.
 
     In each frame the pairs with the most overlap above ``iou_min`` in all (Hungarian). Who is matched with somebody not
@@ -167,9 +167,10 @@ def match(
     return np.array(theirs, np.int64), np.array(mine, np.int64), np.array(strangers, np.int64)
 
 
-def _deviations(meta: dict, rows: Tracks, rule: Protocol, focal_px: Array) -> list[str]:
+def _deviations(meta: Meta, rows: Tracks, rule: Protocol, focal_px: Array) -> list[str]:
     """In what these tracks are not what the protocol says."""
-    said, scale = [], meta.get("settings", {}).get("box_scale")
+    said: list[str] = []
+    scale = meta.get("settings", {}).get("box_scale")
     if scale != rule.box_scale and (scale is not None or rule.known_focal):
         said.append(
             f"made with {f'--box-scale {scale}' if scale else 'the box scale of the model'}, not {rule.box_scale}"
@@ -188,7 +189,7 @@ class Measure:
     def __init__(self, body: Body, truth: Truth, rows: Tracks, regressor: Path | None) -> None:
         self.body, self.truth, self.rows = body, truth, rows
         self.no_vertices = self._lack()
-        self.regressor = None
+        self.regressor: Array | None = None
         if regressor:
             if self.no_vertices:
                 raise UsageError(f"--joint-regressor needs the vertices of both: {self.no_vertices}")
@@ -212,13 +213,13 @@ class Measure:
             return ""
         return f"the tracks' body {self.body.name!r} has {have} vertices, the truth's {theirs}"
 
-    def block(self, mine: Array, theirs: Array) -> tuple[Array, Array, Array | None]:
+    def block(self, mine: Int64, theirs: Int64) -> tuple[Array, Array, Array | None]:
         """Joints of both (n,J,3) with their roots at 0, and the mean distance of vertices (n,) in millimetres."""
         rows = self.rows[mine]
         given = rows.global_orient, rows.body_pose, rows.betas, rows.transl
-        surfaces = None
-        if not self.no_vertices:
-            surfaces = self.body.surface(*given)[0].astype(np.float64), self.truth.surface(theirs).astype(np.float64)
+        surfaces: list[Array] = []
+        if self.truth.surface is not None and not self.no_vertices:
+            surfaces = [side.astype(np.float64) for side in (self.body.surface(*given)[0], self.truth.surface(theirs))]
         if self.regressor is not None:
             sides = [np.einsum("jv,pvc->pjc", self.regressor, side, optimize=True) for side in surfaces]
             roots = [side[:, 0] for side in sides]
@@ -227,7 +228,7 @@ class Measure:
             sides = [self.body.joints(*given)[:, : self.count], self.truth.joints_m[theirs][:, : self.count]]
             roots = [side[:, HIPS].mean(axis=1) if self.hips else side[:, 0] for side in sides]
         found, true = (rooted(side, root) for side, root in zip(sides, roots, strict=True))
-        if surfaces is None:
+        if not surfaces:
             return found, true, None
         moved = [rooted(side, root) for side, root in zip(surfaces, roots, strict=True)]
         return found, true, distances_mm(*moved).mean(axis=1)

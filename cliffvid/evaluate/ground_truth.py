@@ -1,20 +1,26 @@
 """Ground truth in the layouts that 3DPW, EMDB and AGORA publish it in; nothing in their pickles is run."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError, UsageError
+from ..geometry import Array
 from ..inputs import open_input
 from ..models.body import load_body
-from ..models.safe_pickle import load_pickle, plain
+from ..models.safe_pickle import Plain, load_pickle, plain
 from ..models.smpl_files import how_to_get
+from ..tables import Bool, Float64
 from . import agora
+from .agora import entries, fields
 
-Array = np.ndarray
+Table: TypeAlias = Mapping[Plain, Plain]
+Indices: TypeAlias = NDArray[np.integer]
 DATASETS = ("3dpw", "emdb", "agora")
 GENDERS = {"m": "male", "f": "female", "n": "neutral", "male": "male", "female": "female", "neutral": "neutral"}
 HIPS = (1, 2)
@@ -30,14 +36,14 @@ class Truth:
 
     name: str
     dataset: str
-    frame_idx: Array  # (P,) of the sequence's images in natural order; with ``files``, index into them
-    person: Array  # (P,) identity within the sequence
-    counted: Array  # (P,) bool
+    frame_idx: Indices  # (P,) of the sequence's images in natural order; with ``files``, index into them
+    person: Indices  # (P,) identity within the sequence
+    counted: Bool  # (P,) bool
     bbox_xyxy: Array  # (P,4) pixels
     joints_m: Array  # (P,J,3) SMPL's 24 joints, or the first 22, which SMPL-X has too; metres, camera frame
     focal_px: Array  # (P,) the known one, mean of fx and fy
     size_wh: tuple[float, float]  # of the frames that the pixels are of
-    surface: Callable[[Array], Array] | None  # rows -> vertices (n,V,3), metres, camera frame
+    surface: Callable[[Indices], Array] | None  # rows -> vertices (n,V,3), metres, camera frame
     no_surface: str  # why there is none
     files: tuple[str, ...] = ()  # names of the images, where frames are not numbered
     everybody: bool = False  # whether all people in the images are in the file
@@ -75,7 +81,7 @@ def read_truth(path: Path, body: str | None = None) -> Truth:
         raise InputError(f"{path}: not ground truth as 3DPW, EMDB or AGORA publish it, or damaged ({error})") from error
 
 
-def _by_layout(table: dict, path: Path, body: str | None) -> Truth:
+def _by_layout(table: Table, path: Path, body: str | None) -> Truth:
     if "jointPositions" in table:
         return _pw3d(table, body)
     if "good_frames_mask" in table:
@@ -97,96 +103,91 @@ def _checked(truth: Truth) -> Truth:
     return truth
 
 
-def _pw3d(table: dict, body: str | None) -> Truth:
+def _pw3d(table: Table, body: str | None) -> Truth:
     """3DPW's sequenceFiles: world joints, a camera a frame; people whose camera is not valid are not counted."""
     cameras = plain(table["cam_poses"]).astype(np.float64)
     matrix = plain(table["cam_intrinsics"]).astype(np.float64)
-    people = len(table["poses"])
-    frames, valid = len(cameras), [plain(mask).astype(bool) for mask in table["campose_valid"]]
-    genders = table.get("genders", table.get("gender"))
+    positions, pose, moved, shapes = (entries(table[key]) for key in ("jointPositions", "poses", "trans", "betas"))
+    people = len(pose)
+    frames, valid = len(cameras), [plain(mask).astype(bool) for mask in entries(table["campose_valid"])]
+    genders = entries(table.get("genders", table.get("gender")))
     joints, poses, parts = [], [], []
     for k in range(people):
-        world = plain(table["jointPositions"][k]).astype(np.float64).reshape(-1, 24, 3)
-        if not len(world) == len(valid[k]) == len(table["poses"][k]) == len(table["trans"][k]) == frames:
+        world = plain(positions[k]).astype(np.float64).reshape(-1, 24, 3)
+        if not len(world) == len(valid[k]) == len(plain(pose[k])) == len(plain(moved[k])) == frames:
             raise ValueError(f"person {k} has {len(world)} frames, the camera {frames}")
         joints.append(_to_camera(cameras, world))
-        betas = np.broadcast_to(plain(table["betas"][k]).reshape(-1)[:10], (frames, 10))
-        poses.append(np.hstack([plain(table["poses"][k]).reshape(frames, 72), plain(table["trans"][k]), betas]))
+        betas = np.broadcast_to(plain(shapes[k]).reshape(-1)[:10], (frames, 10))
+        poses.append(np.hstack([plain(pose[k]).reshape(frames, 72), plain(moved[k]), betas]))
         parts.append(_body_name(GENDERS[str(genders[k])], body))
     order = np.argsort(np.tile(np.arange(frames), people), kind="stable")  # by frame, then person
-    rows = {
-        "frame_idx": np.tile(np.arange(frames), people)[order],
-        "person": np.repeat(np.arange(people), frames)[order],
-        "counted": np.concatenate(valid)[order],
-        "joints_m": np.concatenate(joints)[order],
-    }
-    names = np.repeat(np.arange(people), frames)[order]
-    surface, why = _surface([parts[k] for k in range(people)], names, np.concatenate(poses)[order], cameras, rows)
-    points = _pixels(rows["joints_m"], matrix)
+    frame_idx, person = np.tile(np.arange(frames), people)[order], np.repeat(np.arange(people), frames)[order]
+    joints_m = np.concatenate(joints)[order]
+    surface, why = _surface(parts, person, np.concatenate(poses)[order], cameras, frame_idx)
     return Truth(
         name=str(table["sequence"]),
         dataset="3dpw",
-        bbox_xyxy=_boxes(points),
-        focal_px=np.full(len(names), (matrix[0, 0] + matrix[1, 1]) / 2),
+        frame_idx=frame_idx,
+        person=person,
+        counted=np.concatenate(valid)[order],
+        bbox_xyxy=_boxes(_pixels(joints_m, matrix)),
+        joints_m=joints_m,
+        focal_px=np.full(len(person), (matrix[0, 0] + matrix[1, 1]) / 2),
         size_wh=(2 * matrix[0, 2], 2 * matrix[1, 2]),
         surface=surface,
         no_surface=why,
-        **rows,
     )
 
 
-def _emdb(table: dict, body: str | None) -> Truth:
+def _emdb(table: Table, body: str | None) -> Truth:
     """EMDB's *_data.pkl: SMPL's parameters and a camera a frame; what is out of sight is not counted."""
-    smpl, camera = table["smpl"], table["camera"]
+    smpl, camera, seen = (fields(table[key]) for key in ("smpl", "camera", "bboxes"))
     cameras, matrix = (plain(camera[key]).astype(np.float64) for key in ("extrinsics", "intrinsics"))
-    frames = int(table["n_frames"])
+    frames = int(plain(table["n_frames"]))
     pose = np.hstack([plain(smpl["poses_root"]), plain(smpl["poses_body"])])
     betas = np.broadcast_to(plain(smpl["betas"]).reshape(-1)[:10], (frames, 10))
     given = np.hstack([pose, plain(smpl["trans"]), betas]).astype(np.float64)
-    if not len(given) == len(cameras) == len(table["good_frames_mask"]) == frames:
+    counted = plain(table["good_frames_mask"]).astype(bool)
+    if not len(given) == len(cameras) == len(counted) == frames:
         raise ValueError(f"{frames} frames, {len(given)} bodies, {len(cameras)} cameras")
-    counted = plain(table["good_frames_mask"]).astype(bool).copy()
-    boxes = plain(table["bboxes"]["bboxes"]).astype(np.float64)
-    counted[plain(table["bboxes"]["invalid_idxs"]).astype(int).reshape(-1)] = False
+    boxes = plain(seen["bboxes"]).astype(np.float64)
+    counted[plain(seen["invalid_idxs"]).astype(int).reshape(-1)] = False
     name = _body_name(GENDERS[str(table["gender"])], body)
     world = load_body(name).joints(given[:, :3], given[:, 3:72], given[:, 75:], given[:, 72:75])[:, :24]
-    rows = {
-        "frame_idx": np.arange(frames),
-        "person": np.zeros(frames, np.int64),
-        "counted": counted,
-        "joints_m": _to_camera(cameras, world),
-    }
-    surface, why = _surface([name], np.zeros(frames, int), given, cameras, rows)
+    frame_idx = np.arange(frames)
+    surface, why = _surface([name], np.zeros(frames, int), given, cameras, frame_idx)
     return Truth(
         name=str(table["name"]),
         dataset="emdb",
+        frame_idx=frame_idx,
+        person=np.zeros(frames, np.int64),
+        counted=counted,
         bbox_xyxy=boxes,
+        joints_m=_to_camera(cameras, world),
         focal_px=np.full(frames, (matrix[0, 0] + matrix[1, 1]) / 2),
-        size_wh=(float(camera["width"]), float(camera["height"])),
+        size_wh=(float(plain(camera["width"])), float(plain(camera["height"]))),
         surface=surface,
         no_surface=why,
-        **rows,
     )
 
 
-def _agora(table: dict, name: str) -> Truth:
+def _agora(table: Table, name: str) -> Truth:
     """AGORA's Camera dataframe with joints, and vertices or not; who is hidden by over 90 % is not counted."""
-    files = tuple(str(path).split("/")[-1] for path in table["imgPath"])
-    count = [len(joints) for joints in table["gt_joints_3d"]]
+    files = tuple(str(path).split("/")[-1] for path in entries(table["imgPath"]))
+    count = [len(entries(joints)) for joints in entries(table["gt_joints_3d"])]
     frame_idx = np.repeat(np.arange(len(files)), count)
 
-    def each(key: str) -> list:
-        return [value for values in table[key] for value in values]
+    def each(key: str) -> list[Plain]:
+        return [value for values in entries(table[key]) for value in entries(values)]
 
     whole = [plain(j).reshape(-1, 3) for j in each("gt_joints_3d")]
     width = 24 if all(len(j) <= SMPL_JOINTS for j in whole) else 22  # SMPL-X has the same body, another end of the arm
     joints = np.array([j[:width] for j in whole], np.float64).reshape(-1, width, 3)
-    points = [plain(p).reshape(-1, 2)[:width] for p in each("gt_joints_2d")]
-    points = np.array(points, np.float64).reshape(-1, width, 2)
+    seen = [plain(p).reshape(-1, 2)[:width] for p in each("gt_joints_2d")]
+    points = np.array(seen, np.float64).reshape(-1, width, 2)
     hidden = np.array(each("occlusion"), np.float64) if "occlusion" in table else np.zeros(len(joints))
     counted = np.array(each("isValid"), bool) & (hidden >= 0) & (hidden <= 90)
-    vertices = each("gt_verts") if "gt_verts" in table else None
-    why = "" if vertices else "the file is the one without vertices"
+    vertices = each("gt_verts") if "gt_verts" in table else []
     return Truth(
         name=name,
         dataset="agora",
@@ -198,7 +199,7 @@ def _agora(table: dict, name: str) -> Truth:
         focal_px=_focal(joints, points),
         size_wh=(3840.0, 2160.0),
         surface=(lambda rows: np.array([plain(vertices[i]).reshape(-1, 3) for i in rows])) if vertices else None,
-        no_surface=why,
+        no_surface="" if vertices else "the file is the one without vertices",
         files=files,
         everybody=True,
     )
@@ -206,17 +207,20 @@ def _agora(table: dict, name: str) -> Truth:
 
 def _focal(joints: Array, points: Array) -> Array:
     """The focal length (P,) that projects joints to points: the slope of pixels over X/Z, least squares."""
-    slope = (joints[..., :2] / joints[..., 2:]).transpose(0, 2, 1)  # (P,2,J)
+    slope: Array = (joints[..., :2] / joints[..., 2:]).transpose(0, 2, 1)  # (P,2,J)
     slope = slope - slope.mean(axis=2, keepdims=True)
     pixels = points.transpose(0, 2, 1) - points.mean(axis=1)[..., None]
-    return (slope * pixels).sum(axis=(1, 2)) / np.maximum((slope**2).sum(axis=(1, 2)), 1e-12)
+    focal: Array = (slope * pixels).sum(axis=(1, 2)) / np.maximum((slope**2).sum(axis=(1, 2)), 1e-12)
+    return focal
 
 
 def _body_name(gender: str, body: str | None) -> str:
     return body or ("smpl" if gender == "neutral" else f"smpl-{gender}")
 
 
-def _surface(names: list[str], which: Array, given: Array, cameras: Array, rows: dict):
+def _surface(
+    names: list[str], which: Indices, given: Float64, cameras: Float64, frame_idx: Indices
+) -> tuple[Callable[[Indices], Array] | None, str]:
     """What poses the bodies and brings them into the camera's frame, or why nothing can.
 
     ``given`` (P,85): pose, transl, betas; ``which`` of the names is each row's.
@@ -226,28 +230,31 @@ def _surface(names: list[str], which: Array, given: Array, cameras: Array, rows:
     except UsageError as error:
         return None, how_to_get(next(n for n in names if how_to_get(n))) or str(error)
 
-    def surface(chosen: Array) -> Array:
-        out = None
+    def surface(chosen: Indices) -> Array:
+        out: Float64 | None = None
         for k in np.unique(which[chosen]):
             mine = np.flatnonzero(which[chosen] == k)
             g = given[chosen[mine]]
             found = bodies[k].surface(g[:, :3], g[:, 3:72], g[:, 75:], g[:, 72:75])[0]
             out = np.zeros((len(chosen), *found.shape[1:])) if out is None else out
             out[mine] = found
-        return _to_camera(cameras[rows["frame_idx"][chosen]], out)
+        assert out is not None, "somebody is asked for"
+        return _to_camera(cameras[frame_idx[chosen]], out)
 
     return surface, ""
 
 
 def _to_camera(cameras: Array, points: Array) -> Array:
     """World points (F,J,3) in each frame's camera (F,4,4)."""
-    return points @ cameras[:, :3, :3].transpose(0, 2, 1) + cameras[:, None, :3, 3]
+    seen: Array = points @ cameras[:, :3, :3].transpose(0, 2, 1) + cameras[:, None, :3, 3]
+    return seen
 
 
 def _pixels(joints: Array, matrix: Array) -> Array:
     with np.errstate(all="ignore"):
         seen = joints @ matrix.T
-        return seen[..., :2] / seen[..., 2:]
+        points: Array = seen[..., :2] / seen[..., 2:]
+    return points
 
 
 def _boxes(points: Array) -> Array:

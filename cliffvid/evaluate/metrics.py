@@ -1,20 +1,24 @@
 """How far posed bodies are from the truth, in millimetres; points are metres, a row is one person in one frame."""
 
 import numpy as np
+from numpy.typing import NDArray
 
-Array = np.ndarray
+from ..geometry import Array
+
 # The share of correct joints, averaged over these thresholds, is the area under its curve (Mehta 2017, MPI-INF-3DHP).
 PCK_MM = np.arange(0, 151, 5)
 
 
 def rooted(points: Array, root: Array) -> Array:
     """Points (P,N,3) with a root (P,3) moved to the origin."""
-    return points - root[:, None]
+    moved: Array = points - root[:, None]
+    return moved
 
 
 def distances_mm(found: Array, true: Array) -> Array:
     """How far each point (P,N,3) is from the true one (P,N)."""
-    return 1000 * np.linalg.norm(found - true, axis=2)
+    away: Array = 1000 * np.linalg.norm(found - true, axis=2)
+    return away
 
 
 def procrustes(found: Array, true: Array) -> Array:
@@ -26,7 +30,8 @@ def procrustes(found: Array, true: Array) -> Array:
     sign[:, 2] = np.sign(np.linalg.det(u) * np.linalg.det(vt))
     turn = (u * sign[:, None]) @ vt
     scale = (sizes * sign).sum(axis=1) / np.maximum((a**2).sum(axis=(1, 2)), 1e-30)
-    return scale[:, None, None] * (a @ turn.transpose(0, 2, 1)) + to_mean
+    aligned: Array = scale[:, None, None] * (a @ turn.transpose(0, 2, 1)) + to_mean
+    return aligned
 
 
 def auc(mm: Array, missed: int = 0) -> float:
@@ -35,7 +40,7 @@ def auc(mm: Array, missed: int = 0) -> float:
     return float(shares.mean() / (len(mm) + missed))
 
 
-def acceleration_mm(found: Array, true: Array, frame_idx: Array) -> Array:
+def acceleration_mm(found: Array, true: Array, frame_idx: NDArray[np.integer]) -> Array:
     """Mean difference (M,) of the joints' (F,J,3) second differences, mm per frame squared (Kocabas 2020, VIBE).
 
     Of one person, frames in order; only where three frames follow each other.
@@ -43,5 +48,6 @@ def acceleration_mm(found: Array, true: Array, frame_idx: Array) -> Array:
     if len(frame_idx) < 3:
         return np.zeros(0)
     off = 1000 * (found - true)
-    bend = np.linalg.norm(off[2:] - 2 * off[1:-1] + off[:-2], axis=2).mean(axis=1)
-    return bend[frame_idx[2:] - frame_idx[:-2] == 2]
+    bend: Array = np.linalg.norm(off[2:] - 2 * off[1:-1] + off[:-2], axis=2).mean(axis=1)
+    mean: Array = bend[frame_idx[2:] - frame_idx[:-2] == 2]
+    return mean

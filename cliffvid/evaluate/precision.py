@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from hashlib import file_digest, sha256
 from pathlib import Path
 from time import perf_counter
+from typing import TypeAlias
 
 from ..errors import BackendError, InputError, OutputError, UsageError
 from ..files import write_folder, write_whole
@@ -21,7 +22,8 @@ from .quality import Batch, compare, take_samples
 
 TIMED = 8  # batches, in each of ROUNDS in which all combinations take turns
 ROUNDS = 3
-Say = Callable[[str], None]
+Say: TypeAlias = Callable[[str], None]
+Figures: TypeAlias = dict[str, object]  # what a manifest keeps of one measurement, see manifest_schema.py
 
 
 def ask(name: str, video: Path, options: Options) -> tuple[Manifest, list[Batch], list[Batch]]:
@@ -51,7 +53,7 @@ def judge(manifest: Manifest, samples: list[Batch], video: Path, options: Option
     return keep(manifest, [entry | clip for entry in measure(manifest, samples, options, say)])
 
 
-def measure(manifest: Manifest, samples: list[Batch], options: Options, say: Say = lambda line: None) -> list[dict]:
+def measure(manifest: Manifest, samples: list[Batch], options: Options, say: Say = lambda line: None) -> list[Figures]:
     """Quality and speed of every backend and precision that runs this model here, against onnxruntime in float32.
 
     Of each: what quality.compare tells, ``items_per_s`` (frames or people), and what was measured with what.
@@ -104,7 +106,7 @@ class _Kept:
         return self._answers[(self._asked - 1) % len(self._answers)]
 
 
-def _about(backend: str, session: Session) -> dict:
+def _about(backend: str, session: Session) -> Figures:
     return {
         "backend": backend,
         "version": runtime_version(backend),
@@ -115,15 +117,16 @@ def _about(backend: str, session: Session) -> dict:
     }
 
 
-def about_clip(video: Path) -> dict:
+def about_clip(video: Path) -> Figures:
     """What is kept of the video that figures come from."""
     if not video.is_file():
         return {"clip": video.name}
     with open_input(video) as stream:
-        return {"clip": video.name, "clip_sha256": file_digest(stream, "sha256").hexdigest()}
+        digest = file_digest(stream, "sha256")  # type: ignore[arg-type]  # BinaryIO lacks the readinto that files have
+        return {"clip": video.name, "clip_sha256": digest.hexdigest()}
 
 
-def keep(manifest: Manifest, entries: list[dict], files: dict[str, bytes] | None = None) -> Manifest:
+def keep(manifest: Manifest, entries: list[Figures], files: dict[str, bytes] | None = None) -> Manifest:
     """Put figures, and new files, into the model's folder; returns the manifest as it is then.
 
     Earlier figures of the same backend, precision, device and machine are replaced. The models that ship with cliffvid

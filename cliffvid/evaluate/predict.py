@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..options import Options
 from ..pipeline.appearance import Looks
 from ..pipeline.batching import Batch, Part, lifted, rebatch, rows_in
-from ..pipeline.chain import Chain
+from ..pipeline.chain import Chain, note_regressed
 from ..pipeline.crop import crops
 from ..pipeline.detect import Found
 from ..pipeline.networks import Models, body_size
@@ -81,7 +81,7 @@ class TrueBoxes(VideoRun):
         self._numbers = numbers
         return self
 
-    def meta(self) -> dict:
+    def meta(self) -> dict[str, Any]:
         """As of any run, but for what no detector was asked."""
         meta = super().meta()
         settings = {name: value for name, value in meta["settings"].items() if name not in OF_THE_DETECTOR}
@@ -91,10 +91,10 @@ class TrueBoxes(VideoRun):
 
     def tracks(self) -> Iterator[Tracks]:
         """The tracks of all frames with people, in order; to be called once."""
-        ahead = partial(self.chain.stages.ahead, units_in=rows_in)
-        crops = rebatch(ahead("crop", "people", self._cropped()), self.chain.batch_sizes()["regress"])
+        ahead = self.chain.stages.ahead
+        crops = rebatch(ahead("crop", "people", self._cropped(), rows_in), self.chain.batch_sizes()["regress"])
         pose = partial(regress, session=self.models.regressor)
-        posed = ahead("regress", "people", lifted(pose, crops, lambda counts, made: counts.regress.add(made.counts)))
+        posed = ahead("regress", "people", lifted(pose, crops, note_regressed), rows_in)
         bodies = (part.rows.bodies for batch in posed for part in batch if part.rows is not None and len(part))
         for tracks in track(bodies, self):
             self.counts.add(tracks)

@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from .. import geometry
 from ..geometry import box_iou
 from ..models.manifest import Manifest
 from ..models.session import Session
@@ -13,10 +15,11 @@ from ..options import Options
 from ..pipeline.crop import crop
 from ..pipeline.detect import detect, select
 from ..pipeline.regress import PRESENCE_MIN, regress
+from ..tables import Array, Float32, Float64
 from ..video.open import open_source
 from ..video.reader import DecodeCounts
 
-Batch = dict[str, np.ndarray]  # what a Session takes
+Batch: TypeAlias = dict[str, Array]  # what a Session takes
 SAME_PERSON_IOU = 0.5
 FRAMES = 96  # how many are looked at, spread over the video
 LARGEST_STRIDE = 25  # but not so far that most of the time goes into decoding what lies between
@@ -29,6 +32,12 @@ class Samples:
 
     frames: list[Batch]
     crops: list[Batch]
+
+
+class Answering(Protocol):
+    """What of a Session answers."""
+
+    def run(self, inputs: Batch) -> Batch: ...
 
 
 class Recorder:
@@ -48,22 +57,22 @@ def take_samples(video: Path | str, detector: Session, regressor: Session | None
 
     Without a regressor there are no crops. Raises InputError.
     """
-    networks = Recorder(detector), Recorder(regressor) if regressor else None
+    finder, poser = Recorder(detector), Recorder(regressor) if regressor else None
     with open_source(video, options) as source:
         known = source.info.frames_claimed or 0
         frames = source.frames(1, DecodeCounts(), stride=min(max(1, known // FRAMES), LARGEST_STRIDE))
         people = 0
         for table in frames:
-            found = detect([table], networks[0], options)
-            if regressor:
-                (regressed,) = regress(crop(found, regressor.manifest, options), networks[1])
+            found = detect([table], finder, options)
+            if poser:
+                (regressed,) = regress(crop(found, poser.manifest, options), poser)
                 people += len(regressed)
-            if people >= PEOPLE or len(networks[0].asked) >= FRAMES:
+            if people >= PEOPLE or len(finder.asked) >= FRAMES:
                 break
-    return Samples(networks[0].asked, networks[1].asked if regressor else [])
+    return Samples(finder.asked, poser.asked if poser else [])
 
 
-def compare(manifest: Manifest, reference: Session, session: Session, samples: Iterable[Batch]) -> dict[str, float]:
+def compare(manifest: Manifest, reference: Answering, session: Answering, samples: Iterable[Batch]) -> dict[str, float]:
     """How far ``session`` is from ``reference`` on the same samples; both are of this manifest.
 
     Regressors: ``persons`` that the reference sees, ``rotation_median_deg`` and ``rotation_p99_deg`` of their
@@ -98,10 +107,11 @@ def _regressor(manifest: Manifest, answers: list[tuple[Batch, Batch]]) -> dict[s
     }
 
 
-def rotation_angle_deg(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def rotation_angle_deg(a: geometry.Array, b: geometry.Array) -> Float64:
     """(...) float64: the angle between rotation matrices (...,3,3), by the chord: exact near zero."""
     chord = np.linalg.norm(a.astype(np.float64) - b, axis=(-2, -1)) / np.sqrt(8)
-    return np.degrees(2 * np.arcsin(np.clip(chord, 0, 1)))
+    angle: Float64 = np.degrees(2 * np.arcsin(np.clip(chord, 0, 1)))
+    return angle
 
 
 def _detector(manifest: Manifest, answers: list[tuple[Batch, Batch]]) -> dict[str, float]:
@@ -120,13 +130,14 @@ def _detector(manifest: Manifest, answers: list[tuple[Batch, Batch]]) -> dict[st
     }
 
 
-def _people(manifest: Manifest, answer: Batch) -> list[np.ndarray]:
+def _people(manifest: Manifest, answer: Batch) -> list[Float32]:
     """The boxes (P,4) of the people in each frame of a detector's answer, best first."""
+    rule = manifest.rules["selection"]
     candidates = zip(answer["box_px"], answer["objectness"], answer["class_prob"], strict=True)
-    return [box[select(box, *scores, manifest.rules["selection"])[0]] for box, *scores in candidates]
+    return [box[select(box, objectness, class_prob, rule)[0]] for box, objectness, class_prob in candidates]
 
 
-def _shifts(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
+def _shifts(wanted: Float32, found: Float32) -> Float64:
     """How far the edges of those boxes moved, at most, that are the same person's: percent of the longer side."""
     iou = box_iou(wanted, found)
     shifts = []
@@ -138,5 +149,5 @@ def _shifts(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
     return np.array(shifts)
 
 
-def _quantile(values: np.ndarray, share: float) -> float:
+def _quantile(values: geometry.Array, share: float) -> float:
     return float(np.quantile(values, share)) if values.size else 0.0

@@ -4,9 +4,8 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from ..geometry import Array
 from .metrics import auc
-
-Array = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Evaluation:
     without_tracks: list[str] = field(default_factory=list)  # sequences for which there are none: left out
     notes: list[str] = field(default_factory=list)
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, object]:
         """Everything as plain values, for JSON."""
         return asdict(self)
 
@@ -71,10 +70,11 @@ class Sums:
     def score(self, name: str) -> Score:
         joint_mm = np.concatenate(self.joint_mm) if self.joint_mm else np.zeros((0, 1))
         vertex_mm, missed = _mean(self.vertex_mm), self.people - self.found
-        mpjpe, known = _mean([joint_mm.mean(axis=1)]), {}
+        mpjpe = _mean([joint_mm.mean(axis=1)])
+        known: dict[str, float | None] = {}
         if sum(map(len, self.vertex_mm)) < self.found:  # some sequences have vertices, others not
             vertex_mm = None
-        if self.everybody and self.found:
+        if self.everybody and mpjpe is not None:
             precision, recall = self.found / (self.found + self.strangers), self.found / self.people
             f1 = 2 * precision * recall / (precision + recall)
             known = {"precision": precision, "f1": f1, "nmje_mm": mpjpe / f1}

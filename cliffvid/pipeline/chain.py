@@ -49,11 +49,11 @@ class Chain:
             put = partial(uploaded, session=models.detector)
             frames, parts = self._ahead("upload", "frames", lifted(put, frames)), BATCHES_HELD
         find = partial(detect, session=models.detector, options=options)
-        found = self._ahead("detect", "frames", lifted(find, self._counted("detect", frames), _note_detected))
+        found = self._ahead("detect", "frames", lifted(find, self._counted("detect", frames), note_detected))
         cut = partial(crop, manifest=models.regressor.manifest, options=options)
         crops = rebatch(self._ahead("crop", "people", lifted(cut, found)), sizes["regress"], parts)
         pose = partial(regress, session=models.regressor)
-        posed = self._ahead("regress", "people", lifted(pose, self._counted("regress", crops), _note_regressed))
+        posed = self._ahead("regress", "people", lifted(pose, self._counted("regress", crops), note_regressed))
         for batch in posed:
             for part in batch:
                 yield Part(part.video, part.rows.bodies if part.rows is not None else None)
@@ -78,9 +78,11 @@ class Chain:
         return {name: rows / (batches * sizes[name]) for name, (batches, rows) in self._asked.items() if batches}
 
 
-def _note_detected(counts: Counts, found: Found) -> None:
+def note_detected(counts: Counts, found: Found) -> None:
+    """Add what detection counted to a video's counts."""
     counts.detect.add(found.counts)
 
 
-def _note_regressed(counts: Counts, regressed: Regressed) -> None:
+def note_regressed(counts: Counts, regressed: Regressed) -> None:
+    """Add what regression counted to a video's counts."""
     counts.regress.add(regressed.counts)

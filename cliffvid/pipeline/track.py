@@ -4,13 +4,22 @@ import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
-from ..tables import SHORT_TRACK, Bodies, Tracks
+from ..options import Options
+from ..tables import SHORT_TRACK, Bodies, Int32, Tracks
 from .appearance import Looks
 from .depth_jumps import Leaps
-from .tracker import Tracker
+
+
+class Identifies(Protocol):
+    """Gives the people of one frame after the other identities: a Tracker, or somebody who knows them."""
+
+    options: Options
+
+    def update(self, frame: Bodies, looks: Looks, shot: int = 0) -> Int32: ...
 
 
 class Tracking:
@@ -19,7 +28,7 @@ class Tracking:
     ``shots``: (frame_idx, shot) of the frames that begin one, known before the frame's own bodies come.
     """
 
-    def __init__(self, tracker: Tracker, shots: Sequence[tuple[int, int]] = ()) -> None:
+    def __init__(self, tracker: Identifies, shots: Sequence[tuple[int, int]] = ()) -> None:
         self.tracker, self._shots = tracker, shots
         self._leaps = Leaps()
         self._short = ShortTracks(tracker.options.min_track_s, tracker.options.track_memory_s)
@@ -102,7 +111,7 @@ def by_frame(tracks: Tracks) -> Iterator[Tracks]:
         yield tracks[start:stop]
 
 
-def track(bodies: Iterator[Bodies], tracker: Tracker, shots: Sequence[tuple[int, int]] = ()) -> Iterator[Tracks]:
+def track(bodies: Iterator[Bodies], tracker: Identifies, shots: Sequence[tuple[int, int]] = ()) -> Iterator[Tracks]:
     """The tracks of a video, in tables of one or more whole frames, rows sorted by frame and track id."""
     tracking = Tracking(tracker, shots)
     for table in bodies:

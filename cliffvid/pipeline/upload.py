@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..errors import BackendError
+from ..models.backends.ort_images import OrtValue, Pictures
 from ..models.session import Session
 from ..tables import Float32, Frames, Objects, image_column
 from ..video.images.gpu import DeviceImage, thumbnails
@@ -34,7 +34,7 @@ def _uploaded(frames: Frames, session: Session) -> Frames:
     if isinstance(frames.images[0], DeviceImage):
         return frames
     with _told(f"{len(frames)} frames cannot be put on {session.device}"):
-        there = _sent(frames.images, session.pictures)
+        there = _sent(frames.images, _pictures(session))
     images = [DeviceImage(image.shape, there, row) for row, image in enumerate(frames.images)]
     return replace(frames, images=image_column(images))
 
@@ -46,10 +46,16 @@ def landed(frames: Frames, session: Session, path: Path | str) -> tuple[Frames, 
     surfaces = frames.images
     with _told(f"{path}: {len(frames)} frames that {session.device} decoded cannot become RGB there"):
         matrices = np.stack([to_rgb(surface.matrix, surface.full_range) for surface in surfaces])
-        there = session.pictures.take_surfaces(list(surfaces), matrices)
+        pictures = _pictures(session)
+        there = pictures.take_surfaces(list(surfaces), matrices)
         images = image_column([DeviceImage(s.shape, there, row, s.orientation) for row, s in enumerate(surfaces)])
-        thumbs = session.pictures.make(thumbnails(images), "uint8").numpy()
-    return replace(frames, images=images), thumbs.astype(np.float32) / 255
+        thumbs = pictures.make(thumbnails(images), "uint8").numpy()
+    return replace(frames, images=images), thumbs.astype(np.float32) / np.float32(255)
+
+
+def _pictures(session: Session) -> Pictures:
+    assert session.pictures is not None, "see on_device"
+    return session.pictures
 
 
 @contextmanager
@@ -60,9 +66,9 @@ def _told(what: str) -> Iterator[None]:
         raise BackendError(f"{what} ({error}); end what else runs there, or take a smaller --frame-batch") from error
 
 
-def _sent(images: Objects, pictures: Any) -> Any:
+def _sent(images: Objects, pictures: Pictures) -> OrtValue:
     """Frames as the backend holds them. Planes cross as they are: half the bytes, and RGB is made there."""
     if not all(isinstance(image, Planes) for image in images):
         return pictures.upload(np.stack([image.rgb() if isinstance(image, Planes) else image for image in images]))
-    planes = map(np.stack, zip(*(image.shown() for image in images), strict=True))
-    return pictures.upload_planes(*planes, np.stack([to_rgb(image.matrix, image.full_range) for image in images]))
+    y, u, v = map(np.stack, zip(*(image.shown() for image in images), strict=True))
+    return pictures.upload_planes(y, u, v, np.stack([to_rgb(image.matrix, image.full_range) for image in images]))

@@ -11,7 +11,8 @@ from ..errors import InputError, UsageError
 from ..files import Claim, check_free, write_whole
 from ..models.body import Body, load_body
 from ..options import ConvertOptions
-from ..tables import Tracks
+from ..tables import Array, Float64, Tracks
+from .meta import Meta
 from .motion import Y_UP, Z_UP, Gaps, Piece, on_even_clock, pieces, usual_step
 from .read import chosen, read_both
 from .write import COLUMNS, open_writer
@@ -61,7 +62,7 @@ def convert(tracks: Path, out: Path, options: ConvertOptions, like: Path | None 
 
 
 def _whole(
-    rows: Tracks, meta: dict, sources: tuple[Path, Path | None], target: Path, options: ConvertOptions
+    rows: Tracks, meta: Meta, sources: tuple[Path, Path | None], target: Path, options: ConvertOptions
 ) -> tuple[list[Path], list[str]]:
     check_free(target, options.overwrite, *sources)
     warnings: list[str] = []
@@ -78,7 +79,7 @@ def _whole(
 
 
 def _per_piece(
-    rows: Tracks, meta: dict, sources: tuple[Path, Path | None], out: Path, in_folder: bool, options: ConvertOptions
+    rows: Tracks, meta: Meta, sources: tuple[Path, Path | None], out: Path, in_folder: bool, options: ConvertOptions
 ) -> tuple[list[Path], list[str]]:
     body, gaps = load_body(meta["body"]["name"]), Gaps()
     save, axes, warnings = _saver(body, meta, options)
@@ -98,7 +99,7 @@ def _per_piece(
     return targets, warnings + gaps.told(options.max_gap_s)
 
 
-def _saver(body: Body, meta: dict, options: ConvertOptions) -> tuple[Callable[[Piece], bytes], np.ndarray, list[str]]:
+def _saver(body: Body, meta: Meta, options: ConvertOptions) -> tuple[Callable[[Piece], bytes], Float64, list[str]]:
     """What makes a piece the bytes of a file, in which axes, and what is to be said of it."""
     if options.to == "bvh":
         from .formats.bvh import bvh_text
@@ -118,7 +119,7 @@ def _name(piece: Piece, many: set[int]) -> str:
     return f"track{piece.track_id:04d}{part}"
 
 
-def _glb(rows: Tracks, meta: dict, tracks: Path, options: ConvertOptions) -> tuple[bytes, list[str]]:
+def _glb(rows: Tracks, meta: Meta, tracks: Path, options: ConvertOptions) -> tuple[bytes, list[str]]:
     from .formats.gltf import glb
 
     body, gaps, video = load_body(meta["body"]["name"]), Gaps(), meta["video"]
@@ -145,17 +146,18 @@ def csv(rows: Tracks, joints: list[str]) -> bytes:
     import pyarrow as pa
     import pyarrow.csv
 
-    columns: dict[str, np.ndarray] = {}
+    columns: dict[str, Array] = {}
     for name in COLUMNS:
         column = getattr(rows, name)
         names = _column_names(name, column, joints)
         columns |= dict(zip(names, column.reshape(len(rows), len(names)).T, strict=True))
     sink = pa.BufferOutputStream()
     pyarrow.csv.write_csv(pa.table({n: np.ascontiguousarray(c) for n, c in columns.items()}), sink)
-    return sink.getvalue().to_pybytes()
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
 
 
-def _column_names(name: str, column: np.ndarray, joints: list[str]) -> list[str]:
+def _column_names(name: str, column: Array, joints: list[str]) -> list[str]:
     axes = ("x", "y", "z")
     match name:
         case "bbox_xyxy":

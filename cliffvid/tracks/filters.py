@@ -6,13 +6,17 @@ smooths less what moves fast (Casiez 2012). Rotations are unit quaternions (F,J,
 """
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..geometry import Array
 from ..options import SmoothOptions
 from ..rotations import back, rotation_vector, slerp, then
+from ..tables import Float64
 
-Array = np.ndarray
+Steady = TypeVar("Steady", float, Array)
 REACH = 3.0  # sigmas to either side beyond which neighbours count for nothing
 RIDGE = 1e-3  # of the parabola's slope and bend, in parts of the weight
 FAR_RAD = 0.3  # a neighbour that is so far from the mean of the others counts half (Cauchy's weights)
@@ -21,7 +25,9 @@ BLOCK = 256  # moments smoothed together
 SPEED_CUTOFF_HZ = 1.0  # one-euro: of the speed that its cutoff follows
 
 
-def _windows(time_s: Array, weight: Array, sigma_s: float) -> Iterator[tuple[slice, Array, Array, Array]]:
+def _windows(
+    time_s: Float64, weight: Array, sigma_s: float
+) -> Iterator[tuple[slice, NDArray[np.intp], Float64, Float64]]:
     """Blocks of moments: their slice, and their neighbours' rows, distances in sigmas and weights, each (n,w)."""
     low = np.searchsorted(time_s, time_s - REACH * sigma_s)
     high = np.searchsorted(time_s, time_s + REACH * sigma_s, side="right")
@@ -46,10 +52,11 @@ def parabola(weights: Array, away: Array) -> Array:
     first = np.linalg.solve(normal, np.broadcast_to(np.eye(3)[:, :1], (*normal.shape[:-1], 1)))[..., 0]
     fitted = weights * np.einsum("nwi,nki->nwk", powers, first)
     total = fitted.sum(axis=1, keepdims=True)
-    return fitted / np.where(total > 0, total, 1)
+    shares: Array = fitted / np.where(total > 0, total, 1)
+    return shares
 
 
-def savgol(values: Array, time_s: Array, weight: Array, sigma_s: float) -> Array:
+def savgol(values: Array, time_s: Float64, weight: Array, sigma_s: float) -> Array:
     """Values (F,D) at each moment of the parabolas through their neighbours; ``weight`` (F,): how much each counts."""
     found = values.copy()
     for block, near, away, weights in _windows(time_s, weight, sigma_s):
@@ -58,7 +65,7 @@ def savgol(values: Array, time_s: Array, weight: Array, sigma_s: float) -> Array
     return found
 
 
-def savgol_turns(turns: Array, time_s: Array, weight: Array, sigma_s: float) -> Array:
+def savgol_turns(turns: Array, time_s: Float64, weight: Array, sigma_s: float) -> Array:
     """Weighted means of neighbouring quaternions; those that are far from the others count for little."""
     found = np.empty_like(turns)
     for block, near, away, weights in _windows(time_s, weight, sigma_s):
@@ -76,15 +83,16 @@ def savgol_turns(turns: Array, time_s: Array, weight: Array, sigma_s: float) -> 
 def _mean_turn(weights: Array, around: Array, along: Array) -> Array:
     """Unit quaternions (n,J,4): the sum of each window's, each taken on the half of the sphere that ``along`` tells."""
     mean = (np.where(along < 0, -weights, weights)[..., None] * around).sum(axis=1)
-    return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
+    unit: Array = mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
+    return unit
 
 
-def _share(cutoff_hz: Array | float, step_s: float) -> Array:
+def _share(cutoff_hz: Steady, step_s: float) -> Steady:
     """How much of the new value a low pass of that cutoff takes."""
     return 1 / (1 + 1 / (2 * np.pi * cutoff_hz * step_s))
 
 
-def one_euro_turns(turns: Array, time_s: Array, options: SmoothOptions) -> Array:
+def one_euro_turns(turns: Array, time_s: Float64, options: SmoothOptions) -> Array:
     """Quaternions that follow those given, the slower these turn the more steadily."""
     found, speed = turns.copy(), np.zeros((turns.shape[1], 3))
     for k in range(1, len(turns)):
@@ -96,7 +104,7 @@ def one_euro_turns(turns: Array, time_s: Array, options: SmoothOptions) -> Array
     return found
 
 
-def one_euro(values: Array, scale_m: Array, time_s: Array, options: SmoothOptions) -> Array:
+def one_euro(values: Array, scale_m: Array, time_s: Float64, options: SmoothOptions) -> Array:
     """Values (F,D) that follow those given; ``scale_m`` (F,1): how many metres a unit of a row's values is."""
     found, speed = values.copy(), np.zeros(values.shape[1])
     for k in range(1, len(values)):

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..geometry import Array
 from ..models.body import Body
 from ..rotations import axis_angle, quaternion, rotation_matrix, slerp
-from ..tables import BAD_CAMERA, Tracks
+from ..tables import BAD_CAMERA, Float64, Int64, Tracks
 
-Array = np.ndarray
 # From the camera's axes (x right, y down, z forward), taken to be level, to those of a consumer.
-Y_UP = np.diag([1.0, -1.0, -1.0])  # x right, y up, z towards the camera
-Z_UP = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # x right, y away from the camera, z up
+Y_UP: Float64 = np.diag([1.0, -1.0, -1.0])  # x right, y up, z towards the camera
+Z_UP: Float64 = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # x right, y away from the camera, z up
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,10 +21,10 @@ class Piece:
 
     track_id: int
     number: int  # of the track's pieces, from 1
-    time_s: Array  # (F,)
+    time_s: Float64  # (F,)
     turns: Array  # (F,J,4), neighbours in time on the same half of the sphere
     pelvis_m: Array  # (F,3)
-    betas: Array  # (B,), one for all pieces of a track
+    betas: Float64  # (B,), one for all pieces of a track
 
     def __len__(self) -> int:
         return len(self.time_s)
@@ -47,7 +47,7 @@ class Gaps:
         return [f"{count} {what}" for count, what in said if count]
 
 
-def pieces(tracks: Tracks, body: Body, axes: Array, max_gap_s: float, gaps: Gaps) -> Iterator[Piece]:
+def pieces(tracks: Tracks, body: Body, axes: Float64, max_gap_s: float, gaps: Gaps) -> Iterator[Piece]:
     """The motion of each track in turn, cut where nobody was seen for longer than ``max_gap_s``; counted in ``gaps``.
 
     Where the tracks hold few frames a second, the usual time between them is no gap.
@@ -68,7 +68,7 @@ def pieces(tracks: Tracks, body: Body, axes: Array, max_gap_s: float, gaps: Gaps
             yield _piece(rows[part], number, betas, body, axes)
 
 
-def _piece(rows: Tracks, number: int, betas: Array, body: Body, axes: Array) -> Piece:
+def _piece(rows: Tracks, number: int, betas: Float64, body: Body, axes: Float64) -> Piece:
     turns = joint_turns(rows)
     root = axes @ rotation_matrix(rows.global_orient)
     turns[:, 0] = quaternion(axis_angle(root))
@@ -112,7 +112,7 @@ def usual_step(tracks: Tracks) -> tuple[int, float]:
     return int(frames), float(times)
 
 
-def derivative(places: Array, frame_idx: Array, time_s: Array, order: int, step: int = 1) -> Array:
+def derivative(places: Array, frame_idx: Int64, time_s: Float64, order: int, step: int = 1) -> Float64:
     """Mean size (N-order,) of the places' (N,J,3) derivative in time, by divided differences; any clock will do.
 
     NaN where the rows are not ``step`` frames apart.
@@ -125,7 +125,7 @@ def derivative(places: Array, frame_idx: Array, time_s: Array, order: int, step:
     return np.where(apart == order * step, np.linalg.norm(found, axis=2).mean(axis=1), np.nan)
 
 
-def weighted_median(values: Array, weights: Array) -> Array:
+def weighted_median(values: Array, weights: Array) -> Float64:
     """The median (B,) of each column of values (N,B): half of the weight lies on either side. Plain if none has any."""
     weights = np.where(weights > 0, weights, 0).astype(np.float64)
     weights = weights if weights.sum() > 0 else np.ones(len(values))
@@ -135,4 +135,5 @@ def weighted_median(values: Array, weights: Array) -> Array:
     low, high = ((below < total / 2 + shift * total).sum(axis=0) for shift in (-1e-9, 1e-9))
     column = np.arange(values.shape[1])
     pick = [values[order[np.minimum(i, len(values) - 1), column], column].astype(np.float64) for i in (low, high)]
-    return (pick[0] + pick[1]) / 2
+    middle: Float64 = (pick[0] + pick[1]) / 2
+    return middle

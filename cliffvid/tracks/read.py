@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from ..inputs import open_input
 from ..metadata import TRACKS, fault
 from ..npz import check_unpacked, load_npz, size_of
 from ..tables import BAD_CAMERA, Tracks, column_specs
+from .arrow_types import Footer, ParquetFile, Table
+from .meta import Meta
 from .rewritten import Misfit, exact, in_order, matched, plain
 from .write import COLUMNS, META_CRC_KEY, META_KEY, SCHEMA_VERSION
 
@@ -44,7 +47,7 @@ def read_tracks(path: str | Path, like: str | Path | None = None) -> Tracks:
     return _read(Path(path))[0]
 
 
-def read_meta(path: str | Path) -> dict:
+def read_meta(path: str | Path) -> Meta:
     """What a tracks file says about itself: video, settings, models, body, counts, completeness, conventions.
 
     ``counts`` and ``complete`` are missing, so unknown, in a file whose rows pyarrow took from another.
@@ -52,7 +55,7 @@ def read_meta(path: str | Path) -> dict:
     return _read(Path(path), rows=False)[1]
 
 
-def read_both(path: Path, like: Path | None = None) -> tuple[Tracks, dict]:
+def read_both(path: Path, like: Path | None = None) -> tuple[Tracks, Meta]:
     """The rows and the metadata of a tracks file that names its video and body. Raises InputError as read_tracks."""
     if like is None:
         rows, meta = _read(path)
@@ -87,20 +90,22 @@ def reading(path: Path, what: str) -> Iterator[None]:
         raise InputError(f"{path}: not a readable {what} ({reason}); damaged, or something else") from error
 
 
-def _read(path: Path, rows: bool = True, meta: bool = True) -> tuple[Tracks | None, dict | None]:
+def _read(path: Path, rows: bool = True, meta: bool = True) -> tuple[Tracks, Meta]:
+    """The rows and the metadata, both checked; none of what is not asked for."""
     try:
         with reading(path, "tracks file"), open_input(path) as file:
             reader = _read_npz if file.read(4) == b"PK\x03\x04" else _read_parquet
             file.seek(0)
             tracks, text = reader(file, rows)
-            found = json.loads(text) if meta and text is not None else None
+            found: Meta | None = json.loads(text) if meta and text is not None else None
     except Misfit as misfit:
         raise InputError(f"{path}: not a tracks file: {misfit}") from misfit
     if meta:
         _check_meta(path, found)
-    if tracks is not None:
-        _check_rows(path, tracks, (found or {}).get("video", {}).get("files"))
-    return tracks, found
+    known: Meta = found or {}
+    video = known.get("video")
+    _check_rows(path, tracks, video.get("files") if video else None)
+    return tracks, known
 
 
 def _check_rows(path: Path, rows: Tracks, files: list[str] | None) -> None:
@@ -125,7 +130,7 @@ def _check_rows(path: Path, rows: Tracks, files: list[str] | None) -> None:
         )
 
 
-def _check_meta(path: Path, meta: dict | None) -> None:
+def _check_meta(path: Path, meta: object) -> None:
     mend = (
         f"`cliffvid convert {shlex.quote(str(path))} --like ORIGINAL --to parquet -o FIXED` takes it from the file "
         "that its rows came from"
@@ -139,11 +144,11 @@ def _check_meta(path: Path, meta: dict | None) -> None:
         raise InputError(f"{path}: its metadata is damaged ({found}); {mend}")
 
 
-def _read_parquet(file, rows: bool):
+def _read_parquet(file: BinaryIO, rows: bool) -> tuple[Tracks, bytes | None]:
     import pyarrow.parquet as pq
 
     # Without Arrow's threads: 7 of 113 short processes that had used them aborted when they ended, none of 71 without.
-    source = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
+    source: ParquetFile = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
     check_parquet(source.metadata, size_of(file), COLUMNS)
     _check_names(source.schema_arrow.names)
     # The footer's, and where another program's pyarrow wrote the rows what its schema kept.
@@ -152,11 +157,11 @@ def _read_parquet(file, rows: bool):
     if meta is not None and crc is not None and crc != str(zlib.crc32(meta)).encode():
         raise ValueError("its metadata has another checksum")
     if not rows:
-        return None, meta
+        return Tracks.empty(), meta
     return in_order(from_arrow(source.read(COLUMNS, use_threads=False))), meta
 
 
-def check_parquet(metadata, size: int, names: Iterable[str] | None = None) -> None:
+def check_parquet(metadata: Footer, size: int, names: Iterable[str] | None = None) -> None:
     """Raise ValueError for a parquet file of ``size`` bytes whose named columns, all if none are named, unpack to far
     more than such files do. ``metadata``: its footer, as pyarrow has it.
     """
@@ -166,7 +171,7 @@ def check_parquet(metadata, size: int, names: Iterable[str] | None = None) -> No
     check_unpacked(size, sum(max(VALUE_BYTES * c.num_values, c.total_uncompressed_size) for c in columns))
 
 
-def from_arrow(table) -> Tracks:
+def from_arrow(table: Table) -> Tracks:
     """The rows of an Arrow table that holds the columns of Tracks. Raises Misfit."""
     specs = column_specs(Tracks).items()
     if not len(table):  # lists that are not there have no width
@@ -175,7 +180,7 @@ def from_arrow(table) -> Tracks:
     return Tracks(**{name: plain(name, table[name], dtypes[0], len(shape) > 1) for name, (dtypes, shape) in specs})
 
 
-def _read_npz(file, rows: bool):
+def _read_npz(file: BinaryIO, rows: bool) -> tuple[Tracks, str | None]:
     with zipfile.ZipFile(file) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
     _check_names(names)
@@ -183,7 +188,7 @@ def _read_npz(file, rows: bool):
     arrays = load_npz(file, [*known, *(COLUMNS if rows else ())])
     meta = str(arrays[META_KEY]) if known else None
     if not rows:
-        return None, meta
+        return Tracks.empty(), meta
     specs = column_specs(Tracks).items()
     return in_order(Tracks(**{n: exact(n, arrays[n], dtypes[0]) for n, (dtypes, _) in specs})), meta
 

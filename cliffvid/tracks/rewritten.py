@@ -8,23 +8,24 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..tables import FLAG_BITS, Tracks
-
-Array = np.ndarray
+from ..tables import FLAG_BITS, Array, Tracks
+from .arrow_types import Column
+from .meta import CountFacts, Meta
 
 
 class Misfit(Exception):
     """A column that is not one of a tracks file, and why."""
 
 
-def plain(name: str, column, dtype: np.dtype, vector: bool) -> Array:
+def plain(name: str, column: Column, dtype: np.dtype[np.generic], vector: bool) -> Array:
     """An Arrow column as numpy (N,), or (N,width) of lists that are all as long. Raises Misfit."""
     import pyarrow as pa
 
     column = column.combine_chunks()
     if column.null_count:
         raise Misfit(f"column {name!r} holds nulls")
-    rows, values, shape = len(column), column, ()
+    rows, values = len(column), column
+    shape: tuple[int, ...] = ()
     if vector:
         values, shape = _items(name, column)
         if values.null_count:
@@ -34,7 +35,7 @@ def plain(name: str, column, dtype: np.dtype, vector: bool) -> Array:
     return exact(name, values.to_numpy(zero_copy_only=False).reshape(rows, *shape), dtype)
 
 
-def _items(name: str, column) -> tuple[object, tuple[int]]:
+def _items(name: str, column: Column) -> tuple[Column, tuple[int]]:
     """The items of a column of lists, and how many there are in each list."""
     import pyarrow as pa
 
@@ -51,7 +52,7 @@ def _items(name: str, column) -> tuple[object, tuple[int]]:
     return column.flatten(), (width,)
 
 
-def exact(name: str, values: Array, dtype: np.dtype) -> Array:
+def exact(name: str, values: Array, dtype: np.dtype[np.generic]) -> Array:
     """The same numbers in the columns' own dtype. Raises Misfit where that has no such number."""
     if values.dtype == dtype:
         return values
@@ -81,7 +82,7 @@ def in_order(rows: Tracks) -> Tracks:
     return rows
 
 
-def matched(path: Path, rows: Tracks, like: Path, theirs: Tracks, meta: dict) -> tuple[Tracks, dict]:
+def matched(path: Path, rows: Tracks, like: Path, theirs: Tracks, meta: Meta) -> tuple[Tracks, Meta]:
     """The rows with the metadata of ``like``. Raises InputError if they were not taken from there."""
     for name in ("body_pose", "betas"):
         mine, width = getattr(rows, name).shape[1], getattr(theirs, name).shape[1]
@@ -104,7 +105,7 @@ def matched(path: Path, rows: Tracks, like: Path, theirs: Tracks, meta: dict) ->
     return rows, meta | {"counts": _counts(rows, meta)}
 
 
-def _counts(rows: Tracks, meta: dict) -> dict:
+def _counts(rows: Tracks, meta: Meta) -> CountFacts:
     """What was counted when the video was read, and the rows as they are now."""
     flags = {name: int((rows.flags & bit != 0).sum()) for name, bit in FLAG_BITS.items()}
     return meta.get("counts", {}) | {"rows": len(rows), "tracks": len(np.unique(rows.track_id)), "flags": flags}

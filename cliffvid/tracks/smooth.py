@@ -9,17 +9,17 @@ import numpy as np
 
 from ..errors import UsageError
 from ..files import check_free, claims
+from ..geometry import Array
 from ..models.body import Body, load_body
 from ..models.smpl_files import BETAS_MAX
 from ..options import SmoothOptions
 from ..rotations import rotation_vector, slerp
-from ..tables import BAD_CAMERA, IMPLAUSIBLE, INTERPOLATED, ODD_DEPTH, Tracks
+from ..tables import BAD_CAMERA, IMPLAUSIBLE, INTERPOLATED, ODD_DEPTH, Bool, Float32, Float64, Int64, Tracks
 from .filters import one_euro, one_euro_turns, savgol, savgol_turns
 from .motion import derivative, joint_turns, usual_step, weighted_median
 from .read import read_both
 from .write import open_writer, output_format
 
-Array = np.ndarray
 FEET = (10, 11)
 STAND_IN = "open-body"
 FIGURES = {
@@ -43,7 +43,7 @@ class SmoothReport:
     after: dict[str, float | None]  # of the same rows
     warnings: list[str]
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, object]:
         """The report as plain values, for JSON."""
         return dataclasses.asdict(self) | {"out": str(self.out)}
 
@@ -113,7 +113,7 @@ def smoothed(tracks: Tracks, body: Body, options: SmoothOptions) -> Tracks:
     return whole[np.lexsort((whole.track_id, whole.frame_idx))]
 
 
-def _unbroken(time_s: Array, limit_s: float) -> Iterator[tuple[int, int]]:
+def _unbroken(time_s: Float64, limit_s: float) -> Iterator[tuple[int, int]]:
     cuts = np.flatnonzero(np.diff(time_s) > limit_s) + 1
     yield from zip([0, *cuts], [*cuts, len(time_s)], strict=True)
 
@@ -157,12 +157,12 @@ class _Clock:
         return both[np.argsort(both.frame_idx, kind="stable")]
 
 
-def _rotations(turns: Array) -> dict[str, Array]:
+def _rotations(turns: Array) -> dict[str, Float32]:
     vectors = rotation_vector(turns).astype(np.float32).reshape(len(turns), -1)
     return {"global_orient": vectors[:, :3].copy(), "body_pose": vectors[:, 3:].copy()}
 
 
-def _piece(rows: Tracks, betas: Array, body: Body, options: SmoothOptions) -> Tracks:
+def _piece(rows: Tracks, betas: Float32, body: Body, options: SmoothOptions) -> Tracks:
     turns, good = joint_turns(rows), (rows.flags & BAD_CAMERA) == 0
     mended = _between_others((rows.flags & IMPLAUSIBLE) != 0)
     told = ((rows.flags & (BAD_CAMERA | ODD_DEPTH)) == 0) & ~mended  # what tells where somebody is
@@ -191,7 +191,7 @@ def _piece(rows: Tracks, betas: Array, body: Body, options: SmoothOptions) -> Tr
     return Tracks(**(rows.columns() | _rotations(turns) | {"betas": shape, "transl": transl, "flags": flags}))
 
 
-def _between_others(bad: Array) -> Array:
+def _between_others(bad: Bool) -> Bool:
     """Return which of the rows ``bad`` (N,) have one that is not so before and after them."""
     sound = np.flatnonzero(~bad)
     place = np.arange(len(bad))
@@ -206,7 +206,7 @@ def steadiness(tracks: Tracks, body: Body) -> dict[str, float | None]:
     them over rows that are neighbouring frames, the camera taken to be level.
     """
     step = usual_step(tracks)[0]
-    found: dict[str, list[Array]] = {name: [] for name in FIGURES}
+    found: dict[str, list[Float64]] = {name: [] for name in FIGURES}
     for track_id in np.unique(tracks.track_id):
         rows = tracks[(tracks.track_id == track_id) & ((tracks.flags & BAD_CAMERA) == 0)]
         joints = body.joints(rows.global_orient, rows.body_pose, rows.betas.astype(np.float64), rows.transl)
@@ -220,7 +220,7 @@ def steadiness(tracks: Tracks, body: Body) -> dict[str, float | None]:
     return {name: _mean(parts) for name, parts in found.items()}
 
 
-def _skate(feet: Array, frame_idx: Array, time_s: Array, step: int) -> Array:
+def _skate(feet: Array, frame_idx: Int64, time_s: Float64, step: int) -> Float64:
     """Speed over the ground (N-1,) of the foot that is lower at both moments together."""
     lower = (feet[1:, :, 1] + feet[:-1, :, 1]).argmax(axis=1)
     moved = np.linalg.norm(np.diff(feet[..., [0, 2]], axis=0), axis=-1)
@@ -228,7 +228,7 @@ def _skate(feet: Array, frame_idx: Array, time_s: Array, step: int) -> Array:
     return np.where(np.diff(frame_idx) == step, speed, np.nan)
 
 
-def _mean(parts: list[Array]) -> float | None:
+def _mean(parts: list[Float64]) -> float | None:
     values = np.concatenate([np.zeros(0), *parts])
     values = values[np.isfinite(values)]
     return float(values.mean()) if len(values) else None

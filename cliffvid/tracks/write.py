@@ -3,18 +3,20 @@
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 from zlib import crc32
 
 import numpy as np
 
 from ..errors import UsageError
 from ..files import NewFile, output_errors
-from ..tables import FLAG_BITS, Tracks, column_specs
+from ..tables import FLAG_BITS, Array, Tracks, column_specs
+from .arrow_types import DataType, Schema, Table
+from .arrow_types import ParquetWriter as ArrowWriter
 
 SCHEMA_VERSION = 1
 META_KEY = "cliffvid"
@@ -48,8 +50,11 @@ class Writer:
     ``like``: a table of any length whose columns are as wide as those to come. ``meta``: what is known of them already.
     """
 
-    def __init__(self, path: Path, like: Tracks, meta: dict | None = None, overwrite: bool = False) -> None:
-        self.path, self.like, self.meta = path, like, meta or {}
+    def __init__(
+        self, path: Path, like: Tracks, meta: Mapping[str, object] | None = None, overwrite: bool = False
+    ) -> None:
+        self.path, self.like = path, like
+        self.meta: Mapping[str, object] = meta or {}
         with ExitStack() as stack:
             self._new = stack.enter_context(NewFile(path, overwrite))
             with output_errors(path):
@@ -59,7 +64,7 @@ class Writer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             self._discard()
         finally:
@@ -69,15 +74,15 @@ class Writer:
         with output_errors(self.path):
             self._write(tracks)
 
-    def finish(self, meta: dict | None = None) -> int:
+    def finish(self, meta: Mapping[str, object] | None = None) -> int:
         """Close the file with its metadata and give it its name; its size in bytes. ``meta``: what became known."""
         with output_errors(self.path):
-            self._finish(about(self.meta | (meta or {})))
+            self._finish(about({**self.meta, **(meta or {})}))
         return self._new.keep()
 
     def _open(self) -> None: ...
     def _write(self, tracks: Tracks) -> None: ...
-    def _finish(self, meta: dict) -> None: ...
+    def _finish(self, meta: Mapping[str, object]) -> None: ...
     def _discard(self) -> None: ...
 
 
@@ -91,7 +96,9 @@ class ParquetWriter(Writer):
         # Unlike the footer's, which is written last and holds all, the schema's metadata stays with the columns when
         # Arrow writes some of the rows to another file.
         known = {name: value for name, value in self.meta.items() if name not in OF_ALL_ROWS}
-        self._writer = open_parquet(self._new.file, arrow_schema(self.like, known), sorting_columns=sorting)
+        self._writer: ArrowWriter = open_parquet(
+            self._new.file, arrow_schema(self.like, known), sorting_columns=sorting
+        )
 
     def _write(self, tracks: Tracks) -> None:
         self._waiting.append(tracks)
@@ -104,7 +111,7 @@ class ParquetWriter(Writer):
             self._writer.write_table(arrow_table(Tracks.concat(self._waiting)), row_group_size=self._held)
             self._waiting, self._held = [], 0
 
-    def _finish(self, meta: dict) -> None:
+    def _finish(self, meta: Mapping[str, object]) -> None:
         self._flush()
         text = json.dumps(meta)
         # of pages Arrow keeps a checksum, of this text nobody else does
@@ -125,7 +132,7 @@ class NpzWriter(Writer):
         self._none = self._arrays(self.like[:0])
         self._columns = {name: tempfile.TemporaryFile(dir=self._new.part.parent) for name in self._none}
 
-    def _arrays(self, tracks: Tracks) -> dict[str, np.ndarray]:
+    def _arrays(self, tracks: Tracks) -> dict[str, Array]:
         """The arrays of the file, a row each for each row of the table."""
         return {name: getattr(tracks, name) for name in COLUMNS}
 
@@ -134,7 +141,7 @@ class NpzWriter(Writer):
         for name, column in self._arrays(tracks).items():
             self._columns[name].write(np.ascontiguousarray(column).data)
 
-    def _finish(self, meta: dict) -> None:
+    def _finish(self, meta: Mapping[str, object]) -> None:
         with zipfile.ZipFile(self._new.file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for name, column in self._none.items():
                 self._columns[name].seek(0)
@@ -145,7 +152,7 @@ class NpzWriter(Writer):
             add_array(archive, META_KEY, text.dtype, (), [text.tobytes()])
         self._discard()
 
-    def _add_more(self, archive: zipfile.ZipFile, meta: dict) -> None:
+    def _add_more(self, archive: zipfile.ZipFile, meta: Mapping[str, object]) -> None:
         """For a kind of npz that holds arrays of other lengths too."""
 
     def _discard(self) -> None:
@@ -154,10 +161,10 @@ class NpzWriter(Writer):
                 file.close()
 
 
-WRITERS = {"parquet": ParquetWriter, "npz": NpzWriter}
+WRITERS: dict[str, type[Writer]] = {"parquet": ParquetWriter, "npz": NpzWriter}
 
 
-def open_writer(kind: str, path: Path, like: Tracks, meta: dict, overwrite: bool) -> Writer:
+def open_writer(kind: str, path: Path, like: Tracks, meta: Mapping[str, object], overwrite: bool) -> Writer:
     """Return the Writer of a kind of tracks file: parquet, npz or cliff."""
     if kind == "cliff":
         from .formats.cliff import CliffWriter
@@ -166,18 +173,18 @@ def open_writer(kind: str, path: Path, like: Tracks, meta: dict, overwrite: bool
     return WRITERS[kind](path, like, meta, overwrite)
 
 
-def about(meta: dict) -> dict:
+def about(meta: Mapping[str, object]) -> dict[str, object]:
     """The metadata of a file: what the columns are, and ``meta``."""
     return {"schema_version": SCHEMA_VERSION, "columns": CONVENTIONS, **meta}
 
 
-def open_parquet(file, schema, **more):
+def open_parquet(file: IO[bytes], schema: Schema, **more: object) -> ArrowWriter:
     """A ParquetWriter for a schema that holds the columns of Tracks, in the layout that suits them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     floats = [name for name, (dtypes, _) in column_specs(Tracks).items() if dtypes[0] == "float32"]
-    return pq.ParquetWriter(
+    writer: ArrowWriter = pq.ParquetWriter(
         file,
         schema,
         compression="zstd",
@@ -188,9 +195,12 @@ def open_parquet(file, schema, **more):
         memory_pool=pa.system_memory_pool(),  # Arrow's own pool keeps more after each group
         **more,
     )
+    return writer
 
 
-def add_array(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple, blocks: Iterable[bytes]) -> None:
+def add_array(
+    archive: zipfile.ZipFile, name: str, dtype: np.dtype[np.generic], shape: tuple[int, ...], blocks: Iterable[bytes]
+) -> None:
     """Write an array, whose bytes come in blocks, into an npz file."""
     header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
     with archive.open(f"{name}.npy", "w", force_zip64=True) as member:  # writestr would stamp the time of day
@@ -199,25 +209,29 @@ def add_array(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple
             member.write(block)
 
 
-def arrow_schema(like: Tracks, meta: dict | None = None):
+def arrow_schema(like: Tracks, meta: Mapping[str, object] | None = None) -> Schema:
     """The parquet schema of such a table: columns in COLUMNS' order, vectors as fixed-size lists, nothing null.
 
     It tells what the columns are, and ``meta``; pyarrow keeps that where it writes the rows again.
     """
     import pyarrow as pa
 
-    def kind(column: np.ndarray):
-        element = pa.from_numpy_dtype(column.dtype)
-        return element if column.ndim == 1 else pa.list_(pa.field("element", element, nullable=False), column.shape[1])
+    def kind(column: Array) -> DataType:
+        element: DataType = pa.from_numpy_dtype(column.dtype)
+        if column.ndim == 1:
+            return element
+        lists: DataType = pa.list_(pa.field("element", element, nullable=False), column.shape[1])
+        return lists
 
     fields = [
         pa.field(name, kind(getattr(like, name)), nullable=False, metadata={"description": text})
         for name, text in CONVENTIONS.items()
     ]
-    return pa.schema(fields, metadata={META_KEY: json.dumps(about(meta or {}))})
+    schema: Schema = pa.schema(fields, metadata={META_KEY: json.dumps(about(meta or {}))})
+    return schema
 
 
-def arrow_table(tracks: Tracks):
+def arrow_table(tracks: Tracks) -> Table:
     import pyarrow as pa
 
     schema = arrow_schema(tracks)
@@ -228,7 +242,8 @@ def arrow_table(tracks: Tracks):
         # second and 60 MB.
         array = pa.Array.from_buffers(pa.from_numpy_dtype(column.dtype), column.size, [None, pa.py_buffer(column)])
         arrays.append(array if column.ndim == 1 else pa.FixedSizeListArray.from_arrays(array, type=field.type))
-    return pa.Table.from_arrays(arrays, schema=schema)
+    table: Table = pa.Table.from_arrays(arrays, schema=schema)
+    return table
 
 
 CONVERT = "to convert tracks: cliffvid convert TRACKS --to"

@@ -1,18 +1,24 @@
 """Inline SVG for the report: no library, no script; what belongs to a track bears its number in ``data-track``."""
 
+from collections.abc import Iterator
+from typing import TypeAlias
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ..colors import track_color
+from ..geometry import Array
 from ..models.body import Body
-from ..tables import NOT_DRAWN, Tracks
+from ..tables import NOT_DRAWN, Float64, Tracks
 from ..tracks.motion import derivative
 
-Array = np.ndarray
 WIDTH = 1000  # units of every chart's x axis, stretched to the page
 BINS = 250  # most steps in time of a chart
 ROW = 18
 # From doubtful to sure; told apart in grey too.
 CONFIDENCE = ("#e4b363", "#d3b98c", "#a9bdb0", "#6fa8a6", "#3b8686", "#1f5f6b")
+
+Curve: TypeAlias = tuple[int, Float64, Array]  # of a track: its id, times and values
 
 
 def timeline(tracks: Tracks) -> str:
@@ -23,14 +29,14 @@ def timeline(tracks: Tracks) -> str:
     for line, track_id in enumerate(ids):
         rows = tracks[tracks.track_id == track_id]
         step = _bin(rows.time_s, tracks)
-        bars = []
+        bars: list[tuple[int, int, str]] = []
         used, first = np.unique(step, return_index=True)
-        for k, scores in zip(used, np.split(rows.det_score, first[1:]), strict=True):
+        for k, scores in zip(used.tolist(), np.split(rows.det_score, first[1:]), strict=True):
             color = CONFIDENCE[min(int(np.mean(scores) * len(CONFIDENCE)), len(CONFIDENCE) - 1)]
             if bars and bars[-1][2] == color and bars[-1][1] == k:
-                bars[-1][1] = k + 1
+                bars[-1] = (bars[-1][0], k + 1, color)
             else:
-                bars.append([k, k + 1, color])
+                bars.append((k, k + 1, color))
         unit = WIDTH / steps(tracks)
         rects = "".join(
             f'<rect x="{low * unit:g}" y="4" width="{(high - low) * unit:g}" height="{ROW - 8}" fill="{color}"/>'
@@ -67,7 +73,7 @@ def depth(tracks: Tracks) -> str:
 
 def jitter(tracks: Tracks, body: Body) -> str:
     """Mean acceleration of each track's joints over time, in m/s2: over three frames in a row, pelvis at rest."""
-    curves = []
+    curves: list[Curve] = []
     for track_id, rows in _each(tracks):
         joints = body.joints(rows.global_orient, rows.body_pose, rows.betas, np.zeros_like(rows.transl))
         joints = joints - joints[:, :1]
@@ -84,26 +90,28 @@ def bars(seconds: dict[str, float]) -> str:
     )
 
 
-def _each(tracks: Tracks):
+def _each(tracks: Tracks) -> Iterator[tuple[int, Tracks]]:
     for track_id in np.unique(tracks.track_id):
         yield int(track_id), tracks[tracks.track_id == track_id]
 
 
 def steps(tracks: Tracks) -> int:
     """Into how many steps the time of the tracks is cut: one for each frame, up to BINS."""
-    return int(min(BINS, np.ptp(tracks.frame_idx) + 1)) if len(tracks) else 1
+    return min(BINS, int(np.ptp(tracks.frame_idx)) + 1) if len(tracks) else 1
 
 
-def _bin(time_s: Array, tracks: Tracks) -> Array:
+def _bin(time_s: Array, tracks: Tracks) -> NDArray[np.int_]:
     """The step in time (N,) that each moment falls into."""
     if len(tracks) == 0:
         return np.zeros(0, int)
     low, high = tracks.time_s.min(), tracks.time_s.max()
     count = steps(tracks)  # the last frame's moment is the end of the axis
-    return np.clip(np.rint((time_s - low) / max(high - low, 1e-9) * (count - 1)), 0, count - 1).astype(int)
+    step = np.clip(np.rint((time_s - low) / max(high - low, 1e-9) * (count - 1)), 0, count - 1)
+    whole: NDArray[np.int_] = step.astype(int)
+    return whole
 
 
-def _means(time_s: Array, values: Array, tracks: Tracks) -> Array:
+def _means(time_s: Array, values: Array, tracks: Tracks) -> Float64:
     """The mean of the values of each step, NaN where there are none."""
     good = np.isfinite(values)
     if not good.any():
@@ -113,7 +121,7 @@ def _means(time_s: Array, values: Array, tracks: Tracks) -> Array:
     return np.where(count > 0, np.bincount(step, values[good], len(count)) / np.maximum(count, 1), np.nan)
 
 
-def _lines(tracks: Tracks, curves: list[tuple[int, Array, Array]], unit: str) -> str:
+def _lines(tracks: Tracks, curves: list[Curve], unit: str) -> str:
     """A line for each track, broken where there is nothing for longer than the tracks' usual step."""
     height, drawn = 130, []
     for track_id, times, values in curves:

@@ -1,21 +1,26 @@
 """What needs no renderer: colours, boxes, identities, skeletons."""
 
+from typing import TypeAlias
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ..colors import track_color
-from ..geometry import project
+from ..geometry import Array, project
 from ..tables import Tracks
 
+Pixels: TypeAlias = NDArray[np.uint8]  # a picture (H,W,3), RGB
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def pen_px(image: np.ndarray) -> float:
+def pen_px(image: Pixels) -> float:
     """How wide lines are, so that marks are seen on a large photo too."""
-    return max(1.0, max(image.shape[:2]) / 1280)
+    longer: int = max(image.shape[:2])
+    return max(1.0, longer / 1280)
 
 
-def draw_boxes(image: np.ndarray, people: Tracks) -> None:
+def draw_boxes(image: Pixels, people: Tracks) -> None:
     """Outline each person's box in ``image`` (H,W,3) uint8, in place."""
     width = round(pen_px(image))
     for track_id, box in zip(people.track_id, people.bbox_xyxy, strict=True):
@@ -23,12 +28,13 @@ def draw_boxes(image: np.ndarray, people: Tracks) -> None:
         cv2.rectangle(image, (x0, y0), (x1, y1), track_color(int(track_id)), width, cv2.LINE_AA)
 
 
-def draw_ids(image: np.ndarray, people: Tracks, scores: bool = False) -> None:
+def draw_ids(image: Pixels, people: Tracks, scores: bool = False) -> None:
     """Write each person's identity, and the score if asked, above the box: dark around bright, read on any picture.
 
     One that would cover another goes down until it is free, in the box's own column and colour.
     """
-    pen, taken = pen_px(image), []
+    pen = pen_px(image)
+    taken: list[tuple[int, int, int]] = []  # left, bottom and width of the labels so far
     for track_id, score, box in zip(people.track_id, people.det_score, people.bbox_xyxy, strict=True):
         text = f"{track_id} {score:.2f}" if scores else str(track_id)
         (width, height), _ = cv2.getTextSize(text, FONT, 0.45 * pen, round(3 * pen))
@@ -42,7 +48,7 @@ def draw_ids(image: np.ndarray, people: Tracks, scores: bool = False) -> None:
             cv2.putText(image, text, (x, y), FONT, 0.45 * pen, color, round(thickness), cv2.LINE_AA)
 
 
-def draw_skeletons(image: np.ndarray, people: Tracks, joints: np.ndarray, parents: tuple[int, ...]) -> None:
+def draw_skeletons(image: Pixels, people: Tracks, joints: Array, parents: tuple[int, ...]) -> None:
     """Draw bones and joints (P,J,3) in metres of the camera's frame, those farther away first."""
     points = project(joints, people.focal_px, image.shape[1::-1])
     for i in np.argsort(-people.transl[:, 2]):

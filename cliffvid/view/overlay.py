@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,15 +12,17 @@ from ..colors import track_color
 from ..concurrency import AHEAD_BYTES, Stages
 from ..errors import InputError, UsageError
 from ..files import check_free, claims
-from ..geometry import camera_to_side
+from ..geometry import Array, camera_to_side
 from ..models.body import Body, load_body
 from ..options import Options, OverlayOptions
-from ..tables import NOT_DRAWN, Frames, Tracks
+from ..tables import NOT_DRAWN, Float64, Frames, Tracks
+from ..tracks.meta import Meta
 from ..tracks.read import chosen, read_both
 from ..video.encode import FORMATS, Film
+from ..video.image_files import Images
 from ..video.open import open_source
-from ..video.reader import DecodeCounts
-from .draw import draw_boxes, draw_ids, draw_skeletons
+from ..video.reader import DecodeCounts, Video
+from .draw import Pixels, draw_boxes, draw_ids, draw_skeletons
 from .renderers import Renderer, Scene, compose, open_renderer
 
 FRAME_BATCH = 4  # posed together
@@ -34,8 +37,8 @@ class Shot:
 
     frames: Frames
     people: Tracks
-    vertices: np.ndarray  # (P,V,3); joints (P,J,3) for the skeleton view
-    normals: np.ndarray | None
+    vertices: Array  # (P,V,3); joints (P,J,3) for the skeleton view
+    normals: Array | None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -44,7 +47,7 @@ class Shot:
     def nbytes(self) -> int:
         return self.frames.nbytes
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, Tracks, np.ndarray, np.ndarray | None]]:
+    def __iter__(self) -> Iterator[tuple[Pixels, Tracks, Array, Array | None]]:
         """Picture, people, vertices and normals of each frame."""
         for i, index in enumerate(self.frames.frame_idx):
             rows = slice(*np.searchsorted(self.people.frame_idx, [index, index + 1]))
@@ -66,7 +69,7 @@ class OverlayReport:
     busy_s: dict[str, float]
     warnings: list[str]
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, object]:
         """The report as plain values, for JSON."""
         return asdict(self) | {"out": str(self.out), "frames_per_s": self.frames / self.seconds}
 
@@ -103,7 +106,7 @@ def overlay(
             shots = stages.ahead("pose", "frames", painter.pose(stages.ahead("decode", "frames", frames), rows))
             for drawn in stages.ahead("draw", "frames", painter.draw(shots, rows)):
                 for image, time_s in zip(drawn.images, drawn.time_s, strict=True):
-                    film.write(image, counts.first_pts + round(float(time_s) / source.info.time_base))
+                    film.write(image, (counts.first_pts or 0) + round(float(time_s) / source.info.time_base))
             film.finish()
         seconds = time.perf_counter() - start
         busy_s = stages.busy_s() | {"encode": seconds - stages.stages[-1].consumer_wait_s}
@@ -117,8 +120,8 @@ def overlay(
 class Drawn:
     """Finished pictures and their times."""
 
-    images: list[np.ndarray]
-    time_s: np.ndarray  # rather than pts, which may jump back
+    images: list[Pixels]
+    time_s: Float64  # rather than pts, which may jump back
 
     def __len__(self) -> int:
         return len(self.images)
@@ -154,11 +157,13 @@ class Painter:
         for shot in shots:
             yield Drawn([self._picture(*frame, depth_m) for frame in shot], shot.frames.time_s)
 
-    def _picture(self, *frame_and_depth) -> np.ndarray:
-        drawn = self.views(*frame_and_depth)
+    def _picture(self, image: Pixels, people: Tracks, vertices: Array, normals: Array | None, depth_m: float) -> Pixels:
+        drawn = self.views(image, people, vertices, normals, depth_m)
         return np.hstack(list(drawn.values())) if len(drawn) > 1 else next(iter(drawn.values()))
 
-    def views(self, image, people, vertices, normals, depth_m) -> dict[str, np.ndarray]:
+    def views(
+        self, image: Pixels, people: Tracks, vertices: Array, normals: Array | None, depth_m: float
+    ) -> dict[str, Pixels]:
         """The pictures (H,W,3) the options ask for: ``front``, which is drawn on ``image`` itself, and ``side``."""
         options = self.options
         self.drawn += len(people) > 0
@@ -168,6 +173,7 @@ class Painter:
         if self.renderer is None:
             draw_skeletons(image, people[good], vertices[good], self.body.parents)
         else:
+            assert normals is not None, "a renderer draws surfaces"
             scene = self.scene(image.shape[1::-1], people[good], vertices[good], normals[good])
             if options.view in ("overlay", "both"):
                 compose(image, self.renderer.render(scene), options.alpha)
@@ -181,7 +187,7 @@ class Painter:
         drawn = {"front": None if options.view == "side" else image, "side": side}
         return {name: picture for name, picture in drawn.items() if picture is not None}
 
-    def scene(self, size_wh, people: Tracks, vertices: np.ndarray, normals: np.ndarray) -> Scene:
+    def scene(self, size_wh: tuple[int, int], people: Tracks, vertices: Array, normals: Array) -> Scene:
         """Everybody before one camera: who was seen with another focal length is widened to the first one's."""
         focal_px = float(people.focal_px[0]) if len(people) else 1.0
         if (people.focal_px != focal_px).any():
@@ -189,7 +195,7 @@ class Painter:
                 vertices * np.stack([people.focal_px / focal_px] * 2 + [np.ones_like(people.focal_px)], 1)[:, None]
             )
         colors = np.array([track_color(int(i)) for i in people.track_id], np.float32).reshape(-1, 3) / 255
-        return Scene(tuple(size_wh), focal_px, self.body.levels, vertices, normals, colors)
+        return Scene(size_wh, focal_px, self.body.levels, vertices, normals, colors)
 
 
 def people_in(frames: Frames, rows: Tracks) -> Tracks:
@@ -216,17 +222,18 @@ def check_target(out: Path, overwrite: bool, *sources: Path | str) -> None:
     check_free(out, overwrite, *sources)
 
 
-def decoding(meta: dict, allow_network: bool = False) -> Options:
+def decoding(meta: Meta, allow_network: bool = False) -> Options:
     """How the video of some tracks was decoded, so that frames and sizes are the same once more.
 
     Frames as large as those the tracks were made of are let pass again.
     """
-    settings = {name: meta["settings"][name] for name in DECODING if name in meta.get("settings", {})}
+    kept = meta.get("settings", {})
+    settings: dict[str, Any] = {name: kept[name] for name in DECODING if name in kept}  # of Options' types
     seen_mpx = meta["video"]["width_px"] * meta["video"]["height_px"] / 1e6
     return Options(**settings, max_frame_mpx=max(Options.max_frame_mpx, seen_mpx), allow_network=allow_network)
 
 
-def check_same_video(source, meta: dict, tracks: Path) -> None:
+def check_same_video(source: Video | Images, meta: Meta, tracks: Path) -> None:
     """Raise InputError if the tracks are of another video than the open source."""
     told = meta["video"]
     if (source.info.name, source.info.codec) != (told["name"], told["codec"]):

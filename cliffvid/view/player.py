@@ -2,17 +2,36 @@
 
 import base64
 import zlib
+from typing import TypeAlias, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..colors import track_color
+from ..geometry import Array
 from ..models.body import Body
 from ..tables import NOT_DRAWN, Tracks
 from ..tracks.motion import joint_turns
 
-Array = np.ndarray
 ROWS_MAX = 60_000  # about 12 MB of page; of longer tracks every second, third, ... row is shown
 FEET = (10, 11)
+
+Place: TypeAlias = list[str | int]  # of an array in a Pack: kind, offset in bytes, how many
+
+
+class Player(TypedDict):
+    """What the page's script reads; arrays are named by their Place."""
+
+    size: list[int]
+    focal: float
+    begin: float
+    end: float
+    centre: list[float]
+    reach: float
+    floor: list[float] | None
+    parents: list[int]
+    mesh: dict[str, object] | None
+    tracks: list[dict[str, object]]
 
 
 class Pack:
@@ -21,11 +40,11 @@ class Pack:
     def __init__(self) -> None:
         self._data = bytearray()
 
-    def add(self, values: Array, kind: str) -> list:
+    def add(self, values: Array | NDArray[np.integer], kind: str) -> Place:
         """Where the values went: kind, offset in bytes, how many."""
         self._data += bytes(-len(self._data) % 4)
         flat = np.ascontiguousarray(values, "<" + kind).reshape(-1)
-        place = [kind, len(self._data), flat.size]
+        place: Place = [kind, len(self._data), flat.size]
         self._data += flat.tobytes()
         return place
 
@@ -33,7 +52,7 @@ class Pack:
         return base64.b64encode(zlib.compress(bytes(self._data), 6)).decode("ascii")
 
 
-def player_data(tracks: Tracks, body: Body, size_wh: tuple[int, int], skeleton_only: bool) -> tuple[dict, str, int]:
+def player_data(tracks: Tracks, body: Body, size_wh: tuple[int, int], skeleton_only: bool) -> tuple[Player, str, int]:
     """The player's JSON, its packed numbers, and of how many rows one is shown; rows not to be drawn are left out."""
     tracks = tracks[(tracks.flags & NOT_DRAWN) == 0]
     every = max(1, -(-len(tracks) // ROWS_MAX))
@@ -42,7 +61,7 @@ def player_data(tracks: Tracks, body: Body, size_wh: tuple[int, int], skeleton_o
     pelvis = tracks.transl + body.rest_joints_m[0]
     centre = np.median(pelvis, axis=0) if len(tracks) else np.array([0.0, 0.0, 5.0])
     around = np.linalg.norm(pelvis - centre, axis=1)
-    data = {
+    data: Player = {
         "size": list(size_wh),
         "focal": float(np.median(tracks.focal_px)) if len(tracks) else float(np.hypot(*size_wh)),
         "begin": float(tracks.time_s.min()) if len(tracks) else 0.0,
@@ -57,7 +76,7 @@ def player_data(tracks: Tracks, body: Body, size_wh: tuple[int, int], skeleton_o
     return data, pack.text(), every
 
 
-def _track(rows: Tracks, body: Body, pack: Pack) -> dict:
+def _track(rows: Tracks, body: Body, pack: Pack) -> dict[str, object]:
     betas = np.median(rows.betas, axis=0)
     return {
         "id": int(rows.track_id[0]),
@@ -70,7 +89,7 @@ def _track(rows: Tracks, body: Body, pack: Pack) -> dict:
     }
 
 
-def _mesh(body: Body, pack: Pack, betas: int) -> dict:
+def _mesh(body: Body, pack: Pack, betas: int) -> dict[str, object]:
     """The resting surface. Shape directions are bytes: under half a millimetre off for each unit of a beta."""
     vertices = body.rest_m.size // 3
     dirs = body.shape_dirs_m[:betas].reshape(betas, 3, vertices).transpose(0, 2, 1)

@@ -4,19 +4,21 @@ import base64
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 
 from ..errors import InputError, UsageError
 from ..files import check_free, claims, write_whole
-from ..options import OverlayOptions
+from ..options import OverlayOptions, Renderer
 from ..tables import AT_BORDER, BAD_CAMERA, IMPLAUSIBLE, NOT_DRAWN, Tracks
+from ..tracks.meta import Meta
 from ..tracks.read import read_both
 from ..video.open import open_source
 from ..video.reader import DecodeCounts
 from . import charts
-from .draw import draw_skeletons
+from .draw import Pixels, draw_skeletons
 from .html import page, part, script_json
 from .overlay import Painter, check_same_video, decoding
 from .player import player_data
@@ -44,7 +46,7 @@ def report(
     out: Path,
     video: Path | str | None = None,
     skeleton_only: bool = False,
-    renderer: str = OverlayOptions.renderer,
+    renderer: Renderer = OverlayOptions.renderer,
     overwrite: bool = False,
     busy_s: dict[str, float] | None = None,
     allow_network: bool = False,
@@ -57,9 +59,10 @@ def report(
     """
     check_page(out, overwrite, tracks, video)
     rows, meta = read_both(tracks)
-    view = "skeleton" if skeleton_only or video is None else "overlay"
+    view: Literal["skeleton", "overlay"] = "skeleton" if skeleton_only or video is None else "overlay"
     painter = Painter(OverlayOptions(view=view, renderer=renderer, alpha=1.0), meta["body"]["name"])
-    size_wh, pictures = (meta["video"]["width_px"], meta["video"]["height_px"]), {}
+    size_wh = meta["video"]["width_px"], meta["video"]["height_px"]
+    pictures: dict[int, bytes] = {}
     if video:
         size_wh, pictures = contact_sheet(video, tracks, meta, rows, painter, allow_network)
     data, pack, every = player_data(rows, painter.body, size_wh, skeleton_only)
@@ -103,7 +106,7 @@ def check_page(out: Path, overwrite: bool, *sources: Path | str | None) -> None:
 
 
 def contact_sheet(
-    video: Path | str, tracks: Path, meta: dict, rows: Tracks, painter: Painter, allow_network: bool = False
+    video: Path | str, tracks: Path, meta: Meta, rows: Tracks, painter: Painter, allow_network: bool = False
 ) -> tuple[tuple[int, int], dict[int, bytes]]:
     """The frame's size, and a JPEG for each of the longest tracks: the person with the body, where it is seen best."""
     wanted: dict[int, list[Tracks]] = {}
@@ -111,7 +114,8 @@ def contact_sheet(
     for track_id in ids[np.argsort(-counts, kind="stable")][:SHEET_MAX]:
         best = _best(rows[rows.track_id == track_id])
         wanted.setdefault(int(best.frame_idx[0]), []).append(best)
-    size_wh, pictures = None, {}
+    size_wh: tuple[int, int] | None = None
+    pictures: dict[int, bytes] = {}
     with open_source(video, decoding(meta, allow_network)) as source:
         check_same_video(source, meta, tracks)
         for frames in source.frames(1, DecodeCounts()):
@@ -122,7 +126,8 @@ def contact_sheet(
                 break
     if wanted:
         raise InputError(f"{video}: has no frame {min(wanted)}, of which {tracks} holds people; not the same video")
-    return tuple(int(side) for side in size_wh), dict(sorted(pictures.items()))
+    assert size_wh, "a source without frames is an error"
+    return (int(size_wh[0]), int(size_wh[1])), dict(sorted(pictures.items()))
 
 
 def _best(rows: Tracks) -> Tracks:
@@ -133,7 +138,7 @@ def _best(rows: Tracks) -> Tracks:
     return rows[best : best + 1]
 
 
-def _picture(image: np.ndarray, person: Tracks, painter: Painter) -> bytes:
+def _picture(image: Pixels, person: Tracks, painter: Painter) -> bytes:
     given = person.global_orient, person.body_pose, person.betas, person.transl
     if not person.flags[0] & NOT_DRAWN:
         if painter.renderer:
@@ -166,7 +171,7 @@ def _sheet(rows: Tracks, pictures: dict[int, bytes]) -> str:
     return f'<h2>Everybody <small>{few}</small></h2><div class="sheet">{"".join(figures)}</div>'
 
 
-def _facts(rows: Tracks, meta: dict) -> str:
+def _facts(rows: Tracks, meta: Meta) -> str:
     frames = meta.get("counts", {}).get("decode", {}).get("frames")
     ids, counts = np.unique(rows.track_id, return_counts=True)
     good = (rows.flags & NOT_DRAWN) == 0
@@ -184,11 +189,11 @@ def _facts(rows: Tracks, meta: dict) -> str:
     return "".join(f"<div><b>{value}</b><span>{name}</span></div>" for value, name in facts)
 
 
-def _subtitle(meta: dict, tracks: Path) -> str:
+def _subtitle(meta: Meta, tracks: Path) -> str:
     info = meta["video"]
     parts = [f"{info['width_px']} × {info['height_px']}", info["codec"], tracks.name]
     return " · ".join(parts)
 
 
-def _models(meta: dict) -> str:
+def _models(meta: Meta) -> str:
     return ", ".join(model["name"] for model in meta.get("models", [])) or "models not named"

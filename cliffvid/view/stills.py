@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -10,6 +11,7 @@ from PIL import Image
 from ..concurrency import Stages
 from ..errors import OutputError, UsageError
 from ..files import appearing, check_free
+from ..geometry import Array
 from ..option import check_choice
 from ..options import VISUALS, Options, OverlayOptions
 from ..tables import Frames, Tracks
@@ -18,7 +20,7 @@ from ..tracks.write import SUFFIXES
 from ..video.image_files import Images
 from ..video.open import open_source
 from ..video.reader import DecodeCounts
-from .draw import draw_boxes, draw_ids
+from .draw import Pixels, draw_boxes, draw_ids
 from .overlay import AHEAD, Painter, Shot, mean_depth_m, people_in
 
 QUALITY = 92  # of the JPEGs
@@ -70,7 +72,7 @@ class Gallery:
 
     def painter(self, body: str) -> Painter | None:
         """What draws the bodies; None if none are asked for. Raises BackendError if nothing can render."""
-        views = {"front": "overlay", "side": "side"}
+        views: dict[str, Literal["overlay", "side"]] = {"front": "overlay", "side": "side"}
         wanted = [views[kind] for kind in self.kinds if kind in views]
         return Painter(OverlayOptions(view="both" if len(wanted) > 1 else wanted[0]), body) if wanted else None
 
@@ -91,8 +93,10 @@ class Gallery:
                         count += 1
         return count
 
-    def _pictures(self, painter: Painter | None, image, people: Tracks, vertices, normals) -> dict[str, np.ndarray]:
-        pictures = {}
+    def _pictures(
+        self, painter: Painter | None, image: Pixels, people: Tracks, vertices: Array, normals: Array | None
+    ) -> dict[str, Pixels]:
+        pictures: dict[str, Pixels] = {}
         if "bbox" in self.kinds:
             pictures["bbox"] = image.copy()
             draw_boxes(pictures["bbox"], people)
@@ -102,7 +106,9 @@ class Gallery:
         return pictures
 
 
-def open_galleries(sources: list, outputs: list[Path], kinds: tuple[str, ...], options: Options) -> list[Gallery]:
+def open_galleries(
+    sources: list[Path | str], outputs: list[Path], kinds: tuple[str, ...], options: Options
+) -> list[Gallery]:
     """A gallery for each input. Raises UsageError, too, if a picture must not be written where it would be."""
     galleries = [Gallery(*pair, kinds, options) for pair in zip(sources, outputs, strict=True)]
     inputs = set().union(*(gallery.inputs for gallery in galleries))
@@ -125,7 +131,7 @@ def _unposed(batches: Iterator[Frames], rows: Tracks) -> Iterator[Shot]:
         yield Shot(frames, people, np.zeros((len(people), 0, 3), np.float32), None)
 
 
-def _save(image: np.ndarray, path: Path, overwrite: bool) -> None:
+def _save(image: Pixels, path: Path, overwrite: bool) -> None:
     try:
         with appearing(path, overwrite) as file:
             Image.fromarray(image).save(file, "JPEG", quality=QUALITY, subsampling=0)

@@ -1,12 +1,29 @@
 """A small builder for ONNX graphs: named values in, one pruned and checked model out."""
 
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias, TypedDict, overload
+
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from cliffvid.tables import Array, Shape
 
 OPSET = 17
 IR_VERSION = 8
 DTYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
+
+Constant: TypeAlias = float | Sequence[int] | Array
+Attribute: TypeAlias = float | str | Sequence[int]
+
+
+class Cells(TypedDict):
+    """How Resize repeats cells."""
+
+    mode: str
+    nearest_mode: str
+    coordinate_transformation_mode: str
 
 
 class Graph:
@@ -15,27 +32,37 @@ class Graph:
     The same calls give the same bytes: nothing here depends on time, versions or hash order.
     """
 
-    def __init__(self, name: str):
+    def __init__(self, name: str) -> None:
         self.name = name
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
-        self._shared: dict[tuple, str] = {}
+        self._shared: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._count = 0
 
-    def input(self, name: str, dtype: str, shape: tuple) -> str:
+    def input(self, name: str, dtype: str, shape: Shape) -> str:
         """Declare an input; a str in ``shape`` is a free axis."""
         self.inputs.append(helper.make_tensor_value_info(name, DTYPES[dtype], shape))
         return name
 
-    def output(self, value: str, name: str, dtype: str, shape: tuple) -> None:
+    def output(self, value: str, name: str, dtype: str, shape: Shape) -> None:
         """Declare that ``value`` is the output called ``name``."""
         if value != name:
             self.op("Identity", value, name=name)
         self.outputs.append(helper.make_tensor_value_info(name, DTYPES[dtype], shape))
 
-    def op(self, kind: str, *values, name: str = "", outputs: int = 1, **attributes):
+    @overload
+    def op(  # type: ignore[overload-overlap]  # a count that is no literal is over 1
+        self, kind: str, *values: str | Constant, name: str = "", outputs: Literal[1] = 1, **attributes: Attribute
+    ) -> str: ...
+    @overload
+    def op(
+        self, kind: str, *values: str | Constant, name: str = "", outputs: int, **attributes: Attribute
+    ) -> list[str]: ...
+    def op(
+        self, kind: str, *values: str | Constant, name: str = "", outputs: int = 1, **attributes: Attribute
+    ) -> str | list[str]:
         """Add a node; returns the name of its output, or a list of names if ``outputs`` > 1.
 
         A value may be a name, "" for an absent optional input, an array, a number or a list of whole numbers.
@@ -44,10 +71,11 @@ class Graph:
         name = name or f"{kind.lower()}_{self._count}"
         results = [name] if outputs == 1 else [f"{name}_{part}" for part in range(outputs)]
         inputs = [value if isinstance(value, str) else self.constant(value) for value in values]
-        self.nodes.append(helper.make_node(kind, inputs, results, name=name, **attributes))
+        given: dict[str, Any] = attributes  # as make_node has them; none bears the name of another of its parameters
+        self.nodes.append(helper.make_node(kind, inputs, results, name=name, **given))
         return name if outputs == 1 else results
 
-    def constant(self, value) -> str:
+    def constant(self, value: Constant) -> str:
         """The name of a constant; floats are kept as float32, whole numbers as int64, equal ones once."""
         array = np.asarray(value)
         array = np.ascontiguousarray(array, np.float32 if array.dtype.kind == "f" else np.int64)
@@ -59,7 +87,7 @@ class Graph:
             self._shared[key] = name
         return self._shared[key]
 
-    def weight(self, value: np.ndarray, name: str, half: bool = True) -> str:
+    def weight(self, value: NDArray[np.floating], name: str, half: bool = True) -> str:
         """The name of a float32 tensor of weights, stored as float16 if ``half`` (runtimes fold the Cast away).
 
         A name given before stands for the tensor given then.
@@ -95,4 +123,5 @@ def image_input(graph: Graph, name: str, height_px: int | str, width_px: int | s
 
 def to_bytes(model: onnx.ModelProto) -> bytes:
     """The model as the bytes of an .onnx file."""
-    return model.SerializeToString(deterministic=True)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data

@@ -14,8 +14,9 @@ import onnx
 from onnx import TensorProto
 
 from cliffvid.models.backends.ort_images import FROM_NV12, FROM_PLANES, PICTURE
+from cliffvid.tables import Shape
 
-from .graph import Graph, to_bytes
+from .graph import Cells, Graph, to_bytes
 
 
 def picture_graph() -> onnx.ModelProto:
@@ -84,15 +85,16 @@ def _rgb(graph: Graph, bright: str, colour: str) -> None:
     R, G and B are ``matrix`` (3,3) times Y, U and V, plus ``offset`` (3,). Four pixels share a colour, as FFmpeg has it
     where it scales nothing.
     """
-    how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    colour = graph.op("Resize", colour, "", np.array([1.0, 1.0, 2.0, 2.0]), **how)
+    twice = np.array([1.0, 1.0, 2.0, 2.0])
+    how: Cells = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    colour = graph.op("Resize", colour, "", twice, **how)
     yuv = graph.op("Transpose", graph.op("Concat", bright, colour, axis=1), perm=[0, 2, 3, 1])
     matrix = graph.op("Transpose", graph.input("matrix", "float32", (3, 3)), perm=[1, 0])
     rgb = graph.op("Add", graph.op("MatMul", yuv, matrix), graph.input("offset", "float32", (3,)))
     _rounded(graph, rgb, "rgb", ("N", "H", "W", 3))
 
 
-def _rounded(graph: Graph, value: str, name: str, shape: tuple) -> None:
+def _rounded(graph: Graph, value: str, name: str, shape: Shape) -> None:
     whole = graph.op("Clip", graph.op("Round", value), 0.0, 255.0)
     # the Cast is the output: TensorRT has no Identity of uint8
     graph.output(graph.op("Cast", whole, to=TensorProto.UINT8, name=name), name, "uint8", shape)

@@ -60,7 +60,7 @@ def quantise(model: onnx.ModelProto, batches: list[Batch]) -> onnx.ModelProto:
         quantize_static,
     )
 
-    class Asked(CalibrationDataReader):
+    class Asked(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
         def __init__(self) -> None:
             self.batches = iter(batches)
 

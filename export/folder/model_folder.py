@@ -3,6 +3,7 @@
 import bz2  # noqa: F401  zipfile needs it; better missing here than after minutes of work
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from zipfile import ZIP_BZIP2, ZipFile, ZipInfo
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from cliffvid.errors import UsageError
 from cliffvid.models.manifest import SCHEMA, sealed
+from cliffvid.tables import Array
 
 from ..open.sources import sha256
 
@@ -20,12 +22,12 @@ def check_name(name: str | None) -> None:
         raise UsageError(f"model name {name!r}: expected a plain folder name such as cliff-hr48")
 
 
-def tensor(dtype: str, shape: list, axes: list[str], unit: str) -> dict:
+def tensor(dtype: str, shape: list[int | str], axes: list[str], unit: str) -> dict[str, object]:
     """A manifest's description of one input or output."""
     return {"dtype": dtype, "shape": shape, "axes": axes, "unit": unit}
 
 
-def describe_detector(count: int) -> dict:
+def describe_detector(count: int) -> dict[str, dict[str, dict[str, object]]]:
     """A detector's inputs and outputs for its manifest; its letterbox tells which sides the image may have."""
     return {
         "inputs": {"image": tensor("uint8", ["N", "H", "W", 3], ["frame", "y", "x", "rgb"], "0..255")},
@@ -37,14 +39,14 @@ def describe_detector(count: int) -> dict:
     }
 
 
-def with_manifest(manifest: dict, files: dict[str, bytes]) -> dict[str, bytes]:
+def with_manifest(manifest: Mapping[str, object], files: dict[str, bytes]) -> dict[str, bytes]:
     """The files of a model folder by name, manifest.json among them, which gets the schema and the files' sha256."""
     hashes = {"files": {name: sha256(data) for name, data in files.items()}}
-    text = json.dumps(sealed({"schema": SCHEMA} | manifest | hashes), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(sealed({"schema": SCHEMA, **manifest, **hashes}), indent=2, ensure_ascii=False) + "\n"
     return files | {"manifest.json": text.encode("utf-8")}
 
 
-def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
+def npz_bytes(arrays: dict[str, Array]) -> bytes:
     """The arrays as an .npz file, packed by bzip2: unlike deflate it has one implementation, hence one result."""
     buffer = io.BytesIO()
     with ZipFile(buffer, "w") as archive:
@@ -57,7 +59,7 @@ def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def pack_samples(inputs: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> bytes:
+def pack_samples(inputs: dict[str, Array], reference: dict[str, Array]) -> bytes:
     """The content of a samples.npz, see cliffvid.models.parity."""
     named = {"input": inputs, "reference": reference}
     return npz_bytes({f"{kind}.{name}": array for kind, arrays in named.items() for name, array in arrays.items()})

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import onnx
@@ -20,6 +21,18 @@ BATCHES = (1, 7)  # neither is the 2 that graphs are traced with
 FP32, FP16 = MODEL_FILES["fp32"], MODEL_FILES["fp16"]
 
 
+class Parity(TypedDict):
+    """How far the files' answers are from the reference's, by file and then by output; for the manifest."""
+
+    reference: str
+    samples: dict[str, int]
+    bound: dict[str, float]
+    max_abs: dict[str, dict[str, float]]
+    max_relative: dict[str, dict[str, float]]
+    accepted: NotRequired[dict[str, dict[str, float]]]
+    left_out: NotRequired[dict[str, str]]
+
+
 def prove(
     source: Path,
     task: str,
@@ -29,7 +42,7 @@ def prove(
     references: list[Arrays],
     rounded: Callable[[], tuple[Arrays, Arrays]],
     accept: bool = False,
-) -> tuple[dict[str, bytes], dict]:
+) -> tuple[dict[str, bytes], Parity]:
     """Return the networks of a folder, and what its manifest says of parity, see cliffvid.models.parity.
 
     That is how far onnxruntime is from the reference on each batch of samples. ``rounded``: what float16 arithmetic
@@ -46,7 +59,7 @@ def prove(
     if not unfit:
         found[HALF_ARITHMETIC] = [rounded()]
     dtype = next(iter(references[0].values())).dtype
-    parity = {
+    parity: Parity = {
         "reference": f"PyTorch {version('torch')} in {dtype}; files by onnxruntime {version('onnxruntime')}; CPU",
         "samples": {what: sum(len(next(iter(a.values()))) for a, _ in pairs) for what, pairs in found.items()},
         "bound": {what: bounds[what] for what in found},  # of max_relative
@@ -55,8 +68,8 @@ def prove(
     }
     for what, pairs in found.items():
         by_batch = [errors(task, answers, reference) for answers, reference in pairs]
-        for kind, each in zip(("max_abs", "max_relative"), zip(*by_batch, strict=True), strict=True):
-            parity[kind][what] = {name: float(np.max([one[name] for one in each])) for name in each[0]}
+        for figures, each in zip((parity["max_abs"], parity["max_relative"]), zip(*by_batch, strict=True), strict=True):
+            figures[what] = {name: float(np.max([one[name] for one in each])) for name in each[0]}
     check(source, parity, accept)
     if unfit:
         leave_out_half(parity, unfit)
@@ -73,7 +86,7 @@ def run_onnx(model: bytes, samples: list[Arrays]) -> list[Arrays]:
     return [dict(zip(names, session.run(names, sample), strict=True)) for sample in samples]
 
 
-def check(source: Path, parity: dict, accept: bool = False) -> None:
+def check(source: Path, parity: Parity, accept: bool = False) -> None:
     """Hold answers to their bounds. Raises ModelError if those in float32 are beyond it, or no numbers.
 
     With ``accept`` they are told as ``accepted``, unless they are no numbers. Float16 beyond its bound is ``left_out``
@@ -105,15 +118,17 @@ def warn(manifest: Manifest, say: Callable[[str], None]) -> None:
             say(f"warning: {manifest.folder}: {words}")
 
 
-def leave_out_half(parity: dict, reason: str) -> None:
+def leave_out_half(parity: Parity, reason: str) -> None:
     """Tell that a folder has no float16 network, and why."""
-    for figures in ("samples", "bound", "max_abs", "max_relative"):
-        for what in (FP16, HALF_ARITHMETIC):
-            parity[figures].pop(what, None)
+    for what in (FP16, HALF_ARITHMETIC):
+        parity["samples"].pop(what, None)
+        parity["bound"].pop(what, None)
+        parity["max_abs"].pop(what, None)
+        parity["max_relative"].pop(what, None)
     parity["left_out"] = {FP16: reason}
 
 
-def beyond(parity: dict, what: str) -> dict[str, float]:
+def beyond(parity: Parity, what: str) -> dict[str, float]:
     """The outputs that differ by more than their bound, or are no numbers."""
     return {name: error for name, error in parity["max_relative"][what].items() if not error <= parity["bound"][what]}
 

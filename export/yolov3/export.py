@@ -16,7 +16,9 @@ from cliffvid.files import write_folder
 from cliffvid.inputs import open_input
 from cliffvid.models import downloads as official
 from cliffvid.models.manifest import read_manifest
-from cliffvid.models.parity import SAMPLES, Arrays
+from cliffvid.models.manifest_schema import SAMPLES
+from cliffvid.models.parity import Arrays
+from cliffvid.tables import Array
 
 from ..folder.graph import OPSET
 from ..folder.half import HALF_ARITHMETIC
@@ -46,6 +48,7 @@ class YoloV3(nn.Module):
             stride, pad = layers[index].number("stride", 1), (size // 2) * layers[index].number("pad", 0)
             convolution = nn.Conv2d(channels, filters, size, stride, pad)
             convolution.weight.data = torch.from_numpy(numbers.weight).float()
+            assert convolution.bias is not None, "it was made with one"
             convolution.bias.data = torch.from_numpy(numbers.bias).float()
             self.convolutions[str(index)] = convolution
 
@@ -183,11 +186,11 @@ def sample_image(height_px: int, width_px: int, batch: int) -> Arrays:
     return {"image": coarse.repeat(STEP_PX, axis=1).repeat(STEP_PX, axis=2)}
 
 
-def person_rows(network: nn.Module, sample: Arrays) -> np.ndarray:
+def person_rows(network: nn.Module, sample: Arrays) -> Array:
     """The rows (N,anchors,6) of a network, of all classes the person alone: the reference of cliffvid.models.parity."""
     images = torch.from_numpy(sample["image"]).permute(0, 3, 1, 2).to(next(network.parameters()).dtype) / 255
     with torch.inference_mode():  # one by one, since the network holds what each of its layers answered
-        return torch.cat([network(image)[..., : 6 + PERSON] for image in images.split(1)]).numpy()
+        return torch.cat([network(image)[..., : 6 + PERSON] for image in torch.split(images, 1)]).numpy()
 
 
 def half_answers(network: YoloV3, size_px: int) -> tuple[Arrays, Arrays]:

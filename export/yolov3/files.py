@@ -11,6 +11,7 @@ import numpy as np
 
 from cliffvid.errors import ModelError
 from cliffvid.inputs import open_input, read_input
+from cliffvid.tables import Float64
 
 CFG_BYTES, WEIGHTS_BYTES = 1 << 20, 4 << 30
 BATCH_NORM_EPSILON = 1e-5  # added to the variance, as Darknet's CUDA code and the PyTorch ports do
@@ -36,8 +37,8 @@ class Layer:
 class Convolution:
     """The numbers of one convolutional layer, batch normalisation folded in."""
 
-    weight: np.ndarray  # float64 (filters, channels, size, size)
-    bias: np.ndarray  # float64 (filters,)
+    weight: Float64  # (filters, channels, size, size)
+    bias: Float64  # (filters,)
 
 
 def read_network(cfg: Path) -> tuple[list[Layer], list[tuple[int, int]]]:
@@ -172,7 +173,7 @@ def read_weights(path: Path, layers: list[Layer], widths: list[tuple[int, int]])
     return convolutions
 
 
-def fold(block: np.ndarray, layer: Layer, channels: int, filters: int) -> Convolution:
+def fold(block: Float64, layer: Layer, channels: int, filters: int) -> Convolution:
     """One layer's numbers as kernel and bias, its batch normalisation folded in."""
     size = layer.number("size")
     vectors = 4 if layer.number("batch_normalize", 0) else 1

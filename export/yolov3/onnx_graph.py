@@ -11,12 +11,12 @@ from onnx import TensorProto
 
 from cliffvid.errors import UsageError
 
-from ..folder.graph import Graph, image_input
+from ..folder.graph import Cells, Graph, image_input
 from .files import STEP_PX, Convolution, Layer, count_strides, read_network, read_weights, route_sources
 
 PERSON = 0  # index of the class in the COCO list the weights were trained with
 CANDIDATES = 300
-REPEAT_CELLS = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
+REPEAT_CELLS: Cells = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
 
 
 def canvas_limits(layers: list[Layer], size_px: int) -> tuple[int, int]:
@@ -32,7 +32,7 @@ def canvas_limits(layers: list[Layer], size_px: int) -> tuple[int, int]:
 class Detector:
     """Lays the layers of one cfg into a graph."""
 
-    def __init__(self, graph: Graph, size_px: int, fields: int, half: bool):
+    def __init__(self, graph: Graph, size_px: int, fields: int, half: bool) -> None:
         self.graph = graph
         self.size_px = size_px
         self.fields = fields  # channels kept per anchor: x y w h objectness person (other classes)
@@ -43,7 +43,7 @@ class Detector:
 
     def add(self, layer: Layer, value: str, stride: int, convolution: Convolution | None, head: Layer | None) -> None:
         """Append one layer of that stride, which follows ``value``; ``head``: the [yolo] that a convolution feeds."""
-        if layer.kind == "convolutional":
+        if convolution is not None:
             value = self.convolve(layer, value, convolution, head)
         elif layer.kind == "maxpool":
             value = self.pool(layer, value)
@@ -107,7 +107,7 @@ class Detector:
         self.anchors.append(self.graph.op("Reshape", here, [5, -1]))
 
 
-def decode(graph: Graph, raw: str, anchors: str, fields: int, person_must_be_argmax: bool) -> tuple[str, ...]:
+def decode(graph: Graph, raw: str, anchors: str, fields: int, person_must_be_argmax: bool) -> tuple[str, str, str]:
     """Boxes (N,4,A) in canvas pixels xyxy, objectness (N,1,A) and person probability (N,1,A) of raw (N,fields,A)."""
     sizes = [2, 2, 1, 1, fields - 6] if fields > 6 else [2, 2, 1, 1]
     centre, extent, objectness, person, *others = graph.op("Split", raw, sizes, outputs=len(sizes), axis=1)

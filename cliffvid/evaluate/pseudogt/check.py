@@ -4,12 +4,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ... import tables
 from ...errors import InputError
+from ...geometry import Array
+from ...tables import Bool, Int64
 from ...video.image_files import image_size
 from .files import PELVIS, WIDTHS, CliffGT
 
-Array = np.ndarray
 LEAST_JOINTS = 4  # from which a person's place can be found
 NUMBERS = [name for name in WIDTHS if name != "imgname"]
 # What no row should do. Widths of boxes: a box is 200 * scale pixels.
@@ -41,7 +44,7 @@ class Info:
     body: str
     dtypes: dict[str, str]
     ranges: dict[str, tuple[float, float]]
-    keypoints: Array  # (24,) rows in which each is sure
+    keypoints: Int64  # (24,) rows in which each is sure
     bad: dict[str, int] = field(default_factory=dict)  # rows that break each rule
     first: dict[str, list[int]] = field(default_factory=dict)  # the first of them
     reprojection_px: dict[str, float] = field(default_factory=dict)
@@ -105,7 +108,7 @@ def body_of(gt: CliffGT) -> str:
     return (gt.meta or {}).get("body", {}).get("name", "smpl")
 
 
-def _flat(column: Array) -> Array:
+def _flat(column: tables.Array) -> tables.Array:
     return column.reshape(len(column))
 
 
@@ -122,7 +125,7 @@ def image_path(images: Path, name: str) -> Path:
     return images / name
 
 
-def check(block: dict[str, Array], sizes: Array | None) -> tuple[dict[str, Array], Array]:
+def check(block: dict[str, tables.Array], sizes: NDArray[np.integer] | None) -> tuple[dict[str, Bool], Array]:
     """The rows (N,) that break each rule, and how far S lies from part (N,) in pixels, NaN where it cannot be told.
 
     ``sizes``: width and height (N,2) of each row's image, 0 where there is none.

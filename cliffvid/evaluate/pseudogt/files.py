@@ -7,23 +7,25 @@ official release (CLIFF/README.MD, common/skeleton_drawer.py of huawei-noah/noah
 import json
 import math
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import IO, Self, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...files import appearing, claims
 from ...inputs import open_input
 from ...metadata import COUNT, Text, fault
 from ...npz import Header, load_npz, read_header, read_headers, size_of
+from ...tables import Array
+from ...tracks.arrow_types import ParquetFile, Table
 from ...tracks.read import check_parquet, reading
 from ...tracks.write import META_KEY, ROW_GROUP, add_array
 
-Array = np.ndarray
 KIND = "cliffGT_v1"
 KIND_WORDS, KEPT_WORDS = f"{KIND} file", "parquet file"
 # How many numbers a row has under each key; imgname is text.
@@ -60,6 +62,16 @@ KEYPOINTS = (
 HEAD_TOP, PELVIS = 13, 14
 
 
+class MadeBody(TypedDict, total=False):
+    name: str
+
+
+class Made(TypedDict, total=False):
+    """What is read of what cliffvid says of a file that it made."""
+
+    body: MadeBody
+
+
 class CliffGT:
     """An open file of that layout; a context manager. Only what is asked for is read, a block of rows at a time.
 
@@ -78,12 +90,12 @@ class CliffGT:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._open.close()
 
     def _read_headers(self) -> None:
         self.columns: dict[str, Header] = {}  # with the shape of a row
-        self.meta: dict | None = None
+        self.meta: Made | None = None
         counts = {}
         for name, header in read_headers(self._archive, size_of(self._file)).items():
             if name == META_KEY and not header.shape:
@@ -128,7 +140,7 @@ class CliffGT:
     def _f(self, name: str) -> bool:
         return self.columns[name].fortran and len(self.columns[name].shape) > 0
 
-    def take(self, names: Iterable[str], wanted: Array) -> dict[str, Array]:
+    def take(self, names: Iterable[str], wanted: NDArray[np.integer]) -> dict[str, Array]:
         """The named arrays of some rows, given in rising order. Raises InputError."""
         wanted, start, parts = np.asarray(wanted), 0, []
         for block in self.blocks(names):
@@ -142,7 +154,7 @@ class CliffGT:
         return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
-def _rows(member, column: Header, count: int, total: int) -> Array:
+def _rows(member: IO[bytes], column: Header, count: int, total: int) -> Array:
     """The next rows of an array; all of it where it lies in Fortran's order."""
     shape = (count, *column.shape)
     data = member.read(int(np.prod(shape)) * column.dtype.itemsize)
@@ -151,7 +163,7 @@ def _rows(member, column: Header, count: int, total: int) -> Array:
     return np.frombuffer(data, column.dtype).reshape(shape)
 
 
-def _check_row(name: str, dtype: np.dtype, shape: Sequence[int]) -> None:
+def _check_row(name: str, dtype: np.dtype[np.generic], shape: Sequence[int]) -> None:
     if dtype.itemsize * math.prod(shape) > ROW_BYTES_MAX:
         raise ValueError(f"{name!r} has rows of over {ROW_BYTES_MAX} bytes")
 
@@ -182,7 +194,7 @@ def to_parquet(source: Path, out: Path, overwrite: bool = False) -> int:
         return gt.rows
 
 
-def _table(block: dict[str, Array]):
+def _table(block: dict[str, Array]) -> Table:
     """Some rows as an Arrow table: vectors as fixed-size lists, text as text."""
     import pyarrow as pa
 
@@ -201,7 +213,8 @@ def _table(block: dict[str, Array]):
             else:
                 array = pa.array(np.ascontiguousarray(values.astype(values.dtype.newbyteorder("="))).reshape(-1))
             arrays[RENAMED.get(key, key)] = array if width == 1 else pa.FixedSizeListArray.from_arrays(array, width)
-    return pa.table(arrays)
+    table: Table = pa.table(arrays)
+    return table
 
 
 @claims
@@ -213,7 +226,7 @@ def to_npz(source: Path, out: Path, overwrite: bool = False) -> int:
     import pyarrow.parquet as pq
 
     with reading(source, KEPT_WORDS), open_input(source) as file:
-        kept = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
+        kept: ParquetFile = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
         meta = json.loads((kept.schema_arrow.metadata or {}).get(META_KEY.encode(), b"{}"))
         if not isinstance(meta, dict) or meta.get("kind") != KIND:
             raise InputError(f"{source}: not pseudo-ground-truth that cliffvid pseudogt convert kept")
@@ -231,10 +244,11 @@ def to_npz(source: Path, out: Path, overwrite: bool = False) -> int:
             if meta["made_by"]:
                 text = np.array(json.dumps(meta["made_by"]))
                 add_array(archive, META_KEY, text.dtype, (), [text.tobytes()])
-        return meta["rows"]
+        rows: int = meta["rows"]
+        return rows
 
 
-def _bytes_of(kept, source: Path, name: str, dtype: np.dtype) -> Iterator[bytes]:
+def _bytes_of(kept: ParquetFile, source: Path, name: str, dtype: np.dtype[np.generic]) -> Iterator[bytes]:
     """An array's bytes, block by block. Raises InputError."""
     names = ["global_orient", "body_pose"] if name == "pose" else [RENAMED.get(name, name)]
     with reading(source, KEPT_WORDS):  # else what is wrong with it would be told of the file that is written
@@ -248,7 +262,7 @@ def _bytes_of(kept, source: Path, name: str, dtype: np.dtype) -> Iterator[bytes]
             yield np.ascontiguousarray(np.concatenate(flat, axis=1).astype(dtype)).tobytes()
 
 
-def write_npz(out: Path, arrays: dict[str, Array], meta: dict, overwrite: bool = False) -> None:
+def write_npz(out: Path, arrays: dict[str, Array], meta: Mapping[str, object], overwrite: bool = False) -> None:
     """Write a file of that layout, and what cliffvid says of itself under a key more. Raises OutputError."""
     with _appearing_npz(out, overwrite) as archive:
         for name, array in (arrays | {META_KEY: np.array(json.dumps(meta))}).items():

@@ -5,21 +5,21 @@ from pathlib import Path
 
 import numpy as np
 
+from ... import tables
 from ...errors import InputError, UsageError
 from ...files import claims
-from ...geometry import project
+from ...geometry import Array, project
 from ...inputs import open_input
 from ...models.body import Body, load_body
 from ...names import label
 from ...npz import load_npy
-from ...tables import BAD_CAMERA, Tracks
+from ...tables import BAD_CAMERA, Bool, Float64, Tracks
 from ...tracks.formats.cliff import PICKED, SMPL_VERTICES, with_vertices
 from ...tracks.read import read_both
 from ...video.image_files import image_size
 from .check import image_path
 from .files import KIND, PELVIS, write_npz
 
-Array = np.ndarray
 BLOCK = 256
 # Of each keypoint that SMPL's skeleton has, the joint; hips, neck and pelvis are the datasets' only by a regressor.
 FROM_SKELETON = {0: 8, 1: 5, 2: 2, 3: 1, 4: 4, 5: 7, 6: 21, 7: 19, 8: 17, 9: 16, 10: 18, 11: 20, 12: 12, 14: 0}
@@ -82,14 +82,16 @@ def _size(images: Path, name: str, tracks: Path) -> tuple[int, int]:
     return size
 
 
-def _arrays(rows: Tracks, body: Body, extra: Array | None, files: list[str], seen: dict) -> dict[str, Array]:
+def _arrays(
+    rows: Tracks, body: Body, extra: Array | None, files: list[str], seen: dict[int, tuple[int, int]]
+) -> dict[str, tables.Array]:
     """The arrays of the file for some rows."""
     count = len(rows)
     joints, there = keypoints(rows, body, extra)
     sizes = np.array([seen[index] for index in rows.frame_idx.tolist()], float).reshape(count, 2)
     with np.errstate(invalid="ignore"):  # what the body does not have lies at 0
-        seen = np.nan_to_num(project(joints, rows.focal_px, (0, 0)) + sizes[:, None] / 2)
-    pixels = np.concatenate([seen, np.zeros((count, 24, 1))], axis=2)
+        at = np.nan_to_num(project(joints, rows.focal_px, (0, 0)) + sizes[:, None] / 2)
+    pixels = np.concatenate([at, np.zeros((count, 24, 1))], axis=2)
     inside = ((pixels[..., :2] >= 0) & (pixels[..., :2] <= sizes[:, None])).all(axis=2) & (joints[..., 2] > 0)
     pixels[..., 2] = inside & there
     low, high = rows.bbox_xyxy[:, :2].astype(float), rows.bbox_xyxy[:, 2:].astype(float)
@@ -109,12 +111,12 @@ def _arrays(rows: Tracks, body: Body, extra: Array | None, files: list[str], see
     }
 
 
-def keypoints(rows: Tracks, body: Body, extra: Array | None) -> tuple[Array, Array]:
+def keypoints(rows: Tracks, body: Body, extra: Array | None) -> tuple[Array, Bool]:
     """The 24 keypoints (P,24,3) in metres of the camera's frame, and which of them this body has (24,)."""
     given = rows.global_orient, rows.body_pose, rows.betas, rows.transl
     skeleton = body.joints(*given)
     points, there = np.zeros((len(rows), 24, 3)), np.zeros(24, bool)
-    taken = [(list(FROM_SKELETON), skeleton[:, list(FROM_SKELETON.values())])]
+    taken: list[tuple[list[int], Array]] = [(list(FROM_SKELETON), skeleton[:, list(FROM_SKELETON.values())])]
     if extra is not None:
         taken.append((list(FROM_REGRESSOR), extra @ body.surface(*given)[0].astype(np.float64)))
     if body.name.split("-")[0] == "smpl" and body.weights.shape[1] == SMPL_VERTICES:
@@ -125,7 +127,7 @@ def keypoints(rows: Tracks, body: Body, extra: Array | None) -> tuple[Array, Arr
     return points, there
 
 
-def read_regressor(path: Path, shape: tuple[int | None, int]) -> Array:
+def read_regressor(path: Path, shape: tuple[int | None, int]) -> Float64:
     """Joints as weights of vertices (J,V) float64 from an .npy file. Raises InputError if it does not fit the body."""
     try:
         with open_input(path) as file:
@@ -135,4 +137,5 @@ def read_regressor(path: Path, shape: tuple[int | None, int]) -> Array:
             raise ValueError(f"{matrix.dtype} {matrix.shape}, expected numbers ({shape[0] or 'joints'}, {shape[1]})")
     except (OSError, ValueError, EOFError, AttributeError, TypeError) as error:
         raise InputError(f"{path}: no regressor of this body's joints ({error})") from error
-    return matrix.astype(np.float64)
+    weights: Float64 = matrix.astype(np.float64)
+    return weights

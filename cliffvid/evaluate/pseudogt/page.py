@@ -1,27 +1,29 @@
 """One page to look through a pseudo-ground-truth file: image, keypoints, bodies from the front and from the side."""
 
 import base64
+from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from ... import tables
 from ...errors import InputError
 from ...files import claims, write_whole
-from ...geometry import camera_to_side
+from ...geometry import Array, camera_to_side
 from ...options import OverlayOptions, PseudoGTViewOptions
 from ...tables import Tracks
 from ...video.open import open_source
 from ...video.reader import DecodeCounts
-from ...view.draw import pen_px
+from ...view.draw import Pixels, pen_px
 from ...view.html import page, script_json
 from ...view.overlay import BACKDROP, Painter, mean_depth_m
 from .check import body_of, image_path, placed, reprojection_px
 from .files import HEAD_TOP, CliffGT
 
-Array = np.ndarray
 SIDE_PX = 720  # the longer side of a picture on the page
 SHOWN = ("center", "scale", "part", "pose", "shape", "global_t", "focal_l", "S")
 # Bones of the keypoints as the datasets draw them: MPII's where the head's top is sure, else COCO's.
@@ -62,7 +64,7 @@ class Item:
     """What is seen at once: one image and some rows of it."""
 
     name: str
-    rows: Array
+    rows: NDArray[np.integer]
 
 
 @claims
@@ -108,7 +110,7 @@ def view(
         path.name,
         file=escape(path.name),
         notes=escape(". ".join(notes)),
-        solid="S" if skeleton_only else escape(painter.body.name),
+        solid="S" if painter is None else escape(painter.body.name),
         data=script_json(shown),
     )
     write_whole(out, text, overwrite)
@@ -119,7 +121,7 @@ def _items(gt: CliffGT, per: str, most: int, start: int) -> tuple[int, list[Item
     """How many images or subjects there are, and those to show."""
     if per == "subject":
         wanted = np.arange(start, min(start + most, gt.rows))
-        names = gt.take(["imgname"], wanted)["imgname"] if len(wanted) else []
+        names: Iterable[object] = gt.take(["imgname"], wanted)["imgname"] if len(wanted) else []
         return gt.rows, [Item(_text(name), wanted[i : i + 1]) for i, name in enumerate(names)]
     every = sorted({_text(name) for block in gt.blocks(["imgname"]) for name in block["imgname"].reshape(-1)})
     chosen: dict[str, list[int]] = {name: [] for name in every[start : start + most]}
@@ -132,23 +134,26 @@ def _items(gt: CliffGT, per: str, most: int, start: int) -> tuple[int, list[Item
     return len(every), [Item(name, np.array(rows)) for name, rows in chosen.items()]
 
 
-def _text(name) -> str:
+def _text(name: object) -> str:
     return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
 
 
-def _image(images: Path, name: str) -> Array | None:
+def _image(images: Path, name: str) -> Pixels | None:
     """RGB (H,W,3), turned as its EXIF says; None if it is not there or cannot be read."""
     path = image_path(images, name)
     if not path.is_file():
         return None
     try:
         with open_source(path) as source:
-            return next(frames.images[0].copy() for frames in source.frames(1, DecodeCounts()))
+            image: Pixels = next(frames.images[0].copy() for frames in source.frames(1, DecodeCounts()))
+            return image
     except (InputError, StopIteration):
         return None
 
 
-def _shown(item: Item, values: dict[str, Array], image: Array, painter: Painter | None, near: bool) -> dict:
+def _shown(
+    item: Item, values: dict[str, tables.Array], image: Pixels, painter: Painter | None, near: bool
+) -> dict[str, object]:
     """An item as the page's script takes it: words and four pictures; ``near`` cuts them to who is shown."""
     count, size = len(item.rows), np.array(image.shape[1::-1], float)
     part = values["part"].reshape(count, 24, 3).astype(np.float64)
@@ -183,7 +188,7 @@ def _shown(item: Item, values: dict[str, Array], image: Array, painter: Painter 
     }
 
 
-def draw_keypoints(image: Array, keypoints: Array) -> None:
+def draw_keypoints(image: Pixels, keypoints: Array) -> None:
     """Draw the sure ones of 24 keypoints (24,3) and their bones in ``image``, in place, right and left apart."""
     sure = (keypoints[:, 2] > 0) & np.isfinite(keypoints).all(axis=1) & (np.abs(keypoints[:, :2]) < 1e5).all(axis=1)
     points = np.where(sure[:, None], keypoints[:, :2], 0)
@@ -193,7 +198,7 @@ def draw_keypoints(image: Array, keypoints: Array) -> None:
     for a, b in MPII_BONES if sure[HEAD_TOP] else COCO_BONES:
         if sure[a] and sure[b]:
             cv2.line(image, fine[a].tolist(), fine[b].tolist(), _color(a, b), width, cv2.LINE_AA, 4)
-    for i in np.flatnonzero(sure):
+    for i in np.flatnonzero(sure).tolist():
         cv2.circle(image, fine[i].tolist(), 16 * (width + 1), _color(i), -1, cv2.LINE_AA, 4)
 
 
@@ -202,7 +207,7 @@ def _color(*points: int) -> tuple[int, int, int]:
     return COLORS[sides.pop() if len(sides) == 1 else "middle"]
 
 
-def _bodies(item: Item, values: dict[str, Array], image: Array, painter: Painter) -> tuple[Array, Array]:
+def _bodies(item: Item, values: dict[str, tables.Array], image: Pixels, painter: Painter) -> tuple[Pixels, Pixels]:
     """The posed bodies over the image, and from the side."""
     count = len(item.rows)
     pose = values["pose"].reshape(count, 72).astype(np.float32)
@@ -225,7 +230,7 @@ def _bodies(item: Item, values: dict[str, Array], image: Array, painter: Painter
     return drawn["front"], drawn["side"]
 
 
-def _skeletons(image: Array, part: Array, joints: Array, focal_px: Array, place: Array) -> tuple[Array, Array]:
+def _skeletons(image: Pixels, part: Array, joints: Array, focal_px: Array, place: Array) -> tuple[Pixels, Pixels]:
     """S where it fits part best, over the image and from the side."""
     front, side = image.copy(), np.full_like(image, BACKDROP)
     there = np.isfinite(place).all(axis=1) & (place[:, 2] > 0.1)
@@ -239,7 +244,7 @@ def _skeletons(image: Array, part: Array, joints: Array, focal_px: Array, place:
     return front, side
 
 
-def _around(image: Array, center: tuple[float, float], box_px: float) -> Array:
+def _around(image: Pixels, center: tuple[float, float], box_px: float) -> Pixels:
     """The part of an image about a box, twice as high; all of it where the box is none."""
     height, width = image.shape[:2]
     if not (np.isfinite([*center, box_px]).all() and box_px > 0):
@@ -249,7 +254,7 @@ def _around(image: Array, center: tuple[float, float], box_px: float) -> Array:
     return image[int(y - half_h) : int(np.ceil(y + half_h)), int(x - half_w) : int(np.ceil(x + half_w))]
 
 
-def _jpeg(image: Array) -> str:
+def _jpeg(image: Pixels) -> str:
     scale = min(1.0, SIDE_PX / max(image.shape[:2]))
     size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else np.ascontiguousarray(image)

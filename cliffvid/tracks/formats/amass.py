@@ -5,9 +5,11 @@ import io
 import numpy as np
 
 from ...errors import UsageError
+from ...geometry import Array
 from ...models.body import Body, load_body
-from ...models.smpl_files import GENDERS
+from ...options import GENDERS
 from ...rotations import rotation_vector
+from ...tables import Float64
 from ..motion import Piece
 
 # Numbers a row, and the body whose betas and resting pelvis the layout means.
@@ -34,14 +36,15 @@ class Target:
                     "people may stand some centimetres too high or too low"
                 )
 
-    def betas(self, piece: Piece) -> np.ndarray:
+    def betas(self, piece: Piece) -> Float64:
         return piece.betas if self.same else np.zeros(10)
 
-    def trans(self, piece: Piece) -> np.ndarray:
+    def trans(self, piece: Piece) -> Array:
         """SMPL's translation (F,3): the root turns about the resting pelvis, which stays where it is."""
         count = self.body.joint_dirs_m.shape[2]
         betas = self.betas(piece)[None, :count]
-        return piece.pelvis_m - self.body.rest_joints(betas)[0, 0]
+        moved: Array = piece.pelvis_m - self.body.rest_joints(betas)[0, 0]
+        return moved
 
 
 def amass_npz(piece: Piece, target: Target, fps: int, source: str) -> bytes:
@@ -72,5 +75,5 @@ def amass_npz(piece: Piece, target: Target, fps: int, source: str) -> bytes:
         "source": np.array(source),
     }
     file = io.BytesIO()
-    np.savez_compressed(file, **arrays)
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # its stub takes each of them for allow_pickle, too
     return file.getvalue()

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ...geometry import Array
 from ...models.body import Body
 from ..motion import Piece
 
@@ -13,7 +14,8 @@ def bvh_text(piece: Piece, body: Body, fps: float, cm: bool) -> str:
     unit = 100.0 if cm else 1.0
     rest = body.rest_joints(piece.betas[None])[0] * unit
     moved = piece.turns.shape[1]
-    lines, order = ["HIERARCHY"], []
+    lines = ["HIERARCHY"]
+    order: list[int] = []
     _joint(0, 0, rest, body, unit, lines, order)
     angles = np.zeros((len(piece), len(body.parents), 3))
     angles[:, :moved] = np.degrees(np.unwrap(euler_zxy(piece.turns), axis=0))
@@ -23,7 +25,7 @@ def bvh_text(piece: Piece, body: Body, fps: float, cm: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _joint(j: int, depth: int, rest: np.ndarray, body: Body, unit: float, lines: list[str], order: list[int]) -> None:
+def _joint(j: int, depth: int, rest: Array, body: Body, unit: float, lines: list[str], order: list[int]) -> None:
     """Append a joint and all that hangs on it; ``order`` is that of the channels."""
     order.append(j)
     tab, parent = "\t" * depth, body.parents[j]
@@ -39,16 +41,16 @@ def _joint(j: int, depth: int, rest: np.ndarray, body: Body, unit: float, lines:
     for child in children:
         _joint(child, depth + 1, rest, body, unit, lines, order)
     if not children:
-        tip = bone / max(np.linalg.norm(bone), 1e-9) * TIP_M * unit
+        tip = bone / max(float(np.linalg.norm(bone)), 1e-9) * TIP_M * unit
         lines += [f"{tab}\tEnd Site", f"{tab}\t{{", f"{tab}\t\tOFFSET {_numbers(tip)}", f"{tab}\t}}"]
     lines.append(f"{tab}}}")
 
 
-def _numbers(values: np.ndarray) -> str:
+def _numbers(values: Array) -> str:
     return " ".join(f"{value:.6f}" for value in values)
 
 
-def euler_zxy(turns: np.ndarray) -> np.ndarray:
+def euler_zxy(turns: Array) -> Array:
     """Angles z, x, y (...,3) in radians of unit quaternions (...,4): turn = Rz Rx Ry, x within a quarter turn."""
     x, y, z, w = np.moveaxis(turns, -1, 0)
     about_x = np.arcsin(np.clip(2 * (y * z + x * w), -1, 1))

@@ -2,15 +2,17 @@
 
 import dataclasses
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
+from ... import geometry
 from ...errors import UsageError
 from ...models.body import Body, load_body
-from ...tables import Tracks
+from ...tables import Array, Tracks
+from ..meta import known
 from ..write import NpzWriter, add_array
 
 SMPL_VERTICES = 6890
@@ -32,8 +34,8 @@ class CliffWriter(NpzWriter):
     Raises UsageError if the body has not SMPL's 24 joints and 10 betas, or if its file is not here.
     """
 
-    def __init__(self, path: Path, like: Tracks, meta: dict, overwrite: bool = False) -> None:
-        body = meta["body"]["name"]
+    def __init__(self, path: Path, like: Tracks, meta: Mapping[str, object], overwrite: bool = False) -> None:
+        body = known(meta)["body"]["name"]
         if (like.body_pose.shape[1], like.betas.shape[1]) != (69, 10):
             raise UsageError(
                 f"--format cliff: holds bodies of 24 joints and 10 betas, but the regressor answers {body!r}; "
@@ -44,7 +46,7 @@ class CliffWriter(NpzWriter):
         self._picked = with_vertices(self._body, list(PICKED)) if is_smpl else None
         super().__init__(path, like, meta, overwrite)
 
-    def _arrays(self, tracks: Tracks) -> dict[str, np.ndarray]:
+    def _arrays(self, tracks: Tracks) -> dict[str, Array]:
         pose, betas, transl = tracks.body_pose, tracks.betas, tracks.transl
         joints = self._body.joints(tracks.global_orient, pose, betas, transl)
         if self._picked:
@@ -66,9 +68,10 @@ class CliffWriter(NpzWriter):
 
     _last = -1  # the last frame with somebody in it
 
-    def _add_more(self, archive: zipfile.ZipFile, meta: dict) -> None:
-        files = meta["video"].get("files")
-        read = meta.get("counts", {}).get("decode", {}).get("frames", 0)  # unknown of tracks that were written again
+    def _add_more(self, archive: zipfile.ZipFile, meta: Mapping[str, object]) -> None:
+        told = known(meta)
+        files = told["video"].get("files")
+        read = told.get("counts", {}).get("decode", {}).get("frames", 0)  # unknown of tracks that were written again
         count = len(files) if files else max(read, self._last + 1)
         width = max(map(len, files)) if files else len(frame_name(count))
         dtype = np.dtype(f"<U{width}")
@@ -79,7 +82,7 @@ class CliffWriter(NpzWriter):
                 yield np.array([files[i] if files else frame_name(i + 1) for i in some], dtype).tobytes()
 
         add_array(archive, "imgname", dtype, (count,), blocks())
-        rate = meta["video"].get("rate")
+        rate = told["video"].get("rate")
         fps = np.float64(Fraction(rate)) if rate else np.float64(np.nan)
         add_array(archive, "fps", fps.dtype, (), [fps.tobytes()])
 
@@ -92,7 +95,7 @@ def frame_name(number: int) -> str:
 def with_vertices(body: Body, picked: list[int]) -> Body:
     """The same body with a skin of these vertices alone, to pose them without the others."""
 
-    def only(rows: np.ndarray) -> np.ndarray:
+    def only(rows: geometry.Array) -> geometry.Array:
         return rows.reshape(*rows.shape[:-1], 3, -1)[..., picked].reshape(*rows.shape[:-1], -1)
 
     return dataclasses.replace(

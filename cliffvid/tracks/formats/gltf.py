@@ -5,14 +5,18 @@ Written here, as a library would add its own object for every line of JSON below
 
 import json
 import struct
+from collections.abc import Mapping
+from typing import NotRequired, TypeAlias, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...colors import track_color
+from ...geometry import Array
 from ...models.body import Body, vertex_normals
 from ..motion import Piece
 
-Array = np.ndarray
+Json: TypeAlias = dict[str, object]
 FLOAT, UINT, USHORT, UBYTE = 5126, 5125, 5123, 5121
 KINDS = {FLOAT: "<f4", UINT: "<u4", USHORT: "<u2", UBYTE: "u1"}
 VERTICES, INDICES = 34962, 34963
@@ -20,35 +24,50 @@ MAGIC, JSON_CHUNK, BINARY_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
 STICK = 0.12  # width of a bone of a skeleton, in lengths
 
 
+class Primitive(TypedDict):
+    """A mesh of triangles: the numbers of its accessors."""
+
+    indices: int
+    attributes: dict[str, int]
+    material: NotRequired[int]
+
+
 class Glb:
     """A file in the making: lists of glTF's objects, and the binary block that accessors point into."""
 
     def __init__(self) -> None:
-        self.nodes: list[dict] = []
-        self.meshes: list[dict] = []
-        self.skins: list[dict] = []
-        self.materials: list[dict] = []
-        self.samplers: list[dict] = []
-        self.channels: list[dict] = []
-        self._views: list[dict] = []
-        self._accessors: list[dict] = []
+        self.nodes: list[Json] = []
+        self.meshes: list[Json] = []
+        self.skins: list[Json] = []
+        self.materials: list[Json] = []
+        self.samplers: list[Json] = []
+        self.channels: list[Json] = []
+        self._views: list[Json] = []
+        self._accessors: list[Json] = []
         self._data = bytearray()
 
-    def add(self, values: Array, kind: int, shape: str, target: int | None = None, bounds: bool = False) -> int:
+    def add(
+        self,
+        values: Array | NDArray[np.integer],
+        kind: int,
+        shape: str,
+        target: int | None = None,
+        bounds: bool = False,
+    ) -> int:
         """The index of a new accessor of these numbers."""
         array = np.ascontiguousarray(values, KINDS[kind])
         self._data += bytes(-len(self._data) % 4)
-        view = {"buffer": 0, "byteOffset": len(self._data), "byteLength": array.nbytes}
+        view: Json = {"buffer": 0, "byteOffset": len(self._data), "byteLength": array.nbytes}
         self._views.append(view | ({"target": target} if target else {}))
         self._data += array.tobytes()
-        accessor = {"bufferView": len(self._views) - 1, "componentType": kind, "count": len(array), "type": shape}
+        accessor: Json = {"bufferView": len(self._views) - 1, "componentType": kind, "count": len(array), "type": shape}
         if bounds:
             flat = array.reshape(len(array), -1)
             accessor |= {"min": flat.min(axis=0).tolist(), "max": flat.max(axis=0).tolist()}
         self._accessors.append(accessor)
         return len(self._accessors) - 1
 
-    def node(self, **what) -> int:
+    def node(self, **what: object) -> int:
         self.nodes.append(what)
         return len(self.nodes) - 1
 
@@ -56,7 +75,7 @@ class Glb:
         self.samplers.append({"input": times, "output": values, "interpolation": how})
         self.channels.append({"sampler": len(self.samplers) - 1, "target": {"node": node, "path": path}})
 
-    def file(self, name: str, roots: list[int], **more) -> bytes:
+    def file(self, name: str, roots: list[int], **more: object) -> bytes:
         document = {
             "asset": {"version": "2.0", "generator": "cliffvid"},
             "scene": 0,
@@ -80,7 +99,9 @@ class Glb:
         return head + b"".join(chunks)
 
 
-def glb(tracks: list[list[Piece]], body: Body, step_s: float, skeleton_only: bool, name: str, camera: dict) -> bytes:
+def glb(
+    tracks: list[list[Piece]], body: Body, step_s: float, skeleton_only: bool, name: str, camera: Mapping[str, float]
+) -> bytes:
     """The file of these tracks, each a list of its pieces in the order of time; between them it is not to be seen.
 
     Axes: y up, x right, the camera at the origin looks along -z, so a person who faces it faces +z; metres; seconds of
@@ -94,7 +115,7 @@ def glb(tracks: list[list[Piece]], body: Body, step_s: float, skeleton_only: boo
     return file.file(name, roots, cameras=[{"type": "perspective", "name": "camera", "perspective": camera}])
 
 
-def _shared(file: Glb, body: Body) -> dict:
+def _shared(file: Glb, body: Body) -> Primitive:
     """What all bodies' surfaces have in common: faces, and which joints they follow."""
     joints, weights = body.influences
     small = body.faces.max() < 65535
@@ -107,7 +128,7 @@ def _shared(file: Glb, body: Body) -> dict:
     }
 
 
-def _person(file: Glb, pieces: list[Piece], body: Body, step_s: float, skin: dict | None) -> list[int]:
+def _person(file: Glb, pieces: list[Piece], body: Body, step_s: float, skin: Primitive | None) -> list[int]:
     """The two nodes of a track: its skeleton, and what is skinned to it."""
     track_id, betas = pieces[0].track_id, pieces[0].betas
     rest = body.rest_joints(betas[None])[0]
@@ -146,7 +167,7 @@ def _keys(file: Glb, pieces: list[Piece], first: int, person: int, step_s: float
     file.animate(person, "scale", file.add(when, FLOAT, "SCALAR", bounds=True), sizes, "STEP")
 
 
-def _surface(file: Glb, body: Body, betas: Array, skin: dict) -> dict:
+def _surface(file: Glb, body: Body, betas: Array, skin: Primitive) -> Primitive:
     dirs = body.shape_dirs_m[: len(betas)]
     rest = (body.rest_m + betas[: len(dirs)] @ dirs).reshape(3, -1).T
     own = {
@@ -156,7 +177,7 @@ def _surface(file: Glb, body: Body, betas: Array, skin: dict) -> dict:
     return skin | {"attributes": own | skin["attributes"]}
 
 
-def _sticks(file: Glb, rest: Array, parents: tuple[int, ...]) -> dict:
+def _sticks(file: Glb, rest: Array, parents: tuple[int, ...]) -> Primitive:
     """Each bone as a thin octahedron from its joint to the next, moved by its joint alone."""
     points, follows = [], []
     for j, parent in enumerate(parents):
@@ -169,8 +190,8 @@ def _sticks(file: Glb, rest: Array, parents: tuple[int, ...]) -> dict:
         belt = rest[parent] + 0.2 * bone
         points += [rest[parent], rest[j], belt + side, belt + other, belt - side, belt - other]
         follows += [parent] * 6
-    faces = [[end, 2 + (k + 1 - end) % 4, 2 + (k + end) % 4] for end in (0, 1) for k in range(4)]
-    faces = np.concatenate([np.array(faces) + start for start in range(0, len(points), 6)])
+    one = [[end, 2 + (k + 1 - end) % 4, 2 + (k + end) % 4] for end in (0, 1) for k in range(4)]
+    faces = np.concatenate([np.array(one) + start for start in range(0, len(points), 6)])
     joints = np.zeros((len(points), 4))
     joints[:, 0] = follows
     return {

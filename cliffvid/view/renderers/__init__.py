@@ -12,11 +12,14 @@ from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ... import optional
 from ...errors import UsageError
+from ...geometry import Array
+from ...tables import Int32, Int64
+from ..draw import Pixels
 
-Array = np.ndarray
 T = TypeVar("T")
 RENDERERS = {"gl": ("gl", "moderngl", "overlay"), "pyrender": ("reference", "pyrender", "pyrender")}
 NEAREST_M = 0.05  # what is nearer to the camera is cut away
@@ -45,7 +48,7 @@ class Scene:
 
     size_wh: tuple[int, int]
     focal_px: float
-    levels: tuple[tuple[float, Array], ...]  # faces (F,3) int32 by the size in metres of what they leave out: 0 first
+    levels: tuple[tuple[float, Int32], ...]  # faces (F,3) int32 by the size in metres of what they leave out: 0 first
     vertices: Array  # (P,V,3) float32
     normals: Array  # (P,V,3) float32
     colors: Array  # (P,3) float32, sRGB 0 to 1
@@ -55,7 +58,7 @@ class Scene:
         z = self.vertices[..., 2]
         return max(NEAREST_M, float(z.min()) * 0.9), max(2 * NEAREST_M, float(z.max()) * 1.1)
 
-    def boxes_px(self) -> Array:
+    def boxes_px(self) -> Int64:
         """The pixel box x0, y0, x1, y1 (P,4) int64 that holds each person, within the frame; empty where unseen."""
         limit = np.array(self.size_wh)
         boxes = np.zeros((len(self.vertices), 4), np.int64)
@@ -80,7 +83,7 @@ class Patch:
 
     left_px: int
     top_px: int
-    rgba: Array  # (h,w,4) uint8
+    rgba: NDArray[np.uint8]  # (h,w,4) uint8
 
 
 class Drawing(Protocol):
@@ -129,7 +132,7 @@ def load_package(name: str, repair: str = f"{optional.REINSTALL}, {WITHOUT}") ->
     return optional.load(package, f'pip install "cliffvid[{extra}]", {WITHOUT}', repair)
 
 
-def compose(image: Array, patches: list[Patch], alpha: float) -> None:
+def compose(image: Pixels, patches: list[Patch], alpha: float) -> None:
     """Lay the patches over ``image`` (H,W,3) uint8, in place; ``alpha`` 1 hides what is behind them."""
     for patch in patches:
         height, width = patch.rgba.shape[:2]
@@ -140,7 +143,7 @@ def compose(image: Array, patches: list[Patch], alpha: float) -> None:
         under[:] = cv2.addWeighted(cv2.cvtColor(patch.rgba, cv2.COLOR_RGBA2RGB), alpha, dimmed, 1, 0)
 
 
-def groups(boxes: Array) -> Iterator[tuple[Array, Array]]:
+def groups(boxes: Int64) -> Iterator[tuple[Int64, Int64]]:
     """(box, people) of people whose boxes overlap, directly or through others; those with empty boxes are left out.
 
     Only their boxes need be drawn and read: at 1080p the whole frame would take longer than one person does.

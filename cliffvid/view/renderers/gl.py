@@ -1,9 +1,13 @@
 """The fast renderer: OpenGL through EGL, on a GPU or in software."""
 
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
+
 import cv2
 import numpy as np
 
 from ...errors import BackendError
+from ...tables import Array, Float32, Int32, Int64
 from . import HOW_TO_GET_EGL, NEAREST_M, Patch, Scene, groups, load_package
 
 # Drawn at twice the size and averaged: for four large people on two cores 18 ms where 4 samples a pixel took 42, as
@@ -39,6 +43,64 @@ void main() { pixel = vec4(lit, 1.0); }
 """
 
 
+class Item(Protocol):
+    """What is used of moderngl's objects, here and below: it has no types."""
+
+    def release(self) -> None: ...
+
+
+class Buffer(Item, Protocol):
+    def orphan(self) -> None: ...
+    def write(self, data: Array) -> None: ...
+
+
+class VertexArray(Item, Protocol):
+    def render(self) -> None: ...
+
+
+class Uniform(Protocol):
+    value: tuple[float, ...]
+
+    def write(self, data: bytes) -> None: ...
+
+
+class Program(Protocol):
+    def __getitem__(self, name: str) -> Uniform: ...
+
+
+class Target(Item, Protocol):
+    """A framebuffer."""
+
+    size: tuple[int, int]
+    width: int
+    height: int
+    viewport: tuple[int, int, int, int]
+    color_attachments: tuple[Item, ...]
+    depth_attachment: Item
+
+    def use(self) -> None: ...
+    def clear(self, red: float, green: float, blue: float, alpha: float) -> None: ...
+    def read_into(self, buffer: Array, viewport: tuple[int, int, int, int], components: int) -> None: ...
+
+
+Input: TypeAlias = tuple[Buffer, str, str]  # of a vertex: numbers, their format, their name in the program
+
+
+class Context(Protocol):
+    DEPTH_TEST: int
+    CULL_FACE: int
+    info: dict[str, str]
+    cull_face: str
+
+    def enable_only(self, flags: int) -> None: ...
+    def program(self, vertex_shader: str, fragment_shader: str) -> Program: ...
+    def renderbuffer(self, size: tuple[int, int], components: int) -> Item: ...
+    def depth_renderbuffer(self, size: tuple[int, int]) -> Item: ...
+    def framebuffer(self, color_attachments: Sequence[Item], depth_attachment: Item) -> Target: ...
+    def buffer(self, data: Array | None = None, *, reserve: int = 0) -> Buffer: ...
+    def vertex_array(self, program: Program, content: Sequence[Input], index_buffer: Buffer) -> VertexArray: ...
+
+
 def open() -> "GlRenderer":
     moderngl = load_package("gl")
     try:
@@ -49,13 +111,16 @@ def open() -> "GlRenderer":
 
 
 class GlRenderer:
-    def __init__(self, context) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
         self.device = context.info["GL_RENDERER"]
         self._program = context.program(VERTEX, FRAGMENT)
-        self._spare: list = []  # targets, the one used last at the end
+        self._spare: list[Target] = []  # targets, the one used last at the end
         self._read = np.empty(0, np.uint8)
-        self._levels, self._arrays = None, []
+        self._levels: tuple[tuple[float, Int32], ...] | None = None
+        self._arrays: list[VertexArray] = []
+        self._indices: list[Buffer] = []
+        self._buffers: list[Buffer] = []
 
     def render(self, scene: Scene) -> list[Patch]:
         if self._levels is not scene.levels:
@@ -66,21 +131,21 @@ class GlRenderer:
         started = [(box, self._start(scene, box, people)) for box, people in groups(scene.boxes_px())]
         return [self._finish(box, target) for box, target in started]
 
-    def _start(self, scene: Scene, box: np.ndarray, people: np.ndarray):
+    def _start(self, scene: Scene, box: Int64, people: Int64) -> Target:
         """Begin to draw a part of the frame; returns the target it is drawn to."""
         left, top, right, bottom = box.tolist()
         width, height = right - left, bottom - top
-        target = self._take(tuple(-(-FINER * side // STEP_PX) * STEP_PX for side in (width, height)))
+        target = self._take((_up(width), _up(height)))
         target.use()
         target.viewport = (0, 0, *target.size)
         target.clear(0, 0, 0, 0)
         target.viewport = (0, 0, FINER * width, FINER * height)
         self._program["camera"].write(projection(scene, left, top, width, height).T.tobytes())
-        for person in people:
+        for person in people.tolist():
             self._draw(scene, person)
         return target
 
-    def _finish(self, box: np.ndarray, target) -> Patch:
+    def _finish(self, box: Int64, target: Target) -> Patch:
         """Wait until it is drawn, read it and average it."""
         left, top, right, bottom = box.tolist()
         shape = FINER * (bottom - top), FINER * (right - left), 4
@@ -90,9 +155,10 @@ class GlRenderer:
         fine = self._read[:size].reshape(shape)
         target.read_into(fine, viewport=(0, 0, shape[1], shape[0]), components=4)
         self._give_back(target)
-        return Patch(left, top, cv2.resize(fine, (right - left, bottom - top), interpolation=cv2.INTER_AREA))
+        mean = cv2.resize(fine, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
+        return Patch(left, top, np.asarray(mean, np.uint8))
 
-    def _take(self, size: tuple[int, int]):
+    def _take(self, size: tuple[int, int]) -> Target:
         """A target of that size that nobody draws to."""
         for target in self._spare:
             if target.size == size:
@@ -101,7 +167,7 @@ class GlRenderer:
         context = self._context
         return context.framebuffer([context.renderbuffer(size, 4)], context.depth_renderbuffer(size))
 
-    def _give_back(self, target) -> None:
+    def _give_back(self, target: Target) -> None:
         self._spare.append(target)
         while sum(spare.width * spare.height for spare in self._spare) > SPARE_MPX * 1e6:
             old = self._spare.pop(0)
@@ -127,6 +193,11 @@ class GlRenderer:
         self._arrays[level(scene, person)].render()
 
 
+def _up(side: int) -> int:
+    """The side of a target that holds one of a part of the frame."""
+    return -(-FINER * side // STEP_PX) * STEP_PX
+
+
 def level(scene: Scene, person: int) -> int:
     """Which of the scene's levels shows that person in full: the coarsest whose cells are small in the picture."""
     nearest_m = max(float(scene.vertices[person, :, 2].min()), NEAREST_M)
@@ -134,7 +205,7 @@ def level(scene: Scene, person: int) -> int:
     return max(i for i, size_px in enumerate(sizes_px) if size_px <= DETAIL_PX)
 
 
-def projection(scene: Scene, left: int, top: int, width: int, height: int) -> np.ndarray:
+def projection(scene: Scene, left: int, top: int, width: int, height: int) -> Float32:
     """Clip matrix (4,4) of the part of the frame at (left, top); image row 0 becomes the target's row 0."""
     near, far = scene.depths_m()
     matrix = np.zeros((4, 4), np.float32)

@@ -3,10 +3,12 @@
 import os
 import warnings
 from types import ModuleType
+from typing import Protocol
 
 import numpy as np
 
 from ...errors import BackendError
+from ...tables import Float64
 from . import HOW_TO_GET_EGL, Patch, Scene, load_package
 
 FLIP = np.array([1, -1, -1], np.float32)  # to OpenGL's camera: y up, z backward
@@ -50,7 +52,7 @@ class PyrenderRenderer:
         return [Patch(0, 0, np.ascontiguousarray(self._offscreen.render(stage, pyrender.RenderFlags.RGBA)[0]))]
 
 
-def _light_pose(towards) -> np.ndarray:
+def _light_pose(towards: tuple[float, float, float]) -> Float64:
     """Pose (4,4) of a light that shines from the direction ``towards``: lights shine along their -z."""
     z = np.array(towards) / np.linalg.norm(towards)
     x = np.cross([0.0, 0.3, 1.0], z)
@@ -60,10 +62,22 @@ def _light_pose(towards) -> np.ndarray:
     return pose
 
 
-def _repair(pyrender) -> None:
+class Skin(Protocol):
+    """A Primitive of pyrender."""
+
+    bounds: Float64
+
+
+class Mesh(Protocol):
+    """A Mesh of pyrender."""
+
+    primitives: list[Skin]
+
+
+def _repair(pyrender: ModuleType) -> None:
     """Give Mesh.bounds a body that numpy 2 can run; nothing else in pyrender uses a removed name."""
 
-    def bounds(mesh):
+    def bounds(mesh: Mesh) -> Float64:
         corners = np.array([skin.bounds for skin in mesh.primitives])
         return np.array([corners[:, 0].min(axis=0), corners[:, 1].max(axis=0)])
 
