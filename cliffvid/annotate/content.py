@@ -6,16 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import AccessError, ChangedError, EmptyError, NotFoundError
+from ..errors import AccessError, ChangedError, EmptyError, InputError, NotFoundError
 from ..inputs import open_input
 from ..npz import size_of
+from ..video.image_files import Images
 from ..video.open import open_source, source_of
+from .messages import Task
 
 BLOCK, BLOCKS = 1 << 16, 16
 
 
 @contextmanager
-def unchanged(task: dict) -> Iterator[None]:
+def unchanged(task: Task) -> Iterator[None]:
     """Raise ChangedError if the input of a task is another before, during or after the work than when it was planned.
 
     What the file system says of it is compared as well: that shows what was changed and changed back meanwhile.
@@ -38,6 +40,8 @@ def files_of(source: Path | str) -> list[Path]:
     if source.is_file():
         return [source]
     with open_source(source) as images:
+        if not isinstance(images, Images):
+            raise InputError(f"{source}: neither a file nor a folder of images")
         return images.files
 
 
@@ -67,7 +71,7 @@ def content_of(source: Path | str) -> str:
     return digest.hexdigest()
 
 
-def _add_content(path: Path, digest) -> None:
+def _add_content(path: Path, digest: "hashlib._Hash") -> None:
     try:
         file = open_input(path)
     except EmptyError:  # reading it says so

@@ -3,15 +3,41 @@
 import math
 import tempfile
 from pathlib import Path
+from typing import TypedDict
 
 from ..names import label
 from ..options import BulkOptions, Options
 from .inputs import find_inputs
 from .job import BulkJob, job_folder
+from .messages import LeftOut
 from .plan import Plan, task
 from .store.journal import State, state_of
+from .store.records import InputLine, Line
 
 TRIAL_FRAMES = 24
+
+
+class PlanLine(TypedDict):
+    """What is planned for an input."""
+
+    video: str
+    kind: str | None
+    duration_s: float | None
+    frames: int | None
+    segments: int
+    todo: bool
+    message: str | None
+
+
+class PlanTotal(LeftOut):
+    """What is planned for all inputs together."""
+
+    inputs: int
+    todo: int
+    duration_s: float
+    frames: int
+    workers: int
+    estimate_s: float | None
 
 
 class _NoJournal:
@@ -20,8 +46,13 @@ class _NoJournal:
     def __init__(self, state: State) -> None:
         self.state = state
 
+    def append(self, *records: Line) -> None:
+        raise AssertionError("a plan is not written down")
 
-def dry_run(sources: list[str], out: Path, options: Options, bulk: BulkOptions) -> list[dict]:
+
+def dry_run(
+    sources: list[str], out: Path, options: Options, bulk: BulkOptions
+) -> tuple[*tuple[PlanLine, ...], PlanTotal]:
     """A line for each input, then one for all: inputs and seconds of video left, and seconds it may take.
 
     The estimate comes from a trial: some frames of an input of middling length, on one worker.
@@ -36,28 +67,26 @@ def dry_run(sources: list[str], out: Path, options: Options, bulk: BulkOptions) 
         job.signals(),
     ):
         plan = job.plan(found, elsewhere)
-        lines = [_line(name, plan, options) for name in plan.lines]
-        todo = sorted((line for line in lines if line["todo"]), key=lambda line: line["duration_s"] or 0)
-        frames = sum(line["frames"] or 0 for line in todo)
-        total = {
+        lines = [(name, _line(name, plan, options)) for name in plan.lines]
+        todo = sorted((each for each in lines if each[1]["todo"]), key=lambda each: each[1]["duration_s"] or 0)
+        frames = sum(line["frames"] or 0 for _, line in todo)
+        total: PlanTotal = {
             "inputs": len(lines),
             "todo": len(todo),
-            "duration_s": sum(line["duration_s"] or 0 for line in todo),
+            "duration_s": sum(line["duration_s"] or 0 for _, line in todo),
             "frames": frames,
             "ignored": found.ignored,
             "ignored_names": found.ignored_names,
             "workers": job.pool.count,
             "estimate_s": None,
         }
-        if todo and (rate := _trial(job, todo[len(todo) // 2]["name"])):
+        if todo and (rate := _trial(job, todo[len(todo) // 2][0])):
             total["estimate_s"] = frames / rate / job.pool.count
-    for line in lines:
-        del line["name"]
-    return [*lines, total]
+    return (*(line for _, line in lines), total)
 
 
 def _trial(job: BulkJob, name: str) -> float | None:
-    rates = []
+    rates: list[float] = []
     job.tasks.add([task("trial", name, 0, frames=TRIAL_FRAMES)])
     job.tasks.drive(
         lambda task, report, rows: rates.append(report["frames_per_s"]), lambda task, report: None, job.stopped
@@ -65,7 +94,7 @@ def _trial(job: BulkJob, name: str) -> float | None:
     return rates[0] if rates else None
 
 
-def _taken(line: dict, options: Options) -> tuple[float | None, int | None]:
+def _taken(line: InputLine, options: Options) -> tuple[float | None, int | None]:
     """Seconds and frames of an input between --start and --end, of which every --stride-th is taken."""
     duration_s, frames, share = line["duration_s"], line["frames"], 1.0
     if duration_s:
@@ -74,12 +103,11 @@ def _taken(line: dict, options: Options) -> tuple[float | None, int | None]:
     return duration_s, math.ceil(round(frames * share) / options.stride) if frames else frames
 
 
-def _line(name: str, plan: Plan, options: Options) -> dict:
+def _line(name: str, plan: Plan, options: Options) -> PlanLine:
     line = plan.lines[name]
     duration_s, frames = _taken(line, options)
     report = plan.failed.get(name) or plan.kept.get(name) or {}
     return {
-        "name": name,
         "video": label(name),
         "kind": line["kind"],
         "duration_s": duration_s,

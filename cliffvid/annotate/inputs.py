@@ -32,7 +32,7 @@ class Input:
     """One video or sequence of images; ``name`` is its path as it was named, and names it in the data set."""
 
     name: str
-    extra: dict = field(default_factory=dict)  # what a manifest's other columns say of it
+    extra: dict[str, object] = field(default_factory=dict)  # what a manifest's other columns say of it
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Found:
     ignored_names: list[str] = field(default_factory=list)  # the first of them
     doubled: int = 0  # names named again
 
-    def add(self, name: str, extra: dict | None = None) -> None:
+    def add(self, name: str, extra: dict[str, object] | None = None) -> None:
         if name in self.inputs:
             self.doubled += 1
         else:
@@ -151,7 +151,7 @@ def _add_manifest(path: Path, found: Found) -> None:
         found.add(str(name), row)
 
 
-def _rows(path: Path) -> Iterator[dict]:
+def _rows(path: Path) -> Iterator[dict[str, object]]:
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.parquet as pq

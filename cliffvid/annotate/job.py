@@ -13,13 +13,15 @@ from ..errors import CliffvidError, OutputError
 from ..machine import version
 from ..options import BulkOptions, Options
 from .inputs import Found, find_inputs
+from .messages import Event, Fault, Report, Task
 from .plan import Plan, in_part, recipe
 from .progress import Progress, Summary, Watch
 from .scheduler import Failed, Handout, Took, open_pool
 from .split import Joins
 from .store.dataset import Shards, conclude, open_journal, writing
-from .store.journal import Journal, state_of
+from .store.journal import Log, state_of
 from .store.ownership import PARTS, WORK
+from .store.records import Ended, JobLine
 
 SHARD_BYTES = 64e6  # of rows in memory, before compression
 
@@ -57,7 +59,7 @@ def job_folder(out: Path, bulk: BulkOptions) -> Path:
 class BulkJob:
     """One run over a plan; a context manager that leaves no process behind."""
 
-    def __init__(self, folder: Path, journal: Journal, options: Options, bulk: BulkOptions, watch: Watch) -> None:
+    def __init__(self, folder: Path, journal: Log, options: Options, bulk: BulkOptions, watch: Watch) -> None:
         self.folder, self.journal, self.options, self.bulk, self.watch = folder, journal, options, bulk, watch
         self.recipe = recipe(options)
         self.shards = Shards(folder, journal)
@@ -71,14 +73,14 @@ class BulkJob:
     def __enter__(self) -> "BulkJob":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.pool.close()
 
     @contextmanager
     def signals(self) -> Iterator[None]:
         """SIGTERM and Ctrl-C end the job between two steps; the second one at once."""
 
-        def stop(number, frame) -> None:
+        def stop(number: int, frame: object) -> None:
             if self.interrupted:
                 raise KeyboardInterrupt
             self.interrupted = True
@@ -93,7 +95,7 @@ class BulkJob:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def run(self, found: Found, elsewhere: dict[str, dict]) -> Summary:
+    def run(self, found: Found, elsewhere: dict[str, Ended]) -> Summary:
         with writing(self.folder):
             self.shards.clean()
         plan = self.plan(found, elsewhere)
@@ -108,18 +110,25 @@ class BulkJob:
             raise
         return self._end(plan)
 
-    def plan(self, found: Found, elsewhere: dict[str, dict]) -> Plan:
+    def plan(self, found: Found, elsewhere: dict[str, Ended]) -> Plan:
         """Looks at every input; nothing is written."""
         whole = self.options.start_s == 0 and self.options.end_s == float("inf")
         split_s = self.bulk.split_s if whole else 0.0
         plan = Plan(self.recipe, self.journal.state, split_s=split_s, elsewhere=elsewhere)
         given = {name: each for name, each in found.inputs.items() if in_part(name, self.bulk)}
         self.progress.inputs = len(given)
-        ignored = {"ignored": found.ignored, "ignored_names": found.ignored_names}
-        self._tell({"type": "found", "inputs": len(given), **ignored, "doubled": found.doubled})
+        self._tell(
+            {
+                "type": "found",
+                "inputs": len(given),
+                "ignored": found.ignored,
+                "ignored_names": found.ignored_names,
+                "doubled": found.doubled,
+            }
+        )
         self.tasks.add(map(plan.probe, given))
 
-        def took(task: dict, report: dict, rows: bytes = b"") -> None:
+        def took(task: Task, report: Report, rows: bytes = b"") -> None:
             plan.take(given[task["video"]], report)
             self.progress.planned += 1
 
@@ -128,9 +137,16 @@ class BulkJob:
 
     def _begin(self, plan: Plan) -> None:
         """Writes the plan down, and removes what it makes stale."""
-        settings = {"settings": self.recipe.settings, "models": self.recipe.models}
-        software = {"software": f"cliffvid {version()}", "options": self.options.to_json(), "host": platform.node()}
-        begun = {"type": "job", "started": time.time(), "inputs": len(plan.lines), **settings, **software}
+        begun: JobLine = {
+            "type": "job",
+            "started": time.time(),
+            "inputs": len(plan.lines),
+            "settings": self.recipe.settings,
+            "models": self.recipe.models,
+            "software": f"cliffvid {version()}",
+            "options": self.options.to_json(),
+            "host": platform.node(),
+        }
         with writing(self.folder):
             self.journal.append(begun, *plan.changed())
             self.shards.forget(plan.stale(self.bulk.retry_failed))
@@ -139,7 +155,7 @@ class BulkJob:
             self._tell({"type": "kept", "video": name, **_error(report)})
         for name, report in plan.failed.items():
             if not plan.finished(name):
-                self._give_up(plan, {"video": name, "attempt": 0}, report)
+                self._give_up(plan, name, 0, report)
 
     def _work(self, plan: Plan) -> None:
         progress = self.progress
@@ -155,7 +171,7 @@ class BulkJob:
         progress.phase, progress.started = "annotate", time.monotonic()
         progress.size_s = sum(task["size_s"] for task in tasks)
 
-        def took(task: dict, report: dict, rows: bytes) -> None:
+        def took(task: Task, report: Report, rows: bytes) -> None:
             if task["do"] == "segment":
                 joins.take(task, report)
             elif task["do"] == "join":
@@ -165,11 +181,11 @@ class BulkJob:
                 self._took_whole(plan, task, report, rows)
             progress.done_s += task["size_s"]
 
-        def failed(task: dict, report: dict) -> None:
+        def failed(task: Task, report: Report) -> None:
             if task["do"] in ("segment", "join"):
                 joins.refuse(task["video"])
             else:
-                self._give_up(plan, task, report)
+                self._give_up(plan, task["video"], task["attempt"], report)
             progress.done_s += task["size_s"]
 
         self._drive(took, failed)
@@ -179,7 +195,7 @@ class BulkJob:
             self._commit_if_due()
             self.watch({"type": "tick"}, self.progress)
 
-        def retry(task: dict, report: dict) -> None:
+        def retry(task: Task, report: Report) -> None:
             self._tell({"type": "retry", "video": task["video"], "attempt": task["attempt"], **_error(report)})
 
         self.tasks.drive(took, failed, self.stopped, retry, tick)
@@ -201,7 +217,7 @@ class BulkJob:
         with writing(self.folder):
             self.shards.commit()
 
-    def _took_whole(self, plan: Plan, task: dict, report: dict, rows: bytes) -> None:
+    def _took_whole(self, plan: Plan, task: Task, report: Report, rows: bytes) -> None:
         if self.journal.state.live.get(task["video"]):  # cannot be, and must never make rows twice
             raise AssertionError(f"{task['video']}: done twice")
         ended = self._ended(plan, task, report)
@@ -211,48 +227,52 @@ class BulkJob:
             else:
                 self.shards.add(ended, rows)
 
-    def _ended(self, plan: Plan, task: dict, report: dict) -> dict:
+    def _ended(self, plan: Plan, task: Task, report: Report) -> Ended:
         """How an input ended, as the journal keeps it."""
         counts = report["counts"]
         status = "partial" if counts["decode"]["damaged"] else "ok" if report["rows"] else "empty"
-        known = ("rows", "counts", "seconds", "codec", "width_px", "height_px", "rate")
-        ended = {
+        ended: Ended = {
             "video": task["video"],
             "key": plan.lines[task["video"]]["key"],
             "status": status,
             "message": "; ".join(report["warnings"]) or None,
             "attempts": task["attempt"],
-            **{name: report[name] for name in known},
+            "rows": report["rows"],
+            "counts": counts,
+            "seconds": report["seconds"],
+            "codec": report["codec"],
+            "width_px": report["width_px"],
+            "height_px": report["height_px"],
+            "rate": report["rate"],
             "finished": time.time(),
             "job": len(self.journal.state.jobs) - 1,
         }
-        self._count(ended, counts["decode"]["frames"])
+        self._count(ended, counts["decode"]["frames"] or 0)
         return ended
 
-    def _give_up(self, plan: Plan, task: dict, report: dict) -> None:
-        name = task["video"]
-        ended = {
-            "type": "failed",
+    def _give_up(self, plan: Plan, name: str, attempts: int, report: Report) -> None:
+        ended: Ended = {
             "video": name,
             "key": plan.lines[name]["key"],
             "status": "failed",
-            **_error(report),
-            "attempts": task["attempt"],
+            "error": report["error"],
+            "message": report["message"],
+            "attempts": attempts,
             "finished": time.time(),
             "job": len(self.journal.state.jobs) - 1,
         }
         with writing(self.folder):
-            self.journal.append(ended)
+            self.journal.append({"type": "failed", **ended})
         self.failures += 1
         self._count(ended, 0)
 
-    def _count(self, ended: dict, frames: int) -> None:
+    def _count(self, ended: Ended, frames: int) -> None:
         self.done += 1
         self.progress.frames += frames
         self.progress.statuses[ended["status"]] += 1
-        self._tell({"type": "video", **{name: value for name, value in ended.items() if name != "type"}})
+        self._tell({"type": "video", **ended})
 
-    def _tell(self, event: dict) -> None:
+    def _tell(self, event: Event) -> None:
         self.watch(event, self.progress)
 
     def _end(self, plan: Plan) -> Summary:
@@ -272,5 +292,5 @@ class BulkJob:
         return summary
 
 
-def _error(report: dict) -> dict:
+def _error(report: Report) -> Fault:
     return {"error": report["error"], "message": report["message"]}

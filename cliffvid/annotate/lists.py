@@ -31,7 +31,7 @@ def names_on_stdin() -> list[str]:
         log.info("-: one name a line, then Ctrl-D")
     data, text = bytearray(), None
     try:
-        while part := sys.stdin.buffer.read1(HEAD):
+        while part := sys.stdin.buffer.read1(HEAD):  # type: ignore[union-attr]  # it is a BufferedReader
             data += part
             if _is_binary(data[:HEAD]):
                 break

@@ -7,25 +7,30 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from ..errors import BackendError
 from ..machine import thread_environment, usable_cores
 from ..options import Options
+from .messages import Report, Task
 from .networks import Line, Networks, NetworksLost
+
+Message: TypeAlias = Any  # what JSON gave, of our own other end: hello, a task, or a report
 
 
 @dataclass
 class Process:
     """A worker's process, its end of the line, and the task it is at."""
 
-    popen: subprocess.Popen
+    popen: subprocess.Popen[bytes]
     line: Connection
     networks: Networks | None = None  # of another process, if it has none of its own
-    task: dict | None = None
+    task: Task | None = None
     since: float = field(default_factory=time.monotonic)
 
 
@@ -48,12 +53,12 @@ class LocalPool:
         """How many tasks would start at once."""
         return self.count - sum(process.task is not None for process in self._processes)
 
-    def at_work(self) -> list[tuple[str, dict, float]]:
+    def at_work(self) -> list[tuple[str, Task, float]]:
         """``(worker, task, seconds)`` of those at work."""
         now = time.monotonic()
         return [(str(p.popen.pid), p.task, now - p.since) for p in self._processes if p.task]
 
-    def submit(self, task: dict) -> None:
+    def submit(self, task: Task) -> None:
         for process in self._processes[:]:
             if process.task is None and process.networks and process.networks.ended():
                 self._end(process)
@@ -63,26 +68,26 @@ class LocalPool:
         with suppress(OSError):  # it has died, and wait() will find it so
             _send(process.line, task)
 
-    def wait(self, timeout_s: float) -> list[tuple[dict, dict, bytes]]:
+    def wait(self, timeout_s: float) -> list[tuple[Task, Report, bytes]]:
         """``(task, report, rows)`` of the tasks that ended, those included that took their process along.
 
         Raises BackendError if the first process ends before it has begun.
         """
-        busy = {process.line: process for process in self._processes if process.task}
-        ended = []
-        for line in wait(list(busy), timeout_s):
-            process = busy[line]
+        busy = [process for process in self._processes if process.task]
+        ended: list[tuple[Task, Report, bytes]] = []
+        ready = wait([process.line for process in busy], timeout_s)
+        for process, task in [(p, p.task) for line in ready for p in busy if p.line is line and p.task]:
             try:
-                report, rows = _receive(line)
+                report, rows = _receive(process.line)
             except (EOFError, OSError):
-                ended.append((process.task, self._buried(process), b""))
+                ended.append((task, self._buried(process), b""))
                 continue
             if "hello" in report:
                 self._began = True
                 continue
-            ended.append((process.task, report, rows))
+            ended.append((task, report, rows))
             process.task = None
-            if report.get("error") == NetworksLost.__name__:
+            if process.networks and report.get("error") == NetworksLost.__name__:
                 process.networks.end()
         for process in self._processes[:]:
             if process.task and time.monotonic() - process.since > process.task["limit_s"]:
@@ -90,7 +95,8 @@ class LocalPool:
                 if process.networks:  # it may be they that answer no more
                     process.networks.end()
                 taken = f"took longer than {process.task['limit_s']:.0f} s; its process was ended"
-                ended.append((process.task, {**self._buried(process), "error": "TimedOut", "message": taken}, b""))
+                late: Report = {**self._buried(process), "error": "TimedOut", "message": taken}
+                ended.append((process.task, late, b""))
         return ended
 
     def close(self) -> None:
@@ -114,15 +120,20 @@ class LocalPool:
             theirs = [ends.enter_context(end) for end in (there, *(self._networks.lines() if self._networks else ()))]
             handles = [end.fileno() for end in theirs]
             command = [sys.executable, "-m", __name__, *map(str, handles)]
-            streams = {"stdin": subprocess.DEVNULL, "stdout": 2}  # stderr: stdout is where --json goes
-            popen = subprocess.Popen(command, pass_fds=handles, env=self._environment, **streams)
+            popen = subprocess.Popen(
+                command,
+                pass_fds=handles,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=2,  # stderr: stdout is where --json goes
+            )
         process = Process(popen, Connection(here.detach()), self._networks)
         self._processes.append(process)
         with suppress(OSError):
             _send(process.line, self._hello)
         return process
 
-    def _buried(self, process: Process) -> dict:
+    def _buried(self, process: Process) -> Report:
         """The report on a task whose process died; the next task gets a new one."""
         process.line.close()
         code = process.popen.wait()
@@ -134,12 +145,12 @@ class LocalPool:
         return {"error": "Crashed", "message": message, "stop": False, "transient": True}
 
 
-def _send(line: Connection, value: dict, rows: bytes = b"") -> None:
+def _send(line: Connection, value: Mapping[str, object], rows: bytes = b"") -> None:
     line.send_bytes(json.dumps(value).encode())
     line.send_bytes(rows)
 
 
-def _receive(line: Connection) -> tuple[dict, bytes]:
+def _receive(line: Connection) -> tuple[Message, bytes]:
     return json.loads(line.recv_bytes()), line.recv_bytes()
 
 

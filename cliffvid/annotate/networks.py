@@ -11,10 +11,11 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Self
+from typing import Self, TypedDict
 
 import numpy as np
 
@@ -25,12 +26,26 @@ from ..models.session import no_rows
 from ..options import Options
 from ..pipeline.batching import Shared
 from ..pipeline.networks import Models, open_models
+from ..tables import Array
 
 BATCHES = ("frame_batch", "person_batch")  # of the detector and the regressor, in which order all lines are
 
 
 class NetworksLost(CliffvidError):
     """The process that holds the networks ended; another one is begun for those who still need it."""
+
+
+class Head(TypedDict, total=False):
+    """What is sent beside arrays: what is asked, or the answer."""
+
+    do: str
+    backend: str
+    device: str
+    precision: str
+    rows: int  # a good size of a batch
+    chosen: Sequence[str]  # of both networks: what --precision auto took, and why
+    error: str
+    message: str
 
 
 class Line:
@@ -45,21 +60,21 @@ class Line:
     def close(self) -> None:
         self._end.close()
 
-    def send(self, head: dict, arrays: dict[str, np.ndarray]) -> None:
+    def send(self, head: Head, arrays: Mapping[str, Array]) -> None:
         """Raises OSError where the other end is gone."""
         shapes = {name: [array.dtype.str, array.shape] for name, array in arrays.items()}
-        text = json.dumps(head | {"arrays": shapes}).encode()
+        text = json.dumps({**head, "arrays": shapes}).encode()
         self._end.sendall(len(text).to_bytes(4) + text)
         for array in arrays.values():
-            self._end.sendall(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+            self._end.sendall(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
-    def receive(self) -> tuple[dict, dict[str, np.ndarray]]:
+    def receive(self) -> tuple[Head, dict[str, Array]]:
         """Raises EOFError or OSError where the other end is gone."""
         head = json.loads(self._bytes(int.from_bytes(self._bytes(4))))
         shapes = head.pop("arrays")
         return head, {name: self._array(np.dtype(kind), shape) for name, (kind, shape) in shapes.items()}
 
-    def _array(self, dtype: np.dtype, shape: list[int]) -> np.ndarray:
+    def _array(self, dtype: np.dtype[np.generic], shape: list[int]) -> Array:
         return np.frombuffer(self._bytes(dtype.itemsize * int(np.prod(shape))), dtype).reshape(shape)
 
     def _bytes(self, size: int) -> bytearray:
@@ -79,17 +94,19 @@ class DistantSession:
     pictures, rows_max, turn_wait_s = None, None, 0.0
 
     def __init__(self, line: Line, manifest: Manifest) -> None:
-        self._line, self.manifest, self.warnings = line, manifest, []
+        self._line, self.manifest = line, manifest
+        self.warnings: list[str] = []
         self.facts, _ = self._ask({"do": "open"}, {})
-        self.backend, self.device, self.precision = (self.facts[k] for k in ("backend", "device", "precision"))
+        self.backend, self.device = self.facts["backend"], self.facts["device"]
+        self.precision = self.facts["precision"]
 
-    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, inputs: dict[str, Array]) -> dict[str, Array]:
         """Raises NetworksLost if the process ends meanwhile."""
         if len(next(iter(inputs.values()))) == 0:
             return no_rows(self.manifest)
         return self._ask({"do": "run"}, inputs)[1]
 
-    def _ask(self, head: dict, arrays: dict[str, np.ndarray]) -> tuple[dict, dict[str, np.ndarray]]:
+    def _ask(self, head: Head, arrays: dict[str, Array]) -> tuple[Head, dict[str, Array]]:
         try:
             self._line.send(head, arrays)
             answer, arrays = self._line.receive()
@@ -105,27 +122,27 @@ class DistantSession:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
 
-def distant_models(lines: list[Line], options: Options) -> tuple[Models, Options]:
+def distant_models(lines: Sequence[Line], options: Options) -> tuple[Models, Options]:
     """The networks at the other ends, and the options with the batch sizes that are good for them.
 
     Raises UsageError, ModelError or BackendError as opening them does, and NetworksLost.
     """
     names = (("detect", options.detector), ("regress", options.regressor))
-    sessions = [
+    detector, regressor = (
         DistantSession(line, find_model(*name, options.models_dir)) for line, name in zip(lines, names, strict=True)
-    ]
-    sizes = {name: session.facts["rows"] for name, session in zip(BATCHES, sessions, strict=True)}
-    return Models(*sessions, tuple(sessions[0].facts["chosen"])), replace(options, **sizes)
+    )
+    options = replace(options, frame_batch=detector.facts["rows"], person_batch=regressor.facts["rows"])
+    return Models(detector, regressor, tuple(detector.facts["chosen"])), options
 
 
 @dataclass
 class Networks:
     """The process that holds the networks, as seen from the one that began it."""
 
-    popen: subprocess.Popen
+    popen: subprocess.Popen[bytes]
     control: socket.socket
 
     @classmethod
@@ -169,14 +186,15 @@ class Server:
         while True:
             for key, _ in self._lines.select():
                 if key.fileobj is not self._control:
-                    self._listen(key.fileobj, key.data)
+                    self._listen(*key.data)
                 elif not self._add_lines():
                     return
 
     def _add_lines(self) -> bool:
         word, ends, *_ = socket.recv_fds(self._control, 1, len(BATCHES))
         for place, end in enumerate(ends):
-            self._lines.register(Line(socket.socket(fileno=end)), selectors.EVENT_READ, place)
+            line = Line(socket.socket(fileno=end))
+            self._lines.register(line, selectors.EVENT_READ, (line, place))
         return bool(word)
 
     def _listen(self, line: Line, place: int) -> None:
@@ -196,7 +214,7 @@ class Server:
         else:
             _answer(line, facts, {})
 
-    def _open(self, place: int) -> dict:
+    def _open(self, place: int) -> Head:
         """What a worker must know of a network."""
         from ..models.batch_size import settled
 
@@ -205,12 +223,16 @@ class Server:
             self._options = settled(self._options, models.detector, models.regressor)
             self._models, self._shared = models, [Shared(models.detector), Shared(models.regressor)]
         session = (self._models.detector, self._models.regressor)[place]
-        names = ("backend", "device", "precision")
-        facts = {"rows": getattr(self._options, BATCHES[place]), "chosen": self._models.chosen}
-        return facts | {name: getattr(session, name) for name in names}
+        return {
+            "rows": getattr(self._options, BATCHES[place]),
+            "chosen": self._models.chosen,
+            "backend": session.backend,
+            "device": session.device,
+            "precision": session.precision,
+        }
 
 
-def _answer(line: Line, head: dict, arrays: dict[str, np.ndarray] | Exception) -> None:
+def _answer(line: Line, head: Head, arrays: dict[str, Array] | Exception) -> None:
     if isinstance(arrays, Exception):
         kind = type(arrays).__name__
         words = str(arrays) if isinstance(arrays, CliffvidError) else f"{kind}: {arrays}"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .messages import Event
 from .scheduler import Pool
 
 
@@ -14,7 +15,7 @@ class Summary:
     """How a run ended."""
 
     out: Path
-    statuses: Counter  # of the inputs of this run
+    statuses: Counter[str]  # of the inputs of this run
     done: int = 0  # inputs that this run finished
     frames: int = 0  # of those
     seconds: float = 0.0
@@ -36,10 +37,10 @@ class Progress:
     planned: int = 0
     size_s: float = 0.0  # of video to do in this run
     done_s: float = 0.0
-    statuses: Counter = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
     frames: int = 0
     started: float = field(default_factory=time.monotonic)
     pool: Pool | None = None
 
 
-Watch = Callable[[dict, Progress], None]  # is called with each event, and with {"type": "tick"} now and then
+Watch = Callable[[Event, Progress], None]  # is called with each event, and with {"type": "tick"} now and then

@@ -10,24 +10,36 @@ import socket
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeAlias, TypedDict
 
 from .. import optional
 from ..errors import BackendError, UsageError
 from ..machine import split_device, usable_cores
 from ..options import Options, on_gpu
+from .messages import Report, Task
 
+FromRay: TypeAlias = Any  # what Ray makes, and says nothing of: handles of actors, promises of their answers
 START_S = 300.0  # a cluster may have to start a machine first
+
+
+class Hello(TypedDict):
+    """What an actor must know before its first task."""
+
+    options: dict[str, object]
+    work: str
+    cwd: str
 
 
 @dataclass
 class Seat:
     """An actor, and the task it is at."""
 
-    actor: object
-    task: dict | None = None
+    actor: FromRay
+    task: Task | None = None
     since: float = field(default_factory=time.monotonic)
     late: bool = False  # ended because its task took too long
-    asked: object = None  # a lost actor's answer to whether it is back; until then it gets no task
+    asked: FromRay | None = None  # a lost actor's answer to whether it is back; until then it gets no task
 
 
 class RayPool:
@@ -40,7 +52,7 @@ class RayPool:
         self._own = not ray.is_initialized()
         if self._own:
             _check(address)
-            here = {} if address else {"num_cpus": usable_cores(), "include_dashboard": False}
+            here: dict[str, object] = {} if address else {"num_cpus": usable_cores(), "include_dashboard": False}
             try:
                 ray.init(address=address, log_to_driver=False, configure_logging=False, **here)
             except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -50,11 +62,15 @@ class RayPool:
         have = ray.cluster_resources()
         fitting = int(have.get("GPU", 0)) if on_gpu(options) else int(have.get("CPU", 1)) // cores
         self.count = count or max(fitting, 1)
-        hello = {"options": options.with_threads(cores).to_json(), "work": str(work.absolute()), "cwd": os.getcwd()}
+        hello: Hello = {
+            "options": options.with_threads(cores).to_json(),
+            "work": str(work.absolute()),
+            "cwd": os.getcwd(),
+        }
         share = {"num_cpus": cores, "num_gpus": 1 if on_gpu(options) else 0}
         actor = ray.remote(max_restarts=-1, max_task_retries=0, **share)(_Actor)
         self._seats = [Seat(actor.remote(hello)) for _ in range(self.count)]
-        self._running: dict = {}  # what Ray promises -> its seat
+        self._running: dict[FromRay, tuple[Seat, Task]] = {}  # what Ray promises -> its seat, and of which task
         try:
             ray.get(self._seats[0].actor.hello.remote(), timeout=START_S)
         except ray.exceptions.RayError as error:
@@ -64,33 +80,33 @@ class RayPool:
     def free(self) -> int:
         return sum(seat.task is None and seat.asked is None for seat in self._seats)
 
-    def at_work(self) -> list[tuple[str, dict, float]]:
+    def at_work(self) -> list[tuple[str, Task, float]]:
         now = time.monotonic()
         return [(str(i), seat.task, now - seat.since) for i, seat in enumerate(self._seats) if seat.task]
 
-    def submit(self, task: dict) -> None:
+    def submit(self, task: Task) -> None:
         seat = next(seat for seat in self._seats if seat.task is None and seat.asked is None)
         seat.task, seat.since, seat.late = task, time.monotonic(), False
-        self._running[seat.actor.do.remote(json.dumps(task))] = seat
+        self._running[seat.actor.do.remote(json.dumps(task))] = seat, task
 
-    def wait(self, timeout_s: float) -> list[tuple[dict, dict, bytes]]:
+    def wait(self, timeout_s: float) -> list[tuple[Task, Report, bytes]]:
         self._ask()
         if not self._running:
             time.sleep(timeout_s)
             return []
         ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
-        ended = []
+        ended: list[tuple[Task, Report, bytes]] = []
         for promise in ready:
-            seat = self._running.pop(promise)
-            task, seat.task = seat.task, None
+            seat, task = self._running.pop(promise)
+            seat.task = None
             try:
                 report, rows = self._ray.get(promise)
                 ended.append((task, json.loads(report), rows))
             except self._ray.exceptions.RayError as error:
                 ended.append((task, _lost(seat, task, error), b""))
                 seat.asked, seat.since = seat.actor.hello.remote(), time.monotonic()
-        for seat in self._running.values():
-            if time.monotonic() - seat.since > seat.task["limit_s"] and not seat.late:
+        for seat, task in self._running.values():
+            if time.monotonic() - seat.since > task["limit_s"] and not seat.late:
                 seat.late = True
                 self._ray.kill(seat.actor, no_restart=False)
         return ended
@@ -115,7 +131,7 @@ class RayPool:
             self._ray.shutdown()
 
 
-def _ray():
+def _ray() -> ModuleType:
     return optional.load("ray", 'pip install "cliffvid[ray]"', f"{optional.REINSTALL}; or leave --runner ray out")
 
 
@@ -130,7 +146,7 @@ def _check(address: str | None) -> None:
         raise BackendError(f"--address {address}: no Ray cluster answers there ({error})") from error
 
 
-def _lost(seat: Seat, task: dict, error: Exception) -> dict:
+def _lost(seat: Seat, task: Task, error: Exception) -> Report:
     if seat.late:
         kind, message = "TimedOut", f"took longer than {task['limit_s']:.0f} s; its process was ended"
     else:
@@ -141,7 +157,7 @@ def _lost(seat: Seat, task: dict, error: Exception) -> dict:
 class _Actor:
     """What runs in the cluster. Networks are opened when the first task needs them."""
 
-    def __init__(self, hello: dict) -> None:
+    def __init__(self, hello: Hello) -> None:
         from .worker import Worker
 
         os.chdir(hello["cwd"])  # inputs are named from where the command runs

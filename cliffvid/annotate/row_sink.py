@@ -3,12 +3,18 @@
 import os
 import uuid
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from ..names import label
 from ..tables import Tracks
 from ..tracks.write import ROW_GROUP, arrow_table, open_parquet
+from .messages import Answer, Report
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 LARGE = 16e6  # bytes of rows: up to there a result travels by itself, above it a file does
 
@@ -20,16 +26,18 @@ class Sink:
         self.video, self.work, self.at_once = label(video), work, at_once
         self._waiting: list[Tracks] = []
         self._held, self._rows, self._bytes = 0, 0, 0
-        self._tables: list = []
-        self._path = self._file = self._writer = None
+        self._tables: list[pa.Table] = []
+        self._path: Path | None = None
+        self._file: IO[bytes] | None = None
+        self._writer: pq.ParquetWriter | None = None
 
     def __enter__(self) -> "Sink":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
+        if self._writer and self._writer.is_open:
+            self._writer.close()
         if self._file:
-            if self._writer.is_open:
-                self._writer.close()
             self._file.close()
         if self._path:
             self._path.unlink(missing_ok=True)
@@ -61,18 +69,18 @@ class Sink:
     def _to_file(self) -> None:
         self._path = self.work / f"{uuid.uuid4().hex}.parquet"
         self._file = self._path.open("wb")
-        self._writer = open_parquet(self._file, self._tables[0].schema)
+        self._writer = writer = open_parquet(self._file, self._tables[0].schema)
         for table in self._tables:
-            self._writer.write_table(table)
+            writer.write_table(table)
         self._tables = []
 
-    def finish(self) -> tuple[dict, bytes]:
+    def finish(self) -> Answer:
         """How many rows there are, and the rows themselves or the name of the file that holds them."""
         import pyarrow as pa
 
         self._flush()
-        report = {"rows": self._rows, "file": None}
-        if self._writer:
+        report: Report = {"rows": self._rows, "file": None}
+        if self._writer and self._file and self._path:
             self._writer.close()
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -87,7 +95,7 @@ class Sink:
         return report, stream.getvalue().to_pybytes()
 
 
-def _repeated(text: str, rows: int):
+def _repeated(text: str, rows: int) -> "pa.StringArray":
     """A column of text. See write.arrow_table for why not by pa.array."""
     import pyarrow as pa
 

@@ -11,14 +11,15 @@ from typing import Protocol
 from ..errors import BackendError, CliffvidError, ModelError, OutputError, UsageError
 from ..machine import usable_cores, usable_memory_bytes
 from ..options import BulkOptions, Options, on_gpu
+from .messages import Report, Task
 
 BACKOFF_S = (1.0, 4.0)  # before the second and the third attempt
 WORKER_BYTES = 1_000_000_000  # what a worker with networks of its own takes at most
 FEEDERS = 8  # decoding processes of one GPU; a core each gives some 300 frames/s of 1080p
 PATIENCE_S = 0.2  # between two looks at the clock and at signals
 
-Took = Callable[[dict, dict, bytes], None]  # task, report, rows as an Arrow stream
-Failed = Callable[[dict, dict], None]
+Took = Callable[[Task, Report, bytes], None]  # task, report, rows as an Arrow stream
+Failed = Callable[[Task, Report], None]
 
 
 class Pool(Protocol):
@@ -27,9 +28,9 @@ class Pool(Protocol):
     count: int
 
     def free(self) -> int: ...
-    def at_work(self) -> list[tuple[str, dict, float]]: ...
-    def submit(self, task: dict) -> None: ...
-    def wait(self, timeout_s: float) -> list[tuple[dict, dict, bytes]]: ...
+    def at_work(self) -> list[tuple[str, Task, float]]: ...
+    def submit(self, task: Task) -> None: ...
+    def wait(self, timeout_s: float) -> list[tuple[Task, Report, bytes]]: ...
     def close(self) -> None: ...
 
 
@@ -61,15 +62,15 @@ class Handout:
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self._ready: deque[dict] = deque()
-        self._later: list[tuple[float, int, dict]] = []  # a heap: when, a number, the task
+        self._ready: deque[Task] = deque()
+        self._later: list[tuple[float, int, Task]] = []  # a heap: when, a number, the task
         self._numbers = itertools.count()
         self._running = 0
 
-    def add(self, tasks: Iterable[dict]) -> None:
+    def add(self, tasks: Iterable[Task]) -> None:
         self._ready.extend(tasks)
 
-    def add_first(self, tasks: Iterable[dict]) -> None:
+    def add_first(self, tasks: Iterable[Task]) -> None:
         self._ready.extendleft(tasks)
 
     def drop(self, video: str) -> None:
@@ -105,7 +106,7 @@ class Handout:
                     failed(task, report)
             tick()
 
-    def _again(self, task: dict, report: dict, retry: Failed) -> bool:
+    def _again(self, task: Task, report: Report, retry: Failed) -> bool:
         attempt = task.setdefault("attempt", 1)
         if report["stop"]:
             kinds = {kind.__name__: kind for kind in (OutputError, ModelError, BackendError, UsageError)}
@@ -114,7 +115,6 @@ class Handout:
             return False
         retry(task, report)
         when = time.monotonic() + BACKOFF_S[attempt - 1]
-        heapq.heappush(
-            self._later, (when, next(self._numbers), task | {"attempt": attempt + 1, "last": attempt == len(BACKOFF_S)})
-        )
+        again: Task = {**task, "attempt": attempt + 1, "last": attempt == len(BACKOFF_S)}
+        heapq.heappush(self._later, (when, next(self._numbers), again))
         return True

@@ -1,27 +1,28 @@
 """Long inputs that are done in segments: kept as they come in, joined once all are there, or done whole after all."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+from .messages import Report, SegmentEvent, Task
 from .plan import Plan, task
 from .scheduler import Handout
 from .store.dataset import writing
-from .store.journal import Journal, cut_key
+from .store.journal import Log, cut_key
 from .store.ownership import WORK, remove
-from .worker import counts_of
+from .store.records import SegmentLine
+from .worker import counts_facts, counts_of
 
 
 class Joins:
     """The segments of one run. ``tell`` is told of each that is in."""
 
     def __init__(
-        self, plan: Plan, folder: Path, journal: Journal, tasks: Handout, stride: int, tell: Callable[[dict], None]
+        self, plan: Plan, folder: Path, journal: Log, tasks: Handout, stride: int, tell: Callable[[SegmentEvent], None]
     ) -> None:
         self.plan, self.folder, self.journal, self.tasks, self.stride = plan, folder, journal, tasks, stride
         self._tell = tell
 
-    def take(self, done: dict, report: dict) -> None:
+    def take(self, done: Task, report: Report) -> None:
         """A segment is in."""
         name = done["video"]
         line = self.plan.lines[name]
@@ -31,7 +32,21 @@ class Joins:
         if decode["damaged"] or decode["clock_jumps"]:
             self.refuse(name)
             return
-        kept = {"type": "segment", "cut_key": cut_key(line), "part": done["part"], **report}
+        kept: SegmentLine = {
+            "type": "segment",
+            "cut_key": cut_key(line),
+            "part": done["part"],
+            "rows": report["rows"],
+            "file": report["file"],
+            "counts": report["counts"],
+            "warnings": report["warnings"],
+            "seconds": report["seconds"],
+            "codec": report["codec"],
+            "width_px": report["width_px"],
+            "height_px": report["height_px"],
+            "rate": report["rate"],
+            "thumbs": report["thumbs"],
+        }
         with writing(self.folder):
             self.journal.append(kept)
         self._tell({"type": "segment", "video": name, "part": done["part"], "of": len(line["cuts"]) + 1})
@@ -40,9 +55,9 @@ class Joins:
     def join_if_whole(self, name: str) -> None:
         """Hands out the join of an input whose segments are all in."""
         line, parts = self.plan.lines[name], self._parts(name)
-        if len(parts) <= len(line["cuts"]):
+        if len(parts) <= len(line["cuts"] or []):
             return
-        if counts_of([part["counts"] for part in parts]).decode.frames != -(-line["frames"] // self.stride):
+        if counts_of([part["counts"] for part in parts]).decode.frames != -(-(line["frames"] or 0) // self.stride):
             self.refuse(name)  # the cuts were not what they seemed
             return
         files = [part["file"] for part in parts if part["file"]]
@@ -53,19 +68,27 @@ class Joins:
         line = self.plan.lines[name]
         if not line["cuts"]:
             return
-        line |= {"cuts": [], "kind": "long, refuses cuts"}
+        line["cuts"], line["kind"] = [], "long, refuses cuts"
         self.tasks.drop(name)
         with writing(self.folder):
             self.journal.append(line)
         self.tasks.add_first(self.plan.tasks_of(name))
 
-    def whole(self, name: str, report: dict) -> dict:
+    def whole(self, name: str, report: Report) -> Report:
         """The report of a join as if the input had never been cut."""
         parts = self._parts(name)
         counts = counts_of([*(part["counts"] for part in parts), report["counts"]])
-        seconds = sum(part["seconds"] for part in [*parts, report])
-        more = {"seconds": seconds, "counts": dataclasses.asdict(counts), "warnings": counts.warnings()}
-        return parts[0] | report | more
+        return {
+            "rows": report["rows"],
+            "file": report["file"],
+            "counts": counts_facts(counts),
+            "warnings": counts.warnings(),
+            "seconds": sum(part["seconds"] for part in parts) + report["seconds"],
+            "codec": parts[0]["codec"],
+            "width_px": parts[0]["width_px"],
+            "height_px": parts[0]["height_px"],
+            "rate": parts[0]["rate"],
+        }
 
     def remove(self, name: str) -> None:
         """The files of an input's segments, once the whole is in the data set."""
@@ -73,6 +96,6 @@ class Joins:
             for file in filter(None, (part["file"], part["thumbs"])):
                 remove(self.folder, f"{WORK}/{file}")
 
-    def _parts(self, name: str) -> list[dict]:
+    def _parts(self, name: str) -> list[SegmentLine]:
         parts = self.journal.state.segments.get(cut_key(self.plan.lines[name]), {})
         return [parts[part] for part in sorted(parts)]

@@ -3,14 +3,48 @@
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TypedDict
 
 from ..names import label
-from .store.journal import at_work, read_state
+from .store.journal import State, at_work, read_state
+from .store.records import InputLine
 
 SLOWEST = 5
 
 
-def status(folder: Path) -> dict:
+class RunFacts(TypedDict):
+    """What the last run did."""
+
+    inputs: int
+    frames: int
+    seconds: float
+
+
+class SlowFacts(TypedDict):
+    """An input, and how long it took."""
+
+    video: str
+    seconds: float
+
+
+class Status(TypedDict):
+    """How far a data set is."""
+
+    inputs: int
+    statuses: dict[str, int]
+    errors: dict[str, int]
+    rows: int
+    shards: int
+    segments: int
+    ended: str | None
+    at_work: bool | None
+    run: RunFacts
+    frames_per_s: float | None
+    left_s: float | None
+    slowest: list[SlowFacts]
+
+
+def status(folder: Path) -> Status:
     """How far a data set is: inputs by status and failures by class, rates of the last run, what is left, the slowest.
 
     ``at_work`` is None where it cannot be known. Raises InputError where there is no data set.
@@ -27,14 +61,13 @@ def status(folder: Path) -> dict:
     started = state.jobs[-1]["started"] if state.jobs else None
     until = state.end["finished"] if state.end else time.time()
     if not state.end and working is False:
-        until = max((video["finished"] for video in here), default=started)
+        until = max((video["finished"] for video in here), default=started or 0.0)
     seconds = until - started if started else 0.0
-    frames = sum(video["counts"]["decode"]["frames"] for video in here if video.get("counts"))
+    frames = sum(video["counts"]["decode"]["frames"] or 0 for video in here if video.get("counts"))
     did_s = sum(length_s(state.inputs[video["video"]]) for video in here)
     left_s = sum(length_s(line) for name, line in state.inputs.items() if name not in ended)
-    slowest = sorted((v for v in ended.values() if v.get("seconds") is not None), key=lambda video: -video["seconds"])[
-        :SLOWEST
-    ]
+    worked = ((name, video.get("seconds")) for name, video in ended.items())
+    slowest = sorted(((name, took) for name, took in worked if took is not None), key=lambda each: -each[1])[:SLOWEST]
     return {
         "inputs": len(state.inputs),
         "statuses": dict(statuses.most_common()) | ({"to do": len(state.inputs) - len(ended)} if left(state) else {}),
@@ -47,13 +80,13 @@ def status(folder: Path) -> dict:
         "run": {"inputs": len(here), "frames": frames, "seconds": seconds},
         "frames_per_s": frames / seconds if seconds else None,
         "left_s": seconds * left_s / did_s if did_s and not state.end else None,
-        "slowest": [{"video": label(video["video"]), "seconds": video["seconds"]} for video in slowest],
+        "slowest": [{"video": label(name), "seconds": took} for name, took in slowest],
     }
 
 
-def left(state) -> int:
+def left(state: State) -> int:
     return len(state.inputs.keys() - state.live.keys())
 
 
-def length_s(line: dict) -> float:
+def length_s(line: InputLine) -> float:
     return line["duration_s"] or (line["frames"] or 0) / 25

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TypedDict
 
 from ..errors import InputError, UsageError
 from ..names import label
@@ -10,13 +11,31 @@ from ..options import BulkOptions, Options
 from .inputs import Found, Input
 from .job import annotate_inputs
 from .progress import Summary, Watch
-from .store.dataset import NO_SHARD, VIDEOS, Shards, conclude, hash_of, open_journal, writing
+from .store.dataset import NO_SHARD, VIDEOS, Shards, conclude, done_line, hash_of, open_journal, writing
 from .store.journal import State, read_state
 from .store.ownership import NAME, PARTS, TRACKS, WORK, is_own, remove
+from .store.records import Ended
 from .store.rows import rows_in
 
 
-def merge(out: Path) -> dict:
+class Merged(TypedDict):
+    """What a data set took from its parts."""
+
+    parts: int
+    inputs: int
+    rows: int
+    unfinished: int  # inputs that no part has done
+
+
+class Finding(TypedDict):
+    """What is wrong with a file of a data set, and the inputs that must be done again to cure it."""
+
+    file: str
+    problem: str
+    videos: list[str]
+
+
+def merge(out: Path) -> Merged:
     """Takes the parts that ``--shard`` jobs made under ``out`` into the data set itself; what they held is counted.
 
     It may be killed and called again. Of an input that several parts hold, the one that ended last counts; a part with
@@ -27,7 +46,7 @@ def merge(out: Path) -> dict:
         raise InputError(f"{out}: holds no parts of annotate --shard; nothing to merge")
     if linked := [part for part in parts if part.is_symlink()]:
         raise UsageError(f"{linked[0]}: a link; move the part itself there")
-    merged = {"parts": len(parts), "inputs": 0, "rows": 0, "unfinished": 0}
+    merged: Merged = {"parts": len(parts), "inputs": 0, "rows": 0, "unfinished": 0}
     with open_journal(out) as journal, writing(out):
         shards = Shards(out, journal)
         shards.clean()
@@ -50,13 +69,13 @@ def _remove_part(part: Path) -> None:
             folder.rmdir()
 
 
-def _take(part: Path, shards: Shards, merged: dict) -> bool:
+def _take(part: Path, shards: Shards, merged: Merged) -> bool:
     """Takes what a part holds and the data set does not; whether nothing is left to do in it."""
     with open_journal(part) as journal:
         theirs = journal.state
         ours, first_job = shards.journal.state, len(shards.journal.state.jobs)
-        newer = {
-            name: video | {"job": video["job"] + first_job}
+        newer: dict[str, Ended] = {
+            name: {**video, "job": video["job"] + first_job}
             for name, video in theirs.live.items()
             if name not in ours.live or ours.live[name]["finished"] < video["finished"]
         }
@@ -69,25 +88,25 @@ def _take(part: Path, shards: Shards, merged: dict) -> bool:
             shards.journal.append(*theirs.jobs, *(line for name, line in theirs.inputs.items() if name in newer))
             without = [video for video in theirs.live.values() if not video["file"]]
             for file, videos in [*theirs.shards().items(), (None, without)]:
-                _take_shard(part, file, videos, newer, shards, theirs.hashes.get(file))
+                _take_shard(part, file, videos, newer, shards, theirs.hashes)
         return not unfinished
 
 
 def _take_shard(
-    part: Path, file: str | None, videos: list[dict], newer: dict[str, dict], shards: Shards, sha256: str | None
+    part: Path, file: str | None, videos: list[Ended], newer: dict[str, Ended], shards: Shards, hashes: dict[str, str]
 ) -> None:
     taken = [newer[video["video"]] for video in videos if video["video"] in newer]
     if not taken:
         return
     shard = NO_SHARD
     if file:
-        whole = len(taken) == len(videos)
-        shard = shards.bring(part / file, sha256) if whole else shards.filtered(part / file, sha256, taken)
-    lines = [{name: value for name, value in video.items() if name not in ("file", "type")} for video in taken]
-    shards.journal.append({"type": "done", **shard, "videos": lines})
+        names = [video["video"] for video in taken]
+        whole, path, sha256 = len(taken) == len(videos), part / file, hashes[file]
+        shard = shards.bring(path, sha256) if whole else shards.filtered(path, sha256, names)
+    shards.journal.append(done_line(shard, taken))
 
 
-def verify(folder: Path) -> Iterator[dict]:
+def verify(folder: Path) -> Iterator[Finding]:
     """What is wrong with a data set: reads every shard whole, and compares it with the journal.
 
     Each finding tells its ``problem``, and the ``videos`` that must be done again to cure it.
@@ -99,8 +118,9 @@ def verify(folder: Path) -> Iterator[dict]:
             yield {"file": file, "problem": problem, "videos": [video["video"] for video in videos]}
     named = state.shards().keys()
     parts = [line for parts in state.segments.values() for line in parts.values()]
-    segments = {line[kind] for line in parts for kind in ("file", "thumbs")}
-    for place, known in ((TRACKS, {Path(file).name for file in named}), (WORK, segments)):
+    segments = {name for line in parts for name in (line["file"], line["thumbs"])}
+    shards: set[str | None] = {Path(file).name for file in named}
+    for place, known in ((TRACKS, shards), (WORK, segments)):
         for path in sorted((folder / place).iterdir() if (folder / place).is_dir() else []):
             if path.name in known:
                 continue
@@ -113,7 +133,7 @@ def verify(folder: Path) -> Iterator[dict]:
         yield {"file": VIDEOS, "problem": problem, "videos": []}
 
 
-def _problem(path: Path, videos: list[dict]) -> str | None:
+def _problem(path: Path, videos: list[Ended]) -> str | None:
     try:
         rows = rows_in(path)
     except InputError as error:
@@ -147,12 +167,12 @@ def _videos_problem(folder: Path, state: State) -> str | None:
     except (OSError, ValueError, KeyError, NotImplementedError) as error:
         return f"cannot be read ({error})"
     have = {row["video"]: (row["status"], row["people"]) for row in table.to_pylist()}
-    live = {name: state.live.get(name, {"status": "skipped", "rows": None}) for name in state.inputs}
-    want = {label(name): (video["status"], video["rows"]) for name, video in live.items()}
+    live = {label(name): state.live.get(name) for name in state.inputs}
+    want = {name: (video["status"], video["rows"]) if video else ("skipped", None) for name, video in live.items()}
     return None if have == want else "is not what the journal says"
 
 
-def repair(folder: Path, findings: list[dict], bulk: BulkOptions, watch: Watch) -> Summary | None:
+def repair(folder: Path, findings: list[Finding], bulk: BulkOptions, watch: Watch) -> Summary | None:
     """Does again what the findings name, with the settings it had; None where nothing had to be done again."""
     with open_journal(folder) as journal, writing(folder):
         shards, state = Shards(folder, journal), journal.state

@@ -5,8 +5,9 @@ import errno
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from ..pipeline.networks import Models, open_models
 from ..pipeline.track import track
 from ..pipeline.tracker import Tracker
 from ..pipeline.video_run import VideoRun, open_run
-from ..tables import Bodies, Tracks
+from ..tables import Array, Bodies, Float32, Int32, Tracks
 from ..tracks.read import from_arrow
 from ..video.image_files import Images
 from ..video.open import open_source, source_of
@@ -25,10 +26,13 @@ from ..video.reader import DecodeCounts
 from ..video.shots import CutFinder
 from ..video.split_points import cuts
 from .content import content_of, unchanged
+from .messages import Answer, Report, Task
 from .networks import Line, distant_models
 from .row_sink import Sink
+from .store.records import CountsFacts
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+Plain: TypeAlias = Any  # of counts as plain values: a number, a list, or more of them by name
 TRANSIENT = (errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ECONNRESET)
 
 
@@ -37,21 +41,22 @@ class Worker:
     ends of ``lines``, if there are any. The last attempt at a task is by networks of its own all the same, so that
     nothing else at work there can spoil it.
 
-    A task is ``{"do": ..., "video": name, ...}``; the answer is a report and the rows as an Arrow stream. Rows that are
-    many, or that others need, are in a file in ``work`` instead, which the report names.
+    The answer to a task is a report and the rows as an Arrow stream. Rows that are many, or that others need, are in a
+    file in ``work`` instead, which the report names.
     """
 
-    def __init__(self, options: Options, work: Path, lines: list[Line] = ()) -> None:
+    def __init__(self, options: Options, work: Path, lines: Sequence[Line] = ()) -> None:
         self.options, self.work, self._lines = options, work, lines
         self._models: Models | None = None
 
-    def do(self, task: dict) -> tuple[dict, bytes]:
+    def do(self, task: Task) -> Answer:
         """Never raises but at a bug of its own: what went wrong is in the report, see ``told``."""
         alone = self._lines and task.get("last")
         try:
             if alone:
                 self._models = open_models(self.options)
-            return getattr(self, f"_{task['do']}")(task)
+            way: Callable[[Task], Answer] = getattr(self, f"_{task['do']}")
+            return way(task)
         except Exception as error:
             return told(error), b""
         finally:
@@ -69,52 +74,52 @@ class Worker:
         self._models = self._models or open_models(self.options)
         return self._models
 
-    def _probe(self, task: dict) -> tuple[dict, bytes]:
+    def _probe(self, task: Task) -> Answer:
         """What an input is; where its content is the one ``known``, no more than that."""
         source = source_of(task["video"])
         content = content_of(source)
         if content == task.get("known"):
             return {"content": content}, b""
         try:
-            return self._facts(source, task["split_s"]) | {"content": content}, b""
+            return {**self._facts(source, task["split_s"]), "content": content}, b""
         except CliffvidError as error:
-            return told(error) | {"content": content}, b""
+            return {**told(error), "content": content}, b""
 
-    def _facts(self, source: Path | str, split_s: float) -> dict:
+    def _facts(self, source: Path | str, split_s: float) -> Report:
         with open_source(source, self.options) as video:
             info = video.info
             frames = info.frames_claimed or (info.duration_s and info.rate and round(info.duration_s * info.rate))
-            images = isinstance(video, Images)
-            facts = {
-                "kind": "images" if images else "video",
+            facts: Report = {
+                "kind": "images" if isinstance(video, Images) else "video",
                 "duration_s": info.duration_s,
                 "frames": int(frames) if frames else None,
                 "cuts": [],
             }
-            if not images and split_s and (info.duration_s or 0) >= 2 * split_s:
+            if not isinstance(video, Images) and split_s and (info.duration_s or 0) >= 2 * split_s:
                 facts["cuts"], total = cuts(video, split_s)
                 facts["frames"] = total or facts["frames"]
                 facts["kind"] = "long" if facts["cuts"] else "long, refuses cuts"
             return facts
 
-    def _whole(self, task: dict) -> tuple[dict, bytes]:
+    def _whole(self, task: Task) -> Answer:
         """An input from its first frame to its last."""
         start = time.perf_counter()
         with unchanged(task), open_run(source_of(task["video"]), self.options, self.models()) as run:
             return self._done(task, run.tracks(), run, start)
 
-    def _segment(self, task: dict) -> tuple[dict, bytes]:
+    def _segment(self, task: Task) -> Answer:
         """The people between two cuts, as tracks without identities."""
         start = time.perf_counter()
         span = dataclasses.replace(self.options, start_s=task["start_s"], end_s=task["end_s"] or float("inf"))
         with unchanged(task), open_run(source_of(task["video"]), span, self.models()) as run:
-            run.cuts.kept = []  # only all segments together tell where the film cuts
+            kept: list[tuple[int, Array]] = []
+            run.cuts.kept = kept  # only all segments together tell where the film cuts
             rows = (Tracks(**bodies.columns(), track_id=_no_id(bodies)) for bodies in run.bodies())
             report, table = self._done(task, rows, run, start)
             report["counts"]["shots"] = []
-            return report | {"thumbs": self._keep(run.cuts.kept)}, table
+            return {**report, "thumbs": self._keep(kept)}, table
 
-    def _keep(self, thumbs: list) -> str:
+    def _keep(self, thumbs: list[tuple[int, Array]]) -> str:
         path = self.work / f"{uuid.uuid4().hex}.npz"
         with path.open("wb") as file:
             indices, pictures = zip(*thumbs, strict=True)
@@ -123,7 +128,7 @@ class Worker:
             os.fsync(file.fileno())
         return path.name
 
-    def _join(self, task: dict) -> tuple[dict, bytes]:
+    def _join(self, task: Task) -> Answer:
         """The tracks of an input from the people of its segments, as if it had never been cut."""
         start, counts = time.perf_counter(), Counts()
         counts.shots = CutFinder().find_in(_thumbs_of([self.work / file for file in task["thumbs"]]))
@@ -134,15 +139,14 @@ class Worker:
             for table in tracks:
                 counts.add(table)
                 sink.write(table)
-            rows, table = sink.finish()
-        more = {"counts": dataclasses.asdict(counts), "seconds": time.perf_counter() - start}
-        return rows | more, table
+            report, rows = sink.finish()
+        return {**report, "counts": counts_facts(counts), "seconds": time.perf_counter() - start}, rows
 
-    def _trial(self, task: dict) -> tuple[dict, bytes]:
+    def _trial(self, task: Task) -> Answer:
         """Frames a second, networks open: of some frames of an input."""
-        self.models()
-        start, frames, first = time.perf_counter(), 0, None
-        with open_run(source_of(task["video"]), self.options, self.models()) as run:
+        models, start, frames = self.models(), time.perf_counter(), 0
+        first: int | None = None
+        with open_run(source_of(task["video"]), self.options, models) as run:
             for bodies in run.bodies():
                 if first is None:
                     first = int(bodies.frame_idx[0]) if self.options.start_s else 0
@@ -153,26 +157,34 @@ class Worker:
                 frames = run.counts.decode.frames
             return {"frames_per_s": frames / (time.perf_counter() - start)}, b""
 
-    def _done(self, task: dict, tables: Iterable[Tracks], run: VideoRun, start: float) -> tuple[dict, bytes]:
+    def _done(self, task: Task, tables: Iterable[Tracks], run: VideoRun, start: float) -> Answer:
         with Sink(task["video"], self.work, at_once=task["do"] == "segment") as sink:
             for table in tables:
                 sink.write(table)
-            rows, table = sink.finish()
+            report, rows = sink.finish()
         video = run.meta()["video"]
-        report = {
-            "counts": dataclasses.asdict(run.counts),
+        report |= {
+            "counts": counts_facts(run.counts),
             "warnings": run.counts.warnings(),
             "seconds": time.perf_counter() - start,
-            **{name: video[name] for name in ("codec", "width_px", "height_px", "rate")},
+            "codec": video["codec"],
+            "width_px": video["width_px"],
+            "height_px": video["height_px"],
+            "rate": video["rate"],
         }
-        return rows | report, table
+        return report, rows
 
 
-def counts_of(parts: list[dict]) -> Counts:
+def counts_facts(counts: Counts) -> CountsFacts:
+    """Counts as plain values; ``counts_of`` takes them back."""
+    return cast(CountsFacts, dataclasses.asdict(counts))
+
+
+def counts_of(parts: list[CountsFacts]) -> Counts:
     """The counts of all parts of a video together."""
 
-    def added(plain: list[dict]) -> dict:
-        total = {}
+    def added(plain: Sequence[Mapping[str, Plain]]) -> dict[str, Plain]:
+        total: dict[str, Plain] = {}
         for name, value in plain[0].items():
             values = [part[name] for part in plain]
             if name == "first_pts":
@@ -186,11 +198,11 @@ def counts_of(parts: list[dict]) -> Counts:
     return Counts(**total | {name: kind(**total[name]) for name, kind in kinds.items()})
 
 
-def _no_id(bodies: Bodies) -> np.ndarray:
+def _no_id(bodies: Bodies) -> Int32:
     return np.zeros(len(bodies), np.int32)
 
 
-def _thumbs_of(files: list[Path]) -> Iterator[tuple[int, np.ndarray]]:
+def _thumbs_of(files: list[Path]) -> Iterator[tuple[int, Float32]]:
     for file in files:
         with np.load(file, allow_pickle=False) as kept:
             for index, thumb in zip(kept["frame_idx"].tolist(), kept["thumbs"], strict=True):
@@ -208,9 +220,10 @@ def _bodies_of(files: list[Path]) -> Iterator[Bodies]:
                 yield Bodies(**columns)
 
 
-def told(error: Exception) -> dict:
+def told(error: Exception) -> Report:
     """What went wrong, and what it means: ``stop`` the whole job, ``transient`` may go well another time."""
-    chain, codes = error, set()
+    chain: BaseException | None = error
+    codes: set[object] = set()
     while chain is not None:
         codes.add(getattr(chain, "errno", None))
         chain = chain.__cause__ or chain.__context__

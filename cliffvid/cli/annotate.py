@@ -88,7 +88,7 @@ def annotate_verify(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="First make a lost or damaged journal anew from the shards.")
     ] = False,
-    workers: flag(BulkOptions, "workers") = BulkOptions.workers,
+    workers: Annotated[int, flag(BulkOptions, "workers")] = BulkOptions.workers,
     as_json: Json = False,
 ) -> None:
     """Read every shard of a data set whole and compare it with the journal."""

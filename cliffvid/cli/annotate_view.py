@@ -7,10 +7,13 @@ from typing import Self
 
 from rich.console import RenderableType
 from rich.progress import Progress as Bars
-from rich.progress import TextColumn, TimeElapsedColumn
+from rich.progress import TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from ..annotate.estimate import PlanLine, PlanTotal
+from ..annotate.messages import Event, KeptEvent, LeftOut, RetryEvent, Task, VideoEvent
 from ..annotate.progress import Progress, Summary
+from ..annotate.status import Status
 from ..names import label, listed, printable
 from .bars import NARROW, KnownBar
 from .console import can_draw, live, result_json, say
@@ -38,9 +41,9 @@ class View:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
-    def watch(self, event: dict, progress: Progress) -> None:
+    def watch(self, event: Event, progress: Progress) -> None:
         """Told of each event of a job, and of its progress a few times a second."""
         match event["type"]:
             case "tick":
@@ -87,13 +90,13 @@ class View:
         return lines
 
 
-def _said(event: dict) -> str:
+def _said(event: VideoEvent | RetryEvent | KeptEvent) -> str:
     """What is said of an input, its name first, and once."""
-    name, message = label(event["video"]), label(" ".join(event["message"].split()))
+    name, message = label(event["video"]), label(" ".join((event["message"] or "").split()))
     return message if message.startswith(name) else f"{name}: {message}"
 
 
-def left_out(event: dict) -> str:
+def left_out(event: LeftOut) -> str:
     """Which files of the folders are no inputs, and why."""
     names = listed([label(name) for name in event["ignored_names"]], event["ignored"])
     return f"{counted(event['ignored'], 'file')} left out, no videos or images beside videos: {names}"
@@ -136,14 +139,14 @@ class LiveView(View):
         self._shown, self._width = ExitStack(), 80
         self._plan = self.bars.add_task("plan", said="")
         self._work = self.bars.add_task("annotate", said="", start=False)
-        self._workers: dict[str, int] = {}  # worker -> its bar
-        self._at: dict[str, dict] = {}  # worker -> the task that its bar shows
+        self._workers: dict[str, TaskID] = {}  # worker -> its bar
+        self._at: dict[str, Task] = {}  # worker -> the task that its bar shows
 
     def __enter__(self) -> Self:
         self._shown.enter_context(live(self._draw))
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._shown.close()
 
     def _draw(self, width: int) -> RenderableType:
@@ -179,12 +182,12 @@ def _end_of(name: str, most: int) -> str:
 class JsonView(View):
     """The events as JSON, a line each, on stdout."""
 
-    def watch(self, event: dict, progress: Progress) -> None:
+    def watch(self, event: Event, progress: Progress) -> None:
         if event["type"] != "tick":
             result_json(event)
 
 
-def plan_text(lines: list[dict]) -> str:
+def plan_text(lines: tuple[*tuple[PlanLine, ...], PlanTotal]) -> str:
     """The plan in lines for people."""
 
     *inputs, total = lines
@@ -193,7 +196,7 @@ def plan_text(lines: list[dict]) -> str:
         length = f"{line['duration_s']:9.1f} s" if line["duration_s"] is not None else "        ? s"
         more = f", {line['segments']} segments" if line["segments"] > 1 else ""
         done = "" if line["todo"] or line["message"] else "  done"
-        said.append(f"{length}  {line['kind'] + more:22} {line['video']}{done}")
+        said.append(f"{length}  {(line['kind'] or '') + more:22} {line['video']}{done}")
         if line["message"]:
             said.append(f"             {line['message']}")
     said.append(
@@ -210,7 +213,7 @@ def plan_text(lines: list[dict]) -> str:
 HOW = {True: "at work", False: "broken off; the same command goes on from there", None: "at work, or broken off"}
 
 
-def status_text(folder: Path, facts: dict) -> str:
+def status_text(folder: Path, facts: Status) -> str:
     """The same in lines for people."""
 
     said = ", ".join(f"{count} {name}" for name, count in facts["statuses"].items())

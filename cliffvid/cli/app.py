@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.core import TyperGroup
@@ -18,11 +18,14 @@ from .models import doctor, export_app, models_app
 from .process import probe, process
 from .tracks import convert, overlay, report, smooth
 
+if TYPE_CHECKING:  # of what typer carries with it; which package that is differs by its version
+    from typer._click import Context
+
 
 class Commands(TyperGroup):
     """All commands: Ctrl-C has one exit code, once everything inside has cleaned up."""
 
-    def invoke(self, context: typer.Context) -> object:
+    def invoke(self, context: "Context") -> object:
         try:
             return super().invoke(context)
         except KeyboardInterrupt:

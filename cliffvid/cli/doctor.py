@@ -71,7 +71,7 @@ def try_backend(backend: str, device: str) -> Finding:
     name = f"{backend} on {device}"
     try:
         with open_session(read_manifest(BUNDLED / "cliff-open"), backend, device) as session:
-            off = max(check_samples(session).values())
+            off = max((check_samples(session) or {}).values())
     except CliffvidError as error:
         needed = backend == DEFAULT and device == "cpu"
         return Finding("backend", name, False if needed else None, f"does not work: {error}")

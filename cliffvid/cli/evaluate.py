@@ -1,13 +1,18 @@
 """The commands about ground truth: parse, call, print."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import UsageError
 from ..options import EvalOptions, Options, PseudoGTViewOptions
 from .console import result, result_json, result_table, say
 from .flags import Json, Overwrite, only, with_flags
+
+if TYPE_CHECKING:
+    from ..evaluate.pseudogt.check import Info
+    from ..evaluate.scores import Evaluation
 
 pseudogt_app = typer.Typer(help="CLIFF's pseudo-ground-truth files (cliffGT_v1).", no_args_is_help=True)
 File = Annotated[Path, typer.Argument(help="A file in the layout of cliffGT_v1: .npz.")]
@@ -34,7 +39,7 @@ def pseudogt_info(
     result(*info_lines(file, found, RULES))
 
 
-def info_lines(file: Path, found, rules: dict[str, str]) -> list[str]:
+def info_lines(file: Path, found: "Info", rules: dict[str, str]) -> list[str]:
     """What was found, in lines for people."""
     from ..evaluate.pseudogt.files import KEYPOINTS
 
@@ -86,11 +91,11 @@ def pseudogt_convert(
     """Keep a file as parquet, or make the .npz again: no bit of any array is lost."""
     from ..evaluate.pseudogt.files import to_npz, to_parquet
     from ..files import check_free
-    from ..option import check
 
     ways = {(".npz", ".parquet"): to_parquet, (".parquet", ".npz"): to_npz}
     way = ways.get((file.suffix.lower(), out.suffix.lower()))
-    check(way is not None, f"{file} to {out}: from .npz to .parquet or from .parquet to .npz")
+    if way is None:
+        raise UsageError(f"{file} to {out}: from .npz to .parquet or from .parquet to .npz")
     check_free(out, overwrite, file)
     rows = way(file, out, overwrite)
     say(f"{out}: {rows:,} rows")
@@ -188,7 +193,7 @@ COLUMNS = {
 }
 
 
-def _table(found) -> None:
+def _table(found: "Evaluation") -> None:
     """Print the scores, and what they mean."""
     from rich.table import Table
 
@@ -207,7 +212,7 @@ def _table(found) -> None:
     )
 
 
-def _cell(key: str, value) -> str:
+def _cell(key: str, value: float | str | None) -> str:
     if value is None or isinstance(value, str | int):
         return "-" if value is None else str(value)
     return f"{value:.1f}" if "mm" in key else f"{value:.3f}"

@@ -8,28 +8,53 @@ from copy import copy
 from dataclasses import MISSING, Field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, get_args, get_origin
+from types import GenericAlias, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypedDict, get_args, get_origin
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.models import ArgumentInfo, ParameterInfo
 
-from ..option import Kind, description, flag_name, is_time, number, seconds
+from ..option import Described, Kind, description, flag_name, is_time, number, seconds
 from ..options import OUTPUT, PANELS, Options
 
 # Spellings of earlier versions, for "did you mean".
 RENAMED = {"--engine": "--runner", "--engines": "--models"}
 METAVARS = {int: "INTEGER", float: "NUMBER"}
 NARROW = 60  # columns
-ParseError = typer.BadParameter.__base__  # of what cannot be parsed; where typer keeps it differs by its version
+if TYPE_CHECKING:  # of what typer carries with it; which package that is differs by its version
+    from typer._click import Command
+    from typer._click.exceptions import UsageError
+
+    ParseError: TypeAlias = UsageError
+else:
+    ParseError = typer.BadParameter.__base__  # of what cannot be parsed
+AnyField: TypeAlias = Field[Any]  # of whatever type the option has
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
-def flag(kind: type, name: str) -> type:
-    """Return the annotation of a command's own parameter that is one option of a class."""
+class Offered(TypedDict):
+    """What makes the shell complete an option's value."""
+
+    autocompletion: Callable[[], list[str]]
+
+
+class How(TypedDict, total=False):
+    """What typer is told of an option."""
+
+    help: str
+    rich_help_panel: str | None
+    show_default: bool | str
+    metavar: str
+    parser: Callable[[str], int | float | str]
+    autocompletion: Callable[[], list[str]]
+
+
+def flag(kind: type, name: str) -> ParameterInfo:
+    """Return what annotates a command's own parameter that is one option of a class."""
     (found,) = (each for each in fields(kind) if each.name == name)
-    return _parameter(found, panel=None).annotation
+    return _info(_parameter(found, panel=None))
 
 
 def only(*names: str) -> Callable[[str], bool]:
@@ -42,7 +67,7 @@ def without(*names: str) -> Callable[[str], bool]:
     return lambda name: name not in names
 
 
-def offering(words: tuple[str, ...]) -> dict[str, Callable[[], list[str]]]:
+def offering(words: tuple[str, ...]) -> Offered:
     """Return what makes the shell complete an option's value by these words."""
 
     def offered() -> list[str]:
@@ -51,27 +76,28 @@ def offering(words: tuple[str, ...]) -> dict[str, Callable[[], list[str]]]:
     return {"autocompletion": offered}
 
 
-def with_flags(command: Callable) -> Callable:
+def with_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command, in place of each parameter that is a class of options, the flags of these options.
 
     ``Annotated[Options, only("stream")]`` takes some of them. The command takes all its parameters by keyword.
     """
-    parameters, made = [], {}
+    parameters: list[inspect.Parameter] = []
+    made: dict[str, tuple[Callable[..., object], list[str]]] = {}
     for own in inspect.signature(command).parameters.values():
         kind, takes = own.annotation, without()
         if get_origin(kind) is Annotated:
             kind, takes = get_args(kind)[:2]
-        if not is_dataclass(kind):
+        if not (isinstance(kind, type) and is_dataclass(kind)):
             parameters.append(own.replace(kind=inspect.Parameter.KEYWORD_ONLY))
             continue
         taken = [each for each in fields(kind) if description(each) and takes(each.name)]
         made[own.name] = kind, [each.name for each in taken]
-        parameters += (_parameter(each, description(each).panel) for each in sorted(taken, key=_panel))
+        parameters += (_parameter(each, _told(each).panel) for each in sorted(taken, key=_panel))
     if any(_info(each).rich_help_panel for each in parameters):
         parameters = [_in_output(each) for each in parameters]
 
     @functools.wraps(command)
-    def call(**given):
+    def call(**given: object) -> None:
         for name, (kind, names) in made.items():
             values = {each: given.pop(each) for each in names}
             given[name] = kind(
@@ -79,18 +105,26 @@ def with_flags(command: Callable) -> Callable:
             )
         return command(**given)
 
-    call.__signature__ = inspect.Signature(parameters)
+    vars(call)["__signature__"] = inspect.Signature(parameters)
     call.__annotations__ = {p.name: p.annotation for p in parameters}
     return call
 
 
-def _panel(each: Field) -> int:
-    panel = description(each).panel
+def _told(each: AnyField) -> Described:
+    """Return how an option was described."""
+    told = description(each)
+    assert told is not None, f"{each.name} is no option"
+    return told
+
+
+def _panel(each: AnyField) -> int:
+    panel = _told(each).panel
     return PANELS.index(panel) if panel else 0
 
 
 def _info(parameter: inspect.Parameter) -> ParameterInfo:
-    return get_args(parameter.annotation)[1]
+    info: ParameterInfo = get_args(parameter.annotation)[1]
+    return info
 
 
 def _in_output(parameter: inspect.Parameter) -> inspect.Parameter:
@@ -103,18 +137,18 @@ def _in_output(parameter: inspect.Parameter) -> inspect.Parameter:
     return parameter.replace(annotation=Annotated[kind, info])
 
 
-def _parameter(each: Field, panel: str | None) -> inspect.Parameter:
+def _parameter(each: AnyField, panel: str | None) -> inspect.Parameter:
     """Return an option as a parameter that typer understands.
 
     A word that is no number, or none of the choices, is passed on: the options refuse it, in Python as here.
     """
-    told, kind = description(each), Kind.of(each.type)
+    told, kind = _told(each), Kind.of(each.type)
     names = told.flags or (flag_name(each),)
-    how = {"help": told.help, "rich_help_panel": panel, "show_default": told.shown or True}
-    annotation: type = str
+    how: How = {"help": told.help, "rich_help_panel": panel, "show_default": told.shown or True}
+    annotation: type | GenericAlias | UnionType = str
     default = inspect.Parameter.empty if each.default is MISSING else each.default
     if kind.many:
-        annotation, default, how["metavar"] = list[kind.base], None, METAVARS[kind.base]
+        annotation, default, how["metavar"] = GenericAlias(list, kind.base), None, METAVARS[kind.base]
     elif kind.base in (bool, Path):
         annotation = kind.base
     elif kind.base in (int, float):
@@ -123,20 +157,20 @@ def _parameter(each: Field, panel: str | None) -> inspect.Parameter:
     elif kind.choices:
         how["metavar"] = " | ".join(kind.choices)  # a line may end after each
     if kind.choices:
-        how |= offering(kind.choices)
+        how["autocompletion"] = offering(kind.choices)["autocompletion"]
     if default is None:
-        annotation = annotation | None
+        annotation |= None
     info = typer.Option(*names, **how)
     return inspect.Parameter(
         each.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, info]
     )
 
 
-def _parser(each: Field, kind: Kind) -> Callable[[str], int | float | str]:
+def _parser(each: AnyField, kind: Kind) -> Callable[[str], int | float | str]:
     def parsed(text: str) -> int | float | str:
         if not isinstance(text, str):  # a default
             return text
-        return seconds(text) if is_time(each) else number(text, kind.base)
+        return seconds(text) if is_time(each) else number(text, int if kind.base is int else float)
 
     return parsed
 
@@ -144,34 +178,36 @@ def _parser(each: Field, kind: Kind) -> Callable[[str], int | float | str]:
 def make_command(app: typer.Typer) -> TyperGroup:
     """Return the command that the functions make."""
     made = typer.main.get_command(app)
+    assert isinstance(made, TyperGroup)
     _tidy(made, made.context_settings["help_option_names"], shutil.get_terminal_size().columns < NARROW)
     return made
 
 
-def _tidy(command: TyperCommand | TyperGroup, help_names: list[str], narrow: bool) -> None:
+def _tidy(command: "Command", help_names: list[str], narrow: bool) -> None:
     """Have the help speak of people's words, not of Python's types, and be whole on a narrow terminal."""
-    if narrow:
+    if narrow and isinstance(command, TyperCommand | TyperGroup):
         command.rich_markup_mode = None  # rich's table would cut the names of options
-    for each in (*command.params, command.get_help_option(typer.Context(command, help_option_names=help_names))):
+    own = command.get_help_option(typer.Context(command, help_option_names=help_names))
+    for each in (*command.params, *((own,) if own else ())):
         if each.param_type_name == "argument":
-            each.metavar = each.metavar or each.name.upper()
-        elif each.is_flag:
+            each.metavar = each.metavar or (each.name or "").upper()
+        elif getattr(each, "is_flag", False):
             each.metavar = ""
             each.default = each.default or False  # of None typer would make a bool by loading pydantic, even for help
-    for each in getattr(command, "commands", {}).values():
-        _tidy(each, help_names, narrow)
+    for inner in getattr(command, "commands", {}).values():
+        _tidy(inner, help_names, narrow)
 
 
-def parse_message(error: Exception) -> str:
+def parse_message(error: ParseError) -> str:
     """Return in a line what cannot be parsed, with what was probably meant; nothing where the help was printed."""
     words = str(error.format_message()).strip()
-    wrong, context = getattr(error, "option_name", None), error.ctx
-    if hasattr(error, "possibilities"):
+    wrong, context = getattr(error, "option_name", ""), error.ctx
+    if context and hasattr(error, "possibilities"):
         known = [name for each in context.command.params for name in each.opts if name.startswith("--")]
         close = [RENAMED[wrong]] if RENAMED.get(wrong) in known else get_close_matches(wrong, known, n=1)
         words = f"no such option: {wrong}" + (f"; did you mean {close[0]}?" if close else "")
     return f"{words} ({context.command_path} --help)" if words and context else words
 
 
-ModelsDir = flag(Options, "models_dir")
-Overwrite = flag(Options, "overwrite")
+ModelsDir = Annotated[Path | None, flag(Options, "models_dir")]
+Overwrite = Annotated[bool, flag(Options, "overwrite")]

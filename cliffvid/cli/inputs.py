@@ -1,12 +1,16 @@
 """What is looked at before networks are opened: which inputs are there, and open; and what an input is, in words."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ..errors import CliffvidError, InputError, NotFoundError, describe
 from ..options import Options
 from .console import result_json, say
+
+if TYPE_CHECKING:
+    from ..annotate.messages import LeftOut
 
 
 class HasVideo(Protocol):
@@ -54,7 +58,7 @@ def in_folders(videos: list[Path | str], leave_out: set[Path], quiet: bool) -> l
         inside = inputs_in(video, leave_out)
         found += [Path(name) for name in inside.inputs] or [video]  # refused in its turn
         if [*inside.inputs] != [str(video)] and not quiet:
-            facts = {"ignored": inside.ignored, "ignored_names": inside.ignored_names}
+            facts: LeftOut = {"ignored": inside.ignored, "ignored_names": inside.ignored_names}
             left = f"; {left_out(facts)}" if inside.ignored else ""
             say(f"{video}: {counted(len(inside.inputs), 'input')}{left}")
     return found
@@ -86,11 +90,11 @@ def tell_failed(video: Path | str, error: Exception, as_json: bool) -> None:
         result_json({"video": video, "status": "failed", "error": kind, "message": str(error)})
 
 
-def facts_text(facts: dict) -> list[str]:
+def facts_text(facts: Mapping[str, object]) -> list[str]:
     """The facts in lines for people; those that are not there are left out."""
-    lines = [facts["path"]]
+    lines = [str(facts["path"])]
     for name, value in facts.items():
-        if name == "streams":
+        if isinstance(value, list):  # of streams
             value = "; ".join(_words(stream) for stream in value)
         elif isinstance(value, dict):
             value = ", ".join(f"{key} {each}" for key, each in value.items() if each is not None)
@@ -99,6 +103,6 @@ def facts_text(facts: dict) -> list[str]:
     return lines
 
 
-def _words(stream: dict) -> str:
+def _words(stream: Mapping[str, object]) -> str:
     said = {key: value for key, value in stream.items() if value is not None and value is not False}
     return " ".join(key if value is True else str(value) for key, value in said.items())

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
@@ -11,6 +11,9 @@ from ..option import check_choice
 from ..options import GENDERS, Options
 from .console import result, result_json, say
 from .flags import Json, ModelsDir, flag, offering
+
+if TYPE_CHECKING:
+    from ..models.manifest import Manifest
 
 export_app = typer.Typer(help="Make model folders.", no_args_is_help=True)
 models_app = typer.Typer(help="What models there are, and whether they are whole.")
@@ -31,7 +34,7 @@ def models(
     found, unreadable = scan_models(models_dir)
     for task in RULES:
         for rank, manifest in enumerate(manifest for manifest in found if manifest.task == task):
-            facts = {
+            facts: dict[str, object] = {
                 "name": manifest.name,
                 "default": rank == 0,
                 "folder": str(manifest.folder),
@@ -45,7 +48,8 @@ def models(
                 continue
             result(f"{task:8} {facts.pop('name')}{' (default)' if facts.pop('default') else ''}")
             for key, value in facts.items():
-                result(f"         {key:8} {json.dumps(value.get('max_abs', {})) if key == 'parity' else value}")
+                off = manifest.parity.get("max_abs", {})
+                result(f"         {key:8} {json.dumps(off) if key == 'parity' else value}")
             if manifest.unmet:
                 result(f"         warning  {manifest.unmet}")
     for broken in unreadable:
@@ -70,10 +74,11 @@ def verify(name: Annotated[str, typer.Argument(help="A model's name.")], models_
             result(f"  {precision}: {_answers(manifest, precision)}")
 
 
-def _answers(manifest, precision: str) -> str:
+def _answers(manifest: "Manifest", precision: str) -> str:
     """How a network of a folder answers, in words. Raises ModelError if it is wrong."""
     from ..models.manifest import MODEL_FILES
-    from ..models.parity import SAMPLES, check_samples, said_bound
+    from ..models.manifest_schema import SAMPLES
+    from ..models.parity import check_samples, said_bound
     from ..models.session import check_answers, open_session
 
     with open_session(manifest, precision=precision) as session:
@@ -82,7 +87,7 @@ def _answers(manifest, precision: str) -> str:
             return "runs; parity not checked: the folder has no samples.npz; export the model again to have one"
         if precision != "fp32" and MODEL_FILES[precision] not in manifest.parity.get("bound", {}):
             return f"runs; how far it is from fp32 is told by `cliffvid models quality {manifest.name} VIDEO`"
-        told = ", ".join(f"{output} {error:.1g}" for output, error in check_samples(session).items())
+        told = ", ".join(f"{output} {error:.1g}" for output, error in (check_samples(session) or {}).items())
         where, bound = f"{session.backend} on {session.device}", said_bound(manifest, session)
     return f"by {where}, from {manifest.parity['reference']}: {told} (<= {bound:.2g})" + (
         f"; {manifest.unmet}" if manifest.unmet else ""
@@ -90,7 +95,7 @@ def _answers(manifest, precision: str) -> str:
 
 
 Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video like those to come; a folder of images.")]
-Detector = flag(Options, "detector")
+Detector = Annotated[str, flag(Options, "detector")]
 
 
 @models_app.command("quality")
@@ -109,7 +114,7 @@ def quality(
     _tell(judge(manifest, judged, video, options, say), options, as_json)
 
 
-def _tell(manifest, options, as_json: bool = False) -> None:
+def _tell(manifest: "Manifest", options: Options, as_json: bool = False) -> None:
     from ..machine import processor
     from ..models.precision import faults, told
 

@@ -1,7 +1,7 @@
 """The commands that read videos: parse, call, print."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,11 +10,13 @@ import typer
 from ..errors import CliffvidError, UsageError, describe
 from ..options import VISUALS, Options, OverlayOptions, SmoothOptions
 from .console import result, result_json, say
-from .flags import Json, Quiet, flag, offering, only, with_flags
+from .flags import Json, Quiet, offering, only, with_flags
 from .inputs import facts_text, in_folders, tell_failed, those_that_open, told_missing
 
 if TYPE_CHECKING:
+    from ..pipeline.video_run import Outcome
     from ..view.stills import Gallery
+    from .progress import View
 
 
 @with_flags
@@ -47,7 +49,7 @@ def process(
             help="Also write a page about the run: .html; a folder for several inputs.", show_default="no page"
         ),
     ] = None,
-    view: flag(OverlayOptions, "view") = OverlayOptions.view,
+    look: Annotated[OverlayOptions, only("view")],
     visuals: Annotated[
         str | None,
         typer.Option(
@@ -73,7 +75,7 @@ def process(
     from ..view.overlay import Painter
     from .progress import View
 
-    look = OverlayOptions(view=view, start_s=options.start_s, end_s=options.end_s, overwrite=options.overwrite)
+    look = replace(look, start_s=options.start_s, end_s=options.end_s, overwrite=options.overwrite)
     videos = in_folders(_inputs(inputs), {place for place in (out, overlay) if place}, quiet or as_json)
     every = _requests(videos, out or Path(), smooth, overlay, report, visuals, options)
     requests = those_that_open(every, options, as_json)
@@ -154,7 +156,13 @@ class Request:
 
 
 def _requests(
-    videos: list, out: Path, smooth: bool, film: Path | None, page: Path | None, visuals: str | None, options: Options
+    videos: list[Path | str],
+    out: Path,
+    smooth: bool,
+    film: Path | None,
+    page: Path | None,
+    visuals: str | None,
+    options: Options,
 ) -> list[Request]:
     """What there is to do. Raises UsageError if anything must not be written where it would be."""
     from ..files import check_free, check_places
@@ -184,7 +192,9 @@ def _requests(
     return requests
 
 
-def _told(request: Request, outcome, options: Options, look: OverlayOptions, view, as_json: bool) -> bool:
+def _told(
+    request: Request, outcome: "Outcome", options: Options, look: OverlayOptions, view: "View", as_json: bool
+) -> bool:
     """Draw what one video gave, tell how it went, and say whether all of it was done."""
     from ..files import Claim
     from ..tracks.smooth import smooth
@@ -194,8 +204,8 @@ def _told(request: Request, outcome, options: Options, look: OverlayOptions, vie
     report, network, page = outcome.report, options.allow_network, None
     smoothed, drawn, pictures, shown = None, None, 0, request.steady or request.output
     try:
-        if outcome.error:
-            raise outcome.error
+        if outcome.error or not report:
+            raise outcome.error or AssertionError("neither a report nor an error")
         with Claim(request.output):  # no other run's rows are drawn
             if request.steady:
                 smoothed = smooth(request.output, request.steady, SmoothOptions(overwrite=options.overwrite))

@@ -21,14 +21,15 @@ class View:
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
         self._bars, self._shown = Bars(), ExitStack()
-        self._start, self._reports = perf_counter(), []
+        self._start = perf_counter()
+        self._reports: list[Report] = []
 
     def __enter__(self) -> Self:
         if not self.quiet:
             self._shown.enter_context(live(self._bars.draw))
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._shown.close()
 
     def announce(self, models: Models) -> None:
@@ -83,7 +84,7 @@ class View:
     def summarise_overlay(self, report: OverlayReport) -> None:
         say(*(f"warning: {report.out}: {warning}" for warning in report.warnings))
         left_out = f" ({report.not_drawn} implausible rows not drawn)" if report.not_drawn else ""
-        speed, slowest = report.frames / report.seconds, max(report.busy_s, key=report.busy_s.get)
+        speed, slowest = report.frames / report.seconds, max(report.busy_s, key=lambda stage: report.busy_s[stage])
         self.say(
             f"{report.out}: {report.frames} frames, {report.drawn} with people{left_out}, sound: {report.sound}",
             f"  renderer: {report.renderer or 'none needed'}",
@@ -103,8 +104,8 @@ def chain_bars(chain: Chain) -> list[Bar]:
     """A bar for each stage, in order, read from the chain's own counters."""
     if not chain.stages.at_work:
         return []
-    claims = [*chain.claimed]  # of the videos opened so far: no total before the last one is
-    total = sum(claims) if len(claims) == chain.expected and None not in claims else None
+    claims = [claim for claim in chain.claimed if claim is not None]
+    total = sum(claims) if len(claims) == chain.expected else None
     bars = [Bar(s.name, s.unit, s.done, total if s.unit == "frames" else None) for s in chain.stages.stages]
     bars.append(Bar(TRACK_AND_WRITE, "rows", chain.rows, None))
     if chain.expected > 1:

@@ -7,7 +7,7 @@ import typer
 
 from ..options import ConvertOptions, OverlayOptions, SmoothOptions
 from .console import result_json, say
-from .flags import Json, Overwrite, Quiet, flag, with_flags
+from .flags import Json, Overwrite, Quiet, only, with_flags
 
 
 @with_flags
@@ -30,7 +30,9 @@ def overlay(
         result_json(report.as_dict())
 
 
+@with_flags
 def report(
+    *,
     tracks: Annotated[Path, typer.Argument(help="A tracks file: .parquet or .npz.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Page to write: .html.")],
     video: Annotated[
@@ -39,14 +41,14 @@ def report(
     skeleton_only: Annotated[
         bool, typer.Option("--skeleton-only", help="Leave out the body's surface; a licence may forbid passing it on.")
     ] = False,
-    renderer: flag(OverlayOptions, "renderer") = OverlayOptions.renderer,
+    look: Annotated[OverlayOptions, only("renderer")],
     overwrite: Overwrite = False,
 ) -> None:
     """Write a page about a tracks file: timeline, charts, pictures, and a 3D player."""
     from ..view.report import report as write_page
     from .progress import View
 
-    page = write_page(tracks, out, video, skeleton_only, renderer, overwrite)
+    page = write_page(tracks, out, video, skeleton_only, look.renderer, overwrite)
     View(quiet=False).summarise_page(page)
 
 

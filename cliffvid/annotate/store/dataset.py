@@ -10,20 +10,25 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, NotRequired, TypedDict, Unpack, cast
 
 from ...errors import InputError, OutputError
 from ...files import sync_folder
 from ...names import label
 from ...tracks.write import META_KEY, about, open_parquet
-from .journal import Journal, State
+from .journal import Journal, Log, State
 from .ownership import TRACKS, WORK, check_own, remove
+from .records import CountsFacts, DoneLine, Ended, ShardFacts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ROW_GROUP = 16384
 VIDEOS = "videos.parquet"
-NO_SHARD = {"file": None, "sha256": None}  # of inputs without rows
+NO_SHARD: ShardFacts = {"file": None, "sha256": None}  # of inputs without rows
 # The columns of videos.parquet, but for what a manifest adds.
 VIDEO_COLUMNS = {
     "video": "string",
@@ -81,15 +86,15 @@ def writing(folder: Path) -> Iterator[None]:
 class Shards:
     """Writes rows and the journal's lines about them; a shard at a time, whole or not at all."""
 
-    def __init__(self, folder: Path, journal: Journal) -> None:
+    def __init__(self, folder: Path, journal: Log) -> None:
         self.folder, self.journal = folder, journal
         self._run, self._count = uuid.uuid4().hex[:8], 0
-        self.videos: list[dict] = []  # what waits to be committed
-        self._tables: list = []
+        self.videos: list[Ended] = []  # what waits to be committed
+        self._tables: list[pa.Table] = []
         self.bytes = 0
         self.since: float | None = None
 
-    def add(self, video: dict, stream: bytes) -> None:
+    def add(self, video: Ended, stream: bytes) -> None:
         """An input is finished; its rows as an Arrow stream."""
         import pyarrow as pa
 
@@ -103,13 +108,13 @@ class Shards:
         """What was added is in the data set, for good."""
         if self.videos:
             shard = self._write(self._tables) if self._tables else NO_SHARD
-            self.journal.append({"type": "done", **shard, "videos": self.videos})
+            self.journal.append(done_line(shard, self.videos))
             self.videos, self._tables, self.bytes, self.since = [], [], 0, None
 
-    def adopt(self, video: dict, work_file: str) -> None:
+    def adopt(self, video: Ended, work_file: str) -> None:
         """An input is finished whose rows have a file of their own; it becomes a shard."""
         shard = self._place(self.folder / WORK / work_file)
-        self.journal.append({"type": "done", **shard, "videos": [video]})
+        self.journal.append(done_line(shard, [video]))
 
     def forget(self, names: list[str]) -> None:
         """The inputs are no longer in the data set: their shards are written anew without them.
@@ -122,15 +127,15 @@ class Shards:
             if len(kept) == len(videos):
                 continue
             sha256 = self.journal.state.hashes[file]
-            new = self.filtered(self.folder / file, sha256, kept) if kept else NO_SHARD
+            names = [video["video"] for video in kept]
+            new = self.filtered(self.folder / file, sha256, names) if kept else NO_SHARD
             lost = [video["video"] for video in videos if video["video"] in gone]
-            kept = [{name: value for name, value in video.items() if name != "file"} for video in kept]
-            self.journal.append({"type": "done", **new, "videos": kept, "forget": lost})
+            self.journal.append({**done_line(new, kept), "forget": lost})
             remove(self.folder, file)
         if rest := gone & self.journal.state.live.keys():
-            self.journal.append({"type": "done", **NO_SHARD, "videos": [], "forget": sorted(rest)})
+            self.journal.append({**done_line(NO_SHARD, []), "forget": sorted(rest)})
 
-    def filtered(self, path: Path, sha256: str, videos: list[dict]) -> dict:
+    def filtered(self, path: Path, sha256: str, videos: list[str]) -> ShardFacts:
         """A new shard with the rows that another one holds of the videos. Raises InputError where that is damaged."""
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -140,10 +145,10 @@ class Shards:
             raise InputError(f"{path}: damaged or missing; `cliffvid annotate-verify --repair` makes it anew")
         with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as source:
             table = source.read(use_threads=False)
-        labels = pa.array([label(video["video"]) for video in videos])
+        labels = pa.array([label(video) for video in videos])
         return self._write([table.filter(pc.is_in(table["video"], labels))])
 
-    def bring(self, path: Path, sha256: str) -> dict:
+    def bring(self, path: Path, sha256: str) -> ShardFacts:
         """A new shard that is one of another data set, and has the hash that it had there."""
         part = self.folder / WORK / f"{uuid.uuid4().hex}.parquet"
         try:
@@ -152,20 +157,20 @@ class Shards:
             shutil.copyfile(path, part)
             with part.open("rb") as file:
                 os.fsync(file.fileno())
-        return self._place(part) | {"sha256": sha256}
+        return {**self._place(part), "sha256": sha256}
 
     def clean(self) -> None:
         """Removes the shards and work files that no line of the journal names: left by a process that was killed."""
         state = self.journal.state
         segments = [line for name in state.inputs if name not in state.live for line in state.parts(name).values()]
-        kept = {line[kind] for line in segments for kind in ("file", "thumbs")}
+        kept = {name for line in segments for name in (line["file"], line["thumbs"])}
         named = {f"{WORK}/{name}" for name in kept} | state.shards().keys()
         for place in (TRACKS, WORK):
             for path in (self.folder / place).iterdir():
                 if f"{place}/{path.name}" not in named:
                     remove(self.folder, f"{place}/{path.name}")
 
-    def _write(self, tables: list) -> dict:
+    def _write(self, tables: "list[pa.Table]") -> ShardFacts:
         import pyarrow as pa
 
         path = self.folder / WORK / f"{uuid.uuid4().hex}.parquet"
@@ -177,7 +182,7 @@ class Shards:
             os.fsync(file.fileno())
         return self._place(path)
 
-    def _place(self, path: Path) -> dict:
+    def _place(self, path: Path) -> ShardFacts:
         """A file becomes a shard: what the journal must say of it."""
         self._count += 1
         name = f"{TRACKS}/{self._run}-{self._count:06d}.parquet"
@@ -191,15 +196,26 @@ def hash_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def conclude(folder: Path, journal: Journal, stopped: str | None, **more) -> None:
+def done_line(shard: ShardFacts, videos: list[Ended]) -> DoneLine:
+    """The line that makes a shard's rows exist. How an input ended may be as the journal's state has it."""
+    lines = [{name: value for name, value in video.items() if name not in ("file", "type")} for video in videos]
+    return {"type": "done", "file": shard["file"], "sha256": shard["sha256"], "videos": cast(list[Ended], lines)}
+
+
+class MoreOfEnd(TypedDict):
+    """What an ``end`` line may tell beside how the run ended."""
+
+    statuses: NotRequired[dict[str, int]]
+
+
+def conclude(folder: Path, journal: Log, stopped: str | None, **more: Unpack[MoreOfEnd]) -> None:
     """Makes ``videos.parquet`` anew, and tells the journal so, and that a run ended."""
     part = folder / WORK / f"{uuid.uuid4().hex}.parquet"
     _write_videos(part, journal.state)
     sha256 = hash_of(part)
     os.replace(part, folder / VIDEOS)
     sync_folder(folder)
-    end = {"type": "end", "stopped": stopped, "finished": time.time(), "videos_sha256": sha256}
-    journal.append(end | more)
+    journal.append({"type": "end", "stopped": stopped, "finished": time.time(), "videos_sha256": sha256, **more})
 
 
 def _write_videos(path: Path, state: State) -> None:
@@ -223,11 +239,12 @@ def _write_videos(path: Path, state: State) -> None:
         os.fsync(file.fileno())
 
 
-def _video_row(name: str, state: State) -> dict:
-    planned, ended = state.inputs[name], state.live.get(name)
-    ended = ended or {"status": "skipped", "message": "not done when the job stopped", "job": len(state.jobs) - 1}
-    job = state.jobs[ended["job"]]
-    counts = ended.get("counts") or {}
+def _video_row(name: str, state: State) -> dict[str, object]:
+    planned, live = state.inputs[name], state.live.get(name)
+    ended: Mapping[str, object] = live or {"status": "skipped"}
+    message = live["message"] if live else "not done when the job stopped"
+    job = state.jobs[live["job"] if live else -1]
+    counts: CountsFacts = live.get("counts", {}) if live else {}
     decode = counts.get("decode", {})
     facts = {
         "video": label(name),
@@ -244,5 +261,5 @@ def _video_row(name: str, state: State) -> dict:
         "models": json.dumps(job["models"]),
         "software": job["software"],
     }
-    message = ended.get("message")  # may hold the name
-    return {name: ended.get(name) for name in VIDEO_COLUMNS} | facts | {"message": message and label(message)}
+    said = {"message": message and label(message)}  # it may hold the name
+    return {name: ended.get(name) for name in VIDEO_COLUMNS} | facts | said

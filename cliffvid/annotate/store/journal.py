@@ -23,17 +23,17 @@ import platform
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Protocol, Self
 
 from ...errors import InputError, UsageError
 from ...files import sync_folder
 from .ownership import NAME, check_not_lost, check_own, cure, has_journal
-from .records import BadRecord, check_record
+from .records import BadRecord, Ended, EndLine, InputLine, JobLine, Line, SegmentLine, check_record
 
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # a module's name; as in locks.py
 
 LOCK_WAIT_S = 0.5  # who asks whether a job is at work has the lock for a moment
 SUM_BEGIN, SUM_DIGITS, LINE_END = b', "sum": "', 16, b'"}\n'
@@ -44,14 +44,14 @@ SUM_BYTES = len(SUM_BEGIN) + SUM_DIGITS + len(LINE_END)
 class State:
     """What a journal says, replayed from its first line."""
 
-    jobs: list[dict] = field(default_factory=list)
-    inputs: dict[str, dict] = field(default_factory=dict)  # name -> its "input" line
-    live: dict[str, dict] = field(default_factory=dict)  # name -> how it ended: status, key, file, rows ...
+    jobs: list[JobLine] = field(default_factory=list)
+    inputs: dict[str, InputLine] = field(default_factory=dict)  # name -> its "input" line
+    live: dict[str, Ended] = field(default_factory=dict)  # name -> how it ended: status, key, file, rows ...
     hashes: dict[str, str] = field(default_factory=dict)  # file -> sha256, of shards that were replaced too
-    segments: dict[str, dict[int, dict]] = field(default_factory=dict)  # cut_key -> part -> its "segment" line
-    end: dict | None = None  # of the last run, once it ended
+    segments: dict[str, dict[int, SegmentLine]] = field(default_factory=dict)  # cut_key -> part -> its "segment" line
+    end: EndLine | None = None  # of the last run, once it ended
 
-    def apply(self, line: dict) -> None:
+    def apply(self, line: Line) -> None:
         match line["type"]:
             case "job":
                 self.jobs.append(line)
@@ -59,7 +59,7 @@ class State:
             case "input":
                 self.inputs[line["video"]] = line
             case "done":
-                if line["file"]:
+                if line["file"] and line["sha256"] is not None:
                     self.hashes[line["file"]] = line["sha256"]
                 for name in line.get("forget", ()):
                     self.live.pop(name, None)
@@ -72,22 +72,30 @@ class State:
             case "end":
                 self.end = line
 
-    def parts(self, name: str) -> dict[int, dict]:
+    def parts(self, name: str) -> dict[int, SegmentLine]:
         """The segments of an input that are in."""
         return self.segments.get(cut_key(self.inputs[name]), {})
 
-    def shards(self) -> dict[str, list[dict]]:
+    def shards(self) -> dict[str, list[Ended]]:
         """The files under ``tracks/`` that exist, and the inputs whose rows each holds."""
-        files: dict[str, list[dict]] = {}
+        files: dict[str, list[Ended]] = {}
         for video in self.live.values():
             if video["file"]:
                 files.setdefault(video["file"], []).append(video)
         return files
 
 
-def cut_key(line: dict) -> str:
+def cut_key(line: InputLine) -> str:
     """Names the rows of an input and where it is cut."""
     return f"{line['key']} {' '.join(map(str, line['cuts'] or []))}"
+
+
+class Log(Protocol):
+    """What a journal says, and where more can be added."""
+
+    state: State
+
+    def append(self, *records: Line) -> None: ...
 
 
 class Journal:
@@ -112,10 +120,10 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def append(self, *records: dict) -> None:
+    def append(self, *records: Line) -> None:
         """The lines are on disk, all of them or none, when this returns; raises OSError where there is no room."""
         if not records:
             return
@@ -152,7 +160,7 @@ def lock(file: IO[bytes], folder: Path) -> None:
         time.sleep(LOCK_WAIT_S / 10)
 
 
-def _line(record: dict, digest: "hashlib._Hash") -> bytes:
+def _line(record: Line, digest: "hashlib._Hash") -> bytes:
     """Return a record as a line with its sum; ``digest``, of all lines before it, becomes that of this one too."""
     body = json.dumps(record, default=str).encode()[:-1]
     digest.update(body)

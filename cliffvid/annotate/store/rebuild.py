@@ -8,6 +8,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from ...errors import InputError, NotFoundError, UsageError
 from ...files import sync_folder
@@ -15,11 +16,13 @@ from ...inputs import open_input
 from ...npz import size_of
 from ...options import Options
 from ...tracks.read import check_parquet
-from .dataset import NO_SHARD, VIDEO_COLUMNS, VIDEOS, Shards, conclude, hash_of, writing
+from .dataset import NO_SHARD, VIDEO_COLUMNS, VIDEOS, Shards, conclude, done_line, hash_of, writing
 from .journal import Journal, lock, replay
 from .ownership import NAME, TRACKS, WORK, has_journal, is_shard
+from .records import CountsFacts, DoneLine, Ended, FailedLine, InputLine, JobLine, ShardFacts
 from .rows import rows_in
 
+Row: TypeAlias = dict[str, Any]  # of videos.parquet, as pyarrow gives it; its columns are those of VIDEO_COLUMNS
 UNKNOWN = "unknown"  # as content and key it is nobody's, so that the next run does the input again
 MESSAGE = "its rows were found without a journal; what they were made from is not known"
 LOSSY = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4})")  # of a name that was no text: which one it was cannot be known
@@ -64,7 +67,7 @@ def rebuild(folder: Path) -> Rebuilt:
     return rebuilt
 
 
-def _facts(path: Path) -> dict[str, dict]:
+def _facts(path: Path) -> dict[str, Row]:
     """Return the rows of videos.parquet by video. Raises InputError where the file is none of a data set."""
     import pyarrow.parquet as pq
 
@@ -78,7 +81,7 @@ def _facts(path: Path) -> dict[str, dict]:
         for name, kind in VIDEO_COLUMNS.items():
             if str(table.schema.field(name).type) != kind.replace("float64", "double"):
                 raise ValueError(f"column {name}")
-        rows = {row["video"]: row for row in table.to_pylist()}
+        rows: dict[str, Row] = {row["video"]: row for row in table.to_pylist()}
         for row in rows.values():
             for name in ("settings", "models", "flags"):
                 json.loads(row[name] or "null")
@@ -90,10 +93,12 @@ def _facts(path: Path) -> dict[str, dict]:
     return rows
 
 
-def _fill(folder: Path, journal: Journal, facts: dict[str, dict]) -> Rebuilt:
+def _fill(folder: Path, journal: Journal, facts: dict[str, Row]) -> Rebuilt:
     rebuilt = Rebuilt()
     held = _held(folder, facts, rebuilt)
-    shards, jobs, inputs, ended = Shards(folder, journal), _Jobs(), [], []
+    shards, jobs = Shards(folder, journal), _Jobs()
+    inputs: list[InputLine] = []
+    ended: list[DoneLine | FailedLine] = []
     for file, counts in held.items():
         videos = [(video, rows) for video, (rows, mine) in counts.items() if mine and not LOSSY.search(video)]
         rebuilt.left_out += sorted(video for video in counts if LOSSY.search(video))
@@ -103,11 +108,12 @@ def _fill(folder: Path, journal: Journal, facts: dict[str, dict]) -> Rebuilt:
         finished = (folder / file).stat().st_mtime
         lines = [_done(video, rows, known.get(video), finished, jobs) for video, rows in videos]
         inputs += [_input(video, known.get(video)) for video, _ in videos]
-        shard = {"file": file, "sha256": hash_of(folder / file)}
+        sha256 = hash_of(folder / file)
+        shard: ShardFacts = {"file": file, "sha256": sha256}
         if len(videos) < len(counts) and videos:
-            shard = shards.filtered(folder / file, shard["sha256"], [{"video": video} for video, _ in videos])
+            shard = shards.filtered(folder / file, sha256, [video for video, _ in videos])
         if videos:
-            ended.append({"type": "done", **shard, "videos": lines})
+            ended.append(done_line(shard, lines))
             rebuilt.shards, rebuilt.rows = rebuilt.shards + 1, rebuilt.rows + sum(rows for _, rows in videos)
     found = {line["video"] for line in inputs}
     for video, row in facts.items():
@@ -117,13 +123,13 @@ def _fill(folder: Path, journal: Journal, facts: dict[str, dict]) -> Rebuilt:
         if row["status"] == "failed":
             ended.append(_failed(row, jobs))
         elif row["status"] == "empty":
-            ended.append({"type": "done", **NO_SHARD, "videos": [_done(video, 0, row, row["finished"], jobs)]})
+            ended.append(done_line(NO_SHARD, [_done(video, 0, row, row["finished"], jobs)]))
     rebuilt.inputs = len(inputs)
     journal.append(*jobs.records(), *inputs, *ended)
     return rebuilt
 
 
-def _held(folder: Path, facts: dict[str, dict], rebuilt: Rebuilt) -> dict[str, dict[str, tuple[int, bool]]]:
+def _held(folder: Path, facts: dict[str, Row], rebuilt: Rebuilt) -> dict[str, dict[str, tuple[int, bool]]]:
     """Return by shard the rows of each video and whether they count: of a video in several shards, those of one."""
     held: dict[str, Counter[str]] = {}
     best: dict[str, str] = {}
@@ -141,7 +147,7 @@ def _held(folder: Path, facts: dict[str, dict], rebuilt: Rebuilt) -> dict[str, d
     return {file: {video: (rows, best[video] == file) for video, rows in held[file].items()} for file in held}
 
 
-def _usable(row: dict) -> bool:
+def _usable(row: Row) -> bool:
     """Whether videos.parquet tells how an input ended, and with which settings."""
     wanted = ("key", "content", "settings", "models", "software")
     return all(row[name] is not None for name in wanted) and row["key"] != UNKNOWN
@@ -154,14 +160,14 @@ class _Jobs:
         self._made: dict[tuple[str, str, str], int] = {}
         self._started: dict[int, float] = {}
 
-    def number(self, row: dict | None, finished: float) -> int:
+    def number(self, row: Row | None, finished: float) -> int:
         plain = json.dumps({name: value for name, value in Options().to_json().items() if name != "models_dir"})
         job = (row["settings"], row["models"], row["software"]) if row else (plain, "[]", UNKNOWN)
         number = self._made.setdefault(job, len(self._made))
         self._started[number] = min(finished, self._started.get(number, finished))
         return number
 
-    def records(self) -> list[dict]:
+    def records(self) -> list[JobLine]:
         return [
             {
                 "type": "job",
@@ -176,26 +182,60 @@ class _Jobs:
         ]
 
 
-def _input(video: str, row: dict | None) -> dict:
+def _input(video: str, row: Row | None) -> InputLine:
     """Return an ``input`` record that the next run looks at anew, but for the content that it knows."""
-    known = row or {"key": UNKNOWN, "content": UNKNOWN, "duration_s": None, "frames": None}
-    facts = {name: known[name] for name in ("key", "content", "duration_s", "frames")}
+    known: Row = row or {"key": UNKNOWN, "content": UNKNOWN, "duration_s": None, "frames": None}
     extra = {name: value for name, value in known.items() if name not in VIDEO_COLUMNS and value is not None}
-    more = {"kind": "video", "cuts": [], "split_s": None, "extra": extra if row else {}}
-    return {"type": "input", "video": video, **facts, **more}
+    return {
+        "type": "input",
+        "video": video,
+        "key": known["key"],
+        "content": known["content"],
+        "duration_s": known["duration_s"],
+        "frames": known["frames"],
+        "kind": "video",
+        "cuts": [],
+        "split_s": None,
+        "extra": extra if row else {},
+    }
 
 
-def _done(video: str, rows: int, row: dict | None, finished: float, jobs: _Jobs) -> dict:
-    known = row or {"status": "ok", "key": UNKNOWN, "message": MESSAGE, "attempts": 1, "finished": finished}
-    counts = {}
+def _done(video: str, rows: int, row: Row | None, finished: float, jobs: _Jobs) -> Ended:
+    known: Row = row or {"status": "ok", "key": UNKNOWN, "message": MESSAGE, "attempts": 1, "finished": finished}
+    counts: CountsFacts = {}
     if known.get("flags") is not None:
-        decode = {"frames": known["frames"], "damaged": known["damaged"]}
-        counts = {"decode": decode, "tracks": known["tracks"], "flags": json.loads(known["flags"])}
-    more = {name: known.get(name) for name in ("seconds", "codec", "rate", "width_px", "height_px")}
-    same = {name: known[name] for name in ("key", "status", "message", "attempts", "finished")}
-    return {"video": video, **same, **more, "rows": rows, "counts": counts, "job": jobs.number(row, finished)}
+        counts = {
+            "decode": {"frames": known["frames"], "damaged": known["damaged"]},
+            "tracks": known["tracks"],
+            "flags": json.loads(known["flags"]),
+        }
+    return {
+        "video": video,
+        "key": known["key"],
+        "status": known["status"],
+        "message": known["message"],
+        "attempts": known["attempts"],
+        "finished": known["finished"],
+        "seconds": known.get("seconds"),
+        "codec": known.get("codec"),
+        "rate": known.get("rate"),
+        "width_px": known.get("width_px"),
+        "height_px": known.get("height_px"),
+        "rows": rows,
+        "counts": counts,
+        "job": jobs.number(row, finished),
+    }
 
 
-def _failed(row: dict, jobs: _Jobs) -> dict:
-    names = ("video", "key", "status", "error", "message", "attempts", "finished")
-    return {"type": "failed", **{name: row[name] for name in names}, "job": jobs.number(row, row["finished"])}
+def _failed(row: Row, jobs: _Jobs) -> FailedLine:
+    return {
+        "type": "failed",
+        "video": row["video"],
+        "key": row["key"],
+        "status": row["status"],
+        "error": row["error"],
+        "message": row["message"],
+        "attempts": row["attempts"],
+        "finished": row["finished"],
+        "job": jobs.number(row, row["finished"]),
+    }

@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
 from ...errors import InputError
 
@@ -9,7 +10,141 @@ from ...errors import InputError
 SHARD = re.compile(r"tracks/[0-9a-f]{8}-[0-9]{6,}\.parquet")
 WORK_FILE = re.compile(r"[0-9a-f]{32}\.(parquet|npz|jsonl)")
 
-Kinds = tuple[type, ...]
+
+class Decoded(TypedDict, total=False):
+    """What decoding met, as far as it is read again."""
+
+    frames: int | None
+    damaged: int | None
+    clock_jumps: int
+
+
+class CountsFacts(TypedDict, total=False):
+    """The counts of a run as plain values; empty where a journal was made anew from shards."""
+
+    decode: Decoded
+    tracks: int | None
+    shots: list[tuple[int, int]]
+    flags: dict[str, int]
+
+
+class ModelFacts(TypedDict):
+    """A network that rows were made by."""
+
+    name: str
+    task: str
+    sha256: str | None
+    precision: str
+
+
+class JobLine(TypedDict):
+    """A run began."""
+
+    type: Literal["job"]
+    started: float
+    inputs: int
+    settings: dict[str, object]
+    models: list[ModelFacts]
+    software: str
+    options: dict[str, object]
+    host: NotRequired[str]
+
+
+class InputLine(TypedDict):
+    """An input is part of the data set."""
+
+    type: Literal["input"]
+    video: str
+    key: str
+    content: str
+    kind: str | None
+    duration_s: float | None
+    frames: int | None
+    cuts: list[float] | None
+    split_s: float | None
+    extra: dict[str, object]
+
+
+class _HowEnded(TypedDict):
+    video: str
+    key: str
+    status: str
+    message: str | None
+    attempts: int
+    finished: float
+    job: int
+
+
+class Ended(_HowEnded, total=False):
+    """How an input ended: with rows, or given up with an error."""
+
+    rows: int
+    counts: CountsFacts
+    seconds: float | None
+    codec: str | None
+    rate: str | None
+    width_px: int | None
+    height_px: int | None
+    error: str
+    file: str | None  # of its rows; in memory alone, on disk it is that of the line
+
+
+class ShardFacts(TypedDict):
+    """A file of rows; None of inputs without rows."""
+
+    file: str | None
+    sha256: str | None
+
+
+class DoneLine(TypedDict):
+    """Inputs are finished."""
+
+    type: Literal["done"]
+    file: str | None
+    sha256: str | None
+    videos: list[Ended]
+    forget: NotRequired[list[str]]
+
+
+class FailedLine(Ended):
+    """An input is given up."""
+
+    type: Literal["failed"]
+
+
+class SegmentLine(TypedDict):
+    """The people of one segment of a long input are in a file."""
+
+    type: Literal["segment"]
+    cut_key: str
+    part: int
+    rows: int
+    file: str | None
+    counts: CountsFacts
+    warnings: list[str]
+    seconds: float
+    codec: str | None
+    width_px: int | None
+    height_px: int | None
+    rate: str | None
+    thumbs: str
+
+
+class EndLine(TypedDict):
+    """A run ended."""
+
+    type: Literal["end"]
+    stopped: str | None
+    finished: float
+    videos_sha256: str
+    statuses: NotRequired[dict[str, int]]
+
+
+Line: TypeAlias = JobLine | InputLine | DoneLine | FailedLine | SegmentLine | EndLine
+Unchecked: TypeAlias = Any  # what JSON gave, until it is checked; to a checker of types it is anything
+
+Kinds: TypeAlias = tuple[type, ...]
+Keys: TypeAlias = dict[str, Kinds]
 TEXT: Kinds = (str,)
 WHOLE: Kinds = (int,)
 NUMBER: Kinds = (int, float)
@@ -24,7 +159,7 @@ RESULT |= {"width_px": WHOLE + NONE, "height_px": WHOLE + NONE}
 STATUSES = ("ok", "partial", "empty", "failed")
 
 # By type: the keys that a record must have, and those that it may have.
-RECORDS: dict[str, tuple[dict[str, Kinds], dict[str, Kinds]]] = {
+RECORDS: dict[str, tuple[Keys, Keys]] = {
     "job": (
         {"started": NUMBER, "inputs": WHOLE, "settings": OBJECT, "models": LIST, "software": TEXT, "options": OBJECT},
         {"host": TEXT},
@@ -42,8 +177,8 @@ RECORDS: dict[str, tuple[dict[str, Kinds], dict[str, Kinds]]] = {
     ),
     "end": ({"stopped": TEXT + NONE, "finished": NUMBER, "videos_sha256": TEXT}, {"statuses": OBJECT}),
 }
-DONE_VIDEO = (ENDED | RESULT, {})
-GIVEN_UP = (ENDED | {"error": TEXT, "rows": WHOLE}, {})  # as a merge takes it from a part
+DONE_VIDEO: tuple[Keys, Keys] = (ENDED | RESULT, {})
+GIVEN_UP: tuple[Keys, Keys] = (ENDED | {"error": TEXT, "rows": WHOLE}, {})  # as a merge takes it from a part
 
 
 class BadRecord(InputError):
@@ -74,7 +209,7 @@ def check_record(record: object, jobs: int) -> None:
             _check_counts(record["counts"])
 
 
-def check_numbers(values: dict, names: tuple[str, ...]) -> None:
+def check_numbers(values: dict[str, Unchecked], names: tuple[str, ...]) -> None:
     """Raise BadRecord unless a dict has numbers, or null, by these names."""
     for name in names:
         if name not in values:
@@ -82,7 +217,7 @@ def check_numbers(values: dict, names: tuple[str, ...]) -> None:
         _check_kind(values[name], NUMBER + NONE, name)
 
 
-def _check(record: dict, must: dict[str, Kinds], may: dict[str, Kinds], what: str) -> None:
+def _check(record: dict[str, Unchecked], must: Keys, may: Keys, what: str) -> None:
     for name, value in record.items():
         kinds = must.get(name) or may.get(name)
         if kinds is None and name != "type":
@@ -104,7 +239,7 @@ def _check_name(value: str | None, pattern: re.Pattern[str], name: str) -> None:
         raise BadRecord(f"{name!r} is {value[:80]!r}, no file of a data set")
 
 
-def _check_done(record: dict, jobs: int) -> None:
+def _check_done(record: dict[str, Unchecked], jobs: int) -> None:
     _check_name(record["file"], SHARD, "file")
     if (record["file"] is None) != (record["sha256"] is None):
         raise BadRecord("'file' without 'sha256', or the other way round")
@@ -118,7 +253,7 @@ def _check_done(record: dict, jobs: int) -> None:
             raise BadRecord(f"{video['rows']} rows and no 'file'")
 
 
-def _check_ended(video: dict, jobs: int) -> None:
+def _check_ended(video: dict[str, Unchecked], jobs: int) -> None:
     if video["status"] not in STATUSES:
         raise BadRecord(f"unknown status {video['status']!r}")
     if not 0 <= video["job"] < jobs:
@@ -127,8 +262,8 @@ def _check_ended(video: dict, jobs: int) -> None:
         _check_counts(video["counts"])
 
 
-def _check_counts(counts: dict) -> None:
-    decode = counts.get("decode")
+def _check_counts(counts: dict[str, Unchecked]) -> None:
+    decode: Unchecked = counts.get("decode")
     _check_kind(decode, OBJECT, "decode")
     check_numbers(decode, ("frames", "damaged"))
     check_numbers(counts, ("tracks",))

@@ -2,13 +2,18 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...errors import InputError
 from ...inputs import open_input
 from ...npz import size_of
+from ...tables import Int64
 from ...tracks.read import check_parquet
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def rows_in(path: Path) -> Counter[str]:
@@ -19,7 +24,8 @@ def rows_in(path: Path) -> Counter[str]:
     """
     import pyarrow.parquet as pq
 
-    rows, places = Counter(), []
+    rows: Counter[str] = Counter()
+    places: list[Int64] = []
     try:
         with open_input(path) as file:
             source = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
@@ -40,10 +46,11 @@ def rows_in(path: Path) -> Counter[str]:
     return rows
 
 
-def _not_finite(table) -> str | None:
+def _not_finite(table: "pa.Table") -> str | None:
     for field in table.schema:
-        column = table[field.name].combine_chunks()
+        name: str = field.name
+        column = table[name].combine_chunks()
         values = column.flatten() if hasattr(field.type, "list_size") else column
         if str(values.type) in ("float", "double") and not np.isfinite(values.to_numpy()).all():
-            return field.name
+            return name
     return None
