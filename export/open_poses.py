@@ -10,7 +10,7 @@ import torch
 
 Tensor = torch.Tensor
 KINDS = (0.45, 0.33, 0.12, 0.10)  # shares of those who walk or stand, do something, sit, and do anything at all
-BETA_SIGMA = 0.8
+BETA_SIGMA = 1.0
 ANY_ROOT = 0.06  # share of those turned any way in space
 OTHER_ARM = 0.25  # share of arms that do something whatever the rest does
 MIRROR = torch.tensor([-1.0, 1.0, 1.0])

@@ -31,13 +31,13 @@ class Bone:
 
 BONES = (  # parents first
     Bone(11, None, (0.9, 0.15), 0.035, 0.02, 0.02),
-    Bone(13, 11, (0.6, 0.25), 0.055, 0.028, -0.03, 0.045),
-    Bone(15, 13, (0.7, 0.25), 0.06, 0.03, -0.01, 0.075),
-    Bone(17, 15, (0.9, 0.2), 0.02, 0.012, -0.015, 0.075),
-    Bone(19, 15, (0.9, 0.2), 0.02, 0.012, -0.02, 0.075),
-    Bone(21, 15, (0.9, 0.2), 0.015, 0.01, -0.01, 0.075),
+    Bone(13, 11, (0.6, 0.25), 0.055, 0.028, -0.03, 0.07),
+    Bone(15, 13, (0.7, 0.25), 0.06, 0.03, -0.01, 0.11),
+    Bone(17, 15, (0.9, 0.2), 0.02, 0.012, -0.015, 0.11),
+    Bone(19, 15, (0.9, 0.2), 0.02, 0.012, -0.02, 0.11),
+    Bone(21, 15, (0.9, 0.2), 0.015, 0.01, -0.01, 0.11),
     Bone(25, 23, (0.8, 0.2), 0.04, 0.024, -0.02),
-    Bone(27, 25, (0.8, 0.2), 0.035, 0.024, 0.045),
+    Bone(27, 25, (0.8, 0.2), 0.035, 0.024, 0.07),
     Bone(29, 27, (0.8, 0.2), 0.03, 0.015, -0.01),
     Bone(31, 27, (0.8, 0.2), 0.05, 0.02, -0.035),
 )
@@ -45,10 +45,11 @@ NOISE = 1.1  # all sigmas are those of the bones times this
 FLIPPED = 0.03  # share of bones that point the wrong way in depth
 LENGTH_SIGMA = 0.06  # of a bone, relative, across
 HIDDEN_ARM, HIDDEN_LEG = 0.2, 0.04  # share of limbs that are but guessed
-LEAN = (0.06, 0.1)  # radians that trunks lean too far forward: mean, sigma
+LEAN = (0.08, 0.1)  # radians that trunks lean too far forward: mean, sigma
 SHEAR_SIGMA = 0.18  # of depth over x and y: people seen turned or tilted
 DEPTH_SCALE = (0.95, 0.12)
 SIZE_SIGMA = 0.07
+FLATTENED, FLATTEST = 0.3, 0.1  # share of people whose width is partly lost where it lies in depth; the least kept
 STRAY = 0.2  # share of people some of whose landmarks are seen quite elsewhere
 OTHERS_M = 0.008  # sigma of where landmarks lie on a body, from person to person
 
@@ -154,7 +155,8 @@ def misseen(true: Tensor, crop_m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             hidden[:, columns] = guessed
             wilder[:, columns] = 1.0 + (guessed & chance(0.5, count, 1)).float()
     wrong, off = along_bones(true, level, wilder, crop_m)
-    wrong[..., 2] += leaning(true) + (SHEAR_SIGMA * NOISE * normal(count, 1, 2) * true[..., :2]).sum(-1)
+    wrong[..., 2] += flattened(true) + leaning(true)
+    wrong[..., 2] += (SHEAR_SIGMA * NOISE * normal(count, 1, 2) * true[..., :2]).sum(-1)
     scale = 1 + SIZE_SIGMA * normal(count, 1, 1)
     depth_scale = scale * (DEPTH_SCALE[0] + DEPTH_SCALE[1] * normal(count, 1, 1))
     world = (true + wrong) * torch.cat([scale, scale, depth_scale], -1) + 0.006 * normal(count, 33, 3)
@@ -195,10 +197,23 @@ def along_bones(true: Tensor, level: Tensor, wilder: Tensor, crop_m: Tensor) -> 
     return wrong, off
 
 
+def flattened(true: Tensor) -> Tensor:
+    """Errors (N,33) in depth of people seen from aside whose left and right sides are seen nearer each other."""
+    count = len(true)
+    leftward = torch.nn.functional.normalize(sideways(true), dim=1)
+    lost = (1 - FLATTEST) * uniform(count, 1) * chance(FLATTENED, count, 1)
+    return -lost * leftward[:, 2:] * (true * leftward[:, None]).sum(-1)
+
+
+def sideways(true: Tensor) -> Tensor:
+    """(N,3) from the right side of the trunk to the left one."""
+    return true[:, 11] - true[:, 12] + true[:, 23] - true[:, 24]
+
+
 def leaning(true: Tensor) -> Tensor:
     """Errors (N,33) in depth of arms seen too far before the body, and of trunks that lean."""
     count = len(true)
-    leftward = true[:, 11] - true[:, 12] + true[:, 23] - true[:, 24]
+    leftward = sideways(true)
     upward = true[:, 11] + true[:, 12] - true[:, 23] - true[:, 24]
     front = torch.nn.functional.normalize(torch.cross(leftward, upward, dim=1), dim=1)
     up = torch.nn.functional.normalize(upward, dim=1)

