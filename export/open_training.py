@@ -2,10 +2,12 @@
 
     python -m cliffvid.export.open_training SOURCES head.npz    # SOURCES: the folder of the downloaded packages
 
-The network is that of open_head.py, in torch; it starts from open/start/head.npz, which was trained with errors far
-smaller than BlazePose's real ones. Another machine or version of torch gives other bits and as good a head. `cliffvid
-export open` takes open/head.npz: put the result there, and keep it if `make accuracy` and the tests say that it is
-better. Nothing seen of real people goes in but the numbers in open_sightings.py and open_landmarks.py.
+It needs a checkout: open/start/head.npz, which it starts from, does not ship. That was trained with errors far smaller
+than BlazePose's real ones. The network is that of open_head.py, in torch. Another machine or version of torch gives
+other bits and as good a head: figures of `make accuracy` within 2 mm, by as much as they vary while it trains.
+`cliffvid export open` takes open/head.npz: put the result there, and keep it if `make accuracy` and the tests say that
+it is better. Nothing seen of real people goes in but the numbers in open_sightings.py and open_landmarks.py; most of
+those were measured in the scenes of `make accuracy`.
 """
 
 import copy
