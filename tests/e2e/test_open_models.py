@@ -87,8 +87,7 @@ def test_skeletons_lie_on_what_the_network_sees(tracks):
     assert error.mean() < 0.02, f"mean {error.mean():.2%} of the crop"
     ours, seen_at = (np.hstack([at.min(axis=1), at.max(axis=1)]) for at in (joints, landmarks))
     overlap = np.diagonal(box_iou(ours, seen_at))
-    # Some who walk away are seen as hardly wider than a line; their bodies stay as wide as bodies are.
-    assert np.quantile(overlap, 0.01) > 0.3 and overlap.min() > 0.2, f"frames {tracks.frame_idx[overlap <= 0.3]}"
+    assert overlap.min() > 0.3, f"frames {tracks.frame_idx[overlap <= 0.3]}"
     larger = np.divide(
         *(np.linalg.norm(at - at.mean(axis=1, keepdims=True), axis=(1, 2)) for at in (joints, landmarks))
     )
