@@ -104,6 +104,7 @@ def chain_bars(chain: Chain) -> list[Bar]:
     """A bar for each stage, in order, read from the chain's own counters."""
     if not chain.stages.at_work:
         return []
+    # Of the videos opened so far: no total before the last one is.
     claims = [claim for claim in chain.claimed if claim is not None]
     total = sum(claims) if len(claims) == chain.expected else None
     bars = [Bar(s.name, s.unit, s.done, total if s.unit == "frames" else None) for s in chain.stages.stages]

@@ -9,9 +9,18 @@ SKIN_VERTICES = 13380  # of MakeHuman's base mesh; then come helpers, among them
 EYE_VERTICES = range(14598, 14742)
 HEAD = 15
 # fmt: off
-AT_JOINT = {  # landmarks that are joints: shoulders, elbows, wrists, hips, knees, ankles
+AT_JOINT = {  # landmarks that are about joints: shoulders, elbows, wrists, hips, knees, ankles
     11: 16, 12: 17, 13: 18, 14: 19, 15: 20, 16: 21, 23: 1, 24: 2, 25: 4, 26: 5, 27: 7, 28: 8,
 }
+# How far from there BlazePose sees the landmarks of the left side, millimetres in the rest pose: to the left, up, to
+# the front; on the right side it is mirrored. So the open body's landmarks are as far apart as people's. Measured by
+# tests/bench/accuracy/offsets.py in two scenes, which agree within 1 cm but for how far an elbow is off its bone.
+OFF_MM = {
+    0: (0, 5, -13), 1: (1, -3, 4), 2: (0, 0, -8), 3: (-3, -3, 0), 7: (-15, -2, 25), 9: (-5, 13, -8),
+    11: (-20, 13, 2), 13: (10, -11, -7), 15: (26, -16, 9), 17: (3, 6, 30), 19: (10, -4, -5), 21: (-6, 2, -29),
+    23: (-8, -14, 4), 25: (2, -26, -1), 27: (1, 26, 7), 29: (-3, 8, 7), 31: (-3, 7, -7),
+}
+RIGHT_OF = {0: 0, 1: 4, 2: 5, 3: 6} | {left: left + 1 for left in (7, 9, *range(11, 33, 2))}
 # fmt: on
 
 
@@ -54,6 +63,10 @@ def place_landmarks(body: dict[str, np.ndarray]) -> Landmarks:
             fixed_to.append(spot.joint)
             points.append(blend(spot.vertices, spot.weights, shapes))
     points = np.stack(points)
+    for left, off_mm in OFF_MM.items():
+        points[left, :, 0] += np.array(off_mm) / 1000
+        if left:
+            points[RIGHT_OF[left], :, 0] += np.array(off_mm) * [-1, 1, 1] / 1000
     return Landmarks(points[..., 0], points[..., 1:], joints[..., 0], joints[..., 1:], np.array(fixed_to))
 
 

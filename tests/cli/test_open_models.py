@@ -96,6 +96,12 @@ def test_skeletons_lie_on_what_the_network_sees(tracks):
     assert larger.max() < 1.7 and larger.min() > 1 / 1.7
 
 
+def test_nobody_is_misplaced(tracks):
+    """By the surface of the bodies and the detector's boxes."""
+    odd = rows.implausible(tracks, load_body("open-body"), (768, 576))
+    assert not np.any([*odd.values()]) and not (tracks.flags & IMPLAUSIBLE).any()
+
+
 def test_bodies_that_are_not_where_the_person_is_are_flagged(options):
     """By the surface of the bodies, which the network knows nothing of; and hardly any others are.
 

@@ -154,6 +154,23 @@ def test_landmarks_lie_where_their_names_say(body, joints):
     assert np.ptp(grown[:, 1]) > np.ptp(points[:, 1]) + 0.05  # beta 0 is mostly height
 
 
+# Lengths over that of the thigh, between landmarks of four cameras' views of two scenes: single person, several people.
+MEASURED = {
+    (23, 24): (0.46, 0.49), (11, 13): (0.67, 0.72), (13, 15): (0.66, 0.61), (25, 27): (0.91, 0.88),
+    (27, 31): (0.47, 0.45), (27, 29): (0.21, 0.19),
+}  # fmt: skip
+
+
+def test_landmarks_are_as_far_apart_as_on_real_people(body):
+    points = place_landmarks({name: array for name, array in body.items() if name != "posedirs"}).points_m
+    for right in (0, 1):
+        thigh = np.linalg.norm(points[23 + right] - points[25 + right])
+        for (one, other), measured in MEASURED.items():
+            ends = (one, other) if other == 24 else (one + right, other + right)
+            length = np.linalg.norm(np.subtract(*points[list(ends)])) / thigh
+            assert min(measured) - 0.03 < length < max(measured) + 0.03, ends
+
+
 def test_sums_without_blas():
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(40, 7))

@@ -5,7 +5,7 @@ import pytest
 
 import reference_head
 from cliffvid.export.folder.graph import Graph, to_bytes
-from cliffvid.export.open.head import ANSWERS, Head, read_head
+from cliffvid.export.open.head import ANSWERS, NEAREST_M, Head, read_head
 from cliffvid.export.open.landmarks import place_landmarks
 from cliffvid.export.open.sources import OPEN
 from cliffvid.geometry import box_iou
@@ -79,7 +79,8 @@ def projected(answer, info, body):
         _, points, hip, _ = reference_head.evaluate(state, [(u, u * u) for u in np.arange(33)], [1] * 33, body)
         placed = np.array(points) + hip + origin
         assert (placed[:, 2] > 0).all()
-        result.append(((placed[:, :2] / placed[:, 2:] - [x, y]) / side + 0.5) * 256)
+        plane = placed[:, :2] / np.maximum(placed[:, 2:], NEAREST_M)
+        result.append(((plane - [x, y]) / side + 0.5) * 256)
     return np.array(result)
 
 

@@ -10,7 +10,7 @@ from typing import cast
 from cliffvid.models.manifest import read_manifest
 from cliffvid.models.session import Session, open_session
 from cliffvid.options import Options
-from cliffvid.pipeline.chain import Flow
+from cliffvid.pipeline.chain import Chain
 from cliffvid.pipeline.networks import Models
 from cliffvid.pipeline.process import process_many
 from cliffvid.pipeline.report import Report
@@ -105,14 +105,14 @@ def _run(plan: Plan, case: Case, models: Models) -> Row:
         precision=WAYS[case.by].precision,
     )
     jobs = [(film, plan.work / f"{film.stem}.parquet") for film in _films(plan, case.videos)]
-    flows: list[Flow] = []
+    chains: list[Chain] = []
     if not plan.quick:
         list(_reports(jobs[:1], replace(options, end_s=WARM_S), models, []))
     start, cpu_start = perf_counter(), process_time()
     with Watch(plan.device) as watch:
-        reports = list(_reports(jobs, options, models, flows))
+        reports = list(_reports(jobs, options, models, chains))
     wall_s, cpu_s = perf_counter() - start, process_time() - cpu_start
-    frames, stages = sum(report.frames for report in reports), flows[0].stages
+    frames, stages = sum(report.frames for report in reports), chains[0].stages
     return {
         "frames_s": frames / wall_s,
         "cores": round(cpu_s / wall_s, 2),
@@ -123,14 +123,14 @@ def _run(plan: Plan, case: Case, models: Models) -> Row:
         "pictures_on_device": models.pictures_on_device,
         "busy_s": {name: round(seconds, 2) for name, seconds in stages.busy_s().items()},
         "waiting_s": {name: round(seconds, 2) for name, seconds in stages.waiting_s().items()},
-        "fill": flows[0].batch_fill(),
+        "fill": chains[0].batch_fill(),
         "warnings": sorted({warning for report in reports for warning in report.warnings}),
         "peak_memory_mb": reports[-1].peak_memory_mb,
     }
 
 
-def _reports(jobs: list[tuple[Path, Path]], options: Options, models: Models, flows: list[Flow]) -> Iterator[Report]:
-    for outcome in process_many(jobs, options, models=models, watch=flows.append):
+def _reports(jobs: list[tuple[Path, Path]], options: Options, models: Models, chains: list[Chain]) -> Iterator[Report]:
+    for outcome in process_many(jobs, options, models=models, watch=chains.append):
         if outcome.error:
             raise outcome.error
         assert outcome.report
