@@ -94,7 +94,7 @@ def facts_text(facts: Mapping[str, object]) -> list[str]:
     """The facts in lines for people; those that are not there are left out."""
     lines = [str(facts["path"])]
     for name, value in facts.items():
-        if isinstance(value, list):  # of streams
+        if name == "streams" and isinstance(value, list):
             value = "; ".join(_words(stream) for stream in value)
         elif isinstance(value, dict):
             value = ", ".join(f"{key} {each}" for key, each in value.items() if each is not None)
