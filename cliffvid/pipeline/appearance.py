@@ -1,4 +1,4 @@
-"""How alike people are but for their boxes: how far away, which way they face, of what shape."""
+"""Compare people by appearance rather than boxes: depth, facing direction and body shape."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -8,16 +8,16 @@ import numpy as np
 from ..rotations import quaternion
 from ..tables import BAD_CAMERA, Array, Bodies
 
-DEPTH_SIGMA = 0.1  # of a depth's logarithm, from frame to frame
-DEPTH_SIGMA_S = 0.1  # and as much more for each second unseen
-FACING_FADES_S = 2.0  # how soon the way somebody faced says nothing any more
-WEIGHTS = {"depth": 0.15, "facing": 0.3, "shape": 0.15}  # of a cost beside 1 - IoU
-LEARN = 0.1  # how much of a new row a track's depth and shape take
+DEPTH_SIGMA = 0.1  # standard deviation of log depth from frame to frame
+DEPTH_SIGMA_S = 0.1  # its increase per second unseen
+FACING_FADES_S = 2.0  # time constant with which the weight of the facing direction decays
+WEIGHTS = {"depth": 0.15, "facing": 0.3, "shape": 0.15}  # of the terms of the cost that is added to 1 - IoU
+LEARN = 0.1  # update rate of a track's shape; its depth uses three times this
 
 
 @dataclass(frozen=True, eq=False)
 class Appearance:
-    """What tells people apart, a row each; depths that are not known are NaN."""
+    """Appearance features, one row per person; unknown depths are NaN."""
 
     log_depth: Array  # (N,)
     facing: Array  # (N,4) unit quaternions, body to camera
@@ -40,7 +40,7 @@ class Appearance:
         return type(self)(*(np.concatenate(pair) for pair in zip(self._columns(), other._columns(), strict=True)))
 
     def learned(self, rows: Array, seen: Self) -> Self:
-        """The same with these rows seen again: facing anew, depth and shape a little."""
+        """Return a copy with these rows updated: facing is replaced; depth and shape move towards the new values."""
         log_depth, facing, betas = (column.copy() for column in self._columns())
         facing[rows] = seen.facing
         betas[rows] += LEARN * (seen.betas - betas[rows])
@@ -54,7 +54,7 @@ class Appearance:
 
 
 def appearance_cost(seen: Appearance, tracks: Appearance, unseen_s: Array) -> Array:
-    """A cost (A,B) of taking each of ``seen`` for each of the ``tracks``, last seen so long ago (B,)."""
+    """Return the cost (A,B) of matching each of ``seen`` to each of ``tracks``, last seen ``unseen_s`` (B,) ago."""
     sigma = DEPTH_SIGMA + DEPTH_SIGMA_S * unseen_s
     depth = (seen.log_depth[:, None] - tracks.log_depth) / sigma
     depth[np.isnan(depth)] = 0

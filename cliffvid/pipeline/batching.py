@@ -1,4 +1,4 @@
-"""Parts of several videos in the same batches: made, cut anew, and put through a stage."""
+"""Batch parts of several videos together: build batches, split them to size, and run a stage on them."""
 
 import math
 import queue
@@ -15,7 +15,7 @@ from .counts import Counts
 
 
 class Rows(Protocol):
-    """What a part carries: a table, or frames with what was found in them."""
+    """The rows of a part: a table, or frames with their detections."""
 
     def __len__(self) -> int: ...
     @property
@@ -23,13 +23,13 @@ class Rows(Protocol):
 
 
 class Cuttable(Rows, Protocol):
-    """Rows of which some can be taken."""
+    """Rows that support slicing."""
 
     def __getitem__(self, rows: slice, /) -> Self: ...
 
 
 class Video(Protocol):
-    """Whose rows a part carries: somebody who counts what becomes of them."""
+    """The video that a part's rows belong to; it keeps the counts."""
 
     @property
     def counts(self) -> Counts: ...
@@ -43,7 +43,7 @@ R_co = TypeVar("R_co", bound=Rows, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Part(Generic[R_co]):
-    """Rows of one video on their way among those of others; ``rows`` None: no more will come."""
+    """Rows of one video within a shared batch; ``rows`` None marks the end of that video."""
 
     video: Video
     rows: R_co | None = None
@@ -60,7 +60,7 @@ Batch: TypeAlias = list[Part[R]]
 
 
 def rows_in(batch: Sequence[Part[Rows]]) -> int:
-    """Return how many rows there are in a batch."""
+    """Return the number of rows in a batch."""
     return sum(map(len, batch))
 
 
@@ -69,13 +69,13 @@ def lifted(
     batches: Iterable[Batch[R]],
     note: Callable[[Counts, S], None] = lambda counts, rows: None,
 ) -> Iterator[Batch[S]]:
-    """Yield what ``stage`` makes of the rows of each batch, with the videos they belong to.
+    """Yield each batch after ``stage``, with every result still assigned to its video.
 
-    ``note`` is given each video's counts and what was made of its rows.
+    ``note`` is called with each video's counts and its result.
     """
     for batch in batches:
         made = _through(stage, batch, note)
-        del batch  # before the next is asked for; below too
+        del batch  # free it before the next one is requested; same for ``made``
         yield made
         del made
 
@@ -94,11 +94,10 @@ def _through(stage: Callable[[list[R]], list[S]], batch: Batch[R], note: Callabl
 
 
 def rebatch(batches: Iterable[Batch[C]], rows: int, parts: float = math.inf) -> Iterator[Batch[C]]:
-    """Yield the same rows in the same order, in batches of ``rows`` rows but for the last, whatever videos they belong
-    to; of fewer where they come in more than so many ``parts``.
+    """Yield the same rows in the same order, in batches of ``rows`` rows across videos; the last may be smaller.
 
-    The end of a video comes after all its rows. Rows that follow each other in one video's parts stay in parts of
-    their own: who needs them together joins them, once.
+    A batch is also closed once it holds ``parts`` nonempty parts. A video's end marker comes after all its rows.
+    Consecutive parts of one video are not concatenated here; the consumer does that once, if needed.
     """
     batch: Batch[C] = []
     room = rows
@@ -120,7 +119,7 @@ def rebatch(batches: Iterable[Batch[C]], rows: int, parts: float = math.inf) -> 
 
 
 class Asked(Protocol):
-    """A session, as far as a stage needs one."""
+    """The interface of a session that stages use."""
 
     manifest: Manifest
 
@@ -128,11 +127,11 @@ class Asked(Protocol):
 
 
 def together(session: Asked, inputs: list[Arrays]) -> list[Arrays]:
-    """Return a session's answer to each of several inputs: those of one shape are asked for in a single call."""
+    """Return a session's output for each of several inputs; inputs of equal shape are run in a single call."""
     answers: list[Arrays] = [{}] * len(inputs)
     shapes: dict[tuple[tuple[int, ...], ...], list[int]] = {}
     for i, given in enumerate(inputs):
-        # of pictures that are yet to be made their own
+        # an object array holds pending images: use the shape of one
         rows = (array[0].shape if array.dtype.hasobject else array.shape[1:] for array in given.values())
         shapes.setdefault(tuple(rows), []).append(i)
     for members in shapes.values():
@@ -149,7 +148,7 @@ def together(session: Asked, inputs: list[Arrays]) -> list[Arrays]:
 
 
 class Shared:
-    """A session for several who ask at once: all that waits while it is at work is answered by its next call."""
+    """A session shared by several callers: requests that arrive during a call are batched into the next one."""
 
     def __init__(self, session: Asked) -> None:
         self._session = session
@@ -157,7 +156,7 @@ class Shared:
         threading.Thread(target=self._work, daemon=True, name="cliffvid-shared").start()
 
     def ask(self, inputs: Arrays, answered: Callable[[Arrays | Exception], None]) -> None:
-        """Return at once; ``answered`` gets the answer, or what went wrong, in another thread."""
+        """Queue a request without blocking; ``answered`` gets the output or the exception in another thread."""
         self._waiting.put((inputs, answered))
 
     def _work(self) -> None:

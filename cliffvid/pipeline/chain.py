@@ -1,4 +1,4 @@
-"""The chain of stages, through which any number of videos pass at a time. Start reading at ``Chain.bodies``."""
+"""Chain the stages and pass any number of videos through them at a time. Start reading at ``Chain.bodies``."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -19,16 +19,16 @@ from .upload import BATCHES_HELD, uploaded
 
 
 class Chain:
-    """Decodes, detects, crops and regresses for any number of videos; a context manager that leaves no thread open."""
+    """Decodes, detects, crops and regresses any number of videos. A context manager that stops its threads on exit."""
 
     def __init__(self, options: Options, models: Models, keep_spans: bool = False) -> None:
-        check_crop(models.regressor.manifest, options)  # networks that others opened may be for other options
+        check_crop(models.regressor.manifest, options)  # the caller may have opened the networks with other options
         self.options, self.models = with_batch_sizes(options, models.detector, models.regressor), models
         self.stages = Stages(options.prefetch, keep_spans)
-        # For who watches: videos to come if that is known, what each that was opened claims, what came out.
+        # For progress display: expected videos if known, finished videos, rows written, and each video's frame count.
         self.expected, self.done, self.rows = 1, 0, 0
         self.claimed: list[int | None] = []
-        self._asked = {"detect": [0, 0], "regress": [0, 0]}  # batches, and rows in them, of each network
+        self._asked = {"detect": [0, 0], "regress": [0, 0]}  # batches and rows of each network
 
     def __enter__(self) -> Self:
         return self
@@ -37,10 +37,9 @@ class Chain:
         self.stages.__exit__()
 
     def bodies(self, videos: Iterable[Iterator[Batch[Frames]]]) -> Iterator[Part[Bodies]]:
-        """Yield the bodies of all people in all videos, each video's in order and after them its end; to be called
-        once. ``videos``: the frames of each, see ``VideoRun.parts``.
+        """Yield the bodies of all people in all videos, in order within each video, then that video's end marker.
 
-        Networks are asked about frames and people of several videos at once.
+        ``videos``: the frames of each video, see ``VideoRun.parts``. A batch may mix several videos. Call it only once.
         """
         options, models, sizes = self.options, self.models, self.batch_sizes()
         decoded = self.stages.merged("decode", "frames", videos, options.videos_at_once, rows_in)
@@ -69,20 +68,20 @@ class Chain:
             yield batch
 
     def batch_sizes(self) -> dict[str, int]:
-        """Return how many frames, and people, each network is given at once."""
+        """Return the batch size of each network: frames for the detector, people for the regressor."""
         return {"detect": int(self.options.frame_batch), "regress": int(self.options.person_batch)}
 
     def batch_fill(self) -> dict[str, float]:
-        """Return how full the batches of each network were, 0 to 1."""
+        """Return the mean fill ratio of each network's batches, 0 to 1."""
         sizes = self.batch_sizes()
         return {name: rows / (batches * sizes[name]) for name, (batches, rows) in self._asked.items() if batches}
 
 
 def note_detected(counts: Counts, found: Found) -> None:
-    """Add what detection counted to a video's counts."""
+    """Add the detection counts to a video's counts."""
     counts.detect.add(found.counts)
 
 
 def note_regressed(counts: Counts, regressed: Regressed) -> None:
-    """Add what regression counted to a video's counts."""
+    """Add the regression counts to a video's counts."""
     counts.regress.add(regressed.counts)

@@ -1,4 +1,4 @@
-"""What went in, what came out, and what was left out on the way."""
+"""Count what was read, what was written and what was dropped in between."""
 
 from dataclasses import dataclass, field
 
@@ -9,12 +9,12 @@ from ..video.reader import DecodeCounts
 
 @dataclass
 class DetectCounts:
-    """What became of the detector's answers, in people."""
+    """Counts of detections, in people."""
 
-    people: int = 0  # handed on
+    people: int = 0  # passed to the next stage
     too_thin: int = 0
     over_max_people: int = 0
-    frames_full: int = 0  # frames in which every candidate slot of the network was taken: some people may be missing
+    frames_full: int = 0  # frames in which all candidates exceeded the score threshold: some people may be missing
 
     def add(self, more: "DetectCounts") -> None:
         self.people += more.people
@@ -25,9 +25,9 @@ class DetectCounts:
 
 @dataclass
 class RegressCounts:
-    """What the regressor made of the detector's people."""
+    """Counts of regression."""
 
-    nobody: int = 0  # crops in which it saw no person: left out
+    nobody: int = 0  # crops dropped because the regressor saw no person in them
 
     def add(self, more: "RegressCounts") -> None:
         self.nobody += more.nobody
@@ -35,14 +35,14 @@ class RegressCounts:
 
 @dataclass
 class Counts:
-    """What went in, what came out, and what was left out on the way."""
+    """Counts of what was read, what was written and what was dropped in between."""
 
     decode: DecodeCounts = field(default_factory=DecodeCounts)
     detect: DetectCounts = field(default_factory=DetectCounts)
     regress: RegressCounts = field(default_factory=RegressCounts)
     rows: int = 0
     tracks: int = 0
-    shots: list[tuple[int, int]] = field(default_factory=list)  # (frame_idx, shot) where another begins
+    shots: list[tuple[int, int]] = field(default_factory=list)  # (frame_idx, shot) at each shot boundary
     flags: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FLAG_BITS, 0))
 
     def add(self, tracks: Tracks) -> None:

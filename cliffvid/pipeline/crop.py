@@ -1,4 +1,4 @@
-"""People to the regressor's input: the crop, and the numbers that lead back to the frame."""
+"""Crop people for the regressor, and record how each crop maps back to the frame."""
 
 import math
 from dataclasses import replace
@@ -18,12 +18,12 @@ from .detect import Found
 
 
 def crop(found: list[Found], manifest: Manifest, options: Options) -> list[Crops]:
-    """Return the crops of the people in each of several tables, as the manifest and the options want them."""
+    """Return the crops of the people in each of several tables, by the manifest's rule and the options."""
     return [crops(each, manifest, options) for each in found]
 
 
 def crops(found: Found, manifest: Manifest, options: Options) -> Crops:
-    """The crops of all people found in some frames."""
+    """Return the crops of all people found in some frames."""
     rule, dtype = manifest.rules["crop"], manifest.inputs["crop"].dtype
     if options.box_scale is not None:
         rule = replace(rule, box_scale=options.box_scale)
@@ -35,7 +35,7 @@ def crops(found: Found, manifest: Manifest, options: Options) -> Crops:
         pixels = cuts(frames, corners, rule)
     else:
         if all(isinstance(frame, YuvImage) for frame in found.frames.images):
-            dtype = "uint8"  # what planes give is rounded: a quarter of the memory until a network takes it
+            dtype = "uint8"  # pixels from YUV planes are rounded anyway; this takes a quarter of the memory
         pixels = np.empty((len(people), rule.height_px, rule.width_px, 3), dtype)
         scratch = Scratch(dtype)
         for target, frame, corner in zip(pixels, frames, corners, strict=True):
@@ -53,7 +53,7 @@ def crops(found: Found, manifest: Manifest, options: Options) -> Crops:
 
 
 def assumed_focal_px(frame_wh: tuple[int, int], options: Options) -> float:
-    """The focal length that the options give, or the frame's diagonal."""
+    """Return the focal length given by the options, else the frame's diagonal, in pixels."""
     if options.focal_px is not None:
         return options.focal_px
     if options.fov_deg is not None:
@@ -62,20 +62,20 @@ def assumed_focal_px(frame_wh: tuple[int, int], options: Options) -> float:
 
 
 def check_crop(manifest: Manifest, options: Options) -> None:
-    """Raises UsageError if the regressor's crops cannot be made of what the options ask for."""
+    """Raise UsageError if the regressor's crop rule does not work with the options' pixel format."""
     rule = manifest.rules["crop"]
     if options.pixels == "planes" and (rule.corners == "exact" or rule.resample == "antialias"):
         raise UsageError(f"--pixels planes: {manifest.folder} wants crops that only --pixels exact makes; leave it out")
 
 
 class Scratch:
-    """Memory for one patch after another: fresh memory for each costs as much as the crop itself."""
+    """Buffer reused for all patches; allocating each one would cost as much as the crop itself."""
 
     def __init__(self, dtype: str) -> None:
         self._memory = np.empty(0, dtype)
 
     def patch(self, shape: tuple[int, int, int]) -> Array:
-        """An array of that shape, overwritten by the next."""
+        """Return an array of that shape, valid until the next call."""
         size = math.prod(shape)
         if size > len(self._memory):
             self._memory = np.empty(size, self._memory.dtype)
@@ -90,10 +90,10 @@ def crop_pixels(
     scratch: Scratch | None = None,
     out: Array | None = None,
 ) -> Array:
-    """The image (H,W,3) uint8 between corners x0, y0, x1, y1, black outside the image, at the rule's size.
+    """Return the image (H,W,3) uint8 between corners x0, y0, x1, y1 at the rule's size, black outside the image.
 
-    With ``float32`` values are not rounded, but for exact corners: those are warped in uint8, as MMHuman3D does, and
-    for YuvImages, which ``check_crop`` tells rules of.
+    With ``float32`` values are not rounded, with two exceptions. Exact corners are warped in uint8, as MMHuman3D does.
+    YuvImages are resampled in uint8; ``check_crop`` rejects rules that do not allow them.
     """
     size_wh = rule.width_px, rule.height_px
     if out is None:
@@ -121,9 +121,9 @@ def crop_pixels(
 
 
 def warp(image: Array, corners: Array, size_wh: tuple[int, int]) -> Array:
-    """The image between corners that lie between pixels, by OpenCV's affine warp, in the image's dtype.
+    """Return the image between sub-pixel corners, by OpenCV's affine warp, in the image's dtype.
 
-    Corners are taken as places of pixel centres, half a pixel off, as MMHuman3D's MeshAffine does.
+    Corners are treated as pixel-centre coordinates, half a pixel off, as in MMHuman3D's MeshAffine.
     """
     x0, y0, x1, y1 = corners
     scale_x, scale_y = size_wh[0] / (x1 - x0), size_wh[1] / (y1 - y0)
@@ -132,7 +132,7 @@ def warp(image: Array, corners: Array, size_wh: tuple[int, int]) -> Array:
 
 
 def resize_antialiased(patch: Array, size_wh: tuple[int, int]) -> Array:
-    """The patch (h,w,3) at another size, float32, as skimage.transform.resize, which BEDLAM crops with, makes it."""
+    """Return the patch (h,w,3) resized, float32, as skimage.transform.resize does (BEDLAM crops with it)."""
     (h, w), (new_w, new_h) = patch.shape[:2], size_wh
     rows: Array = resampling(h, new_h) @ patch.reshape(h, w * 3).astype(np.float32, copy=False)
     rows = np.ascontiguousarray(rows.reshape(new_h, w, 3).transpose(1, 0, 2)).reshape(w, new_h * 3)
@@ -141,10 +141,10 @@ def resize_antialiased(patch: Array, size_wh: tuple[int, int]) -> Array:
 
 
 def resampling(size: int, new_size: int) -> Array:
-    """Weights (new_size, size) float32 that blur and resample a line of pixels.
+    """Return weights (new_size, size) float32 that blur and resample a line of pixels.
 
-    Where the line shrinks by a factor f, a Gaussian of sigma (f-1)/2, cut at four sigma; then linear between pixel
-    centres. The line is mirrored about its outermost pixel centres.
+    When downscaling by a factor f, blur with a Gaussian of sigma (f-1)/2, truncated at four sigma. Then interpolate
+    linearly between pixel centres. The line is mirrored about its outermost pixel centres.
     """
     factor = size / new_size
     sigma = max((factor - 1) / 2, 1e-9)

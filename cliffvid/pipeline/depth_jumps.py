@@ -1,4 +1,4 @@
-"""Rows in which somebody is suddenly far nearer or farther: a network's mistake about how large they are."""
+"""Flag depth jumps: rows in which a person is suddenly far nearer or farther, because the network misjudged size."""
 
 from collections import deque
 from statistics import median
@@ -7,22 +7,22 @@ import numpy as np
 
 from ..tables import BAD_CAMERA, ODD_DEPTH, Tracks
 
-# Depths of neighbouring rows differ by 2 % (median), in one of a hundred by 16 %, over 30 s of a street scene (1,600
-# rows). Nothing is flagged there nor in 21,000 rows of tests/support/crossings.py, nor in the example clip.
+# Depths of consecutive rows differ by 2 % (median) and 16 % (99th percentile) over 30 s of a street scene (1,600 rows).
+# No row is flagged there, in 21,000 rows of tests/support/crossings.py, or in the example clip.
 LATELY_S = 1.0
-LEAST = 3  # rows, else nothing is known of where somebody was
-LEAP = 1.5  # times nearer or farther than the median of the rows lately
-RUN_M_S = 12.0  # and that faster than anybody runs
+LEAST = 3  # recent rows needed to judge a depth
+LEAP = 1.5  # ratio to the median depth of the recent rows
+RUN_M_S = 12.0  # and a speed above any human running speed
 
 
 class DepthJumps:
-    """Flags rows of odd depth by the rows of the same track before them. Rows must come in the order of their time."""
+    """Flags rows of odd depth, by comparison with earlier rows of the same track. Feed rows in time order."""
 
     def __init__(self) -> None:
         self._lately: dict[int, deque[tuple[float, float]]] = {}  # of each track: time and depth
 
     def flagged(self, tracks: Tracks) -> Tracks:
-        """The same rows, those flagged whose depth is a leap away."""
+        """Return the same rows, with ODD_DEPTH set where the depth jumps."""
         odd = np.zeros(len(tracks), bool)
         good = (tracks.flags & BAD_CAMERA) == 0
         for row in np.flatnonzero(good).tolist():
@@ -38,14 +38,14 @@ class DepthJumps:
         return Tracks(**(tracks.columns() | {"flags": tracks.flags | np.where(odd, ODD_DEPTH, 0).astype(np.uint16)}))
 
     def _forget(self, tracks: Tracks) -> None:
-        """Keep no more than the tracks of late."""
+        """Drop tracks not seen within the last LATELY_S."""
         if len(tracks):
             since_s = float(tracks.time_s[-1]) - LATELY_S
             self._lately = {track_id: rows for track_id, rows in self._lately.items() if rows[-1][0] >= since_s}
 
 
 def is_depth_jump(time_s: float, depth_m: float, lately: deque[tuple[float, float]]) -> bool:
-    """Whether nobody who was there lately, by (time, depth), can be at that depth now."""
+    """Return whether a depth cannot follow from a track's recent rows (time_s, depth_m)."""
     if len(lately) < LEAST:
         return False
     usual_m = median(depth for _, depth in lately)

@@ -1,4 +1,4 @@
-"""Frames to people: letterbox, detector, non-maximum suppression."""
+"""Detect people in frames: letterbox, detector, non-maximum suppression."""
 
 from dataclasses import dataclass, field, replace
 
@@ -17,12 +17,12 @@ from .batching import Asked, together
 from .counts import DetectCounts
 
 INTERPOLATION = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
-LEAST_SIDE_PX = 2.0  # a box thinner than this, after clamping to the frame, shows nobody
+LEAST_SIDE_PX = 2.0  # a box thinner than this after clamping to the frame is dropped
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Frames, the people in them, and what else was answered."""
+    """Frames, the people detected in them, and counts."""
 
     frames: Frames
     people: People
@@ -50,15 +50,15 @@ def detect(frames: list[Frames], session: Asked, options: Options) -> list[Found
 
 
 def canvas_rule(manifest: Manifest, frames: Frames, options: Options) -> Letterbox:
-    """How these frames become the detector's canvas."""
+    """Return the rule that letterboxes these frames to the detector's canvas."""
     whole = manifest.rules["letterbox"]
     return shrunk(whole, frames.size_wh) if canvas_shape(manifest, options) == "frame" else whole
 
 
 def letterboxed(images: Objects, rule: Letterbox) -> NDArray[np.uint8] | Objects:
-    """Frames, N of (H,W,3) uint8 or YuvImages, scaled into the middle of the rule's canvases, uint8, aspect kept.
+    """Return N frames, (H,W,3) uint8 or YuvImages, scaled with their aspect ratio and centred on uint8 canvases.
 
-    Of frames on a device: Pictures (N,), which become that there.
+    For frames on a device, return Pictures (N,): pending inputs that are computed there.
     """
     if isinstance(images[0], DeviceImage):
         return canvases(images, rule)
@@ -78,9 +78,9 @@ def letterboxed(images: Objects, rule: Letterbox) -> NDArray[np.uint8] | Objects
 def select(
     boxes: Array, objectness: Array, class_prob: Array, rule: Selection
 ) -> tuple[NDArray[np.int64], Array, bool]:
-    """``(rows, scores, full)``: the candidates that are people, best first, after greedy suppression of doubles.
+    """Return ``(rows, scores, full)``: the candidates kept by score threshold and greedy NMS, best score first.
 
-    ``full``: even the last candidate was good enough, so the network may have had more to say than it has slots.
+    ``full``: all candidates exceed the score threshold, so the network may have run out of slots and missed people.
     """
     score = objectness * class_prob if rule.score == "product" else objectness
     rows = np.flatnonzero(score > rule.score_min)

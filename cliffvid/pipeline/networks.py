@@ -1,4 +1,4 @@
-"""The two networks of a run."""
+"""Open the two networks of a run."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from .upload import on_device
 
 @dataclass(frozen=True)
 class Models:
-    """The two networks of a run, open; a context manager. One pair serves any number of videos in turn."""
+    """The two open networks of a run, as a context manager. One pair serves any number of videos in turn."""
 
     detector: Session
     regressor: Session
-    chosen: tuple[str, ...] = ()  # what --precision auto took for each, and why
-    pictures_on_device: bool = False  # letterbox and crops are made where the networks run
+    chosen: tuple[str, ...] = ()  # the choice of --precision auto for each network, with its reason
+    pictures_on_device: bool = False  # letterboxing and cropping run on the networks' device
 
     def take_warnings(self) -> list[str]:
-        """What a user should know of how they ran, each thing once."""
+        """Return the sessions' warnings and clear them, so that each is reported once."""
         said: list[str] = []
         for session in (self.detector, self.regressor):
             said += session.warnings
@@ -39,14 +39,26 @@ class Models:
         self.close()
 
     def close(self) -> None:
-        """Give the networks' memory back; to be called once or more."""
+        """Release the networks' memory; repeated calls are allowed."""
         self.detector.close()
         self.regressor.close()
         release_memory()
 
 
 def open_models(options: Options) -> Models:
-    """The networks the options ask for. Raises UsageError, ModelError or BackendError."""
+    """Open the detector and the regressor.
+
+    Args:
+        options: The settings that choose the networks, backend, device and precision.
+
+    Returns:
+        The open networks, as a context manager; pass them to several runs to load them only once.
+
+    Raises:
+        UsageError: The options contradict each other or the models.
+        ModelError: A model is missing or unsuitable.
+        BackendError: The backend or device cannot be used.
+    """
     with ExitStack() as opened:
         sessions: list[Session] = []
         chosen: list[str] = []
@@ -69,7 +81,7 @@ def open_models(options: Options) -> Models:
 
 
 def body_size(manifest: Manifest) -> tuple[int, int]:
-    """How many joints and betas a regressor answers. Raises ModelError if its answers have no place in the columns."""
+    """Return a regressor's numbers of joints and betas. Raises ModelError if its outputs do not fit the columns."""
     shapes = {name: tensor.shape[1:] for name, tensor in manifest.outputs.items()}
     match shapes.get("rotmat"), shapes.get("betas"), shapes.get("camera"):
         case (int(joints), 3, 3), (int(betas),), (3,) if manifest.body:

@@ -1,4 +1,4 @@
-"""Videos to files of tracks: one, or many that share the networks' batches."""
+"""Process videos into tracks files: one video, or many that share the networks' batches."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
@@ -27,10 +27,26 @@ def process(
     models: Models | None = None,
     watch: Callable[[Chain], None] = lambda chain: None,
 ) -> Report:
-    """Write the tracks of a video to ``out`` and report.
+    """Write the tracks of a video to a file.
 
-    ``models``: open networks to use again and again; ``watch`` is handed the chain when it starts.
-    Raises UsageError, InputError, ModelError, BackendError or OutputError; then nothing of ``out`` is left behind.
+    Args:
+        video: The video file, image, folder of images or other input.
+        out: The tracks file to write. Its suffix selects the format, unless ``options.format`` does.
+        options: The settings; the defaults if None.
+        models: Networks opened with ``open_models``, to reuse across calls. If None, they are opened for this call.
+        watch: Called with the chain when it starts, to show progress.
+
+    Returns:
+        The report of the run.
+
+    Raises:
+        UsageError: An option is invalid, or ``out`` exists and ``options.overwrite`` is not set.
+        InputError: The video cannot be read.
+        ModelError: A model is missing or unsuitable.
+        BackendError: The inference backend or device fails.
+        OutputError: ``out`` cannot be written.
+
+    After an error no partial ``out`` is left behind.
     """
     options = options or Options()
     output_format(Path(out), options.format)
@@ -38,7 +54,7 @@ def process(
     (outcome,) = process_many([(video, out)], options, models=models, watch=watch)
     if outcome.error:
         raise outcome.error
-    assert outcome.report  # as there was no error
+    assert outcome.report  # always set if there was no error
     return outcome.report
 
 
@@ -50,10 +66,23 @@ def process_many(
     models: Models | None = None,
     watch: Callable[[Chain], None] = lambda chain: None,
 ) -> Generator["Outcome"]:
-    """Write the tracks of each video of ``(video, out)`` pairs, and tell of each as soon as it is done.
+    """Write the tracks of many videos, with batches shared between them.
 
-    ``videos_at_once`` of them are decoded at a time into shared batches; none needs to be there before its turn.
-    A video that fails costs only itself, and leaves nothing of its ``out``. Raises ModelError or BackendError.
+    Up to ``options.videos_at_once`` videos are decoded at a time. A video need not exist before its turn.
+
+    Args:
+        jobs: Pairs of ``(video, out)``, consumed lazily.
+        options: The settings; the defaults if None.
+        models: Networks opened with ``open_models``, to reuse across calls. If None, they are opened for this call.
+        watch: Called with the chain when it starts, to show progress.
+
+    Yields:
+        The outcome of each video as soon as it is done: its report or its error. A failed video leaves no ``out``.
+
+    Raises:
+        UsageError: The options contradict each other or the models.
+        ModelError: A model is missing or unsuitable.
+        BackendError: The inference backend or device fails.
     """
     options = options or Options()
     with ExitStack() as stack:
@@ -85,7 +114,19 @@ def _close(runs: set[WrittenRun]) -> None:
 
 @closed_at_exit
 def stream(video: str | Path, options: Options | None = None, models: Models | None = None) -> Generator[Tracks]:
-    """The tracks of each frame with people, lazily, as they become ready. Raises what ``process`` raises."""
+    """Yield the tracks of each frame that has people, as soon as they are ready.
+
+    Args:
+        video: The video file, image, folder of images or other input.
+        options: The settings; the defaults if None.
+        models: Networks opened with ``open_models``, to reuse across calls. If None, they are opened for this call.
+
+    Yields:
+        One table per frame with people, in order, rows sorted by track id.
+
+    Raises:
+        UsageError, InputError, ModelError, BackendError: As ``process``.
+    """
     options = options or Options()
     with ExitStack() as stack:
         models = models or stack.enter_context(open_models(options))

@@ -1,4 +1,4 @@
-"""Crops to bodies: the regressor, and its crop camera carried over to the full frame."""
+"""Regress bodies from crops, and convert the crop camera to the full frame's camera."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from ..tables import BAD_CAMERA, IMPLAUSIBLE, Arrays, Bodies, Bool, Crops
 from .batching import Asked, together
 from .counts import RegressCounts
 
-PRESENCE_MIN = 0.5  # on the example clip a stone taken for a person has 0.00 to 0.05, people nearly always over 0.9
-APART_IOU = 0.34  # of the posed body's box, as its landmarks tell it (to 0.04), and the one detected: else another's
-OFF_MAX = 0.4  # of the posed landmarks: those 1.7 times smaller than seen are so far off, or turned by 23 degrees
+PRESENCE_MIN = 0.5  # example clip: a stone detected as a person scores 0.00 to 0.05, people nearly always over 0.9
+APART_IOU = 0.34  # minimum IoU of the posed body's box, as its landmarks give it (to 0.04), with the detected box
+OFF_MAX = 0.4  # maximum landmark error; a body 1.7 times too small, or rotated by 23 degrees, reaches it
 
 
 @dataclass(frozen=True, eq=False)
 class Regressed:
-    """Bodies, and what else was answered."""
+    """Bodies and counts."""
 
     bodies: Bodies
     counts: RegressCounts
@@ -31,13 +31,13 @@ class Regressed:
 
 
 def regress(crops: list[Crops], session: Asked) -> list[Regressed]:
-    """Return the bodies in each of several tables of crops, but for those in which the regressor sees nobody."""
+    """Return the bodies of each of several tables of crops; crops in which the regressor sees no person are dropped."""
     asked: list[Arrays] = [{"crop": each.pixels, "bbox_info": each.bbox_info} for each in crops]
     return [posed(*each) for each in zip(crops, together(session, asked), strict=True)]
 
 
 def posed(crops: Crops, answer: Arrays) -> Regressed:
-    """Return what the regressor's answer says in the full frame's camera."""
+    """Return the regressor's output as bodies in the full frame's camera."""
     counts = RegressCounts()
     if "presence" in answer:
         there = answer["presence"] >= PRESENCE_MIN
@@ -67,10 +67,11 @@ def posed(crops: Crops, answer: Arrays) -> Regressed:
 
 
 def implausible(crops: Crops, answer: Arrays) -> Bool:
-    """Return the mask (P,) of bodies that are not where, or as large as, or as upright as the person seen.
+    """Return the mask (P,) of bodies whose position, size or tilt does not fit the person in the image.
 
-    It is told of networks that answer ``posed_xyxy``, the posed body's box by x / z and y / z in the camera's frame,
-    and ``posed_off``, how far its landmarks are in the image from those seen, over the spread of those.
+    It needs a network with two more outputs. ``posed_xyxy`` is the posed body's box in x / z and y / z of the camera
+    frame. ``posed_off`` is the image distance of its landmarks to the detected ones, over the spread of the latter.
+    Without them, no body is flagged.
     """
     if "posed_xyxy" not in answer:
         return np.zeros(len(crops), bool)
@@ -78,4 +79,4 @@ def implausible(crops: Crops, answer: Arrays) -> Bool:
     posed = np.clip(answer["posed_xyxy"] * crops.focal_px[:, None] + size_px / 2, 0, size_px)
     overlap = np.diagonal(box_iou(posed, crops.bbox_xyxy))
     good: Bool = (overlap >= APART_IOU) & (answer["posed_off"] <= OFF_MAX)
-    return ~good  # so that NaN is caught too
+    return ~good  # negated, so that NaN counts as implausible

@@ -1,4 +1,4 @@
-"""What came of a run: counts, warnings, where the time went and what to change."""
+"""Report on a run: counts, warnings, time per stage and the bottleneck."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -17,31 +17,31 @@ NETWORKS = (
     "the two networks bound this run, in turns on the same cores: another --backend, --precision or --detector-shape"
 )
 NOTHING = "nothing bounds this run: it had no frame to work on; see --start and --end"
-# Nothing could overlap, and what is done once, such as opening the result, outweighs the rest.
+# With a single batch no stages overlap, and one-time costs, such as opening the output file, dominate.
 BRIEF = "all frames went in one batch, which does not show what bounds longer runs"
 WAITING = "no stage was at work all the time, they waited for each other: try a larger --prefetch or larger batches"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What one run did. Where several videos were in flight, the stages' times are those of all of them meanwhile."""
+    """Statistics of one run. With several videos in flight, stage times cover all of them during this run."""
 
     video: Path | str
     output: Path
     complete: bool
     frames: int
-    people: int  # rows: one person in one frame
+    people: int  # rows: one per person and frame
     tracks: int
-    bytes: int  # of the file that this run wrote
+    bytes: int  # size of the tracks file
     seconds: float
-    busy_s: dict[str, float]  # per stage, in its own work
-    waiting_s: dict[str, float]  # per stage, for the stage before it or its turn on the CPU
-    batch_sizes: dict[str, int]  # per network, as given or as chosen; smaller where a warning says so
-    batch_fill: dict[str, float]  # per network, how full its batches were, 0 to 1
-    peak_memory_mb: float | None  # the most this process ever held
+    busy_s: dict[str, float]  # time per stage spent working
+    waiting_s: dict[str, float]  # time per stage spent waiting for input or for its turn on the CPU
+    batch_sizes: dict[str, int]  # per network, as given or chosen; smaller if a warning reports it
+    batch_fill: dict[str, float]  # mean fill ratio of each network's batches, 0 to 1
+    peak_memory_mb: float | None  # peak resident memory of this process
     detector: str
     regressor: str
-    precision_chosen: list[str]  # what --precision auto took for each network, and why
+    precision_chosen: list[str]  # the choice of --precision auto for each network, with its reason
     warnings: list[str]
 
     @property
@@ -54,7 +54,7 @@ class Report:
 
     @property
     def busiest(self) -> tuple[str, float]:
-        """The stage that worked most, and for how much of the run."""
+        """Return the busiest stage and its share of the run time."""
         name = max(self.busy_s, key=lambda each: self.busy_s[each])
         return name, self.busy_s[name] / self.seconds if self.seconds else 0.0
 
@@ -65,7 +65,7 @@ class Report:
 
     @property
     def advice(self) -> str:
-        """One sentence on what bounds this run and what to change."""
+        """Return one sentence that names the bottleneck and a remedy."""
         name, share = self.busiest
         if not self.frames:
             return NOTHING
@@ -77,14 +77,14 @@ class Report:
         return NETWORKS if networks_s > 0.6 * self.seconds else WAITING
 
     def as_dict(self) -> dict[str, object]:
-        """The report as plain values, for JSON."""
+        """Return the report as plain values, for JSON."""
         told = ("frames_per_s", "people_per_s", "bound_by", "advice")
         more = {"video": str(self.video), "output": str(self.output), "status": "ok" if self.complete else "partial"}
         return dataclasses.asdict(self) | more | {name: getattr(self, name) for name in told}
 
 
 def peak_memory_mb() -> float | None:
-    """The most memory this process ever held; None where the system does not tell."""
+    """Return the peak resident memory of this process in MB; None if the system does not report it."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1000

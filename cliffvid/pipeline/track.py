@@ -1,4 +1,4 @@
-"""Bodies to tracks: each row gets the identity of its person."""
+"""Turn bodies into tracks: assign a track id to each row."""
 
 import math
 from bisect import bisect_right
@@ -15,7 +15,7 @@ from .depth_jumps import DepthJumps
 
 
 class Identifies(Protocol):
-    """Gives the people of one frame after the other identities: a Tracker, or somebody who knows them."""
+    """Assigns track ids frame by frame: a Tracker, or an oracle with known identities."""
 
     options: Options
 
@@ -23,19 +23,19 @@ class Identifies(Protocol):
 
 
 class Tracking:
-    """Bodies of one video into tracks, however its rows are cut.
+    """Turns the bodies of one video into tracks; input tables may split a frame anywhere.
 
-    ``shots``: (frame_idx, shot) of the frames that begin one, known before the frame's own bodies come.
+    ``shots``: (frame_idx, shot) of each shot's first frame, known before that frame's bodies arrive.
     """
 
     def __init__(self, tracker: Identifies, shots: Sequence[tuple[int, int]] = ()) -> None:
         self.tracker, self._shots = tracker, shots
         self._leaps = DepthJumps()
         self._short = ShortTracks(tracker.options.min_track_s, tracker.options.track_memory_s)
-        self._waiting: Bodies | None = None  # of the last frame: more of it may come
+        self._waiting: Bodies | None = None  # rows of the last frame, which may be incomplete
 
     def feed(self, bodies: Bodies) -> Tracks | None:
-        """The tracks of all frames that are whole by now, sorted by frame and track id; None if there are none."""
+        """Return the tracks of all frames complete so far, sorted by frame and track id; None if there are none."""
         if self._waiting is not None:
             bodies = Bodies.concat([self._waiting, bodies])
         cut = int(np.searchsorted(bodies.frame_idx, bodies.frame_idx[-1])) if len(bodies) else 0
@@ -43,7 +43,7 @@ class Tracking:
         return self._short.feed(self._identified(bodies[:cut])) if cut else None
 
     def finish(self) -> Tracks | None:
-        """The tracks of the last frames."""
+        """Return the tracks of the remaining frames; None if there are none."""
         rest, self._waiting = self._waiting, None
         return self._short.finish(None if rest is None else self._identified(rest))
 
@@ -65,7 +65,7 @@ class Tracking:
 
 
 class ShortTracks:
-    """Flags rows of tracks that last less than ``min_s``; holds frames back until that is known of all in them."""
+    """Flags rows of tracks shorter than ``min_s``; delays a frame until the length of all its tracks is settled."""
 
     def __init__(self, min_s: float, memory_s: float) -> None:
         self._min_s, self._memory_s = min_s, memory_s
@@ -73,7 +73,7 @@ class ShortTracks:
         self._held: deque[Tracks] = deque()
 
     def feed(self, tracks: Tracks) -> Tracks | None:
-        """All frames that can go on by now, flagged; None if there are none."""
+        """Return all frames that are settled by now, flagged; None if there are none."""
         if not self._min_s:
             return tracks
         for frame in by_frame(tracks):
@@ -84,7 +84,7 @@ class ShortTracks:
         return self._released(now_s)
 
     def finish(self, tracks: Tracks | None) -> Tracks | None:
-        """The same of these last rows and all that were held back."""
+        """Return these last rows and all delayed ones, flagged; None if there are none."""
         some = [self.feed(tracks)] if tracks is not None else []
         some.append(self._released(math.inf))
         rest = [part for part in some if part is not None]
@@ -105,14 +105,14 @@ class ShortTracks:
 
 
 def by_frame(tracks: Tracks) -> Iterator[Tracks]:
-    """The same rows, a table for each frame."""
+    """Yield the same rows, one table per frame."""
     starts = np.flatnonzero(np.diff(tracks.frame_idx, prepend=-1))
     for start, stop in zip(starts, [*starts[1:], len(tracks)], strict=True):
         yield tracks[start:stop]
 
 
 def track(bodies: Iterator[Bodies], tracker: Identifies, shots: Sequence[tuple[int, int]] = ()) -> Iterator[Tracks]:
-    """The tracks of a video, in tables of one or more whole frames, rows sorted by frame and track id."""
+    """Yield the tracks of a video, in tables of one or more whole frames, rows sorted by frame and track id."""
     tracking = Tracking(tracker, shots)
     for table in bodies:
         if (tracks := tracking.feed(table)) is not None:

@@ -1,4 +1,4 @@
-"""One identity per person, by where boxes are expected next."""
+"""Track people by matching boxes to their predicted positions (Kalman filter) and by appearance."""
 
 import lap
 import numpy as np
@@ -8,40 +8,40 @@ from ..options import Options
 from ..tables import Array, Bodies
 from .appearance import Appearance, appearance_cost
 
-# A person's box in units of its own height: how well a detector places it, how it starts and changes its motion.
+# Kalman filter noise, in units of the box height: measurement, initial speed and acceleration.
 CENTER_SIGMA = 0.08
 SIDE_SIGMA = 0.12
 START_SPEED_SIGMA = 1.0  # per second; walking is about 0.8 heights a second
 ACCELERATION_SIGMA = 1.0  # per second squared
 SIDE_ACCELERATION_SIGMA = 0.2
 # On tests/support/crossings.py, four kinds of four seeds: IDF1 0.65 -> 0.79, switches 524 -> 143; ByteTrack 0.61, 345.
-COST_MAX = 1.0  # of 1 - IoU and unlikeness together
-RELINK_MAX = 0.6  # of a lost track's distance and unlikeness together
-REACH = 0.3  # heights from where a lost track is expected, or was last seen, that count as distance 1
-REACH_S = 0.8  # and as many more for each second unseen
-TALLER = 0.3  # difference of the heights' logarithms that counts as distance 1
-WIDEN = 0.3  # of the box's own width and height, on each side
+COST_MAX = 1.0  # maximum of 1 - IoU plus appearance cost
+RELINK_MAX = 0.6  # maximum of distance plus appearance cost when a lost track is linked again
+REACH = 0.3  # offset from a lost track's predicted or last position, in heights, that counts as distance 1
+REACH_S = 0.8  # its increase per second unseen
+TALLER = 0.3  # difference in log height that counts as distance 1
+WIDEN = 0.3  # margin on each side, as a fraction of the box's width and height
 
 
 class Tracker:
-    """Identities from boxes, frame by frame. State is a row per live track."""
+    """Assigns track ids to boxes frame by frame. The state holds one row per live track."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self._next_id = 1
         self._time_s = 0.0
         self._ids = np.zeros(0, np.int32)
-        self._looks: Appearance  # of the live tracks, once there are any
+        self._looks: Appearance  # of the live tracks; unset until the first track
         self._seen_s = np.zeros(0)
         self._shots = np.zeros(0, int)
-        self._last = np.zeros((0, 4))  # center and sides where last seen
-        # Of center x, y, width, height: value, speed per second, variance, covariance with the speed, its variance.
+        self._last = np.zeros((0, 4))  # center and sides when last seen
+        # For center x, y, width, height: value, speed per second, variance, covariance with speed, speed variance.
         self._state = np.zeros((5, 0, 4))
 
     def update(self, frame: Bodies, looks: Appearance, shot: int = 0) -> Array:
-        """The track ids (P,) int32 of one frame's people, from 1; tracks go on in the same ``shot`` alone.
+        """Return the track ids (P,) int32 of one frame's people, from 1; a track never crosses a shot boundary.
 
-        Frames must come in the order of their time.
+        Call it in time order.
         """
         time_s, boxes = float(frame.time_s[0]), frame.bbox_xyxy.astype(np.float64)
         places = _center_side(boxes)
@@ -72,8 +72,9 @@ class Tracker:
         return ids
 
     def _match(self, rows: Array, cost: Array, allowed: Array, track_of: Array) -> None:
-        """Give those of the rows (P,) bool that have no track one that none has, at the least cost; pairs that are not
-        ``allowed`` or too costly stay.
+        """Match unassigned detections among ``rows`` (P,) bool to free tracks at minimum total cost, in ``track_of``.
+
+        Pairs that are not ``allowed``, or cost more than COST_MAX, stay unmatched.
         """
         rows = np.flatnonzero(rows & (track_of < 0))
         if not len(rows):
@@ -90,8 +91,9 @@ class Tracker:
         track_of[rows[matched]] = free[chosen[matched]]
 
     def _distance(self, seen: Array, time_s: float) -> Array:
-        """How far (P,T) centers and sides are from where a lost track was last seen or would be by now, 1: as far as
-        may be.
+        """Return the distance (P,T) from each lost track's last or predicted position, whichever is nearer.
+
+        1 is the limit in position (REACH, REACH_S) or height (TALLER); the larger of the two counts.
         """
         unseen_s, height = time_s - self._seen_s, self._last[:, 3]
         reach = (REACH + REACH_S * unseen_s) * height

@@ -1,4 +1,4 @@
-"""Frames go once, as they are, to where the networks run: letterbox and crops are made there, and none comes back."""
+"""Upload each frame once to the device that runs the networks; letterboxing and cropping happen there."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,19 +14,19 @@ from ..tables import Float32, Frames, Objects, image_column
 from ..video.images.gpu import DeviceImage, thumbnails
 from ..video.images.yuv import YuvImage, to_rgb
 
-# Of frames, which stay on the device until their people were regressed: where these are few, their batch is not full.
+# Frame batches kept on the device until their people are regressed. With few people, crop batches go out partly filled.
 BATCHES_HELD = 4
 
 
 def on_device(detector: Session, regressor: Session) -> bool:
-    """Whether letterbox and crops can be made where both networks run, and are worth it: not on the CPU."""
+    """Return whether letterboxing and cropping run on the networks' device; on the CPU that is not worthwhile."""
     both = detector, regressor
     bilinear = regressor.manifest.rules["crop"].resample == "bilinear"
     return bilinear and all(session.device != "cpu" and session.pictures is not None for session in both)
 
 
 def uploaded(frames: list[Frames], session: Session) -> list[Frames]:
-    """Return the same frames with images that lie where the session runs."""
+    """Return the same frames with their images on the session's device."""
     return [_uploaded(each, session) for each in frames]
 
 
@@ -40,8 +40,9 @@ def _uploaded(frames: Frames, session: Session) -> Frames:
 
 
 def to_gpu_rgb(frames: Frames, session: Session, path: Path | str) -> tuple[Frames, Float32]:
-    """Frames of Surfaces with RGB in the device's memory in their place, and the ``cuts.thumbnail`` of each, the one
-    thing that comes back. The Surfaces can be let go then. Raises BackendError, which names the video at ``path``.
+    """Return frames with their Surfaces converted to RGB in device memory, and each frame's ``cuts.thumbnail``.
+
+    Only the thumbnails are copied back. The Surfaces can then be released. Raises BackendError that names ``path``.
     """
     surfaces = frames.images
     with _told(f"{path}: {len(frames)} frames that {session.device} decoded cannot become RGB there"):
@@ -62,12 +63,12 @@ def _pictures(session: Session) -> Pictures:
 def _told(what: str) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # each runtime has its own; a full memory is one of them
+    except Exception as error:  # exception types differ between runtimes; out of memory is one case
         raise BackendError(f"{what} ({error}); end what else runs there, or take a smaller --frame-batch") from error
 
 
 def _sent(images: Objects, pictures: Pictures) -> OrtValue:
-    """Return frames as the backend holds them. Planes cross as they are: half the bytes, and RGB is made there."""
+    """Return frames in the backend's form. YUV planes are uploaded as they are (half the bytes) and converted there."""
     if not all(isinstance(image, YuvImage) for image in images):
         return pictures.upload(np.stack([image.rgb() if isinstance(image, YuvImage) else image for image in images]))
     y, u, v = map(np.stack, zip(*(image.shown() for image in images), strict=True))

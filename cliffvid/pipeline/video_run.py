@@ -1,4 +1,4 @@
-"""One video on its way through the chain: its frames, its counts, its tracks, and what its file records."""
+"""Run one video through the chain: its frames, counts, tracks and file metadata."""
 
 import dataclasses
 import math
@@ -29,7 +29,7 @@ from .track import Tracking, track
 from .tracker import Tracker
 from .upload import to_gpu_rgb
 
-# Settings that change how a result is made but not the result: left out of the file, so that its bytes stay the same.
+# Settings that affect how a result is computed but not the result. They are not recorded, to keep the bytes stable.
 NOT_RECORDED = (
     "models_dir",
     "threads",
@@ -48,9 +48,9 @@ NOT_RECORDED = (
 
 
 class VideoRun:
-    """One video on its way through a chain; a context manager, which opens it.
+    """One video in a chain: a context manager that opens the video.
 
-    ``parts`` is run by the decoder's thread, the rest by the one that takes what comes out of the chain.
+    ``parts`` runs in the decoder thread; everything else runs in the thread that consumes the chain's output.
     """
 
     def __init__(self, video: Path | str, chain: Chain) -> None:
@@ -60,7 +60,7 @@ class VideoRun:
         self._source: Video | Images | None = None
 
     def __enter__(self) -> Self:
-        # Networks see the decoder's own planes, or FFmpeg's RGB: that is not made on a GPU. Nor does bwdif run there.
+        # GPU decoding needs YUV planes: FFmpeg's RGB conversion (--pixels exact) and bwdif do not run on a GPU.
         options = self.options
         stay = self.models.pictures_on_device and options.pixels == "planes" and not options.deinterlace
         self._source = open_source(self.video, options, surfaces=stay and options.decode_device == "cuda")
@@ -80,30 +80,30 @@ class VideoRun:
         return self.source.info
 
     def parts(self) -> Iterator[Batch[Frames]]:
-        """Yield all frames, in parts of a batch each, and then the end; to be called once."""
+        """Yield all frames, one batch per part, then an end marker. Call it only once."""
         options, size = self.options, self.chain.batch_sizes()["detect"]
         span = (options.start_s, options.end_s, options.stride, options.pixels == "planes")
         for frames in self.source.frames(size, self.counts.decode, *span):
             thumbs = None
-            if isinstance(frames.images[0], Surface):  # made RGB at once: they are memory of the decoder
+            if isinstance(frames.images[0], Surface):  # converted to RGB at once: they occupy the decoder's memory
                 frames, thumbs = to_gpu_rgb(frames, self.models.detector, self.info.path)
             self.counts.shots += self.cuts.find(frames, thumbs)
             yield [Part(self, frames)]
-            del frames  # before the next are decoded: a batch of 4K is 100 MB
+            del frames  # free them before the next batch is decoded: a batch of 4K frames is 100 MB
         yield [Part(self)]
 
     def bodies(self) -> Iterator[Bodies]:
-        """Yield the bodies of all people in all frames, in order, without identities; to be called once."""
+        """Yield the bodies of all people in all frames, in order, without track ids. Call it only once."""
         return (part.rows for part in self.chain.bodies([self.parts()]) if part.rows is not None and len(part))
 
     def tracks(self) -> Iterator[Tracks]:
-        """Yield the tracks of all frames with people, in order, in tables of one or more frames; to be called once."""
+        """Yield the tracks of all frames with people, in order, in tables of one or more frames. Call it only once."""
         for tracks in track(self.bodies(), Tracker(self.options), self.counts.shots):
             self.counts.add(tracks)
             yield tracks
 
     def meta(self) -> dict[str, Any]:
-        """What the tracks file records about this run; nothing that differs between two runs of the same job."""
+        """Return the metadata for the tracks file. It is identical between two runs of the same job."""
         settings = {k: v for k, v in dataclasses.asdict(self.options).items() if k not in NOT_RECORDED}
         settings["detector_shape"] = canvas_shape(self.models.detector.manifest, self.options)
         settings |= {"precision_chosen": list(self.models.chosen)} if self.models.chosen else {}
@@ -146,15 +146,15 @@ class VideoRun:
 
 @contextmanager
 def open_run(video: Path | str, options: Options, models: Models) -> Iterator[VideoRun]:
-    """Open a video with a chain of its own. Raises InputError or BackendError."""
+    """Open a video in its own chain. Raises InputError or BackendError."""
     chain = Chain(options, models)
-    with VideoRun(video, chain) as run, chain:  # left in the other order: no thread decodes what is closed
+    with VideoRun(video, chain) as run, chain:  # exits in reverse order: the threads stop before the video closes
         yield run
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one video of many: a report, or what went wrong."""
+    """Result for one video of many: a report or an error."""
 
     video: Path | str
     output: Path
@@ -163,7 +163,7 @@ class Outcome:
 
 
 class WrittenRun(VideoRun):
-    """One video of many, from its opening to its file of tracks. What goes wrong is kept, and costs it alone."""
+    """One video of many, from opening it to writing its tracks file. An error is stored and fails this video only."""
 
     def __init__(self, video: Path | str, out: Path, chain: Chain) -> None:
         super().__init__(video, chain)
@@ -175,7 +175,7 @@ class WrittenRun(VideoRun):
         self._writer: Writer | None = None
 
     def parts(self) -> Iterator[Batch[Frames]]:
-        """As of any run; an error is kept, and ends it."""
+        """Yield the parts as VideoRun does. An error is stored and ends the run."""
         self._start, self._before = time.perf_counter(), self._clocks()
         try:
             output_format(self.out, self.options.format)
@@ -194,7 +194,7 @@ class WrittenRun(VideoRun):
         yield [Part(self)]
 
     def take(self, bodies: Bodies | None) -> None:
-        """Track and write some rows; None: there are no more."""
+        """Track and write some rows; None marks the end."""
         start = time.perf_counter()
         try:
             if not self.error:
@@ -223,7 +223,7 @@ class WrittenRun(VideoRun):
             self._bytes = self._writer.finish(self.meta())
 
     def close(self) -> None:
-        """Leave nothing half written, and the place to others; harmless once the file is whole."""
+        """Remove a partial file and release the claim on the path. Has no effect on a finished file."""
         if self._writer:
             self._writer.__exit__()
         if self._claim:
@@ -234,7 +234,7 @@ class WrittenRun(VideoRun):
         return Outcome(self.video, self.out, self.report, self.error)
 
     def _clocks(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Seconds at work and waiting of each stage until now."""
+        """Return the busy and the waiting seconds of each stage so far."""
         stages, models = self.chain.stages, self.models
         busy = stages.busy_s() | {TRACK_AND_WRITE: self._own_s}
         waiting = stages.waiting_s() | {TRACK_AND_WRITE: stages.stages[-1].consumer_wait_s}
