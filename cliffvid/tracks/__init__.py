@@ -1,1 +1,1 @@
-"""What comes out: reading, writing, smoothing and converting tracks."""
+"""Read, write, smooth and convert tracks."""

@@ -1,4 +1,4 @@
-"""What is used of pyarrow's objects, for want of types in pyarrow."""
+"""Define protocols for the parts of pyarrow that are used, because pyarrow has no types."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, Self
@@ -7,7 +7,7 @@ from ..tables import Array
 
 
 class DataType(Protocol):
-    list_size: int  # of lists of one size
+    list_size: int  # of fixed-size lists only
 
 
 class Field(Protocol):
@@ -24,11 +24,11 @@ class Schema(Protocol):
 
 
 class Column(Protocol):
-    """An Array, or a ChunkedArray, which ``combine_chunks`` makes one."""
+    """An Array, or a ChunkedArray, which ``combine_chunks`` turns into an Array."""
 
     type: DataType
     null_count: int
-    offsets: "Column"  # of lists of several sizes
+    offsets: "Column"  # of variable-size lists only
 
     def __len__(self) -> int: ...
     def combine_chunks(self) -> "Column": ...
@@ -65,7 +65,7 @@ class GroupFooter(Protocol):
 
 
 class Footer(Protocol):
-    """What a parquet file says of itself at its end."""
+    """The footer of a parquet file."""
 
     num_rows: int
     num_row_groups: int

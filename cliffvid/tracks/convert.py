@@ -1,4 +1,4 @@
-"""A tracks file into the files that other programs read."""
+"""Convert a tracks file to the formats of other programs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ SUFFIXES = {
     "amass": ".npz",
     "bvh": ".bvh",
 }
-MANY = ("amass", "bvh")  # a file for each piece of a track
-SLOWEST_FPS = 30  # Blender's add-ons refuse less, and PHC and GMR play it too fast
+MANY = ("amass", "bvh")  # one file per piece of a track
+SLOWEST_FPS = 30  # Blender's add-ons reject lower rates, and PHC and GMR play them too fast
 
 
 @dataclass(frozen=True)
 class ConvertReport:
-    """What was written."""
+    """Result of one conversion."""
 
     files: list[Path]
     rows: int
@@ -41,17 +41,17 @@ class ConvertReport:
 
 
 def convert(tracks: Path, out: Path, options: ConvertOptions, like: Path | None = None) -> ConvertReport:
-    """Write a tracks file's motion to ``out`` in the form ``options.to``: a file, or a folder to put it in.
+    """Write a tracks file's motion to ``out``, a file or a folder, in the format ``options.to``.
 
-    ``amass`` and ``bvh`` are a file for each unbroken piece of a track: ``out`` is a folder, made if need be, or, if
-    there is just one piece, may be a file. ``like``: as for read_tracks. Raises UsageError for an ``out`` that exists,
-    a track or a body that is not here, InputError for tracks that cannot be read or hold nobody, OutputError if a file
+    ``amass`` and ``bvh`` write one file per continuous piece of a track. For them ``out`` is a folder, created if
+    needed; with a single piece it may be a file. ``like``: see read_tracks. Raises UsageError if ``out`` exists or a
+    track or body is missing, InputError if the tracks are unreadable or hold no usable rows, OutputError if a file
     cannot be written.
     """
     suffix = SUFFIXES[options.to]
     in_folder = out.is_dir() or (options.to in MANY and out.suffix.lower() != suffix)
     target = out / (tracks.stem.removesuffix("_cliff") + suffix) if in_folder else out
-    with Claim(target):  # of many files it stands for all
+    with Claim(target):  # one claim covers all files of the conversion
         rows, meta = read_both(tracks, like)
         rows = chosen(rows, options.track, tracks)
         if options.to in MANY:
@@ -100,7 +100,7 @@ def _per_piece(
 
 
 def _saver(body: Body, meta: Meta, options: ConvertOptions) -> tuple[Callable[[Piece], bytes], Float64, list[str]]:
-    """What makes a piece the bytes of a file, in which axes, and what is to be said of it."""
+    """Return a function that encodes a piece as file bytes, the axes it expects, and warnings."""
     if options.to == "bvh":
         from .formats.bvh import bvh_text
 
@@ -142,7 +142,7 @@ def _glb(rows: Tracks, meta: Meta, tracks: Path, options: ConvertOptions) -> tup
 
 
 def csv(rows: Tracks, joints: list[str]) -> bytes:
-    """All columns, one number each with its unit in the name; floats in as many digits as they need."""
+    """Return all columns as CSV, one number per column, with units in the names; floats in full precision."""
     import pyarrow as pa
     import pyarrow.csv
 

@@ -1,8 +1,8 @@
-"""Values and rotations made steady in time, whatever the clock.
+"""Smooth values and rotations over time; timestamps may be uneven.
 
-``savgol`` looks both ways: a parabola through each moment's neighbours, which keeps the height of peaks and lags behind
-nothing (Savitzky and Golay 1964; here with Gaussian weights). ``one_euro`` looks back only, as live use must, and
-smooths less what moves fast (Casiez 2012). Rotations are unit quaternions (F,J,4), times rising seconds (F,).
+``savgol`` is not causal: it fits a parabola to each frame's neighbours, which keeps peak heights and adds no lag
+(Savitzky and Golay 1964; here with Gaussian weights). ``one_euro`` is causal, as live use requires, and smooths fast
+motion less (Casiez 2012). Rotations are unit quaternions (F,J,4); times are increasing seconds (F,).
 """
 
 from collections.abc import Iterator
@@ -17,18 +17,18 @@ from ..rotations import quat_conjugate, quat_multiply, rotation_vector, slerp
 from ..tables import Float64
 
 Steady = TypeVar("Steady", float, Array)
-REACH = 3.0  # sigmas to either side beyond which neighbours count for nothing
-RIDGE = 1e-3  # of the parabola's slope and bend, in parts of the weight
-FAR_RAD = 0.3  # a neighbour that is so far from the mean of the others counts half (Cauchy's weights)
-ROUNDS = 4  # of weighing neighbours anew
-BLOCK = 256  # moments smoothed together
-SPEED_CUTOFF_HZ = 1.0  # one-euro: of the speed that its cutoff follows
+REACH = 3.0  # half width of the window, in sigmas
+RIDGE = 1e-3  # ridge penalty on the parabola's slope and curvature, relative to the total weight
+FAR_RAD = 0.3  # distance from the mean at which a neighbour's weight is halved (Cauchy weights)
+ROUNDS = 4  # of iterative reweighting
+BLOCK = 256  # frames smoothed together
+SPEED_CUTOFF_HZ = 1.0  # one-euro: cutoff of the low-pass filter for speed
 
 
 def _windows(
     time_s: Float64, weight: Array, sigma_s: float
 ) -> Iterator[tuple[slice, NDArray[np.intp], Float64, Float64]]:
-    """Blocks of moments: their slice, and their neighbours' rows, distances in sigmas and weights, each (n,w)."""
+    """Yield blocks of frames: their slice, and their neighbours' rows, distances in sigmas and weights, each (n,w)."""
     low = np.searchsorted(time_s, time_s - REACH * sigma_s)
     high = np.searchsorted(time_s, time_s + REACH * sigma_s, side="right")
     for start in range(0, len(time_s), BLOCK):
@@ -41,9 +41,10 @@ def _windows(
 
 
 def parabola(weights: Array, away: Array) -> Array:
-    """Weights (n,w,k) with which values make the least-squares parabola's value at 0, from those of the squares.
+    """Return the filter weights (n,w,k) whose weighted sum is the least-squares parabola's value at 0.
 
-    A faint ridge makes it a line or a mean where neighbours are too few.
+    ``weights`` (n,w,k) weight the squared residuals. A small ridge penalty reduces the fit to a line or a mean where
+    there are too few neighbours.
     """
     powers = np.stack([np.ones_like(away), away, away**2], axis=-1)
     normal = np.einsum("nwk,nwij->nkij", weights, powers[..., :, None] * powers[..., None, :])
@@ -57,7 +58,7 @@ def parabola(weights: Array, away: Array) -> Array:
 
 
 def savgol(values: Array, time_s: Float64, weight: Array, sigma_s: float) -> Array:
-    """Values (F,D) at each moment of the parabolas through their neighbours; ``weight`` (F,): how much each counts."""
+    """Return the values (F,D), each replaced by a local parabola fit; ``weight`` (F,) weights the frames."""
     found = values.copy()
     for block, near, away, weights in _windows(time_s, weight, sigma_s):
         known, fitted = weights.sum(axis=1) > 0, parabola(weights[..., None], away)
@@ -66,7 +67,7 @@ def savgol(values: Array, time_s: Float64, weight: Array, sigma_s: float) -> Arr
 
 
 def savgol_turns(turns: Array, time_s: Float64, weight: Array, sigma_s: float) -> Array:
-    """Weighted means of neighbouring quaternions; those that are far from the others count for little."""
+    """Return the rotations smoothed by local parabola fits; outlying neighbours are down-weighted."""
     found = np.empty_like(turns)
     for block, near, away, weights in _windows(time_s, weight, sigma_s):
         around, middle, now = turns[near], turns[block], np.repeat(weights[..., None], turns.shape[1], axis=2)
@@ -81,19 +82,19 @@ def savgol_turns(turns: Array, time_s: Float64, weight: Array, sigma_s: float) -
 
 
 def _mean_turn(weights: Array, around: Array, along: Array) -> Array:
-    """Unit quaternions (n,J,4): the sum of each window's, each taken on the half of the sphere that ``along`` tells."""
+    """Return each window's mean as unit quaternions (n,J,4); a quaternion with negative ``along`` is negated first."""
     mean = (np.where(along < 0, -weights, weights)[..., None] * around).sum(axis=1)
     unit: Array = mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
     return unit
 
 
 def _share(cutoff_hz: Steady, step_s: float) -> Steady:
-    """How much of the new value a low pass of that cutoff takes."""
+    """Return the smoothing factor of a first-order low-pass filter: the weight of the new value."""
     return 1 / (1 + 1 / (2 * np.pi * cutoff_hz * step_s))
 
 
 def one_euro_turns(turns: Array, time_s: Float64, options: SmoothOptions) -> Array:
-    """Quaternions that follow those given, the slower these turn the more steadily."""
+    """Return the rotations after a one-euro filter: slow rotation is smoothed more than fast rotation."""
     found, speed = turns.copy(), np.zeros((turns.shape[1], 3))
     for k in range(1, len(turns)):
         step_s = time_s[k] - time_s[k - 1]
@@ -105,7 +106,7 @@ def one_euro_turns(turns: Array, time_s: Float64, options: SmoothOptions) -> Arr
 
 
 def one_euro(values: Array, scale_m: Array, time_s: Float64, options: SmoothOptions) -> Array:
-    """Values (F,D) that follow those given; ``scale_m`` (F,1): how many metres a unit of a row's values is."""
+    """Return the values (F,D) after a one-euro filter; ``scale_m`` (F,1): metres per unit of each row's values."""
     found, speed = values.copy(), np.zeros(values.shape[1])
     for k in range(1, len(values)):
         step_s = time_s[k] - time_s[k - 1]

@@ -1,11 +1,11 @@
-"""What a tracks file says about itself, as types: see metadata.TRACKS for what of it is checked when it is read."""
+"""Define types for the metadata of a tracks file; metadata.TRACKS lists what is checked on reading."""
 
 from collections.abc import Mapping
 from typing import NotRequired, TypedDict, cast
 
 
 class VideoFacts(TypedDict):
-    """The video as it was read: the fields of tables.VideoInfo as plain values."""
+    """The input video: the fields of tables.VideoInfo as plain values."""
 
     name: str
     codec: str
@@ -17,7 +17,7 @@ class VideoFacts(TypedDict):
     duration_s: NotRequired[float | None]
     frames_claimed: NotRequired[int | None]
     first_pts: NotRequired[int | None]
-    files: NotRequired[list[str]]  # of images
+    files: NotRequired[list[str]]  # names of the images, for image input
 
 
 class BodyFacts(TypedDict):
@@ -30,7 +30,7 @@ class BodyFacts(TypedDict):
 
 
 class ModelFacts(TypedDict):
-    """A network that was asked."""
+    """A network that was used."""
 
     name: str
     task: NotRequired[str]
@@ -42,13 +42,13 @@ class ModelFacts(TypedDict):
 
 
 class DecodeFacts(TypedDict, total=False):
-    """Of what the decoder counted, what is read again."""
+    """The decoder's counts that are read back."""
 
     frames: int
 
 
 class CountFacts(TypedDict, total=False):
-    """What was counted when the video was read; of the rows as they are in the file."""
+    """Counts from decoding, and counts of the rows in the file."""
 
     rows: int
     tracks: int
@@ -57,7 +57,7 @@ class CountFacts(TypedDict, total=False):
 
 
 class Meta(TypedDict, total=False):
-    """All of it. Each may be missing in what is read; ``video`` and ``body`` are in what ``read_both`` gives."""
+    """The whole metadata. Any key may be missing in a file; ``read_both`` guarantees ``video`` and ``body``."""
 
     schema_version: int
     columns: dict[str, str]
@@ -72,5 +72,5 @@ class Meta(TypedDict, total=False):
 
 
 def known(meta: Mapping[str, object]) -> Meta:
-    """The metadata that a file of tracks is written with, as what it is."""
+    """Return a tracks file's metadata as type Meta, unchecked."""
     return cast(Meta, meta)

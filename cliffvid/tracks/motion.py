@@ -1,4 +1,4 @@
-"""Tracks as motion: unbroken pieces of one person, on the video's own times or an even clock, in a consumer's axes."""
+"""Turn tracks into motion: continuous pieces of one person, at the video's timestamps or a fixed rate, in any axes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from ..models.body import Body
 from ..rotations import axis_angle, quaternion, rotation_matrix, slerp
 from ..tables import BAD_CAMERA, Float64, Int64, Tracks
 
-# From the camera's axes (x right, y down, z forward), taken to be level, to those of a consumer.
+# From the camera's axes (x right, y down, z forward; assumed level) to those of the target program.
 Y_UP: Float64 = np.diag([1.0, -1.0, -1.0])  # x right, y up, z towards the camera
 Z_UP: Float64 = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # x right, y away from the camera, z up
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """An unbroken piece of one person's track. Rotations are unit quaternions x, y, z, w, parent-relative."""
+    """A continuous piece of one person's track. Rotations are unit quaternions x, y, z, w, parent-relative."""
 
     track_id: int
-    number: int  # of the track's pieces, from 1
+    number: int  # index among the track's pieces, from 1
     time_s: Float64  # (F,)
-    turns: Array  # (F,J,4), neighbours in time on the same half of the sphere
+    turns: Array  # (F,J,4), consecutive frames in the same hemisphere
     pelvis_m: Array  # (F,3)
     betas: Float64  # (B,), one for all pieces of a track
 
@@ -32,11 +32,11 @@ class Piece:
 
 @dataclass
 class Gaps:
-    """What stood between the rows of tracks."""
+    """Counts of the gaps in tracks."""
 
-    impossible: int = 0  # rows left out, whose translation cannot be used
+    impossible: int = 0  # rows dropped because their translation is unusable
     bridged: int = 0  # gaps across which the motion is interpolated
-    split: int = 0  # gaps too long for that
+    split: int = 0  # longer gaps, at which the motion is split
 
     def told(self, max_gap_s: float) -> list[str]:
         said = [
@@ -48,9 +48,9 @@ class Gaps:
 
 
 def pieces(tracks: Tracks, body: Body, axes: Float64, max_gap_s: float, gaps: Gaps) -> Iterator[Piece]:
-    """The motion of each track in turn, cut where nobody was seen for longer than ``max_gap_s``; counted in ``gaps``.
+    """Yield the motion of each track in turn, split at gaps longer than ``max_gap_s``; gaps are counted in ``gaps``.
 
-    Where the tracks hold few frames a second, the usual time between them is no gap.
+    At low frame rates, the usual time between frames does not count as a gap.
     """
     good = (tracks.flags & BAD_CAMERA) == 0
     gaps.impossible += int((~good).sum())
@@ -77,18 +77,18 @@ def _piece(rows: Tracks, number: int, betas: Float64, body: Body, axes: Float64)
 
 
 def joint_turns(rows: Tracks) -> Array:
-    """Parent-relative rotations (P,J,4) of a table's joints as unit quaternions."""
+    """Return the parent-relative rotations of a table's joints as unit quaternions (P,J,4)."""
     return quaternion(np.concatenate([rows.global_orient, rows.body_pose], axis=1).reshape(len(rows), -1, 3))
 
 
 def steady_signs(turns: Array) -> Array:
-    """The same rotations (F,J,4), each quaternion on the half of the sphere where the one before it is."""
+    """Return the same rotations (F,J,4), with each quaternion in the same hemisphere as the previous one."""
     flips = np.where((turns[1:] * turns[:-1]).sum(axis=-1, keepdims=True) < 0, -1, 1)
     return np.concatenate([turns[:1], turns[1:] * np.cumprod(flips, axis=0)])
 
 
 def on_even_clock(piece: Piece, fps: float) -> Piece:
-    """The piece at ``fps`` a second from its first row on, by true times: rotations by slerp, places linearly."""
+    """Resample a piece to ``fps`` from its first row, by timestamp: rotations by slerp, positions linearly."""
     if len(piece) == 1:
         return piece
     count = int((piece.time_s[-1] - piece.time_s[0]) * fps + 1e-6) + 1
@@ -103,7 +103,7 @@ def on_even_clock(piece: Piece, fps: float) -> Piece:
 
 
 def usual_step(tracks: Tracks) -> tuple[int, float]:
-    """The usual distance between a track's neighbouring rows, in frames and in seconds; 1 and 0 if there are none."""
+    """Return the median step between consecutive rows of a track, in frames and seconds; 1 and 0 if there is none."""
     order = np.lexsort((tracks.frame_idx, tracks.track_id))
     same = np.diff(tracks.track_id[order]) == 0
     if not same.any():
@@ -113,9 +113,9 @@ def usual_step(tracks: Tracks) -> tuple[int, float]:
 
 
 def derivative(places: Array, frame_idx: Int64, time_s: Float64, order: int, step: int = 1) -> Float64:
-    """Mean size (N-order,) of the places' (N,J,3) derivative in time, by divided differences; any clock will do.
+    """Return the mean norm (N-order,) of the time derivative of positions (N,J,3), by divided differences.
 
-    NaN where the rows are not ``step`` frames apart.
+    Timestamps may be uneven. NaN where the rows are not ``step`` frames apart.
     """
     found = places
     for k in range(1, order + 1):
@@ -126,7 +126,7 @@ def derivative(places: Array, frame_idx: Int64, time_s: Float64, order: int, ste
 
 
 def weighted_median(values: Array, weights: Array) -> Float64:
-    """The median (B,) of each column of values (N,B): half of the weight lies on either side. Plain if none has any."""
+    """Return the weighted median (B,) of each column of values (N,B); unweighted if no weight is positive."""
     weights = np.where(weights > 0, weights, 0).astype(np.float64)
     weights = weights if weights.sum() > 0 else np.ones(len(values))
     order = np.argsort(values, axis=0, kind="stable")

@@ -1,4 +1,4 @@
-"""Tracks from files."""
+"""Read tracks from files."""
 
 import json
 import shlex
@@ -21,9 +21,9 @@ from .meta import Meta
 from .rewritten import Misfit, exact, in_order, matched, plain
 from .write import COLUMNS, META_CRC_KEY, META_KEY, SCHEMA_VERSION
 
-VALUE_BYTES = 8  # at most, of a number in a column
+VALUE_BYTES = 8  # largest size of a number in a column
 OF_THE_NETWORK = {"global_orient", "body_pose", "betas", "transl", "pred_cam"}
-# pyarrow's own errors are OSErrors or ValueErrors
+# pyarrow's own exceptions on reading are subclasses of OSError or ValueError
 UNREADABLE = (
     OSError,
     ValueError,
@@ -37,10 +37,17 @@ UNREADABLE = (
 
 
 def read_tracks(path: str | Path, like: str | Path | None = None) -> Tracks:
-    """All rows of a tracks file (parquet or npz) as numpy columns, sorted by (frame_idx, track_id).
+    """Return all rows of a tracks file.
 
-    ``like``: the tracks file that these rows were taken from, where the program that wrote them lost the metadata; they
-    must fit it. Raises InputError for a file that is missing, damaged, or of another kind.
+    Args:
+        path: A tracks file, parquet or npz.
+        like: The original tracks file, if another program rewrote its rows and lost the metadata. The rows must fit it.
+
+    Returns:
+        The rows as numpy columns, sorted by (frame_idx, track_id).
+
+    Raises:
+        InputError: A file is missing, damaged or not a tracks file, or the rows are not from ``like``.
     """
     if like is not None:
         return read_both(Path(path), Path(like))[0]
@@ -48,15 +55,23 @@ def read_tracks(path: str | Path, like: str | Path | None = None) -> Tracks:
 
 
 def read_meta(path: str | Path) -> Meta:
-    """What a tracks file says about itself: video, settings, models, body, counts, completeness, conventions.
+    """Return the metadata of a tracks file.
 
-    ``counts`` and ``complete`` are missing, so unknown, in a file whose rows pyarrow took from another.
+    Args:
+        path: A tracks file, parquet or npz.
+
+    Returns:
+        Video, settings, models, body, counts, completeness and column conventions. ``counts`` and ``complete`` are
+        missing if pyarrow copied the rows from another file.
+
+    Raises:
+        InputError: The file is missing, damaged or not a tracks file.
     """
     return _read(Path(path), rows=False)[1]
 
 
 def read_both(path: Path, like: Path | None = None) -> tuple[Tracks, Meta]:
-    """The rows and the metadata of a tracks file that names its video and body. Raises InputError as read_tracks."""
+    """Return rows and metadata of a tracks file; raise InputError as read_tracks, or if it names no video or body."""
     if like is None:
         rows, meta = _read(path)
     else:
@@ -70,7 +85,7 @@ def read_both(path: Path, like: Path | None = None) -> tuple[Tracks, Meta]:
 
 
 def chosen(rows: Tracks, ids: tuple[int, ...], path: Path) -> Tracks:
-    """The rows of those identities, all if none are named. Raises UsageError for one that is not there."""
+    """Return the rows with these track ids, or all rows if none are given. Raises UsageError for an unknown id."""
     missing = sorted(set(ids) - set(rows.track_id.tolist()))
     if missing:
         have = f"1 to {rows.track_id.max()}" if len(rows) else "none"
@@ -80,7 +95,7 @@ def chosen(rows: Tracks, ids: tuple[int, ...], path: Path) -> Tracks:
 
 @contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Makes an InputError of all that reading a damaged or foreign file may raise; ``what`` it should be."""
+    """Convert every exception from reading a damaged or foreign file to InputError; ``what``: the expected kind."""
     try:
         yield
     except MemoryError as error:
@@ -91,7 +106,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
 
 
 def _read(path: Path, rows: bool = True, meta: bool = True) -> tuple[Tracks, Meta]:
-    """The rows and the metadata, both checked; none of what is not asked for."""
+    """Return rows and metadata, both checked; a part that is not requested stays empty."""
     try:
         with reading(path, "tracks file"), open_input(path) as file:
             reader = _read_npz if file.read(4) == b"PK\x03\x04" else _read_parquet
@@ -109,8 +124,8 @@ def _read(path: Path, rows: bool = True, meta: bool = True) -> tuple[Tracks, Met
 
 
 def _check_rows(path: Path, rows: Tracks, files: list[str] | None) -> None:
-    """Raise InputError for a number that is none, or a frame that is not one of the images."""
-    seen = (rows.flags & BAD_CAMERA) == 0  # the others may hold whatever the network answered
+    """Raise InputError for NaN or infinity, or for a frame index out of range."""
+    seen = (rows.flags & BAD_CAMERA) == 0  # the network's outputs in the other rows are not checked
     for name, column in rows.columns().items():
         if column.dtype.kind != "f":
             continue
@@ -147,11 +162,11 @@ def _check_meta(path: Path, meta: object) -> None:
 def _read_parquet(file: BinaryIO, rows: bool) -> tuple[Tracks, bytes | None]:
     import pyarrow.parquet as pq
 
-    # Without Arrow's threads: 7 of 113 short processes that had used them aborted when they ended, none of 71 without.
+    # Without Arrow's threads: 7 of 113 short processes that used them aborted at exit, none of 71 without.
     source: ParquetFile = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
     check_parquet(source.metadata, size_of(file), COLUMNS)
     _check_names(source.schema_arrow.names)
-    # The footer's, and where another program's pyarrow wrote the rows what its schema kept.
+    # From the footer, or from the schema if another program rewrote the rows with pyarrow.
     kept = source.metadata.metadata or {}
     meta, crc = kept.get(META_KEY.encode()), kept.get(META_CRC_KEY.encode())
     if meta is not None and crc is not None and crc != str(zlib.crc32(meta)).encode():
@@ -162,8 +177,9 @@ def _read_parquet(file: BinaryIO, rows: bool) -> tuple[Tracks, bytes | None]:
 
 
 def check_parquet(metadata: Footer, size: int, names: Iterable[str] | None = None) -> None:
-    """Raise ValueError for a parquet file of ``size`` bytes whose named columns, all if none are named, unpack to far
-    more than such files do. ``metadata``: its footer, as pyarrow has it.
+    """Raise ValueError if a parquet file of ``size`` bytes would decompress to implausibly many bytes.
+
+    ``metadata``: pyarrow's footer. ``names``: the columns to count, all if None.
     """
     groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
     columns = [group.column(k) for group in groups for k in range(group.num_columns)]
@@ -172,9 +188,9 @@ def check_parquet(metadata: Footer, size: int, names: Iterable[str] | None = Non
 
 
 def from_arrow(table: Table) -> Tracks:
-    """The rows of an Arrow table that holds the columns of Tracks. Raises Misfit."""
+    """Return the rows of an Arrow table that holds the columns of Tracks. Raises Misfit."""
     specs = column_specs(Tracks).items()
-    if not len(table):  # lists that are not there have no width
+    if not len(table):  # without rows, variable-size lists have no width
         pose, shape = (getattr(table[name].type, "list_size", 0) for name in ("body_pose", "betas"))
         return Tracks.empty(pose=pose, shape=shape)
     return Tracks(**{name: plain(name, table[name], dtypes[0], len(shape) > 1) for name, (dtypes, shape) in specs})

@@ -1,6 +1,6 @@
-"""Rows that other programs wrote: pandas, polars and DuckDB change the columns' types, their order and the metadata.
+"""Restore rows that other programs rewrote: pandas, polars and DuckDB change column types, order and metadata.
 
-What is lossless is taken; what is not is named by its column.
+Lossless changes are accepted; for others, an error names the column.
 """
 
 from pathlib import Path
@@ -14,11 +14,11 @@ from .meta import CountFacts, Meta
 
 
 class Misfit(Exception):
-    """A column that is not one of a tracks file, and why."""
+    """Rows or columns that do not fit a tracks file; the message says why."""
 
 
 def plain(name: str, column: Column, dtype: np.dtype[np.generic], vector: bool) -> Array:
-    """An Arrow column as numpy (N,), or (N,width) of lists that are all as long. Raises Misfit."""
+    """Return an Arrow column as numpy (N,), or (N,width) for lists of equal length. Raises Misfit."""
     import pyarrow as pa
 
     column = column.combine_chunks()
@@ -36,7 +36,7 @@ def plain(name: str, column: Column, dtype: np.dtype[np.generic], vector: bool) 
 
 
 def _items(name: str, column: Column) -> tuple[Column, tuple[int]]:
-    """The items of a column of lists, and how many there are in each list."""
+    """Return the items of a list column and the length of each list. Raises Misfit."""
     import pyarrow as pa
 
     if pa.types.is_fixed_size_list(column.type):
@@ -53,7 +53,7 @@ def _items(name: str, column: Column) -> tuple[Column, tuple[int]]:
 
 
 def exact(name: str, values: Array, dtype: np.dtype[np.generic]) -> Array:
-    """The same numbers in the columns' own dtype. Raises Misfit where that has no such number."""
+    """Return the same numbers as ``dtype``. Raises Misfit if it cannot represent one exactly."""
     if values.dtype == dtype:
         return values
     if values.dtype.kind not in "iuf":
@@ -69,7 +69,7 @@ def exact(name: str, values: Array, dtype: np.dtype[np.generic]) -> Array:
 
 
 def in_order(rows: Tracks) -> Tracks:
-    """The rows sorted by (frame_idx, track_id). Raises Misfit if one is there twice."""
+    """Return the rows sorted by (frame_idx, track_id). Raises Misfit for a duplicate."""
     frame, track = rows.frame_idx, rows.track_id
     later = (frame[1:] > frame[:-1]) | ((frame[1:] == frame[:-1]) & (track[1:] > track[:-1]))
     if later.all():
@@ -83,12 +83,12 @@ def in_order(rows: Tracks) -> Tracks:
 
 
 def matched(path: Path, rows: Tracks, like: Path, theirs: Tracks, meta: Meta) -> tuple[Tracks, Meta]:
-    """The rows with the metadata of ``like``. Raises InputError if they were not taken from there."""
+    """Return the rows with the metadata of ``like``. Raises InputError if they are not from that file."""
     for name in ("body_pose", "betas"):
         mine, width = getattr(rows, name).shape[1], getattr(theirs, name).shape[1]
         if len(rows) and mine != width:
             raise InputError(f"{path}: column {name!r} has {mine} numbers a row, those of {like} have {width}")
-    if not len(rows):  # lists that are not there have no width
+    if not len(rows):  # without rows, variable-size lists have no width
         return theirs[:0], meta | {"counts": _counts(theirs[:0], meta)}
     frames, first = np.unique(theirs.frame_idx, return_index=True)
     at = np.searchsorted(frames, rows.frame_idx).clip(max=max(len(frames) - 1, 0))
@@ -106,6 +106,6 @@ def matched(path: Path, rows: Tracks, like: Path, theirs: Tracks, meta: Meta) ->
 
 
 def _counts(rows: Tracks, meta: Meta) -> CountFacts:
-    """What was counted when the video was read, and the rows as they are now."""
+    """Return the counts from decoding, updated for the present rows."""
     flags = {name: int((rows.flags & bit != 0).sum()) for name, bit in FLAG_BITS.items()}
     return meta.get("counts", {}) | {"rows": len(rows), "tracks": len(np.unique(rows.track_id)), "flags": flags}

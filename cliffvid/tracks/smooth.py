@@ -1,4 +1,4 @@
-"""Tracks made steady: rotations on their sphere, places as the camera sees them, one shape for each track."""
+"""Smooth tracks: rotations as quaternions, positions as image direction and depth, one body shape per track."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -33,22 +33,22 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class SmoothReport:
-    """What one smoothing did."""
+    """Result of one smoothing."""
 
     out: Path
     rows: int
     tracks: int
     filled: int  # rows added in gaps
     before: dict[str, float | None]
-    after: dict[str, float | None]  # of the same rows
+    after: dict[str, float | None]  # for the same rows
     warnings: list[str]
 
     def as_dict(self) -> dict[str, object]:
-        """The report as plain values, for JSON."""
+        """Return the report as plain values, for JSON."""
         return dataclasses.asdict(self) | {"out": str(self.out)}
 
     def lines(self) -> list[str]:
-        """The report in lines for people."""
+        """Return the report as lines of text."""
         head = f"{self.out}: {self.rows:,} rows, {self.tracks} tracks; {self.filled} rows filled in"
         return [head] + [
             f"  {title:34} {_number(self.before[name]):>7} -> {_number(self.after[name]):>7} {unit}"
@@ -62,10 +62,10 @@ def _number(value: float | None) -> str:
 
 @claims
 def smooth(tracks: Path, out: Path, options: SmoothOptions | None = None) -> SmoothReport:
-    """Write the smoothed tracks of a tracks file to another file and report; the raw file stays as it is.
+    """Smooth the tracks of a file and write them to another file; the input file is not changed.
 
-    Raises UsageError for an ``out`` that exists, InputError for tracks that cannot be read, OutputError if ``out``
-    cannot be written.
+    Raises UsageError if ``out`` exists, InputError if the tracks cannot be read, OutputError if ``out`` cannot be
+    written.
     """
     options = options or SmoothOptions()
     format = output_format(out)
@@ -96,10 +96,11 @@ def _body(name: str) -> tuple[Body, list[str]]:
 
 
 def smoothed(tracks: Tracks, body: Body, options: SmoothOptions) -> Tracks:
-    """The tracks with steady motion, short gaps filled by rows flagged ``interpolated``; sorted as tracks are.
+    """Return smoothed tracks in the usual order; short gaps are filled with rows flagged ``interpolated``.
 
-    Boxes, crops and crop cameras stay what was seen. A row with an impossible camera keeps its ``transl``, one of odd
-    depth is placed by its neighbours, and an implausible one between others is posed by them and flagged no longer.
+    Boxes, crops and crop cameras are not changed. A row with an impossible camera keeps its ``transl``. A row of odd
+    depth is positioned from its neighbours. An implausible row between plausible ones takes its pose from them and
+    loses its flag.
     """
     clock = _Clock(tracks)
     limit_s = max(options.max_gap_s, 1.5 * clock.step_s)
@@ -119,7 +120,7 @@ def _unbroken(time_s: Float64, limit_s: float) -> Iterator[tuple[int, int]]:
 
 
 class _Clock:
-    """Which frames the video has between those in which a track was seen, and when."""
+    """The frames and timestamps between the rows of a track, interpolated from all tracks of the video."""
 
     def __init__(self, tracks: Tracks) -> None:
         self._frames, first = np.unique(tracks.frame_idx, return_index=True)
@@ -127,7 +128,7 @@ class _Clock:
         self.step, self.step_s = usual_step(tracks)
 
     def filled(self, rows: Tracks) -> Tracks:
-        """The rows of one piece and, between them, one flagged for each frame without."""
+        """Return the rows of one piece, with an interpolated and flagged row for each missing frame."""
         gaps = np.diff(rows.frame_idx)
         missing = [
             np.arange(frame + self.step, frame + gap, self.step)
@@ -165,11 +166,11 @@ def _rotations(turns: Array) -> dict[str, Float32]:
 def _piece(rows: Tracks, betas: Float32, body: Body, options: SmoothOptions) -> Tracks:
     turns, good = joint_turns(rows), (rows.flags & BAD_CAMERA) == 0
     mended = _between_others((rows.flags & IMPLAUSIBLE) != 0)
-    told = ((rows.flags & (BAD_CAMERA | ODD_DEPTH)) == 0) & ~mended  # what tells where somebody is
+    told = ((rows.flags & (BAD_CAMERA | ODD_DEPTH)) == 0) & ~mended  # rows whose position is reliable
     shape = np.tile(betas, (len(rows), 1))
     pelvis = rows.transl + body.rest_joints(rows.betas.astype(np.float64))[:, 0]
     depth = np.where(good, pelvis[:, 2], 1)
-    # Where the pelvis is seen, and how far: depth errs most, and where it errs the line of sight does not.
+    # The pelvis as image direction and log depth: depth has the largest errors, and they leave the direction intact.
     seen = np.column_stack([pelvis[:, 0] / depth, pelvis[:, 1] / depth, np.log(np.maximum(depth, 1e-3))])
     if options.method == "savgol":
         unseen = (rows.flags & INTERPOLATED > 0) | mended
@@ -192,18 +193,18 @@ def _piece(rows: Tracks, betas: Float32, body: Body, options: SmoothOptions) -> 
 
 
 def _between_others(bad: Bool) -> Bool:
-    """Return which of the rows ``bad`` (N,) have one that is not so before and after them."""
+    """Return the mask (N,) of ``bad`` rows that have a good row somewhere before and after them."""
     sound = np.flatnonzero(~bad)
     place = np.arange(len(bad))
     return bad & (place > sound[0]) & (place < sound[-1]) if len(sound) else np.zeros_like(bad)
 
 
 def steadiness(tracks: Tracks, body: Body) -> dict[str, float | None]:
-    """How tracks jitter and their feet slide, in the camera's frame; None where there is nothing to measure.
+    """Return metrics of jitter and foot skating in the camera frame; None where there is nothing to measure.
 
-    ``acceleration_m_s2`` and ``jerk_m_s3``: mean of the joints' about the pelvis; ``pelvis_...``: of the pelvis;
-    ``foot_skate_m_s``: mean speed over the ground of whichever foot is lower, which stands still in walking. All of
-    them over rows that are neighbouring frames, the camera taken to be level.
+    ``acceleration_m_s2`` and ``jerk_m_s3``: mean over the joints relative to the pelvis; ``pelvis_...``: of the pelvis.
+    ``foot_skate_m_s``: mean horizontal speed of the lower foot, which stands still in walking. All are measured over
+    consecutive frames and assume a level camera.
     """
     step = usual_step(tracks)[0]
     found: dict[str, list[Float64]] = {name: [] for name in FIGURES}
@@ -221,7 +222,7 @@ def steadiness(tracks: Tracks, body: Body) -> dict[str, float | None]:
 
 
 def _skate(feet: Array, frame_idx: Int64, time_s: Float64, step: int) -> Float64:
-    """Speed over the ground (N-1,) of the foot that is lower at both moments together."""
+    """Return the horizontal speed (N-1,) of the foot that is lower on average over both frames; NaN across gaps."""
     lower = (feet[1:, :, 1] + feet[:-1, :, 1]).argmax(axis=1)
     moved = np.linalg.norm(np.diff(feet[..., [0, 2]], axis=0), axis=-1)
     speed = np.take_along_axis(moved, lower[:, None], axis=1)[:, 0] / np.diff(time_s)

@@ -1,4 +1,4 @@
-"""Tracks to files."""
+"""Write tracks to files."""
 
 import json
 import tempfile
@@ -20,10 +20,10 @@ from .arrow_types import ParquetWriter as ArrowWriter
 
 SCHEMA_VERSION = 1
 META_KEY = "cliffvid"
-META_CRC_KEY = "cliffvid_crc32"  # of the text under META_KEY, as decimal digits; in parquet
-ROW_GROUP = 2048  # about 1 MB, held in memory until full
+META_CRC_KEY = "cliffvid_crc32"  # CRC-32 of the text under META_KEY, as decimal digits; parquet only
+ROW_GROUP = 2048  # rows, about 1 MB, buffered until full
 SUFFIXES = {"parquet": ".parquet", "npz": ".npz", "cliff": "_cliff.npz"}
-# The columns of a file in their order, and what they mean: written into every file.
+# The columns of a file in order, with their meaning; written into every file.
 CONVENTIONS = {
     "frame_idx": "index of the decoded frame in presentation order, from 0",
     "pts": "ticks of the stream's clock, as in the video",
@@ -41,13 +41,13 @@ CONVENTIONS = {
     "flags": "bits: " + ", ".join(f"{bit} {name}" for name, bit in FLAG_BITS.items()),
 }
 COLUMNS = tuple(CONVENTIONS)
-OF_ALL_ROWS = ("counts", "complete")  # metadata that is true of all rows together only, and known at the end
+OF_ALL_ROWS = ("counts", "complete")  # metadata that describes all rows together and is known only at the end
 
 
 class Writer:
-    """Takes tables of tracks as they come; ``finish`` makes the file appear. Leaving early removes every trace.
+    """Writes tables of tracks incrementally; ``finish`` publishes the file. Leaving early removes the partial file.
 
-    ``like``: a table of any length whose columns are as wide as those to come. ``meta``: what is known of them already.
+    ``like``: a table of any length with the column widths of those to come. ``meta``: the metadata known in advance.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Writer:
             self._write(tracks)
 
     def finish(self, meta: Mapping[str, object] | None = None) -> int:
-        """Close the file with its metadata and give it its name; its size in bytes. ``meta``: what became known."""
+        """Finish the file, publish it under its name and return its size in bytes. ``meta``: further metadata."""
         with output_errors(self.path):
             self._finish(about({**self.meta, **(meta or {})}))
         return self._new.keep()
@@ -93,8 +93,8 @@ class ParquetWriter(Writer):
         self._waiting: list[Tracks] = []
         self._held = 0
         sorting = [pq.SortingColumn(COLUMNS.index(name)) for name in ("frame_idx", "track_id")]
-        # Unlike the footer's, which is written last and holds all, the schema's metadata stays with the columns when
-        # Arrow writes some of the rows to another file.
+        # The footer's metadata is complete, because it is written last. But only the schema's metadata stays with the
+        # columns when Arrow copies rows to another file.
         known = {name: value for name, value in self.meta.items() if name not in OF_ALL_ROWS}
         self._writer: ArrowWriter = open_parquet(
             self._new.file, arrow_schema(self.like, known), sorting_columns=sorting
@@ -114,18 +114,18 @@ class ParquetWriter(Writer):
     def _finish(self, meta: Mapping[str, object]) -> None:
         self._flush()
         text = json.dumps(meta)
-        # of pages Arrow keeps a checksum, of this text nobody else does
+        # Arrow checksums the pages, but not this text
         self._writer.add_key_value_metadata({META_KEY: text, META_CRC_KEY: str(crc32(text.encode()))})
         self._writer.close()
 
     def _discard(self) -> None:
         if self._writer.is_open:
-            with suppress(OSError):  # it writes its footer yet, perhaps to a full disk
+            with suppress(OSError):  # closing writes the footer, which fails on a full disk
                 self._writer.close()
 
 
 class NpzWriter(Writer):
-    """Columns grow in unnamed temporary files, so memory stays flat however long the video is."""
+    """Writes npz files. Columns grow in unnamed temporary files, so memory use is independent of the video's length."""
 
     def _open(self) -> None:
         self._rows = 0
@@ -133,7 +133,7 @@ class NpzWriter(Writer):
         self._columns = {name: tempfile.TemporaryFile(dir=self._new.part.parent) for name in self._none}
 
     def _arrays(self, tracks: Tracks) -> dict[str, Array]:
-        """The arrays of the file, a row each for each row of the table."""
+        """Return the file's per-row arrays for a table."""
         return {name: getattr(tracks, name) for name in COLUMNS}
 
     def _write(self, tracks: Tracks) -> None:
@@ -153,11 +153,11 @@ class NpzWriter(Writer):
         self._discard()
 
     def _add_more(self, archive: zipfile.ZipFile, meta: Mapping[str, object]) -> None:
-        """For a kind of npz that holds arrays of other lengths too."""
+        """Add arrays of other lengths; a hook for subclasses."""
 
     def _discard(self) -> None:
         for file in self._columns.values():
-            with suppress(OSError):  # it writes what it holds yet, perhaps to a full disk
+            with suppress(OSError):  # closing flushes the buffer, which fails on a full disk
                 file.close()
 
 
@@ -165,7 +165,7 @@ WRITERS: dict[str, type[Writer]] = {"parquet": ParquetWriter, "npz": NpzWriter}
 
 
 def open_writer(kind: str, path: Path, like: Tracks, meta: Mapping[str, object], overwrite: bool) -> Writer:
-    """Return the Writer of a kind of tracks file: parquet, npz or cliff."""
+    """Return the Writer for a format: parquet, npz or cliff."""
     if kind == "cliff":
         from .formats.cliff import CliffWriter
 
@@ -174,12 +174,12 @@ def open_writer(kind: str, path: Path, like: Tracks, meta: Mapping[str, object],
 
 
 def about(meta: Mapping[str, object]) -> dict[str, object]:
-    """The metadata of a file: what the columns are, and ``meta``."""
+    """Return the metadata of a file: schema version, column conventions and ``meta``."""
     return {"schema_version": SCHEMA_VERSION, "columns": CONVENTIONS, **meta}
 
 
 def open_parquet(file: IO[bytes], schema: Schema, **more: object) -> ArrowWriter:
-    """A ParquetWriter for a schema that holds the columns of Tracks, in the layout that suits them."""
+    """Return pyarrow's ParquetWriter for a schema with the columns of Tracks, with encodings that suit them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -188,11 +188,11 @@ def open_parquet(file: IO[bytes], schema: Schema, **more: object) -> ArrowWriter
         file,
         schema,
         compression="zstd",
-        # The defaults (a dictionary for every column) make float tracks larger than raw, and seven times slower.
+        # The default, dictionary encoding for all columns, makes float columns larger than raw and seven times slower.
         use_dictionary=[name for name in ("video", "track_id", "flags") if name in schema.names],
         use_byte_stream_split=[f"{n}.list.element" if len(column_specs(Tracks)[n][1]) > 1 else n for n in floats],
-        write_page_checksum=True,  # without it a flipped bit is read as another number
-        memory_pool=pa.system_memory_pool(),  # Arrow's own pool keeps more after each group
+        write_page_checksum=True,  # otherwise a flipped bit goes unnoticed
+        memory_pool=pa.system_memory_pool(),  # Arrow's own pool retains more memory after each row group
         **more,
     )
     return writer
@@ -201,18 +201,18 @@ def open_parquet(file: IO[bytes], schema: Schema, **more: object) -> ArrowWriter
 def add_array(
     archive: zipfile.ZipFile, name: str, dtype: np.dtype[np.generic], shape: tuple[int, ...], blocks: Iterable[bytes]
 ) -> None:
-    """Write an array, whose bytes come in blocks, into an npz file."""
+    """Write an array to an npz file, its bytes in blocks."""
     header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
-    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:  # writestr would stamp the time of day
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:  # writestr would record the time of day
         np.lib.format.write_array_header_1_0(member, header)
         for block in blocks:
             member.write(block)
 
 
 def arrow_schema(like: Tracks, meta: Mapping[str, object] | None = None) -> Schema:
-    """The parquet schema of such a table: columns in COLUMNS' order, vectors as fixed-size lists, nothing null.
+    """Return the parquet schema of a table: columns ordered as COLUMNS, vectors as fixed-size lists, not nullable.
 
-    It tells what the columns are, and ``meta``; pyarrow keeps that where it writes the rows again.
+    It holds the column descriptions and ``meta``; pyarrow keeps them when it rewrites the rows.
     """
     import pyarrow as pa
 
@@ -238,8 +238,7 @@ def arrow_table(tracks: Tracks) -> Table:
     arrays = []
     for field in schema:
         column = np.ascontiguousarray(getattr(tracks, field.name))
-        # pa.array would import pandas, wherever that is installed, only to ask whether this is a piece of it: half a
-        # second and 60 MB.
+        # pa.array would import pandas, if installed, only for a type check: half a second and 60 MB.
         array = pa.Array.from_buffers(pa.from_numpy_dtype(column.dtype), column.size, [None, pa.py_buffer(column)])
         arrays.append(array if column.ndim == 1 else pa.FixedSizeListArray.from_arrays(array, type=field.type))
     table: Table = pa.Table.from_arrays(arrays, schema=schema)
@@ -247,7 +246,7 @@ def arrow_table(tracks: Tracks) -> Table:
 
 
 CONVERT = "to convert tracks: cliffvid convert TRACKS --to"
-# Endings of files that are no tracks, and what was probably meant by -o with such a name.
+# Suffixes that are not tracks files, and what the user of -o probably meant.
 FOREIGN = {
     **dict.fromkeys((".mp4", ".mov", ".mkv", ".avi", ".webm", ".gif"), "for a film: --overlay {out}"),
     **dict.fromkeys((".html", ".htm"), "for a report: --report {out}"),
@@ -260,7 +259,7 @@ FOREIGN = {
 
 
 def output_format(out: Path, format: str = "auto") -> str:
-    """Return the format of a tracks file. Raises UsageError where its ending is that of something else."""
+    """Return the format of a tracks file. Raises UsageError for the suffix of another file type."""
     known = {suffix: name for name, suffix in SUFFIXES.items()} | {"": "parquet"}
     ending = out.suffix.lower()
     if format != "auto":

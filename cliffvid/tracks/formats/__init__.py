@@ -1,1 +1,1 @@
-"""Files of other programs, a module each: what a consumer reads, in its axes, units and rates."""
+"""Write the file formats of other programs, one module each, in their axes, units and frame rates."""

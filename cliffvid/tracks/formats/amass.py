@@ -1,4 +1,4 @@
-"""AMASS-style npz, one for each piece: what Blender's SMPL add-ons, aitviewer, HumanML3D, PHC and GMR read."""
+"""Write AMASS-style npz, one file per piece, for Blender's SMPL add-ons, aitviewer, HumanML3D, PHC and GMR."""
 
 import io
 
@@ -12,13 +12,13 @@ from ...rotations import rotation_vector
 from ...tables import Float64
 from ..motion import Piece
 
-# Numbers a row, and the body whose betas and resting pelvis the layout means.
+# For each layout, the numbers per row and the body that its betas and rest pelvis refer to.
 LAYOUTS = {"smplh": (156, "smpl"), "smplx": (165, "smplx")}
-BODY_JOINTS = 22  # the first ones of SMPL, SMPL-H and SMPL-X alike
+BODY_JOINTS = 22  # the first joints, which SMPL, SMPL-H and SMPL-X share
 
 
 class Target:
-    """The body that a consumer will pose: its layout, and where its pelvis rests."""
+    """The body that the target program will pose: its layout and its rest pelvis."""
 
     def __init__(self, body: Body, layout: str) -> None:
         family, _, gender = body.name.partition("-")
@@ -40,7 +40,7 @@ class Target:
         return piece.betas if self.same else np.zeros(10)
 
     def trans(self, piece: Piece) -> Array:
-        """SMPL's translation (F,3): the root turns about the resting pelvis, which stays where it is."""
+        """Return SMPL's translation (F,3): pelvis minus rest pelvis, because the root rotates about the rest pelvis."""
         count = self.body.joint_dirs_m.shape[2]
         betas = self.betas(piece)[None, :count]
         moved: Array = piece.pelvis_m - self.body.rest_joints(betas)[0, 0]
@@ -48,7 +48,7 @@ class Target:
 
 
 def amass_npz(piece: Piece, target: Target, fps: int, source: str) -> bytes:
-    """The file. Axes: z up, the camera taken to be level; metres; radians; ``fps`` even frames a second."""
+    """Return the file's bytes. Axes: z up, assuming a level camera; metres; radians; a constant ``fps``."""
     poses = np.zeros((len(piece), target.columns), np.float32)
     turns = rotation_vector(piece.turns[:, :BODY_JOINTS])
     poses[:, : 3 * BODY_JOINTS] = turns.reshape(len(piece), -1)
@@ -59,11 +59,11 @@ def amass_npz(piece: Piece, target: Target, fps: int, source: str) -> bytes:
         "betas": target.betas(piece).astype(np.float32),
         "gender": np.array(target.gender),
         "surface_model_type": np.array(target.layout),
-        # as each reader calls it; whole numbers, since some make them so
+        # the name each reader expects; whole numbers, because some readers round
         "mocap_framerate": np.array(float(fps)),
         "mocap_frame_rate": np.array(float(fps)),
         "fps": np.array(float(fps)),
-        # the same numbers again, under the names of other readers
+        # the same numbers under the names that other readers expect
         "root_orient": poses[:, :3],
         "pose_body": poses[:, 3:66],
         "pose_hand": hands,

@@ -1,4 +1,4 @@
-"""BVH, one file for each piece: a resting skeleton and Euler angles, as animation programs read it."""
+"""Write BVH for animation programs, one file per piece: a rest skeleton and Euler angles."""
 
 import numpy as np
 
@@ -6,11 +6,11 @@ from ...geometry import Array
 from ...models.body import Body
 from ..motion import Piece
 
-TIP_M = 0.08  # how far a bone without a child reaches on
+TIP_M = 0.08  # length of the end site of a leaf joint
 
 
 def bvh_text(piece: Piece, body: Body, fps: float, cm: bool) -> str:
-    """The file. Axes: y up, x right, a person who faces the camera faces +z; metres, or centimetres; degrees, Z X Y."""
+    """Return the file's text. Axes: x right, y up, z to the camera; metres or centimetres; degrees, order Z X Y."""
     unit = 100.0 if cm else 1.0
     rest = body.rest_joints(piece.betas[None])[0] * unit
     moved = piece.turns.shape[1]
@@ -26,7 +26,7 @@ def bvh_text(piece: Piece, body: Body, fps: float, cm: bool) -> str:
 
 
 def _joint(j: int, depth: int, rest: Array, body: Body, unit: float, lines: list[str], order: list[int]) -> None:
-    """Append a joint and all that hangs on it; ``order`` is that of the channels."""
+    """Append a joint and its descendants; ``order`` collects the order of the channels."""
     order.append(j)
     tab, parent = "\t" * depth, body.parents[j]
     bone = rest[j] - rest[parent] if parent >= 0 else np.zeros(3)
@@ -51,12 +51,12 @@ def _numbers(values: Array) -> str:
 
 
 def euler_zxy(turns: Array) -> Array:
-    """Angles z, x, y (...,3) in radians of unit quaternions (...,4): turn = Rz Rx Ry, x within a quarter turn."""
+    """Return Euler angles z, x, y (...,3) in radians of unit quaternions (...,4): R = Rz Rx Ry, |x| <= 90 degrees."""
     x, y, z, w = np.moveaxis(turns, -1, 0)
     about_x = np.arcsin(np.clip(2 * (y * z + x * w), -1, 1))
     about_z = np.arctan2(2 * (z * w - x * y), 1 - 2 * (x * x + z * z))
     about_y = np.arctan2(2 * (y * w - x * z), 1 - 2 * (x * x + y * y))
-    # Straight up or down, z and y turn about one line: all of it is z's.
+    # Gimbal lock at x = +-90 degrees: z and y share an axis, so z takes the whole rotation.
     level = np.abs(2 * (y * z + x * w)) < 1 - 1e-9
     about_z = np.where(level, about_z, np.arctan2(2 * (x * y + z * w), 1 - 2 * (y * y + z * z)))
     return np.stack([about_z, about_x, np.where(level, about_y, 0)], axis=-1)

@@ -1,4 +1,4 @@
-"""The official CLIFF demo's result file: its keys beside the columns of a tracks file."""
+"""Write the result file of the official CLIFF demo: its keys in addition to the columns of a tracks file."""
 
 import dataclasses
 import zipfile
@@ -16,8 +16,8 @@ from ..meta import known
 from ..write import NpzWriter, add_array
 
 SMPL_VERTICES = 6890
-# What the smplx package appends to SMPL's 24 joints: nose, eyes, ears (right before left); big toe, small toe and heel
-# of the left foot, then the right; thumb to little finger of the left hand, then the right.
+# Vertices that the smplx package appends to SMPL's 24 joints: nose, eyes, ears (right before left); big toe, small toe
+# and heel of the left foot, then the right; thumb to little finger of the left hand, then the right.
 # fmt: off
 PICKED = (
     332, 6260, 2800, 4071, 583, 3216, 3226, 3387, 6617, 6624, 6787,
@@ -28,10 +28,10 @@ NAMES_AT_ONCE = 4096
 
 
 class CliffWriter(NpzWriter):
-    """Writes ``imgname`` for each image, for each row pose, shape, global_t, pred_joints, focal_l, detection_all, and
-    one ``fps``.
+    """Writes the keys of the official demo: ``imgname`` per image, and ``fps`` once.
 
-    Raises UsageError if the body has not SMPL's 24 joints and 10 betas, or if its file is not here.
+    Per row: pose, shape, global_t, pred_joints, focal_l and detection_all. Raises UsageError if the body does not have
+    SMPL's 24 joints and 10 betas, or if its file is missing.
     """
 
     def __init__(self, path: Path, like: Tracks, meta: Mapping[str, object], overwrite: bool = False) -> None:
@@ -66,12 +66,12 @@ class CliffWriter(NpzWriter):
         super()._write(tracks)
         self._last = int(tracks.frame_idx.max(initial=self._last))
 
-    _last = -1  # the last frame with somebody in it
+    _last = -1  # the last frame with a person
 
     def _add_more(self, archive: zipfile.ZipFile, meta: Mapping[str, object]) -> None:
         told = known(meta)
         files = told["video"].get("files")
-        read = told.get("counts", {}).get("decode", {}).get("frames", 0)  # unknown of tracks that were written again
+        read = told.get("counts", {}).get("decode", {}).get("frames", 0)  # unknown for rewritten tracks
         count = len(files) if files else max(read, self._last + 1)
         width = max(map(len, files)) if files else len(frame_name(count))
         dtype = np.dtype(f"<U{width}")
@@ -88,12 +88,12 @@ class CliffWriter(NpzWriter):
 
 
 def frame_name(number: int) -> str:
-    """What the official demo calls a video's frame, counted from 1."""
+    """Return the official demo's name of a video frame, counted from 1."""
     return f"{number:06d}.png"
 
 
 def with_vertices(body: Body, picked: list[int]) -> Body:
-    """The same body with a skin of these vertices alone, to pose them without the others."""
+    """Return the same body with only these vertices, to pose them without the others."""
 
     def only(rows: geometry.Array) -> geometry.Array:
         return rows.reshape(*rows.shape[:-1], 3, -1)[..., picked].reshape(*rows.shape[:-1], -1)

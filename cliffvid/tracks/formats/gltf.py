@@ -1,6 +1,6 @@
-"""glTF 2.0 in one binary file (.glb): skinned bodies or sticks that move, and the camera that saw them.
+"""Write glTF 2.0 as one binary file (.glb): animated skinned bodies or stick figures, and the camera.
 
-Written here, as a library would add its own object for every line of JSON below and no check of what they say.
+No library is used: it would add an object for each line of JSON below, but no validation.
 """
 
 import json
@@ -21,11 +21,11 @@ FLOAT, UINT, USHORT, UBYTE = 5126, 5125, 5123, 5121
 KINDS = {FLOAT: "<f4", UINT: "<u4", USHORT: "<u2", UBYTE: "u1"}
 VERTICES, INDICES = 34962, 34963
 MAGIC, JSON_CHUNK, BINARY_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
-STICK = 0.12  # width of a bone of a skeleton, in lengths
+STICK = 0.12  # width of a skeleton's bone, relative to its length
 
 
 class Primitive(TypedDict):
-    """A mesh of triangles: the numbers of its accessors."""
+    """A triangle mesh: the indices of its accessors."""
 
     indices: int
     attributes: dict[str, int]
@@ -33,7 +33,7 @@ class Primitive(TypedDict):
 
 
 class Glb:
-    """A file in the making: lists of glTF's objects, and the binary block that accessors point into."""
+    """Builds a file: lists of glTF objects, and the binary block that accessors refer to."""
 
     def __init__(self) -> None:
         self.nodes: list[Json] = []
@@ -54,7 +54,7 @@ class Glb:
         target: int | None = None,
         bounds: bool = False,
     ) -> int:
-        """The index of a new accessor of these numbers."""
+        """Add an accessor for these numbers and return its index."""
         array = np.ascontiguousarray(values, KINDS[kind])
         self._data += bytes(-len(self._data) % 4)
         view: Json = {"buffer": 0, "byteOffset": len(self._data), "byteLength": array.nbytes}
@@ -102,10 +102,11 @@ class Glb:
 def glb(
     tracks: list[list[Piece]], body: Body, step_s: float, skeleton_only: bool, name: str, camera: Mapping[str, float]
 ) -> bytes:
-    """The file of these tracks, each a list of its pieces in the order of time; between them it is not to be seen.
+    """Return the file for these tracks, each a list of pieces in time order; a track is hidden between its pieces.
 
-    Axes: y up, x right, the camera at the origin looks along -z, so a person who faces it faces +z; metres; seconds of
-    the video, each row a key at its own time. ``camera``: a perspective camera's glTF properties.
+    Axes: y up, x right. The camera at the origin looks along -z, so a person who faces it faces +z. Units: metres, and
+    seconds of the video; each row is a keyframe at its own timestamp. ``camera``: glTF properties of a perspective
+    camera.
     """
     file = Glb()
     skin = None if skeleton_only else _shared(file, body)
@@ -116,7 +117,7 @@ def glb(
 
 
 def _shared(file: Glb, body: Body) -> Primitive:
-    """What all bodies' surfaces have in common: faces, and which joints they follow."""
+    """Return the attributes that all bodies share: faces, skinning joints and weights."""
     joints, weights = body.influences
     small = body.faces.max() < 65535
     return {
@@ -129,7 +130,7 @@ def _shared(file: Glb, body: Body) -> Primitive:
 
 
 def _person(file: Glb, pieces: list[Piece], body: Body, step_s: float, skin: Primitive | None) -> list[int]:
-    """The two nodes of a track: its skeleton, and what is skinned to it."""
+    """Add a track and return its two nodes: the skeleton and the mesh skinned to it."""
     track_id, betas = pieces[0].track_id, pieces[0].betas
     rest = body.rest_joints(betas[None])[0]
     bones = [rest[j] - rest[p] if p >= 0 else np.zeros(3) for j, p in enumerate(body.parents)]
@@ -141,7 +142,7 @@ def _person(file: Glb, pieces: list[Piece], body: Body, step_s: float, skin: Pri
     person = file.node(name=f"track_{track_id}", children=[first])
     _keys(file, pieces, first, person, step_s)
     binds = np.tile(np.eye(4), (len(rest), 1, 1))
-    binds[:, 3, :3] = -rest  # by columns
+    binds[:, 3, :3] = -rest  # column-major
     binds_at = file.add(binds.reshape(len(rest), 16), FLOAT, "MAT4")
     file.skins.append({"inverseBindMatrices": binds_at, "joints": list(range(first, person)), "skeleton": person})
     red, green, blue = (np.array(track_color(track_id)) / 255) ** 2.2  # glTF's colours are linear
@@ -178,7 +179,7 @@ def _surface(file: Glb, body: Body, betas: Array, skin: Primitive) -> Primitive:
 
 
 def _sticks(file: Glb, rest: Array, parents: tuple[int, ...]) -> Primitive:
-    """Each bone as a thin octahedron from its joint to the next, moved by its joint alone."""
+    """Return a mesh with each bone as a thin octahedron from parent to child joint, skinned to the parent only."""
     points, follows = [], []
     for j, parent in enumerate(parents):
         bone = rest[j] - rest[parent]
