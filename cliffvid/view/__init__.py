@@ -1,1 +1,1 @@
-"""Tracks drawn: films, stills, the HTML report."""
+"""Visualize tracks: overlay videos, still images and the HTML report."""

@@ -1,4 +1,4 @@
-"""Inline SVG for the report: no library, no script; what belongs to a track bears its number in ``data-track``."""
+"""Draw the report's charts as inline SVG, without library or script; ``data-track`` holds an element's track id."""
 
 from collections.abc import Iterator
 from typing import TypeAlias
@@ -13,16 +13,16 @@ from ..tables import NOT_DRAWN, Float64, Tracks
 from ..tracks.motion import derivative
 
 WIDTH = 1000  # units of every chart's x axis, stretched to the page
-BINS = 250  # most steps in time of a chart
+BINS = 250  # maximum number of time bins in a chart
 ROW = 18
-# From doubtful to sure; told apart in grey too.
+# From low to high confidence; distinguishable in greyscale too.
 CONFIDENCE = ("#e4b363", "#d3b98c", "#a9bdb0", "#6fa8a6", "#3b8686", "#1f5f6b")
 
-Curve: TypeAlias = tuple[int, Float64, Array]  # of a track: its id, times and values
+Curve: TypeAlias = tuple[int, Float64, Array]  # track id, times and values
 
 
 def timeline(tracks: Tracks) -> str:
-    """A row for each track, coloured by the detector's confidence; gaps are where it was not seen."""
+    """Return a chart with one row per track, coloured by detection confidence; gaps show where it was not detected."""
     ids = np.unique(tracks.track_id)
     height = ROW * max(len(ids), 1)
     parts = []
@@ -51,7 +51,7 @@ def timeline(tracks: Tracks) -> str:
 
 
 def people_per_frame(tracks: Tracks) -> str:
-    """How many people each frame shows: the mean of each step in time."""
+    """Return a chart of the number of people per frame, averaged in each time bin."""
     frames, counts = np.unique(tracks.frame_idx, return_counts=True)
     span = np.arange(frames[0], frames[-1] + 1) if len(frames) else np.zeros(0, int)
     every = np.zeros(len(span))
@@ -66,13 +66,13 @@ def people_per_frame(tracks: Tracks) -> str:
 
 
 def depth(tracks: Tracks) -> str:
-    """Distance from the camera of each track over time, in metres."""
+    """Return a chart of each track's depth over time, in metres."""
     good = tracks[(tracks.flags & NOT_DRAWN) == 0]
     return _lines(tracks, [(i, rows.time_s, rows.transl[:, 2]) for i, rows in _each(good)], "m")
 
 
 def jitter(tracks: Tracks, body: Body) -> str:
-    """Mean acceleration of each track's joints over time, in m/s2: over three frames in a row, pelvis at rest."""
+    """Return a chart of each track's mean joint acceleration relative to the pelvis, in m/s2, over three frames."""
     curves: list[Curve] = []
     for track_id, rows in _each(tracks):
         joints = body.joints(rows.global_orient, rows.body_pose, rows.betas, np.zeros_like(rows.transl))
@@ -82,7 +82,7 @@ def jitter(tracks: Tracks, body: Body) -> str:
 
 
 def bars(seconds: dict[str, float]) -> str:
-    """How long each stage was at work, as plain rows."""
+    """Return a bar chart of the busy time of each stage."""
     most = max(seconds.values(), default=0) or 1
     return "".join(
         f'<div class="stage"><span>{name}</span><i style="width:{100 * s / most * 0.6:.1f}%"></i>{s:.2f} s</div>'
@@ -96,23 +96,23 @@ def _each(tracks: Tracks) -> Iterator[tuple[int, Tracks]]:
 
 
 def steps(tracks: Tracks) -> int:
-    """Into how many steps the time of the tracks is cut: one for each frame, up to BINS."""
+    """Return the number of time bins for the tracks: one per frame, at most BINS."""
     return min(BINS, int(np.ptp(tracks.frame_idx)) + 1) if len(tracks) else 1
 
 
 def _bin(time_s: Array, tracks: Tracks) -> NDArray[np.int_]:
-    """The step in time (N,) that each moment falls into."""
+    """Return the time bin (N,) of each timestamp."""
     if len(tracks) == 0:
         return np.zeros(0, int)
     low, high = tracks.time_s.min(), tracks.time_s.max()
-    count = steps(tracks)  # the last frame's moment is the end of the axis
+    count = steps(tracks)  # the last frame's timestamp falls into the last bin
     step = np.clip(np.rint((time_s - low) / max(high - low, 1e-9) * (count - 1)), 0, count - 1)
     whole: NDArray[np.int_] = step.astype(int)
     return whole
 
 
 def _means(time_s: Array, values: Array, tracks: Tracks) -> Float64:
-    """The mean of the values of each step, NaN where there are none."""
+    """Return the mean of the values in each time bin, NaN where there are none."""
     good = np.isfinite(values)
     if not good.any():
         return np.full(steps(tracks), np.nan)
@@ -122,14 +122,14 @@ def _means(time_s: Array, values: Array, tracks: Tracks) -> Float64:
 
 
 def _lines(tracks: Tracks, curves: list[Curve], unit: str) -> str:
-    """A line for each track, broken where there is nothing for longer than the tracks' usual step."""
+    """Return a chart with one line per track, interrupted at gaps longer than twice the track's usual step."""
     height, drawn = 130, []
     for track_id, times, values in curves:
         means = _means(times, values, tracks)
         if np.isfinite(means).any():
             drawn.append((track_id, np.flatnonzero(np.isfinite(means)), means))
     every = np.concatenate([means[at] for _, at, means in drawn]) if drawn else np.zeros(1)
-    low, high = 0.0, float(np.percentile(every, 99)) * 1.05 or 1.0  # a few jumps must not flatten all the rest
+    low, high = 0.0, float(np.percentile(every, 99)) * 1.05 or 1.0  # robust to outliers
     parts = []
     for track_id, at, means in drawn:
         usual = max(2, int(2 * np.median(np.diff(at)))) if len(at) > 1 else 2
@@ -144,7 +144,7 @@ def _lines(tracks: Tracks, curves: list[Curve], unit: str) -> str:
 
 
 def _chart(body: str, height: int, labelled: list[str] | None = None, top: str = "", bottom: str = "") -> str:
-    """A chart over time with its scale beside it."""
+    """Return a chart over time with its scale next to it."""
     if labelled is not None:
         scale = "".join(f'<b data-track="{label}" style="height:{ROW}px">{label}</b>' for label in labelled)
     else:

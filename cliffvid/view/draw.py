@@ -1,4 +1,4 @@
-"""What needs no renderer: colours, boxes, identities, skeletons."""
+"""Draw boxes, track ids and skeletons, for which no renderer is needed."""
 
 from typing import TypeAlias
 
@@ -10,12 +10,12 @@ from ..colors import track_color
 from ..geometry import Array, project
 from ..tables import Tracks
 
-Pixels: TypeAlias = NDArray[np.uint8]  # a picture (H,W,3), RGB
+Pixels: TypeAlias = NDArray[np.uint8]  # an image (H,W,3), RGB
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def pen_px(image: Pixels) -> float:
-    """How wide lines are, so that marks are seen on a large photo too."""
+    """Return the line width in pixels, scaled so that marks are visible on large photos too."""
     longer: int = max(image.shape[:2])
     return max(1.0, longer / 1280)
 
@@ -29,16 +29,16 @@ def draw_boxes(image: Pixels, people: Tracks) -> None:
 
 
 def draw_ids(image: Pixels, people: Tracks, scores: bool = False) -> None:
-    """Write each person's identity, and the score if asked, above the box: dark around bright, read on any picture.
+    """Write each person's track id, and optionally the score, above the box; a dark outline keeps it legible.
 
-    One that would cover another goes down until it is free, in the box's own column and colour.
+    A label that would overlap another moves down until it is free.
     """
     pen = pen_px(image)
     taken: list[tuple[int, int, int]] = []  # left, bottom and width of the labels so far
     for track_id, score, box in zip(people.track_id, people.det_score, people.bbox_xyxy, strict=True):
         text = f"{track_id} {score:.2f}" if scores else str(track_id)
         (width, height), _ = cv2.getTextSize(text, FONT, 0.45 * pen, round(3 * pen))
-        width, height = width + round(4 * pen), height + round(4 * pen)  # the dark edge, and a gap
+        width, height = width + round(4 * pen), height + round(4 * pen)  # for the dark outline and a gap
         x, y = round(float(box[0])), max(round(float(box[1]) - 4 * pen), round(10 * pen))
         for left, bottom, wide in sorted(taken, key=lambda label: label[1]):
             if left < x + width and x < left + wide and abs(bottom - y) < height:
@@ -49,11 +49,11 @@ def draw_ids(image: Pixels, people: Tracks, scores: bool = False) -> None:
 
 
 def draw_skeletons(image: Pixels, people: Tracks, joints: Array, parents: tuple[int, ...]) -> None:
-    """Draw bones and joints (P,J,3) in metres of the camera's frame, those farther away first."""
+    """Draw bones and joints (P,J,3), in metres in the camera frame, farthest person first."""
     points = project(joints, people.focal_px, image.shape[1::-1])
     for i in np.argsort(-people.transl[:, 2]):
         if not np.isfinite(points[i]).all() or np.abs(points[i]).max() > 1e5:
-            continue  # a camera flagged as bad projects to nowhere
+            continue  # a camera flagged as bad gives no usable projection
         width = max(1, round(float(people.bbox_xyxy[i, 3] - people.bbox_xyxy[i, 1]) / 100))
         fine = np.rint(points[i] * 16 - 8).astype(int)  # 4 fractional bits, from pixel edges to pixel centres
         color = track_color(int(people.track_id[i]))

@@ -1,4 +1,4 @@
-"""A second pass over video and tracks that draws what was found: decode, pose, draw, encode."""
+"""Draw tracks on their video in a second pass: decode, pose, draw, encode."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -27,13 +27,13 @@ from .renderers import Renderer, Scene, compose, open_renderer
 
 FRAME_BATCH = 4  # posed together
 AHEAD = 2  # batches each stage may run ahead
-BACKDROP = (22, 24, 27)  # behind the side view
-DECODING = ("stream", "matrix", "hdr", "deinterlace", "image_fps", "stride")  # of Options
+BACKDROP = (22, 24, 27)  # background colour of the side view
+DECODING = ("stream", "matrix", "hdr", "deinterlace", "image_fps", "stride")  # fields of Options
 
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """Some frames, the people in them, and their surfaces or joints in the camera's frame."""
+    """Some frames, the people in them, and their meshes or joints in the camera frame."""
 
     frames: Frames
     people: Tracks
@@ -48,7 +48,7 @@ class Shot:
         return self.frames.nbytes
 
     def __iter__(self) -> Iterator[tuple[Pixels, Tracks, Array, Array | None]]:
-        """Picture, people, vertices and normals of each frame."""
+        """Yield the image, people, vertices and normals of each frame."""
         for i, index in enumerate(self.frames.frame_idx):
             rows = slice(*np.searchsorted(self.people.frame_idx, [index, index + 1]))
             normals = None if self.normals is None else self.normals[rows]
@@ -57,20 +57,20 @@ class Shot:
 
 @dataclass(frozen=True)
 class OverlayReport:
-    """What one overlay did."""
+    """Result of one overlay."""
 
     out: Path
     frames: int
-    drawn: int  # frames with somebody in them
-    not_drawn: int  # rows left out: implausible, or of an impossible camera
-    renderer: str | None  # name and device; None for the skeleton view, which needs none
+    drawn: int  # frames with people
+    not_drawn: int  # rows skipped because they are implausible or have an impossible camera
+    renderer: str | None  # name and device; None for the skeleton view, which needs no renderer
     sound: str
     seconds: float
     busy_s: dict[str, float]
     warnings: list[str]
 
     def as_dict(self) -> dict[str, object]:
-        """The report as plain values, for JSON."""
+        """Return the report as plain values, for JSON."""
         return asdict(self) | {"out": str(self.out), "frames_per_s": self.frames / self.seconds}
 
 
@@ -83,11 +83,11 @@ def overlay(
     allow_network: bool = False,
     watch: Callable[[Stages, int | None], None] = lambda stages, frames: None,
 ) -> OverlayReport:
-    """Draw the tracks of a video on it and write the film to ``out``; it is decoded as it was for the tracks.
+    """Draw the tracks on their video and write it to ``out``; the video is decoded with the settings of the tracks.
 
-    ``watch`` is handed the stages when they start, and how many frames there will be if that is known.
-    Raises UsageError for an ``out`` that exists or a body that is not here, InputError if the tracks are of another
-    video, BackendError if nothing can render, OutputError if the film cannot be written; then nothing of it is left.
+    ``watch`` is called at the start with the stages and the number of frames, None if unknown. Raises UsageError if
+    ``out`` exists or the body is missing, InputError if the tracks belong to another video, BackendError if no renderer
+    works, OutputError if ``out`` cannot be written. After an error no partial file is left behind.
     """
     options = options or OverlayOptions()
     check_target(out, options.overwrite, video, tracks)
@@ -118,10 +118,10 @@ def overlay(
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """Finished pictures and their times."""
+    """Finished images and their timestamps."""
 
     images: list[Pixels]
-    time_s: Float64  # rather than pts, which may jump back
+    time_s: Float64  # not pts, which may jump back
 
     def __len__(self) -> int:
         return len(self.images)
@@ -132,7 +132,7 @@ class Drawn:
 
 
 class Painter:
-    """Poses and draws people as the options say; opens the renderer at once, so that a lack of one is told first."""
+    """Poses and draws people by the options; opens the renderer at once, so that a missing one fails early."""
 
     def __init__(self, options: OverlayOptions, body_name: str) -> None:
         self.options = options
@@ -142,7 +142,7 @@ class Painter:
         self.drawn = self.not_drawn = 0
 
     def pose(self, batches: Iterator[Frames], rows: Tracks) -> Iterator[Shot]:
-        """The people of each batch of frames, posed together."""
+        """Yield each batch of frames with its people, posed together."""
         for frames in batches:
             people = people_in(frames, rows)
             given = people.global_orient, people.body_pose, people.betas, people.transl
@@ -152,7 +152,7 @@ class Painter:
                 yield Shot(frames, people, self.body.joints(*given), None)
 
     def draw(self, shots: Iterator[Shot], rows: Tracks) -> Iterator[Drawn]:
-        """The finished pictures; ``rows`` are all that will be drawn, for a side camera that stands still."""
+        """Yield the finished images; ``rows`` are all rows to draw, from which the fixed side camera is placed."""
         depth_m = mean_depth_m(rows)
         for shot in shots:
             yield Drawn([self._picture(*frame, depth_m) for frame in shot], shot.frames.time_s)
@@ -164,7 +164,7 @@ class Painter:
     def views(
         self, image: Pixels, people: Tracks, vertices: Array, normals: Array | None, depth_m: float
     ) -> dict[str, Pixels]:
-        """The pictures (H,W,3) the options ask for: ``front``, which is drawn on ``image`` itself, and ``side``."""
+        """Return the images (H,W,3) for the options: ``front``, drawn on ``image`` in place, and ``side``."""
         options = self.options
         self.drawn += len(people) > 0
         good = (people.flags & NOT_DRAWN) == 0
@@ -188,7 +188,7 @@ class Painter:
         return {name: picture for name, picture in drawn.items() if picture is not None}
 
     def scene(self, size_wh: tuple[int, int], people: Tracks, vertices: Array, normals: Array) -> Scene:
-        """Everybody before one camera: who was seen with another focal length is widened to the first one's."""
+        """Return a scene with one camera: people of another focal length are scaled in x and y to the first one's."""
         focal_px = float(people.focal_px[0]) if len(people) else 1.0
         if (people.focal_px != focal_px).any():
             vertices = (
@@ -199,33 +199,33 @@ class Painter:
 
 
 def people_in(frames: Frames, rows: Tracks) -> Tracks:
-    """The rows of a batch of frames."""
+    """Return the rows of a batch of frames."""
     return rows[slice(*np.searchsorted(rows.frame_idx, [frames.frame_idx[0], frames.frame_idx[-1] + 1]))]
 
 
 def mean_depth_m(people: Tracks) -> float:
-    """Where a side camera turns about: the mean distance of those who are drawn; 0 if there is none."""
+    """Return the mean depth of the people drawn, about which the side camera rotates; 0 if there are none."""
     good = (people.flags & NOT_DRAWN) == 0
     return float(people.transl[good, 2].mean()) if good.any() else 0.0
 
 
 def side_of(scene: Scene, depth_m: float) -> Scene:
-    """The same people seen from +90 degrees about the vertical axis at that depth."""
+    """Return the same people seen from +90 degrees about the vertical axis at that depth."""
     vertices, normals = camera_to_side(scene.vertices, depth_m), camera_to_side(scene.normals, 0)
     return Scene(scene.size_wh, scene.focal_px, scene.levels, vertices, normals, scene.colors)
 
 
 def check_target(out: Path, overwrite: bool, *sources: Path | str) -> None:
-    """Raise UsageError if a film must not be written there, or is one of its sources."""
+    """Raise UsageError if an overlay cannot be written to ``out``, or ``out`` is one of its sources."""
     if out.suffix.lower() not in FORMATS:
         raise UsageError(f"{out}: an overlay's name must end in {', '.join(FORMATS)}")
     check_free(out, overwrite, *sources)
 
 
 def decoding(meta: Meta, allow_network: bool = False) -> Options:
-    """How the video of some tracks was decoded, so that frames and sizes are the same once more.
+    """Return the decoding options of a tracks file, to reproduce the same frames and sizes.
 
-    Frames as large as those the tracks were made of are let pass again.
+    The frame size limit is raised to that of the tracks' video if needed.
     """
     kept = meta.get("settings", {})
     settings: dict[str, Any] = {name: kept[name] for name in DECODING if name in kept}  # of Options' types
@@ -234,14 +234,14 @@ def decoding(meta: Meta, allow_network: bool = False) -> Options:
 
 
 def check_same_video(source: Video | Images, meta: Meta, tracks: Path) -> None:
-    """Raise InputError if the tracks are of another video than the open source."""
+    """Raise InputError if the tracks belong to a different video than the open source."""
     told = meta["video"]
     if (source.info.name, source.info.codec) != (told["name"], told["codec"]):
         raise InputError(f"{tracks}: tracks of {told['name']}, not of {source.info.name}")
 
 
 def check_family(name: str, tracks_body: str) -> str:
-    """The body's name. Raises UsageError if tracks of another body cannot be drawn with it."""
+    """Return the body's name. Raises UsageError if it cannot draw tracks of the body ``tracks_body``."""
     if name.split("-")[0] != tracks_body.split("-")[0]:
         raise UsageError(f"--body {name}: the tracks' pose and betas belong to {tracks_body!r} and to no other")
     return name

@@ -1,4 +1,4 @@
-"""What the report's 3D player shows: tracks and a body as JSON and one packed block of numbers."""
+"""Prepare the data of the report's 3D player: tracks and a body as JSON and one packed block of numbers."""
 
 import base64
 import zlib
@@ -13,14 +13,14 @@ from ..models.body import Body
 from ..tables import NOT_DRAWN, Tracks
 from ..tracks.motion import joint_turns
 
-ROWS_MAX = 60_000  # about 12 MB of page; of longer tracks every second, third, ... row is shown
+ROWS_MAX = 60_000  # about 12 MB of HTML; beyond it only every second, third, ... row is shown
 FEET = (10, 11)
 
-Place: TypeAlias = list[str | int]  # of an array in a Pack: kind, offset in bytes, how many
+Place: TypeAlias = list[str | int]  # of an array in a Pack: kind, offset in bytes, count
 
 
 class Player(TypedDict):
-    """What the page's script reads; arrays are named by their Place."""
+    """The JSON data that the page's script reads; arrays are referenced by their Place."""
 
     size: list[int]
     focal: float
@@ -35,13 +35,13 @@ class Player(TypedDict):
 
 
 class Pack:
-    """Numbers end to end, each array at an offset that its kind can be read from."""
+    """A block of concatenated arrays, each aligned to 4 bytes."""
 
     def __init__(self) -> None:
         self._data = bytearray()
 
     def add(self, values: Array | NDArray[np.integer], kind: str) -> Place:
-        """Where the values went: kind, offset in bytes, how many."""
+        """Append values and return their place: kind, offset in bytes, count."""
         self._data += bytes(-len(self._data) % 4)
         flat = np.ascontiguousarray(values, "<" + kind).reshape(-1)
         place: Place = [kind, len(self._data), flat.size]
@@ -53,7 +53,7 @@ class Pack:
 
 
 def player_data(tracks: Tracks, body: Body, size_wh: tuple[int, int], skeleton_only: bool) -> tuple[Player, str, int]:
-    """The player's JSON, its packed numbers, and of how many rows one is shown; rows not to be drawn are left out."""
+    """Return the player's JSON, its packed numbers, and the row step; rows flagged as not drawn are omitted."""
     tracks = tracks[(tracks.flags & NOT_DRAWN) == 0]
     every = max(1, -(-len(tracks) // ROWS_MAX))
     pack = Pack()
@@ -90,13 +90,13 @@ def _track(rows: Tracks, body: Body, pack: Pack) -> dict[str, object]:
 
 
 def _mesh(body: Body, pack: Pack, betas: int) -> dict[str, object]:
-    """The resting surface. Shape directions are bytes: under half a millimetre off for each unit of a beta."""
+    """Return the rest mesh. Shape directions are quantized to bytes: error below 0.5 mm per unit of a beta."""
     vertices = body.rest_m.size // 3
     dirs = body.shape_dirs_m[:betas].reshape(betas, 3, vertices).transpose(0, 2, 1)
     scales = np.maximum(np.abs(dirs).max(axis=(1, 2)), 1e-9) / 127
     strongest, weights = body.influences
     whole = np.rint(weights * 255)
-    whole[:, 0] += 255 - whole.sum(axis=1)  # 1/255 too much would move a vertex by 1/255 of the way to the camera
+    whole[:, 0] += 255 - whole.sum(axis=1)  # must sum to 255: an error of 1 shifts a vertex by 1/255 of its distance
     return {
         "rest": pack.add(body.rest_m.reshape(3, -1).T, "f4"),
         "dirs": pack.add(np.rint(dirs / scales[:, None, None]), "i1"),
@@ -108,10 +108,10 @@ def _mesh(body: Body, pack: Pack, betas: int) -> dict[str, object]:
 
 
 def floor(tracks: Tracks, body: Body) -> list[float] | None:
-    """b, c of the plane y = b z + c under the lower feet, in camera space; None without people.
+    """Return b, c of the floor plane y = b z + c under the lower feet, in camera space; None without people.
 
-    The camera is taken to be level from left to right. Least squares that leave out, round by round, who does not stand
-    there; b shrinks to 0 where people stand too close together to tell.
+    The camera is assumed to have no roll. The least-squares fit drops outliers iteratively. A ridge penalty pulls b to
+    0 if the people span too little depth.
     """
     if len(tracks) == 0:
         return None

@@ -1,4 +1,4 @@
-"""One page for a tracks file: what was found, how sure, how steady, and all of it in 3D; no network needed."""
+"""Write an offline HTML report for a tracks file: detections, confidence, jitter and a 3D player."""
 
 import base64
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ from .player import player_data
 from .renderers import compose
 
 SUFFIXES = (".html", ".htm")
-SHEET_MAX = 60  # pictures; of more tracks those seen longest
+SHEET_MAX = 60  # images at most, of the longest tracks
 PICTURE_WH = (180, 240)
 
 
 @dataclass(frozen=True)
 class PageReport:
-    """What one page holds."""
+    """Result of writing one report page."""
 
     out: Path
     tracks: int
@@ -51,11 +51,11 @@ def report(
     busy_s: dict[str, float] | None = None,
     allow_network: bool = False,
 ) -> PageReport:
-    """Write the page of a tracks file to ``out``; ``video`` adds a picture of each track, ``busy_s`` a run's timings.
+    """Write the HTML report of a tracks file; ``video`` adds an image of each track, ``busy_s`` the timings of a run.
 
-    ``skeleton_only`` leaves out the body's surface, which a licence may forbid to pass on, and needs no renderer.
-    Raises UsageError for an ``out`` that exists or a body that is not here, InputError for files that cannot be read or
-    do not belong together, BackendError if the pictures cannot be rendered, OutputError if the page cannot be written.
+    ``skeleton_only`` omits the body mesh, whose licence may forbid redistribution, and needs no renderer. Raises
+    UsageError if ``out`` exists or the body is missing, InputError if files are unreadable or do not match,
+    BackendError if rendering fails, OutputError if the page cannot be written.
     """
     check_page(out, overwrite, tracks, video)
     rows, meta = read_both(tracks)
@@ -99,7 +99,7 @@ def report(
 
 
 def check_page(out: Path, overwrite: bool, *sources: Path | str | None) -> None:
-    """Raise UsageError if a page must not be written there, or is one of its sources."""
+    """Raise UsageError if a page cannot be written to ``out``, or ``out`` is one of its sources."""
     if out.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{out}: a report's name must end in {', '.join(SUFFIXES)}")
     check_free(out, overwrite, *sources)
@@ -108,7 +108,7 @@ def check_page(out: Path, overwrite: bool, *sources: Path | str | None) -> None:
 def contact_sheet(
     video: Path | str, tracks: Path, meta: Meta, rows: Tracks, painter: Painter, allow_network: bool = False
 ) -> tuple[tuple[int, int], dict[int, bytes]]:
-    """The frame's size, and a JPEG for each of the longest tracks: the person with the body, where it is seen best."""
+    """Return the frame size, and a JPEG for each of the longest tracks: its best view, with the body drawn on it."""
     wanted: dict[int, list[Tracks]] = {}
     ids, counts = np.unique(rows.track_id, return_counts=True)
     for track_id in ids[np.argsort(-counts, kind="stable")][:SHEET_MAX]:
@@ -131,7 +131,7 @@ def contact_sheet(
 
 
 def _best(rows: Tracks) -> Tracks:
-    """The one row (1,) in which a person is seen best: sure, large, whole."""
+    """Return the row (1,) with the best view of a person: high score, large box, not at the border."""
     side = np.sqrt(np.clip((rows.bbox_xyxy[:, 2:] - rows.bbox_xyxy[:, :2]).prod(axis=1), 0, None))
     worth = rows.det_score * side / np.where(rows.flags & AT_BORDER, 2, 1)
     best = int(np.argmax(np.where(rows.flags & NOT_DRAWN, -1, worth)))

@@ -1,4 +1,4 @@
-"""Pictures of what was found in images, as the official demo makes: boxes, the bodies from the front, from the side."""
+"""Draw results on still images, as the official demo does: boxes, front view and side view of the bodies."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ QUALITY = 92  # of the JPEGs
 
 
 def visuals_of(text: str) -> tuple[str, ...]:
-    """The kinds named in a list such as ``bbox,front``. Raises UsageError for one that there is not."""
+    """Return the kinds in a list such as ``bbox,front``. Raises UsageError for an unknown kind."""
     kinds = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
     for kind in kinds:
         check_choice("--visuals", kind, VISUALS)
@@ -35,10 +35,11 @@ def visuals_of(text: str) -> tuple[str, ...]:
 
 
 class Stills:
-    """The pictures of one input, drawn in a second pass over its images.
+    """The visualizations of one input, drawn in a second pass over its images.
 
-    Those of a single image lie beside the result ``out`` as ``a_bbox.jpg``; those of a folder or pattern in the folder
-    ``<out>_visuals``, named after each image. Raises UsageError if the input is a video, InputError if it is not there.
+    For a single image they are written next to the result ``out``, as ``a_bbox.jpg``. For a folder or pattern they are
+    written to the folder ``<out>_visuals``, named after each image. Raises UsageError if the input is a video,
+    InputError if it does not exist.
     """
 
     def __init__(self, source: Path | str, out: Path, kinds: tuple[str, ...], options: Options) -> None:
@@ -55,11 +56,11 @@ class Stills:
             folder = out.with_name(f"{name}_visuals")
             self._places = [folder / each for each in distinct_stems([file.name for file in files])]
         place = self._places[0] if files == [source] else folder / "*"
-        self.patterns = [str(target) for target in self.targets(place).values()]  # one of each kind
+        self.patterns = [str(target) for target in self.targets(place).values()]  # one per kind
         self.inputs = {file.resolve() for file in files}
 
     def check_targets(self, inputs: set[Path]) -> None:
-        """Raise UsageError if a picture exists, or would replace one of these images."""
+        """Raise UsageError if an output file exists, or would replace one of these input images."""
         for place in self._places:
             for target in self.targets(place).values():
                 if target.resolve() in inputs:
@@ -67,17 +68,17 @@ class Stills:
                 check_free(target, self.options.overwrite)
 
     def targets(self, place: Path) -> dict[str, Path]:
-        """Where the pictures of one image go, by their kind."""
+        """Return the output path of each kind for one image."""
         return {kind: place.with_name(f"{place.name}_{kind}.jpg") for kind in self.kinds}
 
     def painter(self, body: str) -> Painter | None:
-        """What draws the bodies; None if none are asked for. Raises BackendError if nothing can render."""
+        """Return the painter of the bodies, None if none are requested. Raises BackendError if no renderer works."""
         views: dict[str, Literal["overlay", "side"]] = {"front": "overlay", "side": "side"}
         wanted = [views[kind] for kind in self.kinds if kind in views]
         return Painter(OverlayOptions(view="both" if len(wanted) > 1 else wanted[0]), body) if wanted else None
 
     def draw(self) -> int:
-        """Draw the rows of ``out`` and answer how many pictures there are. Raises OutputError."""
+        """Draw the rows of ``out`` and return the number of images written. Raises OutputError."""
         (rows, meta), options, count = read_both(self.out), self.options, 0
         painter = self.painter(meta["body"]["name"])
         with open_source(self.source, options) as source, Stages(AHEAD) as stages:
@@ -109,7 +110,7 @@ class Stills:
 def open_stills(
     sources: list[Path | str], outputs: list[Path], kinds: tuple[str, ...], options: Options
 ) -> list[Stills]:
-    """A gallery for each input. Raises UsageError, too, if a picture must not be written where it would be."""
+    """Return the Stills of each input. Also raises UsageError if an output path is not allowed."""
     galleries = [Stills(*pair, kinds, options) for pair in zip(sources, outputs, strict=True)]
     inputs = set().union(*(gallery.inputs for gallery in galleries))
     for gallery in galleries:
@@ -118,14 +119,14 @@ def open_stills(
 
 
 def distinct_stems(names: list[str]) -> list[str]:
-    """Each file's name without its ending, or with it where another file would be called the same."""
+    """Return each file's stem, or its full name where the stem would be ambiguous."""
     stems = [Path(name).stem for name in names]
     often, whole = Counter(stems), set(names)
     return [stem if often[stem] == 1 and stem not in whole else name for stem, name in zip(stems, names, strict=True)]
 
 
 def _unposed(batches: Iterator[Frames], rows: Tracks) -> Iterator[Shot]:
-    """Frames and people without their bodies: boxes need none."""
+    """Yield frames and people without posed bodies, which boxes do not need."""
     for frames in batches:
         people = people_in(frames, rows)
         yield Shot(frames, people, np.zeros((len(people), 0, 3), np.float32), None)
@@ -135,5 +136,5 @@ def _save(image: Pixels, path: Path, overwrite: bool) -> None:
     try:
         with appearing(path, overwrite) as file:
             Image.fromarray(image).save(file, "JPEG", quality=QUALITY, subsampling=0)
-    except ValueError as error:  # a JPEG has at most 65,535 pixels a side
+    except ValueError as error:  # a JPEG is limited to 65,535 pixels per side
         raise OutputError(f"{path}: cannot write it ({error}); choose another place with -o") from error

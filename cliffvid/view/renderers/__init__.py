@@ -1,4 +1,4 @@
-"""Pictures of bodies: a scene, and what draws it. Each renderer is its own module, imported on use."""
+"""Render scenes of bodies; each renderer is a separate module, imported on use."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from ..draw import Pixels
 
 T = TypeVar("T")
 RENDERERS = {"gl": ("gl", "moderngl", "overlay"), "pyrender": ("reference", "pyrender", "pyrender")}
-NEAREST_M = 0.05  # what is nearer to the camera is cut away
+NEAREST_M = 0.05  # near plane: closer geometry is clipped
 WITHOUT = "or draw skeletons (--view skeleton, --skeleton-only), which needs nothing"
 HOW_TO_GET_EGL = (
     "no picture can be rendered here, because EGL is missing or has no driver: on Debian and Ubuntu "
@@ -32,42 +32,42 @@ HOW_TO_GET_EGL = (
 
 
 class Owner:
-    """A thread that lives as long as the process and alone touches what must not change hands: a graphics context."""
+    """A thread that lives as long as the process and owns a resource bound to one thread: a graphics context."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cliffvid-owner")
 
     def call(self, work: Callable[..., T], *args: object) -> T:
-        """What ``work`` returns or raises, run in the owner's thread; calls from several threads queue up."""
+        """Run ``work`` in the owner's thread and return or raise its result; concurrent calls are queued."""
         return self._thread.submit(work, *args).result()
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """People of one body before one camera: x right, y down, z forward, metres, principal point (W/2, H/2)."""
+    """People of one body model and one camera: x right, y down, z forward, metres, principal point (W/2, H/2)."""
 
     size_wh: tuple[int, int]
     focal_px: float
-    levels: tuple[tuple[float, Int32], ...]  # faces (F,3) int32 by the size in metres of what they leave out: 0 first
+    levels: tuple[tuple[float, Int32], ...]  # (size in metres of the omitted detail, faces (F,3) int32); 0 first
     vertices: Array  # (P,V,3) float32
     normals: Array  # (P,V,3) float32
     colors: Array  # (P,3) float32, sRGB 0 to 1
 
     def depths_m(self) -> tuple[float, float]:
-        """Where the camera's near and far planes must lie so that nobody who is far away is cut."""
+        """Return near and far plane depths that enclose all people, with the near plane at NEAREST_M or beyond."""
         z = self.vertices[..., 2]
         return max(NEAREST_M, float(z.min()) * 0.9), max(2 * NEAREST_M, float(z.max()) * 1.1)
 
     def boxes_px(self) -> Int64:
-        """The pixel box x0, y0, x1, y1 (P,4) int64 that holds each person, within the frame; empty where unseen."""
+        """Return each person's pixel box x0, y0, x1, y1 (P,4) int64, clipped to the frame; empty if not visible."""
         limit = np.array(self.size_wh)
         boxes = np.zeros((len(self.vertices), 4), np.int64)
         for box, points in zip(boxes, self.vertices, strict=True):
-            x, y, z = np.ascontiguousarray(points.T)  # five times quicker than along the first axis
+            x, y, z = np.ascontiguousarray(points.T)  # five times faster than along the first axis
             near, far = z.min(), z.max()
             if far <= NEAREST_M:
                 continue
-            if near <= NEAREST_M:  # reaches behind the camera: projects to anywhere
+            if near <= NEAREST_M:  # extends behind the camera: the projection is unbounded
                 box[2:] = limit
                 continue
             u, v = x / z, y / z
@@ -79,7 +79,7 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """A rendered part of a frame; colours are already multiplied by coverage, which is the fourth channel."""
+    """A rendered part of a frame; colours are premultiplied by the alpha channel (coverage)."""
 
     left_px: int
     top_px: int
@@ -87,16 +87,16 @@ class Patch:
 
 
 class Drawing(Protocol):
-    """What a renderer's module makes: it belongs to the thread that made it."""
+    """The object that a renderer's module creates; use it only in the thread that created it."""
 
     device: str
 
     def render(self, scene: Scene) -> list[Patch]:
-        """The parts of the frame in which somebody is seen; they do not overlap."""
+        """Return the parts of the frame that show people; they do not overlap."""
 
 
 class Renderer:
-    """Draws scenes for any thread; one of a kind a process, and its graphics context in one thread for good."""
+    """Renders scenes for any thread; one per kind and process, with its graphics context bound to one thread."""
 
     def __init__(self, name: str, module: str) -> None:
         self.name = name
@@ -110,9 +110,9 @@ class Renderer:
 
 @cache
 def open_renderer(name: str) -> Renderer:
-    """The process's renderer of that name; ``auto`` is the first of RENDERERS that is installed.
+    """Return the process's renderer of that name; ``auto`` is the first of RENDERERS that is installed.
 
-    Raises UsageError for an unknown name, BackendError saying what to install if it cannot run.
+    Raises UsageError for an unknown name, BackendError with install instructions if it cannot run.
     """
     if name == "auto":
         installed = [n for n, (_, package, _) in RENDERERS.items() if find_spec(package)]
@@ -123,17 +123,17 @@ def open_renderer(name: str) -> Renderer:
 
 
 def load_package(name: str, repair: str = f"{optional.REINSTALL}, {WITHOUT}") -> ModuleType:
-    """Return the package that a renderer draws with; ``repair`` and errors as of ``optional.load``."""
+    """Import and return a renderer's package; ``repair`` and errors as in ``optional.load``."""
     import platformdirs
 
-    # Mesa keeps the programs that it made for this processor: in cliffvid's own folder rather than in one of its own
+    # Mesa caches compiled shaders: keep them in cliffvid's cache folder, not in Mesa's default one
     os.environ.setdefault("MESA_SHADER_CACHE_DIR", platformdirs.user_cache_dir("cliffvid"))
     _, package, extra = RENDERERS[name]
     return optional.load(package, f'pip install "cliffvid[{extra}]", {WITHOUT}', repair)
 
 
 def compose(image: Pixels, patches: list[Patch], alpha: float) -> None:
-    """Lay the patches over ``image`` (H,W,3) uint8, in place; ``alpha`` 1 hides what is behind them."""
+    """Blend the patches over ``image`` (H,W,3) uint8, in place; with ``alpha`` 1 they are opaque."""
     for patch in patches:
         height, width = patch.rgba.shape[:2]
         under = image[patch.top_px : patch.top_px + height, patch.left_px : patch.left_px + width]
@@ -144,9 +144,9 @@ def compose(image: Pixels, patches: list[Patch], alpha: float) -> None:
 
 
 def groups(boxes: Int64) -> Iterator[tuple[Int64, Int64]]:
-    """(box, people) of people whose boxes overlap, directly or through others; those with empty boxes are left out.
+    """Yield (box, people) for each group of overlapping boxes, directly or through others; empty boxes are skipped.
 
-    Only their boxes need be drawn and read: at 1080p the whole frame would take longer than one person does.
+    Only these boxes are rendered and read back: at 1080p the whole frame takes longer than one person.
     """
     left = [(box, [i]) for i, box in enumerate(boxes) if (box[2:] > box[:2]).all()]
     while left:

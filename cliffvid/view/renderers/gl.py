@@ -1,4 +1,4 @@
-"""The fast renderer: OpenGL through EGL, on a GPU or in software."""
+"""Render with OpenGL through EGL, on a GPU or in software: the fast renderer."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
@@ -10,15 +10,15 @@ from ...errors import BackendError
 from ...tables import Array, Float32, Int32, Int64
 from . import HOW_TO_GET_EGL, NEAREST_M, Patch, Scene, groups, load_package
 
-# Drawn at twice the size and averaged: for four large people on two cores 18 ms where 4 samples a pixel took 42, as
-# software OpenGL spends its time on the many small triangles rather than on pixels.
+# Supersampling: render at twice the size and average. Four large people on two cores take 18 ms; 4 samples a pixel, 42.
+# Software OpenGL spends its time on the many small triangles rather than on pixels.
 FINER = 2
-DETAIL_PX = 5  # of a person, only what is smaller is left out; edges move by less than 0.1 pixels
-STEP_PX = 128  # sides of targets are multiples of it, so that a person who moves is mostly drawn to the same one
-SPARE_MPX = 32  # of targets kept for the next frames: 8 bytes a pixel
+DETAIL_PX = 5  # level of detail: largest omitted detail in pixels; edges move by less than 0.1 pixels
+STEP_PX = 128  # target sides are multiples of it, so that a moving person mostly reuses the same target
+SPARE_MPX = 32  # pixels of targets kept for the next frames, in millions: 8 bytes per pixel
 
-# Light is computed at vertices: a body has about as many of them as it covers pixels, and they are shaded once.
-# A soft key light from the upper left, the sky from above, and a faint rim where the surface turns away.
+# Lighting per vertex: a body has about as many vertices as it covers pixels, and each is shaded once.
+# A soft key light from the upper left, sky light from above, and faint rim lighting at grazing angles.
 VERTEX = """#version 330
 in vec3 position;
 in vec3 normal;
@@ -44,7 +44,7 @@ void main() { pixel = vec4(lit, 1.0); }
 
 
 class Item(Protocol):
-    """What is used of moderngl's objects, here and below: it has no types."""
+    """The parts of moderngl's objects that are used, here and below, because moderngl has no types."""
 
     def release(self) -> None: ...
 
@@ -83,7 +83,7 @@ class Target(Item, Protocol):
     def read_into(self, buffer: Array, viewport: tuple[int, int, int, int], components: int) -> None: ...
 
 
-Input: TypeAlias = tuple[Buffer, str, str]  # of a vertex: numbers, their format, their name in the program
+Input: TypeAlias = tuple[Buffer, str, str]  # vertex attribute: buffer, format, name in the program
 
 
 class Context(Protocol):
@@ -115,7 +115,7 @@ class GlRenderer:
         self._context = context
         self.device = context.info["GL_RENDERER"]
         self._program = context.program(VERTEX, FRAGMENT)
-        self._spare: list[Target] = []  # targets, the one used last at the end
+        self._spare: list[Target] = []  # free targets, the most recently used last
         self._read = np.empty(0, np.uint8)
         self._levels: tuple[tuple[float, Int32], ...] | None = None
         self._arrays: list[VertexArray] = []
@@ -126,13 +126,13 @@ class GlRenderer:
         if self._levels is not scene.levels:
             self._load(scene)
         self._context.enable_only(self._context.DEPTH_TEST | self._context.CULL_FACE)
-        self._context.cull_face = "front"  # image row 0 first turns the faces round
-        # Each group on a target of its own: software OpenGL clears all of a target, and a small one stays in the cache.
+        self._context.cull_face = "front"  # storing image row 0 first inverts the winding order
+        # One target per group: software OpenGL clears the whole target, and a small one stays in the cache.
         started = [(box, self._start(scene, box, people)) for box, people in groups(scene.boxes_px())]
         return [self._finish(box, target) for box, target in started]
 
     def _start(self, scene: Scene, box: Int64, people: Int64) -> Target:
-        """Begin to draw a part of the frame; returns the target it is drawn to."""
+        """Start rendering a part of the frame and return its target."""
         left, top, right, bottom = box.tolist()
         width, height = right - left, bottom - top
         target = self._take((_up(width), _up(height)))
@@ -146,7 +146,7 @@ class GlRenderer:
         return target
 
     def _finish(self, box: Int64, target: Target) -> Patch:
-        """Wait until it is drawn, read it and average it."""
+        """Wait for the rendering, read it back, average it and return the patch."""
         left, top, right, bottom = box.tolist()
         shape = FINER * (bottom - top), FINER * (right - left), 4
         size = int(np.prod(shape))
@@ -159,7 +159,7 @@ class GlRenderer:
         return Patch(left, top, np.asarray(mean, np.uint8))
 
     def _take(self, size: tuple[int, int]) -> Target:
-        """A target of that size that nobody draws to."""
+        """Return a free target of that size."""
         for target in self._spare:
             if target.size == size:
                 self._spare.remove(target)
@@ -194,19 +194,19 @@ class GlRenderer:
 
 
 def _up(side: int) -> int:
-    """The side of a target that holds one of a part of the frame."""
+    """Return a target side for one of a frame part: times FINER, rounded up to a multiple of STEP_PX."""
     return -(-FINER * side // STEP_PX) * STEP_PX
 
 
 def level(scene: Scene, person: int) -> int:
-    """Which of the scene's levels shows that person in full: the coarsest whose cells are small in the picture."""
+    """Return the person's level of detail: the coarsest whose omitted detail is at most DETAIL_PX in the image."""
     nearest_m = max(float(scene.vertices[person, :, 2].min()), NEAREST_M)
     sizes_px = [cell_m * scene.focal_px / nearest_m for cell_m, _ in scene.levels]
     return max(i for i, size_px in enumerate(sizes_px) if size_px <= DETAIL_PX)
 
 
 def projection(scene: Scene, left: int, top: int, width: int, height: int) -> Float32:
-    """Clip matrix (4,4) of the part of the frame at (left, top); image row 0 becomes the target's row 0."""
+    """Return the projection matrix (4,4) of the frame part at (left, top); image row 0 becomes the target's row 0."""
     near, far = scene.depths_m()
     matrix = np.zeros((4, 4), np.float32)
     for axis, (start, size) in enumerate(((left, width), (top, height))):

@@ -1,4 +1,4 @@
-"""The reference renderer: pyrender, which the official CLIFF demo draws with. Slow."""
+"""Render with pyrender, as the official CLIFF demo does: the reference renderer. Slow."""
 
 import os
 import warnings
@@ -12,7 +12,7 @@ from ...tables import Float64
 from . import HOW_TO_GET_EGL, Patch, Scene, load_package
 
 FLIP = np.array([1, -1, -1], np.float32)  # to OpenGL's camera: y up, z backward
-# Light intensities must be floats: with whole numbers pyrender shades flatly and says nothing.
+# Light intensities must be floats: with integers pyrender silently falls back to flat shading.
 AMBIENT, KEY, SKY = 0.35, 2.6, 0.9
 
 
@@ -27,7 +27,7 @@ def open() -> "PyrenderRenderer":
 
 
 class PyrenderRenderer:
-    """One for the whole process: with two, deleting one takes the display from the other."""
+    """Renders with pyrender. Use one per process: of two, deleting one takes the display from the other."""
 
     def __init__(self, pyrender: ModuleType) -> None:
         _repair(pyrender)
@@ -53,7 +53,7 @@ class PyrenderRenderer:
 
 
 def _light_pose(towards: tuple[float, float, float]) -> Float64:
-    """Pose (4,4) of a light that shines from the direction ``towards``: lights shine along their -z."""
+    """Return the pose (4,4) of a light that shines from the direction ``towards``: lights shine along their -z."""
     z = np.array(towards) / np.linalg.norm(towards)
     x = np.cross([0.0, 0.3, 1.0], z)
     x /= np.linalg.norm(x)
@@ -75,7 +75,7 @@ class Mesh(Protocol):
 
 
 def _repair(pyrender: ModuleType) -> None:
-    """Give Mesh.bounds a body that numpy 2 can run; nothing else in pyrender uses a removed name."""
+    """Replace Mesh.bounds with code that runs on numpy 2; nothing else in pyrender uses a removed name."""
 
     def bounds(mesh: Mesh) -> Float64:
         corners = np.array([skin.bounds for skin in mesh.primitives])
