@@ -1,1 +1,1 @@
-"""How good: against ground truth, and what a precision costs; pseudo-ground-truth."""
+"""Evaluate tracks against ground truth, measure the cost of a precision, and handle pseudo-ground-truth."""

@@ -1,4 +1,4 @@
-"""AGORA's tables: pickles of pandas, read without pandas and without running anything in them."""
+"""Read AGORA's tables, which are pickled pandas DataFrames, without pandas and without executing the pickle."""
 
 from collections.abc import Iterable
 from operator import index
@@ -9,14 +9,14 @@ from ..models.safe_pickle import Plain, Record
 
 
 def is_frame(value: Plain) -> bool:
-    """Whether a record stands for a DataFrame."""
+    """Return whether a value represents a DataFrame."""
     return isinstance(value, Record) and value.name.endswith(".DataFrame")
 
 
 def table(value: Plain) -> dict[Plain, Plain]:
-    """Return a DataFrame's columns by name, each a list with an entry a row.
+    """Return a DataFrame's columns by name, each a list with one entry per row.
 
-    Pandas from 0.25 to 2 is understood. Raises ValueError for columns that are no plain arrays.
+    Supports pandas 0.25 to 2. Raises ValueError for columns that are not plain arrays.
     """
     state = fields(record(value).state)
     manager = state.get("_mgr", state.get("_data"))
@@ -35,14 +35,14 @@ def table(value: Plain) -> dict[Plain, Plain]:
 
 
 def record(value: Plain) -> Record:
-    """The same. Raises ValueError for what is no record."""
+    """Return the value if it is a record, else raise ValueError."""
     if not isinstance(value, Record):
         raise ValueError(f"{type(value).__name__} in place of an object")
     return value
 
 
 def fields(value: Plain) -> dict[Plain, Plain]:
-    """The same. Raises ValueError for what is no dictionary."""
+    """Return the value if it is a dictionary, else raise ValueError."""
     if not isinstance(value, dict):
         raise ValueError(f"{type(value).__name__} in place of a dictionary")
     return value
@@ -56,7 +56,7 @@ def entries(value: Plain) -> list[Plain]:
 
 
 def _parts(manager: Record) -> tuple[list[Plain], list[tuple[Plain, Plain]]]:
-    """Return the names of the columns, and (values, places) of each block."""
+    """Return the column names, and (values, column indices) of each block."""
     state = manager.state
     if isinstance(state, list) and len(state) == 4 and isinstance(state[3], dict):
         kept = fields(state[3]["0.14.1"])  # before pandas 1.3
@@ -72,7 +72,7 @@ def _labels(axis: Plain) -> list[Plain]:
 
 
 def _places(places: Plain, count: int) -> list[int]:
-    """Return the columns that a block's values are, given as a slice or as numbers."""
+    """Return the column indices of a block, given as a slice or as an array."""
     if isinstance(places, Record):
         start, stop, step = map(_whole, places.args)
         return list(range(count)[start:stop:step])

@@ -1,4 +1,4 @@
-"""Tracks measured against ground truth: who was found, and how far each body is from the true one."""
+"""Evaluate tracks against ground truth: detection and the error of each body."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +19,14 @@ from .pseudogt.make import read_regressor
 from .scores import Evaluation, Sums
 
 BLOCK = 64  # people posed at once
-# The 14 joints of LSP among the 17 that Human3.6M's regressor gives; its first is the pelvis.
+# The 14 LSP joints among the 17 of the Human3.6M regressor; its first joint is the pelvis.
 H36M, LSP = 17, [6, 5, 4, 1, 2, 3, 16, 15, 14, 11, 12, 13, 8, 10]
-FAR = 0.02  # by how much of it a size may differ
+FAR = 0.02  # relative tolerance for image sizes and focal lengths
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How predictions are meant to have been made, and how they are matched."""
+    """How predictions should have been made, and how they are matched."""
 
     box_scale: float
     known_focal: bool
@@ -41,10 +41,9 @@ PROTOCOLS = {
 
 
 def evaluate(tracks: Path, truth: Path, options: EvalOptions | None = None) -> Evaluation:
-    """Measure a tracks file, or a folder of files named after the sequences, against a file or folder of ground truth.
+    """Evaluate a tracks file, or a folder of files named after the sequences, against a ground-truth file or folder.
 
-    Raises UsageError if a body is needed and not here, InputError for files that cannot be read or do not belong
-    together, ModelError.
+    Raises UsageError if a required body is missing, InputError if files are unreadable or do not match, ModelError.
     """
     options = options or EvalOptions()
     rule = PROTOCOLS[options.protocol]
@@ -68,9 +67,10 @@ def evaluate(tracks: Path, truth: Path, options: EvalOptions | None = None) -> E
 
 
 def tracks_of(place: Path, truth: Truth, only: bool) -> Path | None:
-    """The tracks of a sequence: the file itself, or the one of its name in a folder; None if there is none.
+    """Return the tracks file of a sequence: the file itself, or the one of its name in a folder; None if missing.
 
-    Images that go by their names may all have been processed into one file. Raises InputError if nothing is there.
+    Where ground truth identifies images by name, one tracks file may hold all of them. Raises InputError if the path
+    does not exist.
     """
     name = truth.name
     if place.is_file():
@@ -83,7 +83,7 @@ def tracks_of(place: Path, truth: Truth, only: bool) -> Path | None:
 def _sequence(
     path: Path, truth: Truth, rule: Protocol, iou_min: float, regressor: Path | None, told: Evaluation
 ) -> Sums:
-    """Match the people of one sequence and measure those found."""
+    """Match the people of one sequence and return the sums of their errors."""
     rows, meta = read_both(path)
     frame_idx, times = _frames_of(path, meta, rows, truth)
     focal_px = truth.focal_px / times
@@ -116,7 +116,7 @@ def _sequence(
 
 
 def _frames_of(path: Path, meta: Meta, rows: Tracks, truth: Truth) -> tuple[Int64, int]:
-    """Each row's frame as the truth counts them, -1 for another; how many times larger the truth's frames are."""
+    """Return each row's frame index in the ground truth (-1: none), and the scale of its images to the tracks'."""
     settings, video = meta.get("settings", {}), meta["video"]
     if settings.get("stride", 1) != 1 or settings.get("start_s") or settings.get("end_s"):
         raise InputError(f"{path}: made with --stride, --start or --end; process all frames")
@@ -137,17 +137,17 @@ def _frames_of(path: Path, meta: Meta, rows: Tracks, truth: Truth) -> tuple[Int6
 
 
 def image_key(name: str) -> str:
-    """What tells AGORA's images apart, in both sizes that they come in."""
+    """Return the identifier of an AGORA image, the same for both published sizes."""
     return Path(name).stem.removesuffix("_1280x720")
 
 
 def match(
     truth: Truth, frame_idx: Int64, true_boxes: Array, boxes: Array, iou_min: float
 ) -> tuple[Int64, Int64, Int64]:
-    """Return pairs of rows (truth, found) of those counted, sorted by the truth's rows, and the rows found besides.
+    """Return pairs of matched rows (truth, found), sorted by truth row, and the rows of false positives.
 
-    In each frame the pairs with the most overlap above ``iou_min`` in all (Hungarian). Who is matched with somebody not
-    counted is neither found nor a stranger; nor is anybody in a frame that the truth does not have.
+    In each frame, matching maximizes the total IoU of pairs above ``iou_min`` (Hungarian algorithm). Predictions
+    matched to people with ``counted=False``, or in frames without ground truth, are ignored.
     """
     theirs, mine, strangers = [], [], []
     order = np.argsort(frame_idx, kind="stable")
@@ -168,7 +168,7 @@ def match(
 
 
 def _deviations(meta: Meta, rows: Tracks, rule: Protocol, focal_px: Array) -> list[str]:
-    """In what these tracks are not what the protocol says."""
+    """Return how these tracks deviate from the protocol, as notes."""
     said: list[str] = []
     scale = meta.get("settings", {}).get("box_scale")
     if scale != rule.box_scale and (scale is not None or rule.known_focal):
@@ -181,9 +181,9 @@ def _deviations(meta: Meta, rows: Tracks, rule: Protocol, focal_px: Array) -> li
 
 
 class Measure:
-    """Joints, root and vertices of both sides, posed a block at a time.
+    """Joints, root and vertices of predictions and ground truth, posed in blocks.
 
-    Raises UsageError if a joint regressor needs a body that is not here, InputError if it is of another one.
+    Raises UsageError if a joint regressor needs a missing body, InputError if it belongs to a different body.
     """
 
     def __init__(self, body: Body, truth: Truth, rows: Tracks, regressor: Path | None) -> None:
@@ -201,7 +201,7 @@ class Measure:
             return
         self.count = min(truth.joints_m.shape[1], 1 + rows.body_pose.shape[1] // 3)
         self.words = f"{'the' if self.count == 24 else 'the first'} {self.count} joints of SMPL's skeleton"
-        self.hips = truth.dataset == "emdb"  # as in EMDB's own evaluation
+        self.hips = truth.dataset == "emdb"  # as in EMDB's official evaluation
         self.root_words = "the middle of the hips, as EMDB has it" if self.hips else "the pelvis"
 
     def _lack(self) -> str:
@@ -214,7 +214,7 @@ class Measure:
         return f"the tracks' body {self.body.name!r} has {have} vertices, the truth's {theirs}"
 
     def block(self, mine: Int64, theirs: Int64) -> tuple[Array, Array, Array | None]:
-        """Joints of both (n,J,3) with their roots at 0, and the mean distance of vertices (n,) in millimetres."""
+        """Return root-relative joints of both sides (n,J,3), and the mean vertex error (n,) in mm or None."""
         rows = self.rows[mine]
         given = rows.global_orient, rows.body_pose, rows.betas, rows.transl
         surfaces: list[Array] = []

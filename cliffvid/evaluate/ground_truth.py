@@ -1,4 +1,4 @@
-"""Ground truth in the layouts that 3DPW, EMDB and AGORA publish it in; nothing in their pickles is run."""
+"""Read ground truth in the published layouts of 3DPW, EMDB and AGORA, without executing their pickles."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -24,36 +24,36 @@ Indices: TypeAlias = NDArray[np.integer]
 DATASETS = ("3dpw", "emdb", "agora")
 GENDERS = {"m": "male", "f": "female", "n": "neutral", "male": "male", "female": "female", "neutral": "neutral"}
 HIPS = (1, 2)
-SMPL_JOINTS = 45  # with the vertices that the package smplx appends
+SMPL_JOINTS = 45  # including the vertices that the smplx package appends
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
     """The people of one sequence, or of one file of images; a row is one person in one frame.
 
-    Who is not ``counted`` is there and cannot be judged: whoever was found in that place does not count at all.
+    People with ``counted=False`` are ignored, and so are predictions matched to them.
     """
 
     name: str
     dataset: str
-    frame_idx: Indices  # (P,) of the sequence's images in natural order; with ``files``, index into them
+    frame_idx: Indices  # (P,) index of the image in natural order, or in ``files`` if given
     person: Indices  # (P,) identity within the sequence
     counted: Bool  # (P,) bool
     bbox_xyxy: Array  # (P,4) pixels
-    joints_m: Array  # (P,J,3) SMPL's 24 joints, or the first 22, which SMPL-X has too; metres, camera frame
-    focal_px: Array  # (P,) the known one, mean of fx and fy
-    size_wh: tuple[float, float]  # of the frames that the pixels are of
+    joints_m: Array  # (P,J,3) SMPL's 24 joints, or the first 22, shared with SMPL-X; metres, camera frame
+    focal_px: Array  # (P,) the true focal length, mean of fx and fy
+    size_wh: tuple[float, float]  # frame size that the pixel coordinates refer to
     surface: Callable[[Indices], Array] | None  # rows -> vertices (n,V,3), metres, camera frame
-    no_surface: str  # why there is none
-    files: tuple[str, ...] = ()  # names of the images, where frames are not numbered
-    everybody: bool = False  # whether all people in the images are in the file
+    no_surface: str  # why ``surface`` is None
+    files: tuple[str, ...] = ()  # names of the images, if frames are not numbered
+    everybody: bool = False  # whether all people in the images are annotated
 
     def __len__(self) -> int:
         return len(self.frame_idx)
 
 
 def truth_files(path: Path) -> list[Path]:
-    """The .pkl files that a path stands for. Raises InputError if there are none."""
+    """Return the .pkl files of a path, a file or a folder. Raises InputError if there are none."""
     found = sorted(path.rglob("*.pkl")) if path.is_dir() else [path] if path.exists() else []
     if not found:
         raise InputError(f"{path}: {'no .pkl files in it' if path.is_dir() else 'no such file or folder'}")
@@ -61,9 +61,9 @@ def truth_files(path: Path) -> list[Path]:
 
 
 def read_truth(path: Path, body: str | None = None) -> Truth:
-    """The ground truth that a file holds, by its layout; ``body``: pose this one rather than those of its genders.
+    """Read a ground-truth file; ``body``: pose this body instead of the gendered ones.
 
-    Raises InputError for anything else, UsageError if a body is needed and not here.
+    Raises InputError for an unknown layout or a damaged file, UsageError if a required body is missing.
     """
     try:
         with open_input(path) as stream:
@@ -77,7 +77,7 @@ def read_truth(path: Path, body: str | None = None) -> Truth:
         raise
     except MemoryError as error:
         raise InputError(f"{path}: asks for more memory than there is") from error
-    except Exception as error:  # a damaged pickle raises nearly anything
+    except Exception as error:  # a damaged pickle can raise almost any exception
         raise InputError(f"{path}: not ground truth as 3DPW, EMDB or AGORA publish it, or damaged ({error})") from error
 
 
@@ -92,7 +92,7 @@ def _by_layout(table: Table, path: Path, body: str | None) -> Truth:
 
 
 def _checked(truth: Truth) -> Truth:
-    """The same. Raises ValueError if somebody is counted whose numbers are none; a box may be unknown."""
+    """Return the truth; raise ValueError for NaN or infinity in a counted person, except boxes, or a bad frame size."""
     for name in ("joints_m", "focal_px"):
         column = getattr(truth, name)
         bad = truth.counted & ~np.isfinite(column).all(axis=tuple(range(1, column.ndim)))
@@ -104,7 +104,7 @@ def _checked(truth: Truth) -> Truth:
 
 
 def _pw3d(table: Table, body: str | None) -> Truth:
-    """3DPW's sequenceFiles: world joints, a camera a frame; people whose camera is not valid are not counted."""
+    """Read 3DPW's sequenceFiles: world joints, one camera per frame; people with an invalid camera are not counted."""
     cameras = plain(table["cam_poses"]).astype(np.float64)
     matrix = plain(table["cam_intrinsics"]).astype(np.float64)
     positions, pose, moved, shapes = (entries(table[key]) for key in ("jointPositions", "poses", "trans", "betas"))
@@ -140,7 +140,7 @@ def _pw3d(table: Table, body: str | None) -> Truth:
 
 
 def _emdb(table: Table, body: str | None) -> Truth:
-    """EMDB's *_data.pkl: SMPL's parameters and a camera a frame; what is out of sight is not counted."""
+    """Read EMDB's *_data.pkl: SMPL parameters and one camera per frame; people out of view are not counted."""
     smpl, camera, seen = (fields(table[key]) for key in ("smpl", "camera", "bboxes"))
     cameras, matrix = (plain(camera[key]).astype(np.float64) for key in ("extrinsics", "intrinsics"))
     frames = int(plain(table["n_frames"]))
@@ -172,7 +172,7 @@ def _emdb(table: Table, body: str | None) -> Truth:
 
 
 def _agora(table: Table, name: str) -> Truth:
-    """AGORA's Camera dataframe with joints, and vertices or not; who is hidden by over 90 % is not counted."""
+    """Read AGORA's Camera dataframe with joints, optionally vertices; people over 90 % occluded are not counted."""
     files = tuple(str(path).split("/")[-1] for path in entries(table["imgPath"]))
     count = [len(entries(joints)) for joints in entries(table["gt_joints_3d"])]
     frame_idx = np.repeat(np.arange(len(files)), count)
@@ -181,7 +181,7 @@ def _agora(table: Table, name: str) -> Truth:
         return [value for values in entries(table[key]) for value in entries(values)]
 
     whole = [plain(j).reshape(-1, 3) for j in each("gt_joints_3d")]
-    width = 24 if all(len(j) <= SMPL_JOINTS for j in whole) else 22  # SMPL-X has the same body, another end of the arm
+    width = 24 if all(len(j) <= SMPL_JOINTS for j in whole) else 22  # SMPL-X differs from joint 22 on
     joints = np.array([j[:width] for j in whole], np.float64).reshape(-1, width, 3)
     seen = [plain(p).reshape(-1, 2)[:width] for p in each("gt_joints_2d")]
     points = np.array(seen, np.float64).reshape(-1, width, 2)
@@ -206,7 +206,7 @@ def _agora(table: Table, name: str) -> Truth:
 
 
 def _focal(joints: Array, points: Array) -> Array:
-    """The focal length (P,) that projects joints to points: the slope of pixels over X/Z, least squares."""
+    """Return the focal length (P,) that projects joints to points: the least-squares slope of pixels over X/Z."""
     slope: Array = (joints[..., :2] / joints[..., 2:]).transpose(0, 2, 1)  # (P,2,J)
     slope = slope - slope.mean(axis=2, keepdims=True)
     pixels = points.transpose(0, 2, 1) - points.mean(axis=1)[..., None]
@@ -221,9 +221,9 @@ def _body_name(gender: str, body: str | None) -> str:
 def _surface(
     names: list[str], which: Indices, given: Float64, cameras: Float64, frame_idx: Indices
 ) -> tuple[Callable[[Indices], Array] | None, str]:
-    """What poses the bodies and brings them into the camera's frame, or why nothing can.
+    """Return a function that poses bodies in the camera frame, or None and the reason.
 
-    ``given`` (P,85): pose, transl, betas; ``which`` of the names is each row's.
+    ``given`` (P,85): pose, transl, betas; ``which``: index into ``names`` for each row.
     """
     try:
         bodies = [load_body(name) for name in names]
@@ -245,7 +245,7 @@ def _surface(
 
 
 def _to_camera(cameras: Array, points: Array) -> Array:
-    """World points (F,J,3) in each frame's camera (F,4,4)."""
+    """Return world points (F,J,3) in the camera frame, with one camera matrix (F,4,4) per frame."""
     seen: Array = points @ cameras[:, :3, :3].transpose(0, 2, 1) + cameras[:, None, :3, 3]
     return seen
 
@@ -258,5 +258,5 @@ def _pixels(joints: Array, matrix: Array) -> Array:
 
 
 def _boxes(points: Array) -> Array:
-    """The boxes (P,4) that just hold the projected joints (P,J,2)."""
+    """Return the tight bounding boxes (P,4) of projected joints (P,J,2)."""
     return np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1)

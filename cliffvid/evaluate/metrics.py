@@ -1,28 +1,28 @@
-"""How far posed bodies are from the truth, in millimetres; points are metres, a row is one person in one frame."""
+"""Compute error metrics in millimetres from points in metres; a row is one person in one frame."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import Array
 
-# The share of correct joints, averaged over these thresholds, is the area under its curve (Mehta 2017, MPI-INF-3DHP).
+# AUC is the PCK averaged over these thresholds (Mehta 2017, MPI-INF-3DHP).
 PCK_MM = np.arange(0, 151, 5)
 
 
 def rooted(points: Array, root: Array) -> Array:
-    """Points (P,N,3) with a root (P,3) moved to the origin."""
+    """Return points (P,N,3) relative to their root (P,3)."""
     moved: Array = points - root[:, None]
     return moved
 
 
 def distances_mm(found: Array, true: Array) -> Array:
-    """How far each point (P,N,3) is from the true one (P,N)."""
+    """Return the distances (P,N) in mm between points (P,N,3) and the true ones."""
     away: Array = 1000 * np.linalg.norm(found - true, axis=2)
     return away
 
 
 def procrustes(found: Array, true: Array) -> Array:
-    """Points (P,N,3) turned, scaled and moved to lie as near the true ones as they can (Umeyama 1991); no mirroring."""
+    """Return points (P,N,3) after Procrustes alignment to the true ones (Umeyama 1991), without reflection."""
     from_mean, to_mean = found.mean(axis=1, keepdims=True), true.mean(axis=1, keepdims=True)
     a, b = found - from_mean, true - to_mean
     u, sizes, vt = np.linalg.svd(np.einsum("pni,pnj->pij", b, a))
@@ -35,15 +35,16 @@ def procrustes(found: Array, true: Array) -> Array:
 
 
 def auc(mm: Array, missed: int = 0) -> float:
-    """Area under the curve of correct keypoints, 0 to 1, of distances (P,J); who was ``missed`` has no correct ones."""
+    """Return the area under the PCK curve, 0 to 1, for distances (P,J); ``missed`` people have no correct joints."""
     shares = np.array([(mm <= threshold).mean(axis=1).sum() for threshold in PCK_MM])
     return float(shares.mean() / (len(mm) + missed))
 
 
 def acceleration_mm(found: Array, true: Array, frame_idx: NDArray[np.integer]) -> Array:
-    """Mean difference (M,) of the joints' (F,J,3) second differences, mm per frame squared (Kocabas 2020, VIBE).
+    """Return the acceleration error (M,) of joints (F,J,3), in mm per frame squared (Kocabas 2020, VIBE).
 
-    Of one person, frames in order; only where three frames follow each other.
+    It is the mean norm of the difference in second differences. Pass one person's frames in order; only triples of
+    consecutive frames count.
     """
     if len(frame_idx) < 3:
         return np.zeros(0)

@@ -1,4 +1,4 @@
-"""What a precision changes and how fast it is: measured on the user's own video, kept in the model folder."""
+"""Measure accuracy and speed of each precision on the user's own video, and store them in the model folder."""
 
 import json
 import shutil
@@ -20,16 +20,16 @@ from ..models.session import DEFAULT, KNOWN, Session, open_session
 from ..options import Options
 from .quality import Batch, compare, take_samples
 
-TIMED = 8  # batches, in each of ROUNDS in which all combinations take turns
+TIMED = 8  # batches per round; the combinations are interleaved over ROUNDS rounds
 ROUNDS = 3
 Say: TypeAlias = Callable[[str], None]
-Figures: TypeAlias = dict[str, object]  # what a manifest keeps of one measurement, see manifest_schema.py
+Figures: TypeAlias = dict[str, object]  # one measurement as stored in a manifest, see manifest_schema.py
 
 
 def ask(name: str, video: Path, options: Options) -> tuple[Manifest, list[Batch], list[Batch]]:
-    """A model, and what it would be asked about a video, in two halves: to calibrate by, and to judge by.
+    """Return a model and its inputs for a video, in two halves: one for calibration, one for evaluation.
 
-    Raises UsageError, ModelError, BackendError, or InputError also if nobody is found in the video.
+    Raises UsageError, ModelError, BackendError, or InputError, also if too few frames have people.
     """
     manifest = find_model(None, name, options.models_dir)
     if not manifest.inputs:
@@ -48,15 +48,15 @@ def ask(name: str, video: Path, options: Options) -> tuple[Manifest, list[Batch]
 
 
 def judge(manifest: Manifest, samples: list[Batch], video: Path, options: Options, say: Say) -> Manifest:
-    """Measure a model's precisions and keep the figures in its folder; returns its manifest with them."""
+    """Measure a model's precisions, store the results in its folder and return the updated manifest."""
     clip = about_clip(video)
     return keep(manifest, [entry | clip for entry in measure(manifest, samples, options, say)])
 
 
 def measure(manifest: Manifest, samples: list[Batch], options: Options, say: Say = lambda line: None) -> list[Figures]:
-    """Quality and speed of every backend and precision that runs this model here, against onnxruntime in float32.
+    """Return accuracy and speed of each backend and precision that runs here, relative to onnxruntime in float32.
 
-    Of each: what quality.compare tells, ``items_per_s`` (frames or people), and what was measured with what.
+    Each entry holds the results of quality.compare, ``items_per_s`` (frames or people), and the configuration measured.
     """
     found = []
     with ExitStack() as opened:
@@ -95,7 +95,7 @@ def _others(manifest: Manifest, options: Options, opened: ExitStack, say: Say) -
 
 
 class _Kept:
-    """Answers, one batch after the other and then again from the first, what a session answered to the samples."""
+    """Replays a session's outputs for the samples, in order and repeatedly."""
 
     def __init__(self, session: Session, samples: list[Batch]) -> None:
         self._answers = [session.run(batch) for batch in samples]
@@ -118,7 +118,7 @@ def _about(backend: str, session: Session) -> Figures:
 
 
 def about_clip(video: Path) -> Figures:
-    """What is kept of the video that figures come from."""
+    """Return the name and SHA-256 of the video; only the name if it is not a file."""
     if not video.is_file():
         return {"clip": video.name}
     with open_input(video) as stream:
@@ -127,10 +127,10 @@ def about_clip(video: Path) -> Figures:
 
 
 def keep(manifest: Manifest, entries: list[Figures], files: dict[str, bytes] | None = None) -> Manifest:
-    """Put figures, and new files, into the model's folder; returns the manifest as it is then.
+    """Write measurements and new files to the model's folder and return the updated manifest.
 
-    Earlier figures of the same backend, precision, device and machine are replaced. The models that ship with cliffvid
-    stay as they are: a copy in the user's own folder of models takes their place. Raises OutputError.
+    Earlier measurements of the same backend, precision, device and machine are replaced. Bundled models are not
+    changed; a copy in the user's models folder overrides them. Raises OutputError.
     """
     kept = ("backend", "precision", "device", "machine")
     files = files or {}
@@ -151,7 +151,7 @@ def keep(manifest: Manifest, entries: list[Figures], files: dict[str, bytes] | N
 
 
 def _own_folder(manifest: Manifest) -> Path:
-    """The folder of a model, or of a copy of one that ships with cliffvid; an outdated copy is replaced."""
+    """Return a writable model folder: the model's own, or a copy of a bundled one; an outdated copy is replaced."""
     if manifest.folder.parent.resolve() != BUNDLED.resolve():
         return manifest.folder
     folder = added_models_dir() / manifest.name

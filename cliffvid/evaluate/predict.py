@@ -1,4 +1,4 @@
-"""Predictions for ground truth's own boxes: what the paper's protocol measures, with no detector in it."""
+"""Predict bodies from ground-truth boxes, without a detector, as the paper's protocol requires."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,13 +25,14 @@ from ..video.image_files import is_image
 from .evaluate import PROTOCOLS, image_key
 from .ground_truth import Truth
 
-OF_THE_DETECTOR = ("detector", "detector_shape", "score", "iou_max", "max_people", "focal_px", "fov_deg")  # of Options
+# Fields of Options that are not used here, so not recorded.
+OF_THE_DETECTOR = ("detector", "detector_shape", "score", "iou_max", "max_people", "focal_px", "fov_deg")
 
 
 def predict(truth: Truth, images: Path, out: Path, options: Options, models: Models) -> int:
-    """Write tracks of the truth's people by its boxes, 1.2 times as large, and its focal length; the number of rows.
+    """Write tracks predicted from ground-truth boxes, enlarged 1.2 times, and focal length; return the row count.
 
-    ``track_id`` is the truth's person, from 1. Raises InputError if the images are not there, OutputError.
+    ``track_id`` is the ground-truth person, from 1. Raises InputError if images are missing, OutputError.
     """
     options = replace(options, box_scale=PROTOCOLS["paper"].box_scale)
     joints, betas = body_size(models.regressor.manifest)
@@ -39,7 +40,7 @@ def predict(truth: Truth, images: Path, out: Path, options: Options, models: Mod
     chain = Chain(options, models)
     with TrueBoxes(images_of(truth, images), chain, truth) as run, chain:
         known = run.meta()
-        del known["video"]  # how large it is shown is known once a frame was read
+        del known["video"]  # the display size is known only after a frame is read
         with open_writer("parquet", out, like, known, options.overwrite) as writer:
             for tracks in run.tracks():
                 writer.write(tracks)
@@ -49,7 +50,7 @@ def predict(truth: Truth, images: Path, out: Path, options: Options, models: Mod
 
 
 def images_of(truth: Truth, images: Path) -> Path:
-    """The folder of a sequence's images below the one named. Raises InputError if there is none."""
+    """Return the folder of a sequence's images within ``images``. Raises InputError if there is none."""
     person, _, rest = truth.name.partition("_")
     candidates = [images / truth.name, images / person / rest / "images", images / rest / "images", images]
     for folder in candidates[-1:] if truth.files else candidates:
@@ -59,7 +60,7 @@ def images_of(truth: Truth, images: Path) -> Path:
 
 
 class TrueBoxes(VideoRun):
-    """A run whose people are the truth's."""
+    """A run that takes its people from ground truth."""
 
     def __init__(self, images: Path, chain: Chain, truth: Truth) -> None:
         super().__init__(images, chain)
@@ -82,7 +83,7 @@ class TrueBoxes(VideoRun):
         return self
 
     def meta(self) -> dict[str, Any]:
-        """As of any run, but for what no detector was asked."""
+        """Return the metadata of a run without the detector's model and settings."""
         meta = super().meta()
         settings = {name: value for name, value in meta["settings"].items() if name not in OF_THE_DETECTOR}
         settings |= {"boxes": f"ground truth of {self._truth.dataset}", "focal": "ground truth"}
@@ -90,7 +91,7 @@ class TrueBoxes(VideoRun):
         return meta | {"settings": settings, "models": models}
 
     def tracks(self) -> Iterator[Tracks]:
-        """The tracks of all frames with people, in order; to be called once."""
+        """Yield the tracks of all frames with people, in order. Call it only once."""
         ahead = self.chain.stages.ahead
         crops = rebatch(ahead("crop", "people", self._cropped(), rows_in), self.chain.batch_sizes()["regress"])
         pose = partial(regress, session=self.models.regressor)
@@ -101,12 +102,12 @@ class TrueBoxes(VideoRun):
             yield tracks
 
     def update(self, frame: Bodies, looks: Appearance, shot: int = 0) -> np.ndarray:
-        """The identities (P,) of one frame's people, as a Tracker tells them: here they are known."""
+        """Return the track ids (P,) of one frame's people, like a Tracker, but from ground truth."""
         time_s = float(frame.time_s[0])
         return np.array([self._person.pop((time_s, box.tobytes())) + 1 for box in frame.bbox_xyxy], np.int32)
 
     def _cropped(self) -> Iterator[Batch[Crops]]:
-        """The crops of each frame's true people, and then the end."""
+        """Yield the crops of each frame's ground-truth people, then an end marker."""
         truth, manifest = self._truth, self.models.regressor.manifest
         for frames in self.source.frames(1, self.counts.decode):
             rows = np.flatnonzero((truth.frame_idx == self._numbers[frames.frame_idx[0]]) & truth.counted)

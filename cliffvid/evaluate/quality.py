@@ -1,4 +1,4 @@
-"""How far a precision's answers lie from those of float32, on real frames and crops: what a user would notice."""
+"""Compare the outputs of a precision with those of float32 on real frames and crops, in user-visible terms."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,29 +19,29 @@ from ..tables import Array, Float32, Float64
 from ..video.open import open_source
 from ..video.reader import DecodeCounts
 
-Batch: TypeAlias = dict[str, Array]  # what a Session takes
+Batch: TypeAlias = dict[str, Array]  # the inputs of a Session
 SAME_PERSON_IOU = 0.5
-FRAMES = 96  # how many are looked at, spread over the video
-LARGEST_STRIDE = 25  # but not so far that most of the time goes into decoding what lies between
+FRAMES = 96  # maximum number of frames, spread over the video
+LARGEST_STRIDE = 25  # limits the time spent on decoding skipped frames
 PEOPLE = 256
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What the two networks of a run were asked, in batches."""
+    """The inputs of the two networks in a run, in batches."""
 
     frames: list[Batch]
     crops: list[Batch]
 
 
 class Answering(Protocol):
-    """What of a Session answers."""
+    """The part of a Session that runs the network."""
 
     def run(self, inputs: Batch) -> Batch: ...
 
 
 class Recorder:
-    """A Session that keeps what it was asked."""
+    """A Session that records its inputs."""
 
     def __init__(self, session: Session) -> None:
         self.manifest, self._session = session.manifest, session
@@ -53,9 +53,9 @@ class Recorder:
 
 
 def take_samples(video: Path | str, detector: Session, regressor: Session | None, options: Options) -> Samples:
-    """Frames spread over the video and the crops of the people in them, as a run with these sessions sees them.
+    """Return network inputs for frames spread over the video and for the crops of the people in them.
 
-    Without a regressor there are no crops. Raises InputError.
+    They are the same as in a run with these sessions. Without a regressor there are no crops. Raises InputError.
     """
     finder, poser = Recorder(detector), Recorder(regressor) if regressor else None
     with open_source(video, options) as source:
@@ -73,12 +73,11 @@ def take_samples(video: Path | str, detector: Session, regressor: Session | None
 
 
 def compare(manifest: Manifest, reference: Answering, session: Answering, samples: Iterable[Batch]) -> dict[str, float]:
-    """How far ``session`` is from ``reference`` on the same samples; both are of this manifest.
+    """Return the differences of ``session`` from ``reference`` on the same samples; both run this manifest's model.
 
-    Regressors: ``persons`` that the reference sees, ``rotation_median_deg`` and ``rotation_p99_deg`` of their
-    joints, ``betas_p99`` and ``camera_p99`` (absolute), ``persons_changed_percent``: those whom only one of the two
-    sees.
-    Detectors: ``persons`` that the reference found, ``missed_percent``, ``extra_percent`` and their sum
+    Regressors: ``persons`` seen by the reference, ``rotation_median_deg`` and ``rotation_p99_deg`` of their joints,
+    ``betas_p99`` and ``camera_p99`` (absolute), ``persons_changed_percent``: people seen by only one of the two.
+    Detectors: ``persons`` detected by the reference, ``missed_percent``, ``extra_percent`` and their sum
     ``persons_changed_percent``, ``box_shift_median_percent`` and ``box_shift_p99_percent`` of the longer side.
     """
     judge = _regressor if manifest.task == "regress" else _detector
@@ -108,7 +107,7 @@ def _regressor(manifest: Manifest, answers: list[tuple[Batch, Batch]]) -> dict[s
 
 
 def rotation_angle_deg(a: geometry.Array, b: geometry.Array) -> Float64:
-    """(...) float64: the angle between rotation matrices (...,3,3), by the chord: exact near zero."""
+    """Return the angle (...) float64 between rotation matrices (...,3,3), from the chord length: exact near zero."""
     chord = np.linalg.norm(a.astype(np.float64) - b, axis=(-2, -1)) / np.sqrt(8)
     angle: Float64 = np.degrees(2 * np.arcsin(np.clip(chord, 0, 1)))
     return angle
@@ -131,14 +130,14 @@ def _detector(manifest: Manifest, answers: list[tuple[Batch, Batch]]) -> dict[st
 
 
 def _people(manifest: Manifest, answer: Batch) -> list[Float32]:
-    """The boxes (P,4) of the people in each frame of a detector's answer, best first."""
+    """Return the boxes (P,4) of the people in each frame of a detector's output, best score first."""
     rule = manifest.rules["selection"]
     candidates = zip(answer["box_px"], answer["objectness"], answer["class_prob"], strict=True)
     return [box[select(box, objectness, class_prob, rule)[0]] for box, objectness, class_prob in candidates]
 
 
 def _shifts(wanted: Float32, found: Float32) -> Float64:
-    """How far the edges of those boxes moved, at most, that are the same person's: percent of the longer side."""
+    """Return the largest edge shift of each matched box, in percent of its longer side."""
     iou = box_iou(wanted, found)
     shifts = []
     while iou.size and iou.max() >= SAME_PERSON_IOU:

@@ -1,4 +1,4 @@
-"""What an evaluation came to: the sums of some people, and what they make of a sequence, or of all."""
+"""Compute the scores of a sequence, or of all sequences, from accumulated errors."""
 
 from dataclasses import asdict, dataclass, field
 
@@ -10,27 +10,27 @@ from .metrics import auc
 
 @dataclass(frozen=True)
 class Score:
-    """What one sequence, or all of them, came to; None where it cannot be told. Means are over people found."""
+    """Scores of one sequence or of all; None where not measurable. Means are over the people found."""
 
     name: str
-    people: int  # in the truth, and counted
+    people: int  # in the ground truth, with ``counted``
     found: int
     recall: float | None
     mpjpe_mm: float | None
     pa_mpjpe_mm: float | None
     pve_mm: float | None
     accel_mm_per_frame2: float | None
-    auc: float | None  # of those found
-    auc_with_missed: float | None  # those missed have no correct joint
-    precision: float | None = None  # where the truth has everybody
+    auc: float | None  # of the people found
+    auc_with_missed: float | None  # with no correct joint for missed people
+    precision: float | None = None  # only if all people are annotated
     f1: float | None = None
-    nmje_mm: float | None = None  # mpjpe / f1, AGORA's
+    nmje_mm: float | None = None  # mpjpe / f1, as AGORA defines it
     nmve_mm: float | None = None
 
 
 @dataclass
 class Evaluation:
-    """All that was measured, and how."""
+    """All results of an evaluation, and how they were measured."""
 
     protocol: str
     words: str
@@ -39,21 +39,21 @@ class Evaluation:
     root: str
     sequences: list[Score] = field(default_factory=list)
     overall: Score | None = None
-    without_tracks: list[str] = field(default_factory=list)  # sequences for which there are none: left out
+    without_tracks: list[str] = field(default_factory=list)  # sequences without a tracks file, skipped
     notes: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, object]:
-        """Everything as plain values, for JSON."""
+        """Return everything as plain values, for JSON."""
         return asdict(self)
 
 
 @dataclass
 class Sums:
-    """What the scores of some people are made of."""
+    """Accumulated errors and counts from which scores are computed."""
 
     people: int = 0
     found: int = 0
-    strangers: int = 0  # found where nobody is
+    strangers: int = 0  # false positives
     everybody: bool = True
     joint_mm: list[Array] = field(default_factory=list)  # (P,J)
     aligned_mm: list[Array] = field(default_factory=list)  # (P,)
@@ -72,7 +72,7 @@ class Sums:
         vertex_mm, missed = _mean(self.vertex_mm), self.people - self.found
         mpjpe = _mean([joint_mm.mean(axis=1)])
         known: dict[str, float | None] = {}
-        if sum(map(len, self.vertex_mm)) < self.found:  # some sequences have vertices, others not
+        if sum(map(len, self.vertex_mm)) < self.found:  # only some sequences have vertices
             vertex_mm = None
         if self.everybody and mpjpe is not None:
             precision, recall = self.found / (self.found + self.strangers), self.found / self.people

@@ -1,1 +1,1 @@
-"""The layout of the pseudo-ground-truth that CLIFF was trained on: checked, shown, converted, made."""
+"""Check, show, convert and create files in the layout of CLIFF's training pseudo-ground-truth."""

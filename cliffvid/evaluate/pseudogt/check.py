@@ -1,4 +1,4 @@
-"""What a pseudo-ground-truth file holds, and what is wrong with it."""
+"""Summarize and validate a pseudo-ground-truth file."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +13,9 @@ from ...tables import Bool, Int64
 from ...video.image_files import image_size
 from .files import PELVIS, WIDTHS, CliffGT
 
-LEAST_JOINTS = 4  # from which a person's place can be found
+LEAST_JOINTS = 4  # minimum number of joints to solve for a person's position
 NUMBERS = [name for name in WIDTHS if name != "imgname"]
-# What no row should do. Widths of boxes: a box is 200 * scale pixels.
+# Violations of the layout. The box side is 200 * scale pixels.
 RULES = {
     "not_finite": "has a number that is none",
     "no_smpl": "has_smpl is not 1",
@@ -36,7 +36,7 @@ RULES = {
 
 @dataclass
 class Info:
-    """Counts, ranges and findings."""
+    """Counts, ranges and violations."""
 
     rows: int
     images: int
@@ -44,17 +44,17 @@ class Info:
     body: str
     dtypes: dict[str, str]
     ranges: dict[str, tuple[float, float]]
-    keypoints: Int64  # (24,) rows in which each is sure
-    bad: dict[str, int] = field(default_factory=dict)  # rows that break each rule
-    first: dict[str, list[int]] = field(default_factory=dict)  # the first of them
+    keypoints: Int64  # (24,) number of rows in which each keypoint has a positive confidence
+    bad: dict[str, int] = field(default_factory=dict)  # number of rows that violate each rule
+    first: dict[str, list[int]] = field(default_factory=dict)  # up to five of these rows
     reprojection_px: dict[str, float] = field(default_factory=dict)
     principal_point: str = ""
 
 
 def info(path: Path, images: Path | None = None) -> Info:
-    """Read a file once, in blocks, and check every row; ``images`` adds what only the images can tell.
+    """Check every row of a file, read in blocks; ``images`` adds the rules that need the images.
 
-    Raises InputError for a file of another layout, or a folder that is not there.
+    Raises InputError for a file of another layout or a missing folder.
     """
     if images and not images.is_dir():
         raise InputError(f"{images}: no such folder")
@@ -104,7 +104,7 @@ def info(path: Path, images: Path | None = None) -> Info:
 
 
 def body_of(gt: CliffGT) -> str:
-    """Whose pose and shape a file holds: SMPL's, unless cliffvid made it with another body."""
+    """Return the name of a file's body: SMPL, unless cliffvid made the file with another body."""
     return (gt.meta or {}).get("body", {}).get("name", "smpl")
 
 
@@ -113,22 +113,22 @@ def _flat(column: tables.Array) -> tables.Array:
 
 
 def _size(images: Path, name: str) -> tuple[int, int]:
-    """Width and height of an image, 0 if it is not there."""
+    """Return the width and height of an image, 0 if it is missing or unreadable."""
     path = image_path(images, name)
     return (path.is_file() and image_size(path)) or (0, 0)
 
 
 def image_path(images: Path, name: str) -> Path:
-    """Where an image lies. Raises InputError for a name that leads out of the folder."""
+    """Return the path of an image. Raises InputError for a name that points outside the folder."""
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise InputError(f"{name!r}: an image's name that leads out of {images}")
     return images / name
 
 
 def check(block: dict[str, tables.Array], sizes: NDArray[np.integer] | None) -> tuple[dict[str, Bool], Array]:
-    """The rows (N,) that break each rule, and how far S lies from part (N,) in pixels, NaN where it cannot be told.
+    """Return a mask (N,) of the rows that violate each rule, and the reprojection error (N,) of S in pixels, or NaN.
 
-    ``sizes``: width and height (N,2) of each row's image, 0 where there is none.
+    ``sizes``: width and height (N,2) of each row's image, 0 where it is missing.
     """
     rows = len(block["imgname"])
     flat = {name: block[name].reshape(rows, -1).astype(np.float64) for name in NUMBERS}
@@ -164,10 +164,10 @@ def check(block: dict[str, tables.Array], sizes: NDArray[np.integer] | None) -> 
 
 
 def reprojection_px(part: Array, joints: Array, focal_px: Array, middle: Array | None) -> Array:
-    """Mean distance (N,) in pixels of the joints (N,24,4), placed as well as can be, from the keypoints (N,24,3).
+    """Return the mean reprojection error (N,) in pixels of joints (N,24,4), at their best-fitting position.
 
-    Only those that are sure in both count; NaN where they are fewer than four. ``middle``: the principal points (N,2);
-    without them they are found with the place.
+    The reference is the keypoints (N,24,3). Only joints with positive confidence in both count; NaN if there are fewer
+    than four. ``middle``: the principal points (N,2); if None, they are estimated too.
     """
     sure = (part[..., 2] > 0) & (joints[..., 3] > 0)
     place, center = placed(part, joints, focal_px, middle)
@@ -180,10 +180,10 @@ def reprojection_px(part: Array, joints: Array, focal_px: Array, middle: Array |
 
 
 def placed(part: Array, joints: Array, focal_px: Array, middle: Array | None) -> tuple[Array, Array]:
-    """Where the origin of ``joints`` lies (N,3) in the camera's frame, and the principal points (N,2); least squares.
+    """Return the least-squares position (N,3) of the origin of ``joints`` in the camera frame, and principal points.
 
-    From (u - cx)(Z + tz) = f (X + tx), which is linear in what is sought: tx, ty, tz; or, with the principal point
-    unknown, f tx + cx tz, f ty + cy tz, tz, cx, cy. NaN where a number is none.
+    It solves (u - cx)(Z + tz) = f (X + tx), linear in the unknowns tx, ty, tz. With unknown principal points (N,2), the
+    unknowns are f tx + cx tz, f ty + cy tz, tz, cx, cy. NaN where an input is not finite.
     """
     sure = ((part[..., 2] > 0) & (joints[..., 3] > 0)).astype(float)
     focal, (x, y, z) = focal_px[:, None], np.moveaxis(np.where(sure[..., None] > 0, joints[..., :3], 0), 2, 0)
@@ -198,7 +198,7 @@ def placed(part: Array, joints: Array, focal_px: Array, middle: Array | None) ->
     target = np.concatenate([(u * z - focal * x) * sure, (v * z - focal * y) * sure], axis=1)
     good = np.isfinite(matrix).all(axis=(1, 2)) & np.isfinite(target).all(axis=1)
     matrix, target = np.where(good[:, None, None], matrix, 0), np.where(good[:, None], target, 0)
-    size = np.maximum(np.linalg.norm(matrix, axis=1), 1e-12)  # columns of one size: pixels and metres differ by 1000
+    size = np.maximum(np.linalg.norm(matrix, axis=1), 1e-12)  # column scaling: pixels and metres differ by 1000
     found = (np.linalg.pinv(matrix / size[:, None]) @ target[..., None])[..., 0] / size
     found[~good] = np.nan
     if middle is not None:

@@ -1,4 +1,4 @@
-"""CLIFF's pseudo-ground-truth files (``cliffGT_v1``): read in blocks, kept as parquet without loss, made from tracks.
+"""Read and write CLIFF's pseudo-ground-truth files (``cliffGT_v1``), and convert them losslessly to parquet and back.
 
 One row is one person in one image. The keys, and the order of the 24 keypoints of ``part`` and ``S``, are those of the
 official release (CLIFF/README.MD, common/skeleton_drawer.py of huawei-noah/noah-research).
@@ -28,7 +28,7 @@ from ...tracks.write import META_KEY, ROW_GROUP, add_array
 
 KIND = "cliffGT_v1"
 KIND_WORDS, KEPT_WORDS = f"{KIND} file", "parquet file"
-# How many numbers a row has under each key; imgname is text.
+# Values per row for each key; imgname is text.
 WIDTHS = {
     "imgname": 1,
     "center": 2,
@@ -41,12 +41,12 @@ WIDTHS = {
     "focal_l": 1,
     "S": 96,
 }
-# What has a name in tracks files keeps it in parquet.
+# Keys renamed in parquet to match the columns of tracks files.
 RENAMED = {"shape": "betas", "global_t": "transl", "focal_l": "focal_px"}
 ROW_BYTES_MAX = 1 << 16
-# What cliffvid says of a file that it made.
+# Schema of the metadata in files that cliffvid made.
 MADE = {"body?": {"name?": str}}
-# The metadata of what is kept as parquet: of each array its name, dtype and the shape of a row.
+# Schema of the parquet metadata: for each array its name, dtype and row shape.
 KEPT = {
     "arrays": [{"name": str, "dtype": Text("[<>|=]?[biufUS][0-9]{1,5}", "a dtype such as <f4"), "shape": [COUNT]}],
     "rows": COUNT,
@@ -67,16 +67,16 @@ class MadeBody(TypedDict, total=False):
 
 
 class Made(TypedDict, total=False):
-    """What is read of what cliffvid says of a file that it made."""
+    """The metadata that is read from files that cliffvid made."""
 
     body: MadeBody
 
 
 class CliffGT:
-    """An open file of that layout; a context manager. Only what is asked for is read, a block of rows at a time.
+    """An open file of this layout; a context manager. Only the requested arrays are read, a block of rows at a time.
 
-    ``columns`` by name in the file's order, ``rows``, and ``meta``: what cliffvid wrote of itself, if it made the file.
-    Raises InputError for a file that is missing, damaged, of another layout, or that holds Python objects.
+    ``columns``: headers by name in file order; ``rows``: their number; ``meta``: cliffvid's metadata, if it made the
+    file. Raises InputError for a file that is missing, damaged, of another layout, or that holds Python objects.
     """
 
     def __init__(self, path: Path) -> None:
@@ -94,7 +94,7 @@ class CliffGT:
         self._open.close()
 
     def _read_headers(self) -> None:
-        self.columns: dict[str, Header] = {}  # with the shape of a row
+        self.columns: dict[str, Header] = {}  # with the shape of one row
         self.meta: Made | None = None
         counts = {}
         for name, header in read_headers(self._archive, size_of(self._file)).items():
@@ -119,7 +119,7 @@ class CliffGT:
         self.rows = counts["imgname"]
 
     def blocks(self, names: Iterable[str] | None = None, size: int = ROW_GROUP) -> Iterator[dict[str, Array]]:
-        """The named arrays, all if none are named, in step, ``size`` rows at a time. Raises InputError."""
+        """Yield blocks of ``size`` rows of the named arrays, of all if None. Raises InputError."""
         names = list(self.columns if names is None else names)
         with ExitStack() as stack, reading(self.path, KIND_WORDS):
             readers = {name: stack.enter_context(self._archive.open(f"{name}.npy")) for name in names}
@@ -141,7 +141,7 @@ class CliffGT:
         return self.columns[name].fortran and len(self.columns[name].shape) > 0
 
     def take(self, names: Iterable[str], wanted: NDArray[np.integer]) -> dict[str, Array]:
-        """The named arrays of some rows, given in rising order. Raises InputError."""
+        """Return the named arrays for the ``wanted`` rows, in increasing order. Raises InputError."""
         wanted, start, parts = np.asarray(wanted), 0, []
         for block in self.blocks(names):
             count = len(next(iter(block.values())))
@@ -155,7 +155,7 @@ class CliffGT:
 
 
 def _rows(member: IO[bytes], column: Header, count: int, total: int) -> Array:
-    """The next rows of an array; all of it where it lies in Fortran's order."""
+    """Return the next ``count`` rows of an array; in Fortran order it must be read whole."""
     shape = (count, *column.shape)
     data = member.read(int(np.prod(shape)) * column.dtype.itemsize)
     if column.fortran and column.shape:
@@ -170,9 +170,9 @@ def _check_row(name: str, dtype: np.dtype[np.generic], shape: Sequence[int]) -> 
 
 @claims
 def to_parquet(source: Path, out: Path, overwrite: bool = False) -> int:
-    """Keep a file of that layout as parquet, without loss; the number of rows.
+    """Convert a file of this layout losslessly to parquet and return the number of rows.
 
-    ``pose`` becomes ``global_orient`` and ``body_pose``, and what tracks files name keeps their name.
+    ``pose`` becomes ``global_orient`` and ``body_pose``; other keys take the column names of tracks files.
     Raises InputError, OutputError.
     """
     import pyarrow as pa
@@ -195,7 +195,7 @@ def to_parquet(source: Path, out: Path, overwrite: bool = False) -> int:
 
 
 def _table(block: dict[str, Array]) -> Table:
-    """Some rows as an Arrow table: vectors as fixed-size lists, text as text."""
+    """Return some rows as an Arrow table: vectors as fixed-size lists, text as strings or binary."""
     import pyarrow as pa
 
     arrays = {}
@@ -219,7 +219,7 @@ def _table(block: dict[str, Array]) -> Table:
 
 @claims
 def to_npz(source: Path, out: Path, overwrite: bool = False) -> int:
-    """What ``to_parquet`` kept, back in the official layout, every array as it was; the number of rows.
+    """Convert a file from ``to_parquet`` back to the official layout, identically, and return the number of rows.
 
     Raises InputError for a file that ``to_parquet`` did not write, OutputError.
     """
@@ -249,9 +249,9 @@ def to_npz(source: Path, out: Path, overwrite: bool = False) -> int:
 
 
 def _bytes_of(kept: ParquetFile, source: Path, name: str, dtype: np.dtype[np.generic]) -> Iterator[bytes]:
-    """An array's bytes, block by block. Raises InputError."""
+    """Yield an array's bytes, block by block. Raises InputError."""
     names = ["global_orient", "body_pose"] if name == "pose" else [RENAMED.get(name, name)]
-    with reading(source, KEPT_WORDS):  # else what is wrong with it would be told of the file that is written
+    with reading(source, KEPT_WORDS):  # otherwise errors would name the output file
         for batch in kept.iter_batches(ROW_GROUP, columns=names, use_threads=False):
             parts = [batch.column(key) for key in names]
             if dtype.kind in "US":
@@ -263,7 +263,7 @@ def _bytes_of(kept: ParquetFile, source: Path, name: str, dtype: np.dtype[np.gen
 
 
 def write_npz(out: Path, arrays: dict[str, Array], meta: Mapping[str, object], overwrite: bool = False) -> None:
-    """Write a file of that layout, and what cliffvid says of itself under a key more. Raises OutputError."""
+    """Write a file of this layout, with cliffvid's metadata under an additional key. Raises OutputError."""
     with _appearing_npz(out, overwrite) as archive:
         for name, array in (arrays | {META_KEY: np.array(json.dumps(meta))}).items():
             add_array(archive, name, array.dtype, array.shape, [np.ascontiguousarray(array).tobytes()])

@@ -1,4 +1,4 @@
-"""Tracks of images turned into a file in the layout of CLIFF's pseudo-ground-truth."""
+"""Convert tracks of images to the layout of CLIFF's pseudo-ground-truth."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,10 @@ from .check import image_path
 from .files import KIND, PELVIS, write_npz
 
 BLOCK = 256
-# Of each keypoint that SMPL's skeleton has, the joint; hips, neck and pelvis are the datasets' only by a regressor.
+# Keypoint -> SMPL joint. Hips, neck and pelvis match the data sets' definition only with a joint regressor.
 FROM_SKELETON = {0: 8, 1: 5, 2: 2, 3: 1, 4: 4, 5: 7, 6: 21, 7: 19, 8: 17, 9: 16, 10: 18, 11: 20, 12: 12, 14: 0}
 FROM_REGRESSOR = (2, 3, 12, 13, 14, 15, 16, 17, 18)  # the rows of SPIN's J_regressor_extra.npy
-FROM_FACE = {19: 0, 20: 2, 21: 1, 22: 4, 23: 3}  # of PICKED: nose, right eye, left eye, right ear, left ear
+FROM_FACE = {19: 0, 20: 2, 21: 1, 22: 4, 23: 3}  # keypoint -> PICKED: nose, left eye, right eye, left ear, right ear
 NOTE = (
     "hips, neck and pelvis are the skeleton's own joints; head top, thorax, spine, jaw and head have confidence 0. "
     "--joint-regressor J_regressor_extra.npy (from SPIN's data) makes them those of the official files"
@@ -33,21 +33,22 @@ NOTE = (
 
 @dataclass(frozen=True)
 class MakeReport:
-    """What one file made of tracks holds."""
+    """Result of creating one file."""
 
     out: Path
     rows: int
     images: int
-    left_out: int  # rows whose camera is impossible
+    left_out: int  # rows dropped for an impossible camera
     note: str
 
 
 @claims
 def make(tracks: Path, images: Path, out: Path, regressor: Path | None = None, overwrite: bool = False) -> MakeReport:
-    """Write the people of images as pseudo-ground-truth: what the file would hold had it been released by CLIFF.
+    """Write the people in images as pseudo-ground-truth, with the same meaning as in CLIFF's released files.
 
-    ``center`` and ``scale`` are the detected box's, 4:3 and not enlarged; ``part`` is the projected ``S``, sure inside
-    the image. Raises UsageError for tracks of a video or of a body that is not SMPL-like, InputError, OutputError.
+    ``center`` and ``scale`` are those of the detected box, at 4:3 and not enlarged. ``part`` is the projection of
+    ``S``, with confidence 1 inside the image. Raises UsageError for tracks of a video or of a body that is not
+    SMPL-like, InputError, OutputError.
     """
     rows, meta = read_both(tracks)
     files, name = meta["video"].get("files"), meta["body"]["name"]
@@ -85,11 +86,11 @@ def _size(images: Path, name: str, tracks: Path) -> tuple[int, int]:
 def _arrays(
     rows: Tracks, body: Body, extra: Array | None, files: list[str], seen: dict[int, tuple[int, int]]
 ) -> dict[str, tables.Array]:
-    """The arrays of the file for some rows."""
+    """Return the arrays of the file for some rows."""
     count = len(rows)
     joints, there = keypoints(rows, body, extra)
     sizes = np.array([seen[index] for index in rows.frame_idx.tolist()], float).reshape(count, 2)
-    with np.errstate(invalid="ignore"):  # what the body does not have lies at 0
+    with np.errstate(invalid="ignore"):  # keypoints that the body does not have are at 0
         at = np.nan_to_num(project(joints, rows.focal_px, (0, 0)) + sizes[:, None] / 2)
     pixels = np.concatenate([at, np.zeros((count, 24, 1))], axis=2)
     inside = ((pixels[..., :2] >= 0) & (pixels[..., :2] <= sizes[:, None])).all(axis=2) & (joints[..., 2] > 0)
@@ -112,7 +113,7 @@ def _arrays(
 
 
 def keypoints(rows: Tracks, body: Body, extra: Array | None) -> tuple[Array, Bool]:
-    """The 24 keypoints (P,24,3) in metres of the camera's frame, and which of them this body has (24,)."""
+    """Return the 24 keypoints (P,24,3) in metres in the camera frame, and a mask (24,) of those this body has."""
     given = rows.global_orient, rows.body_pose, rows.betas, rows.transl
     skeleton = body.joints(*given)
     points, there = np.zeros((len(rows), 24, 3)), np.zeros(24, bool)
@@ -128,7 +129,7 @@ def keypoints(rows: Tracks, body: Body, extra: Array | None) -> tuple[Array, Boo
 
 
 def read_regressor(path: Path, shape: tuple[int | None, int]) -> Float64:
-    """Joints as weights of vertices (J,V) float64 from an .npy file. Raises InputError if it does not fit the body."""
+    """Return a joint regressor (J,V) float64 from an .npy file. Raises InputError if it does not fit the body."""
     try:
         with open_input(path) as file:
             matrix = load_npy(file)

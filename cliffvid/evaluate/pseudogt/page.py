@@ -1,4 +1,4 @@
-"""One page to look through a pseudo-ground-truth file: image, keypoints, bodies from the front and from the side."""
+"""Write an HTML page to inspect a pseudo-ground-truth file: image, keypoints, front and side view of the bodies."""
 
 import base64
 from collections.abc import Iterable
@@ -24,9 +24,9 @@ from ...view.overlay import BACKDROP, Painter, mean_depth_m
 from .check import body_of, image_path, placed, reprojection_px
 from .files import HEAD_TOP, CliffGT
 
-SIDE_PX = 720  # the longer side of a picture on the page
+SIDE_PX = 720  # longer side of an image on the page
 SHOWN = ("center", "scale", "part", "pose", "shape", "global_t", "focal_l", "S")
-# Bones of the keypoints as the datasets draw them: MPII's where the head's top is sure, else COCO's.
+# Bones between keypoints as the data sets draw them: MPII's if the head top has a positive confidence, else COCO's.
 LIMBS = ((8, 7), (7, 6), (2, 1), (1, 0), (3, 4), (4, 5), (9, 10), (10, 11))
 MPII_BONES = (*LIMBS, (14, 15), (15, 12), (12, 13), (15, 9), (15, 8), (14, 2), (14, 3))
 COCO_BONES = (
@@ -50,18 +50,18 @@ COLORS = {"right": (236, 112, 70), "left": (64, 150, 228), "middle": (240, 200, 
 
 @dataclass(frozen=True)
 class ViewReport:
-    """What one page shows."""
+    """Result of writing one page."""
 
     out: Path
     shown: int
-    total: int  # images or subjects that the file holds
-    missing: int  # left out, because their image is not there or cannot be read
+    total: int  # images or subjects in the file
+    missing: int  # skipped because their image is missing or unreadable
     bytes: int
 
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """What is seen at once: one image and some rows of it."""
+    """One entry of the page: an image and some of its rows."""
 
     name: str
     rows: NDArray[np.integer]
@@ -71,10 +71,10 @@ class Item:
 def view(
     path: Path, images: Path, out: Path, options: PseudoGTViewOptions | None = None, overwrite: bool = False
 ) -> ViewReport:
-    """Write a page of some images in the order of their names, or of some subjects in the file's order.
+    """Write a page of some images, sorted by name, or of some subjects, in file order.
 
-    Raises UsageError if the body is not here, InputError for a file or images that cannot be read, BackendError if
-    nothing can render, OutputError.
+    Raises UsageError if the body is missing, InputError if the file or images are unreadable, BackendError if no
+    renderer works, OutputError.
     """
     options = options or PseudoGTViewOptions()
     per, start, skeleton_only = options.per, options.start, options.skeleton_only
@@ -118,7 +118,7 @@ def view(
 
 
 def _items(gt: CliffGT, per: str, most: int, start: int) -> tuple[int, list[Item]]:
-    """How many images or subjects there are, and those to show."""
+    """Return the total number of images or subjects, and the items to show."""
     if per == "subject":
         wanted = np.arange(start, min(start + most, gt.rows))
         names: Iterable[object] = gt.take(["imgname"], wanted)["imgname"] if len(wanted) else []
@@ -139,7 +139,7 @@ def _text(name: object) -> str:
 
 
 def _image(images: Path, name: str) -> Pixels | None:
-    """RGB (H,W,3), turned as its EXIF says; None if it is not there or cannot be read."""
+    """Return the image as RGB (H,W,3), with its EXIF orientation applied; None if missing or unreadable."""
     path = image_path(images, name)
     if not path.is_file():
         return None
@@ -154,7 +154,7 @@ def _image(images: Path, name: str) -> Pixels | None:
 def _shown(
     item: Item, values: dict[str, tables.Array], image: Pixels, painter: Painter | None, near: bool
 ) -> dict[str, object]:
-    """An item as the page's script takes it: words and four pictures; ``near`` cuts them to who is shown."""
+    """Return an item's data for the page's script: text and four images; ``near`` crops them to the subject."""
     count, size = len(item.rows), np.array(image.shape[1::-1], float)
     part = values["part"].reshape(count, 24, 3).astype(np.float64)
     joints = values["S"].reshape(count, 24, 4).astype(np.float64)
@@ -178,7 +178,7 @@ def _shown(
     pictures = [image, flat, front, side]
     if near:
         center, box_px = values["center"].reshape(-1, 2)[0], 200 * float(values["scale"].reshape(-1)[0])
-        at = [(center[0], center[1])] * 3 + [(size[0] / 2, center[1])]  # the side camera turns about who is shown
+        at = [(center[0], center[1])] * 3 + [(size[0] / 2, center[1])]  # the side camera is centred on the subject
         pictures = [_around(*both, box_px) for both in zip(pictures, at, strict=True)]
     return {
         "name": item.name,
@@ -189,7 +189,7 @@ def _shown(
 
 
 def draw_keypoints(image: Pixels, keypoints: Array) -> None:
-    """Draw the sure ones of 24 keypoints (24,3) and their bones in ``image``, in place, right and left apart."""
+    """Draw those of 24 keypoints (24,3) with positive confidence, and bones, in ``image``, coloured by body side."""
     sure = (keypoints[:, 2] > 0) & np.isfinite(keypoints).all(axis=1) & (np.abs(keypoints[:, :2]) < 1e5).all(axis=1)
     points = np.where(sure[:, None], keypoints[:, :2], 0)
     height = np.ptp(points[sure, 1]) if sure.any() else 0
@@ -208,7 +208,7 @@ def _color(*points: int) -> tuple[int, int, int]:
 
 
 def _bodies(item: Item, values: dict[str, tables.Array], image: Pixels, painter: Painter) -> tuple[Pixels, Pixels]:
-    """The posed bodies over the image, and from the side."""
+    """Return the posed bodies drawn on the image, and from the side."""
     count = len(item.rows)
     pose = values["pose"].reshape(count, 72).astype(np.float32)
     columns = {
@@ -231,7 +231,7 @@ def _bodies(item: Item, values: dict[str, tables.Array], image: Pixels, painter:
 
 
 def _skeletons(image: Pixels, part: Array, joints: Array, focal_px: Array, place: Array) -> tuple[Pixels, Pixels]:
-    """S where it fits part best, over the image and from the side."""
+    """Return S at its best fit to part, drawn on the image and from the side."""
     front, side = image.copy(), np.full_like(image, BACKDROP)
     there = np.isfinite(place).all(axis=1) & (place[:, 2] > 0.1)
     depth_m = float(place[there, 2].mean()) if there.any() else 0.0
@@ -245,7 +245,7 @@ def _skeletons(image: Pixels, part: Array, joints: Array, focal_px: Array, place
 
 
 def _around(image: Pixels, center: tuple[float, float], box_px: float) -> Pixels:
-    """The part of an image about a box, twice as high; all of it where the box is none."""
+    """Return the image cropped around a box, up to twice its height; uncropped if the box is invalid."""
     height, width = image.shape[:2]
     if not (np.isfinite([*center, box_px]).all() and box_px > 0):
         return image
