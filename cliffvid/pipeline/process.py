@@ -27,10 +27,10 @@ def process(
     models: Models | None = None,
     watch: Callable[[Chain], None] = lambda chain: None,
 ) -> Report:
-    """Write the tracks of a video to a file.
+    """Write the tracks of a video to a file. After an error no partial file is left behind.
 
     Args:
-        video: The video file, image, folder of images or other input.
+        video: A video file, an image, a folder or pattern of images, or a URL.
         out: The tracks file to write. Its suffix selects the format, unless ``options.format`` does.
         options: The settings; the defaults if None.
         models: Networks opened with ``open_models``, to reuse across calls. If None, they are opened for this call.
@@ -45,8 +45,6 @@ def process(
         ModelError: A model is missing or unsuitable.
         BackendError: The inference backend or device fails.
         OutputError: ``out`` cannot be written.
-
-    After an error no partial ``out`` is left behind.
     """
     options = options or Options()
     output_format(Path(out), options.format)
@@ -117,7 +115,7 @@ def stream(video: str | Path, options: Options | None = None, models: Models | N
     """Yield the tracks of each frame that has people, as soon as they are ready.
 
     Args:
-        video: The video file, image, folder of images or other input.
+        video: A video file, an image, a folder or pattern of images, or a URL.
         options: The settings; the defaults if None.
         models: Networks opened with ``open_models``, to reuse across calls. If None, they are opened for this call.
 
@@ -125,7 +123,10 @@ def stream(video: str | Path, options: Options | None = None, models: Models | N
         One table per frame with people, in order, rows sorted by track id.
 
     Raises:
-        UsageError, InputError, ModelError, BackendError: As ``process``.
+        UsageError: The options contradict each other or the models.
+        InputError: The video cannot be read.
+        ModelError: A model is missing or unsuitable.
+        BackendError: The inference backend or device fails.
     """
     options = options or Options()
     with ExitStack() as stack:
