@@ -45,8 +45,8 @@ def convert(tracks: Path, out: Path, options: ConvertOptions, like: Path | None 
 
     ``amass`` and ``bvh`` write one file per continuous piece of a track. For them ``out`` is a folder, created if
     needed; with a single piece it may be a file. ``like``: see read_tracks. Raises UsageError if ``out`` exists or a
-    track or body is missing, InputError if the tracks are unreadable or hold no usable rows, OutputError if a file
-    cannot be written.
+    track or body is missing. Raises InputError if the tracks are unreadable or hold no usable rows, OutputError if a
+    file cannot be written.
     """
     suffix = SUFFIXES[options.to]
     in_folder = out.is_dir() or (options.to in MANY and out.suffix.lower() != suffix)

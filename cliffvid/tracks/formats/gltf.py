@@ -104,7 +104,7 @@ def glb(
 ) -> bytes:
     """Return the file for these tracks, each a list of pieces in time order; a track is hidden between its pieces.
 
-    Axes: y up, x right. The camera at the origin looks along -z, so a person who faces it faces +z. Units: metres, and
+    Axes: y up, x right. The camera at the origin looks along -z, so a person facing it faces +z. Units: metres, and
     seconds of the video; each row is a keyframe at its own timestamp. ``camera``: glTF properties of a perspective
     camera.
     """
