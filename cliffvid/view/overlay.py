@@ -86,8 +86,8 @@ def overlay(
     """Draw the tracks on their video and write it to ``out``; the video is decoded with the settings of the tracks.
 
     ``watch`` is called at the start with the stages and the number of frames, None if unknown. Raises UsageError if
-    ``out`` exists or the body is missing, InputError if the tracks belong to another video, BackendError if no renderer
-    works, OutputError if ``out`` cannot be written. After an error no partial file is left behind.
+    ``out`` exists or the body is missing, InputError if the tracks belong to another video. Raises BackendError if no
+    renderer works, OutputError if ``out`` cannot be written. After an error no partial file is left behind.
     """
     options = options or OverlayOptions()
     check_target(out, options.overwrite, video, tracks)

@@ -54,7 +54,7 @@ def report(
     """Write the HTML report of a tracks file; ``video`` adds an image of each track, ``busy_s`` the timings of a run.
 
     ``skeleton_only`` omits the body mesh, whose licence may forbid redistribution, and needs no renderer. Raises
-    UsageError if ``out`` exists or the body is missing, InputError if files are unreadable or do not match,
+    UsageError if ``out`` exists or the body is missing, InputError if files are unreadable or do not match. Raises
     BackendError if rendering fails, OutputError if the page cannot be written.
     """
     check_page(out, overwrite, tracks, video)
