@@ -57,13 +57,13 @@ def rotation_vector(turns: Array) -> Array:
     return vector
 
 
-def then(first: Array, second: Array) -> Array:
+def quat_multiply(first: Array, second: Array) -> Array:
     """Quaternions (...,4) of turning by ``second`` in the frame that ``first`` made: their product, first x second."""
     a, b, aw, bw = first[..., :3], second[..., :3], first[..., 3:], second[..., 3:]
     return np.concatenate([aw * b + bw * a + np.cross(a, b), aw * bw - (a * b).sum(axis=-1, keepdims=True)], axis=-1)
 
 
-def back(turns: Array) -> Array:
+def quat_conjugate(turns: Array) -> Array:
     """The inverse of unit quaternions (...,4)."""
     inverse: Array = turns * np.array([-1.0, -1.0, -1.0, 1.0])
     return inverse
@@ -71,4 +71,4 @@ def back(turns: Array) -> Array:
 
 def slerp(first: Array, second: Array, share: Array) -> Array:
     """From ``first`` towards ``second`` (...,4) the shorter way by ``share`` of it (...,1), at constant speed."""
-    return then(first, quaternion(share * rotation_vector(then(back(first), second))))
+    return quat_multiply(first, quaternion(share * rotation_vector(quat_multiply(quat_conjugate(first), second))))

@@ -116,7 +116,7 @@ class Frames(Table):
     pts: Annotated[Int64, "int64 N"]  # ticks of the stream's clock, as stored in the file
     time_s: Annotated[Float64, "float64 N"]  # pts in seconds since the first frame
     damaged: Annotated[Bool, "bool N"]  # decoded after or from damaged data
-    # Each RGB (H,W,3) uint8 where the decoder put it, or Planes, or a Surface, or a DeviceImage.
+    # Each RGB (H,W,3) uint8 where the decoder put it, or YuvImages, or a Surface, or a DeviceImage.
     images: Annotated[Objects, "object N"]
 
     @property

@@ -16,8 +16,8 @@ from .inputs import Found, find_inputs
 from .messages import Event, Fault, Report, Task
 from .plan import Plan, in_part, recipe
 from .progress import Progress, Summary, Watch
-from .scheduler import Failed, Handout, Took, open_pool
-from .split import Joins
+from .scheduler import Failed, Scheduler, Took, open_pool
+from .split import SegmentMerger
 from .store.dataset import Shards, conclude, open_journal, writing
 from .store.journal import Log, state_of
 from .store.ownership import PARTS, WORK
@@ -64,7 +64,7 @@ class BulkJob:
         self.recipe = recipe(options)
         self.shards = Shards(folder, journal)
         self.pool = open_pool(options, bulk, folder / WORK)
-        self.tasks = Handout(self.pool)
+        self.tasks = Scheduler(self.pool)
         self.progress = Progress(pool=self.pool)
         self.interrupted = False
         self.done, self.failures = 0, 0
@@ -164,7 +164,7 @@ class BulkJob:
                 progress.statuses[ended["status"]] += 1
         tasks = plan.tasks()
         self.tasks.add(tasks)
-        joins = Joins(plan, self.folder, self.journal, self.tasks, self.options.stride, self._tell)
+        joins = SegmentMerger(plan, self.folder, self.journal, self.tasks, self.options.stride, self._tell)
         for name, line in plan.lines.items():  # all segments were in when the last run ended
             if not plan.finished(name) and line["cuts"]:
                 joins.join_if_whole(name)

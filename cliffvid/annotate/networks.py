@@ -216,11 +216,11 @@ class Server:
 
     def _open(self, place: int) -> Head:
         """What a worker must know of a network."""
-        from ..models.batch_size import settled
+        from ..models.batch_size import with_batch_sizes
 
         if self._models is None:
             models = open_models(self._options)
-            self._options = settled(self._options, models.detector, models.regressor)
+            self._options = with_batch_sizes(self._options, models.detector, models.regressor)
             self._models, self._shared = models, [Shared(models.detector), Shared(models.regressor)]
         session = (self._models.detector, self._models.regressor)[place]
         return {

@@ -32,7 +32,7 @@ class Hello(TypedDict):
 
 
 @dataclass
-class Seat:
+class RayWorker:
     """An actor, and the task it is at."""
 
     actor: FromRay
@@ -69,8 +69,8 @@ class RayPool:
         }
         share = {"num_cpus": cores, "num_gpus": 1 if on_gpu(options) else 0}
         actor = ray.remote(max_restarts=-1, max_task_retries=0, **share)(_Actor)
-        self._seats = [Seat(actor.remote(hello)) for _ in range(self.count)]
-        self._running: dict[FromRay, tuple[Seat, Task]] = {}  # what Ray promises -> its seat, and of which task
+        self._seats = [RayWorker(actor.remote(hello)) for _ in range(self.count)]
+        self._running: dict[FromRay, tuple[RayWorker, Task]] = {}  # what Ray promises -> its seat, and of which task
         try:
             ray.get(self._seats[0].actor.hello.remote(), timeout=START_S)
         except ray.exceptions.RayError as error:
@@ -146,7 +146,7 @@ def _check(address: str | None) -> None:
         raise BackendError(f"--address {address}: no Ray cluster answers there ({error})") from error
 
 
-def _lost(seat: Seat, task: Task, error: Exception) -> Report:
+def _lost(seat: RayWorker, task: Task, error: Exception) -> Report:
     if seat.late:
         kind, message = "TimedOut", f"took longer than {task['limit_s']:.0f} s; its process was ended"
     else:

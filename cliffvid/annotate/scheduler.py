@@ -57,7 +57,7 @@ def default_workers(options: Options, shared: bool) -> int:
     return usable_cores() if room is None else max(min(usable_cores(), room // WORKER_BYTES), 1)
 
 
-class Handout:
+class Scheduler:
     """What there is to do. ``drive`` gives it to the pool's workers until all is in."""
 
     def __init__(self, pool: Pool) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .messages import Report, SegmentEvent, Task
 from .plan import Plan, task
-from .scheduler import Handout
+from .scheduler import Scheduler
 from .store.dataset import writing
 from .store.journal import Log, cut_key
 from .store.ownership import WORK, remove
@@ -13,11 +13,17 @@ from .store.records import SegmentLine
 from .worker import counts_facts, counts_of
 
 
-class Joins:
+class SegmentMerger:
     """The segments of one run. ``tell`` is told of each that is in."""
 
     def __init__(
-        self, plan: Plan, folder: Path, journal: Log, tasks: Handout, stride: int, tell: Callable[[SegmentEvent], None]
+        self,
+        plan: Plan,
+        folder: Path,
+        journal: Log,
+        tasks: Scheduler,
+        stride: int,
+        tell: Callable[[SegmentEvent], None],
     ) -> None:
         self.plan, self.folder, self.journal, self.tasks, self.stride = plan, folder, journal, tasks, stride
         self._tell = tell

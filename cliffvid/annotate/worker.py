@@ -23,7 +23,7 @@ from ..tracks.read import from_arrow
 from ..video.image_files import Images
 from ..video.open import open_source, source_of
 from ..video.reader import DecodeCounts
-from ..video.shots import CutFinder
+from ..video.shots import ShotDetector
 from ..video.split_points import cuts
 from .content import content_of, unchanged
 from .messages import Answer, Report, Task
@@ -131,7 +131,7 @@ class Worker:
     def _join(self, task: Task) -> Answer:
         """The tracks of an input from the people of its segments, as if it had never been cut."""
         start, counts = time.perf_counter(), Counts()
-        counts.shots = CutFinder().find_in(_thumbs_of([self.work / file for file in task["thumbs"]]))
+        counts.shots = ShotDetector().find_in(_thumbs_of([self.work / file for file in task["thumbs"]]))
         bodies = _bodies_of([self.work / file for file in task["files"]])
         tracks = track(bodies, Tracker(self.options), counts.shots)
         sink = Sink(task["video"], self.work, at_once=True)

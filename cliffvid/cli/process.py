@@ -15,7 +15,7 @@ from .inputs import facts_text, in_folders, tell_failed, those_that_open, told_m
 
 if TYPE_CHECKING:
     from ..pipeline.video_run import Outcome
-    from ..view.stills import Gallery
+    from ..view.stills import Stills
     from .progress import View
 
 
@@ -147,7 +147,7 @@ class Request:
     steady: Path | None  # the smoothed tracks
     film: Path | None
     page: Path | None
-    gallery: "Gallery | None"
+    gallery: "Stills | None"
 
     def places(self) -> list[Path]:
         """All files that are to be written, of pictures one of each kind."""
@@ -169,7 +169,7 @@ def _requests(
     from ..tracks.write import SUFFIXES, output_format
     from ..view.overlay import check_target
     from ..view.report import check_page
-    from ..view.stills import open_galleries, visuals_of
+    from ..view.stills import open_stills, visuals_of
     from .targets import is_file_name, targets
 
     format = output_format(out if is_file_name(videos, out) else Path(), options.format)
@@ -178,7 +178,7 @@ def _requests(
     films = targets(videos, film, ".mp4") if film else [None] * len(videos)
     pages = targets(videos, page, ".html") if page else [None] * len(videos)
     kinds = visuals_of(visuals) if visuals is not None else ()
-    galleries = open_galleries(videos, outputs, kinds, options) if kinds else [None] * len(videos)
+    galleries = open_stills(videos, outputs, kinds, options) if kinds else [None] * len(videos)
     requests = [Request(*each) for each in zip(videos, outputs, steady, films, pages, galleries, strict=True)]
     for request in requests:
         check_free(request.output, options.overwrite, request.video)

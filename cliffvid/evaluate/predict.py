@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..options import Options
-from ..pipeline.appearance import Looks
+from ..pipeline.appearance import Appearance
 from ..pipeline.batching import Batch, Part, lifted, rebatch, rows_in
 from ..pipeline.chain import Chain, note_regressed
 from ..pipeline.crop import crops
@@ -100,7 +100,7 @@ class TrueBoxes(VideoRun):
             self.counts.add(tracks)
             yield tracks
 
-    def update(self, frame: Bodies, looks: Looks, shot: int = 0) -> np.ndarray:
+    def update(self, frame: Bodies, looks: Appearance, shot: int = 0) -> np.ndarray:
         """The identities (P,) of one frame's people, as a Tracker tells them: here they are known."""
         time_s = float(frame.time_s[0])
         return np.array([self._person.pop((time_s, box.tobytes())) + 1 for box in frame.bbox_xyxy], np.int32)

@@ -32,7 +32,7 @@ ROUNDS = 3
 TUNE_S = 20.0  # then no larger size is tried; the first run of each may compile kernels
 
 
-def settled(options: Options, detector: Session, regressor: Session) -> Options:
+def with_batch_sizes(options: Options, detector: Session, regressor: Session) -> Options:
     """The options, with numbers where batch sizes were left to the program."""
     if "auto" not in (options.frame_batch, options.person_batch):
         return options

@@ -67,7 +67,7 @@ class Body:
     def levels(self) -> tuple[tuple[float, Int32], ...]:
         """(size in metres of what is left out, faces (F,3)), the finest first."""
         rest, normals = self.rest_m.reshape(3, -1).T, self.rest_normals.T
-        return ((0.0, self.faces), *((cell, coarser(rest, normals, self.faces, cell)) for cell in CELLS_M))
+        return ((0.0, self.faces), *((cell, decimate(rest, normals, self.faces, cell)) for cell in CELLS_M))
 
     @cached_property
     def influences(self) -> tuple[NDArray[np.intp], Float64]:
@@ -171,7 +171,7 @@ def load_body(name: str) -> Body:
         shape_dirs_m=_rows(dirs),
         pose_dirs_m=_rows(pose_dirs) if pose_dirs.any() else None,
         weights=np.ascontiguousarray(weights.T, np.float32),
-        rest_normals=calm(vertex_normals(template, faces), faces).T.astype(np.float32),
+        rest_normals=smooth_normals(vertex_normals(template, faces), faces).T.astype(np.float32),
         redistributable=how_to_get(name) is None,
     )
 
@@ -191,7 +191,7 @@ def vertex_normals(vertices: Reals, faces: Int32) -> Float64:
     return unit
 
 
-def calm(normals: Float64, faces: Int32) -> Float64:
+def smooth_normals(normals: Float64, faces: Int32) -> Float64:
     """The normals (V,3) averaged with their neighbours', so that a body is shaded as a mannequin is, without detail."""
     corner, after = faces.T.reshape(-1), faces[:, [1, 2, 0]].T.reshape(-1)
     for _ in range(CALM):
@@ -203,7 +203,7 @@ def calm(normals: Float64, faces: Int32) -> Float64:
     return normals
 
 
-def coarser(rest: Float32, normals: Float32, faces: Int32, cell_m: float) -> Int32:
+def decimate(rest: Float32, normals: Float32, faces: Int32, cell_m: float) -> Int32:
     """The faces (F,3) left when all vertices (V,3) in a cubic cell that face one way become the outermost one.
 
     By their facing, so that the two sides of a thin part stay two; the outermost, as chords cut into what is round.

@@ -95,7 +95,7 @@ def open_session(
     device = known.devices[0] if device == "auto" else plain_device(device)
     module = import_module(f".backends.{known.module}", __package__)
     threads = threads or usable_cores()
-    return Halving(module.open_session(manifest, device, threads, precision), threads)
+    return OomRetry(module.open_session(manifest, device, threads, precision), threads)
 
 
 def not_loaded(path: Path | str, runtime: str, error: Exception) -> ModelError | BackendMemoryError:
@@ -122,7 +122,7 @@ def as_taken(manifest: Manifest, inputs: Arrays) -> Arrays:
 ALL_CORES = threading.RLock()
 
 
-class Halving:
+class OomRetry:
     """A session that runs a batch in halves where memory does not suffice, and larger ones in such parts from then on.
 
     Those of a process that take all cores of the CPU take turns. Raises BackendMemoryError if memory does not even

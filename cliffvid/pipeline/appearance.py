@@ -16,7 +16,7 @@ LEARN = 0.1  # how much of a new row a track's depth and shape take
 
 
 @dataclass(frozen=True, eq=False)
-class Looks:
+class Appearance:
     """What tells people apart, a row each; depths that are not known are NaN."""
 
     log_depth: Array  # (N,)
@@ -53,7 +53,7 @@ class Looks:
         return self.log_depth, self.facing, self.betas
 
 
-def unlikeness(seen: Looks, tracks: Looks, unseen_s: Array) -> Array:
+def appearance_cost(seen: Appearance, tracks: Appearance, unseen_s: Array) -> Array:
     """A cost (A,B) of taking each of ``seen`` for each of the ``tracks``, last seen so long ago (B,)."""
     sigma = DEPTH_SIGMA + DEPTH_SIGMA_S * unseen_s
     depth = (seen.log_depth[:, None] - tracks.log_depth) / sigma

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Self
 
 from ..concurrency import Stages
-from ..models.batch_size import settled
+from ..models.batch_size import with_batch_sizes
 from ..options import Options
 from ..tables import Bodies, Frames
 from .batching import Batch, Part, R, lifted, rebatch, rows_in
@@ -23,7 +23,7 @@ class Chain:
 
     def __init__(self, options: Options, models: Models, keep_spans: bool = False) -> None:
         check_crop(models.regressor.manifest, options)  # networks that others opened may be for other options
-        self.options, self.models = settled(options, models.detector, models.regressor), models
+        self.options, self.models = with_batch_sizes(options, models.detector, models.regressor), models
         self.stages = Stages(options.prefetch, keep_spans)
         # For who watches: videos to come if that is known, what each that was opened claims, what came out.
         self.expected, self.done, self.rows = 1, 0, 0

@@ -13,7 +13,7 @@ from ..options import Options
 from ..rules import CropRule
 from ..tables import Array, Crops
 from ..video.images.gpu import DeviceImage, cuts
-from ..video.images.yuv import Planes
+from ..video.images.yuv import YuvImage
 from .detect import Found
 
 
@@ -34,7 +34,7 @@ def crops(found: Found, manifest: Manifest, options: Options) -> Crops:
     if isinstance(found.frames.images[0], DeviceImage):
         pixels = cuts(frames, corners, rule)
     else:
-        if all(isinstance(frame, Planes) for frame in found.frames.images):
+        if all(isinstance(frame, YuvImage) for frame in found.frames.images):
             dtype = "uint8"  # what planes give is rounded: a quarter of the memory until a network takes it
         pixels = np.empty((len(people), rule.height_px, rule.width_px, 3), dtype)
         scratch = Scratch(dtype)
@@ -83,7 +83,7 @@ class Scratch:
 
 
 def crop_pixels(
-    image: Array | Planes,
+    image: Array | YuvImage,
     corners: Array,
     rule: CropRule,
     dtype: str = "uint8",
@@ -93,13 +93,13 @@ def crop_pixels(
     """The image (H,W,3) uint8 between corners x0, y0, x1, y1, black outside the image, at the rule's size.
 
     With ``float32`` values are not rounded, but for exact corners: those are warped in uint8, as MMHuman3D does, and
-    for Planes, which ``check_crop`` tells rules of.
+    for YuvImages, which ``check_crop`` tells rules of.
     """
     size_wh = rule.width_px, rule.height_px
     if out is None:
         out = np.empty((rule.height_px, rule.width_px, 3), dtype)
     x0, y0, x1, y1 = corners.tolist()
-    if isinstance(image, Planes):
+    if isinstance(image, YuvImage):
         return image.scaled(size_wh, cv2.INTER_LINEAR, (x0, y0, x1, y1), out)
     if rule.corners == "exact":
         out[:] = warp(image, corners, size_wh)

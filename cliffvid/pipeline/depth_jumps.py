@@ -15,7 +15,7 @@ LEAP = 1.5  # times nearer or farther than the median of the rows lately
 RUN_M_S = 12.0  # and that faster than anybody runs
 
 
-class Leaps:
+class DepthJumps:
     """Flags rows of odd depth by the rows of the same track before them. Rows must come in the order of their time."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Leaps:
             lately = self._lately.setdefault(int(tracks.track_id[row]), deque())
             while lately and time_s - lately[0][0] > LATELY_S:
                 lately.popleft()
-            odd[row] = leaps(time_s, depth_m, lately)
+            odd[row] = is_depth_jump(time_s, depth_m, lately)
             lately.append((time_s, depth_m))
         self._forget(tracks)
         if not odd.any():
@@ -44,7 +44,7 @@ class Leaps:
             self._lately = {track_id: rows for track_id, rows in self._lately.items() if rows[-1][0] >= since_s}
 
 
-def leaps(time_s: float, depth_m: float, lately: deque[tuple[float, float]]) -> bool:
+def is_depth_jump(time_s: float, depth_m: float, lately: deque[tuple[float, float]]) -> bool:
     """Whether nobody who was there lately, by (time, depth), can be at that depth now."""
     if len(lately) < LEAST:
         return False

@@ -12,7 +12,7 @@ from ..options import Options
 from ..rules import Letterbox, Selection
 from ..tables import AT_BORDER, DAMAGED_FRAME, Arrays, Bool, Frames, Objects, People
 from ..video.images.gpu import DeviceImage, canvases
-from ..video.images.yuv import Planes
+from ..video.images.yuv import YuvImage
 from .batching import Asked, together
 from .counts import DetectCounts
 
@@ -56,7 +56,7 @@ def canvas_rule(manifest: Manifest, frames: Frames, options: Options) -> Letterb
 
 
 def letterboxed(images: Objects, rule: Letterbox) -> NDArray[np.uint8] | Objects:
-    """Frames, N of (H,W,3) uint8 or Planes, scaled into the middle of the rule's canvases, uint8, aspect kept.
+    """Frames, N of (H,W,3) uint8 or YuvImages, scaled into the middle of the rule's canvases, uint8, aspect kept.
 
     Of frames on a device: Pictures (N,), which become that there.
     """
@@ -68,7 +68,7 @@ def letterboxed(images: Objects, rule: Letterbox) -> NDArray[np.uint8] | Objects
     canvas = np.full((n, rule.height_px, rule.width_px, 3), rule.fill, np.uint8)
     for image, whole in zip(images, canvas, strict=True):
         target = whole[top : top + new_h, left : left + new_w]
-        if isinstance(image, Planes):
+        if isinstance(image, YuvImage):
             image.scaled((new_w, new_h), interpolation, out=target)
         else:
             cv2.resize(image, (new_w, new_h), dst=target, interpolation=interpolation)

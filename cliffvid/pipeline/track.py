@@ -10,8 +10,8 @@ import numpy as np
 
 from ..options import Options
 from ..tables import SHORT_TRACK, Bodies, Int32, Tracks
-from .appearance import Looks
-from .depth_jumps import Leaps
+from .appearance import Appearance
+from .depth_jumps import DepthJumps
 
 
 class Identifies(Protocol):
@@ -19,7 +19,7 @@ class Identifies(Protocol):
 
     options: Options
 
-    def update(self, frame: Bodies, looks: Looks, shot: int = 0) -> Int32: ...
+    def update(self, frame: Bodies, looks: Appearance, shot: int = 0) -> Int32: ...
 
 
 class Tracking:
@@ -30,7 +30,7 @@ class Tracking:
 
     def __init__(self, tracker: Identifies, shots: Sequence[tuple[int, int]] = ()) -> None:
         self.tracker, self._shots = tracker, shots
-        self._leaps = Leaps()
+        self._leaps = DepthJumps()
         self._short = ShortTracks(tracker.options.min_track_s, tracker.options.track_memory_s)
         self._waiting: Bodies | None = None  # of the last frame: more of it may come
 
@@ -49,7 +49,7 @@ class Tracking:
 
     def _identified(self, bodies: Bodies) -> Tracks:
         starts = np.flatnonzero(np.diff(bodies.frame_idx, prepend=-1)).tolist()
-        looks = Looks.of(bodies)
+        looks = Appearance.of(bodies)
         ids = [
             self.tracker.update(bodies[a:b], looks[a:b], self._shot(int(bodies.frame_idx[a])))
             for a, b in zip(starts, [*starts[1:], len(bodies)], strict=True)

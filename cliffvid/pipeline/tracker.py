@@ -6,7 +6,7 @@ import numpy as np
 from ..geometry import box_iou
 from ..options import Options
 from ..tables import Array, Bodies
-from .appearance import Looks, unlikeness
+from .appearance import Appearance, appearance_cost
 
 # A person's box in units of its own height: how well a detector places it, how it starts and changes its motion.
 CENTER_SIGMA = 0.08
@@ -31,14 +31,14 @@ class Tracker:
         self._next_id = 1
         self._time_s = 0.0
         self._ids = np.zeros(0, np.int32)
-        self._looks: Looks  # of the live tracks, once there are any
+        self._looks: Appearance  # of the live tracks, once there are any
         self._seen_s = np.zeros(0)
         self._shots = np.zeros(0, int)
         self._last = np.zeros((0, 4))  # center and sides where last seen
         # Of center x, y, width, height: value, speed per second, variance, covariance with the speed, its variance.
         self._state = np.zeros((5, 0, 4))
 
-    def update(self, frame: Bodies, looks: Looks, shot: int = 0) -> Array:
+    def update(self, frame: Bodies, looks: Appearance, shot: int = 0) -> Array:
         """The track ids (P,) int32 of one frame's people, from 1; tracks go on in the same ``shot`` alone.
 
         Frames must come in the order of their time.
@@ -49,7 +49,7 @@ class Tracker:
         track_of = np.full(len(boxes), -1)
         strong = frame.det_score >= self.options.track_score_strong
         if len(self._ids):
-            unlike = unlikeness(looks, self._looks, time_s - self._seen_s)
+            unlike = appearance_cost(looks, self._looks, time_s - self._seen_s)
             cost = 1 - box_iou(_widened(boxes), _widened(self._boxes()))
             here, near = self._shots == shot, cost + unlike
             for rows, iou_min in (

@@ -12,7 +12,7 @@ from ..models.backends.ort_images import OrtValue, Pictures
 from ..models.session import Session
 from ..tables import Float32, Frames, Objects, image_column
 from ..video.images.gpu import DeviceImage, thumbnails
-from ..video.images.yuv import Planes, to_rgb
+from ..video.images.yuv import YuvImage, to_rgb
 
 # Of frames, which stay on the device until their people were regressed: where these are few, their batch is not full.
 BATCHES_HELD = 4
@@ -39,7 +39,7 @@ def _uploaded(frames: Frames, session: Session) -> Frames:
     return replace(frames, images=image_column(images))
 
 
-def landed(frames: Frames, session: Session, path: Path | str) -> tuple[Frames, Float32]:
+def to_gpu_rgb(frames: Frames, session: Session, path: Path | str) -> tuple[Frames, Float32]:
     """Frames of Surfaces with RGB in the device's memory in their place, and the ``cuts.thumbnail`` of each, the one
     thing that comes back. The Surfaces can be let go then. Raises BackendError, which names the video at ``path``.
     """
@@ -67,8 +67,8 @@ def _told(what: str) -> Iterator[None]:
 
 
 def _sent(images: Objects, pictures: Pictures) -> OrtValue:
-    """Frames as the backend holds them. Planes cross as they are: half the bytes, and RGB is made there."""
-    if not all(isinstance(image, Planes) for image in images):
-        return pictures.upload(np.stack([image.rgb() if isinstance(image, Planes) else image for image in images]))
+    """Return frames as the backend holds them. Planes cross as they are: half the bytes, and RGB is made there."""
+    if not all(isinstance(image, YuvImage) for image in images):
+        return pictures.upload(np.stack([image.rgb() if isinstance(image, YuvImage) else image for image in images]))
     y, u, v = map(np.stack, zip(*(image.shown() for image in images), strict=True))
     return pictures.upload_planes(y, u, v, np.stack([to_rgb(image.matrix, image.full_range) for image in images]))

@@ -19,7 +19,7 @@ from ..video.image_files import Images
 from ..video.images.gpu import Surface
 from ..video.open import open_source
 from ..video.reader import Video
-from ..video.shots import CutFinder
+from ..video.shots import ShotDetector
 from .batching import Batch, Part, rows_in
 from .chain import Chain
 from .counts import Counts
@@ -27,7 +27,7 @@ from .networks import Models, body_size
 from .report import TRACK_AND_WRITE, Report, peak_memory_mb
 from .track import Tracking, track
 from .tracker import Tracker
-from .upload import landed
+from .upload import to_gpu_rgb
 
 # Settings that change how a result is made but not the result: left out of the file, so that its bytes stay the same.
 NOT_RECORDED = (
@@ -56,7 +56,7 @@ class VideoRun:
     def __init__(self, video: Path | str, chain: Chain) -> None:
         self.video, self.chain = video, chain
         self.options, self.models = chain.options, chain.models
-        self.counts, self.cuts = Counts(), CutFinder()
+        self.counts, self.cuts = Counts(), ShotDetector()
         self._source: Video | Images | None = None
 
     def __enter__(self) -> Self:
@@ -86,7 +86,7 @@ class VideoRun:
         for frames in self.source.frames(size, self.counts.decode, *span):
             thumbs = None
             if isinstance(frames.images[0], Surface):  # made RGB at once: they are memory of the decoder
-                frames, thumbs = landed(frames, self.models.detector, self.info.path)
+                frames, thumbs = to_gpu_rgb(frames, self.models.detector, self.info.path)
             self.counts.shots += self.cuts.find(frames, thumbs)
             yield [Part(self, frames)]
             del frames  # before the next are decoded: a batch of 4K is 100 MB

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..geometry import Array
 from ..options import SmoothOptions
-from ..rotations import back, rotation_vector, slerp, then
+from ..rotations import quat_conjugate, quat_multiply, rotation_vector, slerp
 from ..tables import Float64
 
 Steady = TypeVar("Steady", float, Array)
@@ -97,7 +97,7 @@ def one_euro_turns(turns: Array, time_s: Float64, options: SmoothOptions) -> Arr
     found, speed = turns.copy(), np.zeros((turns.shape[1], 3))
     for k in range(1, len(turns)):
         step_s = time_s[k] - time_s[k - 1]
-        now = rotation_vector(then(back(turns[k - 1]), turns[k])) / step_s
+        now = rotation_vector(quat_multiply(quat_conjugate(turns[k - 1]), turns[k])) / step_s
         speed += _share(SPEED_CUTOFF_HZ, step_s) * (now - speed)
         cutoff = options.cutoff_hz + options.speed_gain * np.linalg.norm(speed, axis=-1, keepdims=True)
         found[k] = slerp(found[k - 1], turns[k], _share(cutoff, step_s))

@@ -14,7 +14,7 @@ from ..options import Options
 from ..tables import Int32
 from .images.gpu import Surface
 from .images.orientation import Orientation, UInt8
-from .images.yuv import Planes
+from .images.yuv import YuvImage
 
 HDR_TRANSFERS = {int(ColorTrc.SMPTE2084): "pq", int(ColorTrc.ARIB_STD_B67): "hlg"}
 FORCED = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709, "bt2020": Colorspace.BT2020}
@@ -93,10 +93,10 @@ class Display:
         graph.vpush(frame)
         return graph.vpull()
 
-    def planes(self, frame: av.VideoFrame, aspect: Fraction | None) -> Planes | Surface | UInt8:
+    def planes(self, frame: av.VideoFrame, aspect: Fraction | None) -> YuvImage | Surface | UInt8:
         """The frame's own planes where they can be displayed without a conversion of the whole, else as ``show``.
 
-        Planes that lie on a GPU stay there.
+        YuvImages that lie on a GPU stay there.
         """
         matrix = _name(frame, matrix_of(frame, self._options.matrix))
         size, even = (frame.width, frame.height), frame.width % 2 == frame.height % 2 == 0
@@ -113,7 +113,7 @@ class Display:
         else:
             pairs = _view(colours[0], pixel_bytes=2)
             u, v = pairs[:, ::2], pairs[:, 1::2]
-        return Planes(_view(y), u, v, matrix, full_range, self._orientation_of(frame))
+        return YuvImage(_view(y), u, v, matrix, full_range, self._orientation_of(frame))
 
     def _size(self, frame: av.VideoFrame, aspect: Fraction | None) -> tuple[int, int]:
         width, height = square_size(frame.width, frame.height, aspect)

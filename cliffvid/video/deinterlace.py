@@ -9,7 +9,7 @@ import av
 from av.filter import Graph
 
 
-class Timed(NamedTuple):
+class TimedFrame(NamedTuple):
     """One decoded frame with its place and time; ``damaged``: it follows damage that no key frame has healed yet."""
 
     frame: av.VideoFrame
@@ -20,13 +20,13 @@ class Timed(NamedTuple):
     interlaced: bool
 
 
-def deinterlaced(timed: Iterable[Timed], time_base: Fraction) -> Iterator[Timed]:
+def deinterlaced(timed: Iterable[TimedFrame], time_base: Fraction) -> Iterator[TimedFrame]:
     """The same frames, interlaced ones made whole by FFmpeg's bwdif: one frame for each, others untouched."""
     graph: Graph | None = None
-    waiting: deque[Timed] = deque()
+    waiting: deque[TimedFrame] = deque()
     shape: tuple[int, int, str] | None = None
 
-    def ready(graph: Graph) -> Iterator[Timed]:
+    def ready(graph: Graph) -> Iterator[TimedFrame]:
         while True:
             try:
                 frame = graph.vpull()

@@ -29,7 +29,7 @@ from ..options import Options
 from ..tables import VideoInfo
 from . import heif
 from .images.orientation import UInt8
-from .reader import DecodeCounts, Shown, Source
+from .reader import DecodeCounts, DisplayedFrame, Source
 
 # Named, because Pillow by itself also opens formats that run other programs (EPS) or hold other files.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")
@@ -92,7 +92,9 @@ class Images(Source):
     def __exit__(self, *_: object) -> None:
         pass
 
-    def _shown(self, counts: DecodeCounts, start_s: float, end_s: float, stride: int, planes: bool) -> Iterator[Shown]:
+    def _shown(
+        self, counts: DecodeCounts, start_s: float, end_s: float, stride: int, planes: bool
+    ) -> Iterator[DisplayedFrame]:
         counts.first_pts = 0
         for file in self._ignored:
             _note(counts, "ignored_files", file.name)
@@ -112,7 +114,7 @@ class Images(Source):
             if scaled:
                 _note(counts, "scaled", file.name)
             read += 1
-            yield Shown(image, index, index, time_s, False)
+            yield DisplayedFrame(image, index, index, time_s, False)
         if error and not read:
             raise error
 

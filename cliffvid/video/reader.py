@@ -18,10 +18,10 @@ from ..tables import Frames, VideoInfo, image_column
 from .color import Display, hdr_kind
 from .container import check_memory, nothing_decoded, open_video
 from .damage import Damage, Settled
-from .deinterlace import Timed, deinterlaced
+from .deinterlace import TimedFrame, deinterlaced
 from .images.gpu import Surface
 from .images.orientation import UInt8
-from .images.yuv import Planes
+from .images.yuv import YuvImage
 from .packets import End, packets, times_by_dts
 from .seek import Index, read_index, verified
 from .timing import Clock
@@ -43,10 +43,10 @@ class DecodeCounts:
     notes: dict[str, list[str]] = field(default_factory=dict)  # names of the first images so counted, by field; why
 
 
-class Shown(NamedTuple):
+class DisplayedFrame(NamedTuple):
     """One frame as displayed."""
 
-    image: UInt8 | Planes | Surface
+    image: UInt8 | YuvImage | Surface
     index: int  # type: ignore[assignment]  # hides a tuple's own index(), which nobody looks for here
     pts: int
     time_s: float
@@ -73,13 +73,15 @@ class Source:
 
         ``frame_idx`` counts the frames from the source's first, wherever reading starts. All frames of a batch have
         one size, and all are Surfaces or none: a stream that changes starts a new batch. What does not decode is
-        skipped and counted in ``counts``. With ``planes``, images that can be are Planes or Surfaces, and the others
+        skipped and counted in ``counts``. With ``planes``, images that can be are YuvImages or Surfaces, and the others
         RGB as without. To be called once.
         Raises UnreadableError if nothing at all could be decoded, and RefusedError.
         """
         return batches(self._shown(counts, start_s, end_s, stride, planes), batch, counts)
 
-    def _shown(self, counts: DecodeCounts, start_s: float, end_s: float, stride: int, planes: bool) -> Iterator[Shown]:
+    def _shown(
+        self, counts: DecodeCounts, start_s: float, end_s: float, stride: int, planes: bool
+    ) -> Iterator[DisplayedFrame]:
         raise NotImplementedError
 
 
@@ -118,7 +120,9 @@ class Video(Source):
     def __exit__(self, *_: object) -> None:
         self._container.close()
 
-    def _shown(self, counts: DecodeCounts, start_s: float, end_s: float, stride: int, planes: bool) -> Iterator[Shown]:
+    def _shown(
+        self, counts: DecodeCounts, start_s: float, end_s: float, stride: int, planes: bool
+    ) -> Iterator[DisplayedFrame]:
         display, first = Display(self.options), True
         show = display.planes if planes else display.show
         timed = self.timed(counts, start_s)
@@ -140,14 +144,14 @@ class Video(Source):
             else:
                 counts.interlaced += interlaced
             counts.hdr += hdr_kind(frame) is not None
-            yield Shown(image, index, pts, time_s, damaged)
+            yield DisplayedFrame(image, index, pts, time_s, damaged)
 
     def pixel_aspect(self, frame: av.VideoFrame) -> Fraction | None:
         """What the container says, and after a change of size what the stream itself says."""
         same = (frame.width, frame.height) == self._stored_size
         return self._aspect if same else fraction(self._stream.codec_context.sample_aspect_ratio)
 
-    def timed(self, counts: DecodeCounts, start_s: float = 0.0) -> Iterator[Timed]:
+    def timed(self, counts: DecodeCounts, start_s: float = 0.0) -> Iterator[TimedFrame]:
         """Frames as decoded, with their places and times, from ``start_s`` or before on."""
         clock = Clock(self.info)
         index, frames = self._sought(counts, clock, start_s) if start_s > 0 else (0, None)
@@ -157,7 +161,7 @@ class Video(Source):
         for place, (frame, damaged, ticks) in enumerate(frames, index):
             pts, time_s = clock.read(ticks)
             counts.first_pts, counts.clock_jumps = clock.first, clock.jumps
-            yield Timed(frame, place, pts, time_s, damaged, frame.interlaced_frame)
+            yield TimedFrame(frame, place, pts, time_s, damaged, frame.interlaced_frame)
         if place < 0:
             raise nothing_decoded(self.path, self.options)
 
@@ -267,11 +271,11 @@ def fraction(ratio: Rational | None) -> Fraction | None:
     return Fraction(ratio) if ratio else None
 
 
-def batches(shown: Iterable[Shown], size: int, counts: DecodeCounts) -> Iterator[Frames]:
+def batches(shown: Iterable[DisplayedFrame], size: int, counts: DecodeCounts) -> Iterator[Frames]:
     """Frames in batches of at most ``size``, all of one size in pixels, all Surfaces or none. No pixel is copied: that
     took 1 ms at 1080p.
     """
-    rows: list[Shown] = []
+    rows: list[DisplayedFrame] = []
     kind: object = None  # of Surfaces those of one orientation, and so of one size as stored
     for row in shown:
         before, kind = kind, (row.image.shape, isinstance(row.image, Surface) and row.image.orientation)
@@ -283,7 +287,7 @@ def batches(shown: Iterable[Shown], size: int, counts: DecodeCounts) -> Iterator
         yield _table(rows)
 
 
-def _table(rows: list[Shown]) -> Frames:
+def _table(rows: list[DisplayedFrame]) -> Frames:
     """The rows as a table, which alone holds them then: whoever is done with an image lets it go."""
     images, index, pts, time_s, damaged = zip(*rows, strict=True)
     rows.clear()

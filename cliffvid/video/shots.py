@@ -9,7 +9,7 @@ import numpy as np
 
 from ..tables import Float32, Frames
 from .images.orientation import UInt8
-from .images.yuv import Planes
+from .images.yuv import YuvImage
 
 THUMB_WH = (32, 18)
 CHANGE = 0.08  # mean difference of two small pictures, of the range of a channel
@@ -20,7 +20,7 @@ USUAL = 12  # frames
 FLASH = 4  # frames
 
 
-class CutFinder:
+class ShotDetector:
     """Fed all frames in order; one for each video. Small pictures are compared, so it costs next to nothing."""
 
     def __init__(self) -> None:
@@ -76,10 +76,10 @@ def difference(a: Float32, b: Float32) -> float:
     return float(np.abs(a - b).mean())
 
 
-def thumbnail(image: UInt8 | Planes) -> Float32:
+def thumbnail(image: UInt8 | YuvImage) -> Float32:
     """The frame at THUMB_WH, 0 to 1; of large frames from every n-th pixel."""
     sides = list(zip(image.shape[1::-1], THUMB_WH, strict=True))
-    if isinstance(image, Planes):
+    if isinstance(image, YuvImage):
         some = image.scaled(tuple(min(side, 4 * small) for side, small in sides), cv2.INTER_NEAREST)
     else:
         right, down = (every(side, small) for side, small in sides)

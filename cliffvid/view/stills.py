@@ -34,7 +34,7 @@ def visuals_of(text: str) -> tuple[str, ...]:
     return kinds
 
 
-class Gallery:
+class Stills:
     """The pictures of one input, drawn in a second pass over its images.
 
     Those of a single image lie beside the result ``out`` as ``a_bbox.jpg``; those of a folder or pattern in the folder
@@ -106,11 +106,11 @@ class Gallery:
         return pictures
 
 
-def open_galleries(
+def open_stills(
     sources: list[Path | str], outputs: list[Path], kinds: tuple[str, ...], options: Options
-) -> list[Gallery]:
+) -> list[Stills]:
     """A gallery for each input. Raises UsageError, too, if a picture must not be written where it would be."""
-    galleries = [Gallery(*pair, kinds, options) for pair in zip(sources, outputs, strict=True)]
+    galleries = [Stills(*pair, kinds, options) for pair in zip(sources, outputs, strict=True)]
     inputs = set().union(*(gallery.inputs for gallery in galleries))
     for gallery in galleries:
         gallery.check_targets(inputs)

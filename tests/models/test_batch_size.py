@@ -10,7 +10,7 @@ import pytest
 from cliffvid import Options
 from cliffvid.models import batch_size as batches
 from cliffvid.models.manifest import BUNDLED, read_manifest
-from cliffvid.models.session import Halving
+from cliffvid.models.session import OomRetry
 from cliffvid.rules import Letterbox
 
 
@@ -42,7 +42,7 @@ def session_of(monkeypatch, tmp_path):
 
     def make(task, cost_s, room=10**9):
         manifest = read_manifest(BUNDLED / {"detect": "yolov3-tiny", "regress": "cliff-open"}[task])
-        return Halving(Device(manifest, cost_s, room), 1)
+        return OomRetry(Device(manifest, cost_s, room), 1)
 
     return make
 
@@ -119,9 +119,11 @@ def test_a_detector_is_asked_about_the_canvas_it_will_get(session_of):
 def test_on_a_cpu_nothing_is_measured_and_what_is_told_stands(session_of):
     detector, regressor = session_of("detect", time.sleep), session_of("regress", time.sleep)
     detector.device = regressor.device = "cpu"
-    chosen = batches.settled(Options(), detector, regressor)
+    chosen = batches.with_batch_sizes(Options(), detector, regressor)
     assert (chosen.frame_batch, chosen.person_batch) == (4, 8)
     told = Options(frame_batch=3, person_batch=5)
-    assert batches.settled(told, detector, regressor) is told
-    assert batches.settled(Options(person_batch=5), detector, regressor) == Options(frame_batch=4, person_batch=5)
+    assert batches.with_batch_sizes(told, detector, regressor) is told
+    assert batches.with_batch_sizes(Options(person_batch=5), detector, regressor) == Options(
+        frame_batch=4, person_batch=5
+    )
     assert not detector._session.asked and not regressor._session.asked

@@ -13,7 +13,7 @@ import needs
 from cliffvid.concurrency import AHEAD_BYTES, Stages
 from cliffvid.errors import BackendMemoryError
 from cliffvid.models.manifest import read_manifest
-from cliffvid.models.session import Halving, open_session
+from cliffvid.models.session import OomRetry, open_session
 
 # Answers 24 frames one by one, then all at once with too little memory for that, and compares.
 SHORT_OF_MEMORY = """
@@ -98,7 +98,7 @@ WORDS = [
 @pytest.mark.parametrize("error", WORDS, ids=lambda error: str(error)[:30])
 def test_it_halves_once_and_keeps_to_it(toy, error):
     cramped = Cramped(toy, 5, error)
-    session = Halving(cramped, 1)
+    session = OomRetry(cramped, 1)
     for rows in (18, 11, 0, 3):
         inputs = crops(rows)
         wanted, found = toy.run(inputs), session.run(inputs)
@@ -111,11 +111,11 @@ def test_it_halves_once_and_keeps_to_it(toy, error):
 
 def test_not_even_one_fits(toy):
     with pytest.raises(BackendMemoryError, match="toy-regressor on cpu: memory does not suffice for a single one"):
-        Halving(Cramped(toy, 0, WORDS[0]), 1).run(crops(4))
+        OomRetry(Cramped(toy, 0, WORDS[0]), 1).run(crops(4))
 
 
 def test_other_failures_are_not_taken_for_it(toy):
-    session = Halving(Cramped(toy, 2, RuntimeError("illegal instruction")), 1)
+    session = OomRetry(Cramped(toy, 2, RuntimeError("illegal instruction")), 1)
     with pytest.raises(RuntimeError, match="illegal instruction"):
         session.run(crops(4))
     assert session.rows_max is None and not session.warnings

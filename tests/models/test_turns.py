@@ -9,7 +9,7 @@ import pytest
 
 from cliffvid.machine import usable_cores
 from cliffvid.models.manifest import BUNDLED, read_manifest
-from cliffvid.models.session import Halving
+from cliffvid.models.session import OomRetry
 
 
 class Busy:
@@ -37,7 +37,7 @@ class Busy:
     ("device", "threads", "together"), [("cpu", usable_cores(), 1), ("cpu", 0, 2), ("cuda", usable_cores(), 2)]
 )
 def test_those_that_take_all_cores_take_turns(device, threads, together):
-    first, second = (Halving(Busy(device), threads) for _ in range(2))
+    first, second = (OomRetry(Busy(device), threads) for _ in range(2))
     with pytest.raises(ValueError, match="put in"):  # which ends its turn
         first.run({"image": np.array([-1])})
     Busy.most, first.turn_waits, second.turn_waits = 0, [], []

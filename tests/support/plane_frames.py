@@ -8,7 +8,7 @@ import numpy as np
 from cliffvid import Options
 from cliffvid.video.color import Display
 from cliffvid.video.images.orientation import UPRIGHT
-from cliffvid.video.images.yuv import Planes
+from cliffvid.video.images.yuv import YuvImage
 
 
 def smooth(width=160, height=96):
@@ -18,8 +18,8 @@ def smooth(width=160, height=96):
     return np.stack(channels, axis=-1).astype(np.uint8)
 
 
-def stored(image, orientation=UPRIGHT, matrix="bt709", full_range=False) -> Planes:
-    """The image as Planes, by swscale."""
+def stored(image, orientation=UPRIGHT, matrix="bt709", full_range=False) -> YuvImage:
+    """The image as YuvImages, by swscale."""
     color = {"bt601": 5, "bt709": 1, "bt2020": 9}[matrix]
     frame = av.VideoFrame.from_ndarray(image, format="rgb24")
     frame = frame.reformat(format="yuv420p", dst_colorspace=color, dst_color_range=2 if full_range else 1)

@@ -12,13 +12,13 @@ from cliffvid.models.manifest import read_manifest
 from cliffvid.models.session import open_session
 from cliffvid.pipeline.crop import crop_pixels
 from cliffvid.pipeline.detect import letterboxed
-from cliffvid.pipeline.upload import landed, uploaded
+from cliffvid.pipeline.upload import to_gpu_rgb, uploaded
 from cliffvid.rules import CropRule, Letterbox
 from cliffvid.tables import Frames, image_column
 from cliffvid.video.images.gpu import DeviceImage, Surface, canvases, cuts, thumbnails
 from cliffvid.video.images.orientation import Orientation
 from cliffvid.video.reader import DecodeCounts, Video
-from cliffvid.video.shots import CutFinder, thumbnail
+from cliffvid.video.shots import ShotDetector, thumbnail
 from plane_frames import UPRIGHT, smooth, stored
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
@@ -142,7 +142,7 @@ TURNS = [Orientation(a, b, c) for a in (False, True) for b in (False, True) for 
 
 
 def surface(image, pitch, turn, matrix, full_range):
-    """The image as NVDEC would leave it, in lines of ``pitch`` bytes that end in garbage; and as Planes."""
+    """The image as NVDEC would leave it, in lines of ``pitch`` bytes that end in garbage; and as YuvImages."""
     planes = stored(image, turn, matrix, full_range)
     height, width = planes.y.shape
     y, uv = np.full((height, pitch), 0xA5, np.uint8), np.full((height // 2, pitch), 0x5A, np.uint8)
@@ -161,7 +161,7 @@ def test_surfaces_become_the_rgb_of_their_planes(pictures, matrix, full_range, p
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (96, 160, 3), np.uint8)
     (one, a), (other, b) = (surface(image, pitch, UPRIGHT, matrix, full_range) for image in (smooth(), noise))
-    there, thumbs = landed(column([one, other]), SimpleNamespace(pictures=pictures, device="cpu"), "film")
+    there, thumbs = to_gpu_rgb(column([one, other]), SimpleNamespace(pictures=pictures, device="cpu"), "film")
     rgb = there.images[0].frames.numpy()
     want = np.stack([a.rgb(), b.rgb()])
     assert there.images[1].row == 1 and rgb.shape == (2, 96, 160, 3)
@@ -173,7 +173,7 @@ def test_surfaces_become_the_rgb_of_their_planes(pictures, matrix, full_range, p
 @pytest.mark.parametrize("turn", TURNS, ids=str)
 def test_surfaces_are_seen_as_displayed(pictures, turn):
     """They lie there as they are stored; canvases, crops and thumbnails are upright."""
-    there, thumbs = landed(
+    there, thumbs = to_gpu_rgb(
         column([surface(smooth(), 256, turn, "bt709", False)[0]] * 2),
         SimpleNamespace(pictures=pictures, device="cpu"),
         "film",
@@ -207,8 +207,10 @@ def test_cuts_are_found_by_thumbnails_from_the_device(pictures):
         noisy = np.clip(scene + rng.normal(0, 4, (length, *scene.shape)), 0, 255)
         pixels += list(noisy.astype(np.uint8))
     both = [surface(image, 512, UPRIGHT, "bt709", False) for image in pixels]
-    there, host = CutFinder(), CutFinder()
-    found = there.find(*landed(column([s for s, _ in both]), SimpleNamespace(pictures=pictures, device="cpu"), "film"))
+    there, host = ShotDetector(), ShotDetector()
+    found = there.find(
+        *to_gpu_rgb(column([s for s, _ in both]), SimpleNamespace(pictures=pictures, device="cpu"), "film")
+    )
     want = host.find(column([planes for _, planes in both]))
     assert found == want == [(9, 1), (23, 2), (25, 3)]
 

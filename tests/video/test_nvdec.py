@@ -16,13 +16,13 @@ from cliffvid import Options
 from cliffvid.errors import BackendError, UnreadableError
 from cliffvid.pipeline.chain import Chain
 from cliffvid.pipeline.networks import open_models
-from cliffvid.pipeline.upload import landed
+from cliffvid.pipeline.upload import to_gpu_rgb
 from cliffvid.pipeline.video_run import VideoRun, open_run
 from cliffvid.tables import Bodies
 from cliffvid.video.color import Display
 from cliffvid.video.images.gpu import Surface
 from cliffvid.video.reader import DecodeCounts, Video
-from cliffvid.video.shots import CutFinder, thumbnail
+from cliffvid.video.shots import ShotDetector, thumbnail
 from clips import make_clip
 from fake_cuda_ort import FakeOrt
 from fake_gpu import FakeGpu
@@ -213,7 +213,7 @@ def cpu(toys, monkeypatch):
 
 def test_thumbnails_are_those_of_the_same_frames_on_the_host(cpu, toy_options):
     """By which cuts are found: the same ones."""
-    found, finder = [], CutFinder()
+    found, finder = [], ShotDetector()
     with (
         open_models(toy_options()) as models,
         Video(EXAMPLE, Options(decode_device="cuda"), surfaces=True) as video,
@@ -221,14 +221,14 @@ def test_thumbnails_are_those_of_the_same_frames_on_the_host(cpu, toy_options):
     ):
         for frames in video.frames(8, DecodeCounts(), planes=True):
             assert all(isinstance(image, Surface) for image in frames.images)
-            made, thumbs = landed(frames, models.detector, EXAMPLE)
+            made, thumbs = to_gpu_rgb(frames, models.detector, EXAMPLE)
             rgb = made.images[0].frames.numpy()
             assert [image.row for image in made.images] == list(range(len(frames)))
             want = np.stack([thumbnail(image) for image in rgb])
             np.testing.assert_allclose(thumbs, want, atol=1.01 / 255)
             assert np.abs(thumbs - want).mean() < 0.1 / 255
             found += finder.find(made, thumbs)
-        finder = CutFinder()
+        finder = ShotDetector()
         assert found == [cut for t in same.frames(8, DecodeCounts(), planes=True) for cut in finder.find(t)]
 
 
@@ -279,7 +279,7 @@ def test_on_a_gpu(backend, tmp_path, monkeypatch):
             planes = same.frames(4, DecodeCounts(), planes=True)
             for frames, host in zip(video.frames(4, DecodeCounts(), planes=True), planes, strict=True):
                 assert all(isinstance(image, Surface) for image in frames.images)
-                made, _ = landed(frames, models.detector, EXAMPLE)
+                made, _ = to_gpu_rgb(frames, models.detector, EXAMPLE)
                 rgb = made.images[0].frames.numpy().astype(int)
                 assert np.abs(rgb - np.stack([image.rgb() for image in host.images])).max() <= 1
         found, _ = bodies(EXAMPLE, options, models)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cliffvid.tables import Frames
-from cliffvid.video.shots import CutFinder
+from cliffvid.video.shots import ShotDetector
 
 
 def scene(seed: int, shift: int = 0) -> np.ndarray:
@@ -15,7 +15,7 @@ def scene(seed: int, shift: int = 0) -> np.ndarray:
 
 
 def found(pictures, batch: int = 4) -> list[tuple[int, int]]:
-    noise, finder, begun = np.random.default_rng(0), CutFinder(), []
+    noise, finder, begun = np.random.default_rng(0), ShotDetector(), []
     rgb = np.empty(len(pictures), object)
     rgb[:] = [np.clip(p + noise.normal(0, 4, p.shape), 0, 255).astype(np.uint8) for p in pictures]
     index = np.arange(len(rgb)) + 5
@@ -74,9 +74,9 @@ def test_cuts_of_a_film_in_parts_are_those_of_the_whole():
 
     kept = []
     for some in (slice(0, 21), slice(21, 42), slice(42, None)):
-        part = CutFinder()
+        part = ShotDetector()
         part.kept = []
         part.find(frames(some))
         kept += [(at, thumb.astype(np.float32) / 255) for at, thumb in part.kept]
-    whole = CutFinder().find(frames(slice(None)))
-    assert CutFinder().find_in(kept) == whole == [(20, 1), (22, 0), (42, 2)]
+    whole = ShotDetector().find(frames(slice(None)))
+    assert ShotDetector().find_in(kept) == whole == [(20, 1), (22, 0), (42, 2)]

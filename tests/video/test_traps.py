@@ -12,10 +12,10 @@ import pytest
 import fake_nvdec
 from cliffvid import Options
 from cliffvid.models.backends.ort import load, open_pictures
-from cliffvid.pipeline.upload import landed
+from cliffvid.pipeline.upload import to_gpu_rgb
 from cliffvid.video.container import TITLES
 from cliffvid.video.images.gpu import Surface
-from cliffvid.video.images.yuv import Planes
+from cliffvid.video.images.yuv import YuvImage
 from cliffvid.video.reader import DecodeCounts, Video
 from clips import COLORS, person_box, picture, read_index
 from traps import TRAPS
@@ -49,7 +49,7 @@ def brought(frames):
     if not isinstance(frames.images[0], Surface):
         return frames
     session = SimpleNamespace(pictures=open_pictures(load(), "cpu", 1), device="cpu")
-    there, _ = landed(frames, session, "")
+    there, _ = to_gpu_rgb(frames, session, "")
     rgb = there.images[0].frames.numpy()
     for row, image in enumerate(there.images):
         frames.images[row] = np.ascontiguousarray(image.orientation.show(rgb[row]))
@@ -57,7 +57,7 @@ def brought(frames):
 
 
 def whole(image):
-    return image.scaled(image.shape[1::-1], cv2.INTER_NEAREST) if isinstance(image, Planes) else image
+    return image.scaled(image.shape[1::-1], cv2.INTER_NEAREST) if isinstance(image, YuvImage) else image
 
 
 def far_from_truth(image, number):

@@ -20,7 +20,7 @@ from cliffvid.pipeline.regress import regress
 from cliffvid.rules import CropRule, Letterbox
 from cliffvid.video.color import Display
 from cliffvid.video.images.orientation import Orientation
-from cliffvid.video.images.yuv import Planes
+from cliffvid.video.images.yuv import YuvImage
 from cliffvid.video.reader import DecodeCounts, Video
 from plane_frames import smooth, stored
 
@@ -39,7 +39,7 @@ def frames(planes):
 def test_colours_are_those_of_every_matrix_and_range(matrix, full_range):
     image = smooth()
     planes = stored(image, matrix=matrix, full_range=full_range)
-    assert isinstance(planes, Planes) and planes.shape == image.shape
+    assert isinstance(planes, YuvImage) and planes.shape == image.shape
     got = planes.scaled((160, 96), cv2.INTER_LINEAR).astype(int)
     np.testing.assert_allclose(got, image, atol=4)  # whole numbers of Y, U and V cost 2 to 3
 
@@ -63,7 +63,7 @@ def test_crops_of_every_orientation_are_those_of_the_displayed_frame(turn, corne
 
 def test_inputs_of_the_networks_differ_from_the_exact_ones_by_a_level_or_two():
     exact, planes = frames(False), frames(True)
-    assert all(isinstance(image, Planes) for image in planes)
+    assert all(isinstance(image, YuvImage) for image in planes)
     canvas = np.abs(letterboxed(exact, CANVAS).astype(int) - letterboxed(planes, CANVAS))
     rng, crops, large = np.random.default_rng(0), [], []  # of large crops the colours shrink too
     for i, (made, heights) in product(range(len(exact)), ((crops, (60, 300)), (large, (512, 600)))):
@@ -101,7 +101,7 @@ def test_frames_that_are_not_8_bit_planes_of_square_pixels_are_shown_as_without(
         frame = av.VideoFrame.from_ndarray(smooth(), format="rgb24").reformat(format=kind)
         np.testing.assert_array_equal(display.planes(frame, None), Display(Options()).show(frame, None))
     frame = av.VideoFrame.from_ndarray(smooth(), format="rgb24").reformat(format="yuv420p")
-    assert isinstance(display.planes(frame, None), Planes)
+    assert isinstance(display.planes(frame, None), YuvImage)
     assert display.planes(frame, Fraction(4, 3)).shape == (96, 213, 3)
     odd = av.VideoFrame.from_ndarray(smooth(161, 97), format="rgb24").reformat(format="yuv420p")
     assert isinstance(display.planes(odd, None), np.ndarray)

@@ -83,19 +83,19 @@ class Image(Protocol):
     orientation: tuple[bool, bool, bool]
 
 
-class Taps(Protocol):
+class ResampleWeights(Protocol):
     """Which lines of an image each line of a picture is made of, and how much of each."""
 
     line: Int64
     weight: Float32
 
 
-class Picture(Protocol):
+class PendingInput(Protocol):
     """A picture yet to be made, see cliffvid.video.images.gpu.Picture."""
 
     image: Image
-    rows: Taps
-    columns: Taps
+    rows: ResampleWeights
+    columns: ResampleWeights
     fill: float
 
 
@@ -205,7 +205,7 @@ class Pictures:
             raise ValueError("pictures of several sizes at once: they would be written over each other")
         size = int(np.prod(shape)) * np.dtype(kind).itemsize
         for _, group in groupby(pictures, _kind):
-            alike: list[Picture] = list(group)
+            alike: list[PendingInput] = list(group)
             binding = self._picture.io_binding()
             binding.bind_ortvalue_input("frames", alike[0].image.frames)
             for name, array in _numbers(alike).items():
@@ -217,13 +217,13 @@ class Pictures:
         binding.synchronize_outputs()
 
 
-def _kind(picture: Picture) -> tuple[object, ...]:
+def _kind(picture: PendingInput) -> tuple[object, ...]:
     """What pictures must have in common to be made at once."""
     image = picture.image
     return id(image.frames), image.orientation, picture.rows.line.shape, picture.columns.line.shape, picture.fill
 
 
-def _numbers(alike: list[Picture]) -> dict[str, Array]:
+def _numbers(alike: list[PendingInput]) -> dict[str, Array]:
     """The graph's inputs but for the frames."""
     (height, width, _), (exchanged, left_right, up_down) = alike[0].image.shape, alike[0].image.orientation
     rows, columns = (np.stack([getattr(p, side).line for p in alike]) for side in ("rows", "columns"))

@@ -59,7 +59,7 @@ class DeviceImage:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Taps:
+class ResampleWeights:
     """Which lines of an image (n,K) each line of a picture is made of, and how much of each (n,K); of several pictures
     (P,n,K).
     """
@@ -67,18 +67,18 @@ class Taps:
     line: Int64
     weight: Float32
 
-    def __getitem__(self, picture: int) -> "Taps":
-        return Taps(self.line[picture], self.weight[picture])
+    def __getitem__(self, picture: int) -> "ResampleWeights":
+        return ResampleWeights(self.line[picture], self.weight[picture])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Picture:
+class PendingInput:
     """A picture yet to be made: what becomes a row of a network's input."""
 
     nbytes: ClassVar[int] = 0
     image: DeviceImage
-    rows: Taps
-    columns: Taps
+    rows: ResampleWeights
+    columns: ResampleWeights
     fill: float  # where weights are 0
 
     @property
@@ -87,26 +87,26 @@ class Picture:
 
 
 def canvases(frames: Objects, rule: Letterbox) -> Objects:
-    """``detect.letterboxed`` of DeviceImages (N,), as Pictures (N,)."""
+    """``detect.letterboxed`` of DeviceImages (N,), as PendingInputs (N,)."""
     h, w, _ = frames[0].shape
     _, (new_w, new_h), (left, top) = letterbox_layout((w, h), rule)
     rows = _placed(resized(h, new_h, rule.interpolation), top, rule.height_px)
     columns = _placed(resized(w, new_w, rule.interpolation), left, rule.width_px)
-    return image_column([Picture(image, rows, columns, float(rule.fill)) for image in frames])
+    return image_column([PendingInput(image, rows, columns, float(rule.fill)) for image in frames])
 
 
 def thumbnails(frames: Objects) -> Objects:
-    """``shots.thumbnail`` of DeviceImages (N,), times 255, as Pictures (N,)."""
+    """``shots.thumbnail`` of DeviceImages (N,), times 255, as PendingInputs (N,)."""
     sides = zip(frames[0].shape[1::-1], THUMB_WH, strict=True)
     columns, rows = (_sampled(side, small) for side, small in sides)
-    return image_column([Picture(image, rows, columns, 0.0) for image in frames])
+    return image_column([PendingInput(image, rows, columns, 0.0) for image in frames])
 
 
-def _sampled(size: int, new_size: int) -> Taps:
+def _sampled(size: int, new_size: int) -> ResampleWeights:
     """The taps of a line of every n-th pixel made ``new_size`` long."""
     step = every(size, new_size)
     taps = resized(len(range(0, size, step)), new_size, "area")
-    return Taps(taps.line * step, taps.weight)
+    return ResampleWeights(taps.line * step, taps.weight)
 
 
 def cuts(frames: Objects, corners: NDArray[np.floating] | Int64, rule: CropRule) -> Objects:
@@ -119,10 +119,10 @@ def cuts(frames: Objects, corners: NDArray[np.floating] | Int64, rule: CropRule)
     x0, y0, x1, y1 = corners.T
     rows = _within(_cut(y0, y1, rule.height_px, rule.corners), h)
     columns = _within(_cut(x0, x1, rule.width_px, rule.corners), w)
-    return image_column([Picture(image, rows[i], columns[i], 0.0) for i, image in enumerate(frames)])
+    return image_column([PendingInput(image, rows[i], columns[i], 0.0) for i, image in enumerate(frames)])
 
 
-def resized(sizes: int | Int64, new_size: int, interpolation: str) -> Taps:
+def resized(sizes: int | Int64, new_size: int, interpolation: str) -> ResampleWeights:
     """The taps (...,new_size,K) of lines of ``sizes`` (...) pixels made ``new_size`` long, as cv2.resize: beyond its
     ends a line goes on as at its ends.
     """
@@ -136,7 +136,7 @@ def resized(sizes: int | Int64, new_size: int, interpolation: str) -> Taps:
         place = (np.arange(new_size)[:, None] + 0.5) * step - 0.5
         line = np.floor(place).astype(np.int64) + (np.arange(2) if interpolation == "linear" else np.arange(-1, 3))
         weight = _kernel(np.abs(place - line), interpolation)
-    return Taps(np.clip(line, 0, sizes - 1), weight.astype(np.float32))
+    return ResampleWeights(np.clip(line, 0, sizes - 1), weight.astype(np.float32))
 
 
 def _kernel(distance: Float64, interpolation: str) -> Float64:
@@ -147,23 +147,23 @@ def _kernel(distance: Float64, interpolation: str) -> Float64:
     return np.where(d <= 1, ((a + 2) * d - (a + 3)) * d * d + 1, ((d - 5) * d + 8) * d * a - 4 * a)
 
 
-def _placed(taps: Taps, start: int, size: int) -> Taps:
+def _placed(taps: ResampleWeights, start: int, size: int) -> ResampleWeights:
     """The taps of a line of ``size`` that is empty but for those from ``start`` on."""
     around = ((start, size - start - len(taps.line)), (0, 0))
-    return Taps(np.pad(taps.line, around), np.pad(taps.weight, around))
+    return ResampleWeights(np.pad(taps.line, around), np.pad(taps.weight, around))
 
 
-def _cut(low: Float64 | Int64, high: Float64 | Int64, size: int, corners: str) -> Taps:
+def _cut(low: Float64 | Int64, high: Float64 | Int64, size: int, corners: str) -> ResampleWeights:
     """The taps (P,size,K) of what lies between two corners (P,), in lines of the frame; they may lie outside."""
     if corners == "exact":  # see crop.warp
         place = low[:, None, None] + np.arange(size)[:, None] * ((high - low) / size)[:, None, None]
         line = np.floor(place).astype(np.int64) + np.arange(2)
-        return Taps(line, _kernel(np.abs(place - line), "linear").astype(np.float32))
+        return ResampleWeights(line, _kernel(np.abs(place - line), "linear").astype(np.float32))
     taps = resized(np.maximum(high - low, 1), size, "linear")
-    return Taps(taps.line + low.astype(np.int64, copy=False)[:, None, None], taps.weight)
+    return ResampleWeights(taps.line + low.astype(np.int64, copy=False)[:, None, None], taps.weight)
 
 
-def _within(taps: Taps, size: int) -> Taps:
+def _within(taps: ResampleWeights, size: int) -> ResampleWeights:
     """The taps without those outside of a frame, which is black there."""
     outside = (taps.line < 0) | (taps.line >= size)
-    return Taps(np.where(outside, 0, taps.line), np.where(outside, np.float32(0), taps.weight))
+    return ResampleWeights(np.where(outside, 0, taps.line), np.where(outside, np.float32(0), taps.weight))

@@ -17,7 +17,7 @@ GREY = 128  # of colour
 
 
 @dataclass(frozen=True, eq=False)
-class Planes:
+class YuvImage:
     """One 8-bit 4:2:0 frame: views of the decoder's own memory, which nobody may write to."""
 
     y: UInt8  # (H,W), as stored; both sides even
