@@ -1,4 +1,4 @@
-"""The workshop: turns public weights and checkpoints into model folders that cliffvid runs."""
+"""Export public weights and checkpoints to model folders that cliffvid runs."""
 
 from importlib import import_module
 
@@ -7,7 +7,7 @@ __all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> object:
-    """The networks are imported on first use: rebuilding the open models must not need torch."""
+    """Import a network on first use: rebuilding the open models must not need torch."""
     if name not in _HOME:
         raise AttributeError(f"module 'cliffvid.export' has no attribute {name!r}")
     return getattr(import_module(f".{_HOME[name]}", __name__), name)

@@ -1,1 +1,1 @@
-"""One data set from many videos, by processes that may be killed at any moment. Start reading at job.py."""
+"""Build one data set from many videos with crash-safe worker processes. Start reading at job.py."""

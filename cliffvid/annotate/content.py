@@ -1,4 +1,4 @@
-"""Which content an input has, and whether it still has it after the work."""
+"""Hash the content of inputs, and detect inputs that change during processing."""
 
 import hashlib
 import os
@@ -18,9 +18,9 @@ BLOCK, BLOCKS = 1 << 16, 16
 
 @contextmanager
 def unchanged(task: Task) -> Iterator[None]:
-    """Raise ChangedError if the input of a task is another before, during or after the work than when it was planned.
+    """Raise ChangedError if a task's input differs from the planned content when processing ends.
 
-    What the file system says of it is compared as well: that shows what was changed and changed back meanwhile.
+    File identity, size and modification time are compared too: they reveal a file that was changed and changed back.
     """
     source = source_of(task["video"])
     stamps = stamps_of(source)
@@ -34,7 +34,7 @@ def unchanged(task: Task) -> Iterator[None]:
 
 
 def files_of(source: Path | str) -> list[Path]:
-    """Return the files of an input: one of a video, those of images, none of an address. Raises InputError."""
+    """Return the files of an input: one for a video, all for images, none for a URL. Raises InputError."""
     if isinstance(source, str):
         return []
     if source.is_file():
@@ -46,16 +46,16 @@ def files_of(source: Path | str) -> list[Path]:
 
 
 def stamps_of(source: Path | str) -> list[tuple[int, ...]]:
-    """Return which files an input is and when they were last written."""
+    """Return device, inode, size in bytes and modification time in ns of each file of an input."""
     facts = (file.stat() for file in files_of(source))
     return [(fact.st_dev, fact.st_ino, fact.st_size, fact.st_mtime_ns) for fact in facts]
 
 
 def content_of(source: Path | str) -> str:
-    """Names the content of an input: its size, and its bytes or, above a megabyte, 16 blocks of 64 kB spread evenly.
+    """Return the content hash of an input: SHA-256 of size and bytes, or above 1 MiB of 16 evenly spaced 64 KiB blocks.
 
-    A change in place between the blocks that keeps the size goes unnoticed; any new encoding moves them all. An
-    address stands for itself. Raises InputError as opening it does.
+    An in-place change between the blocks that keeps the size is missed; re-encoding changes all blocks. A URL is
+    returned as it is. Raises InputError as opening the input does.
     """
     if isinstance(source, str):
         return source
@@ -74,7 +74,7 @@ def content_of(source: Path | str) -> str:
 def _add_content(path: Path, digest: "hashlib._Hash") -> None:
     try:
         file = open_input(path)
-    except EmptyError:  # reading it says so
+    except EmptyError:  # reported when the file is read
         digest.update(b"0 ")
         return
     with file:

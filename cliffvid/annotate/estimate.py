@@ -1,4 +1,4 @@
-"""A plan without the work: what each input is, and how long all of it may take."""
+"""Dry run: probe every input and estimate the total processing time."""
 
 import math
 import tempfile
@@ -18,7 +18,7 @@ TRIAL_FRAMES = 24
 
 
 class PlanLine(TypedDict):
-    """What is planned for an input."""
+    """The plan for one input."""
 
     video: str
     kind: str | None
@@ -30,7 +30,7 @@ class PlanLine(TypedDict):
 
 
 class PlanTotal(LeftOut):
-    """What is planned for all inputs together."""
+    """The plan for all inputs together."""
 
     inputs: int
     todo: int
@@ -41,7 +41,7 @@ class PlanTotal(LeftOut):
 
 
 class _NoJournal:
-    """What a journal says, and nothing can be added to."""
+    """Read-only state of a journal."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -53,9 +53,9 @@ class _NoJournal:
 def dry_run(
     sources: list[str], out: Path, options: Options, bulk: BulkOptions
 ) -> tuple[*tuple[PlanLine, ...], PlanTotal]:
-    """A line for each input, then one for all: inputs and seconds of video left, and seconds it may take.
+    """Return a line for each input, then a total: inputs and seconds of video left, and estimated processing seconds.
 
-    The estimate comes from a trial: some frames of an input of middling length, on one worker.
+    The estimate comes from a trial: a number of frames of the input of median length, on one worker.
     """
     folder = job_folder(out, bulk)
     state = state_of(folder)
@@ -95,7 +95,7 @@ def _trial(job: BulkJob, name: str) -> float | None:
 
 
 def _taken(line: InputLine, options: Options) -> tuple[float | None, int | None]:
-    """Seconds and frames of an input between --start and --end, of which every --stride-th is taken."""
+    """Return seconds of an input between --start and --end, and frames there at --stride."""
     duration_s, frames, share = line["duration_s"], line["frames"], 1.0
     if duration_s:
         taken_s = max(min(options.end_s, duration_s) - options.start_s, 0.0)

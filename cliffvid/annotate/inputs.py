@@ -1,4 +1,4 @@
-"""Which inputs are named: by folders, patterns, lists, manifests, or one by one."""
+"""Find inputs in folders, glob patterns, lists, manifests and single paths."""
 
 import glob
 import io
@@ -14,7 +14,7 @@ from ..tracks.read import check_parquet
 from ..video.image_files import NAMED, is_hidden, is_image
 from .lists import names_in, names_on_stdin, text_in
 
-# Endings by which a folder's files are taken for videos. A file named by itself, or in a list, may have any.
+# File extensions of videos in folders. A file named directly, or in a list, may have any extension.
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
     for name in (
@@ -29,20 +29,20 @@ MANIFEST_SUFFIXES = (".csv", ".parquet")
 
 @dataclass(frozen=True)
 class Input:
-    """One video or sequence of images; ``name`` is its path as it was named, and names it in the data set."""
+    """One video or image sequence; ``name`` is its path as given, and its name in the data set."""
 
     name: str
-    extra: dict[str, object] = field(default_factory=dict)  # what a manifest's other columns say of it
+    extra: dict[str, object] = field(default_factory=dict)  # the manifest's other columns
 
 
 @dataclass
 class Found:
-    """What the sources name, in their order, each name once."""
+    """Inputs found in the sources, in order, without duplicates."""
 
     inputs: dict[str, Input] = field(default_factory=dict)
-    ignored: int = 0  # files of folders that are neither videos nor, where there are no videos, images
+    ignored: int = 0  # files in folders that are neither videos nor, in folders without videos, images
     ignored_names: list[str] = field(default_factory=list)  # the first of them
-    doubled: int = 0  # names named again
+    doubled: int = 0  # duplicate names
 
     def add(self, name: str, extra: dict[str, object] | None = None) -> None:
         if name in self.inputs:
@@ -60,9 +60,9 @@ class Found:
 
 
 def find_inputs(sources: list[str], leave_out: Path) -> Found:
-    """All inputs that the sources name, but for what lies in the folder ``leave_out``.
+    """Return all inputs that the sources name, without those in the folder ``leave_out``.
 
-    Raises UsageError where a source names nothing, InputError for a manifest that cannot be read.
+    Raises UsageError for a source without inputs, InputError for an unreadable manifest.
     """
     found = Found()
     for source in sources:
@@ -70,7 +70,7 @@ def find_inputs(sources: list[str], leave_out: Path) -> Found:
         path = Path(source)
         if source == "-":
             found.add_all(names_on_stdin())
-        elif os.path.isdir(path):  # Path.is_dir raises where it may not look
+        elif os.path.isdir(path):  # Path.is_dir raises PermissionError
             _add_folder(path, {leave_out.resolve()}, found)
         elif path.suffix.lower() in LIST_SUFFIXES and os.path.isfile(path):
             found.add_all(names_in(path))
@@ -86,13 +86,14 @@ def find_inputs(sources: list[str], leave_out: Path) -> Found:
 
 
 def inputs_in(folder: Path, leave_out: set[Path]) -> Found:
-    """What a folder holds where it is named beside single files: a sequence of images is one input; else all that
-    ``find_inputs`` would find. Nothing is found in a folder that holds neither.
+    """Return the inputs in a folder that is given beside single files.
+
+    An image sequence is one input. Otherwise the result is that of ``find_inputs``, but it may be empty.
     """
     found = Found()
     try:
         files = [entry for entry in folder.iterdir() if entry.is_file()]
-    except PermissionError:  # it fails by its name
+    except PermissionError:  # added, so that it is reported as failed
         found.add(str(folder))
         return found
     if any(map(is_image, files)) and not any(map(is_video, files)):
@@ -107,10 +108,10 @@ def is_video(path: Path) -> bool:
 
 
 def _add_folder(folder: Path, leave_out: set[Path], found: Found) -> None:
-    """Videos in all folders below; the images of a folder without videos are together one input."""
+    """Add all videos in a folder tree; the images of a folder without videos are one input."""
 
     def unreadable(error: OSError) -> None:
-        found.add(error.filename)  # and fails by that name, rather than being passed over
+        found.add(error.filename)  # so that it is reported as failed, not skipped
 
     for place, folders, files in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(
@@ -130,14 +131,14 @@ def _add_folder(folder: Path, leave_out: set[Path], found: Found) -> None:
 
 
 def _add_pattern(pattern: str, leave_out: set[Path], found: Found) -> None:
-    """What matches; a pattern that matches nothing but images stands for all of them together, as in ``process``."""
+    """Add all matches; a pattern that matches only images is one input, as in ``process``."""
     matches = sorted(glob.glob(pattern, recursive=True))
     if matches and all(is_image(Path(match)) for match in matches) and "**" not in pattern:
         found.add(pattern)
         return
     for match in matches:
         if os.path.isdir(match):
-            if "**" not in pattern:  # which has matched the files below by itself
+            if "**" not in pattern:  # "**" has matched the files below already
                 _add_folder(Path(match), leave_out, found)
         else:
             found.add(match)

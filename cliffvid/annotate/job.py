@@ -1,4 +1,4 @@
-"""Bulk annotation. Start reading here: ``annotate`` plans, hands out tasks, and commits what comes back."""
+"""Bulk annotation. Start reading here: ``annotate`` plans, schedules tasks, and commits their results."""
 
 import platform
 import signal
@@ -33,17 +33,17 @@ def annotate(
     bulk: BulkOptions | None = None,
     watch: Watch = lambda event, progress: None,
 ) -> Summary:
-    """Annotate all inputs that the sources name into the data set ``out``, but for what it holds already.
+    """Annotate all inputs that the sources name into the data set ``out``; skip those that are finished already.
 
-    Sources are folders, patterns, lists (.txt), manifests (.csv, .parquet), files, or ``-``. One bad input stops
-    nothing. Raises UsageError, ModelError, BackendError, and OutputError where a disk is full; what was done is kept.
+    Sources are folders, patterns, lists (.txt), manifests (.csv, .parquet), files, or ``-`` (stdin). A bad input fails
+    alone. Raises UsageError, ModelError, BackendError, and OutputError if the disk is full; finished inputs are kept.
     """
     found = find_inputs(sources, Path(out))
     return annotate_inputs(found, Path(out), options or Options(), bulk or BulkOptions(), watch)
 
 
 def annotate_inputs(found: Found, out: Path, options: Options, bulk: BulkOptions, watch: Watch) -> Summary:
-    """As ``annotate``, of inputs that are found already."""
+    """Run ``annotate`` on inputs that are found already."""
     folder = job_folder(out, bulk)
     elsewhere = state_of(out).live if folder != out else {}
     with open_journal(folder) as journal, BulkJob(folder, journal, options, bulk, watch) as job, job.signals():
@@ -51,13 +51,13 @@ def annotate_inputs(found: Found, out: Path, options: Options, bulk: BulkOptions
 
 
 def job_folder(out: Path, bulk: BulkOptions) -> Path:
-    """Where a job works: the data set itself, or of a part of it a data set of its own that annotate-merge takes in."""
+    """Return the folder a job writes to: the data set, or with --shard a separate data set for annotate-merge."""
     i, n = bulk.part()
     return out if n == 1 else out / PARTS / f"{i}-of-{n}"
 
 
 class BulkJob:
-    """One run over a plan; a context manager that leaves no process behind."""
+    """One run over a plan; a context manager that ends all its processes."""
 
     def __init__(self, folder: Path, journal: Log, options: Options, bulk: BulkOptions, watch: Watch) -> None:
         self.folder, self.journal, self.options, self.bulk, self.watch = folder, journal, options, bulk, watch
@@ -78,7 +78,7 @@ class BulkJob:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C end the job between two steps; the second one at once."""
+        """Handle SIGTERM and Ctrl-C: the first stops the job between two steps, the second at once."""
 
         def stop(number: int, frame: object) -> None:
             if self.interrupted:
@@ -111,7 +111,7 @@ class BulkJob:
         return self._end(plan)
 
     def plan(self, found: Found, elsewhere: dict[str, Ended]) -> Plan:
-        """Looks at every input; nothing is written."""
+        """Probe every input and return the plan; nothing is written."""
         whole = self.options.start_s == 0 and self.options.end_s == float("inf")
         split_s = self.bulk.split_s if whole else 0.0
         plan = Plan(self.recipe, self.journal.state, split_s=split_s, elsewhere=elsewhere)
@@ -136,7 +136,7 @@ class BulkJob:
         return plan
 
     def _begin(self, plan: Plan) -> None:
-        """Writes the plan down, and removes what it makes stale."""
+        """Write the plan to the journal, and remove the results that it makes stale."""
         begun: JobLine = {
             "type": "job",
             "started": time.time(),
@@ -165,7 +165,7 @@ class BulkJob:
         tasks = plan.tasks()
         self.tasks.add(tasks)
         joins = SegmentMerger(plan, self.folder, self.journal, self.tasks, self.options.stride, self._tell)
-        for name, line in plan.lines.items():  # all segments were in when the last run ended
+        for name, line in plan.lines.items():  # all segments may have been finished when the last run ended
             if not plan.finished(name) and line["cuts"]:
                 joins.join_if_whole(name)
         progress.phase, progress.started = "annotate", time.monotonic()
@@ -201,7 +201,7 @@ class BulkJob:
         self.tasks.drive(took, failed, self.stopped, retry, tick)
 
     def stopped(self) -> str | None:
-        """Why the job must end early, if it must."""
+        """Return the reason to stop early, or None."""
         most = self.bulk.max_failures
         if self.interrupted or self.fault:
             return "interrupted" if self.interrupted else self.fault
@@ -218,7 +218,7 @@ class BulkJob:
             self.shards.commit()
 
     def _took_whole(self, plan: Plan, task: Task, report: Report, rows: bytes) -> None:
-        if self.journal.state.live.get(task["video"]):  # cannot be, and must never make rows twice
+        if self.journal.state.live.get(task["video"]):  # a bug; rows must never be written twice
             raise AssertionError(f"{task['video']}: done twice")
         ended = self._ended(plan, task, report)
         with writing(self.folder):
@@ -228,7 +228,7 @@ class BulkJob:
                 self.shards.add(ended, rows)
 
     def _ended(self, plan: Plan, task: Task, report: Report) -> Ended:
-        """How an input ended, as the journal keeps it."""
+        """Return the journal's record of a finished input."""
         counts = report["counts"]
         status = "partial" if counts["decode"]["damaged"] else "ok" if report["rows"] else "empty"
         ended: Ended = {
@@ -276,7 +276,7 @@ class BulkJob:
         self.watch(event, self.progress)
 
     def _end(self, plan: Plan) -> Summary:
-        """Commits what is finished and makes videos.parquet anew."""
+        """Commit finished inputs, rewrite videos.parquet and return the summary."""
         self.pool.close()
         self._commit()
         state, stopped = self.journal.state, self.stopped()

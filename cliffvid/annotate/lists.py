@@ -1,4 +1,4 @@
-"""Lists of inputs, one a line: on stdin or in a file, in whatever encoding they were written."""
+"""Read lists of inputs, one per line, from stdin or a file, as UTF-8, UTF-16 or UTF-32."""
 
 import codecs
 import logging
@@ -10,7 +10,7 @@ from ..errors import InputError, UsageError
 from ..inputs import read_input
 
 log = logging.getLogger(__name__)
-# Marks at the beginning of a text. UTF-32's begins as UTF-16's does, so it is the first to be looked for.
+# Byte order marks. UTF-32's begins with UTF-16's, so it is checked first.
 MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -18,13 +18,13 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
     codecs.BOM_UTF8: "utf-8-sig",
 }
-HEAD, LONGEST = 1 << 16, 1 << 13  # bytes looked at before the rest is read, and bytes of a line that is a name
+HEAD, LONGEST = 1 << 16, 1 << 13  # bytes: the block that is checked for binary data; the longest name
 LIST_BYTES = 1 << 30
 A_LIST = "a list has one name a line, in UTF-8, or in UTF-16 with a byte order mark"
 
 
 def names_on_stdin() -> list[str]:
-    """Return what stdin names. Raises UsageError, as soon as the first bytes show it, if that is no list."""
+    """Return the names on stdin. Raises UsageError for binary data, as soon as the first bytes show it."""
     if sys.stdin is None:
         raise UsageError("-: stdin is closed; pipe a list into it, one name a line")
     if sys.stdin.isatty():
@@ -47,12 +47,12 @@ def names_on_stdin() -> list[str]:
 
 
 def names_in(path: Path) -> list[str]:
-    """Return what a file names. Raises InputError if it is no list."""
+    """Return the names in a list file. Raises InputError if it is not a text file."""
     return _lines(text_in(path))
 
 
 def text_in(path: Path) -> str:
-    """Return the text of a list or manifest. Raises InputError if it cannot be read or is none."""
+    """Return the text of a list or manifest. Raises InputError if it cannot be read or is not text."""
     text = _decoded(read_input(path, LIST_BYTES))
     if text is None:
         raise InputError(f"{path}: not a text file; {A_LIST}")
@@ -60,7 +60,7 @@ def text_in(path: Path) -> str:
 
 
 def _decoded(data: bytes | bytearray) -> str | None:
-    """Return text without its byte order mark; None for what is none."""
+    """Return the text without its byte order mark, or None for binary data."""
     encoding = _marked(data)
     try:
         text = data.decode(encoding) if encoding else os.fsdecode(bytes(data))  # file names need not be UTF-8
@@ -70,7 +70,7 @@ def _decoded(data: bytes | bytearray) -> str | None:
 
 
 def _is_binary(head: bytearray) -> bool:
-    """Whether these first bytes are no list: no text has zeros, and no name is as long as a row of pixels."""
+    """Return whether the first bytes are binary: they hold a zero byte, or a line longer than any name."""
     return not _marked(head) and (b"\0" in head or max(map(len, head.split(b"\n"))) > LONGEST)
 
 
@@ -79,6 +79,6 @@ def _marked(data: bytes | bytearray) -> str | None:
 
 
 def _lines(text: str) -> list[str]:
-    """The lines that are not blank. Not by splitlines: names may hold what Unicode counts as a line's end."""
+    """Return the lines that are not blank. Not with splitlines: names may hold Unicode line separators."""
     lines = (line.removesuffix("\r").removeprefix("\ufeff") for line in text.split("\n"))
     return [line for line in lines if line.strip()]

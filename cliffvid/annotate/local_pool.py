@@ -1,4 +1,4 @@
-"""Workers as processes of this machine. What a task does to its process costs that task alone."""
+"""Pool of worker processes on this machine; a crash fails only the task that caused it."""
 
 import json
 import os
@@ -20,25 +20,25 @@ from ..options import Options
 from .messages import Report, Task
 from .networks import Line, Networks, NetworksLost
 
-Message: TypeAlias = Any  # what JSON gave, of our own other end: hello, a task, or a report
+Message: TypeAlias = Any  # parsed JSON from our own process: hello, a task, or a report
 
 
 @dataclass
 class Process:
-    """A worker's process, its end of the line, and the task it is at."""
+    """A worker process, the connection to it, and its current task."""
 
     popen: subprocess.Popen[bytes]
     line: Connection
-    networks: Networks | None = None  # of another process, if it has none of its own
+    networks: Networks | None = None  # the process with the networks, if the worker does not hold them itself
     task: Task | None = None
     since: float = field(default_factory=time.monotonic)
 
 
 class LocalPool:
-    """``count`` processes that do tasks. Each holds the networks, opened once; or one process more does so for all, by
-    the options ``shared``.
+    """Pool of ``count`` worker processes.
 
-    Results travel as JSON and Arrow over a socket, so that nothing a worker says can run code here.
+    Each opens the networks once; with the options ``shared``, one more process holds them for all workers. Results
+    are sent as JSON and Arrow over a socket, so that a worker's messages cannot run code here.
     """
 
     def __init__(self, count: int, options: Options, work: Path, shared: Options | None = None) -> None:
@@ -47,14 +47,14 @@ class LocalPool:
         self._environment = os.environ | thread_environment(options.threads or usable_cores())
         self._hello = options.to_json() | {"work": str(work.absolute())}
         self._processes: list[Process] = []
-        self._began = False  # some worker has said hello, so that others can
+        self._began = False  # whether any worker has started successfully
 
     def free(self) -> int:
-        """How many tasks would start at once."""
+        """Return the number of tasks that could start at once."""
         return self.count - sum(process.task is not None for process in self._processes)
 
     def at_work(self) -> list[tuple[str, Task, float]]:
-        """``(worker, task, seconds)`` of those at work."""
+        """Return ``(worker, task, seconds)`` of all busy workers."""
         now = time.monotonic()
         return [(str(p.popen.pid), p.task, now - p.since) for p in self._processes if p.task]
 
@@ -65,13 +65,13 @@ class LocalPool:
         idle = [process for process in self._processes if process.task is None]
         process = idle[0] if idle else self._start()
         process.task, process.since = task, time.monotonic()
-        with suppress(OSError):  # it has died, and wait() will find it so
+        with suppress(OSError):  # it has died; wait() reports that
             _send(process.line, task)
 
     def wait(self, timeout_s: float) -> list[tuple[Task, Report, bytes]]:
-        """``(task, report, rows)`` of the tasks that ended, those included that took their process along.
+        """Return ``(task, report, rows)`` of the tasks that ended, crashed ones included.
 
-        Raises BackendError if the first process ends before it has begun.
+        Raises BackendError if a process ends before any worker has started.
         """
         busy = [process for process in self._processes if process.task]
         ended: list[tuple[Task, Report, bytes]] = []
@@ -92,7 +92,7 @@ class LocalPool:
         for process in self._processes[:]:
             if process.task and time.monotonic() - process.since > process.task["limit_s"]:
                 process.popen.kill()
-                if process.networks:  # it may be they that answer no more
+                if process.networks:  # these may be what hangs
                     process.networks.end()
                 taken = f"took longer than {process.task['limit_s']:.0f} s; its process was ended"
                 late: Report = {**self._buried(process), "error": "TimedOut", "message": taken}
@@ -100,7 +100,7 @@ class LocalPool:
         return ended
 
     def close(self) -> None:
-        """Ends all processes; what they were at is dropped."""
+        """End all processes; unfinished tasks are dropped."""
         while self._processes:
             self._end(self._processes[0])
         if self._networks:
@@ -125,7 +125,7 @@ class LocalPool:
                 pass_fds=handles,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
-                stdout=2,  # stderr: stdout is where --json goes
+                stdout=2,  # to stderr: stdout is for --json
             )
         process = Process(popen, Connection(here.detach()), self._networks)
         self._processes.append(process)
@@ -134,7 +134,7 @@ class LocalPool:
         return process
 
     def _buried(self, process: Process) -> Report:
-        """The report on a task whose process died; the next task gets a new one."""
+        """Return the report of a task whose process died; the next task gets a new process."""
         process.line.close()
         code = process.popen.wait()
         self._processes.remove(process)
@@ -155,8 +155,8 @@ def _receive(line: Connection) -> tuple[Message, bytes]:
 
 
 def main(handle: int, *networks: int) -> None:
-    """A worker's process: tasks in, results out, until the other end closes. ``networks``: its lines to them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; whoever started us decides
+    """Run a worker process until the other end closes. ``networks``: sockets to shared networks, if any."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
     line = Connection(handle)
     try:
         hello, _ = _receive(line)
@@ -170,7 +170,7 @@ def main(handle: int, *networks: int) -> None:
             task, _ = _receive(line)
             _send(line, *worker.do(task))
     except (EOFError, ConnectionError):
-        os._exit(0)  # the other end is gone, and with it whoever would want the result
+        os._exit(0)  # the parent is gone, so nothing needs the result
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a job, its pool and its workers tell each other, and what they tell whoever watches."""
+"""Types of the messages between a job, its pool and its workers, and of the events for observers."""
 
 from typing import Literal, TypeAlias, TypedDict
 
@@ -6,19 +6,19 @@ from .store.records import CountsFacts, Ended, JobLine
 
 
 class TaskFacts(TypedDict, total=False):
-    """What is to be done with an input, beside what every task tells."""
+    """Keys that depend on the kind of task."""
 
-    known: str | None  # probe: the content that it had
+    known: str | None  # probe: the last known content hash
     split_s: float
     content: str  # whole, segment
     part: int  # segment
     start_s: float
     end_s: float | None
-    files: list[str]  # join: of the segments
+    files: list[str]  # join: rows of the segments
     thumbs: list[str]
     frames: int  # trial
     attempt: int
-    last: bool  # no attempt follows
+    last: bool  # the final attempt
 
 
 class Task(TaskFacts):
@@ -31,7 +31,7 @@ class Task(TaskFacts):
 
 
 class Report(TypedDict, total=False):
-    """What a worker answers: an ``error`` and what follows it, or else what the task asked for."""
+    """A worker's answer: ``error`` and the keys after it, or the results of the task."""
 
     content: str  # probe
     kind: str
@@ -51,35 +51,35 @@ class Report(TypedDict, total=False):
     frames_per_s: float  # trial
     error: str
     message: str
-    stop: bool  # it would befall every task
-    transient: bool  # it may go well another time
+    stop: bool  # every task would fail like this
+    transient: bool  # a retry may succeed
 
 
 Answer: TypeAlias = tuple[Report, bytes]  # and rows as an Arrow stream
 
 
 class Fault(TypedDict):
-    """What went wrong."""
+    """Error class and message."""
 
     error: str
     message: str
 
 
 class LeftOut(TypedDict):
-    """Files of folders that are no inputs, and the names of the first of them."""
+    """Number of files in folders that are no inputs, and the first of their names."""
 
     ignored: int
     ignored_names: list[str]
 
 
 class TickEvent(TypedDict):
-    """Nothing happened but time."""
+    """Periodic event, so that displays can update."""
 
     type: Literal["tick"]
 
 
 class FoundEvent(LeftOut):
-    """What the sources name."""
+    """The number of inputs that were found in the sources."""
 
     type: Literal["found"]
     inputs: int
@@ -87,7 +87,7 @@ class FoundEvent(LeftOut):
 
 
 class KeptEvent(TypedDict):
-    """An input cannot be looked at any more; what is known of it is kept."""
+    """A finished input is unreadable now; its earlier results are kept."""
 
     type: Literal["kept"]
     video: str
@@ -96,7 +96,7 @@ class KeptEvent(TypedDict):
 
 
 class RetryEvent(TypedDict):
-    """A task will be tried again."""
+    """A task will be retried."""
 
     type: Literal["retry"]
     video: str
@@ -106,7 +106,7 @@ class RetryEvent(TypedDict):
 
 
 class SegmentEvent(TypedDict):
-    """A segment of a long input is in."""
+    """A segment of a long input is finished."""
 
     type: Literal["segment"]
     video: str
@@ -115,7 +115,7 @@ class SegmentEvent(TypedDict):
 
 
 class VideoEvent(Ended):
-    """An input ended."""
+    """An input is finished or has failed."""
 
     type: Literal["video"]
 

@@ -1,4 +1,4 @@
-"""The plan: what each input is, what of it is done already, and the tasks that are left."""
+"""Plan a run: the state of each input, and the tasks that are left."""
 
 import hashlib
 import json
@@ -14,19 +14,19 @@ from .messages import Report, Task, TaskFacts
 from .store.journal import State, cut_key
 from .store.records import Ended, InputLine, ModelFacts
 
-# Settings that do not change an input's rows, beside those that no tracks file records: the networks' own hashes do.
+# Recorded settings that are not part of the key: the hashes of the networks stand for their names.
 NO_KEY = ("detector", "regressor")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the rows of an input depend on, but for the input: settings and networks."""
+    """Settings and networks, on which the rows of an input depend beside its content."""
 
     settings: dict[str, object]
     models: list[ModelFacts]
 
     def key(self, content: str) -> str:
-        """Names the rows that an input of this content gives."""
+        """Return a hash that identifies the rows of an input with this content."""
         settings = {name: value for name, value in self.settings.items() if name not in NO_KEY}
         models = [[model["sha256"], model["precision"]] for model in self.models]
         text = json.dumps([content, settings, models], sort_keys=True)
@@ -34,7 +34,7 @@ class Recipe:
 
 
 def recipe(options: Options) -> Recipe:
-    """Of a run with these options; nothing is opened. Raises UsageError or ModelError."""
+    """Return the recipe of a run with these options; no network is opened. Raises UsageError or ModelError."""
     from ..models.precision import choose
     from ..pipeline.video_run import NOT_RECORDED
 
@@ -50,24 +50,24 @@ def recipe(options: Options) -> Recipe:
 
 @dataclass
 class Plan:
-    """The inputs of one run, as the journal's ``input`` lines, and what became of those that cannot be read."""
+    """The inputs of one run as ``input`` lines of the journal, and the reports of those that cannot be read."""
 
     recipe: Recipe
     state: State
     lines: dict[str, InputLine] = field(default_factory=dict)
     split_s: float = 0.0
-    elsewhere: dict[str, Ended] = field(default_factory=dict)  # what the data set holds that this job is a part of
+    elsewhere: dict[str, Ended] = field(default_factory=dict)  # finished inputs of the whole data set, for a part
     failed: dict[str, Report] = field(default_factory=dict)  # name -> report
-    kept: dict[str, Report] = field(default_factory=dict)  # finished earlier, and not there to be looked at any more
+    kept: dict[str, Report] = field(default_factory=dict)  # finished earlier, unreadable now
 
     def probe(self, name: str) -> Task:
-        """The task of looking at an input; what is known already is not looked for again."""
+        """Return the task that probes an input; an input with known content is not analysed again."""
         before = self.state.inputs.get(name)
         same = before and before["kind"] != "unreadable" and before["split_s"] == self.split_s
         return task("probe", name, 0, known=before["content"] if before and same else None, split_s=self.split_s)
 
     def take(self, given: Input, report: Report) -> None:
-        """What probing an input answered."""
+        """Add the result of probing an input to the plan."""
         name, before = given.name, self.state.inputs.get(given.name)
         done = name in self.state.live and self.state.live[name]["status"] != "failed"
         if "error" in report and "content" not in report and done and before:
@@ -92,14 +92,14 @@ class Plan:
             self.lines[name]["kind"] = "unreadable"
 
     def finished(self, name: str) -> Ended | None:
-        """How an input ended, if it did: here, or where this job's part belongs."""
+        """Return the record of a finished input, in this data set or the one this job is a part of; else None."""
         if name in self.state.live:
             return self.state.live[name]
         there = self.elsewhere.get(name)
         return there if there and there["key"] == self.lines[name]["key"] else None
 
     def changed(self) -> list[InputLine]:
-        """The lines that the journal does not have as they are."""
+        """Return the ``input`` lines that differ from the journal's."""
         return [
             line
             for name, line in self.lines.items()
@@ -107,7 +107,7 @@ class Plan:
         ]
 
     def stale(self, retry_failed: bool) -> list[str]:
-        """The inputs that ended in another state than this plan would leave them in."""
+        """Return inputs to redo: those with another key, that changed while read, or failed with ``retry_failed``."""
         ended = ((name, self.state.live[name]) for name in self.lines if name in self.state.live)
         return [
             name
@@ -117,7 +117,7 @@ class Plan:
         ]
 
     def tasks(self) -> list[Task]:
-        """What is left to do, the longest first: small pieces at the end leave no worker idle for long."""
+        """Return the remaining tasks, longest first, so that workers finish at about the same time."""
         tasks: list[Task] = []
         for name in self.lines:
             if not self.finished(name) and name not in self.failed:
@@ -125,7 +125,7 @@ class Plan:
         return sorted(tasks, key=lambda task: -task["size_s"])
 
     def tasks_of(self, name: str) -> list[Task]:
-        """The task of an input, or those of its segments that are not in yet."""
+        """Return the task of an input, or those of its unfinished segments."""
         line = self.lines[name]
         duration_s = line["duration_s"] or (line["frames"] or 0) / 25
         if not line["cuts"]:
@@ -139,7 +139,7 @@ class Plan:
         ]
 
 
-LEAST_LIMIT_S, LIMIT_PER_S = 900, 240  # seconds of work that a task, and each second of video, may take at most
+LEAST_LIMIT_S, LIMIT_PER_S = 900, 240  # time limit in seconds: per task, plus per second of video
 
 
 def task(do: str, name: str, size_s: float, **more: Unpack[TaskFacts]) -> Task:
@@ -147,12 +147,12 @@ def task(do: str, name: str, size_s: float, **more: Unpack[TaskFacts]) -> Task:
 
 
 def plain(line: InputLine) -> object:
-    """A line as the journal gives it back."""
+    """Return a line as it would be read back from the journal."""
     given: object = json.loads(json.dumps(line, default=str))
     return given
 
 
 def in_part(name: str, bulk: BulkOptions) -> bool:
-    """Whether an input belongs to this job's part: by its name alone, so that no job need know of the others."""
+    """Return whether an input belongs to this job's part. It depends on the name only, so jobs need not communicate."""
     i, n = bulk.part()
     return n == 1 or int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:8]) % n == i

@@ -1,4 +1,4 @@
-"""How far a job is, and how it ended."""
+"""Progress and summary of a job."""
 
 import time
 from collections import Counter
@@ -12,14 +12,14 @@ from .scheduler import Pool
 
 @dataclass
 class Summary:
-    """How a run ended."""
+    """Result of a run."""
 
     out: Path
     statuses: Counter[str]  # of the inputs of this run
     done: int = 0  # inputs that this run finished
-    frames: int = 0  # of those
+    frames: int = 0  # of these inputs
     seconds: float = 0.0
-    stopped: str | None = None  # why the run ended early: interrupted, failures
+    stopped: str | None = None  # reason for an early end: interrupted, failures or the name of an error
 
     @property
     def exit_code(self) -> int:
@@ -30,7 +30,7 @@ class Summary:
 
 @dataclass
 class Progress:
-    """What whoever watches may look at while the job works."""
+    """Progress of a running job, for displays."""
 
     phase: str = "plan"
     inputs: int = 0
@@ -43,4 +43,4 @@ class Progress:
     pool: Pool | None = None
 
 
-Watch = Callable[[Event, Progress], None]  # is called with each event, and with {"type": "tick"} now and then
+Watch = Callable[[Event, Progress], None]  # called with each event, and regularly with {"type": "tick"}

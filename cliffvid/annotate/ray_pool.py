@@ -1,7 +1,7 @@
-"""Workers as actors of a Ray cluster: one that is named, or one on this machine that ends with the job.
+"""Pool of Ray actors, on a given cluster or on a local one that ends with the job.
 
-The folders of the inputs, the networks and the data set must be the same on all its machines. Retries are the job's
-own, as for processes: Ray restarts an actor that was lost with its process or machine, and is told to redo nothing.
+All machines of the cluster must see inputs, networks and data set under the same paths. The job does all retries:
+Ray only restarts actors whose process or machine was lost.
 """
 
 import json
@@ -19,12 +19,12 @@ from ..machine import split_device, usable_cores
 from ..options import Options, on_gpu
 from .messages import Report, Task
 
-FromRay: TypeAlias = Any  # what Ray makes, and says nothing of: handles of actors, promises of their answers
+FromRay: TypeAlias = Any  # untyped Ray objects: actor handles and object references
 START_S = 300.0  # a cluster may have to start a machine first
 
 
 class Hello(TypedDict):
-    """What an actor must know before its first task."""
+    """Settings of an actor."""
 
     options: dict[str, object]
     work: str
@@ -33,17 +33,17 @@ class Hello(TypedDict):
 
 @dataclass
 class RayWorker:
-    """An actor, and the task it is at."""
+    """A Ray actor and its current task."""
 
     actor: FromRay
     task: Task | None = None
     since: float = field(default_factory=time.monotonic)
-    late: bool = False  # ended because its task took too long
-    asked: FromRay | None = None  # a lost actor's answer to whether it is back; until then it gets no task
+    late: bool = False  # killed because its task took too long
+    asked: FromRay | None = None  # pending health check of a lost actor; it gets no task until it answers
 
 
 class RayPool:
-    """``count`` actors (0: as many as the cluster has GPUs, or cores for) that do tasks, one at a time each."""
+    """Pool of ``count`` actors, each with one task at a time; 0: one per GPU of the cluster, or as its cores allow."""
 
     def __init__(self, count: int, address: str | None, options: Options, work: Path) -> None:
         if split_device(options.device)[1]:
@@ -70,7 +70,7 @@ class RayPool:
         share = {"num_cpus": cores, "num_gpus": 1 if on_gpu(options) else 0}
         actor = ray.remote(max_restarts=-1, max_task_retries=0, **share)(_Actor)
         self._seats = [RayWorker(actor.remote(hello)) for _ in range(self.count)]
-        self._running: dict[FromRay, tuple[RayWorker, Task]] = {}  # what Ray promises -> its seat, and of which task
+        self._running: dict[FromRay, tuple[RayWorker, Task]] = {}  # object reference -> worker and task
         try:
             ray.get(self._seats[0].actor.hello.remote(), timeout=START_S)
         except ray.exceptions.RayError as error:
@@ -112,7 +112,7 @@ class RayPool:
         return ended
 
     def _ask(self) -> None:
-        """Whether lost actors are back: those that Ray is restarting would fail any task at once."""
+        """Check whether lost actors are back; an actor that Ray is restarting would fail any task at once."""
         for seat in self._seats:
             if seat.asked is None or not self._ray.wait([seat.asked], timeout=0)[0]:
                 continue
@@ -136,7 +136,7 @@ def _ray() -> ModuleType:
 
 
 def _check(address: str | None) -> None:
-    """Raises BackendError where nobody listens at host:port: Ray itself would try for minutes."""
+    """Raise BackendError if nothing listens at host:port; Ray itself would try for minutes."""
     host, _, port = (address or "").rpartition(":")
     if not host or not port.isdecimal() or "://" in host:
         return
@@ -155,12 +155,12 @@ def _lost(seat: RayWorker, task: Task, error: Exception) -> Report:
 
 
 class _Actor:
-    """What runs in the cluster. Networks are opened when the first task needs them."""
+    """Ray actor that wraps a Worker. The first task that needs the networks opens them."""
 
     def __init__(self, hello: Hello) -> None:
         from .worker import Worker
 
-        os.chdir(hello["cwd"])  # inputs are named from where the command runs
+        os.chdir(hello["cwd"])  # input paths are relative to the command's working directory
         self._worker = Worker(Options.from_json(hello["options"]), Path(hello["work"]))
 
     def hello(self) -> int:

@@ -1,4 +1,4 @@
-"""The rows of one input on their way from a worker: by themselves where they are few, else in a file."""
+"""Collect the rows of one input in a worker, in memory or, if they are many, in a file."""
 
 import os
 import uuid
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-LARGE = 16e6  # bytes of rows: up to there a result travels by itself, above it a file does
+LARGE = 16e6  # bytes of rows above which a result is sent as a file
 
 
 class Sink:
-    """Collects rows of one input; a context manager that leaves no half file behind."""
+    """Collector of the rows of one input; a context manager that removes an unfinished file."""
 
     def __init__(self, video: str, work: Path, at_once: bool) -> None:
         self.video, self.work, self.at_once = label(video), work, at_once
@@ -75,7 +75,7 @@ class Sink:
         self._tables = []
 
     def finish(self) -> Answer:
-        """How many rows there are, and the rows themselves or the name of the file that holds them."""
+        """Return a report with the number of rows, and the rows themselves unless the report names their file."""
         import pyarrow as pa
 
         self._flush()
@@ -96,7 +96,7 @@ class Sink:
 
 
 def _repeated(text: str, rows: int) -> "pa.StringArray":
-    """A column of text. See write.arrow_table for why not by pa.array."""
+    """Return a column that repeats a text. See write.arrow_table for why pa.array is not used."""
     import pyarrow as pa
 
     data = text.encode()

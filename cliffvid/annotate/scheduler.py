@@ -1,4 +1,4 @@
-"""Tasks to workers and reports back; what failed by bad luck is handed out again."""
+"""Schedule tasks to workers, and retry transient failures."""
 
 import heapq
 import itertools
@@ -14,16 +14,16 @@ from ..options import BulkOptions, Options, on_gpu
 from .messages import Report, Task
 
 BACKOFF_S = (1.0, 4.0)  # before the second and the third attempt
-WORKER_BYTES = 1_000_000_000  # what a worker with networks of its own takes at most
-FEEDERS = 8  # decoding processes of one GPU; a core each gives some 300 frames/s of 1080p
-PATIENCE_S = 0.2  # between two looks at the clock and at signals
+WORKER_BYTES = 1_000_000_000  # upper bound of memory per worker with its own networks
+FEEDERS = 8  # decoding processes per GPU; one core each gives about 300 frames/s of 1080p
+PATIENCE_S = 0.2  # interval at which time limits and signals are checked
 
 Took = Callable[[Task, Report, bytes], None]  # task, report, rows as an Arrow stream
 Failed = Callable[[Task, Report], None]
 
 
 class Pool(Protocol):
-    """Workers that do tasks, whatever they are."""
+    """Interface of a pool of workers."""
 
     count: int
 
@@ -35,7 +35,7 @@ class Pool(Protocol):
 
 
 def open_pool(options: Options, bulk: BulkOptions, work: Path) -> Pool:
-    """The workers that are asked for; none is started before its first task."""
+    """Return the pool that the options ask for."""
     if bulk.runner == "ray":
         from .ray_pool import RayPool
 
@@ -49,8 +49,11 @@ def open_pool(options: Options, bulk: BulkOptions, work: Path) -> Pool:
 
 
 def default_workers(options: Options, shared: bool) -> int:
-    """Return one for each core that has memory: networks of this size gain less from a second thread than from a second
-    worker. Of those that feed a GPU no more than any is known to need."""
+    """Return the default number of workers: one per core, as far as memory allows.
+
+    Networks of this size gain less from a second thread than from a second worker. On a GPU it is one worker, or with
+    shared networks at most ``FEEDERS``.
+    """
     if on_gpu(options):
         return min(usable_cores(), FEEDERS) if shared else 1
     room = usable_memory_bytes()
@@ -58,12 +61,12 @@ def default_workers(options: Options, shared: bool) -> int:
 
 
 class Scheduler:
-    """What there is to do. ``drive`` gives it to the pool's workers until all is in."""
+    """Queue of tasks; ``drive`` runs them on the pool's workers."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self._ready: deque[Task] = deque()
-        self._later: list[tuple[float, int, Task]] = []  # a heap: when, a number, the task
+        self._later: list[tuple[float, int, Task]] = []  # a heap of (time, number, task)
         self._numbers = itertools.count()
         self._running = 0
 
@@ -74,7 +77,7 @@ class Scheduler:
         self._ready.extendleft(tasks)
 
     def drop(self, video: str) -> None:
-        """Forget what no worker has begun of an input."""
+        """Remove the tasks of an input that no worker has started."""
         self._ready = deque(task for task in self._ready if task["video"] != video)
         self._later = [each for each in self._later if each[2]["video"] != video]
         heapq.heapify(self._later)
@@ -87,9 +90,9 @@ class Scheduler:
         retry: Failed = lambda task, report: None,
         tick: Callable[[], None] = lambda: None,
     ) -> None:
-        """Returns when all is in, or once ``stopped`` says so; ``tick`` is called now and then.
+        """Run all tasks, or until ``stopped`` returns a reason; ``tick`` is called regularly.
 
-        Raises OutputError, ModelError, BackendError or UsageError for what would befall every task.
+        Raises OutputError, ModelError, BackendError or UsageError for errors that every task would meet.
         """
         while (self._ready or self._later or self._running) and not stopped():
             while self._later and self._later[0][0] <= time.monotonic():

@@ -1,4 +1,4 @@
-"""Long inputs that are done in segments: kept as they come in, joined once all are there, or done whole after all."""
+"""Process long inputs in segments, join finished segments, or fall back to processing the whole input."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from .worker import counts_facts, counts_of
 
 
 class SegmentMerger:
-    """The segments of one run. ``tell`` is told of each that is in."""
+    """Merger of the segments of one run. ``tell`` is called for each finished segment."""
 
     def __init__(
         self,
@@ -29,11 +29,11 @@ class SegmentMerger:
         self._tell = tell
 
     def take(self, done: Task, report: Report) -> None:
-        """A segment is in."""
+        """Record a finished segment in the journal."""
         name = done["video"]
         line = self.plan.lines[name]
         if not line["cuts"]:
-            return  # another segment has shown that the input must not be cut
+            return  # another segment has shown that the input cannot be split
         decode = report["counts"]["decode"]
         if decode["damaged"] or decode["clock_jumps"]:
             self.refuse(name)
@@ -59,18 +59,18 @@ class SegmentMerger:
         self.join_if_whole(name)
 
     def join_if_whole(self, name: str) -> None:
-        """Hands out the join of an input whose segments are all in."""
+        """Schedule the join of an input whose segments are all finished."""
         line, parts = self.plan.lines[name], self._parts(name)
         if len(parts) <= len(line["cuts"] or []):
             return
         if counts_of([part["counts"] for part in parts]).decode.frames != -(-(line["frames"] or 0) // self.stride):
-            self.refuse(name)  # the cuts were not what they seemed
+            self.refuse(name)  # the split points were wrong
             return
         files = [part["file"] for part in parts if part["file"]]
         self.tasks.add_first([task("join", name, 0, files=files, thumbs=[part["thumbs"] for part in parts])])
 
     def refuse(self, name: str) -> None:
-        """The input is done whole instead: what its segments gave is not sure to be what the whole gives."""
+        """Process the input whole instead: its segments may not give the same rows."""
         line = self.plan.lines[name]
         if not line["cuts"]:
             return
@@ -81,7 +81,7 @@ class SegmentMerger:
         self.tasks.add_first(self.plan.tasks_of(name))
 
     def whole(self, name: str, report: Report) -> Report:
-        """The report of a join as if the input had never been cut."""
+        """Return the report of a join as if the input had not been split."""
         parts = self._parts(name)
         counts = counts_of([*(part["counts"] for part in parts), report["counts"]])
         return {
@@ -97,7 +97,7 @@ class SegmentMerger:
         }
 
     def remove(self, name: str) -> None:
-        """The files of an input's segments, once the whole is in the data set."""
+        """Remove the files of an input's segments, once the whole is in the data set."""
         for part in self._parts(name):
             for file in filter(None, (part["file"], part["thumbs"])):
                 remove(self.folder, f"{WORK}/{file}")

@@ -1,4 +1,4 @@
-"""What a data set's journal tells, while a job works on it or later."""
+"""Compute the status of a data set from its journal, during a job or later."""
 
 import time
 from collections import Counter
@@ -13,7 +13,7 @@ SLOWEST = 5
 
 
 class RunFacts(TypedDict):
-    """What the last run did."""
+    """Inputs, frames and seconds of the last run."""
 
     inputs: int
     frames: int
@@ -21,14 +21,14 @@ class RunFacts(TypedDict):
 
 
 class SlowFacts(TypedDict):
-    """An input, and how long it took."""
+    """An input and its processing time."""
 
     video: str
     seconds: float
 
 
 class Status(TypedDict):
-    """How far a data set is."""
+    """Status of a data set."""
 
     inputs: int
     statuses: dict[str, int]
@@ -45,9 +45,9 @@ class Status(TypedDict):
 
 
 def status(folder: Path) -> Status:
-    """How far a data set is: inputs by status and failures by class, rates of the last run, what is left, the slowest.
+    """Return the status of a data set: inputs by status, failures by error, speed, time left and slowest inputs.
 
-    ``at_work`` is None where it cannot be known. Raises InputError where there is no data set.
+    ``at_work`` is None if it cannot be determined. Raises InputError if there is no data set.
     """
     state = read_state(folder)
     working = at_work(folder, state)

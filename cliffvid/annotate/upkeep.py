@@ -1,4 +1,4 @@
-"""A data set kept whole: parts merged into it, every shard read again, what is damaged done again."""
+"""Maintain a data set: merge parts, verify every shard, and repair damage."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,7 +19,7 @@ from .store.rows import rows_in
 
 
 class Merged(TypedDict):
-    """What a data set took from its parts."""
+    """Result of a merge: the number of parts, and of the inputs and rows taken from them."""
 
     parts: int
     inputs: int
@@ -28,7 +28,7 @@ class Merged(TypedDict):
 
 
 class Finding(TypedDict):
-    """What is wrong with a file of a data set, and the inputs that must be done again to cure it."""
+    """A problem with a file of a data set, and the inputs to redo for a repair."""
 
     file: str
     problem: str
@@ -36,10 +36,10 @@ class Finding(TypedDict):
 
 
 def merge(out: Path) -> Merged:
-    """Takes the parts that ``--shard`` jobs made under ``out`` into the data set itself; what they held is counted.
+    """Merge the parts that ``--shard`` jobs made under ``out`` into the data set, and return counts.
 
-    It may be killed and called again. Of an input that several parts hold, the one that ended last counts; a part with
-    something left to do stays, for its job to go on in. Raises InputError where there are no parts.
+    It may be killed and called again. If several parts hold an input, the one finished last counts. A part with
+    unfinished inputs stays, so that its job can resume. Raises InputError if there are no parts.
     """
     parts = sorted(path.parent for path in (out / PARTS).glob(f"*/{NAME}"))
     if not parts:
@@ -58,19 +58,19 @@ def merge(out: Path) -> Merged:
 
 
 def _remove_part(part: Path) -> None:
-    """Remove what cliffvid made in a part, its journal last, and the folders where nothing else is in them."""
+    """Remove cliffvid's files from a part, the journal last, and folders that are empty then."""
     for place in (TRACKS, WORK):
         for path in (part / place).iterdir():
             remove(part, f"{place}/{path.name}")
     for name in (VIDEOS, NAME):
         (part / name).unlink(missing_ok=True)
     for folder in (part / TRACKS, part / WORK, part):
-        with suppress(OSError):  # somebody's own files are in it
+        with suppress(OSError):  # it holds other files
             folder.rmdir()
 
 
 def _take(part: Path, shards: Shards, merged: Merged) -> bool:
-    """Takes what a part holds and the data set does not; whether nothing is left to do in it."""
+    """Take inputs from a part that are missing or older in the data set; return whether the part is complete."""
     with open_journal(part) as journal:
         theirs = journal.state
         ours, first_job = shards.journal.state, len(shards.journal.state.jobs)
@@ -107,9 +107,9 @@ def _take_shard(
 
 
 def verify(folder: Path) -> Iterator[Finding]:
-    """What is wrong with a data set: reads every shard whole, and compares it with the journal.
+    """Yield the problems of a data set: read every shard completely and compare it with the journal.
 
-    Each finding tells its ``problem``, and the ``videos`` that must be done again to cure it.
+    Each finding has the ``problem``, and the ``videos`` to redo for a repair.
     """
     state = read_state(folder)
     for file, videos in state.shards().items():
@@ -126,7 +126,7 @@ def verify(folder: Path) -> Iterator[Finding]:
                 continue
             if is_own(path):
                 yield {"file": f"{place}/{path.name}", "problem": "no line of the journal names it", "videos": []}
-            elif place == TRACKS:  # whoever reads the folder takes it for rows
+            elif place == TRACKS:  # readers of the folder would take it for rows
                 problem = "is no file of cliffvid's; move it elsewhere, it is not removed"
                 yield {"file": f"{place}/{path.name}", "problem": problem, "videos": []}
     if problem := _videos_problem(folder, state):
@@ -146,7 +146,7 @@ def _problem(path: Path, videos: list[Ended]) -> str | None:
 
 
 def _changed(path: Path, sha256: str) -> str | None:
-    """Whether a file is other than it was written; only if not is it safe to let a parquet reader look into it."""
+    """Return how a file differs from what was written, or None; only then may a Parquet reader open it safely."""
     try:
         return None if hash_of(path) == sha256 else "is not what was written: its sha256 is another"
     except FileNotFoundError:
@@ -173,7 +173,7 @@ def _videos_problem(folder: Path, state: State) -> str | None:
 
 
 def repair(folder: Path, findings: list[Finding], bulk: BulkOptions, watch: Watch) -> Summary | None:
-    """Does again what the findings name, with the settings it had; None where nothing had to be done again."""
+    """Redo the inputs of the findings with their original settings; return None if there are none."""
     with open_journal(folder) as journal, writing(folder):
         shards, state = Shards(folder, journal), journal.state
         again: dict[int, list[str]] = {}

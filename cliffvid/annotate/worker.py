@@ -1,4 +1,4 @@
-"""What a worker does for one unit of work. The same code runs in a process of this machine and in a Ray actor."""
+"""Run the tasks of a worker, in a local process or a Ray actor."""
 
 import dataclasses
 import errno
@@ -32,17 +32,18 @@ from .row_sink import Sink
 from .store.records import CountsFacts
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-Plain: TypeAlias = Any  # of counts as plain values: a number, a list, or more of them by name
+Plain: TypeAlias = Any  # counts as plain values: a number, a list, or a dict of these
 TRANSIENT = (errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ECONNRESET)
 
 
 class Worker:
-    """Does tasks one after the other; the networks are opened once, when the first task needs them: those at the other
-    ends of ``lines``, if there are any. The last attempt at a task is by networks of its own all the same, so that
-    nothing else at work there can spoil it.
+    """Worker that runs one task after the other.
 
-    The answer to a task is a report and the rows as an Arrow stream. Rows that are many, or that others need, are in a
-    file in ``work`` instead, which the report names.
+    The first task that needs the networks opens them, or connects to shared ones through ``lines``. The last attempt
+    at a task uses separate networks, so that other workers cannot disturb it.
+
+    The answer to a task is a report and the rows as an Arrow stream. If the rows are many, or other tasks need them,
+    they are in a file in ``work`` that the report names.
     """
 
     def __init__(self, options: Options, work: Path, lines: Sequence[Line] = ()) -> None:
@@ -50,7 +51,7 @@ class Worker:
         self._models: Models | None = None
 
     def do(self, task: Task) -> Answer:
-        """Never raises but at a bug of its own: what went wrong is in the report, see ``told``."""
+        """Run a task and return its answer; exceptions are put into the report, see ``told``."""
         alone = self._lines and task.get("last")
         try:
             if alone:
@@ -75,7 +76,7 @@ class Worker:
         return self._models
 
     def _probe(self, task: Task) -> Answer:
-        """What an input is; where its content is the one ``known``, no more than that."""
+        """Return the facts about an input; only its content hash if that is the one ``known``."""
         source = source_of(task["video"])
         content = content_of(source)
         if content == task.get("known"):
@@ -102,18 +103,18 @@ class Worker:
             return facts
 
     def _whole(self, task: Task) -> Answer:
-        """An input from its first frame to its last."""
+        """Process an input from its first frame to its last."""
         start = time.perf_counter()
         with unchanged(task), open_run(source_of(task["video"]), self.options, self.models()) as run:
             return self._done(task, run.tracks(), run, start)
 
     def _segment(self, task: Task) -> Answer:
-        """The people between two cuts, as tracks without identities."""
+        """Process the frames between two split points; the rows have no track IDs."""
         start = time.perf_counter()
         span = dataclasses.replace(self.options, start_s=task["start_s"], end_s=task["end_s"] or float("inf"))
         with unchanged(task), open_run(source_of(task["video"]), span, self.models()) as run:
             kept: list[tuple[int, Array]] = []
-            run.cuts.kept = kept  # only all segments together tell where the film cuts
+            run.cuts.kept = kept  # shot boundaries are found once all segments are there
             rows = (Tracks(**bodies.columns(), track_id=_no_id(bodies)) for bodies in run.bodies())
             report, table = self._done(task, rows, run, start)
             report["counts"]["shots"] = []
@@ -129,7 +130,7 @@ class Worker:
         return path.name
 
     def _join(self, task: Task) -> Answer:
-        """The tracks of an input from the people of its segments, as if it had never been cut."""
+        """Track the people of all segments of an input, as if it had not been split."""
         start, counts = time.perf_counter(), Counts()
         counts.shots = ShotDetector().find_in(_thumbs_of([self.work / file for file in task["thumbs"]]))
         bodies = _bodies_of([self.work / file for file in task["files"]])
@@ -143,7 +144,7 @@ class Worker:
         return {**report, "counts": counts_facts(counts), "seconds": time.perf_counter() - start}, rows
 
     def _trial(self, task: Task) -> Answer:
-        """Frames a second, networks open: of some frames of an input."""
+        """Measure frames per second on the first frames of an input, with networks open."""
         models, start, frames = self.models(), time.perf_counter(), 0
         first: int | None = None
         with open_run(source_of(task["video"]), self.options, models) as run:
@@ -176,12 +177,12 @@ class Worker:
 
 
 def counts_facts(counts: Counts) -> CountsFacts:
-    """Counts as plain values; ``counts_of`` takes them back."""
+    """Return counts as plain values; ``counts_of`` is the inverse."""
     return cast(CountsFacts, dataclasses.asdict(counts))
 
 
 def counts_of(parts: list[CountsFacts]) -> Counts:
-    """The counts of all parts of a video together."""
+    """Return the sum of the counts of all parts of a video."""
 
     def added(plain: Sequence[Mapping[str, Plain]]) -> dict[str, Plain]:
         total: dict[str, Plain] = {}
@@ -221,7 +222,7 @@ def _bodies_of(files: list[Path]) -> Iterator[Bodies]:
 
 
 def told(error: Exception) -> Report:
-    """What went wrong, and what it means: ``stop`` the whole job, ``transient`` may go well another time."""
+    """Return the report of an error: ``stop`` ends the whole job, ``transient`` allows a retry."""
     chain: BaseException | None = error
     codes: set[object] = set()
     while chain is not None:

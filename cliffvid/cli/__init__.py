@@ -1,1 +1,1 @@
-"""The command line: parse, call, print; nothing else prints."""
+"""Command line: parse arguments, call the library, print; no other package prints."""

@@ -1,4 +1,4 @@
-"""The commands of bulk annotation: parse, call, print."""
+"""Commands for bulk annotation."""
 
 from pathlib import Path
 from typing import Annotated

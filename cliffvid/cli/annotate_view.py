@@ -1,4 +1,4 @@
-"""What a job shows while it works: lines on stderr, live bars where that is a terminal, or events on stdout."""
+"""Show the progress of an annotation job: lines or live bars on stderr, or JSON events on stdout."""
 
 import time
 from contextlib import ExitStack
@@ -18,9 +18,9 @@ from ..names import label, listed, printable
 from .bars import NARROW, KnownBar
 from .console import can_draw, live, result_json, say
 
-EVERY_S = 10.0  # between two lines of progress
-NAME_WIDTH, BAR_WIDTH = 14, 20  # of what stands before the words of a bar
-OTHER_WIDTH = NAME_WIDTH + BAR_WIDTH + 18  # what a task does, how long, and the room between
+EVERY_S = 10.0  # seconds between two lines of progress
+NAME_WIDTH, BAR_WIDTH = 14, 20  # columns before a bar's text
+OTHER_WIDTH = NAME_WIDTH + BAR_WIDTH + 18  # name, bar, kind of task, duration and spaces
 
 
 def open_view(quiet: bool, as_json: bool) -> "View":
@@ -32,7 +32,7 @@ def open_view(quiet: bool, as_json: bool) -> "View":
 
 
 class View:
-    """Plain lines on stderr; a context manager."""
+    """Plain progress lines on stderr; a context manager."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
@@ -44,7 +44,7 @@ class View:
     def __exit__(self, *_: object) -> None: ...
 
     def watch(self, event: Event, progress: Progress) -> None:
-        """Told of each event of a job, and of its progress a few times a second."""
+        """Show an event of a job; tick events come several times a second."""
         match event["type"]:
             case "tick":
                 self._tick(progress)
@@ -74,7 +74,7 @@ class View:
             self._say(line_of(progress))
 
     def summary(self, summary: Summary) -> list[str]:
-        """How a run ended, in lines."""
+        """Return the lines that summarise a run."""
         statuses = ", ".join(f"{count} {status}" for status, count in summary.statuses.most_common())
         rate = summary.frames / summary.seconds if summary.seconds else 0
         lines = [f"{summary.out}: {statuses or 'nothing'}"]
@@ -91,13 +91,13 @@ class View:
 
 
 def _said(event: VideoEvent | RetryEvent | KeptEvent) -> str:
-    """What is said of an input, its name first, and once."""
+    """Return the message about an input, with its name once, at the start."""
     name, message = label(event["video"]), label(" ".join((event["message"] or "").split()))
     return message if message.startswith(name) else f"{name}: {message}"
 
 
 def left_out(event: LeftOut) -> str:
-    """Which files of the folders are no inputs, and why."""
+    """Return a text about the ignored files of folders, and why they are ignored."""
     names = listed([label(name) for name in event["ignored_names"]], event["ignored"])
     return f"{counted(event['ignored'], 'file')} left out, no videos or images beside videos: {names}"
 
@@ -126,7 +126,7 @@ def duration(seconds: float) -> str:
 
 
 class LiveView(View):
-    """A bar for the plan, one for the work, and a line for each worker."""
+    """Live bars for planning and processing, and a line for each worker."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,8 +134,8 @@ class LiveView(View):
         bar, seconds = KnownBar(bar_width=BAR_WIDTH), TimeElapsedColumn(table_column=Column(no_wrap=True))
         words = Column(ratio=1, no_wrap=True, overflow="ellipsis"), Column(ratio=1, overflow="fold")
         wide, narrow = (TextColumn("{task.fields[said]}", markup=False, table_column=column) for column in words)
-        self._columns = {False: (name, bar, wide, seconds), True: (name, narrow, seconds)}  # by whether it is narrow
-        self.bars = Bars(auto_refresh=False, expand=True)  # drawn by live, and never started itself
+        self._columns = {False: (name, bar, wide, seconds), True: (name, narrow, seconds)}  # key: narrow terminal
+        self.bars = Bars(auto_refresh=False, expand=True)  # drawn by console.live, never started
         self._shown, self._width = ExitStack(), 80
         self._plan = self.bars.add_task("plan", said="")
         self._work = self.bars.add_task("annotate", said="", start=False)
@@ -175,12 +175,12 @@ class LiveView(View):
 
 
 def _end_of(name: str, most: int) -> str:
-    """A name, or so much of its end as there is room for: ends tell names apart."""
+    """Return a name, shortened at its start if too long, as ends distinguish names better."""
     return name if len(name) <= max(most, 8) else f"…{name[1 - max(most, 8) :]}"
 
 
 class JsonView(View):
-    """The events as JSON, a line each, on stdout."""
+    """Events as JSON lines on stdout."""
 
     def watch(self, event: Event, progress: Progress) -> None:
         if event["type"] != "tick":
@@ -188,7 +188,7 @@ class JsonView(View):
 
 
 def plan_text(lines: tuple[*tuple[PlanLine, ...], PlanTotal]) -> str:
-    """The plan in lines for people."""
+    """Return the plan as readable text."""
 
     *inputs, total = lines
     said = []
@@ -214,7 +214,7 @@ HOW = {True: "at work", False: "broken off; the same command goes on from there"
 
 
 def status_text(folder: Path, facts: Status) -> str:
-    """The same in lines for people."""
+    """Return the status as readable text."""
 
     said = ", ".join(f"{count} {name}" for name, count in facts["statuses"].items())
     held = f"{counted(facts['rows'], 'row')} in {counted(facts['shards'], 'shard')}"

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. Results go to files and stdout, everything else to stderr."""
+"""Define the command line. Results go to files and stdout, everything else to stderr."""
 
 import os
 import signal
@@ -18,12 +18,12 @@ from .models import doctor, export_app, models_app
 from .process import probe, process
 from .tracks import convert, overlay, report, smooth
 
-if TYPE_CHECKING:  # of what typer carries with it; which package that is differs by its version
+if TYPE_CHECKING:  # typer vendors click under a name that depends on its version
     from typer._click import Context
 
 
 class Commands(TyperGroup):
-    """All commands: Ctrl-C has one exit code, once everything inside has cleaned up."""
+    """Group of all commands, with one exit code for Ctrl-C after all clean-up."""
 
     def invoke(self, context: "Context") -> object:
         try:
@@ -43,7 +43,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 all done, 1 some failed, 2 usage, 130 interrupted, 128 + n ended by signal n."""
+    """Run the command line. Exit codes: 0 success, 1 failures, 2 usage, 130 interrupted, 128 + n ended by signal n."""
     open_streams()
     hear_the_library()
     os.environ.update(thread_environment(usable_cores()))  # before any library is loaded
@@ -62,19 +62,19 @@ def main() -> None:
     except Exception as error:
         if "--debug" in sys.argv:
             raise
-        if not isinstance(error.__cause__, BrokenPipeError):  # of ``| head``, which has seen enough
+        if not isinstance(error.__cause__, BrokenPipeError):  # a reader such as ``| head`` closed the pipe
             say(describe(error))
         sys.exit(error.exit_code if isinstance(error, CliffvidError) else 1)
     finally:
         close_streams()
 
 
-# Those that there are: not all systems have all.
+# Only signals that this system has.
 ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
 
 
 class Ended(SystemExit):
-    """A signal asks the process to end, which it does as after Ctrl-C."""
+    """Exit on a signal, with the same clean-up as after Ctrl-C."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -82,7 +82,7 @@ class Ended(SystemExit):
 
 
 def _end(number: int, frame: object) -> None:
-    for each in (*ENDING, signal.SIGINT):  # asked again, while it cleans up
+    for each in (*ENDING, signal.SIGINT):  # ignore repeated signals during clean-up
         signal.signal(each, signal.SIG_IGN)
     raise Ended(number)
 
@@ -106,7 +106,7 @@ def common(
     pass
 
 
-# In the order of the help.
+# In the order of the help text.
 TRACKS, DATA_SETS, GROUND_TRUTH, MACHINE = "Tracks", "Data sets", "Ground truth", "Models and machine"
 for panel, command, name in (
     (None, process, "process"),

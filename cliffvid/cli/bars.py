@@ -1,4 +1,4 @@
-"""Bars for a terminal, by rich. Their state is read each time the screen is drawn; console.live draws it."""
+"""Draw progress bars with rich; their state is read at each redraw by console.live."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Column
 from rich.text import Text
 
-NARROW = 60  # columns of a terminal; below there is no room for units
-BAR_WIDTH = 40  # at most
-BESIDE = 50, 31  # columns that the words about a bar take, and in a narrow terminal
+NARROW = 60  # terminal columns below which units are left out
+BAR_WIDTH = 40  # maximum columns
+BESIDE = 50, 31  # columns for a bar's text, in a wide and in a narrow terminal
 
 
 @dataclass(frozen=True)
 class Bar:
-    """How far one thing is; ``total`` is None where that is not known."""
+    """Progress of one item; ``total`` is None if unknown."""
 
     name: str
     unit: str
@@ -24,7 +24,7 @@ class Bar:
 
 
 class Bars:
-    """One line for each bar of ``sources``, which are asked each time the screen is drawn."""
+    """Progress lines, one for each bar of ``sources``, which are called at each redraw."""
 
     def __init__(self) -> None:
         self.sources: dict[str, Callable[[], list[Bar]]] = {}
@@ -36,7 +36,7 @@ class Bars:
             TextColumn("{task.fields[count]}", markup=False, table_column=Column(no_wrap=True, justify="right")),
             _Rate(table_column=Column(no_wrap=True, justify="right")),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True, table_column=Column(no_wrap=True)),
-            auto_refresh=False,  # drawn by console.live, and never started itself
+            auto_refresh=False,  # drawn by console.live, never started
         )
 
     def draw(self, width: int) -> RenderableType:
@@ -56,14 +56,14 @@ class Bars:
 
 
 class KnownBar(BarColumn):
-    """A bar where it is known how much there is to do; rich's own runs to and fro, at 20 times the bytes."""
+    """Bar that is shown if the total is known; rich's pulsing bar would write 20 times as many bytes."""
 
     def render(self, task: Task) -> RenderableType:  # type: ignore[override]  # a column's may be anything
         return super().render(task) if task.total is not None else ""
 
 
 class _Rate(ProgressColumn):
-    """How many a second, lately; at the end over all."""
+    """Items per second: recent, and at the end the average."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed

@@ -1,7 +1,7 @@
-"""Everything that is printed goes through here: results to stdout, all else to stderr.
+"""Print all output: results to stdout, everything else to stderr.
 
-A terminal sees no control characters of file names, and rich takes nothing in them for markup. A stdout that cannot
-take the results is an OutputError; a stderr that takes nothing is left alone, as nobody can be told.
+Control characters in file names never reach a terminal, and rich does not read names as markup. A failed write to
+stdout raises OutputError; a failed write to stderr is ignored, as it cannot be reported.
 """
 
 import io
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 REFRESH_PER_S = 8
-_live: "Live | None" = None  # what is drawn at the bottom of the terminal
+_live: "Live | None" = None  # the live display at the bottom of the terminal
 
 
 class Heard(logging.Handler):
-    """Prints what the library logs, on stderr as all else."""
+    """Logging handler that prints the library's log on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         words = self.format(record)
@@ -35,18 +35,18 @@ class Heard(logging.Handler):
 
 
 def hear_the_library() -> None:
-    """Print what the library logs, from now on."""
+    """Start to print the library's log."""
     log = logging.getLogger("cliffvid")
     log.setLevel(logging.INFO)
     log.handlers = [Heard()]
 
 
 def say(*lines: str) -> None:
-    """Print lines on stderr; above what is drawn live."""
+    """Print lines on stderr, above the live display."""
     with suppress(OSError):
         for line in map(printable, lines):
             if _live:
-                # Of a height that changed meanwhile in its thread rich would wipe away too much or too little.
+                # If its thread changed the height meanwhile, rich would erase too many or too few lines.
                 with _live._lock:
                     _live.console.print(line, soft_wrap=True)
             elif sys.stderr:
@@ -66,7 +66,7 @@ def result_json(facts: object) -> None:
 
 
 def result_table(table: "Table") -> None:
-    """Print a table on stdout, row by row where the terminal is too narrow. Raises OutputError."""
+    """Print a table on stdout, row by row if the terminal is too narrow. Raises OutputError."""
     console = _console()
     width = console.measure(table, options=console.options.update(max_width=sys.maxsize)).maximum
     if console.is_terminal and width > console.width:
@@ -81,7 +81,7 @@ def result_table(table: "Table") -> None:
 
 @contextmanager
 def live(draw: Callable[[int], "RenderableType"]) -> Iterator[None]:
-    """Keep what ``draw`` makes of a width at the bottom of the terminal; nothing where stderr is none that can."""
+    """Show ``draw(width)`` live at the bottom of the terminal; do nothing if stderr cannot be redrawn."""
     global _live
     if _live or not can_draw():
         yield
@@ -104,20 +104,20 @@ def live(draw: Callable[[int], "RenderableType"]) -> Iterator[None]:
         with suppress(OSError):  # the terminal may be gone
             try:
                 drawn.stop()
-            finally:  # a signal may have come in the midst of either
+            finally:  # a signal may interrupt start or stop
                 console.show_cursor()
 
 
 def can_draw() -> bool:
-    """Return whether stderr is a terminal whose lines can be drawn again."""
+    """Return whether stderr is a terminal that can redraw lines."""
     return bool(sys.stderr and sys.stderr.isatty() and _console(stderr=True).is_interactive)
 
 
 def open_streams() -> None:
-    """Make the standard streams usable, however the program was started.
+    """Make the standard streams usable, even if they were closed at the start.
 
-    Of those that were closed nothing can be read and stdout refuses what is written, but no file opened later gets
-    their numbers: what libraries print would land in it.
+    A closed stdin stays unreadable and a closed stdout refuses writes. Their file descriptors are reserved, so that
+    no file opened later receives what libraries print.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -130,12 +130,12 @@ def open_streams() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     for name in ("COLUMNS", "LINES"):
-        if not os.environ.get(name, "1").strip("0"):  # rich would print nothing in no columns
+        if not os.environ.get(name, "1").strip("0"):  # rich prints nothing at a width of 0
             del os.environ[name]
 
 
 def close_streams() -> None:
-    """Drop what a full or closed stream did not take: Python would try again at its end, and change the exit code."""
+    """Discard unwritten output of a full or closed stream; Python would retry at exit and change the exit code."""
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
             stream.flush()
@@ -165,7 +165,7 @@ def _stdout() -> Iterator[None]:
 
 
 def _plain(value: object) -> object:
-    """Return what JSON has a word for, its text free of bytes that are not UTF-8; null for numbers that are none."""
+    """Return a JSON value: text without invalid UTF-8, and null for NaN and infinity."""
     match value:
         case dict():
             return {label(str(key)): _plain(each) for key, each in value.items()}

@@ -1,4 +1,4 @@
-"""What this machine can do, in plain words: cores and GPU, what runs and draws, models, files of others."""
+"""Check the machine: cores, GPU, backends, decoder, renderer, models and official files."""
 
 import platform
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ EXPORT_NEEDS = ("torch", "onnx", "onnxscript")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at; ``ok`` is None where nothing was expected of it."""
+    """Result of one check; ``ok`` is None if it is information only."""
 
     topic: str
     name: str
@@ -32,7 +32,7 @@ class Finding:
 
 
 def examine(engines: Path | None = None) -> Iterator[Finding]:
-    """Everything worth knowing before a run, as it is found. Takes seconds, since networks are really run."""
+    """Yield the findings as they come. It takes seconds, because networks are run."""
     yield machine()
     yield gpu()
     yield from wheels()
@@ -47,7 +47,7 @@ def examine(engines: Path | None = None) -> Iterator[Finding]:
 
 
 def machine() -> Finding:
-    """What a run may use here, and what bounds it."""
+    """Return the resources that a run may use here, and their limits."""
     core, room = cores(), memory()
     words = f"{core.amount} usable cores ({core.source}) of {platform.machine()}"
     if room:
@@ -56,18 +56,18 @@ def machine() -> Finding:
 
 
 def gpu() -> Finding:
-    """The NVIDIA GPUs and their driver."""
+    """Return the NVIDIA GPUs and their driver."""
     return Finding("GPU", "NVIDIA", *nvidia_gpus())
 
 
 def wheels() -> Iterator[Finding]:
-    """Whether both builds of onnxruntime are installed: they overwrite each other's files, and pip does not notice."""
+    """Yield a problem if both builds of onnxruntime are installed: each overwrites the other's files, unseen by pip."""
     if words := two_builds():
         yield Finding("backend", "onnxruntime", False, words)
 
 
 def try_backend(backend: str, device: str) -> Finding:
-    """The bundled regressor really run there, and held to its reference."""
+    """Run the bundled regressor on a backend and device, and compare it with its reference."""
     name = f"{backend} on {device}"
     try:
         with open_session(read_manifest(BUNDLED / "cliff-open"), backend, device) as session:
@@ -79,14 +79,14 @@ def try_backend(backend: str, device: str) -> Finding:
 
 
 def decoder() -> Finding:
-    """Whether `--decode-device cuda` can be had, by really decoding there."""
+    """Check `--decode-device cuda` with a real decode."""
     fault = decoding_fault(cuda())
     words = f"does not work: {fault}; the CPU decodes" if fault else "decodes H.264; asked for by --decode-device cuda"
     return Finding("decode", "FFmpeg on cuda", None if fault else True, words)
 
 
 def renderer() -> Finding:
-    """Whether bodies can be drawn, by really opening the renderer."""
+    """Check that the renderer opens, so that bodies can be drawn."""
     try:
         found = open_renderer("auto")
     except CliffvidError as error:
@@ -95,7 +95,7 @@ def renderer() -> Finding:
 
 
 def exporting() -> Finding:
-    """Whether `cliffvid export` has what it needs, by really loading it."""
+    """Check that the packages for `cliffvid export` can be imported."""
     try:
         for package in EXPORT_NEEDS:
             load(package, 'pip install "cliffvid[export]"')
@@ -105,7 +105,7 @@ def exporting() -> Finding:
 
 
 def models(engines: Path | None) -> Iterator[Finding]:
-    """The default model of each task, and folders that cannot be read."""
+    """Yield the default model of each task, and unreadable model folders."""
     found, unreadable = scan_models(engines)
     for task in RULES:
         names = [manifest for manifest in found if manifest.task == task]
@@ -119,7 +119,7 @@ def models(engines: Path | None) -> Iterator[Finding]:
 
 
 def official(engines: Path | None) -> Iterator[Finding]:
-    """The files of others: which are in use, and for those that are not where they come from and what binds them."""
+    """Yield the official files: those in use, and for others their source and licence terms."""
     made = {manifest.name: manifest for manifest in scan_models(engines)[0]}
     for file in FILES:
         if file.model in made:

@@ -1,4 +1,4 @@
-"""The commands about ground truth: parse, call, print."""
+"""Commands for pseudo-ground-truth and evaluation."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,7 +40,7 @@ def pseudogt_info(
 
 
 def info_lines(file: Path, found: "Info", rules: dict[str, str]) -> list[str]:
-    """What was found, in lines for people."""
+    """Return the findings as readable lines."""
     from ..evaluate.pseudogt.files import KEYPOINTS
 
     lines = [f"{file}: {found.rows:,} rows, {found.images:,} images, up to {found.subjects_most} people in one"]
@@ -157,7 +157,7 @@ def evaluate(
 
 
 def _predict(tracks: Path, truth: Path, images: Path, options: EvalOptions, run: Options) -> None:
-    """Make the tracks that the paper's protocol measures."""
+    """Write the tracks that the paper's protocol evaluates."""
     from ..evaluate.ground_truth import read_truth, truth_files
     from ..evaluate.predict import predict
     from ..files import Claim, check_free
@@ -194,7 +194,7 @@ COLUMNS = {
 
 
 def _table(found: "Evaluation") -> None:
-    """Print the scores, and what they mean."""
+    """Print the scores and their meaning."""
     from rich.table import Table
 
     scores = [*found.sequences, found.overall]

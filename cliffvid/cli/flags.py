@@ -1,4 +1,4 @@
-"""Flags from options: one for each described field of the classes in options.py."""
+"""Generate command-line flags from the described fields of the classes in options.py."""
 
 import functools
 import inspect
@@ -18,30 +18,30 @@ from typer.models import ArgumentInfo, ParameterInfo
 from ..option import Described, Kind, description, flag_name, is_time, number, seconds
 from ..options import OUTPUT, PANELS, Options
 
-# Spellings of earlier versions, for "did you mean".
+# Names in earlier versions, for "did you mean".
 RENAMED = {"--engine": "--runner", "--engines": "--models"}
 METAVARS = {int: "INTEGER", float: "NUMBER"}
 NARROW = 60  # columns
-if TYPE_CHECKING:  # of what typer carries with it; which package that is differs by its version
+if TYPE_CHECKING:  # typer vendors click under a name that depends on its version
     from typer._click import Command
     from typer._click.exceptions import UsageError
 
     ParseError: TypeAlias = UsageError
 else:
-    ParseError = typer.BadParameter.__base__  # of what cannot be parsed
-AnyField: TypeAlias = Field[Any]  # of whatever type the option has
+    ParseError = typer.BadParameter.__base__  # raised for input that cannot be parsed
+AnyField: TypeAlias = Field[Any]  # an option of any type
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
 class Offered(TypedDict):
-    """What makes the shell complete an option's value."""
+    """Arguments of typer for shell completion of an option's value."""
 
     autocompletion: Callable[[], list[str]]
 
 
 class How(TypedDict, total=False):
-    """What typer is told of an option."""
+    """Arguments of typer.Option."""
 
     help: str
     rich_help_panel: str | None
@@ -52,23 +52,23 @@ class How(TypedDict, total=False):
 
 
 def flag(kind: type, name: str) -> ParameterInfo:
-    """Return what annotates a command's own parameter that is one option of a class."""
+    """Return the annotation of a command parameter that is one option of a class."""
     (found,) = (each for each in fields(kind) if each.name == name)
     return _info(_parameter(found, panel=None))
 
 
 def only(*names: str) -> Callable[[str], bool]:
-    """Choose the options that a command takes."""
+    """Return a filter that selects these options for a command."""
     return lambda name: name in names
 
 
 def without(*names: str) -> Callable[[str], bool]:
-    """Choose the options that a command takes: all but these."""
+    """Return a filter that selects all options except these for a command."""
     return lambda name: name not in names
 
 
 def offering(words: tuple[str, ...]) -> Offered:
-    """Return what makes the shell complete an option's value by these words."""
+    """Return the arguments of typer that complete an option's value with these words."""
 
     def offered() -> list[str]:
         return list(words)
@@ -77,9 +77,9 @@ def offering(words: tuple[str, ...]) -> Offered:
 
 
 def with_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command, in place of each parameter that is a class of options, the flags of these options.
+    """Replace each parameter of a command that is an options class by flags for its options.
 
-    ``Annotated[Options, only("stream")]`` takes some of them. The command takes all its parameters by keyword.
+    ``Annotated[Options, only("stream")]`` selects some of them. The command receives all parameters by keyword.
     """
     parameters: list[inspect.Parameter] = []
     made: dict[str, tuple[Callable[..., object], list[str]]] = {}
@@ -111,7 +111,7 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _told(each: AnyField) -> Described:
-    """Return how an option was described."""
+    """Return the description of an option."""
     told = description(each)
     assert told is not None, f"{each.name} is no option"
     return told
@@ -128,7 +128,7 @@ def _info(parameter: inspect.Parameter) -> ParameterInfo:
 
 
 def _in_output(parameter: inspect.Parameter) -> inspect.Parameter:
-    """Return a command's own option as one of the panel Output, where the others have panels."""
+    """Return a command's own option in the panel Output, if the other options have panels."""
     kind, info = get_args(parameter.annotation)
     if info.rich_help_panel or isinstance(info, ArgumentInfo):
         return parameter
@@ -138,9 +138,9 @@ def _in_output(parameter: inspect.Parameter) -> inspect.Parameter:
 
 
 def _parameter(each: AnyField, panel: str | None) -> inspect.Parameter:
-    """Return an option as a parameter that typer understands.
+    """Return an option as a typer parameter.
 
-    A word that is no number, or none of the choices, is passed on: the options refuse it, in Python as here.
+    Invalid numbers and choices are passed on: the options class rejects them, as it does in Python.
     """
     told, kind = _told(each), Kind.of(each.type)
     names = told.flags or (flag_name(each),)
@@ -155,7 +155,7 @@ def _parameter(each: AnyField, panel: str | None) -> inspect.Parameter:
         unit = "TIME" if is_time(each) else METAVARS[kind.base]
         how |= {"parser": _parser(each, kind), "metavar": " | ".join((unit, *kind.choices))}
     elif kind.choices:
-        how["metavar"] = " | ".join(kind.choices)  # a line may end after each
+        how["metavar"] = " | ".join(kind.choices)  # lines can break between them
     if kind.choices:
         how["autocompletion"] = offering(kind.choices)["autocompletion"]
     if default is None:
@@ -168,7 +168,7 @@ def _parameter(each: AnyField, panel: str | None) -> inspect.Parameter:
 
 def _parser(each: AnyField, kind: Kind) -> Callable[[str], int | float | str]:
     def parsed(text: str) -> int | float | str:
-        if not isinstance(text, str):  # a default
+        if not isinstance(text, str):  # a default value
             return text
         return seconds(text) if is_time(each) else number(text, int if kind.base is int else float)
 
@@ -176,7 +176,7 @@ def _parser(each: AnyField, kind: Kind) -> Callable[[str], int | float | str]:
 
 
 def make_command(app: typer.Typer) -> TyperGroup:
-    """Return the command that the functions make."""
+    """Return the click command of a typer app."""
     made = typer.main.get_command(app)
     assert isinstance(made, TyperGroup)
     _tidy(made, made.context_settings["help_option_names"], shutil.get_terminal_size().columns < NARROW)
@@ -184,22 +184,22 @@ def make_command(app: typer.Typer) -> TyperGroup:
 
 
 def _tidy(command: "Command", help_names: list[str], narrow: bool) -> None:
-    """Have the help speak of people's words, not of Python's types, and be whole on a narrow terminal."""
+    """Replace Python type names in the help, and keep it complete on a narrow terminal."""
     if narrow and isinstance(command, TyperCommand | TyperGroup):
-        command.rich_markup_mode = None  # rich's table would cut the names of options
+        command.rich_markup_mode = None  # rich's table would truncate option names
     own = command.get_help_option(typer.Context(command, help_option_names=help_names))
     for each in (*command.params, *((own,) if own else ())):
         if each.param_type_name == "argument":
             each.metavar = each.metavar or (each.name or "").upper()
         elif getattr(each, "is_flag", False):
             each.metavar = ""
-            each.default = each.default or False  # of None typer would make a bool by loading pydantic, even for help
+            each.default = each.default or False  # for None, typer would load pydantic to make a bool, even for help
     for inner in getattr(command, "commands", {}).values():
         _tidy(inner, help_names, narrow)
 
 
 def parse_message(error: ParseError) -> str:
-    """Return in a line what cannot be parsed, with what was probably meant; nothing where the help was printed."""
+    """Return a one-line parse error with a suggestion; an empty text if the help was printed."""
     words = str(error.format_message()).strip()
     wrong, context = getattr(error, "option_name", ""), error.ctx
     if context and hasattr(error, "possibilities"):

@@ -1,4 +1,4 @@
-"""What is looked at before networks are opened: which inputs are there, and open; and what an input is, in words."""
+"""Check inputs before networks are opened, and describe inputs as text."""
 
 import os
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class HasVideo(Protocol):
-    """Something to do with an input."""
+    """Interface of a request that has an input."""
 
     @property
     def video(self) -> Path | str: ...
@@ -24,7 +24,7 @@ Job = TypeVar("Job", bound=HasVideo)
 
 
 def told_missing(names: list[str], as_json: bool) -> tuple[list[str], int]:
-    """Tell at once, before anything is loaded, which names are of no file; the others, and how many are missing."""
+    """Report missing files before anything is loaded; return the other names and the number of missing ones."""
     there = [name for name in names if not _is_missing(name)]
     for name in names:
         if name not in there:
@@ -33,20 +33,20 @@ def told_missing(names: list[str], as_json: bool) -> tuple[list[str], int]:
 
 
 def _is_missing(name: str) -> bool:
-    """Whether a name is that of no file; a list, addresses and patterns are looked at later."""
+    """Return whether a file is missing; stdin, URLs and patterns are checked later."""
     if name == "-" or "://" in name or set("*?[") & set(name):
         return False
     try:
         os.stat(name)
     except (FileNotFoundError, NotADirectoryError):
         return True
-    except OSError:  # it may be there
+    except OSError:  # it may exist
         return False
     return False
 
 
 def in_folders(videos: list[Path | str], leave_out: set[Path], quiet: bool) -> list[Path | str]:
-    """The inputs, with what a folder of videos holds in its place."""
+    """Return the inputs, with each folder of videos replaced by its contents."""
     from ..annotate.inputs import inputs_in
     from .annotate_view import counted, left_out
 
@@ -56,7 +56,7 @@ def in_folders(videos: list[Path | str], leave_out: set[Path], quiet: bool) -> l
             found.append(video)
             continue
         inside = inputs_in(video, leave_out)
-        found += [Path(name) for name in inside.inputs] or [video]  # refused in its turn
+        found += [Path(name) for name in inside.inputs] or [video]  # rejected later
         if [*inside.inputs] != [str(video)] and not quiet:
             facts: LeftOut = {"ignored": inside.ignored, "ignored_names": inside.ignored_names}
             left = f"; {left_out(facts)}" if inside.ignored else ""
@@ -65,9 +65,7 @@ def in_folders(videos: list[Path | str], leave_out: set[Path], quiet: bool) -> l
 
 
 def those_that_open(requests: list[Job], options: Options, as_json: bool) -> list[Job]:
-    """The requests from the first on whose input opens; of those before it tells, so that no network is opened for
-    what cannot be read.
-    """
+    """Return the requests from the first readable input on; report those before it, so that no network is loaded."""
     from ..video.open import open_source
 
     for index, request in enumerate(requests):
@@ -83,7 +81,7 @@ def those_that_open(requests: list[Job], options: Options, as_json: bool) -> lis
 
 
 def tell_failed(video: Path | str, error: Exception, as_json: bool) -> None:
-    """Print what went wrong with an input."""
+    """Print the error of an input."""
     say(describe(error) if isinstance(error, CliffvidError | OSError) else f"{video}: {describe(error)}")
     if as_json:
         kind = type(error).__name__
@@ -91,7 +89,7 @@ def tell_failed(video: Path | str, error: Exception, as_json: bool) -> None:
 
 
 def facts_text(facts: Mapping[str, object]) -> list[str]:
-    """The facts in lines for people; those that are not there are left out."""
+    """Return the facts as readable lines, without missing ones."""
     lines = [str(facts["path"])]
     for name, value in facts.items():
         if name == "streams" and isinstance(value, list):

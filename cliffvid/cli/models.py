@@ -1,4 +1,4 @@
-"""The commands that make, list and check models, and the doctor: parse, call, print."""
+"""Commands that make, list and check models, and the doctor."""
 
 import json
 from pathlib import Path
@@ -75,7 +75,7 @@ def verify(name: Annotated[str, typer.Argument(help="A model's name.")], models_
 
 
 def _answers(manifest: "Manifest", precision: str) -> str:
-    """How a network of a folder answers, in words. Raises ModelError if it is wrong."""
+    """Return how a folder's network compares with its reference, as text. Raises ModelError if it is wrong."""
     from ..models.manifest import MODEL_FILES
     from ..models.manifest_schema import SAMPLES
     from ..models.parity import check_samples, said_bound

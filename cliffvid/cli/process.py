@@ -1,4 +1,4 @@
-"""The commands that read videos: parse, call, print."""
+"""Commands that read videos."""
 
 import sys
 from dataclasses import dataclass, replace
@@ -84,7 +84,7 @@ def process(
     with open_models(options) as models, View(quiet or as_json) as watch:
         watch.announce(models)
         if overlay or report:
-            Painter(look, models.regressor.manifest.body)  # refused before the work rather than after it
+            Painter(look, models.regressor.manifest.body)  # fails before the run, not after it
         if requests[0].gallery:
             requests[0].gallery.painter(models.regressor.manifest.body)
         by_output = {request.output: request for request in requests}
@@ -92,7 +92,7 @@ def process(
         outcomes = process_many(pairs, options, models=models, watch=watch.watch)
         done: list[bool] = []
         for number, outcome in enumerate(outcomes, 1):
-            if number == len(pairs):  # what is drawn now needs their memory
+            if number == len(pairs):  # drawing needs their memory now
                 outcomes.close()
                 models.close()
             done.append(_told(by_output[outcome.output], outcome, options, look, watch, as_json))
@@ -128,7 +128,7 @@ def probe(
 
 
 def _inputs(names: list[str]) -> list[Path | str]:
-    """What is named, and for ``-`` what each line on stdin names."""
+    """Return the inputs; ``-`` is replaced by the names on stdin, one per line."""
     from ..annotate.lists import names_on_stdin
     from ..video.open import source_of
 
@@ -140,7 +140,7 @@ def _inputs(names: list[str]) -> list[Path | str]:
 
 @dataclass(frozen=True)
 class Request:
-    """One input and where what is made of it goes."""
+    """One input and the output paths of its results."""
 
     video: Path | str
     output: Path
@@ -150,7 +150,7 @@ class Request:
     gallery: "Stills | None"
 
     def places(self) -> list[Path]:
-        """All files that are to be written, of pictures one of each kind."""
+        """Return all files to write; of images one of each kind."""
         pictures = map(Path, self.gallery.patterns) if self.gallery else ()
         return [place for place in (self.output, self.steady, self.film, self.page, *pictures) if place]
 
@@ -164,7 +164,7 @@ def _requests(
     visuals: str | None,
     options: Options,
 ) -> list[Request]:
-    """What there is to do. Raises UsageError if anything must not be written where it would be."""
+    """Return the requests. Raises UsageError if an output path is not allowed."""
     from ..files import check_free, check_places
     from ..tracks.write import SUFFIXES, output_format
     from ..view.overlay import check_target
@@ -195,7 +195,7 @@ def _requests(
 def _told(
     request: Request, outcome: "Outcome", options: Options, look: OverlayOptions, view: "View", as_json: bool
 ) -> bool:
-    """Draw what one video gave, tell how it went, and say whether all of it was done."""
+    """Draw the results of one video, report on it, and return whether all of it succeeded."""
     from ..files import Claim
     from ..tracks.smooth import smooth
     from ..view.overlay import overlay
@@ -206,7 +206,7 @@ def _told(
     try:
         if outcome.error or not report:
             raise outcome.error or AssertionError("neither a report nor an error")
-        with Claim(request.output):  # no other run's rows are drawn
+        with Claim(request.output):  # so that no other run's rows are drawn
             if request.steady:
                 smoothed = smooth(request.output, request.steady, SmoothOptions(overwrite=options.overwrite))
             if request.film:

@@ -1,4 +1,4 @@
-"""What a run shows while it works and when it is done, on stderr."""
+"""Show progress and summary of a run on stderr."""
 
 from contextlib import ExitStack
 from time import perf_counter
@@ -16,7 +16,7 @@ from .console import live, say
 
 
 class View:
-    """A live bar per stage and a plain summary; nothing live where stderr is no terminal. A context manager."""
+    """Live bar per stage, if stderr is a terminal, and a plain summary; a context manager."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
@@ -35,7 +35,7 @@ class View:
     def announce(self, models: Models) -> None:
         sessions = models.detector, models.regressor
         manifests = [session.manifest for session in sessions]
-        # one name stands for two TensorRTs, so that it is worth telling
+        # one name stands for two TensorRT backends, so it is shown
         runs = " and ".join(sorted({f"{session.backend} on {session.device}" for session in sessions}))
         names = " + ".join(manifest.name for manifest in manifests)
         stand_in = any(manifest.rank == 0 for manifest in manifests)
@@ -72,7 +72,7 @@ class View:
             self.summarise_overlay(drawn)
 
     def summarise_all(self) -> None:
-        """How fast several inputs were together: beside others each of them takes longer than by itself."""
+        """Print the total speed of several inputs; run together, each takes longer than alone."""
         frames, rows = (sum(getattr(report, name) for report in self._reports) for name in ("frames", "people"))
         seconds = perf_counter() - self._start
         if len(self._reports) > 1:
@@ -101,10 +101,10 @@ class View:
 
 
 def chain_bars(chain: Chain) -> list[Bar]:
-    """A bar for each stage, in order, read from the chain's own counters."""
+    """Return a bar for each stage, in order, from the chain's counters."""
     if not chain.stages.at_work:
         return []
-    # Of the videos opened so far: no total before the last one is.
+    # Counts cover the videos opened so far: there is no total before the last is open.
     claims = [claim for claim in chain.claimed if claim is not None]
     total = sum(claims) if len(claims) == chain.expected else None
     bars = [Bar(s.name, s.unit, s.done, total if s.unit == "frames" else None) for s in chain.stages.stages]
@@ -115,5 +115,5 @@ def chain_bars(chain: Chain) -> list[Bar]:
 
 
 def overlay_bars(stages: Stages, frames: int | None) -> list[Bar]:
-    """The bar of a film that is drawn: the frames that its last stage gave away."""
+    """Return the bar of a video being drawn: frames output by its last stage."""
     return [Bar("overlay", "frames", stages.stages[-1].done, frames)] if stages.at_work else []

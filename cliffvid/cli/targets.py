@@ -1,4 +1,4 @@
-"""Where results go: a file for each input, named after it."""
+"""Choose output paths: one file for each input, with its name."""
 
 import os
 from collections import Counter
@@ -13,19 +13,20 @@ FILE_ENDINGS = {*FOREIGN, ".parquet", ".npz"}
 
 
 def is_file_name(inputs: list[Path | str], place: Path) -> bool:
-    """Whether a place for results is meant as a file: for a single input, and not a folder or without an ending."""
+    """Return whether an output path means a file: one input, and a path with an extension that is no folder."""
     return len(inputs) == 1 and bool(place.suffix) and not place.is_dir()
 
 
 def check_folder(place: Path) -> None:
-    """Raise UsageError for what is meant as the name of a file."""
+    """Raise UsageError for a path that means a file."""
     if place.is_file() or (place.suffix.lower() in FILE_ENDINGS and not place.is_dir()):
         raise UsageError(f"{place}: a file; name a folder for the results")
 
 
 def targets(inputs: list[Path | str], place: Path, suffix: str) -> list[Path]:
-    """Return where each input's result goes: a file of its name in the folder ``place``; of a single input ``place``
-    itself, if it is meant as a file. Raises UsageError.
+    """Return each input's output path: a file with its name in the folder ``place``.
+
+    For a single input it is ``place`` itself, if that means a file. Raises UsageError.
     """
     if is_file_name(inputs, place):
         return [place]
@@ -34,8 +35,9 @@ def targets(inputs: list[Path | str], place: Path, suffix: str) -> list[Path]:
 
 
 def distinct_names(inputs: list[Path | str]) -> list[str]:
-    """Return a name for each input: its stem; where several would be called the same also its folder, as seen from
-    their common one; where that is not enough its ending, too. Raises UsageError for an input that is named twice.
+    """Return a distinct name for each input: its stem; for equal stems with its folder, relative to their common one.
+
+    If that is not enough, the extension is added. Raises UsageError for an input that is named twice.
     """
     places = [_place(source) for source in inputs]
     stems = [stem(source) for source in inputs]
@@ -63,7 +65,7 @@ def distinct_names(inputs: list[Path | str]) -> list[str]:
 
 
 def _place(source: Path | str) -> Path:
-    """Return an input as an absolute path; of an address its host and path, of a pattern its folder."""
+    """Return an input as an absolute path; for a URL its host and path, for a pattern its folder."""
     if isinstance(source, str):
         return Path("/", source.split("?")[0].partition("://")[2])
     return Path(os.path.abspath(source.parent if is_pattern(source) else source))

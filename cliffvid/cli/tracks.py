@@ -1,4 +1,4 @@
-"""The commands that show and convert tracks: parse, call, print."""
+"""Commands that show and convert tracks."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,1 +1,1 @@
-"""CLIFF checkpoints (ECCV 2022) become model folders."""
+"""Export of CLIFF checkpoints (ECCV 2022) to model folders."""

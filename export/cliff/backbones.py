@@ -1,6 +1,6 @@
-"""The image networks of CLIFF's checkpoints: ResNet-50 and two kinds of HRNet-W48, from image to feature map.
+"""Backbones of CLIFF's checkpoints: ResNet-50 and two variants of HRNet-W48.
 
-Modules are named so that state-dict keys equal those of the published checkpoints; tests/golden/keys_*.txt lists them.
+State-dict keys equal those of the published checkpoints; tests/golden/keys_*.txt lists them.
 He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, with the stride on the 3x3 convolution;
 Wang et al., "Deep High-Resolution Representation Learning for Visual Recognition", PAMI 2020.
 """
@@ -17,7 +17,7 @@ WIDTHS = (48, 96, 192, 384)  # HRNet-W48's channels by branch, at 1/4, 1/8, 1/16
 
 
 def conv_norm(inputs: int, outputs: int, size: int, stride: int = 1, relu: bool = False, bias: bool = False):
-    """Convolution, batch norm and, if asked for, ReLU: keys 0.* and 1.*."""
+    """Return convolution, batch norm and optionally ReLU, with the keys 0.* and 1.*."""
     layers = [nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=bias), nn.BatchNorm2d(outputs)]
     return nn.Sequential(*layers, *([nn.ReLU()] if relu else []))
 
@@ -26,7 +26,7 @@ class Residual(nn.Module):
     """Base of both residual blocks: conv1, bn1, conv2, bn2, ..., each but the last followed by ReLU."""
 
     def __init__(self, inputs: int, convs: list[tuple[int, int, int]], stride: int = 1) -> None:
-        """``convs``: (outputs, kernel size, stride) of each; a 1x1 shortcut is made where shapes differ."""
+        """Create the layers. ``convs``: (outputs, kernel size, stride); a 1x1 shortcut is made if shapes differ."""
         super().__init__()
         width = inputs
         for number, (outputs, size, step) in enumerate(convs, 1):
@@ -46,7 +46,7 @@ class Residual(nn.Module):
 
 
 class Bottleneck(Residual):
-    """1x1, 3x3 and 1x1 convolutions; four times as many channels come out as ``planes``."""
+    """1x1, 3x3 and 1x1 convolutions, with 4 * ``planes`` output channels."""
 
     def __init__(self, inputs: int, planes: int, stride: int = 1) -> None:
         super().__init__(inputs, [(planes, 1, 1), (planes, 3, stride), (4 * planes, 1, 1)], stride)
@@ -94,7 +94,10 @@ class Exchange(nn.Module):
 
     @staticmethod
     def _resize(source: int, target: int) -> nn.Module:
-        """From one branch's channels and resolution to another's; going down, only the last step changes channels."""
+        """Return a layer from one branch's channels and resolution to another's.
+
+        When downsampling, only the last step changes the channels.
+        """
         if source == target:
             return nn.Identity()
         if source > target:
@@ -109,14 +112,14 @@ class Exchange(nn.Module):
         fused = []
         for layers in self.fuse_layers:
             total = layers[0](branches[0])
-            for layer, x in zip(list(layers)[1:], branches[1:], strict=True):  # in this order, as the sums were trained
+            for layer, x in zip(list(layers)[1:], branches[1:], strict=True):  # in the order of training
                 total = total + layer(x)
             fused.append(F.relu(total))
         return fused
 
 
 class HRNetW48(nn.Module):
-    """The trunk common to both kinds: image (N,3,H,W) -> four maps, 48 channels at 1/4 to 384 at 1/32."""
+    """Trunk of both variants: image (N,3,H,W) -> four maps, 48 channels at 1/4 to 384 at 1/32."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,7 +128,7 @@ class HRNetW48(nn.Module):
         self.conv2 = nn.Conv2d(64, 64, 3, 2, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(64)
         self.layer1 = nn.Sequential(Bottleneck(64, 64), *(Bottleneck(256, 64) for _ in range(3)))
-        # The new, lowest branch of a stage is made from the lowest one before it; the others stay as they are.
+        # A stage's new branch, of the lowest resolution, is derived from the lowest one before; the others are kept.
         self.transition1 = nn.ModuleList(
             [conv_norm(256, 48, 3, relu=True), nn.Sequential(conv_norm(256, 96, 3, 2, relu=True))]
         )
@@ -154,7 +157,7 @@ class HRNetW48(nn.Module):
 
 
 class HRNetW48Classification(HRNetW48):
-    """Image (N,3,H,W) -> feature map (N,2048,H/32,W/32): the kind made for ImageNet, which official CLIFF uses."""
+    """Image (N,3,H,W) -> feature map (N,2048,H/32,W/32): the ImageNet variant, used by the official CLIFF."""
 
     features = 2048
 
@@ -176,7 +179,7 @@ class HRNetW48Classification(HRNetW48):
 
 
 class HRNetW48Pose(HRNetW48):
-    """Image (N,3,H,W) -> feature map (N,720,H/32,W/32): the kind made for keypoints, which BEDLAM's CLIFF uses."""
+    """Image (N,3,H,W) -> feature map (N,720,H/32,W/32): the keypoint variant, used by BEDLAM's CLIFF."""
 
     features = 720
 
@@ -193,9 +196,9 @@ class HRNetW48Pose(HRNetW48):
 
 
 def fold_norms(network: nn.Module) -> nn.Module:
-    """A copy in which every batch norm that follows a convolution is part of that convolution's kernel.
+    """Return a copy with every batch norm after a convolution folded into the convolution.
 
-    The exporter would do the same to its graph, with as many nodes left, but needs twice as long for HRNet.
+    The exporter would fold them too, to the same number of nodes, but needs twice as long for HRNet.
     """
     network = deepcopy(network)
     for parent in list(network.modules()):

@@ -1,4 +1,4 @@
-"""Reading PyTorch checkpoints that others made: weights come out, code never runs."""
+"""Read untrusted PyTorch checkpoints safely: weights only, no code is run."""
 
 import pickle
 import re
@@ -15,12 +15,12 @@ from cliffvid.errors import InputError, ModelError
 from cliffvid.inputs import open_input
 from cliffvid.npz import check_unpacked, size_of
 
-KEPT_UNDER = ("model", "state_dict")  # official and MMHuman3D/Lightning; a bare state dict is read as well
-PREFIXES = ("module.", "model.")  # what DataParallel and Lightning put before every key
+KEPT_UNDER = ("model", "state_dict")  # official and MMHuman3D/Lightning; a bare state dict is accepted too
+PREFIXES = ("module.", "model.")  # key prefixes of DataParallel and Lightning
 
 
 class Inert:
-    """Stands for a class that some trainers pickle beside the weights; takes any state and does nothing."""
+    """Placeholder for classes that some trainers pickle beside the weights; it accepts any state and does nothing."""
 
     def __init__(self, *_, **__) -> None:
         pass
@@ -30,10 +30,10 @@ class Inert:
 
 
 def harmless_classes() -> list:
-    """Return what may be pickled beside the weights, and what it is read as: a plain container, or nothing at all.
+    """Return the classes allowed beside the weights, with their replacements: a plain container or ``Inert``.
 
-    None of these can act when loaded: numpy's own dtypes and arrays take a state that makes them act, so they are not
-    among them. Configuration nodes of yacs and Lightning become ordinary dictionaries.
+    None of these runs code when loaded. NumPy's dtypes and arrays are not allowed, because their pickled state can
+    have effects. Configuration nodes of yacs and Lightning become dictionaries.
     """
     return [
         *((Inert, name) for name in ("argparse.Namespace", "numpy.dtype", "numpy.ndarray")),
@@ -47,9 +47,9 @@ def harmless_classes() -> list:
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The weights of a checkpoint on the CPU, by key, without the prefixes of DataParallel and Lightning.
+    """Return a checkpoint's weights on the CPU by key, without the prefixes of DataParallel and Lightning.
 
-    Raises InputError if there is no such file, ModelError if it is not a checkpoint or holds more than data.
+    Raises InputError for a missing file, ModelError if it is not a checkpoint or contains more than data.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; give the path of the checkpoint (.pt, .pth or .ckpt) you downloaded")
@@ -58,7 +58,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def read_checkpoint(path: Path, stream: BinaryIO) -> object:
-    """Return what an open checkpoint holds: weights, numbers and text. Raises ModelError."""
+    """Return the contents of an open checkpoint: weights, numbers and text. Raises ModelError."""
     start = stream.read(512).lstrip()
     stream.seek(0)
     if start[:1] == b"<":
@@ -69,13 +69,13 @@ def read_checkpoint(path: Path, stream: BinaryIO) -> object:
     try:
         check_sums(stream)
         with torch.serialization.safe_globals(harmless_classes()), warnings.catch_warnings():
-            # both are followed by an error, which says it better
+            # both are followed by a clearer error
             warnings.filterwarnings("ignore", "'torch.load' received a zip file that looks like a TorchScript archive")
             warnings.filterwarnings("ignore", "Detected pickle protocol")
             return torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(f"{path}: {explain_refusal(str(error))}") from None
-    except Exception as error:  # a damaged file makes a dozen unrelated classes, from EOFError to RuntimeError
+    except Exception as error:  # a damaged file raises a dozen unrelated classes, from EOFError to RuntimeError
         reason = str(error).split("\n")[0].split(". ")[0] or type(error).__name__
         raise ModelError(
             f"{path}: damaged, or no PyTorch checkpoint ({reason}); compare its size with the one "
@@ -84,8 +84,9 @@ def read_checkpoint(path: Path, stream: BinaryIO) -> object:
 
 
 def check_sums(stream: BinaryIO) -> None:
-    """Raise ValueError for a zip file of which a part is not as it was written, or unpacks to far more than it is:
-    torch.load does not look.
+    """Raise ValueError for a zip file with a wrong checksum, or one that unpacks to far more than its size.
+
+    torch.load does not check this.
     """
     if zipfile.is_zipfile(stream):
         with zipfile.ZipFile(stream) as archive:
@@ -96,7 +97,7 @@ def check_sums(stream: BinaryIO) -> None:
 
 
 def explain_refusal(message: str) -> str:
-    """Why the restricted reader gave up; the name of what it met if the file wants more than data."""
+    """Return why the restricted reader failed; name the disallowed class if there is one."""
     named = re.search(r"(?:GLOBAL|Unsupported class|unrecognized function|class) ([\w.]+\.[\w.]+)", message)
     if not named:
         return "damaged, or no PyTorch checkpoint; download it again"
@@ -108,7 +109,7 @@ def explain_refusal(message: str) -> str:
 
 
 def find_weights(path: Path, content) -> dict[str, Tensor]:
-    """The state dict within what was loaded, keys without prefixes. Raises ModelError if there is none."""
+    """Return the state dict in a checkpoint's contents, keys without prefixes. Raises ModelError if there is none."""
     weights = content
     if isinstance(content, dict):
         weights = next((content[name] for name in KEPT_UNDER if isinstance(content.get(name), dict)), content)
@@ -122,23 +123,23 @@ def find_weights(path: Path, content) -> dict[str, Tensor]:
 
 
 def bare_key(key: str) -> str:
-    """The key without any of PREFIXES in front."""
+    """Return the key without any of PREFIXES."""
     while key.startswith(PREFIXES):
         key = key.split(".", 1)[1]
     return key
 
 
 def require(path: Path, what: str, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
-    """Raise ModelError unless the found weights are exactly the expected ones: keys, shapes, finite numbers.
+    """Raise ModelError unless keys and shapes of the weights are the expected ones and all values are finite.
 
-    Counters of batches may be missing, since no result depends on them; any floating type will do.
+    Batch counters may be missing, since no result depends on them. Any floating-point type is accepted.
     """
     missing = [key for key in expected.keys() - found.keys() if not key.endswith("num_batches_tracked")]
     unexpected = found.keys() - expected.keys()
     both = [(key, expected[key], found[key]) for key in sorted(expected.keys() & found.keys())]
     shapes = [f"{key} {tuple(f.shape)} instead of {tuple(e.shape)}" for key, e, f in both if e.shape != f.shape]
     types = [f"{key} {f.dtype}" for key, e, f in both if e.is_floating_point() != f.is_floating_point()]
-    broken = [key for key, _, f in both if not f.sum(dtype=torch.float32).isfinite()]  # a sum keeps every NaN and inf
+    broken = [key for key, _, f in both if not f.sum(dtype=torch.float32).isfinite()]  # a sum keeps NaN and inf
     problems = {
         "missing": sorted(missing),
         "unexpected": sorted(unexpected),
@@ -155,5 +156,5 @@ def require(path: Path, what: str, expected: dict[str, Tensor], found: dict[str,
 
 
 def some(keys: list[str], most: int = 3) -> str:
-    """A few keys, and that there are more."""
+    """Return the first keys as text, and whether there are more."""
     return ", ".join(keys[:most]) + (", …" if len(keys) > most else "")

@@ -1,6 +1,6 @@
-"""`cliffvid export cliff`: a published CLIFF checkpoint as a model folder, with proof that the two agree.
+"""`cliffvid export cliff`: export a published CLIFF checkpoint to a model folder, and verify that they agree.
 
-Torch is needed here and nowhere else in cliffvid; it is imported when an export begins.
+Torch is needed for exports only; it is imported when an export begins.
 """
 
 import logging
@@ -25,18 +25,18 @@ from ..open.sources import sha256
 
 OPSET = 20
 OUTPUTS = ("rotmat", "betas", "camera")
-# Of errors as cliffvid.models.parity judges them: rotations by their 6D vectors.
+# Error bounds, with errors as in cliffvid.models.parity: rotations are compared by their 6D vectors.
 #
-# Float32. Rounding by 1e-7 grows to 1e-7 in the answers of one network and to 6e-5 in those of another, by its depth
-# and weights. PyTorch's own float32, which is as good as any, shows how far it grows in this one: LEEWAY times its
-# distance from float64 is granted. Of 480 random heads on real backbones (four kinds, three spreads) none was over 6
-# times that distance by onnxruntime (99 %: 5), 13 by OpenVINO; GPUs add up in yet other orders. Faults begin at 300.
+# Float32. Depth and weights decide how rounding of 1e-7 grows: to 1e-7 in one network's outputs, to 6e-5 in another's.
+# PyTorch's float32 error against float64 measures it for this network; the bound is LEEWAY times that error. Of 480
+# random heads on real backbones (four kinds, three spreads) the worst was 6 times it with onnxruntime (99 %: 5) and 13
+# times with OpenVINO; GPUs sum in other orders. Faults begin at 300 times.
 #
-# Float16. HALF_BOUND is 3 degrees of a rotation that its vectors determine well: more is overflow or a misplaced cast,
-# or a network whose float16 is of no use. What is good enough for a user's video is asked by precision.choose.
+# Float16. HALF_BOUND is 3 degrees for a rotation that is well determined by its vectors. More means overflow, a
+# misplaced cast, or a network unfit for float16. precision.choose decides what is good enough for a user's video.
 LEEWAY = 50
-LEAST_ROUNDING = float(np.finfo(np.float32).eps)  # however little PyTorch happens to be off
-MOST = 0.01  # where rounding grows as far as this, float32 is of no use
+LEAST_ROUNDING = float(np.finfo(np.float32).eps)  # lower limit for PyTorch's error
+MOST = 0.01  # rounding error above which float32 is unusable
 HALF_BOUND = 0.05
 
 BODY_LICENCE = "The SMPL and SMPL-X body models are not included and have their own licences."
@@ -50,7 +50,7 @@ OFFICIAL = {
 }
 MMHUMAN3D = {
     "rank": 8,
-    # Its boxes for training are joints' extents widened by 1.2, which is about 1.1 of what a detector draws.
+    # Its training boxes are the joints' extents times 1.2, which is about 1.1 times a detector's box.
     "crop": {"box_scale": 1.1, "size_side": "width", "fit": "square", "corners": "exact"},
     "licence": f"MMHuman3D: Apache-2.0. {BODY_LICENCE}",
 }
@@ -67,8 +67,8 @@ BEDLAM = {
     "bbox_info": {"centre_scale": 1.0, "size_offset": 0.0, "size_scale": 1.0},
     "licence": f"BEDLAM: code and weights for non-commercial scientific research only (Max Planck). {BODY_LICENCE}",
 }
-# What each network was trained on. A crop differs from the official one (the box widened to the crop's aspect, corners
-# rounded, bilinear without antialiasing) where `fit`, `corners` or `resample` say so.
+# Crops that each network was trained on. The official crop widens the box to the crop's aspect ratio, rounds corners,
+# and is bilinear without antialiasing; `fit`, `corners` and `resample` give the differences.
 CONVENTIONS = {
     "cliff-res50": OFFICIAL,
     "cliff-hr48": OFFICIAL | {"rank": 20},
@@ -85,13 +85,13 @@ def export_cliff(
     say: Callable[[str], None] = lambda line: None,
     accept_parity: bool = False,
 ) -> Path:
-    """Make the model folder ``out / name`` from a checkpoint of CLIFF; returns its path.
+    """Export a CLIFF checkpoint to the model folder ``out / name`` and return its path.
 
-    Which network it is, is found out from the weights; ``name`` is by default that of the network, ``say`` is told of
-    each step. The folder holds manifest.json and model.onnx (float32), and is written only once that has answered as
-    PyTorch does, or with ``accept_parity``, which the manifest then tells; and model.fp16.onnx, unless float16 changes
-    too much. Raises InputError for a missing file, ModelError for one that is not CLIFF or for answers that differ,
-    UsageError for an impossible name, BackendError without PyTorch, OutputError if the folder cannot be written.
+    The network is identified by its weights; ``name`` defaults to that of the network. ``say`` is called for each step.
+    The folder has manifest.json, model.onnx (float32), and model.fp16.onnx unless float16 changes too much. It is
+    written only if model.onnx agrees with PyTorch, or with ``accept_parity``, which the manifest records. Raises
+    InputError for a missing file, ModelError if it is not CLIFF or outputs differ, UsageError for an invalid name,
+    BackendError without PyTorch, OutputError if the folder cannot be written.
     """
     check_name(name)
     for package in ("onnxruntime", "onnxscript", "torch"):
@@ -106,7 +106,7 @@ def export_cliff(
     samples, references, bounds = judged_by(network)
 
     def rounded() -> tuple[Arrays, Arrays]:
-        """On the first batch alone: on CPUs float16 is eight times slower than float32."""
+        """Return float16 outputs and reference for the first batch only: CPUs are eight times slower in float16."""
         return half_answers(network, samples[0]), references[0]
 
     files, parity = prove(checkpoint, "regress", model, bounds, samples, references, rounded, accept_parity)
@@ -119,7 +119,7 @@ def export_cliff(
 
 
 def describe(variant, checkpoint: Path, name: str | None = None) -> dict:
-    """The manifest of a cliff.Variant's model folder, but for parity and the files' hashes."""
+    """Return the manifest of a cliff.Variant's model folder, without parity and file hashes."""
     said = CONVENTIONS[variant.name]
     height, width, joints, betas = variant.height_px, variant.width_px, variant.joints, variant.betas
     return {
@@ -147,14 +147,14 @@ def describe(variant, checkpoint: Path, name: str | None = None) -> dict:
 
 @contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """Silences what torch's exporter says about its own insides; none of it concerns the network."""
+    """Silence warnings of torch's exporter about its internals."""
     log = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = log.level
-    log.setLevel(logging.ERROR)  # else: four lines on torchvision's operators, which nothing here uses
+    log.setLevel(logging.ERROR)  # else: four lines about torchvision's operators, which are not used here
     with warnings.catch_warnings():
-        # torch 2.13 copies its own deprecated class
+        # torch 2.13 copies a deprecated class
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
-        # both inputs share the axis N, as they should
+        # both inputs share the axis N, as intended
         warnings.filterwarnings("ignore", "# The axis name: N will not be used", UserWarning)
         try:
             yield
@@ -163,7 +163,7 @@ def quiet_exporter() -> Iterator[None]:
 
 
 def trace(network):
-    """The checked ONNX model of a ``Cliff``: crop and bbox_info in, OUTPUTS out, with a free batch axis N."""
+    """Return the checked ONNX model of a ``Cliff``: crop and bbox_info -> OUTPUTS, with a dynamic batch axis N."""
     import onnx
     import torch
 
@@ -171,7 +171,7 @@ def trace(network):
     from .network import PixelsToBody
 
     variant = network.variant
-    example = (torch.zeros(2, variant.height_px, variant.width_px, 3), torch.zeros(2, 3))  # a 1 would be kept as one
+    example = (torch.zeros(2, variant.height_px, variant.width_px, 3), torch.zeros(2, 3))  # a 1 would be a fixed axis
     people = torch.export.Dim("N", min=1)
     with quiet_exporter():
         program = torch.onnx.export(
@@ -191,7 +191,7 @@ def trace(network):
 
 
 def strip(model) -> None:
-    """Remove all that no runtime reads: among it are stack traces with the paths of this machine."""
+    """Remove metadata that no runtime reads, such as stack traces with local paths."""
     del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
     model.graph.name = "cliff"
     for part in [*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer]:
@@ -200,19 +200,19 @@ def strip(model) -> None:
 
 
 def sample_inputs(variant, batch: int) -> Arrays:
-    """Crops with coarse patches, edges and noise, and bbox-infos of the usual size; the same in every run."""
+    """Return crops with coarse patches, edges and noise, and typical bbox_info; deterministic."""
     rng = np.random.default_rng(batch)
     coarse = rng.uniform(0, 255, (batch, variant.height_px // 32, variant.width_px // 32, 3))
     crops = coarse.repeat(32, axis=1).repeat(32, axis=2)
     crops += rng.normal(0, 12, crops.shape)
     return {
-        "crop": crops.clip(0, 255).round().astype(np.float32),  # whole, so that samples.npz is small
+        "crop": crops.clip(0, 255).round().astype(np.float32),  # integers, so that samples.npz is small
         "bbox_info": rng.uniform(-1, 1, (batch, 3)).astype(np.float32),
     }
 
 
 def judged_by(network) -> tuple[list[Arrays], list[Arrays], dict[str, float]]:
-    """Samples in batches, what a ``Cliff`` answers to them by its definition in float64, and the bounds that follow."""
+    """Return batches of samples, the float64 outputs of a ``Cliff`` for them, and the resulting error bounds."""
     import torch
 
     whole = sample_inputs(network.variant, max(BATCHES))
@@ -226,7 +226,7 @@ def judged_by(network) -> tuple[list[Arrays], list[Arrays], dict[str, float]]:
 
 
 def by_definition(network, sample: Arrays, dtype) -> Arrays:
-    """What a ``Cliff`` answers with nothing folded, and the 6D vectors that it makes its rotations of."""
+    """Return the outputs of an unfolded ``Cliff``, and the 6D vectors of its rotations."""
     import torch
 
     from .network import MEAN, STD, rotation_6d_to_matrix
@@ -236,7 +236,7 @@ def by_definition(network, sample: Arrays, dtype) -> Arrays:
     crops, bbox_info = (torch.from_numpy(sample[name]).to(dtype) for name in ("crop", "bbox_info"))
     with torch.inference_mode():
         images = ((crops / 255 - mean) / std).permute(0, 3, 1, 2)
-        # one by one: in float64 what HRNet holds of seven people takes gigabytes
+        # one by one: HRNet's float64 activations for seven people take gigabytes
         features = torch.cat([network.encoder(image).mean(dim=(2, 3)) for image in images.split(1)])
         pose, betas, camera = network.iterate(features, bbox_info)
         pose = pose.reshape(-1, network.variant.joints, 3, 2)
@@ -245,7 +245,7 @@ def by_definition(network, sample: Arrays, dtype) -> Arrays:
 
 
 def half_answers(network, sample: Arrays) -> Arrays:
-    """What the network answers with its backbone's weights and values in float16."""
+    """Return the outputs with the backbone's weights and activations in float16."""
 
     from .backbones import fold_norms
     from .network import PixelsToBody
@@ -256,7 +256,7 @@ def half_answers(network, sample: Arrays) -> Arrays:
 
 
 def by_torch(network, sample: Arrays) -> Arrays:
-    """What a PixelsToBody answers."""
+    """Return the outputs of a PixelsToBody."""
     import torch
 
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""CLIFF: the regression head, the whole network, and the checkpoints that hold one.
+"""CLIFF: the regression head, the whole network, and loading its checkpoints.
 
 Li et al., "CLIFF: Carrying Location Information in Full Frames into Human Pose and Shape Estimation", ECCV 2022.
 """
@@ -22,16 +22,16 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of RGB f
 
 @dataclass(frozen=True)
 class Variant:
-    """One published kind of CLIFF: what it is made of, and where its checkpoint keeps it."""
+    """One published variant of CLIFF: its architecture, and its place in a checkpoint."""
 
     name: str
     title: str
     backbone: type[nn.Module]
-    width_px: int  # of the crop it was trained on
+    width_px: int  # of the training crop
     height_px: int
     joints: int = 24
     betas: int = 10
-    prefixes: tuple[str, str] = ("backbone.", "head.")  # of the backbone's and of the head's keys
+    prefixes: tuple[str, str] = ("backbone.", "head.")  # key prefixes of backbone and head
 
 
 VARIANTS = {
@@ -44,14 +44,14 @@ VARIANTS = {
         Variant("cliff-bedlam-x", "BEDLAM's CLIFF HRNet-W48 (SMPL-X)", HRNetW48Pose, 224, 224, joints=22, betas=11),
     )
 }
-# In BEDLAM's checkpoints, but no part of what its forward pass computes.
+# In BEDLAM's checkpoints, but unused by its forward pass.
 UNUSED = ("backbone.final_layer.", "head.downsample_module.")
 
 
 class Cliff(nn.Module):
-    """``forward``: image (N,3,H,W) normalised float32, bbox_info (N,3) -> rotmat (N,J,3,3), betas (N,B), camera (N,3).
+    """Normalised float32 image (N,3,H,W), bbox_info (N,3) -> rotmat (N,J,3,3), betas (N,B), camera (N,3).
 
-    The camera is s, tx, ty with respect to the crop; the first rotation is in the full frame's camera.
+    The camera is s, tx, ty relative to the crop; the first rotation is in the full frame's camera.
     State-dict keys are the official ones. Loading a state dict folds the head, see ``fold_head``.
     """
 
@@ -78,7 +78,7 @@ class Cliff(nn.Module):
         return self.regress(self.encoder(image), bbox_info)
 
     def iterate(self, features: Tensor, bbox_info: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The head as it is defined, not folded: features (N,F) -> pose (N,6J), betas (N,B), camera (N,3)."""
+        """Run the unfolded head: features (N,F) -> pose (N,6J), betas (N,B), camera (N,3)."""
         state = [start.expand(len(features), -1) for start in (self.init_pose, self.init_shape, self.init_cam)]
         for _ in range(ITERATIONS):
             hidden = self.fc2(self.fc1(torch.cat([features, bbox_info, *state], dim=1)))
@@ -87,7 +87,7 @@ class Cliff(nn.Module):
         return tuple(state)
 
     def regress(self, feature_map: Tensor, bbox_info: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The folded head on a feature map (N,C,h,w), always in float32."""
+        """Run the folded head on a feature map (N,C,h,w), always in float32."""
         features = feature_map.float().mean(dim=(2, 3))
         state = F.linear(torch.cat([features, bbox_info], dim=1), self.head_weight, self.head_bias)
         pose, betas, camera = state.split(self.sizes, dim=1)
@@ -95,7 +95,7 @@ class Cliff(nn.Module):
 
 
 class PixelsToBody(nn.Module):
-    """What is exported: crop (N,H,W,3) RGB float32 0..255 and bbox_info (N,3) -> rotmat, betas, camera of ``Cliff``."""
+    """Exported module: crop (N,H,W,3) RGB float32 0..255, bbox_info (N,3) -> rotmat, betas, camera of ``Cliff``."""
 
     def __init__(self, network: Cliff) -> None:
         super().__init__()
@@ -109,10 +109,10 @@ class PixelsToBody(nn.Module):
 
 
 def fold_head(head: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight (S,F+3) and bias (S,), float64: the head's three iterations on features and bbox-info as one affine map.
+    """Return weight (S,F+3) and bias (S,), float64: the head's three iterations as one affine map of its inputs.
 
-    An iteration adds to the state y (pose, shape, camera) D(W2(W1 [x; y] + b1) + b2) + d, and nothing in it is
-    nonlinear: y' = P y + M x + v. After three from y0, y = (I + P + P^2)(M x + v) + P^3 y0.
+    An iteration adds D(W2(W1 [x; y] + b1) + b2) + d to the state y (pose, shape, camera). This is affine:
+    y' = P y + M x + v. After three iterations from y0, y = (I + P + P^2)(M x + v) + P^3 y0.
     """
     decoders = (head.decpose, head.decshape, head.deccam)
     with torch.no_grad():
@@ -132,10 +132,10 @@ def fold_head(head: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def rotation_6d_to_matrix(pose: Tensor) -> Tensor:
-    """Rotation matrices (...,3,3) whose first two columns are those of ``pose`` (...,3,2), made orthonormal.
+    """Return rotation matrices (...,3,3) from the two columns of ``pose`` (...,3,2) by Gram-Schmidt.
 
-    Zhou et al., "On the Continuity of Rotation Representations in Neural Networks", CVPR 2019. Columns shorter than
-    1e-12 are not scaled up, as in the official code: zeros give zeros, parallel columns no rotation.
+    Zhou et al., "On the Continuity of Rotation Representations in Neural Networks", CVPR 2019. As in the official
+    code, columns shorter than 1e-12 are not scaled up: zeros give zeros, and parallel columns give no rotation.
     """
     first = unit(pose[..., 0])
     second = unit(pose[..., 1] - (first * pose[..., 1]).sum(dim=-1, keepdim=True) * first)
@@ -143,20 +143,20 @@ def rotation_6d_to_matrix(pose: Tensor) -> Tensor:
 
 
 def unit(vector: Tensor) -> Tensor:
-    """Vectors (...,3) with length 1; unlike F.normalize without an Expand by the batch's size in the graph."""
+    """Return unit vectors (...,3). Unlike F.normalize, the graph gets no Expand by the batch size."""
     return vector / torch.linalg.vector_norm(vector, dim=-1, keepdim=True).clamp_min(1e-12)
 
 
 def load_cliff(checkpoint: str | Path) -> Cliff:
-    """The network of a checkpoint, ready for inference on the CPU; ``.variant`` says which it is.
+    """Return the network of a checkpoint, ready for inference on the CPU, with its ``.variant``.
 
-    Knows the official CLIFF, MMHuman3D's and BEDLAM's. Raises InputError if there is no such file, ModelError if it is
-    none of these or does not hold exactly the tensors it should.
+    Supports the checkpoints of the official CLIFF, MMHuman3D and BEDLAM. Raises InputError for a missing file,
+    ModelError if it is none of these or its tensors are not exactly the expected ones.
     """
     checkpoint = Path(checkpoint)
     found = read_state_dict(checkpoint)
     variant = identify(checkpoint, found)
-    with torch.device("meta"):  # no time spent on random weights that would be thrown away
+    with torch.device("meta"):  # avoids random initialisation
         network = Cliff(variant)
     expected = network.state_dict()
     weights = official_keys(variant, found)
@@ -169,7 +169,7 @@ def load_cliff(checkpoint: str | Path) -> Cliff:
 
 
 def identify(checkpoint: Path, weights: dict[str, Tensor]) -> Variant:
-    """Which of VARIANTS the weights look like. Raises ModelError if none."""
+    """Return the one of VARIANTS that the weights match. Raises ModelError if there is none."""
     home = "encoder." if "encoder.conv1.weight" in weights else "backbone."
     kinds = {
         ("encoder.", "layer4.0.conv1.weight"): "cliff-res50",
@@ -190,9 +190,9 @@ def identify(checkpoint: Path, weights: dict[str, Tensor]) -> Variant:
 
 
 def official_keys(variant: Variant, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The network's weights under the official keys.
+    """Return the network's weights under the official keys.
 
-    MMHuman3D and BEDLAM keep body models and losses beside the network: what is neither backbone nor head is left out.
+    MMHuman3D and BEDLAM also store body models and losses: everything but backbone and head is dropped.
     """
     backbone, head = variant.prefixes
     renamed = {}

@@ -1,1 +1,1 @@
-"""What a model folder holds, however it is made: graphs, precisions, proof."""
+"""Contents of a model folder: ONNX graphs, precisions, parity checks."""

@@ -1,4 +1,4 @@
-"""A small builder for ONNX graphs: named values in, one pruned and checked model out."""
+"""Build ONNX graphs from named values; the model is pruned and checked."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, TypedDict, overload
@@ -19,7 +19,7 @@ Attribute: TypeAlias = float | str | Sequence[int]
 
 
 class Cells(TypedDict):
-    """How Resize repeats cells."""
+    """Attributes of a nearest-neighbour Resize."""
 
     mode: str
     nearest_mode: str
@@ -27,9 +27,9 @@ class Cells(TypedDict):
 
 
 class Graph:
-    """Values are known by their name (str); numbers and arrays given to ``op`` become shared constants.
+    """Builder of a graph. Values are names (str); numbers and arrays given to ``op`` become shared constants.
 
-    The same calls give the same bytes: nothing here depends on time, versions or hash order.
+    The same calls give the same bytes: nothing depends on time, versions or hash order.
     """
 
     def __init__(self, name: str) -> None:
@@ -42,18 +42,18 @@ class Graph:
         self._count = 0
 
     def input(self, name: str, dtype: str, shape: Shape) -> str:
-        """Declare an input; a str in ``shape`` is a free axis."""
+        """Declare an input; a str in ``shape`` is a dynamic axis."""
         self.inputs.append(helper.make_tensor_value_info(name, DTYPES[dtype], shape))
         return name
 
     def output(self, value: str, name: str, dtype: str, shape: Shape) -> None:
-        """Declare that ``value`` is the output called ``name``."""
+        """Declare ``value`` as the output ``name``."""
         if value != name:
             self.op("Identity", value, name=name)
         self.outputs.append(helper.make_tensor_value_info(name, DTYPES[dtype], shape))
 
     @overload
-    def op(  # type: ignore[overload-overlap]  # a count that is no literal is over 1
+    def op(  # type: ignore[overload-overlap]  # a non-literal count is above 1
         self, kind: str, *values: str | Constant, name: str = "", outputs: Literal[1] = 1, **attributes: Attribute
     ) -> str: ...
     @overload
@@ -63,23 +63,23 @@ class Graph:
     def op(
         self, kind: str, *values: str | Constant, name: str = "", outputs: int = 1, **attributes: Attribute
     ) -> str | list[str]:
-        """Add a node; returns the name of its output, or a list of names if ``outputs`` > 1.
+        """Add a node; return the name of its output, or a list of names if ``outputs`` > 1.
 
-        A value may be a name, "" for an absent optional input, an array, a number or a list of whole numbers.
+        A value may be a name, "" for an absent optional input, an array, a number or a list of integers.
         """
         self._count += 1
         name = name or f"{kind.lower()}_{self._count}"
         results = [name] if outputs == 1 else [f"{name}_{part}" for part in range(outputs)]
         inputs = [value if isinstance(value, str) else self.constant(value) for value in values]
-        given: dict[str, Any] = attributes  # as make_node has them; none bears the name of another of its parameters
+        given: dict[str, Any] = attributes  # for make_node; none has the name of another of its parameters
         self.nodes.append(helper.make_node(kind, inputs, results, name=name, **given))
         return name if outputs == 1 else results
 
     def constant(self, value: Constant) -> str:
-        """The name of a constant; floats are kept as float32, whole numbers as int64, equal ones once."""
+        """Return the name of a constant: floats become float32, integers int64; equal ones are shared."""
         array = np.asarray(value)
         array = np.ascontiguousarray(array, np.float32 if array.dtype.kind == "f" else np.int64)
-        array = array.reshape(np.shape(value))  # ascontiguousarray makes a number a vector of one
+        array = array.reshape(np.shape(value))  # ascontiguousarray turns a scalar into a vector
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._shared:
             name = f"constant_{len(self._shared)}"
@@ -88,9 +88,9 @@ class Graph:
         return self._shared[key]
 
     def weight(self, value: NDArray[np.floating], name: str, half: bool = True) -> str:
-        """The name of a float32 tensor of weights, stored as float16 if ``half`` (runtimes fold the Cast away).
+        """Return the name of a float32 weight tensor, stored as float16 if ``half`` (runtimes fold the Cast).
 
-        A name given before stands for the tensor given then.
+        For a known name, the tensor given first is used.
         """
         stored = f"{name}_half" if half else name
         if stored in self.initializers:
@@ -100,7 +100,7 @@ class Graph:
         return self.op("Cast", stored, name=name, to=TensorProto.FLOAT) if half else name
 
     def model(self) -> onnx.ModelProto:
-        """The checked model, without the nodes and constants that no output needs."""
+        """Return the checked model without unused nodes and constants."""
         needed = {value.name for value in self.outputs}
         nodes = []
         for node in reversed(self.nodes):
@@ -116,12 +116,12 @@ class Graph:
 
 
 def image_input(graph: Graph, name: str, height_px: int | str, width_px: int | str) -> str:
-    """An input of uint8 RGB pixels (N,h,w,3), as float32 (N,3,h,w) from 0 to 1; a side that is a name is free."""
+    """Declare an input of uint8 RGB (N,h,w,3); return it as float32 (N,3,h,w) in 0..1. Named sides are dynamic."""
     pixels = graph.op("Cast", graph.input(name, "uint8", ("N", height_px, width_px, 3)), to=TensorProto.FLOAT)
     return graph.op("Div", graph.op("Transpose", pixels, perm=[0, 3, 1, 2]), 255.0)
 
 
 def to_bytes(model: onnx.ModelProto) -> bytes:
-    """The model as the bytes of an .onnx file."""
+    """Return the bytes of an .onnx file."""
     data: bytes = model.SerializeToString(deterministic=True)
     return data

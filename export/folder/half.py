@@ -1,4 +1,4 @@
-"""Float16 baked into a graph: where weights and values of the backbone are half, and where they are not."""
+"""Convert the backbone of an ONNX graph to float16."""
 
 from pathlib import Path
 
@@ -8,16 +8,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cliffvid.errors import ModelError
 
-# onnxruntime's CPU kernels round weights of float16, but no value in between: whether those fit is asked of PyTorch.
+# onnxruntime's CPU kernels use float16 weights, but float32 activations: PyTorch checks these for overflow.
 HALF_ARITHMETIC = "float16 arithmetic"
-HALVED = {"Conv", "Relu", "LeakyRelu", "Add", "MaxPool", "Resize", "Concat"}  # what backbones are made of
+HALVED = {"Conv", "Relu", "LeakyRelu", "Add", "MaxPool", "Resize", "Concat"}  # operators of backbones
 
 
 def halve(model: onnx.ModelProto, weights: Path) -> onnx.ModelProto:
-    """A copy of a model with its backbone in float16; inputs, outputs, normalisation, decoding and head stay float32.
+    """Return a copy of a model with a float16 backbone; inputs, outputs, normalisation, decoding and head stay float32.
 
-    Batch norms are folded into the kernels before these are rounded, so each weight is rounded once.
-    Raises ModelError if a weight is beyond float16; ``weights`` is the file to name then.
+    Batch norms are folded into the kernels before rounding, so each weight is rounded once.
+    Raises ModelError if a weight overflows float16; the message names the file ``weights``.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
@@ -32,13 +32,13 @@ def halve(model: onnx.ModelProto, weights: Path) -> onnx.ModelProto:
                 )
             initializer.CopyFrom(numpy_helper.from_array(values.astype(np.float16), initializer.name))
     given = {initializer.name for initializer in model.graph.initializer}
-    half: set[str] = set()  # values of the backbone: what convolutions lead to, before the mean over pixels
+    half: set[str] = set()  # activations of the backbone: after a convolution, before the mean over pixels
     nodes, cast = [], {}
     for node in result.graph.node:
         inside = node.op_type == "Conv" or (node.op_type in HALVED and node.input[0] in half)
         half.update(node.output if inside else ())
         for place, value in enumerate(node.input):
-            if value and value not in given and inside != (value in half):  # a value crosses the border
+            if value and value not in given and inside != (value in half):  # a value enters or leaves the backbone
                 if value not in cast:
                     kind = TensorProto.FLOAT16 if inside else TensorProto.FLOAT
                     cast[value] = f"{value}_{'half' if inside else 'float'}"

@@ -1,12 +1,11 @@
-"""The graphs that make networks' pictures on a device: the letterboxed frame and the crops of people alike, and before
-that RGB of a decoder's planes, whether it left them in the host's memory or in the device's own.
+"""Build the ONNX graphs that prepare network inputs on a device: YUV to RGB, letterboxed frames and crops.
 
-Each pixel of a picture is a weighted sum of pixels of a frame, of the same few columns in each of the same few rows, so
-that the rule (linear, cubic, area; borders; letterbox or crop) lies in numbers which video/images/gpu.py computes, and
-one small file serves every size of frame and every model. Resize would need a graph for each size of frame, and
-GridSample a float copy of a frame for each person in it.
+Each output pixel is a weighted sum over a small grid of rows and columns of a frame. The rule (linear, cubic, area;
+borders; letterbox or crop) is in the indices and weights that video/images/gpu.py computes. So one small file serves
+every frame size and every model. Resize would need a graph per frame size, and GridSample a float copy of the frame
+per person.
 
-``python -m cliffvid.export.folder.image_graphs`` writes them to where the runtime has them: cliffvid/models/backends.
+``python -m cliffvid.export.folder.image_graphs`` writes them to cliffvid/models/backends, where the runtime reads them.
 """
 
 import numpy as np
@@ -20,13 +19,13 @@ from .graph import Cells, Graph, to_bytes
 
 
 def picture_graph() -> onnx.ModelProto:
-    """Frames (F,H,W,3) uint8 to pictures (P,h,w,3): ``exact`` in float32, ``rounded`` in uint8.
+    """Return the graph from frames (F,H,W,3) uint8 to images (P,h,w,3): ``exact`` in float32, ``rounded`` in uint8.
 
-    ``rows`` (P,h,R) int64 are numbers of a pixel where a row begins, counted through all frames, ``columns`` (P,w,C)
-    those of the column to add; their weights have the same shapes. Weights that sum up to 0 leave ``fill`` (1,).
+    ``rows`` (P,h,R) int64 are flat pixel indices of row starts, counted over all frames; ``columns`` (P,w,C) are the
+    offsets to add. Their weights have the same shapes. Where the weights sum to 0, the pixel is ``fill`` (1,).
     """
     graph = Graph("picture")
-    # TensorRT takes uint8 as an input alone; float16 holds 0 to 255 exactly, in half the memory of float32
+    # TensorRT supports uint8 for inputs only; float16 holds 0 to 255 exactly, in half the memory of float32
     frames = graph.op("Cast", graph.input("frames", "uint8", ("F", "H", "W", 3)), to=TensorProto.FLOAT16)
     rows, columns = graph.input("rows", "int64", ("P", "h", "R")), graph.input("columns", "int64", ("P", "w", "C"))
     row_weights = graph.input("row_weights", "float32", ("P", "h", "R"))
@@ -34,7 +33,7 @@ def picture_graph() -> onnx.ModelProto:
     fill = graph.input("fill", "float32", (1,))
 
     def crossed(kind: str, by_row: str, by_column: str) -> str:
-        """(P,h,w,R,C) of two that have rows and columns alone."""
+        """Return the outer combination (P,h,w,R,C) of a value per row and one per column."""
         return graph.op(kind, graph.op("Unsqueeze", by_row, [2, 4]), graph.op("Unsqueeze", by_column, [1, 3]))
 
     taken = graph.op("Gather", graph.op("Reshape", frames, [-1, 3]), crossed("Add", rows, columns), axis=0)
@@ -48,7 +47,7 @@ def picture_graph() -> onnx.ModelProto:
 
 
 def planes_graph() -> onnx.ModelProto:
-    """Planes ``y`` (N,H,W), ``u`` and ``v`` (N,H/2,W/2) uint8 to frames ``rgb`` (N,H,W,3) uint8, see _rgb."""
+    """Return the graph from uint8 planes ``y`` (N,H,W), ``u``, ``v`` (N,H/2,W/2) to ``rgb`` (N,H,W,3), see _rgb."""
     graph = Graph("planes")
 
     def channel(name: str, *sides: str) -> str:
@@ -61,10 +60,9 @@ def planes_graph() -> onnx.ModelProto:
 
 
 def nv12_graph() -> onnx.ModelProto:
-    """Planes ``y`` (H,P) and ``uv`` (H/2,Q) uint8 to a frame ``rgb`` (1,H,W,3) uint8, see _rgb.
+    """Return the graph from NV12 planes ``y`` (H,P) and ``uv`` (H/2,Q) uint8 to ``rgb`` (1,H,W,3) uint8, see _rgb.
 
-    Their lines are longer than the frame's ``width`` (1,) int64, which is even: what is behind it is padding. A line of
-    ``uv`` is U and V of one pair of pixels after the other.
+    Lines are padded beyond the frame's ``width`` (1,) int64, which is even. A line of ``uv`` has interleaved U and V.
     """
     graph = Graph("nv12")
     width = graph.input("width", "int64", (1,))
@@ -80,10 +78,10 @@ def nv12_graph() -> onnx.ModelProto:
 
 
 def _rgb(graph: Graph, bright: str, colour: str) -> None:
-    """The output ``rgb`` (N,H,W,3) uint8 of brightness (N,1,H,W) and colour (N,2,H/2,W/2).
+    """Declare the output ``rgb`` (N,H,W,3) uint8 from luma (N,1,H,W) and chroma (N,2,H/2,W/2).
 
-    R, G and B are ``matrix`` (3,3) times Y, U and V, plus ``offset`` (3,). Four pixels share a colour, as FFmpeg has it
-    where it scales nothing.
+    R, G and B are ``matrix`` (3,3) times Y, U and V, plus ``offset`` (3,). Four pixels share a chroma sample, as in
+    FFmpeg without scaling.
     """
     twice = np.array([1.0, 1.0, 2.0, 2.0])
     how: Cells = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
@@ -96,7 +94,7 @@ def _rgb(graph: Graph, bright: str, colour: str) -> None:
 
 def _rounded(graph: Graph, value: str, name: str, shape: Shape) -> None:
     whole = graph.op("Clip", graph.op("Round", value), 0.0, 255.0)
-    # the Cast is the output: TensorRT has no Identity of uint8
+    # the Cast is the output: TensorRT has no Identity for uint8
     graph.output(graph.op("Cast", whole, to=TensorProto.UINT8, name=name), name, "uint8", shape)
 
 

@@ -1,4 +1,4 @@
-"""Weights and values of a network's convolutions in 8 bits, calibrated on what the network is really asked."""
+"""Quantise a network's convolutions to int8, calibrated on its real inputs."""
 
 import logging
 import tempfile
@@ -15,16 +15,16 @@ from cliffvid.evaluate.quality import Batch
 from cliffvid.models.manifest import MODEL_FILES, Manifest
 from cliffvid.options import Options
 
-CALIBRATED_ON = 128  # frames or people at most
+CALIBRATED_ON = 128  # maximum frames or people for calibration
 
 
 def export_int8(
     name: str, video: Path, options: Options, say: Callable[[str], None] = lambda line: None
 ) -> tuple[Manifest, list[Batch]]:
-    """Put model.int8.onnx into a model's folder, made for what a video shows; returns the model, and what to judge by.
+    """Write model.int8.onnx, calibrated on a video, into a model's folder; return the model and the evaluation data.
 
-    Of a model that ships with cliffvid a copy is made first, see cliffvid.evaluate.precision.keep. Raises UsageError,
-    InputError, ModelError, BackendError or OutputError.
+    A bundled model is copied first, see cliffvid.evaluate.precision.keep. Raises UsageError, InputError, ModelError,
+    BackendError or OutputError.
     """
     say(f"asking {name} in float32 about {video}")
     manifest, asked, judged = ask(name, video, options)
@@ -40,17 +40,17 @@ def export_int8(
 
 
 def quantise(model: onnx.ModelProto, batches: list[Batch]) -> onnx.ModelProto:
-    """A model that rounds what its convolutions take, and their kernels, to symmetric int8; the rest stays float32.
+    """Return a model with inputs and kernels of convolutions in symmetric int8; the rest stays float32.
 
-    Scales are of the largest value seen in ``batches``, for kernels one per output channel. Rounding is written as
-    pairs of QuantizeLinear and DequantizeLinear on inputs and kernels alone, biases stay float: what TensorRT's parser
-    takes and OpenVINO turns into 8-bit arithmetic. onnxruntime's CPU kernels want other pairs: there it is slow.
+    Scales come from the largest value in ``batches``, for kernels per output channel. Quantisation is written as
+    QuantizeLinear/DequantizeLinear pairs on inputs and kernels only; biases stay float. TensorRT's parser accepts
+    this, and OpenVINO turns it into 8-bit arithmetic. onnxruntime's CPU kernels need other pairs, so it is slow there.
 
-    Kernels use 129 of the 256 steps: processors without VNNI add pairs of products in 16 bits, which overflow silently
-    with all of them.
+    Kernels use 129 of the 256 steps: CPUs without VNNI add pairs of products in 16 bits, which overflow silently with
+    the full range.
 
-    Left in float32: the last convolutions, as in bfloat16 (see cliffvid.models.backends.ov.cut), and those that take a
-    concatenation: OpenVINO 2026.4 rounds those to wrong steps.
+    Kept in float32: the last convolutions, as in bfloat16 (see cliffvid.models.backends.ov.cut), and those with a
+    concatenation as input, which OpenVINO 2026.4 quantises with wrong scales.
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -72,7 +72,7 @@ def quantise(model: onnx.ModelProto, batches: list[Batch]) -> onnx.ModelProto:
     plain = with_float_weights(model)
     log = logging.getLogger()
     level = log.level
-    log.setLevel(logging.ERROR)  # else it advises a pre-processing that these graphs do not need
+    log.setLevel(logging.ERROR)  # else it suggests pre-processing that these graphs do not need
     try:
         with tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch) / "model.onnx"
@@ -82,7 +82,7 @@ def quantise(model: onnx.ModelProto, batches: list[Batch]) -> onnx.ModelProto:
                 Asked(),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
-                reduce_range=True,  # of kernels
+                reduce_range=True,  # for kernels
                 activation_type=QuantType.QInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax,
@@ -104,7 +104,7 @@ def quantise(model: onnx.ModelProto, batches: list[Batch]) -> onnx.ModelProto:
 
 
 def with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose weights are all float32, where the model keeps them as float16 and a Cast."""
+    """Return a copy with all weights in float32; the model may store them as float16 with a Cast."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     given = {weight.name: weight for weight in model.graph.initializer}
@@ -124,7 +124,7 @@ def with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def kept_float(model: onnx.ModelProto) -> list[str]:
-    """The names of the convolutions that no other one follows, and of those that take a concatenation."""
+    """Return the names of convolutions that no other one follows, and of those with a concatenation as input."""
     concatenated = {value for node in model.graph.node if node.op_type == "Concat" for value in node.output}
     followed: set[str] = set()  # values that lead to a convolution
     kept = []

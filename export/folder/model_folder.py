@@ -1,6 +1,6 @@
-"""What a model folder holds: a manifest and the files it names."""
+"""Write the contents of a model folder: a manifest and the files it names."""
 
-import bz2  # noqa: F401  zipfile needs it; better missing here than after minutes of work
+import bz2  # noqa: F401  zipfile needs it; fail here rather than after minutes of work
 import io
 import json
 from collections.abc import Mapping
@@ -17,18 +17,18 @@ from ..open.sources import sha256
 
 
 def check_name(name: str | None) -> None:
-    """Raise UsageError unless a model may bear that name; None stands for the network's own."""
+    """Raise UsageError for an invalid model name; None, for the default name, is valid."""
     if name is not None and (not name or name.startswith(".") or Path(name).name != name):
         raise UsageError(f"model name {name!r}: expected a plain folder name such as cliff-hr48")
 
 
 def tensor(dtype: str, shape: list[int | str], axes: list[str], unit: str) -> dict[str, object]:
-    """A manifest's description of one input or output."""
+    """Return a manifest's description of one input or output."""
     return {"dtype": dtype, "shape": shape, "axes": axes, "unit": unit}
 
 
 def describe_detector(count: int) -> dict[str, dict[str, dict[str, object]]]:
-    """A detector's inputs and outputs for its manifest; its letterbox tells which sides the image may have."""
+    """Return a detector's inputs and outputs for its manifest; the letterbox there gives the allowed image sizes."""
     return {
         "inputs": {"image": tensor("uint8", ["N", "H", "W", 3], ["frame", "y", "x", "rgb"], "0..255")},
         "outputs": {
@@ -40,19 +40,19 @@ def describe_detector(count: int) -> dict[str, dict[str, dict[str, object]]]:
 
 
 def with_manifest(manifest: Mapping[str, object], files: dict[str, bytes]) -> dict[str, bytes]:
-    """The files of a model folder by name, manifest.json among them, which gets the schema and the files' sha256."""
+    """Return a model folder's files by name, with manifest.json, to which the schema and the sha256 sums are added."""
     hashes = {"files": {name: sha256(data) for name, data in files.items()}}
     text = json.dumps(sealed({"schema": SCHEMA, **manifest, **hashes}), indent=2, ensure_ascii=False) + "\n"
     return files | {"manifest.json": text.encode("utf-8")}
 
 
 def npz_bytes(arrays: dict[str, Array]) -> bytes:
-    """The arrays as an .npz file, packed by bzip2: unlike deflate it has one implementation, hence one result."""
+    """Return the arrays as an .npz file with bzip2, which unlike deflate has one implementation, so one result."""
     buffer = io.BytesIO()
     with ZipFile(buffer, "w") as archive:
         for name, array in arrays.items():
             member = ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            member.create_system = 3  # else it would tell the system it was made on
+            member.create_system = 3  # else it would record the operating system
             content = io.BytesIO()
             np.lib.format.write_array(content, array, allow_pickle=False)
             archive.writestr(member, content.getvalue(), compress_type=ZIP_BZIP2, compresslevel=9)
@@ -60,6 +60,6 @@ def npz_bytes(arrays: dict[str, Array]) -> bytes:
 
 
 def pack_samples(inputs: dict[str, Array], reference: dict[str, Array]) -> bytes:
-    """The content of a samples.npz, see cliffvid.models.parity."""
+    """Return the content of a samples.npz, see cliffvid.models.parity."""
     named = {"input": inputs, "reference": reference}
     return npz_bytes({f"{kind}.{name}": array for kind, arrays in named.items() for name, array in arrays.items()})

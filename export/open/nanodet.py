@@ -1,24 +1,24 @@
-"""NanoDet-g, a detector of COCO's classes, as a TensorFlow.js graph model -> nodes of an ONNX graph: people alone."""
+"""Convert NanoDet-g, a COCO detector as a TensorFlow.js graph model, to ONNX nodes; person class only."""
 
 import numpy as np
 
 from ..folder.graph import Graph
 from .tfjs import CHANNELS_FIRST, Network, Value
 
-# The convolution in front of each head, by the pixels between its cells; as the file calls them.
+# The convolution before each head, by stride in pixels; names in the file.
 HEADS = {8: "PartitionedCall/Add_29", 16: "PartitionedCall/Add_33", 32: "PartitionedCall/Add_37"}
 INPUT = "input_1"
-SIZE_PX = 416  # of the canvas it was written for
-FRACTION_BITS = 7  # of kernels: more would not be seen, and make the wheel a megabyte larger
+SIZE_PX = 416  # canvas size in the file
+FRACTION_BITS = 7  # of kernels: more have no visible effect, and make the wheel a megabyte larger
 CLASSES = 80  # the first is the person
-BINS = 11  # of the distribution of a distance: 0 to 10 cells
-MEAN, SPREAD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)  # of pixels, blue first
+BINS = 11  # of a distance distribution: 0 to 10 cells
+MEAN, SPREAD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)  # of BGR pixels
 
 
 def add_nanodet(graph: Graph, model: bytes, weights: bytes, picture: str, most_px: int) -> tuple[str, str]:
     """Append the network to ``graph``; ``picture`` is float32 (N,3,H,W) RGB 0..255, sides multiples of 32 to most_px.
 
-    Returns boxes (N,4,A), xyxy in pixels of the picture, and the probability of a person (N,1,A) of all its cells.
+    Return boxes (N,4,A), xyxy in image pixels, and person probabilities (N,1,A) of all cells.
     """
     blue_first = graph.op("Gather", picture, [2, 1, 0], axis=1)
     centred = graph.op("Sub", blue_first, np.reshape(MEAN, (1, 3, 1, 1)))
@@ -31,14 +31,14 @@ def add_nanodet(graph: Graph, model: bytes, weights: bytes, picture: str, most_p
 
 
 def head(graph: Graph, value: str, stride_px: int, most_px: int) -> tuple[str, str]:
-    """Boxes and people of one head (N,80+44,h,w): of each side of a box it has the distribution of the distance."""
+    """Decode one head (N,80+44,h,w) to boxes and person scores; each box side is a distribution of its distance."""
     person, _, sides = graph.op("Split", value, [1, CLASSES - 1, 4 * BINS], outputs=3, axis=1)
     likely = graph.op("Softmax", graph.op("Reshape", sides, [0, 4, BINS, -1]), axis=2)
     distance_px = graph.op(
         "ReduceSum", graph.op("Mul", likely, np.arange(0.0, BINS)[:, None] * stride_px), [2], keepdims=0
     )
     before, after = graph.op("Split", distance_px, [2, 2], outputs=2, axis=1)
-    # a table for the largest canvas, cut to the cells that this one has
+    # a table for the largest canvas, sliced to the cells of this one
     centre_px = (np.mgrid[: most_px // stride_px, : most_px // stride_px][::-1] + 0.5) * stride_px
     here = graph.op("Slice", centre_px, [0, 0], graph.op("Shape", value, start=2, end=4), [1, 2])
     centre = graph.op("Reshape", here, [1, 2, -1])

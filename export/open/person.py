@@ -1,4 +1,4 @@
-"""person-open, the detector: NanoDet-g for people of all sizes, and MoveNet's eye for the large ones in one network."""
+"""Build the detector person-open: NanoDet-g for people of all sizes and MoveNet for large ones, in one network."""
 
 from math import log
 
@@ -12,12 +12,12 @@ from .nanodet import add_nanodet
 
 FOLDER = "package/models/"
 CANVAS_PX, LEAST_PX, STEP_PX = 608, 128, 32  # below LEAST_PX there are fewer cells than candidates
-SMALL_PX = 256  # MoveNet's canvas, where NanoDet's is CANVAS_PX
-# NanoDet takes and loses people who fill the frame from one canvas to the next; MoveNet is good at these alone. Its
-# score counts fully from the second length of a box on, and not at all below the first: a step would make a person of a
-# rounding error.
+SMALL_PX = 256  # MoveNet's canvas for a NanoDet canvas of CANVAS_PX
+# NanoDet detects frame-filling people unreliably from one canvas to the next; MoveNet is good at only these. Its score
+# counts fully from the second box length on, and not below the first. With a step, rounding errors could add or remove
+# a person.
 LARGE_PX = 0.3 * CANVAS_PX, 0.4 * CANVAS_PX
-SCORE_MIN, MOVENET_SCORE_MIN = 0.4, 0.2  # where each of the two is sure enough
+SCORE_MIN, MOVENET_SCORE_MIN = 0.4, 0.2  # score thresholds of the two
 RULES = {
     "letterbox": {
         **{"width_px": CANVAS_PX, "height_px": CANVAS_PX, "interpolation": "linear", "fill": 128},
@@ -28,10 +28,10 @@ RULES = {
 
 
 def person_graph(files: dict[str, bytes]) -> onnx.ModelProto:
-    """The detector as a graph: ``image`` uint8 (N,H,W,3) RGB -> ``box_px``, ``objectness``, ``class_prob``.
+    """Return the detector as a graph: ``image`` uint8 (N,H,W,3) RGB -> ``box_px``, ``objectness``, ``class_prob``.
 
-    H and W are multiples of STEP_PX from LEAST_PX to CANVAS_PX. Boxes are xyxy in canvas pixels, best first; the two
-    scores are one and the same.
+    H and W are multiples of STEP_PX from LEAST_PX to CANVAS_PX. Boxes are xyxy in canvas pixels, best first; both
+    scores are identical.
     """
     graph = Graph("person-open")
     pixels = graph.op("Cast", graph.input("image", "uint8", ("N", "H", "W", 3)), to=TensorProto.FLOAT)
@@ -49,9 +49,9 @@ def person_graph(files: dict[str, bytes]) -> onnx.ModelProto:
 
 
 def shrink(graph: Graph, picture: str) -> tuple[str, str]:
-    """Return the picture with sides as MoveNet takes them, and what brings boxes (N,4,A) back.
+    """Return the image resized for MoveNet, and the factors that scale boxes (N,4,A) back.
 
-    The nearest multiples of STEP_PX to SMALL_PX for CANVAS_PX: that stretches the picture a little.
+    Sides are scaled by SMALL_PX / CANVAS_PX to the nearest multiples of STEP_PX, which stretches the image slightly.
     """
     sides = graph.op("Shape", picture, start=2, end=4)
     unit = CANVAS_PX * STEP_PX
@@ -65,10 +65,10 @@ def shrink(graph: Graph, picture: str) -> tuple[str, str]:
 
 
 def weigh(graph: Graph, boxes: str, score: str) -> str:
-    """Return MoveNet's scores (N,1,A) as they count beside NanoDet's."""
+    """Return MoveNet's scores (N,1,A), rescaled to NanoDet's threshold and reduced for small boxes."""
     low, high = graph.op("Split", boxes, [2, 2], outputs=2, axis=1)
     longest = graph.op("ReduceMax", graph.op("Sub", high, low), axes=[1], keepdims=1)
     least, enough = LARGE_PX
     large = graph.op("Clip", graph.op("Div", graph.op("Sub", longest, least), enough - least), 0.0, 1.0)
-    # a power keeps what is likelier likelier, up to 1
+    # a power keeps the order of scores, up to 1
     return graph.op("Mul", graph.op("Pow", score, log(SCORE_MIN) / log(MOVENET_SCORE_MIN)), large)

@@ -1,7 +1,7 @@
-"""Poses and shapes of made-up people, drawn by hand-set rules, to train the open head with.
+"""Sample poses and shapes of synthetic people, by hand-set rules, to train the open head.
 
-Rotations are local ones of SMPL's joints on a body that faces z with y up; the root's leads into a camera's frame, x
-right, y down, z forward. All draws come from torch's global generator.
+Rotations are local ones of SMPL's joints on a body that faces z with y up. The root's rotation leads into a camera
+frame with x right, y down, z forward. All random numbers come from torch's global generator.
 """
 
 import math
@@ -9,30 +9,30 @@ import math
 import torch
 
 Tensor = torch.Tensor
-KINDS = (0.45, 0.33, 0.12, 0.10)  # shares of those who walk or stand, do something, sit, and do anything at all
+KINDS = (0.45, 0.33, 0.12, 0.10)  # shares of people who walk or stand, act, sit, and are in any pose
 BETA_SIGMA = 1.0
-ANY_ROOT = 0.06  # share of those turned any way in space
-OTHER_ARM = 0.25  # share of arms that do something whatever the rest does
+ANY_ROOT = 0.06  # share of people with any orientation
+OTHER_ARM = 0.25  # share of arms with a pose independent of the rest
 MIRROR = torch.tensor([-1.0, 1.0, 1.0])
 
 
 def normal(*shape: int) -> Tensor:
-    """Standard normal numbers."""
+    """Return standard normal samples."""
     return torch.randn(*shape)
 
 
 def uniform(*shape: int) -> Tensor:
-    """Numbers from 0 to 1."""
+    """Return uniform samples from 0 to 1."""
     return torch.rand(*shape)
 
 
 def chance(share: float, *shape: int) -> Tensor:
-    """True in about that share."""
+    """Return booleans that are true with probability ``share``."""
     return uniform(*shape) < share
 
 
 def turn(vector: Tensor) -> Tensor:
-    """Rotations (...,3,3) of axis-angle vectors (...,3)."""
+    """Return rotation matrices (...,3,3) of axis-angle vectors (...,3)."""
     angle = vector.norm(dim=-1, keepdim=True).clamp_min(1e-8)
     x, y, z = (vector / angle).unbind(-1)
     zero = torch.zeros_like(x)
@@ -42,24 +42,24 @@ def turn(vector: Tensor) -> Tensor:
 
 
 def about(axis: int, angle: Tensor) -> Tensor:
-    """Rotations (...,3,3) about one axis by radians."""
+    """Return rotation matrices (...,3,3) about one axis, for angles in radians."""
     vector = torch.zeros(*angle.shape, 3)
     vector[..., axis] = angle
     return turn(vector)
 
 
 def choose(kind: Tensor, *options: Tensor) -> Tensor:
-    """Of each person the option of their kind."""
+    """Return for each person the option of their kind."""
     return torch.stack(options).gather(0, kind[None])[0]
 
 
 def mirrored(rotations: Tensor) -> Tensor:
-    """The same joint's rotations on the other side of the body."""
+    """Return the same rotations mirrored to the other side of the body."""
     return MIRROR[:, None] * rotations * MIRROR
 
 
 def sample_people(count: int) -> tuple[Tensor, Tensor]:
-    """Rotations (count,24,3,3) and betas (count,10)."""
+    """Return random rotations (count,24,3,3) and betas (count,10)."""
     kind = torch.multinomial(torch.tensor(KINDS), count, replacement=True)
     rotations = torch.eye(3).repeat(count, 24, 1, 1)
     swing, stride = 2 * math.pi * uniform(count), 0.7 * uniform(count)
@@ -87,7 +87,7 @@ def sample_people(count: int) -> tuple[Tensor, Tensor]:
 
 
 def root(kind: Tensor) -> Tensor:
-    """How people stand before a camera that looks level or down."""
+    """Return root orientations for cameras that look level or down."""
     count = len(kind)
     down = torch.where(chance(0.5, count), 0.1 + 0.2 * normal(count), 0.9 * uniform(count) - 0.1)
     forward = choose(kind, 0.08 * normal(count), 0.1 + 0.3 * normal(count), 0.15 * normal(count), 0.4 * normal(count))
@@ -99,7 +99,7 @@ def root(kind: Tensor) -> Tensor:
 
 
 def leg(kind: Tensor, swing: Tensor, stride: Tensor, sign: int) -> dict[int, Tensor]:
-    """Hip, knee, ankle and ball of the left foot; ``swing`` is the phase of a step, ``sign`` which leg leads."""
+    """Return left hip, knee, ankle and foot; ``swing``: phase of a step, ``sign``: which leg leads."""
     count = len(kind)
     forward = choose(
         kind,
@@ -135,7 +135,7 @@ def leg(kind: Tensor, swing: Tensor, stride: Tensor, sign: int) -> dict[int, Ten
 
 
 def arm(kind: Tensor) -> dict[int, Tensor]:
-    """Collar, shoulder, elbow, wrist and hand of the left arm, which at rest is stretched out sideways."""
+    """Return left collar, shoulder, elbow, wrist and hand; the arm is stretched out sideways at rest."""
     count = len(kind)
     lowered = choose(
         kind, 1.25 + 0.2 * normal(count), 1.9 * uniform(count) - 0.4, 1.1 + 0.3 * normal(count), normal(count)

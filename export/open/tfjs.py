@@ -1,4 +1,4 @@
-"""A TensorFlow.js graph model (a .json of its nodes, a .bin of its weights) -> nodes of an ONNX graph."""
+"""Convert a TensorFlow.js graph model (nodes in a .json, weights in a .bin) to ONNX nodes."""
 
 import base64
 import json
@@ -13,24 +13,24 @@ from ..folder.graph import Graph
 from .blazepose import SAME, same_pads
 
 DTYPES = {"float16": np.float16, "float32": np.float32, "int32": np.int32}
-CHANNELS_LAST, CHANNELS_FIRST = [0, 3, 1, 2], [0, 1, 2, 3]  # where the axes of (N,C,H,W) are
-LARGE = 60_000  # numbers of a kernel: those that have fewer are little of the file, and its answers hang on them
+CHANNELS_LAST, CHANNELS_FIRST = [0, 3, 1, 2], [0, 1, 2, 3]  # positions of the axes (N,C,H,W)
+LARGE = 60_000  # weights of a kernel; smaller kernels are a small part of the file, and accuracy depends on them
 LOWEST = float(np.finfo(np.float32).min)
 
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor of the network: (N,C,H,W) in the ONNX graph, whichever order of axes it has in the source."""
+    """Tensor of the network: (N,C,H,W) in the ONNX graph, whatever its axis order in the source."""
 
     name: str
-    size: np.ndarray  # rows and columns in the canvas that the source was written for
+    size: np.ndarray  # rows and columns for the source's canvas
     axes: list[int]
-    margin: tuple[int, ...] = (0, 0, 0, 0)  # what its reader is yet to put around it: top, left, bottom, right
+    margin: tuple[int, ...] = (0, 0, 0, 0)  # pending padding: top, left, bottom, right
     fill: float = 0.0
 
 
 class Network:
-    """A graph model being laid into ``graph``: of its nodes those that a wanted tensor needs."""
+    """Converter of a graph model to nodes of ``graph``: only nodes that the requested tensors need."""
 
     def __init__(self, graph: Graph, model: bytes, weights: bytes, file: str, fraction_bits: int = 10) -> None:
         self.graph, self.file, self.fraction_bits = graph, file, fraction_bits  # the bits are of LARGE kernels
@@ -44,7 +44,7 @@ class Network:
         self.values: dict[str, Value] = {}
 
     def value(self, name: str) -> Value:
-        """Return a tensor, laid with all that it needs. Raises ModelError for an operator that is not known."""
+        """Return a tensor after converting all nodes it needs. Raises ModelError for an unsupported operator."""
         node = self.node(name)
         if node["name"] not in self.values:
             if node["op"] not in LAYERS:
@@ -53,21 +53,21 @@ class Network:
         return self.values[node["name"]]
 
     def node(self, name: str) -> dict:
-        """Return the node of a tensor, past those that hand it on."""
+        """Return the node that computes a tensor, skipping Identity nodes."""
         node = self.nodes[name.split(":")[0]]
         return self.node(node["input"][0]) if node["op"] == "Identity" else node
 
     def constant(self, name: str) -> np.ndarray | None:
-        """Return a constant; None for what is none."""
+        """Return a constant; None for any other tensor."""
         return self.constants.get(self.node(name)["name"])
 
     def weight(self, array: np.ndarray, name: str, half: bool = True) -> str:
-        """Return the name of a kernel, which is kept as float16, or a bias in the ONNX graph."""
+        """Return the ONNX name of a kernel, which is stored as float16, or of a bias."""
         array = shortened(array, self.fraction_bits) if array.size >= LARGE else array
         return self.graph.weight(array, f"{self.file}/{name}", half)
 
     def whole(self, value: Value) -> Value:
-        """Return a tensor with its margin in it."""
+        """Return a tensor with its pending padding applied."""
         if not any(value.margin):
             return value
         top, left, bottom, right = value.margin
@@ -76,14 +76,14 @@ class Network:
 
 
 def shortened(array: np.ndarray, bits: int) -> np.ndarray:
-    """Return an array as float16 whose fractions are rounded to so many of their 10 bits: zip files become smaller."""
+    """Return a float16 array with mantissas rounded to ``bits`` of their 10 bits, so that it compresses better."""
     drop = 10 - bits
     whole = array.astype(np.float16).view(np.uint16).astype(np.uint32)
     return ((whole + (1 << drop >> 1)) >> drop << drop).astype(np.uint16).view(np.float16)
 
 
 def read_weights(table: list[dict], data: bytes, file: str) -> dict[str, np.ndarray]:
-    """Return the constants by name. Raises ModelError unless they fill the file to its last byte."""
+    """Return the constants by name. Raises ModelError unless they fill the file exactly."""
     constants, at = {}, 0
     for entry in table:
         stored = np.dtype(DTYPES[entry.get("quantization", entry)["dtype"]])
@@ -100,17 +100,17 @@ def read_weights(table: list[dict], data: bytes, file: str) -> dict[str, np.ndar
 
 
 def numbers(node: dict, name: str) -> list[int]:
-    """Return a list of whole numbers that a node carries."""
+    """Return a node's attribute that is a list of integers."""
     return [int(number) for number in node["attr"][name]["list"]["i"]]
 
 
 def word(text: str) -> str:
-    """Return a word of the file as it is read."""
+    """Return the decoded form of a string in the file."""
     return base64.b64decode(text).decode()
 
 
 def lay_convolution(net: Network, node: dict, bias: str = "") -> Value:
-    """Append a convolution with its bias, and the activation that it carries."""
+    """Append a convolution with its bias and fused activation."""
     fused = [word(each) for each in node["attr"].get("fused_ops", {}).get("list", {}).get("s", [])]
     _, kernel_name, *more = node["input"]
     kernel, group = net.constant(kernel_name), 1
@@ -129,9 +129,9 @@ def lay_convolution(net: Network, node: dict, bias: str = "") -> Value:
 
 
 def look(net: Network, node: dict, kernel: tuple[int, int], fill: float) -> tuple[Value, dict, np.ndarray]:
-    """Return what a window moves over, ONNX's attributes of how, and the size of the result.
+    """Return a window operator's input, its ONNX attributes, and the output size.
 
-    The network sees canvases whose sides are multiples of its largest stride: TensorFlow's SAME is the same on all.
+    Canvas sides are multiples of the network's largest stride, so that TensorFlow's SAME is the same on all.
     """
     value = net.value(node["input"][0])
     if any(value.margin) and value.fill != fill:
@@ -170,7 +170,7 @@ def lay_activation(net: Network, node: dict) -> Value:
 
 
 def lay_sum(net: Network, node: dict) -> Value:
-    """Append a sum of two tensors, or give a convolution the bias that is added to it."""
+    """Append a sum of two tensors, or merge an added bias into a convolution."""
     left, right = node["input"]
     bias, before = net.constant(right), net.node(left)
     if bias is None:
@@ -180,14 +180,14 @@ def lay_sum(net: Network, node: dict) -> Value:
 
 
 def lay_transpose(net: Network, node: dict) -> Value:
-    """Take a tensor by another order of its axes, which is a word in the source and nothing here."""
+    """Return a tensor with another axis order of the source; the ONNX graph needs no node."""
     value = net.value(node["input"][0])
     order = net.constant(node["input"][1]).tolist()
     return replace(value, axes=[order.index(axis) for axis in value.axes])
 
 
 def lay_pad(net: Network, node: dict) -> Value:
-    """Put off a margin, which what follows can add by itself."""
+    """Defer padding, so that the next operator can include it."""
     value = net.whole(net.value(node["input"][0]))
     before_after = net.constant(node["input"][1])[value.axes]
     fill = float(net.constant(node["input"][2])) if node["op"] == "PadV2" else 0.0
@@ -203,9 +203,9 @@ def lay_concatenation(net: Network, node: dict) -> Value:
 
 
 def lay_resize(net: Network, node: dict) -> Value:
-    """Append a resize by the factor that it has in the canvas that the source was written for."""
+    """Append a resize by the factor that it has for the source's canvas."""
     value, size = net.whole(net.value(node["input"][0])), net.constant(node["input"][1])
-    if size is None:  # a multiple of its own size
+    if size is None:  # a multiple of the input's size
         size = net.constant(net.node(node["input"][1])["input"][1]) * value.size
     if value.axes != CHANNELS_LAST or not node["attr"]["half_pixel_centers"]["b"]:
         raise ModelError(f"{net.file}: {node['name']} resizes in a way that the export does not know")

@@ -1,13 +1,13 @@
-"""Train the open head on made-up people, on one core in some ten minutes; the same file comes out each time.
+"""Train the open head on synthetic people, in about ten minutes on one core; the result is deterministic.
 
     python -m cliffvid.export.open.training SOURCES head.npz    # SOURCES: the folder of the downloaded packages
 
-It needs a checkout: open/start/head.npz, which it starts from, does not ship. That was trained with errors far smaller
-than BlazePose's real ones. The network is that of head.py, in torch. Another machine or version of torch gives
-other bits and as good a head: figures of `make accuracy` within 2 mm, by as much as they vary while it trains.
-`cliffvid export open` takes open/head.npz: put the result there, and keep it if `make accuracy` and the tests say that
-it is better. Nothing seen of real people goes in but the numbers in open_sightings.py and open_landmarks.py; most of
-those were measured in the scenes of `make accuracy`.
+It needs a checkout: the initial weights, open/start/head.npz, are not in the wheel. They were trained with errors far
+smaller than BlazePose's real ones. The network is that of head.py, in torch. Another machine or torch version gives
+other bits but an equally good head: `make accuracy` is within 2 mm, as it varies during training.
+`cliffvid export open` reads open/head.npz: put the result there, and keep it if `make accuracy` and the tests improve.
+The only data from real people are the numbers in sightings.py and landmarks.py; most of these were measured in the
+scenes of `make accuracy`.
 """
 
 import copy
@@ -32,28 +32,28 @@ Tensor = torch.Tensor
 START = OPEN / "start" / "head.npz"
 SEED = 1
 STEPS, BATCH = 1200, 256
-DRAWN = 16  # batches of people drawn at once: as many single ones take five times as long
+DRAWN = 16  # batches sampled at once; sampled singly they take five times as long
 RATE, WARM_UP = 3e-4, 50
 WEIGHT_DECAY = 1e-4
-STEEPEST = 1.0  # norm of a step's gradient
+STEEPEST = 1.0  # maximum gradient norm
 IMAGE = 50.0  # weight of the distance in the image
-AVERAGED = 0.998  # the head kept is a running average of those trained
+AVERAGED = 0.998  # decay of the moving average of weights that is kept
 WIDTH = 448
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What one round makes of N people."""
+    """Output of one iteration for N people."""
 
     rotations: Tensor  # (N,24,3,3)
     betas: Tensor  # (N,10)
-    joints: Tensor  # (N,24,3) metres from the middle of the hip landmarks
-    points: Tensor  # (N,33,3) the same of the landmarks
+    joints: Tensor  # (N,24,3) metres, relative to the middle of the hip landmarks
+    points: Tensor  # (N,33,3) landmarks, as joints
     image: Tensor  # (N,33,2) x / z and y / z of the landmarks
 
 
 class TorchHead(nn.Module):
-    """The network of `head.Head`, without the choice among its rounds."""
+    """The network of `head.Head` in torch, without the choice among its iterations."""
 
     def __init__(self, skeleton: Skeleton, numbers: dict[str, np.ndarray]) -> None:
         super().__init__()
@@ -69,12 +69,12 @@ class TorchHead(nn.Module):
         self.load_state_dict({name: torch.from_numpy(numbers[name.replace(".", "_")]) for name in self.state_dict()})
 
     def numbers(self) -> dict[str, np.ndarray]:
-        """What the head's file holds, see `head.read_head`."""
+        """Return the weights in the format of the head's file, see `head.read_head`."""
         arrays = {name.replace(".", "_"): tensor.numpy() for name, tensor in self.state_dict().items()}
         return {name: array.astype(np.float16 if array.ndim == 2 else np.float32) for name, array in arrays.items()}
 
     def forward(self, people: People) -> list[Answer]:
-        """Return what each round answers."""
+        """Return the output of each iteration."""
         seen = turned(ray_rotation(people.box[:, :2]), people.world)
         centre, side = people.box[:, None, :2], people.box[:, None, 2:]
         image = centre + people.position * side
@@ -94,7 +94,7 @@ class TorchHead(nn.Module):
         return answers
 
     def evaluate(self, state: Tensor, image: Tensor, visible: Tensor) -> Answer:
-        """Return the body of a state (N,154) where it is seen."""
+        """Return the body of a state (N,154) at its position in the image."""
         rotations, betas = orthonormal(state[:, :144].reshape(-1, 24, 3, 2)), state[:, 144:]
         joints, points = self.skeleton.pose(rotations, betas)
         hips = hip_middle(points)
@@ -104,7 +104,7 @@ class TorchHead(nn.Module):
 
 
 def orthonormal(columns: Tensor) -> Tensor:
-    """Rotations (...,3,3) of two columns each (...,3,2), as `head.Head.rotations`."""
+    """Return rotations (...,3,3) of two columns each (...,3,2), as `head.Head.rotations`."""
     first, second = columns.unbind(-1)
     first = first / (first.norm(dim=-1, keepdim=True) + 1e-8)
     second = second - (first * second).sum(-1, keepdim=True) * first
@@ -113,7 +113,7 @@ def orthonormal(columns: Tensor) -> Tensor:
 
 
 def translation(points: Tensor, image: Tensor, visible: Tensor) -> Tensor:
-    """Where (N,3) the hips are, as `head.Head.translation`."""
+    """Return the position (N,3) of the hips, as `head.Head.translation`."""
     weight = (visible * visible + 1e-3)[..., None]
     weight = weight / weight.sum(1, keepdim=True)
     mean = (weight * image).sum(1, keepdim=True)
@@ -127,7 +127,7 @@ def translation(points: Tensor, image: Tensor, visible: Tensor) -> Tensor:
 
 
 def loss(people: People, answers: list[Answer]) -> Tensor:
-    """How wrong the rounds are; the last one counts most."""
+    """Return the loss of all iterations; the last one has the largest weight."""
     total = torch.zeros(())
     for round_, answer in enumerate(answers, start=1):
         wrong = 15 * (answer.joints - people.joints).abs().mean() + 15 * (answer.points - people.points).abs().mean()
@@ -139,12 +139,12 @@ def loss(people: People, answers: list[Answer]) -> Tensor:
 
 
 def some(people: People, which: slice) -> People:
-    """Return those people alone."""
+    """Return a slice of the people."""
     return People(**{name: column[which] for name, column in vars(people).items()})
 
 
 def train(body: Landmarks, start: dict[str, np.ndarray], steps: int = STEPS, seed: int = SEED) -> Iterator[TorchHead]:
-    """Train, and yield the averaged head after each step: the same one, as it changes."""
+    """Train, and yield the averaged head after each step; it is the same object each time."""
     torch.manual_seed(seed)
     skeleton = Skeleton(body)
     head = TorchHead(skeleton, start)
@@ -168,8 +168,8 @@ def train(body: Landmarks, start: dict[str, np.ndarray], steps: int = STEPS, see
 
 
 def main(sources: Path, out: Path, say: Callable[[str], None] = print) -> None:
-    """Train for all steps and write the head's file; tell now and then how many are done."""
-    torch.set_num_threads(1)  # sums of several threads may round otherwise from run to run
+    """Train for all steps and write the head's file; report progress regularly."""
+    torch.set_num_threads(1)  # with several threads, sums may round differently from run to run
     torch.use_deterministic_algorithms(True)
     body = place_landmarks(build_body(fetch_source("makehuman", sources), OPEN / "body_samples.csv"))
     for done, head in enumerate(train(body, read_head(START)), start=1):

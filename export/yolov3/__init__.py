@@ -1,1 +1,1 @@
-"""Darknet networks (YOLOv3 and its kin) become model folders."""
+"""Export of Darknet networks (YOLOv3 family) to model folders."""

@@ -1,4 +1,4 @@
-"""The YOLOv3 family from Darknet weights: a torch module, and a model folder that answers as the official code."""
+"""Load Darknet weights of the YOLOv3 family into torch, and export them to a model folder."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -29,14 +29,16 @@ from .files import STEP_PX, Convolution, Layer, read_network, read_weights, rout
 from .onnx_graph import CANDIDATES, PERSON, canvas_limits, check_size, export_darknet
 
 RANKS = {"yolov3-tiny": 5, "yolov3": 10, "yolov3-spp": 12}
-# For float16 it is a check against overflow and misplaced casts, not a claim about accuracy.
+# For float16 it detects overflow and misplaced casts; it is not a claim about accuracy.
 BOUNDS = {"model.onnx": 5e-4, "model.fp16.onnx": 0.1, HALF_ARITHMETIC: 0.1}
 HALF_PX = 160
 
 
 class YoloV3(nn.Module):
-    """(N,3,H,W) RGB 0..1, sides multiples of 32 -> (N,anchors,85) rows: centre x, y, width, height in px of the canvas,
-    objectness, 80 class probabilities. Rows run over cells (y, x), then anchors, one [yolo] layer after the other.
+    """Torch module: RGB (N,3,H,W) in 0..1, sides multiples of 32 -> rows (N,anchors,85).
+
+    A row is centre x, y, width, height in canvas pixels, objectness, 80 class probabilities. Rows run over cells
+    (y, x), then anchors, one [yolo] layer after the other.
     """
 
     def __init__(self, layers: list[Layer], convolutions: dict[int, Convolution]) -> None:
@@ -80,20 +82,20 @@ class YoloV3(nn.Module):
 
 
 def decoded(value: Tensor, layer: Layer, stride_px: int) -> Tensor:
-    """One [yolo] layer's map (N,anchors*85,g,g) as rows (N,g*g*anchors,85): section 2.1 of the YOLOv3 paper."""
+    """Decode one [yolo] layer's map (N,anchors*85,g,g) to rows (N,g*g*anchors,85): section 2.1 of the YOLOv3 paper."""
     anchors = torch.tensor(layer.numbers("anchors")).reshape(-1, 2)[[int(i) for i in layer.numbers("mask")]]
     n, _, height, width = value.shape
     value = value.reshape(n, len(anchors), -1, height, width).permute(0, 3, 4, 1, 2)
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     corner = torch.stack([x, y], dim=-1)[:, :, None]
-    value = value.float()  # where the backbone is float16
+    value = value.float()  # for a float16 backbone
     center = (value[..., :2].sigmoid() + corner) * stride_px
     side = value[..., 2:4].exp() * anchors
     return torch.cat([center, side, value[..., 4:].sigmoid()], dim=-1).reshape(n, -1, value.shape[-1])
 
 
 def find_cfg(weights: Path) -> Path:
-    """The known network whose weights file has just this many bytes. Raises ModelError if there is none."""
+    """Return the cfg of the known network with a weights file of this size. Raises ModelError if there is none."""
     with open_input(weights) as stream:
         if stream.read(512).lstrip().startswith(b"<"):
             raise ModelError(f"{weights}: a web page, expected Darknet weights; save the file itself, not its page")
@@ -109,9 +111,9 @@ def find_cfg(weights: Path) -> Path:
 
 
 def load_yolov3(weights: str | Path, cfg: str | Path | None = None) -> YoloV3:
-    """The network of a Darknet weights file as a torch module in eval mode; ``cfg`` None: known by the file's size.
+    """Return the torch module of a Darknet weights file in eval mode; ``cfg`` None: found by the file's size.
 
-    Raises InputError if there is no such file, ModelError if it is not what the cfg describes.
+    Raises InputError for a missing file, ModelError if it does not match the cfg.
     """
     weights = Path(weights)
     if not weights.is_file():
@@ -130,14 +132,14 @@ def export_yolov3(
     say: Callable[[str], None] = lambda line: None,
     accept_parity: bool = False,
 ) -> Path:
-    """Write the model folder of a Darknet detector into ``out``, with the official rule for people; returns it.
+    """Export a Darknet detector to a model folder in ``out``, with the official rule for people; return its path.
 
-    ``say`` is told of each step, and if the file is of the published one's length but not it.
+    ``say`` is called for each step, and if the file has the published size but another content.
 
-    The official rule (pytorch-yolo-v3): objectness over 0.5, person the likeliest class, boxes with an overlap of
-    0.4 or more (pixels counted inclusively) are doubles. Raises InputError, UsageError, ModelError or OutputError;
-    then nothing is written. One ModelError is of answers that differ from PyTorch's: not with ``accept_parity``, which
-    the manifest then tells. Without model.fp16.onnx, where float16 changes too much.
+    The official rule (pytorch-yolo-v3): objectness over 0.5, person is the likeliest class, NMS at an IoU of 0.4 or
+    more (with inclusive pixel counts). Raises InputError, UsageError, ModelError or OutputError; then nothing is
+    written. Outputs that differ from PyTorch's raise ModelError, unless ``accept_parity``, which the manifest records.
+    model.fp16.onnx is left out if float16 changes too much.
     """
     check_name(name)
     check_size(size_px)
@@ -169,7 +171,7 @@ def export_yolov3(
         **describe_detector(count),
         "letterbox": {
             **{"width_px": size_px, "height_px": size_px, "interpolation": "cubic", "fill": 128},
-            **{"least_px": least_px, "step_px": STEP_PX, "shape": "square"},  # the official canvas
+            **{"least_px": least_px, "step_px": STEP_PX, "shape": "square"},  # as in the official code
         },
         "selection": {"score": "objectness", "score_min": 0.5, "iou_max": 0.4, "iou_offset_px": 1},
         "parity": parity,
@@ -180,23 +182,23 @@ def export_yolov3(
 
 
 def sample_image(height_px: int, width_px: int, batch: int) -> Arrays:
-    """Pictures of coarse patches; the same in every run."""
+    """Return images of coarse patches; deterministic."""
     patches = (batch, height_px // STEP_PX, width_px // STEP_PX, 3)
     coarse = np.random.default_rng(batch).integers(0, 256, patches, np.uint8)
     return {"image": coarse.repeat(STEP_PX, axis=1).repeat(STEP_PX, axis=2)}
 
 
 def person_rows(network: nn.Module, sample: Arrays) -> Array:
-    """The rows (N,anchors,6) of a network, of all classes the person alone: the reference of cliffvid.models.parity."""
+    """Return rows (N,anchors,6) with the person class only: the reference for cliffvid.models.parity."""
     images = torch.from_numpy(sample["image"]).permute(0, 3, 1, 2).to(next(network.parameters()).dtype) / 255
-    with torch.inference_mode():  # one by one, since the network holds what each of its layers answered
+    with torch.inference_mode():  # one by one, since the network keeps every layer's output
         return torch.cat([network(image)[..., : 6 + PERSON] for image in torch.split(images, 1)]).numpy()
 
 
 def half_answers(network: YoloV3, size_px: int) -> tuple[Arrays, Arrays]:
-    """What the network answers with weights and values in float16, as candidates, and the reference for it.
+    """Return candidates with weights and activations in float16, and their reference.
 
-    On small pictures: on CPUs float16 takes fifty times as long as float32, and values are as large in them.
+    Images are small: float16 takes fifty times as long as float32 on CPUs, and activations are as large in them.
     """
     side_px = min(size_px, HALF_PX)
     sample = sample_image(side_px, side_px, 1)

@@ -1,6 +1,6 @@
-"""Darknet's cfg and weights files (YOLOv3 and its kin): layers and their numbers.
+"""Read Darknet's cfg and weights files (YOLOv3 family).
 
-The layout and the layers' rules are Darknet's (parser.c, convolutional_layer.c, maxpool_layer.c).
+File layout and layer rules are Darknet's (parser.c, convolutional_layer.c, maxpool_layer.c).
 """
 
 import struct
@@ -14,15 +14,15 @@ from cliffvid.inputs import open_input, read_input
 from cliffvid.tables import Float64
 
 CFG_BYTES, WEIGHTS_BYTES = 1 << 20, 4 << 30
-BATCH_NORM_EPSILON = 1e-5  # added to the variance, as Darknet's CUDA code and the PyTorch ports do
-STEP_PX = 32  # the sides of a canvas are multiples of it: what the deepest layers make one cell of
+BATCH_NORM_EPSILON = 1e-5  # added to the variance, as in Darknet's CUDA code and the PyTorch ports
+STEP_PX = 32  # canvas sides are multiples of the largest stride
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One section of a cfg file."""
+    """One layer section of a cfg file."""
 
-    index: int  # counted from 0 after [net], as route and shortcut count
+    index: int  # from 0 after [net], as in route and shortcut
     kind: str
     options: dict[str, str]
 
@@ -35,16 +35,16 @@ class Layer:
 
 @dataclass(frozen=True)
 class Convolution:
-    """The numbers of one convolutional layer, batch normalisation folded in."""
+    """Weights of one convolutional layer, with batch normalisation folded in."""
 
     weight: Float64  # (filters, channels, size, size)
     bias: Float64  # (filters,)
 
 
 def read_network(cfg: Path) -> tuple[list[Layer], list[tuple[int, int]]]:
-    """The layers of a cfg file, and (channels in, channels out) of each.
+    """Return the layers of a cfg file, and (channels in, channels out) of each.
 
-    Raises InputError if it cannot be read, ModelError if it does not describe a detector of a kind that is known.
+    Raises InputError if it cannot be read, ModelError if it does not describe a supported detector.
     """
     layers = read_cfg(cfg)
     try:
@@ -58,7 +58,7 @@ def read_network(cfg: Path) -> tuple[list[Layer], list[tuple[int, int]]]:
 
 
 def read_cfg(path: Path) -> list[Layer]:
-    """The layers of a cfg file, without [net]. Raises InputError or ModelError if it is not one."""
+    """Return the layers of a cfg file, without [net]. Raises InputError or ModelError if it is invalid."""
     try:
         lines = read_input(path, CFG_BYTES).decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -79,7 +79,7 @@ def read_cfg(path: Path) -> list[Layer]:
 
 
 def count_channels(layers: list[Layer], path: Path) -> list[tuple[int, int]]:
-    """(channels in, channels out) of every layer. Raises ModelError for a layer that is not supported."""
+    """Return (channels in, channels out) of every layer. Raises ModelError for an unsupported layer."""
     widths: list[tuple[int, int]] = []
     current = 3
     for layer in layers:
@@ -108,7 +108,7 @@ def count_channels(layers: list[Layer], path: Path) -> list[tuple[int, int]]:
 
 
 def count_strides(layers: list[Layer]) -> list[int]:
-    """Canvas pixels per cell of every layer. Raises ValueError if a cell would be larger than STEP_PX."""
+    """Return the stride of every layer in canvas pixels. Raises ValueError if one exceeds STEP_PX."""
     strides: list[int] = []
     current = 1
     for layer in layers:
@@ -125,19 +125,19 @@ def count_strides(layers: list[Layer]) -> list[int]:
 
 
 def route_sources(layer: Layer) -> list[int]:
-    """The indices of the layers that a [route] joins; negative ones count back from the layer itself."""
+    """Return the indices of the layers that a [route] joins; negative ones are relative to the layer itself."""
     return [int(part) + (layer.index if part < 0 else 0) for part in layer.numbers("layers")]
 
 
 def header_bytes(weights: Path) -> int:
-    """The length of a weights file's header: 20 from version 0.2 on, 16 before."""
+    """Return the header size of a weights file: 20 bytes from version 0.2 on, 16 before."""
     with open_input(weights) as file:
         major, minor = struct.unpack("<2i", file.read(8).ljust(8, b"\0"))
     return 20 if major * 10 + minor >= 2 else 16
 
 
 def convolution_counts(layers: list[Layer], widths: list[tuple[int, int]]) -> dict[int, int]:
-    """How many numbers a weights file holds for each convolutional layer, by index."""
+    """Return the number of values per convolutional layer in a weights file, by index."""
     counts = {}
     for layer, (channels, filters) in zip(layers, widths, strict=True):
         if layer.kind == "convolutional":
@@ -147,15 +147,15 @@ def convolution_counts(layers: list[Layer], widths: list[tuple[int, int]]) -> di
 
 
 def weights_bytes(weights: Path, layers: list[Layer], widths: list[tuple[int, int]]) -> int:
-    """The length that a weights file of these layers has, with the header that this one has."""
+    """Return the size in bytes that a weights file of these layers must have, with this file's header."""
     return header_bytes(weights) + 4 * sum(convolution_counts(layers, widths).values())
 
 
 def read_weights(path: Path, layers: list[Layer], widths: list[tuple[int, int]]) -> dict[int, Convolution]:
-    """The convolutions of a weights file by layer index. Raises ModelError unless it has just the bytes the cfg needs.
+    """Return the convolutions of a weights file by layer index. Raises ModelError if its size does not match the cfg.
 
-    The header is three int32 (major, minor, revision) and the count of images seen: int64 from version 0.2
-    on, int32 before. Float32 follow in layer order: biases, (scales, means, variances,) kernel.
+    The header is three int32 (major, minor, revision) and the number of training images: int64 from version 0.2 on,
+    int32 before. Float32 values follow in layer order: biases, (scales, means, variances,) kernel.
     """
     data = read_input(path, WEIGHTS_BYTES)
     header, counts = header_bytes(path), convolution_counts(layers, widths)
@@ -174,7 +174,7 @@ def read_weights(path: Path, layers: list[Layer], widths: list[tuple[int, int]])
 
 
 def fold(block: Float64, layer: Layer, channels: int, filters: int) -> Convolution:
-    """One layer's numbers as kernel and bias, its batch normalisation folded in."""
+    """Return one layer's kernel and bias, with batch normalisation folded in."""
     size = layer.number("size")
     vectors = 4 if layer.number("batch_normalize", 0) else 1
     bias, *normalisation = block[: vectors * filters].reshape(vectors, filters)
@@ -187,7 +187,7 @@ def fold(block: Float64, layer: Layer, channels: int, filters: int) -> Convoluti
 
 
 def check_heads(cfg: Path, layers: list[Layer], widths: list[tuple[int, int]]) -> None:
-    """Raise ModelError unless each [yolo] reads a linear convolution of its own that has the right width."""
+    """Raise ModelError unless each [yolo] follows a separate linear convolution of the right width."""
     heads = {layer.index - 1: layer for layer in layers if layer.kind == "yolo"}
     if not heads:
         raise ModelError(f"{cfg}: no [yolo] layer, so no detector")

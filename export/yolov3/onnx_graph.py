@@ -1,4 +1,4 @@
-"""A Darknet detector (YOLOv3 and its kin) -> an ONNX detector of people.
+"""Convert a Darknet detector (YOLOv3 family) to an ONNX detector of people.
 
 The decoding is YOLOv3's (Redmon and Farhadi 2018, section 2.1).
 """
@@ -14,13 +14,13 @@ from cliffvid.errors import UsageError
 from ..folder.graph import Cells, Graph, image_input
 from .files import STEP_PX, Convolution, Layer, count_strides, read_network, read_weights, route_sources
 
-PERSON = 0  # index of the class in the COCO list the weights were trained with
+PERSON = 0  # class index in the COCO list of the weights
 CANDIDATES = 300
 REPEAT_CELLS: Cells = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
 
 
 def canvas_limits(layers: list[Layer], size_px: int) -> tuple[int, int]:
-    """``(least_px, candidates)``: how many candidates are told of any canvas with sides from least_px to size_px."""
+    """Return ``(least_px, candidates)``: the number of candidates for any canvas with sides least_px to size_px."""
     strides = count_strides(layers)
     heads = [layer for layer in layers if layer.kind == "yolo"]
     in_a_step = sum(len(head.numbers("mask")) * (STEP_PX // strides[head.index]) ** 2 for head in heads)
@@ -30,7 +30,7 @@ def canvas_limits(layers: list[Layer], size_px: int) -> tuple[int, int]:
 
 
 class Detector:
-    """Lays the layers of one cfg into a graph."""
+    """Converter of the layers of one cfg to ONNX nodes."""
 
     def __init__(self, graph: Graph, size_px: int, fields: int, half: bool) -> None:
         self.graph = graph
@@ -42,7 +42,7 @@ class Detector:
         self.anchors: list[str] = []  # (5, anchors of the head): cell x, cell y, stride, half width px, half height px
 
     def add(self, layer: Layer, value: str, stride: int, convolution: Convolution | None, head: Layer | None) -> None:
-        """Append one layer of that stride, which follows ``value``; ``head``: the [yolo] that a convolution feeds."""
+        """Append one layer of this stride after ``value``; ``head``: the [yolo] that a convolution feeds."""
         if convolution is not None:
             value = self.convolve(layer, value, convolution, head)
         elif layer.kind == "maxpool":
@@ -66,7 +66,7 @@ class Detector:
 
     def convolve(self, layer: Layer, value: str, convolution: Convolution, head: Layer | None) -> str:
         weight, bias = convolution.weight, convolution.bias
-        if head:  # only the channels the outputs need, all anchors of one field together: no transpose later
+        if head:  # only channels that the outputs need, grouped by field over all anchors: no transpose later
             anchors = len(head.numbers("mask"))
             order = np.arange(len(bias)).reshape(anchors, 5 + head.number("classes"))[:, : self.fields].T.ravel()
             weight, bias = weight[order], bias[order]
@@ -86,7 +86,7 @@ class Detector:
 
     def pool(self, layer: Layer, value: str) -> str:
         size, stride = layer.number("size"), layer.number("stride", 1)
-        pad = layer.number("padding", size - 1)  # the sum of both sides; the odd one goes right and bottom
+        pad = layer.number("padding", size - 1)  # sum of both sides; the odd pixel goes right and bottom
         return self.graph.op(
             "MaxPool",
             value,
@@ -98,7 +98,7 @@ class Detector:
     def read_head(self, layer: Layer, value: str, stride: int) -> None:
         chosen = np.array(layer.numbers("anchors")).reshape(-1, 2)[[int(part) for part in layer.numbers("mask")]]
         self.heads.append(self.graph.op("Reshape", value, [0, self.fields, -1]))
-        # A table for the largest canvas, cut to the cells that this one has.
+        # A table for the largest canvas, sliced to the cells of this one.
         cells = self.size_px // stride
         y, x = np.mgrid[:cells, :cells]
         rows = [np.broadcast_arrays(x, y, stride, width / 2, height / 2) for width, height in chosen]
@@ -108,7 +108,7 @@ class Detector:
 
 
 def decode(graph: Graph, raw: str, anchors: str, fields: int, person_must_be_argmax: bool) -> tuple[str, str, str]:
-    """Boxes (N,4,A) in canvas pixels xyxy, objectness (N,1,A) and person probability (N,1,A) of raw (N,fields,A)."""
+    """Decode raw (N,fields,A) to boxes (N,4,A) xyxy in canvas px, objectness and person probability, both (N,1,A)."""
     sizes = [2, 2, 1, 1, fields - 6] if fields > 6 else [2, 2, 1, 1]
     centre, extent, objectness, person, *others = graph.op("Split", raw, sizes, outputs=len(sizes), axis=1)
     cell, stride, half_anchor = graph.op("Split", anchors, [2, 1, 2], outputs=3, axis=0)
@@ -143,13 +143,13 @@ def export_darknet(
     person_must_be_argmax: bool = False,
     half: bool = True,
 ) -> onnx.ModelProto:
-    """The detector as a graph: ``image`` uint8 (N,H,W,3) RGB -> ``box_px`` ``objectness`` ``class_prob``.
+    """Return the detector as a graph: ``image`` uint8 (N,H,W,3) RGB -> ``box_px``, ``objectness``, ``class_prob``.
 
     H and W are multiples of STEP_PX between the ``canvas_limits``. Boxes are xyxy in canvas pixels, (N,K,4)
     float32, K = 300 or all anchors if fewer, sorted by ``score``: "product" of objectness and class_prob (the person's
-    probability), or "objectness" alone. With ``person_must_be_argmax`` a candidate that is more likely something else
-    has objectness 0. ``half`` stores the kernels as float16. Raises ModelError for files it cannot read to the last
-    byte, UsageError for a size that is no multiple of STEP_PX.
+    probability), or "objectness". With ``person_must_be_argmax``, a candidate with a likelier other class has
+    objectness 0. ``half`` stores the kernels as float16. Raises ModelError for files that do not match exactly,
+    UsageError for a size that is no multiple of STEP_PX.
     """
     check_size(size_px)
     layers, widths = read_network(cfg)
@@ -172,6 +172,6 @@ def export_darknet(
 
 
 def check_size(size_px: int) -> None:
-    """Raise UsageError for a canvas that no network of this family takes."""
+    """Raise UsageError for a canvas size that this network family does not support."""
     if size_px % STEP_PX or not STEP_PX <= size_px <= 4096:
         raise UsageError(f"detector size {size_px}: it must be a multiple of {STEP_PX}, from {STEP_PX} to 4096")

@@ -1,1 +1,1 @@
-"""What a data set is on disk: the journal, the shards, and which files are its own."""
+"""Storage of a data set on disk: journal, shards, and file ownership."""

@@ -1,7 +1,7 @@
-"""The data set: shards of rows under ``tracks/``, and ``videos.parquet`` with a row for each input.
+"""Write a data set: shards of rows under ``tracks/``, and ``videos.parquet`` with one row per input.
 
-A shard is written under ``work/``, put on disk, renamed into ``tracks/``, and exists once the journal names it with
-its hash.
+A shard is written under ``work/``, synced to disk, and renamed into ``tracks/``. It is part of the data set once the
+journal names it with its hash.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ROW_GROUP = 16384
 VIDEOS = "videos.parquet"
 NO_SHARD: ShardFacts = {"file": None, "sha256": None}  # of inputs without rows
-# The columns of videos.parquet, but for what a manifest adds.
+# The columns of videos.parquet, without those that a manifest adds.
 VIDEO_COLUMNS = {
     "video": "string",
     "status": "string",  # ok, partial, empty, failed, skipped
@@ -58,9 +58,9 @@ VIDEO_COLUMNS = {
 
 
 def open_journal(folder: Path) -> Journal:
-    """The journal of a data set, which is begun where there is none.
+    """Open the journal of a data set; create both if there are none.
 
-    Raises UsageError for a folder that is somebody else's, OutputError where nothing can be written.
+    Raises UsageError for a folder with other files, OutputError if it is not writable.
     """
     try:
         check_own(folder)
@@ -73,7 +73,7 @@ def open_journal(folder: Path) -> Journal:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turns a full disk into the error that says so; what the journal holds by then is kept."""
+    """Raise OutputError for any OSError, such as a full disk; what the journal holds by then is kept."""
     try:
         yield
     except OSError as error:
@@ -84,18 +84,18 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 class Shards:
-    """Writes rows and the journal's lines about them; a shard at a time, whole or not at all."""
+    """Atomic writer of shards and their journal lines."""
 
     def __init__(self, folder: Path, journal: Log) -> None:
         self.folder, self.journal = folder, journal
         self._run, self._count = uuid.uuid4().hex[:8], 0
-        self.videos: list[Ended] = []  # what waits to be committed
+        self.videos: list[Ended] = []  # not yet committed
         self._tables: list[pa.Table] = []
         self.bytes = 0
         self.since: float | None = None
 
     def add(self, video: Ended, stream: bytes) -> None:
-        """An input is finished; its rows as an Arrow stream."""
+        """Add a finished input with its rows as an Arrow stream."""
         import pyarrow as pa
 
         self.since = self.since or time.monotonic()
@@ -105,21 +105,21 @@ class Shards:
             self.bytes += len(stream)
 
     def commit(self) -> None:
-        """What was added is in the data set, for good."""
+        """Write all added inputs to the data set."""
         if self.videos:
             shard = self._write(self._tables) if self._tables else NO_SHARD
             self.journal.append(done_line(shard, self.videos))
             self.videos, self._tables, self.bytes, self.since = [], [], 0, None
 
     def adopt(self, video: Ended, work_file: str) -> None:
-        """An input is finished whose rows have a file of their own; it becomes a shard."""
+        """Add a finished input whose rows are in a separate work file; the file becomes a shard."""
         shard = self._place(self.folder / WORK / work_file)
         self.journal.append(done_line(shard, [video]))
 
     def forget(self, names: list[str]) -> None:
-        """The inputs are no longer in the data set: their shards are written anew without them.
+        """Remove inputs from the data set: rewrite their shards without them.
 
-        Raises InputError where such a shard is damaged.
+        Raises InputError if such a shard is damaged.
         """
         gone = set(names)
         for file, videos in self.journal.state.shards().items():
@@ -136,7 +136,7 @@ class Shards:
             self.journal.append({**done_line(NO_SHARD, []), "forget": sorted(rest)})
 
     def filtered(self, path: Path, sha256: str, videos: list[str]) -> ShardFacts:
-        """A new shard with the rows that another one holds of the videos. Raises InputError where that is damaged."""
+        """Write a new shard with only the given videos of another. Raises InputError if that one is damaged."""
         import pyarrow as pa
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
@@ -149,7 +149,7 @@ class Shards:
         return self._write([table.filter(pc.is_in(table["video"], labels))])
 
     def bring(self, path: Path, sha256: str) -> ShardFacts:
-        """A new shard that is one of another data set, and has the hash that it had there."""
+        """Link or copy a shard of another data set into this one; its hash stays the same."""
         part = self.folder / WORK / f"{uuid.uuid4().hex}.parquet"
         try:
             os.link(path, part)
@@ -160,7 +160,7 @@ class Shards:
         return {**self._place(part), "sha256": sha256}
 
     def clean(self) -> None:
-        """Removes the shards and work files that no line of the journal names: left by a process that was killed."""
+        """Remove shards and work files that no journal line names: a killed process left them."""
         state = self.journal.state
         segments = [line for name in state.inputs if name not in state.live for line in state.parts(name).values()]
         kept = {name for line in segments for name in (line["file"], line["thumbs"])}
@@ -183,7 +183,7 @@ class Shards:
         return self._place(path)
 
     def _place(self, path: Path) -> ShardFacts:
-        """A file becomes a shard: what the journal must say of it."""
+        """Rename a work file to a shard, and return its name and hash for the journal."""
         self._count += 1
         name = f"{TRACKS}/{self._run}-{self._count:06d}.parquet"
         os.replace(path, self.folder / name)
@@ -197,19 +197,19 @@ def hash_of(path: Path) -> str:
 
 
 def done_line(shard: ShardFacts, videos: list[Ended]) -> DoneLine:
-    """The line that makes a shard's rows exist. How an input ended may be as the journal's state has it."""
+    """Return the ``done`` line that adds a shard's rows; ``videos`` may be records of the journal's state."""
     lines = [{name: value for name, value in video.items() if name not in ("file", "type")} for video in videos]
     return {"type": "done", "file": shard["file"], "sha256": shard["sha256"], "videos": cast(list[Ended], lines)}
 
 
 class MoreOfEnd(TypedDict):
-    """What an ``end`` line may tell beside how the run ended."""
+    """Optional keys of an ``end`` line."""
 
     statuses: NotRequired[dict[str, int]]
 
 
 def conclude(folder: Path, journal: Log, stopped: str | None, **more: Unpack[MoreOfEnd]) -> None:
-    """Makes ``videos.parquet`` anew, and tells the journal so, and that a run ended."""
+    """Rewrite ``videos.parquet``, and record its hash and the end of the run in the journal."""
     part = folder / WORK / f"{uuid.uuid4().hex}.parquet"
     _write_videos(part, journal.state)
     sha256 = hash_of(part)
@@ -230,7 +230,7 @@ def _write_videos(path: Path, state: State) -> None:
         values = [extra.get(column) for extra in extras]
         try:
             array = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):  # of several kinds
+        except (pa.ArrowInvalid, pa.ArrowTypeError):  # of mixed types
             array = pa.array([None if value is None else str(value) for value in values])
         table = table.append_column(column, array)
     with path.open("wb") as file:
@@ -261,5 +261,5 @@ def _video_row(name: str, state: State) -> dict[str, object]:
         "models": json.dumps(job["models"]),
         "software": job["software"],
     }
-    said = {"message": message and label(message)}  # it may hold the name
+    said = {"message": message and label(message)}  # it may contain the name
     return {name: ended.get(name) for name in VIDEO_COLUMNS} | facts | said

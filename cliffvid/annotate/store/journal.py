@@ -1,19 +1,19 @@
-"""The journal: what is done, one JSON object a line, on disk before anything relies on it.
+"""Read and write the journal: a write-ahead log of finished work with one JSON object per line.
 
 ``job``      a run began: settings, models, options
-``input``    an input is part of the data set: its key, its length, where it may be cut
-``done``     inputs are finished, where their rows are, and that file's hash: one line makes all rows of a shard
-             exist at once.
-             ``forget`` names inputs that are to be done again
-``failed``   an input is given up, and why
+``input``    an input is part of the data set: its key, its length, its split points
+``done``     inputs are finished: the file of their rows, and its hash; one line adds all rows of a shard
+             atomically.
+             ``forget`` names inputs to redo
+``failed``   an input has failed, and why
 ``segment``  the people of one segment of a long input are in a file
-``end``      a run ended, and how; the hash of videos.parquet as it left it
+``end``      a run ended, and how; the hash of videos.parquet at that time
 
-The last word on an input counts. Rows in files that no line names do not exist.
+The last line about an input counts. Rows in files that no line names are not part of the data set.
 
-Each line ends with ``sum``: the first half of a SHA-256 of all that stands before it in the file, the lines before it
-included. So no bit of a line that counts can change unnoticed, and no line can go or come in between. Journals of
-versions before it have lines without; the first line that is added to one vouches for them.
+Each line ends with ``sum``: the first 16 hex digits of the SHA-256 of everything before it in the file. So a changed,
+missing or inserted line is detected. Older versions wrote lines without it; the first line with a sum covers these
+too.
 """
 
 import hashlib
@@ -35,19 +35,19 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]  # a module's name; as in locks.py
 
-LOCK_WAIT_S = 0.5  # who asks whether a job is at work has the lock for a moment
+LOCK_WAIT_S = 0.5  # a status query holds the lock for a moment
 SUM_BEGIN, SUM_DIGITS, LINE_END = b', "sum": "', 16, b'"}\n'
 SUM_BYTES = len(SUM_BEGIN) + SUM_DIGITS + len(LINE_END)
 
 
 @dataclass
 class State:
-    """What a journal says, replayed from its first line."""
+    """State of a data set, replayed from the first line of its journal."""
 
     jobs: list[JobLine] = field(default_factory=list)
     inputs: dict[str, InputLine] = field(default_factory=dict)  # name -> its "input" line
-    live: dict[str, Ended] = field(default_factory=dict)  # name -> how it ended: status, key, file, rows ...
-    hashes: dict[str, str] = field(default_factory=dict)  # file -> sha256, of shards that were replaced too
+    live: dict[str, Ended] = field(default_factory=dict)  # name -> its last result: status, key, file, rows ...
+    hashes: dict[str, str] = field(default_factory=dict)  # file -> sha256, including replaced shards
     segments: dict[str, dict[int, SegmentLine]] = field(default_factory=dict)  # cut_key -> part -> its "segment" line
     end: EndLine | None = None  # of the last run, once it ended
 
@@ -73,11 +73,11 @@ class State:
                 self.end = line
 
     def parts(self, name: str) -> dict[int, SegmentLine]:
-        """The segments of an input that are in."""
+        """Return the finished segments of an input by number."""
         return self.segments.get(cut_key(self.inputs[name]), {})
 
     def shards(self) -> dict[str, list[Ended]]:
-        """The files under ``tracks/`` that exist, and the inputs whose rows each holds."""
+        """Return the current files under ``tracks/``, and the inputs in each."""
         files: dict[str, list[Ended]] = {}
         for video in self.live.values():
             if video["file"]:
@@ -86,12 +86,12 @@ class State:
 
 
 def cut_key(line: InputLine) -> str:
-    """Names the rows of an input and where it is cut."""
+    """Return a key for the rows of an input and its split points."""
     return f"{line['key']} {' '.join(map(str, line['cuts'] or []))}"
 
 
 class Log(Protocol):
-    """What a journal says, and where more can be added."""
+    """Interface of a journal: its state, and adding lines."""
 
     state: State
 
@@ -99,9 +99,9 @@ class Log(Protocol):
 
 
 class Journal:
-    """The journal of a data set's folder, to write; a context manager that holds its lock.
+    """Journal of a data set, open for writing; a context manager that holds its lock.
 
-    Raises UsageError if another process writes it, InputError if it is damaged elsewhere than at its end.
+    Raises UsageError if another process has it open, InputError if it is damaged elsewhere than at its end.
     """
 
     def __init__(self, folder: Path, name: str = NAME) -> None:
@@ -124,7 +124,7 @@ class Journal:
         self._file.close()
 
     def append(self, *records: Line) -> None:
-        """The lines are on disk, all of them or none, when this returns; raises OSError where there is no room."""
+        """Write and sync the lines, all or none. Raises OSError if the disk is full."""
         if not records:
             return
         jobs = len(self.state.jobs)
@@ -148,7 +148,7 @@ class Journal:
 
 
 def lock(file: IO[bytes], folder: Path) -> None:
-    """Hold a journal's lock until the file is closed, or the process ends in whatever way. Raises UsageError."""
+    """Lock a journal until the file is closed or the process ends. Raises UsageError if it is locked."""
     until = time.monotonic() + LOCK_WAIT_S
     while fcntl:
         try:
@@ -161,7 +161,7 @@ def lock(file: IO[bytes], folder: Path) -> None:
 
 
 def _line(record: Line, digest: "hashlib._Hash") -> bytes:
-    """Return a record as a line with its sum; ``digest``, of all lines before it, becomes that of this one too."""
+    """Return a record as a line with its sum; ``digest``, of all lines before it, is updated with this line."""
     body = json.dumps(record, default=str).encode()[:-1]
     digest.update(body)
     end = SUM_BEGIN + digest.hexdigest()[:SUM_DIGITS].encode() + LINE_END
@@ -170,15 +170,15 @@ def _line(record: Line, digest: "hashlib._Hash") -> bytes:
 
 
 def replay(path: Path) -> tuple[State, "hashlib._Hash", int]:
-    """Return what a journal says, the digest of its whole lines, and how many bytes they are. Nothing is written.
+    """Return the state, digest and size in bytes of a journal's complete lines. Nothing is written.
 
-    Raises InputError, which names the line, where it is damaged elsewhere than in a last line that was cut short.
+    Raises InputError with the line number if it is damaged elsewhere than in a truncated last line.
     """
     state, digest, sound, summed = State(), hashlib.sha256(), 0, False
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
             if not raw.endswith(b"\n") and not _is_over(raw):
-                break  # being written, or whoever wrote it was killed
+                break  # it is being written, or its writer was killed
             has_sum = raw.endswith(LINE_END) and raw[-SUM_BYTES:].startswith(SUM_BEGIN)
             try:
                 if summed and not has_sum:
@@ -208,7 +208,7 @@ def _checked(raw: bytes, digest: "hashlib._Hash") -> bytes:
 
 
 def _is_over(raw: bytes) -> bool:
-    """Whether a line goes on after its JSON object: then it was not cut short, but its end is damaged."""
+    """Return whether a line continues after its JSON object: then it is not truncated, but its end is damaged."""
     try:
         text = raw.decode()
         return json.JSONDecoder().raw_decode(text)[1] < len(text)
@@ -217,11 +217,11 @@ def _is_over(raw: bytes) -> bool:
 
 
 def read_state(folder: Path) -> State:
-    """What the journal of a data set says so far; raises InputError where there is none, or it is damaged."""
+    """Return the state of a data set. Raises InputError if its journal is missing or damaged."""
     try:
         if not has_journal(folder):
             check_not_lost(folder)
-        if (folder / NAME).exists():  # perhaps without a line yet
+        if (folder / NAME).exists():  # it may have no line yet
             return replay(folder / NAME)[0]
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from error
@@ -229,15 +229,15 @@ def read_state(folder: Path) -> State:
 
 
 def state_of(folder: Path) -> State:
-    """The same; nothing where there is no data set yet. Raises UsageError where there can be none."""
+    """Return the state of a data set; an empty one if there is none yet. Raises UsageError for a foreign folder."""
     check_own(folder)
     return replay(folder / NAME)[0] if has_journal(folder) else State()
 
 
 def at_work(folder: Path, state: State) -> bool | None:
-    """Whether a process has the journal open to write; None where that cannot be known.
+    """Return whether a process has the journal open for writing; None if unknown.
 
-    A lock that is free tells it on the machine alone that the last run was on: not every network folder shares locks.
+    A free lock proves it only on the machine of the last run: not every network file system shares locks.
     """
     if not fcntl:
         return None
@@ -246,6 +246,6 @@ def at_work(folder: Path, state: State) -> bool | None:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-        except OSError:  # a folder without locks
+        except OSError:  # a file system without locks
             return None
     return False if state.jobs and state.jobs[-1].get("host") == platform.node() else None

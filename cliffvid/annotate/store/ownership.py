@@ -1,4 +1,4 @@
-"""Which folders and files are a data set's own: nothing else is ever written to, replaced or removed."""
+"""Recognise the folders and files of a data set: no other file is ever written, replaced or removed."""
 
 import os
 import shlex
@@ -16,9 +16,9 @@ OWN_FOLDERS = (TRACKS, WORK, PARTS)
 
 
 def has_journal(folder: Path) -> bool:
-    """Return whether a folder is a data set, which its journal alone tells.
+    """Return whether a folder is a data set, that is, whether it has a journal.
 
-    Raises UsageError where links or other files stand in the places of a data set's own.
+    Raises UsageError if a link or another kind of file has the name of a data set's file or folder.
     """
     for name in (*OWN_FOLDERS, NAME):
         if (folder / name).is_symlink():
@@ -32,11 +32,11 @@ def has_journal(folder: Path) -> bool:
         line = file.readline()
     if not line.endswith(b"\n") and not line.startswith(BEGINNING[: len(line)]):
         raise UsageError(f"{journal}: not the journal of a data set; name a new folder, or an empty one")
-    return line.endswith(b"\n")  # else whoever began it was killed at once
+    return line.endswith(b"\n")  # else its writer was killed at once
 
 
 def check_own(folder: Path) -> None:
-    """Raise UsageError unless a folder is a data set, or may become one because nothing else is in it."""
+    """Raise UsageError unless a folder is a data set, or holds no other files and may become one."""
     if not os.path.lexists(folder) or has_journal(folder):
         return
     check_not_lost(folder)
@@ -46,13 +46,13 @@ def check_own(folder: Path) -> None:
 
 
 def check_not_lost(folder: Path) -> None:
-    """Raise UsageError where a data set without a journal has shards."""
+    """Raise UsageError if a folder has shards but no journal."""
     if any(map(is_shard, (folder / TRACKS).glob("*"))):
         raise UsageError(f"{folder}: holds shards and has lost its journal; {cure(folder)}")
 
 
 def _foreign(folder: Path) -> Iterator[Path]:
-    """Yield what the folder of a data set that was never begun cannot hold."""
+    """Yield files that do not belong in the folder of a new data set."""
     for path in folder.iterdir():
         if path.name in (TRACKS, WORK) and path.is_dir():
             yield from path.iterdir()
@@ -61,25 +61,25 @@ def _foreign(folder: Path) -> Iterator[Path]:
 
 
 def is_shard(path: Path) -> bool:
-    """Return whether a file is a shard by its name, and no link."""
+    """Return whether a file has the name of a shard and is not a link."""
     return bool(SHARD.fullmatch(f"{TRACKS}/{path.name}")) and path.is_file() and not path.is_symlink()
 
 
 def is_own(path: Path) -> bool:
-    """Return whether a file of ``tracks/`` or ``work/`` is one that cliffvid made, by its name."""
+    """Return whether a file in ``tracks/`` or ``work/`` is cliffvid's, by its name."""
     if path.parent.name == TRACKS:
         return is_shard(path)
     return bool(WORK_FILE.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
 
 
 def remove(folder: Path, name: str) -> None:
-    """Remove a file of a data set, if it is there: only one that cliffvid made, and never through a link."""
+    """Remove a file of a data set if it exists, is cliffvid's, and is not reached through a link."""
     path = folder / name
     if not path.parent.is_symlink() and is_own(path):
         path.unlink(missing_ok=True)
 
 
 def cure(folder: Path) -> str:
-    """Return what to do about a journal that is damaged or lost."""
+    """Return advice for a damaged or lost journal."""
     name = shlex.quote(label(str(folder)))
     return f"put back a copy of it, or make a new one from the shards: cliffvid annotate-verify {name} --rebuild"

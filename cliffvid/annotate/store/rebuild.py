@@ -1,4 +1,4 @@
-"""A new journal for a data set whose own is lost or damaged: from its shards, and what videos.parquet says of them."""
+"""Rebuild a lost or damaged journal from the shards and videos.parquet."""
 
 import json
 import os
@@ -22,28 +22,28 @@ from .ownership import NAME, TRACKS, WORK, has_journal, is_shard
 from .records import CountsFacts, DoneLine, Ended, FailedLine, InputLine, JobLine, ShardFacts
 from .rows import rows_in
 
-Row: TypeAlias = dict[str, Any]  # of videos.parquet, as pyarrow gives it; its columns are those of VIDEO_COLUMNS
-UNKNOWN = "unknown"  # as content and key it is nobody's, so that the next run does the input again
+Row: TypeAlias = dict[str, Any]  # a row of videos.parquet from pyarrow, with the columns VIDEO_COLUMNS
+UNKNOWN = "unknown"  # as content and key it matches no input, so that the next run redoes it
 MESSAGE = "its rows were found without a journal; what they were made from is not known"
-LOSSY = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4})")  # of a name that was no text: which one it was cannot be known
+LOSSY = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4})")  # a name with escaped bytes: the original name is lost
 
 
 @dataclass
 class Rebuilt:
-    """What a new journal holds, and what could not be known."""
+    """Contents of a rebuilt journal, and the gaps in it."""
 
     shards: int = 0
     inputs: int = 0
     rows: int = 0
-    unknown: list[str] = field(default_factory=list)  # inputs with rows whose content and settings are not known
-    left_out: list[str] = field(default_factory=list)  # inputs whose names cannot be known; their rows go
-    unreadable: list[str] = field(default_factory=list)  # shards, and why
+    unknown: list[str] = field(default_factory=list)  # inputs with rows of unknown content and settings
+    left_out: list[str] = field(default_factory=list)  # inputs whose names are lost; their rows are dropped
+    unreadable: list[str] = field(default_factory=list)  # shards, with the reason
 
 
 def rebuild(folder: Path) -> Rebuilt:
-    """Make a new journal; the damaged one stays beside it under another name.
+    """Make a new journal; the damaged one is kept beside it under another name.
 
-    Raises UsageError where the journal is whole or a job is at work, InputError where nothing tells of a data set.
+    Raises UsageError if the journal is intact or a job is running, InputError if there are no shards or videos.parquet.
     """
     has_journal(folder)  # raises for links
     if not (folder / VIDEOS).exists() and not any(map(is_shard, (folder / TRACKS).glob("*"))):
@@ -68,7 +68,7 @@ def rebuild(folder: Path) -> Rebuilt:
 
 
 def _facts(path: Path) -> dict[str, Row]:
-    """Return the rows of videos.parquet by video. Raises InputError where the file is none of a data set."""
+    """Return the rows of videos.parquet by video. Raises InputError if the file is not that of a data set."""
     import pyarrow.parquet as pq
 
     try:
@@ -130,7 +130,7 @@ def _fill(folder: Path, journal: Journal, facts: dict[str, Row]) -> Rebuilt:
 
 
 def _held(folder: Path, facts: dict[str, Row], rebuilt: Rebuilt) -> dict[str, dict[str, tuple[int, bool]]]:
-    """Return by shard the rows of each video and whether they count: of a video in several shards, those of one."""
+    """Return by shard the row count of each video and whether it counts; a video counts in one shard only."""
     held: dict[str, Counter[str]] = {}
     best: dict[str, str] = {}
     paths = [path for path in (folder / TRACKS).iterdir() if is_shard(path)]
@@ -148,13 +148,13 @@ def _held(folder: Path, facts: dict[str, Row], rebuilt: Rebuilt) -> dict[str, di
 
 
 def _usable(row: Row) -> bool:
-    """Whether videos.parquet tells how an input ended, and with which settings."""
+    """Return whether a row of videos.parquet has the result and the settings of an input."""
     wanted = ("key", "content", "settings", "models", "software")
     return all(row[name] is not None for name in wanted) and row["key"] != UNKNOWN
 
 
 class _Jobs:
-    """The ``job`` records, one for all inputs that were made with the same settings."""
+    """The ``job`` records, one for each combination of settings."""
 
     def __init__(self) -> None:
         self._made: dict[tuple[str, str, str], int] = {}
@@ -183,7 +183,7 @@ class _Jobs:
 
 
 def _input(video: str, row: Row | None) -> InputLine:
-    """Return an ``input`` record that the next run looks at anew, but for the content that it knows."""
+    """Return an ``input`` record that the next run probes again, unless its content is the known one."""
     known: Row = row or {"key": UNKNOWN, "content": UNKNOWN, "duration_s": None, "frames": None}
     extra = {name: value for name, value in known.items() if name not in VIDEO_COLUMNS and value is not None}
     return {

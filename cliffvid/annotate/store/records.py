@@ -1,4 +1,4 @@
-"""What the lines of a journal may hold: the types of records, their keys, and the kinds of their values."""
+"""Schema of the journal: types and validation of its records."""
 
 import math
 import re
@@ -6,13 +6,13 @@ from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
 from ...errors import InputError
 
-# Names that cliffvid gives to the files of a data set; it removes no file of another name.
+# File names of a data set; files with other names are never removed.
 SHARD = re.compile(r"tracks/[0-9a-f]{8}-[0-9]{6,}\.parquet")
 WORK_FILE = re.compile(r"[0-9a-f]{32}\.(parquet|npz|jsonl)")
 
 
 class Decoded(TypedDict, total=False):
-    """What decoding met, as far as it is read again."""
+    """Decode counts that are read back."""
 
     frames: int | None
     damaged: int | None
@@ -20,7 +20,7 @@ class Decoded(TypedDict, total=False):
 
 
 class CountsFacts(TypedDict, total=False):
-    """The counts of a run as plain values; empty where a journal was made anew from shards."""
+    """Counts of a run as plain values; may be empty in a rebuilt journal."""
 
     decode: Decoded
     tracks: int | None
@@ -29,7 +29,7 @@ class CountsFacts(TypedDict, total=False):
 
 
 class ModelFacts(TypedDict):
-    """A network that rows were made by."""
+    """A network that rows were computed with."""
 
     name: str
     task: str
@@ -76,7 +76,7 @@ class _HowEnded(TypedDict):
 
 
 class Ended(_HowEnded, total=False):
-    """How an input ended: with rows, or given up with an error."""
+    """Result of an input: rows, or an error."""
 
     rows: int
     counts: CountsFacts
@@ -86,11 +86,11 @@ class Ended(_HowEnded, total=False):
     width_px: int | None
     height_px: int | None
     error: str
-    file: str | None  # of its rows; in memory alone, on disk it is that of the line
+    file: str | None  # of its rows; in memory only, on disk the line has it
 
 
 class ShardFacts(TypedDict):
-    """A file of rows; None of inputs without rows."""
+    """A file of rows and its hash; both None for inputs without rows."""
 
     file: str | None
     sha256: str | None
@@ -107,7 +107,7 @@ class DoneLine(TypedDict):
 
 
 class FailedLine(Ended):
-    """An input is given up."""
+    """An input has failed."""
 
     type: Literal["failed"]
 
@@ -141,7 +141,7 @@ class EndLine(TypedDict):
 
 
 Line: TypeAlias = JobLine | InputLine | DoneLine | FailedLine | SegmentLine | EndLine
-Unchecked: TypeAlias = Any  # what JSON gave, until it is checked; to a checker of types it is anything
+Unchecked: TypeAlias = Any  # parsed JSON before validation
 
 Kinds: TypeAlias = tuple[type, ...]
 Keys: TypeAlias = dict[str, Kinds]
@@ -158,7 +158,7 @@ RESULT = {"rows": WHOLE, "counts": OBJECT, "seconds": NUMBER + NONE, "codec": TE
 RESULT |= {"width_px": WHOLE + NONE, "height_px": WHOLE + NONE}
 STATUSES = ("ok", "partial", "empty", "failed")
 
-# By type: the keys that a record must have, and those that it may have.
+# By type: required and optional keys of a record.
 RECORDS: dict[str, tuple[Keys, Keys]] = {
     "job": (
         {"started": NUMBER, "inputs": WHOLE, "settings": OBJECT, "models": LIST, "software": TEXT, "options": OBJECT},
@@ -178,15 +178,15 @@ RECORDS: dict[str, tuple[Keys, Keys]] = {
     "end": ({"stopped": TEXT + NONE, "finished": NUMBER, "videos_sha256": TEXT}, {"statuses": OBJECT}),
 }
 DONE_VIDEO: tuple[Keys, Keys] = (ENDED | RESULT, {})
-GIVEN_UP: tuple[Keys, Keys] = (ENDED | {"error": TEXT, "rows": WHOLE}, {})  # as a merge takes it from a part
+GIVEN_UP: tuple[Keys, Keys] = (ENDED | {"error": TEXT, "rows": WHOLE}, {})  # as merged from a part
 
 
 class BadRecord(InputError):
-    """A record that no version of cliffvid up to this one writes; the message says why."""
+    """Invalid record: no version of cliffvid up to this one writes it. The message has the reason."""
 
 
 def check_record(record: object, jobs: int) -> None:
-    """Raise BadRecord unless a line holds what a journal may hold; ``jobs``: how many ``job`` lines came before."""
+    """Raise BadRecord unless a record is valid; ``jobs``: number of ``job`` lines before it."""
     if type(record) is not dict:
         raise BadRecord("no JSON object")
     kind = record.get("type")
@@ -210,7 +210,7 @@ def check_record(record: object, jobs: int) -> None:
 
 
 def check_numbers(values: dict[str, Unchecked], names: tuple[str, ...]) -> None:
-    """Raise BadRecord unless a dict has numbers, or null, by these names."""
+    """Raise BadRecord unless a dict has these keys with numbers or null."""
     for name in names:
         if name not in values:
             raise BadRecord(f"no key {name!r}")
@@ -258,7 +258,7 @@ def _check_ended(video: dict[str, Unchecked], jobs: int) -> None:
         raise BadRecord(f"unknown status {video['status']!r}")
     if not 0 <= video["job"] < jobs:
         raise BadRecord(f"'job' is {video['job']}, of {jobs}")
-    if video.get("counts"):  # none where a journal was made anew from shards
+    if video.get("counts"):  # may be empty in a rebuilt journal
         _check_counts(video["counts"])
 
 

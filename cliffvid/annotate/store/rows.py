@@ -1,4 +1,4 @@
-"""The rows of a shard, read whole and checked."""
+"""Read and check all rows of a shard."""
 
 from collections import Counter
 from pathlib import Path
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def rows_in(path: Path) -> Counter[str]:
-    """Return how many rows a shard holds of each video.
+    """Return the number of rows of each video in a shard.
 
-    Raises InputError, which does not name the file, where it cannot be read, holds a row twice, or numbers that are not
-    finite.
+    Raises InputError, without the file's name, if the shard is unreadable, or has duplicate rows or values that are
+    not finite.
     """
     import pyarrow.parquet as pq
 
