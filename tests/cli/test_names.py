@@ -97,7 +97,6 @@ def test_a_place_that_takes_no_file_is_told_in_one_line(cliffvid, readonly, clip
             ("report", tracks, "-o", f"{place}/x.html"),
             ("smooth", tracks, "-o", f"{place}/x.parquet"),
             ("convert", tracks, "--to", "csv", "-o", f"{place}/x.csv"),
-            ("bench", "write", "-o", f"{place}/x"),
         ):
             code, out, err = cliffvid(*command, toy_models=command[0] in ("process", "annotate"))
             assert (code, out) == (1, "") and err.count("\n") == 1, (command, err)
