@@ -65,7 +65,9 @@ test: lint $(VENV)/sources
 
 # As a stranger has it: the wheel in a fresh environment, away from the sources, the demo's command on a terminal.
 WHEEL := build/wheel
-ROOMS := ground video models tracks pipeline view annotate evaluate bench
+# Those of what users run; all of them run from the sources.
+ROOMS := ground video models tracks pipeline view evaluate
+FILES := annotate/test_faults.py annotate/test_data_sets.py annotate/test_lists.py cli/test_terminal.py
 test-wheel:
 	rm -rf build
 	$(PYTHON) -m venv $(WHEEL)/venv
@@ -77,7 +79,7 @@ test-wheel:
 	cd $(WHEEL)/away && script -qec "../venv/bin/$(DEMO_COMMAND)" /dev/null
 	cd $(WHEEL)/away && ../venv/bin/python examples/read_tracks.py demo/pedestrians.parquet
 	cd $(WHEEL)/away && CLIFFVID_REQUIRE="$(REQUIRE)" ../venv/bin/pytest $(PARALLEL) -m "not slow" \
-		$(addprefix tests/,$(ROOMS)) tests/cli/test_terminal.py
+		$(addprefix tests/,$(ROOMS) $(FILES))
 
 # What the tests try a few times, in full.
 fuzz: $(VENV)/installed-dev

@@ -6,12 +6,15 @@ import threading
 import numpy as np
 import pytest
 
+import needs
 import reference
 from cliffvid.errors import BackendError, UsageError
 from cliffvid.geometry import camera_to_side
 from cliffvid.models.body import load_body
 from cliffvid.view.renderers import RENDERERS, Patch, Scene, compose, groups, open_renderer
 from scenes import SCENES, scene
+
+needs.package("pyrender")
 
 pytestmark = pytest.mark.usefixtures("egl")
 CASES = [(name, renderer) for name in SCENES for renderer in RENDERERS]
