@@ -12,7 +12,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # what __getattr__ gives, for editors and checkers of types
+if TYPE_CHECKING:  # the names that __getattr__ resolves, for editors and type checkers
     from .errors import BackendError, CliffvidError, InputError, ModelError, OutputError, UsageError
     from .options import Options
     from .pipeline.networks import open_models
@@ -21,11 +21,11 @@ if TYPE_CHECKING:  # what __getattr__ gives, for editors and checkers of types
     from .tables import Tracks
     from .tracks.read import read_meta, read_tracks
 
-# Some of the packages that cliffvid uses report to their makers over the network, and keep a number of this machine's
-# in the user's home. What stops them must be there before they are loaded. A value that the user has set stays.
+# Some dependencies send telemetry and store a machine id in the user's home. The settings that disable this
+# must exist before the packages are imported. A value set by the user is kept.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # OpenVINO knows no variable for it
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # OpenVINO has no variable for this
 
 _HOME = {
     "BackendError": "errors",
@@ -64,7 +64,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Public names are imported on first use: ``cliffvid --help`` must not wait for FFmpeg, OpenCV and Arrow."""
+    """Import a public name on first use, so that ``cliffvid --help`` does not load FFmpeg, OpenCV and Arrow."""
     if name not in _HOME:
         raise AttributeError(f"module 'cliffvid' has no attribute {name!r}")
     return getattr(import_module(f".{_HOME[name]}", __name__), name)

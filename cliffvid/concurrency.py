@@ -1,7 +1,7 @@
-"""All concurrency of the project.
+"""Run pipeline stages in prefetching threads; all concurrency of the project is here.
 
-A stage is a generator from iterator to iterator. ``Stages.ahead`` runs one in a thread of its own, a bounded number of
-batches ahead of its consumer; order is kept, and without it (depth 0) the same chain is plain single-threaded Python.
+A stage is a generator that maps an iterator to an iterator. ``Stages.ahead`` runs one in its own thread, a bounded
+number of batches ahead of its consumer, in order. With depth 0 the same chain is plain single-threaded Python.
 """
 
 import atexit
@@ -23,13 +23,13 @@ from .errors import BackendError
 T = TypeVar("T")
 Made = TypeVar("Made", covariant=True)
 P = ParamSpec("P")
-# A stage makes its next batch only while those that wait for the next stage hold less: two batches of four frames of
-# 1080p, or one frame of 8K.
+# Memory limit of a stage's queue: it makes its next batch only while the queued batches hold less than this.
+# That is two batches of four 1080p frames, or one 8K frame.
 AHEAD_BYTES = 64 << 20
 
 
 class _End(Enum):
-    """What stands for the item after the last one."""
+    """Sentinel that marks the end of an iterator."""
 
     END = 0
 
@@ -39,21 +39,21 @@ _END = _End.END
 
 @dataclass
 class Stage:
-    """What one stage did so far. Each number is written by one thread alone."""
+    """Statistics of one stage. Each number is written by a single thread."""
 
     name: str
-    unit: str  # what it counts
+    unit: str  # of ``done``, such as frames
     done: int = 0
-    consumer_wait_s: float = 0.0  # the next stage waited for this one
-    width: int = 1  # threads that worked at a time
-    clocks: list[list[float]] = field(default_factory=lambda: [[0.0]])  # of each thread that still works, one before
-    # If that is to be kept: each time it made a batch, and each time the next stage waited for one.
+    consumer_wait_s: float = 0.0  # time for which the next stage waited for this one
+    width: int = 1  # most threads at work at the same time
+    clocks: list[list[float]] = field(default_factory=lambda: [[0.0]])  # finished threads in sum, then one per live one
+    # Recorded on request: (start, end) of each batch made, and of each wait of the next stage.
     spans: list[tuple[float, float]] | None = None
     waits: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def inside_s(self) -> float:
-        """In the stage's own code, waiting for the stage before included; the mean of its threads."""
+        """Return the seconds spent inside the stage, waits for the previous stage included; the mean of its threads."""
         return sum(clock[0] for clock in self.clocks) / self.width
 
 
@@ -62,10 +62,10 @@ def _length(item: object) -> int:
 
 
 class Stages:
-    """Owner of every thread of a chain; leaving the ``with`` block ends them all, last stage first.
+    """Context manager that owns every thread of a chain; leaving it ends them all, last stage first.
 
-    Closing is the cancel signal: a fault anywhere, or Ctrl-C, leaves no thread behind. The owner is needed because a
-    stage that raises cannot close the stages before it. ``keep_spans`` keeps when each stage was at work.
+    Closing is the cancel signal: after an exception in any stage, or Ctrl-C, no thread is left. An owner is needed
+    because a stage that raises cannot close the stages before it. ``keep_spans`` records when each stage worked.
     """
 
     def __init__(self, depth: int, keep_spans: bool = False) -> None:
@@ -81,14 +81,15 @@ class Stages:
             self._open.pop().close()
 
     def ahead(self, name: str, unit: str, items: Iterable[T], units_in: Callable[[T], int] = _length) -> Iterator[T]:
-        """Yield the same items in order, made up to ``depth`` ahead; ``units_in`` counts what is in one."""
+        """Yield the same items in order, prefetched up to ``depth`` ahead; ``units_in`` counts the units of an item."""
         return self.merged(name, unit, [items], 1, units_in)
 
     def merged(
         self, name: str, unit: str, sources: Iterable[Iterable[T]], width: int, units_in: Callable[[T], int] = _length
     ) -> Iterator[T]:
-        """Yield the items of several sources, ``width`` of which are read at a time, each in a thread and up to
-        ``depth`` items ahead. They take turns, so that the order is always the same.
+        """Yield the items of several sources round-robin, so that the order is deterministic.
+
+        ``width`` sources are read at the same time, each in its own thread and up to ``depth`` items ahead.
         """
         stage = Stage(name, unit, spans=[] if self.keep_spans else None)
         self.stages.append(stage)
@@ -98,16 +99,16 @@ class Stages:
 
     @property
     def at_work(self) -> bool:
-        """Whether stages are open: not before the first, nor once all are closed."""
+        """Return whether any stage is open: False before the first one and after all are closed."""
         return bool(self._open)
 
     def busy_s(self) -> dict[str, float]:
-        """Seconds each stage spent in its own work: not waiting for the stage before, nor for room ahead."""
+        """Return the seconds of own work per stage, without waits for the previous stage or for queue space."""
         waits = self.waiting_s()
         return {stage.name: max(stage.inside_s - waits[stage.name], 0) for stage in self.stages}
 
     def waiting_s(self) -> dict[str, float]:
-        """Seconds each stage waited for the stage before it."""
+        """Return the seconds that each stage waited for the previous one."""
         waits = [0.0] + [stage.consumer_wait_s for stage in self.stages[:-1]]
         return {stage.name: wait for stage, wait in zip(self.stages, waits, strict=True)}
 
@@ -134,7 +135,7 @@ def _turns(stage: Stage, sources: Iterable[Iterable[T]], width: int, depth: int)
                 continue
             live.rotate(-1)
             yield item
-            del item  # here and below: a batch that was handed on is let go before the next is made
+            del item  # here and below: release a batch that was passed on before the next one is made
     finally:
         for _, items in live:
             items.close()
@@ -162,11 +163,11 @@ def _timed(name: str, clock: list[float], spans: list[tuple[float, float]] | Non
 
 @cache
 def _marker() -> Callable[[str], AbstractContextManager[object]]:
-    """What marks a stage's batches for NVIDIA's profilers, where the package nvtx is installed; else nothing."""
+    """Return the context manager that marks batches for NVIDIA's profilers; a no-op where nvtx is not installed."""
     try:
         mark: Callable[[str], AbstractContextManager[object]] = optional.load("nvtx", "pip install nvtx").annotate
         return mark
-    except BackendError:  # a run does without it
+    except BackendError:  # optional
         return nullcontext
 
 
@@ -189,15 +190,16 @@ def _watched(stage: Stage, items: Generator[T], units_in: Callable[[T], int]) ->
 
 
 class _Ahead(Protocol[Made]):
-    """What is read item by item and may be closed before its end."""
+    """Iterator that can be closed before its end."""
 
     def __next__(self) -> Made: ...
     def close(self) -> None: ...
 
 
 class _Prefetch(Iterator[T]):
-    """The items in order, while a thread stays at most ``depth`` ahead, and makes none while AHEAD_BYTES are waiting.
-    Its fault surfaces here, traceback and all.
+    """Iterator whose items are prefetched in order by a thread, at most ``depth`` ahead.
+
+    The thread pauses while AHEAD_BYTES or more are queued. Its exception is raised here, with its traceback.
     """
 
     def __init__(self, items: Generator[T], depth: int) -> None:
@@ -216,7 +218,7 @@ class _Prefetch(Iterator[T]):
                 with self._taken:
                     self._held_bytes += _held_bytes(item)
                 self._put(item)
-                del item  # who took it lets it go
+                del item  # the consumer alone holds it now
                 with self._taken:
                     self._taken.wait_for(lambda: self._held_bytes < AHEAD_BYTES or self._stop.is_set())
                 if self._stop.is_set():
@@ -258,26 +260,26 @@ class _Prefetch(Iterator[T]):
 
 
 def _held_bytes(item: object) -> int:
-    """The memory that a batch takes: of parts, or one that tells."""
+    """Return the memory of a batch: its ``nbytes`` (0 without), for a list the sum of its items."""
     return sum(map(_held_bytes, item)) if isinstance(item, list) else int(getattr(item, "nbytes", 0))
 
 
 class Work(Protocol):
-    """Owns a thread that works ahead of whoever takes what it made."""
+    """Owner of a thread that prefetches for its consumer."""
 
     def is_alive(self) -> bool: ...
     def close(self) -> None: ...
 
 
-# What is still open when Python ends, such as an iterator that a program kept, is ended here in time. Python would take
-# the threads by surprise: one that is in native code then aborts the process. And it would close the iterators last,
-# when parts of itself are gone.
+# Whatever is still open at exit, such as an iterator that a program kept, is closed here in time. Otherwise Python
+# stops the threads abruptly, and one that is in native code aborts the process. It would also close the iterators
+# last, when parts of the interpreter are gone.
 _iterators: WeakSet[Generator[object]] = WeakSet()
-at_work: dict[Work, None] = {}  # in the order they began: a chain's last stage first, as it asks the one before
+at_work: dict[Work, None] = {}  # in starting order: a chain's last stage first, since it pulls from the one before
 
 
 def closed_at_exit(make: Callable[P, Generator[T]]) -> Callable[P, Generator[T]]:
-    """Make a generator function whose generators are closed before Python ends."""
+    """Decorate a generator function so that its generators are closed before Python exits."""
 
     @wraps(make)
     def begin(*args: P.args, **kwargs: P.kwargs) -> Generator[T]:
@@ -294,5 +296,5 @@ def _end_all() -> None:
         if work.is_alive():
             work.close()
     for each in list(_iterators):
-        if not getattr(each, "gi_running", False):  # by a thread of the program's own, which waits for good now
+        if not getattr(each, "gi_running", False):  # running in a thread of the program, which is blocked by now
             each.close()

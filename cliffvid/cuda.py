@@ -1,6 +1,6 @@
-"""What TensorRT and NVDEC need of CUDA, by cuda-python: the GPU's name, memory, copies, streams.
+"""Wrap the CUDA calls that TensorRT and NVDEC need, through cuda-python: device, memory, copies and streams.
 
-Failures: BackendError.
+Failures raise BackendError.
 """
 
 import ctypes
@@ -13,12 +13,12 @@ from numpy.typing import DTypeLike, NDArray
 from . import optional
 from .errors import BackendError
 
-Stream: TypeAlias = Any  # of cuda-python, which has no types
+Stream: TypeAlias = Any  # a cuda-python stream; the package has no types
 INSTALL = "pip install cuda-bindings (cliffvid[gpu], [tensorrt] and [rtx] bring it)"
 
 
 class Gpu:
-    """One of the GPUs that CUDA shows (CUDA_VISIBLE_DEVICES chooses). Raises BackendError if it is not there."""
+    """One of the GPUs visible to CUDA (see CUDA_VISIBLE_DEVICES). Raises BackendError if it does not exist."""
 
     def __init__(self, number: int = 0) -> None:
         self.number = number
@@ -34,7 +34,7 @@ class Gpu:
         self.capability = f"{properties.major}.{properties.minor}"
 
     def _checked(self, answer: tuple[Any, ...]) -> Any:
-        """The result of a call, which is a tuple of a status and what there is beside it."""
+        """Return the result of a call's (status, result) tuple. Raises BackendError unless the status is success."""
         status, *result = answer
         if status != self._cuda.cudaError_t.cudaSuccess:
             words = self._cuda.cudaGetErrorString(status)[1]
@@ -44,14 +44,16 @@ class Gpu:
         return result[0] if result else None
 
     def enter(self) -> None:
-        """Make its primary context, which CUDA's runtime and so onnxruntime work in, the calling thread's. The
-        calls below mean the thread's own GPU, which is the first one until this was called there.
+        """Make the GPU's primary context current in this thread; CUDA's runtime, and so onnxruntime, use that context.
+
+        The calls below act on the thread's current GPU, which is GPU 0 until this method is called in that thread.
         """
         self._checked(self._cuda.cudaSetDevice(self.number))
 
     def wait_for_decoder(self) -> None:
-        """Until frames that FFmpeg handed out are there: it copies them on CUDA's legacy default stream and does not
-        wait, and onnxruntime's streams do not wait for that one.
+        """Wait until the frames that FFmpeg returned are complete.
+
+        FFmpeg copies them asynchronously on CUDA's legacy default stream, and onnxruntime's streams do not wait for it.
         """
         self._checked(self._cuda.cudaStreamSynchronize(self._cuda.cudaStreamLegacy))
 
@@ -60,18 +62,18 @@ class Gpu:
         return int(self._checked((status, free)))
 
     def stream(self) -> Stream:
-        """A stream that does not wait for others."""
+        """Return a new non-blocking stream."""
         return self._checked(self._cuda.cudaStreamCreateWithFlags(self._cuda.cudaStreamNonBlocking))
 
     def wait(self, stream: Stream) -> None:
-        """Until all that was given to the stream is done; what failed in it is raised here."""
+        """Wait until all work on the stream is done. Raises BackendError if any of it failed."""
         self._checked(self._cuda.cudaStreamSynchronize(stream))
 
     def end(self, stream: Stream) -> None:
         self._checked(self._cuda.cudaStreamDestroy(stream))
 
     def buffer(self, size: int) -> "Buffer":
-        """Memory on the GPU, and as much on the host that the GPU can copy to and from by itself."""
+        """Return GPU memory of ``size`` bytes and as much page-locked (pinned) host memory."""
         device = self._checked(self._cuda.cudaMalloc(size))
         try:
             host = self._checked(self._cuda.cudaMallocHost(size))
@@ -87,26 +89,26 @@ class Gpu:
         self._checked(self._cuda.cudaFreeHost(buffer.host))
 
     def send(self, buffer: "Buffer", size: int, stream: Stream) -> None:
-        """Copy the first bytes to the GPU, when the stream comes to it."""
+        """Queue a copy of the first ``size`` bytes to the GPU on the stream."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._checked(self._cuda.cudaMemcpyAsync(buffer.device, buffer.host, size, kind, stream))
 
     def fetch(self, buffer: "Buffer", size: int, stream: Stream) -> None:
-        """Copy the first bytes back, when the stream comes to it."""
+        """Queue a copy of the first ``size`` bytes back to the host on the stream."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._checked(self._cuda.cudaMemcpyAsync(buffer.host, buffer.device, size, kind, stream))
 
 
 @dataclass(frozen=True)
 class Buffer:
-    """Addresses of memory on the GPU and on the host, and the latter as bytes."""
+    """Addresses of a block on the GPU and of its copy on the host, and the host memory as bytes."""
 
     device: int
     host: int
     memory: NDArray[np.uint8]
 
     def view(self, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
-        """The host's first bytes as an array."""
+        """Return the first bytes of the host memory as an array of this dtype and shape."""
         count = int(np.prod(shape))
         array: NDArray[Any] = self.memory[: count * np.dtype(dtype).itemsize].view(dtype).reshape(shape)
         return array

@@ -1,20 +1,20 @@
-"""Every error a user can meet.
+"""Define every exception that reaches the user.
 
 CliffvidError
-├── UsageError      exit 2   an option or name that cannot be meant; nothing was started
-├── InputError      exit 1   an input that cannot be read
-│   ├── NotFoundError        there is no such file, or nothing matches
-│   ├── AccessError          the file is there, and its permissions forbid reading it
-│   ├── EmptyError           a file of no bytes
-│   ├── UnreadableError      no video or image that this FFmpeg can read: damaged, cut short, or something else
-│   ├── NoVideoError         readable, without pictures: sound alone, a folder without images, a stream that is none
-│   ├── ChangedError         was replaced or written to while it was read
-│   └── RefusedError         could be read, and a rule forbids it; the message names the option that allows it
-├── ModelError      exit 1   a model folder that is damaged or does not keep its own contract
-├── BackendError    exit 1   a runtime or device that was asked for and is not there
-│   ├── NotInstalledError    a package that cliffvid does not need for everything; the message says how to get it
-│   └── BackendMemoryError   memory does not suffice, not even for a single frame or person at a time
-└── OutputError     exit 1   a result that cannot be written
+├── UsageError      exit 2   invalid option or name; nothing was started
+├── InputError      exit 1   an input cannot be read
+│   ├── NotFoundError        no such file, or nothing matches
+│   ├── AccessError          the file exists, but its permissions forbid reading it
+│   ├── EmptyError           the file has 0 bytes
+│   ├── UnreadableError      not a video or image that this FFmpeg can read: damaged, truncated, or another format
+│   ├── NoVideoError         readable but without images: audio only, a folder without images, not a video stream
+│   ├── ChangedError         the file was replaced or modified while it was read
+│   └── RefusedError         readable, but not allowed; the message names the option that allows it
+├── ModelError      exit 1   a model folder is damaged or does not match its manifest
+├── BackendError    exit 1   the requested runtime or device is not available
+│   ├── NotInstalledError    an optional package is missing; the message says how to install it
+│   └── BackendMemoryError   out of memory, even for a single frame or person at a time
+└── OutputError     exit 1   a result cannot be written
 
 Each message says what happened, to which file, and what to do.
 """
@@ -23,7 +23,7 @@ import errno
 import os
 import re
 
-# How libraries, which have no class of their own for it, say that memory does not suffice.
+# Out-of-memory messages of libraries that have no exception class for it.
 OUT_OF_MEMORY = re.compile(
     r"allocat|alloc_failed|bad.alloc|out of memory|memory is full|failed to map segment|can't start new thread",
     re.IGNORECASE,
@@ -31,7 +31,7 @@ OUT_OF_MEMORY = re.compile(
 
 
 class CliffvidError(Exception):
-    """Base of all errors above; ``exit_code`` is what the command line answers with."""
+    """Base class of all errors that cliffvid raises on purpose; ``exit_code`` is the command's exit status."""
 
     exit_code = 1
 
@@ -93,7 +93,7 @@ class OutputError(CliffvidError):
 
 
 def is_short_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory does not suffice."""
+    """Return whether an exception means out of memory."""
     return (
         isinstance(error, MemoryError)
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
@@ -102,7 +102,7 @@ def is_short_of_memory(error: BaseException) -> bool:
 
 
 def describe(error: Exception) -> str:
-    """Return one line for a user: what went wrong, also where it is the system that refuses."""
+    """Return a one-line message for the user, for exceptions of cliffvid, the system and anything else."""
     lost = not isinstance(error, CliffvidError) or isinstance(error.__cause__, FileNotFoundError)
     if lost and _working_folder_is_gone():
         return "error: the working folder is gone; change to one that is there, and give the command again"
@@ -115,7 +115,7 @@ def describe(error: Exception) -> str:
         where = f"{error.filename}: " if error.filename else ""
         advice = "; check its permissions, and those of the folders above it"
         return f"error: {where}{error.strerror or error}" + (advice if isinstance(error, PermissionError) else "")
-    if isinstance(error, ImportError) and not (error.name or "").startswith(__package__):  # what every run needs
+    if isinstance(error, ImportError) and not (error.name or "").startswith(__package__):  # a required package
         return f"error: a package does not load: {error}; install cliffvid again, with all that it needs"
     return f"internal error: {type(error).__name__}: {error} (a bug: please report what --debug shows)"
 

@@ -1,4 +1,4 @@
-"""New files: each appears whole under its own name, or not at all."""
+"""Write files atomically: each appears complete under its final name, or not at all."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ from .locks import ASIDE, Part, is_at, lock, make_file, make_folder, open_lock
 
 Args = ParamSpec("Args")
 Result = TypeVar("Result")
-NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}  # of file systems without hard links
+NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}  # errno of file systems without hard links
 ADVICE = {
     errno.ENOSPC: "make room there, or choose another place",
     errno.EDQUOT: "make room there, or choose another place",
@@ -26,11 +26,11 @@ ADVICE = {
 
 
 class NewFile:
-    """A file on its way to ``out``; a context manager. ``keep`` makes it appear, leaving early removes every trace.
+    """Context manager for an atomic write to ``out``: ``keep`` publishes the file, leaving early removes it.
 
-    Write to ``file``, or to its path ``part``. A link at ``out`` stays, and what it points to is written.
-    Without ``overwrite`` a file that appears at ``out`` meanwhile is kept, and this one is not.
-    Raises OutputError where it cannot be written, before any work is done for it.
+    Write to ``file``, or to its path ``part``. A symbolic link at ``out`` is kept and its target is written.
+    Without ``overwrite``, a file that appears at ``out`` in the meantime is kept and this one is discarded.
+    Raises OutputError at once if ``out`` cannot be written, before any work is done.
     """
 
     def __init__(self, out: Path, overwrite: bool) -> None:
@@ -45,12 +45,12 @@ class NewFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(OSError):  # what it had still to write is thrown away
+        with suppress(OSError):  # unwritten data is discarded
             self.file.close()
         self._part.remove()
 
     def keep(self) -> int:
-        """Put the file on disk and give it its name; its size in bytes. Raises OutputError."""
+        """Flush the file to disk, rename it to ``out`` and return its size in bytes. Raises OutputError."""
         with output_errors(self.out):
             self.file.flush()
             os.fsync(self.file.fileno())
@@ -60,7 +60,7 @@ class NewFile:
             else:
                 self._link()
             self._part.remove()
-            self.file.close()  # not before: it is locked until then
+            self.file.close()  # last, since closing releases the lock
         _sync(self._target.parent)
         return size
 
@@ -82,7 +82,7 @@ class NewFile:
 
 
 def _target(out: Path) -> Path:
-    """Return what links at ``out`` lead to. Raises OSError for a name that is too long, and links in a circle."""
+    """Return ``out`` with symbolic links resolved. Raises OSError for a name that is too long or a link loop."""
     target = Path(os.path.realpath(out))
     with suppress(FileNotFoundError):
         os.stat(target)
@@ -91,7 +91,7 @@ def _target(out: Path) -> Path:
 
 @contextmanager
 def output_errors(out: Path) -> Iterator[None]:
-    """Make an OutputError of whatever the system says against writing ``out``."""
+    """Convert any OSError in the block to an OutputError for ``out``."""
     try:
         yield
     except OSError as error:
@@ -99,7 +99,7 @@ def output_errors(out: Path) -> Iterator[None]:
 
 
 def cannot_write(out: Path, error: Exception) -> OutputError:
-    """Return the error that tells why ``out`` cannot be written and what to do."""
+    """Return an OutputError that says why ``out`` cannot be written and what to do."""
     reason, code = getattr(error, "strerror", None) or error, getattr(error, "errno", None)
     if code in (errno.EEXIST, errno.ENOTDIR):
         above = next((folder for folder in out.parents if os.path.lexists(folder)), out.parent)
@@ -109,7 +109,7 @@ def cannot_write(out: Path, error: Exception) -> OutputError:
 
 @contextmanager
 def appearing(out: Path, overwrite: bool) -> Iterator[IO[bytes]]:
-    """An open file that gets its name when all went well and leaves nothing otherwise. Raises OutputError."""
+    """Yield an open file that is published as ``out`` on success and removed on failure. Raises OutputError."""
     with NewFile(out, overwrite) as new:
         with output_errors(out):
             yield new.file
@@ -117,13 +117,13 @@ def appearing(out: Path, overwrite: bool) -> Iterator[IO[bytes]]:
 
 
 def write_whole(out: Path, data: bytes, overwrite: bool) -> None:
-    """Write a file of any kind, whole or not at all. Raises OutputError if it cannot be written."""
+    """Write a file atomically. Raises OutputError if it cannot be written."""
     with appearing(out, overwrite) as file:
         file.write(data)
 
 
 def write_folder(folder: Path, files: dict[str, bytes]) -> None:
-    """Make or replace a folder of files, whole; the old one stays if that fails. Raises OutputError."""
+    """Create or replace a folder of files as a whole; on failure the old one is kept. Raises OutputError."""
     with output_errors(folder):
         target = _target(folder)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -148,12 +148,12 @@ def write_folder(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def _sync(folder: Path) -> None:
-    with suppress(OSError):  # a folder that may be written and not read, or a file system that cannot
+    with suppress(OSError):  # the folder is writable but not readable, or the file system has no fsync
         sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:
-    """Put the names of a folder's files on disk, as fsync does with what they hold."""
+    """Flush a folder's directory entries to disk (fsync)."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -162,10 +162,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def check_free(out: Path, overwrite: bool, *sources: Path | str | None) -> None:
-    """Raise UsageError if a file must not be written there: a folder, what it is made of, or something not to lose."""
+    """Raise UsageError if ``out`` is a folder, device or pipe, one of ``sources``, or exists without ``overwrite``."""
     if os.path.isdir(out):
         raise UsageError(f"{out}: a folder; name the file to write")
-    exists = os.path.exists(out)  # no where Path.exists raises PermissionError: then writing it tells
+    exists = os.path.exists(out)  # False where Path.exists raises PermissionError: then writing reports it
     if exists and not os.path.isfile(out):
         raise UsageError(f"{out}: a device or pipe; name the file to write")
     for source in sources:
@@ -176,10 +176,10 @@ def check_free(out: Path, overwrite: bool, *sources: Path | str | None) -> None:
 
 
 class Claim:
-    """The right to write ``out``, which one run has at a time; a context manager, from before the work to its end.
+    """Context manager that holds an exclusive lock on ``out`` for the whole run, so that one run at a time writes it.
 
-    Raises UsageError while another run has it, OutputError where nothing can be written. Folders that are not there are
-    made, and those that stay empty removed.
+    Raises UsageError while another run holds it, OutputError if nothing can be written there. Missing folders are
+    created; those that stay empty are removed at the end.
     """
 
     def __init__(self, out: Path) -> None:
@@ -195,7 +195,7 @@ class Claim:
                     return
                 if mine is False:
                     break
-                self.release()  # whoever had it removed it just now
+                self.release()  # the previous holder has just removed the lock file
         os.close(handle)
         self.release.detach()
         raise UsageError(f"{out}: another run is at work on it; wait for its end, or choose another -o")
@@ -212,7 +212,7 @@ def _lock_path(target: Path) -> Path:
 
 
 def _opened(path: Path) -> int | None:
-    """Return an open file to lock; None if something else bears its name."""
+    """Return the opened lock file; None if something else has that name."""
     try:
         return open_lock(path)
     except OSError:
@@ -222,7 +222,7 @@ def _opened(path: Path) -> int | None:
 
 
 def _release(path: Path, handle: int | None, made: list[Path], process: int) -> None:
-    if os.getpid() != process:  # a child that was forked meanwhile
+    if os.getpid() != process:  # a forked child process
         return
     if handle is not None:
         facts = os.fstat(handle)
@@ -236,7 +236,7 @@ def _release(path: Path, handle: int | None, made: list[Path], process: int) -> 
 
 
 def claims(write: Callable[Args, Result]) -> Callable[Args, Result]:
-    """Make a function have the Claim of its argument ``out`` while it is at work."""
+    """Decorate a function so that it holds the Claim on its argument ``out`` while it runs."""
     arguments = signature(write)
 
     @wraps(write)
@@ -248,7 +248,7 @@ def claims(write: Callable[Args, Result]) -> Callable[Args, Result]:
 
 
 def check_places(outs: Iterable[Path]) -> None:
-    """Raise as Claim, before any work, where one of many files could not be written yet."""
+    """Raise as Claim does, before any work, if one of the output files could not be written."""
     seen: set[Path] = set()
     for out in outs:
         if out.parent not in seen or os.path.lexists(_lock_path(Path(os.path.realpath(out)))):

@@ -1,7 +1,7 @@
-"""Pure numpy: letterbox and back, crop corners, bbox info, cameras, rotations.
+"""Compute letterbox layouts, crop corners, bounding-box info, camera transforms, projection and IoU in numpy.
 
-Conventions: pixels with x = 0 at the left edge of the first pixel, boxes xyxy, camera x right, y down, z forward,
-principal point at the exact middle of the frame (W/2, H/2).
+Conventions: pixel coordinates with x = 0 at the left edge of the first pixel. Bounding boxes are xyxy. The camera has
+x right, y down, z forward, and its principal point at the exact centre of the frame (W/2, H/2).
 """
 
 from dataclasses import replace
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from .rules import BboxInfo, CropRule, Letterbox
 
 Array: TypeAlias = NDArray[np.floating]
-LONGEST = 2.3  # times as long a box is made at most that the frame cuts
-CUT_NEAR = 0.02  # heights from the frame's edge at which a box still ends there: detectors are not exact
+LONGEST = 2.3  # largest factor by which a truncated box is lengthened
+CUT_NEAR = 0.02  # tolerance for touching the frame's bottom, in box heights: detectors are not exact
 
 
 def letterbox_layout(frame_wh: tuple[int, int], rule: Letterbox) -> tuple[float, tuple[int, int], tuple[int, int]]:
-    """``(ratio, (new_w, new_h), (left, top))`` of a frame on the detector's canvas.
+    """Return ``(ratio, (new_w, new_h), (left, top))`` of a frame on the detector's letterbox canvas.
 
-    Sizes are truncated and the paste offset floored, as pytorch-yolo-v3's preprocess.py does.
+    Sizes are truncated and the paste offset is floored, as in pytorch-yolo-v3's preprocess.py.
     """
     w, h = frame_wh
     ratio = min(rule.width_px / w, rule.height_px / h)
@@ -29,9 +29,9 @@ def letterbox_layout(frame_wh: tuple[int, int], rule: Letterbox) -> tuple[float,
 
 
 def shrunk(rule: Letterbox, frame_wh: tuple[int, int]) -> Letterbox:
-    """The rule with the smallest canvas that holds the frame scaled as on the whole one.
+    """Return the rule with the smallest canvas that holds the frame at the scale of the full canvas.
 
-    Counted in whole numbers, so that ``letterbox_layout`` gives the same scale to the last bit.
+    Integer arithmetic makes ``letterbox_layout`` return bit-identical scales.
     """
     w, h = frame_wh
 
@@ -44,9 +44,9 @@ def shrunk(rule: Letterbox, frame_wh: tuple[int, int]) -> Letterbox:
 
 
 def canvas_to_frame(boxes: Array, frame_wh: tuple[int, int], rule: Letterbox) -> Array:
-    """Canvas boxes (P,4) as frame boxes (P,4), clamped to the frame; float32.
+    """Return canvas boxes (P,4) in frame coordinates (P,4), clamped to the frame; float32.
 
-    The exact, unrounded margin is subtracted, as the official code does: at most one canvas pixel from the paste.
+    The unrounded margin is subtracted, as in the official code: it is at most one canvas pixel off the paste offset.
     """
     w, h = frame_wh
     ratio = letterbox_layout(frame_wh, rule)[0]
@@ -56,9 +56,10 @@ def canvas_to_frame(boxes: Array, frame_wh: tuple[int, int], rule: Letterbox) ->
 
 
 def lengthened(boxes: Array, frame_wh: tuple[int, int], rule: CropRule) -> Array:
-    """Boxes (P,4) as the regressor's crops are made of them: longer where the frame's bottom cuts somebody.
+    """Return the boxes (P,4) for the regressor's crops: boxes truncated by the frame's bottom are extended downwards.
 
-    The more it hides, the squatter is what is left: a box that ends there reaches down as if it were whole.
+    The more of a person is outside the frame, the wider the rest of the box is for its height. Such a box gets the
+    height it would have untruncated: ``rule.cut_aspect`` times its width, at most LONGEST times its own height.
     """
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     cut = boxes[:, 3] >= frame_wh[1] - CUT_NEAR * height
@@ -67,12 +68,12 @@ def lengthened(boxes: Array, frame_wh: tuple[int, int], rule: CropRule) -> Array
 
 
 def crop_boxes(boxes: Array, rule: CropRule) -> Array:
-    """Centre and size (P,3) of each box's crop in pixels, float64: cx, cy and the size of ``rule.size_side``.
+    """Return centre and size (P,3) of each box's crop in pixels, float64: cx, cy and the length of ``rule.size_side``.
 
-    The crop has the network's aspect and holds the box enlarged by ``rule.box_scale`` (CLIFF, common/imutils.py).
+    The crop has the network's aspect ratio and holds the box enlarged by ``rule.box_scale`` (CLIFF, common/imutils.py).
     """
     low, high = boxes[:, :2], boxes[:, 2:]
-    center = ((low + high) / 2).astype(np.float64)  # sums in the boxes' own float32, as the official code
+    center = ((low + high) / 2).astype(np.float64)  # summed in the boxes' float32, as in the official code
     width, height = (high - low).astype(np.float64).T
     aspect = rule.width_px / rule.height_px
     if rule.fit == "square":
@@ -83,7 +84,7 @@ def crop_boxes(boxes: Array, rule: CropRule) -> Array:
 
 
 def crop_corners(center_size: Array, rule: CropRule) -> Array | NDArray[np.int64]:
-    """Corners x0, y0, x1, y1 (P,4) of each crop, may lie outside the frame: int64, or float64 if exact.
+    """Return corners x0, y0, x1, y1 (P,4) of each crop, possibly outside the frame: int64, or float64 if exact.
 
     The official crop rounds half to even in float64: see tests/golden/cliff_preprocessing.npz.
     """
@@ -99,21 +100,21 @@ def crop_corners(center_size: Array, rule: CropRule) -> Array | NDArray[np.int64
 
 
 def diagonal_focal_px(frame_wh: tuple[int, int]) -> float:
-    """CLIFF's focal length for a camera that is not known: the frame's diagonal (53 degrees of view along it)."""
+    """Return CLIFF's focal length for an unknown camera: the frame's diagonal (a diagonal field of view of 53 deg)."""
     return float(np.hypot(*frame_wh))
 
 
 def bbox_info(center_size: Array, focal_px: Array, frame_wh: Array, rule: BboxInfo) -> Array:
-    """CLIFF's description (P,3) float32 of where a crop lies in the frame (equation 2 of the paper, normalised)."""
+    """Return CLIFF's bounding-box info (P,3), float32: where each crop is in the frame (paper, eq. 2, normalised)."""
     offset = (center_size[:, :2] - frame_wh / 2) / focal_px[:, None] * rule.centre_scale
     size = (center_size[:, 2] / focal_px - rule.size_offset) / rule.size_scale
     return np.concatenate([offset, size[:, None]], axis=1).astype(np.float32)
 
 
 def camera_to_transl(camera: Array, center_size: Array, focal_px: Array, frame_wh: Array) -> Array:
-    """Crop camera s, tx, ty (P,3) as a translation in the full frame's camera (P,3), metres, float64.
+    """Return the crop cameras s, tx, ty (P,3) as translations (P,3) in the full-frame camera, in metres, float64.
 
-    CLIFF, common/utils.py. A scale of zero or less gives an absurd or negative depth: see ``camera_is_bad``.
+    From CLIFF, common/utils.py. A scale of zero or less gives an implausible or negative depth: see ``camera_is_bad``.
     """
     camera, center_size = camera.astype(np.float64), center_size.astype(np.float64)
     bs = center_size[:, 2] * camera[:, 0] + 1e-9
@@ -122,28 +123,29 @@ def camera_to_transl(camera: Array, center_size: Array, focal_px: Array, frame_w
 
 
 def camera_is_bad(transl: Array, nearest_m: float = 0.1, farthest_m: float = 1000.0) -> NDArray[np.bool_]:
-    """Mask (P,) of translations that no filmed person can have."""
+    """Return a mask (P,) of translations that are not finite or whose depth is implausible."""
     depth = transl[:, 2]
     return ~(np.isfinite(transl).all(axis=1) & (depth > nearest_m) & (depth < farthest_m))
 
 
 def project(points: Array, focal_px: Array, frame_wh: tuple[int, int]) -> Array:
-    """Camera points (P,J,3) in metres as frame pixels (P,J,2)."""
+    """Project camera-space points (P,J,3) in metres to frame pixels (P,J,2)."""
     xy = points[..., :2] / points[..., 2:]
     return xy * focal_px[:, None, None] + np.array(frame_wh) / 2
 
 
 def camera_to_side(points: Array, depth_m: float) -> Array:
-    """Camera points (...,3) as seen by a camera turned by +90 degrees about the vertical axis through (0, 0, depth_m).
+    """Return camera points (...,3) in a camera rotated by +90 degrees about the vertical axis through (0, 0, depth_m).
 
-    CLIFF, common/renderer_pyrd.py: what is far lies to the left, what is on the right lies far. Normals: depth_m 0.
+    As in CLIFF, common/renderer_pyrd.py: far points move left, points on the right become far. Use depth_m 0 for
+    normals.
     """
     x, y, z = np.moveaxis(points, -1, 0)
     return np.stack([depth_m - z, y, depth_m + x], axis=-1)
 
 
 def box_iou(a: Array, b: Array, offset_px: float = 0.0) -> Array:
-    """Intersection over union (A,B) of boxes (A,4) and (B,4); ``offset_px`` 1 counts pixels inclusively."""
+    """Return the IoU (A,B) of boxes (A,4) and (B,4); with ``offset_px`` 1 the corners are inclusive pixels."""
     low = np.maximum(a[:, None, :2], b[:, :2])
     high = np.minimum(a[:, None, 2:], b[:, 2:])
     inter = _area(np.maximum(high - low + offset_px, 0))
@@ -152,4 +154,4 @@ def box_iou(a: Array, b: Array, offset_px: float = 0.0) -> Array:
 
 
 def _area(sides: Array) -> Array:
-    return sides[..., 0] * sides[..., 1]  # prod takes three times as long for a few boxes
+    return sides[..., 0] * sides[..., 1]  # np.prod takes three times as long for few boxes

@@ -1,7 +1,7 @@
-"""Names of our own in folders of others: made safely, locked while they are in use, swept once their run is dead.
+"""Create, lock and clean up temporary files in output folders.
 
-A lock is the system's own (flock): it ends with its process, however that ends. Where a file system has none, nothing
-is refused and nothing swept.
+Locks are the system's (flock), so they end with their process, however it ends. On a file system without locks nothing
+is refused and nothing is cleaned up.
 """
 
 import os
@@ -20,12 +20,12 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-OURS = re.compile(r"\.cliffvid-[0-9a-f]{16}\.(part|lock)")  # no longer where the result's own name is long
-ASIDE = "aside"  # in a folder that is being made: the one it replaces, under its own name
+OURS = re.compile(r"\.cliffvid-[0-9a-f]{16}\.(part|lock)")  # fixed length, however long the result's name is
+ASIDE = "aside"  # subfolder of a new folder in progress: it holds the folder being replaced, under its name
 
 
 def lock(handle: int) -> bool | None:
-    """Lock an open file or folder until it is closed: False if somebody else has, None where that cannot be told."""
+    """Lock an open file or folder until it is closed; return False if it is locked already, None if unsupported."""
     if fcntl is None:
         return None
     try:
@@ -38,7 +38,7 @@ def lock(handle: int) -> bool | None:
 
 
 def open_lock(path: Path) -> int:
-    """Open a file that is only there to be locked, and make it; through no link, and without a change to what it holds.
+    """Open a lock file, creating it if needed; follow no symbolic link and leave its content unchanged.
 
     Raises OSError.
     """
@@ -48,11 +48,11 @@ def open_lock(path: Path) -> int:
     except PermissionError:
         if not os.path.lexists(path):
             raise
-        return os.open(path, os.O_RDONLY | flags)  # another user's
+        return os.open(path, os.O_RDONLY | flags)  # it belongs to another user
 
 
 def is_at(handle: int, path: Path) -> bool:
-    """Return whether an open file still has this name."""
+    """Return whether ``path`` is still the open file."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path, follow_symlinks=False))
     except OSError:
@@ -60,9 +60,9 @@ def is_at(handle: int, path: Path) -> bool:
 
 
 class Part:
-    """A new file or folder beside what it will become, locked and of a name that nobody can have foreseen.
+    """Temporary file or folder next to its target, locked and with an unpredictable name.
 
-    ``make`` makes and opens it; who uses ``handle`` closes it. ``remove`` leaves nothing of it, as does the end of the
+    ``make`` creates and opens it; the caller closes ``handle``. ``remove`` deletes it, and so does the end of the
     process. Raises OSError.
     """
 
@@ -70,28 +70,28 @@ class Part:
         sweep(folder)
         while True:
             self.path = folder / f".cliffvid-{secrets.token_hex(8)}.part"
-            # Set up before the file is made, so that no signal at a bad moment leaves it behind.
+            # Registered before the file exists, so that a signal in between leaves no file.
             self.remove = weakref.finalize(self, _remove_own, self.path, os.getpid())
             self.handle = make(self.path)
             if lock(self.handle) is not False and is_at(self.handle, self.path):
                 return
-            os.close(self.handle)  # another run was faster to lock it, and took it for left over
+            os.close(self.handle)  # another run locked it first, as a stale file to clean up
             self.remove()
 
 
 def make_file(path: Path) -> int:
-    """Make and open a file that is not there; its mode is the user's mask's."""
+    """Create and open a new file, with the mode that the umask gives."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
 
 def make_folder(path: Path) -> int:
-    """Make and open a folder that is not there; its mode is the user's mask's."""
+    """Create and open a new folder, with the mode that the umask gives."""
     path.mkdir()
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def _remove_own(path: Path, process: int) -> None:
-    if os.getpid() == process:  # not in a child that was forked meanwhile
+    if os.getpid() == process:  # not in a forked child process
         _remove(path)
 
 
@@ -100,15 +100,15 @@ def _remove(path: Path) -> None:
         if path.is_symlink() or not path.is_dir():
             path.unlink()
             return
-        for aside in (path / ASIDE).glob("*"):  # its place was not taken yet
+        for aside in (path / ASIDE).glob("*"):  # restore a replaced folder whose place is still free
             if not os.path.lexists(path.parent / aside.name):
                 aside.rename(path.parent / aside.name)
         shutil.rmtree(path)
 
 
-@cache  # once in a run: it lists the folder
+@cache  # once per run: it lists the folder
 def sweep(folder: Path) -> None:
-    """Remove what killed runs of this user left in a folder: by our own names, and locked by nobody."""
+    """Remove stale temporary files of this user's killed runs: those with cliffvid's names that no process locks."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in [entry for entry in entries if OURS.fullmatch(entry.name)]:
             with suppress(OSError):
