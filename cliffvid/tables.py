@@ -156,7 +156,7 @@ class Crops(People):
     bbox_info: Annotated[Float32, "float32 P 3"]
     pixels: Annotated[
         NDArray[np.uint8] | Float32 | Objects, "uint8|float32|object P h w 3"
-    ]  # or each a Picture, see pictures.py
+    ]  # or each a PendingInput, see video/images/gpu.py
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,8 +188,8 @@ BAD_CAMERA = 2  # scale not positive or depth absurd: do not use transl
 DAMAGED_FRAME = 4  # the frame was decoded after or from damaged data
 INTERPOLATED = 8  # nobody was detected here: between two rows of the track, by `cliffvid smooth`
 SHORT_TRACK = 16  # of a track that lasts less than --min-track-s
-ODD_DEPTH = 32  # far from the depths of the track's rows before: see leaps.py
-IMPLAUSIBLE = 64  # the body does not fit what was seen, by a network that can tell: see regress.py
+ODD_DEPTH = 32  # far from the depths of the track's rows before: see pipeline/depth_jumps.py
+IMPLAUSIBLE = 64  # the body does not fit what was seen, by a network that can tell: see pipeline/regress.py
 NOT_DRAWN = BAD_CAMERA | IMPLAUSIBLE  # of rows whose body pictures and films leave out
 FLAG_BITS = {
     "at_border": AT_BORDER,

@@ -1,4 +1,4 @@
-"""Read an untrusted pickle in a process that may do nothing else; ``pickles.py`` starts it, with the file as stdin.
+"""Read an untrusted pickle in a process that may do nothing else; ``safe_pickle.py`` starts it, with the file as stdin.
 
 Arrays are bytes whose type, shape and length agree. Only the standard library is imported, since the process starts for
 every file. On stdout: two lines of JSON and the bytes of the arrays.

@@ -40,7 +40,7 @@ def _uploaded(frames: Frames, session: Session) -> Frames:
 
 
 def to_gpu_rgb(frames: Frames, session: Session, path: Path | str) -> tuple[Frames, Float32]:
-    """Return frames with their Surfaces converted to RGB in device memory, and each frame's ``cuts.thumbnail``.
+    """Return frames with their Surfaces converted to RGB in device memory, and each frame's ``shots.thumbnail``.
 
     Only the thumbnails are copied back. The Surfaces can then be released. Raises BackendError that names ``path``.
     """

@@ -91,7 +91,7 @@ class ResampleWeights(Protocol):
 
 
 class PendingInput(Protocol):
-    """A picture yet to be made, see cliffvid.video.images.gpu.Picture."""
+    """A picture yet to be made, see cliffvid.video.images.gpu.PendingInput."""
 
     image: Image
     rows: ResampleWeights

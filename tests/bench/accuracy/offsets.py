@@ -1,4 +1,4 @@
-"""How far from the open body's own places BlazePose sees its landmarks: the numbers of export/open_landmarks.py.
+"""How far from the open body's own places BlazePose sees its landmarks: the numbers of export/open/landmarks.py.
 
     PYTHONPATH=tests python -m bench.accuracy.offsets bench/out/accuracy    # where `make accuracy` kept what was seen
 
