@@ -21,7 +21,6 @@ from .agora import entries, fields
 
 Table: TypeAlias = Mapping[Plain, Plain]
 Indices: TypeAlias = NDArray[np.integer]
-DATASETS = ("3dpw", "emdb", "agora")
 GENDERS = {"m": "male", "f": "female", "n": "neutral", "male": "male", "female": "female", "neutral": "neutral"}
 HIPS = (1, 2)
 SMPL_JOINTS = 45  # including the vertices that the smplx package appends

@@ -81,15 +81,15 @@ def lifted(
 
 
 def _through(stage: Callable[[list[R]], list[S]], batch: Batch[R], note: Callable[[Counts, S], None]) -> Batch[S]:
-    made = iter(stage([part.rows for part in batch if part.rows is not None and len(part)]))
+    made = iter(stage([part.rows for part in batch if part.rows is not None]))
     done: Batch[S] = []
     for part in batch:
-        if len(part):
-            rows = next(made)
-            note(part.video.counts, rows)
-            done.append(Part(part.video, rows))
-        else:
+        if part.rows is None:  # an end stays one, and no rows are no end
             done.append(Part(part.video))
+            continue
+        rows = next(made)
+        note(part.video.counts, rows)
+        done.append(Part(part.video, rows))
     return done
 
 

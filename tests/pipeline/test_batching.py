@@ -2,12 +2,14 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cliffvid.pipeline.batching import Part, Shared, rebatch, together
+from cliffvid.pipeline.batching import Part, Shared, lifted, rebatch, together
+from cliffvid.pipeline.counts import Counts
 from cliffvid.tables import People
 
 
@@ -58,6 +60,20 @@ def test_an_end_does_not_wait_for_rows_of_others():
 
     batches = rebatch(source(), 2)
     assert len(next(batches)[0]) == 2 and next(batches) == [Part("a")]
+
+
+def test_a_stage_is_given_rows_alone_and_no_rows_are_no_end():
+    counts, noted = Counts(), []
+    video = SimpleNamespace(counts=counts)
+    batch = [Part(video, people([3, 4])), Part(video), Part(video, people([]))]
+
+    def stage(tables):
+        assert [len(table) for table in tables] == [2, 0]
+        return [table[:1] for table in tables]
+
+    ((first, end, empty),) = lifted(stage, [batch], lambda counts, rows: noted.append((counts, len(rows))))
+    assert (len(first), end.rows, len(empty)) == (1, None, 0) and empty.rows is not None
+    assert noted == [(counts, 1), (counts, 0)]
 
 
 def test_sources_of_one_shape_are_asked_about_together():
