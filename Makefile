@@ -8,7 +8,7 @@ TORCH ?= 2.13.0
 # What the tests must find rather than skip: sources, egl, chromium, and packages by name.
 REQUIRE ?= sources,tensorrt_rtx
 
-.PHONY: help demo test test-wheel fuzz lint open-models engines player bench gpu-day accuracy profile docs-house \
+.PHONY: help demo test test-wheel fuzz lint open-models engines player bench gpu-day accuracy profile docs-house docs-reference \
 	readme clean
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make gpu-day [STEPS=\"sessions e2e\"]   measure all, or some steps, on a machine with an NVIDIA GPU"
 	@echo "make accuracy [AGAINST=dir] [FILMS=dir]   measure the models on real people, beside those of another folder"
 	@echo "make docs-house   draw the rooms of the package for docs/architecture.md"
+	@echo "make docs-reference   write docs/reference.md: all commands and their options"
 	@echo "make profile      a page of what each stage of a run did when, and Python's profile"
 
 $(BIN)/python:
@@ -134,6 +135,9 @@ profile: $(VENV)/installed-dev
 # The rooms and their imports, as docs/architecture.md shows them.
 docs-house: $(BIN)/python
 	$(BIN)/python docs/house.py
+
+docs-reference: $(VENV)/installed
+	$(BIN)/python docs/reference.py
 
 # Puts the figures of bench/out between the marks in README.md.
 readme: $(VENV)/installed-dev

@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the names that __getattr__ resolves, for editors and type checkers
     from .errors import BackendError, CliffvidError, InputError, ModelError, OutputError, UsageError
-    from .options import Options
+    from .options import ConvertOptions, Options, OverlayOptions, SmoothOptions
     from .pipeline.networks import open_models
     from .pipeline.process import process, process_many, stream
     from .pipeline.report import Report
     from .tables import Tracks
+    from .tracks.convert import convert
     from .tracks.read import read_meta, read_tracks
+    from .tracks.smooth import smooth
+    from .video.probe import probe
+    from .view.overlay import overlay
+    from .view.report import report
 
 # Some dependencies send telemetry and store a machine id in the user's home. The settings that disable this
 # must exist before the packages are imported. A value set by the user is kept.
@@ -30,35 +35,51 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # 
 _HOME = {
     "BackendError": "errors",
     "CliffvidError": "errors",
+    "ConvertOptions": "options",
     "InputError": "errors",
     "ModelError": "errors",
     "Options": "options",
     "OutputError": "errors",
+    "OverlayOptions": "options",
     "Report": "pipeline.report",
+    "SmoothOptions": "options",
     "Tracks": "tables",
     "UsageError": "errors",
+    "convert": "tracks.convert",
     "open_models": "pipeline.networks",
+    "overlay": "view.overlay",
+    "probe": "video.probe",
     "process": "pipeline.process",
     "process_many": "pipeline.process",
     "read_meta": "tracks.read",
     "read_tracks": "tracks.read",
+    "report": "view.report",
+    "smooth": "tracks.smooth",
     "stream": "pipeline.process",
 }
 __all__ = [
     "BackendError",
     "CliffvidError",
+    "ConvertOptions",
     "InputError",
     "ModelError",
     "Options",
     "OutputError",
+    "OverlayOptions",
     "Report",
+    "SmoothOptions",
     "Tracks",
     "UsageError",
+    "convert",
     "open_models",
+    "overlay",
+    "probe",
     "process",
     "process_many",
     "read_meta",
     "read_tracks",
+    "report",
+    "smooth",
     "stream",
 ]
 

@@ -36,7 +36,7 @@ class Recipe:
 def recipe(options: Options) -> Recipe:
     """Return the recipe of a run with these options; no network is opened. Raises UsageError or ModelError."""
     from ..models.precision import choose
-    from ..pipeline.video_run import NOT_RECORDED
+    from ..pipeline.file_meta import NOT_RECORDED
 
     models: list[ModelFacts] = []
     for task, name in (("detect", options.detector), ("regress", options.regressor)):

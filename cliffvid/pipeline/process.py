@@ -15,7 +15,7 @@ from .batching import Batch
 from .chain import Chain
 from .networks import Models, open_models
 from .report import Report
-from .track import by_frame
+from .short_tracks import by_frame
 from .video_run import Outcome, WrittenRun, open_run
 
 

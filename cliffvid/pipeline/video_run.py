@@ -1,7 +1,5 @@
 """Run one video through the chain: its frames, counts, tracks and file metadata."""
 
-import dataclasses
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +8,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..files import Claim, check_free
-from ..machine import version
-from ..models.manifest import MODEL_FILES, canvas_shape
 from ..options import Options
 from ..tables import Bodies, Frames, Tracks, VideoInfo
 from ..tracks.write import Writer, open_writer, output_format
@@ -23,28 +19,12 @@ from ..video.shots import ShotDetector
 from .batching import Batch, Part, rows_in
 from .chain import Chain
 from .counts import Counts
+from .file_meta import file_meta
 from .networks import Models, body_size
 from .report import TRACK_AND_WRITE, Report, peak_memory_mb
 from .track import Tracking, track
 from .tracker import Tracker
 from .upload import to_gpu_rgb
-
-# Settings that affect how a result is computed but not the result. They are not recorded, to keep the bytes stable.
-NOT_RECORDED = (
-    "models_dir",
-    "threads",
-    "frame_batch",
-    "person_batch",
-    "prefetch",
-    "videos_at_once",
-    "gate_rotation_median_deg",
-    "gate_rotation_p99_deg",
-    "gate_persons_percent",
-    "overwrite",
-    "format",
-    "max_frame_mpx",
-    "allow_network",
-)
 
 
 class VideoRun:
@@ -103,45 +83,8 @@ class VideoRun:
             yield tracks
 
     def meta(self) -> dict[str, Any]:
-        """Return the metadata for the tracks file. It is identical between two runs of the same job."""
-        settings = {k: v for k, v in dataclasses.asdict(self.options).items() if k not in NOT_RECORDED}
-        settings["detector_shape"] = canvas_shape(self.models.detector.manifest, self.options)
-        settings |= {"precision_chosen": list(self.models.chosen)} if self.models.chosen else {}
-        settings["end_s"] = None if math.isinf(self.options.end_s) else self.options.end_s
-        video = dataclasses.asdict(self.info) | {"first_pts": self.counts.decode.first_pts}
-        del video["path"]
-        video["name"] = self.info.name
-        if not self.info.files:
-            del video["files"]
-        for name in ("rate", "time_base"):
-            video[name] = str(video[name]) if video[name] else None
-        joints, betas = body_size(self.models.regressor.manifest)
-        body = self.models.regressor.manifest.body
-        return {
-            "software": f"cliffvid {version()}",
-            "video": video,
-            "settings": settings,
-            "models": [
-                {
-                    "name": session.manifest.name,
-                    "task": session.manifest.task,
-                    "sha256": session.manifest.files[MODEL_FILES[session.precision]],
-                    "licence": session.manifest.licence,
-                    "backend": session.backend,
-                    "device": session.device,
-                    "precision": session.precision,
-                }
-                for session in (self.models.detector, self.models.regressor)
-            ],
-            "body": {
-                "name": body,
-                "joints": joints,
-                "betas": betas,
-                "note": f"pose and betas belong to the body {body!r} and to no other",
-            },
-            "counts": dataclasses.asdict(self.counts),
-            "complete": self.counts.decode.damaged == 0,
-        }
+        """Return the metadata for the tracks file, see ``file_meta``."""
+        return file_meta(self.info, self.options, self.models, self.counts)
 
 
 @contextmanager

@@ -40,14 +40,24 @@ class ConvertReport:
     warnings: list[str]
 
 
-def convert(tracks: Path, out: Path, options: ConvertOptions, like: Path | None = None) -> ConvertReport:
-    """Write a tracks file's motion to ``out``, a file or a folder, in the format ``options.to``.
+def convert(
+    tracks: str | Path, out: str | Path, options: ConvertOptions, like: str | Path | None = None
+) -> ConvertReport:
+    """Write the motion of a tracks file in another format.
 
-    ``amass`` and ``bvh`` write one file per continuous piece of a track. For them ``out`` is a folder, created if
-    needed; with a single piece it may be a file. ``like``: see read_tracks. Raises UsageError if ``out`` exists or a
-    track or body is missing. Raises InputError if the tracks are unreadable or hold no usable rows, OutputError if a
-    file cannot be written.
+    Args:
+        tracks: The tracks file.
+        out: A file or a folder. ``amass`` and ``bvh`` write one file per continuous piece of a track. For them it is a
+            folder, created if needed; with a single piece it may be a file.
+        options: The format ``to`` write, and its settings.
+        like: See ``read_tracks``.
+
+    Raises:
+        UsageError: ``out`` exists, or a track or the body is missing.
+        InputError: The tracks are unreadable or hold no usable rows.
+        OutputError: A file cannot be written.
     """
+    tracks, out, like = Path(tracks), Path(out), None if like is None else Path(like)
     suffix = SUFFIXES[options.to]
     in_folder = out.is_dir() or (options.to in MANY and out.suffix.lower() != suffix)
     target = out / (tracks.stem.removesuffix("_cliff") + suffix) if in_folder else out

@@ -61,13 +61,20 @@ def _number(value: float | None) -> str:
 
 
 @claims
-def smooth(tracks: Path, out: Path, options: SmoothOptions | None = None) -> SmoothReport:
+def smooth(tracks: str | Path, out: str | Path, options: SmoothOptions | None = None) -> SmoothReport:
     """Smooth the tracks of a file and write them to another file; the input file is not changed.
 
-    Raises UsageError if ``out`` exists, InputError if the tracks cannot be read, OutputError if ``out`` cannot be
-    written.
+    Args:
+        tracks: The tracks file to read.
+        out: The tracks file to write.
+        options: The filter and its settings; the defaults if None.
+
+    Raises:
+        UsageError: ``out`` exists.
+        InputError: The tracks cannot be read.
+        OutputError: ``out`` cannot be written.
     """
-    options = options or SmoothOptions()
+    options, tracks, out = options or SmoothOptions(), Path(tracks), Path(out)
     format = output_format(out)
     check_free(out, options.overwrite, tracks)
     rows, meta = read_both(tracks)

@@ -27,9 +27,15 @@ SAME_S = 0.0021  # containers that count in milliseconds round by up to one, at 
 
 
 def probe(path: Path | str, options: Options | None = None, count: bool = False) -> dict[str, object]:
-    """What the input is, as plain values for JSON: ``header`` holds claims, ``scan`` (with ``count``) what was decoded.
+    """Return the facts about an input as plain values, for JSON.
 
-    Raises what open_source and Video.frames raise.
+    Args:
+        path: A video file, an image, a folder or pattern of images, or a URL.
+        options: The settings; the defaults if None.
+        count: Decode all of it, to add what was found as ``scan``. ``header`` holds the container's claims.
+
+    Raises:
+        InputError: The input cannot be read.
     """
     options = options or Options()
     with open_source(path, options) as source:

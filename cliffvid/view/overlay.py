@@ -76,20 +76,30 @@ class OverlayReport:
 
 @claims
 def overlay(
-    video: Path | str,
-    tracks: Path,
-    out: Path,
+    video: str | Path,
+    tracks: str | Path,
+    out: str | Path,
     options: OverlayOptions | None = None,
     allow_network: bool = False,
     watch: Callable[[Stages, int | None], None] = lambda stages, frames: None,
 ) -> OverlayReport:
-    """Draw the tracks on their video and write it to ``out``; the video is decoded with the settings of the tracks.
+    """Draw tracks on their video. After an error no partial file is left behind.
 
-    ``watch`` is called at the start with the stages and the number of frames, None if unknown. Raises UsageError if
-    ``out`` exists or the body is missing, InputError if the tracks belong to another video. Raises BackendError if no
-    renderer works, OutputError if ``out`` cannot be written. After an error no partial file is left behind.
+    Args:
+        video: The video of the tracks; it is decoded with the settings recorded in them.
+        tracks: The tracks file.
+        out: The film to write, ``.mp4``.
+        options: How to draw; the defaults if None.
+        allow_network: Allow ``video`` to be a URL.
+        watch: Called at the start with the stages and the number of frames, None if unknown, to show progress.
+
+    Raises:
+        UsageError: ``out`` exists, or the body is missing.
+        InputError: The tracks are unreadable or belong to another video.
+        BackendError: No renderer works.
+        OutputError: ``out`` cannot be written.
     """
-    options = options or OverlayOptions()
+    options, tracks, out = options or OverlayOptions(), Path(tracks), Path(out)
     check_target(out, options.overwrite, video, tracks)
     rows, meta = read_both(tracks)
     painter = Painter(options, meta["body"]["name"])

@@ -42,21 +42,33 @@ class PageReport:
 
 @claims
 def report(
-    tracks: Path,
-    out: Path,
-    video: Path | str | None = None,
+    tracks: str | Path,
+    out: str | Path,
+    video: str | Path | None = None,
     skeleton_only: bool = False,
     renderer: Renderer = OverlayOptions.renderer,
     overwrite: bool = False,
     busy_s: dict[str, float] | None = None,
     allow_network: bool = False,
 ) -> PageReport:
-    """Write the HTML report of a tracks file; ``video`` adds an image of each track, ``busy_s`` the timings of a run.
+    """Write the HTML report of a tracks file.
 
-    ``skeleton_only`` omits the body mesh, whose licence may forbid redistribution, and needs no renderer. Raises
-    UsageError if ``out`` exists or the body is missing, InputError if files are unreadable or do not match. Raises
-    BackendError if rendering fails, OutputError if the page cannot be written.
+    Args:
+        tracks: The tracks file.
+        out: The page to write, ``.html``.
+        video: The video of the tracks, to add an image of each track.
+        skeleton_only: Omit the body mesh, whose licence may forbid redistribution. Needs no renderer.
+        renderer, overwrite: As in ``OverlayOptions``.
+        busy_s: Seconds each stage of the run was busy, to add them.
+        allow_network: Allow ``video`` to be a URL.
+
+    Raises:
+        UsageError: ``out`` exists, or the body is missing.
+        InputError: A file is unreadable, or the video does not match.
+        BackendError: Rendering fails.
+        OutputError: The page cannot be written.
     """
+    tracks, out = Path(tracks), Path(out)
     check_page(out, overwrite, tracks, video)
     rows, meta = read_both(tracks)
     view: Literal["skeleton", "overlay"] = "skeleton" if skeleton_only or video is None else "overlay"
@@ -66,13 +78,7 @@ def report(
     if video:
         size_wh, pictures = contact_sheet(video, tracks, meta, rows, painter, allow_network)
     data, pack, every = player_data(rows, painter.body, size_wh, skeleton_only)
-    warnings = []
-    if not skeleton_only and (licence := painter.body.licence_warning("the page")):
-        warnings.append(licence)
-    if "complete" not in meta:
-        warnings.append("another program wrote these rows: how many frames there were, and whether all, is unknown")
-    elif not meta["complete"]:
-        warnings.append("pieces of the video were damaged or missing: what they showed is not in the tracks")
+    warnings = _warnings(meta, None if skeleton_only else painter.body.licence_warning("the page"))
     if every > 1:
         warnings.append(f"of {len(rows)} rows the 3D view holds every {every}th of each track")
     text = page(
@@ -96,6 +102,15 @@ def report(
     )
     write_whole(out, text, overwrite)
     return PageReport(out, len(data["tracks"]), len(pictures), len(text), warnings)
+
+
+def _warnings(meta: Meta, licence: str | None) -> list[str]:
+    warnings = [licence] if licence else []
+    if "complete" not in meta:
+        warnings.append("another program wrote these rows: how many frames there were, and whether all, is unknown")
+    elif not meta["complete"]:
+        warnings.append("pieces of the video were damaged or missing: what they showed is not in the tracks")
+    return warnings
 
 
 def check_page(out: Path, overwrite: bool, *sources: Path | str | None) -> None:

@@ -52,6 +52,15 @@ def quantise(model: onnx.ModelProto, batches: list[Batch]) -> onnx.ModelProto:
     Kept in float32: the last convolutions, as in bfloat16 (see cliffvid.models.backends.ov.cut), and those with a
     concatenation as input, which OpenVINO 2026.4 quantises with wrong scales.
     """
+    if not any(node.op_type == "Conv" for node in model.graph.node):
+        raise ModelError("a network without convolutions: there is nothing to put into 8 bits")
+    result = _quantised(with_float_weights(model), batches)
+    result.producer_name, result.producer_version = model.producer_name, model.producer_version
+    onnx.checker.check_model(result, full_check=True)
+    return result
+
+
+def _quantised(model: onnx.ModelProto, batches: list[Batch]) -> onnx.ModelProto:
     from onnxruntime.quantization import (
         CalibrationDataReader,
         CalibrationMethod,
@@ -67,9 +76,6 @@ def quantise(model: onnx.ModelProto, batches: list[Batch]) -> onnx.ModelProto:
         def get_next(self) -> Batch | None:
             return next(self.batches, None)
 
-    if not any(node.op_type == "Conv" for node in model.graph.node):
-        raise ModelError("a network without convolutions: there is nothing to put into 8 bits")
-    plain = with_float_weights(model)
     log = logging.getLogger()
     level = log.level
     log.setLevel(logging.ERROR)  # else it suggests pre-processing that these graphs do not need
@@ -77,7 +83,7 @@ def quantise(model: onnx.ModelProto, batches: list[Batch]) -> onnx.ModelProto:
         with tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch) / "model.onnx"
             quantize_static(
-                plain,
+                model,
                 file,
                 Asked(),
                 quant_format=QuantFormat.QDQ,
@@ -87,7 +93,7 @@ def quantise(model: onnx.ModelProto, batches: list[Batch]) -> onnx.ModelProto:
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax,
                 op_types_to_quantize=["Conv"],
-                nodes_to_exclude=kept_float(plain),
+                nodes_to_exclude=kept_float(model),
                 extra_options={
                     "ActivationSymmetric": True,
                     "WeightSymmetric": True,
@@ -95,12 +101,9 @@ def quantise(model: onnx.ModelProto, batches: list[Batch]) -> onnx.ModelProto:
                     "OpTypesToExcludeOutputQuantization": ["Conv"],
                 },
             )
-            result = onnx.load(file)
+            return onnx.load(file)
     finally:
         log.setLevel(level)
-    result.producer_name, result.producer_version = model.producer_name, model.producer_version
-    onnx.checker.check_model(result, full_check=True)
-    return result
 
 
 def with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:

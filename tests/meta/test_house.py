@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+import runpy
 import subprocess
 import sys
 from dataclasses import fields
@@ -59,6 +60,11 @@ def test_public_names():
         assert inspect.getdoc(getattr(cliffvid, name)), name
     with pytest.raises(AttributeError):
         cliffvid.nonsense  # noqa: B018
+
+
+def test_the_reference_page_lists_all_commands_and_options_as_they_are():
+    script = runpy.run_path(str(ROOT / "docs" / "reference.py"))
+    assert script["PAGE"].read_text() == script["page"](), "make docs-reference"
 
 
 def test_every_option_has_a_flag_or_is_for_python_alone():

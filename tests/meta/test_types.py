@@ -11,10 +11,11 @@ import pytest
 
 import cliffvid
 
-SCRIPT = """from cliffvid import Options, process, read_tracks
+SCRIPT = """from cliffvid import Options, OverlayOptions, overlay, process, read_tracks
 report = process("video.mp4", "video.parquet", Options(scoer=0.5))
 print(report.peopl, report.people)
 print(read_tracks("video.parquet").body_pose.shape)
+overlay("video.mp4", "video.parquet", "overlay.mp4", OverlayOptions(view="sideways"))
 """
 CHECKERS = {"mypy": ["mypy", "--follow-imports=silent"], "basedpyright": ["basedpyright"]}
 
@@ -34,8 +35,8 @@ def test_mistakes_in_a_script_are_told_and_nothing_else(checker, tmp_path):
         env=os.environ | {"MYPYPATH": library},
     )
     faults = [line for line in done.stdout.splitlines() if "error:" in line or " - error" in line]
-    assert done.returncode == 1 and len(faults) == 2, done.stdout + done.stderr
-    assert "scoer" in faults[0] and "peopl" in faults[1]
+    assert done.returncode == 1 and len(faults) == 3, done.stdout + done.stderr
+    assert "scoer" in faults[0] and "peopl" in faults[1] and "sideways" in faults[2]
 
 
 def test_every_public_name_is_typed_from_where_it_is_imported():

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 import needs
 from cliffvid import Options
-from cliffvid.pipeline.track import Tracking, by_frame, track
+from cliffvid.pipeline.short_tracks import by_frame
+from cliffvid.pipeline.track import Tracking, track
 from cliffvid.pipeline.tracker import Tracker
 from cliffvid.tables import BAD_CAMERA, ODD_DEPTH, SHORT_TRACK, Bodies, Tracks
 from crossings import crossings
