@@ -1,6 +1,6 @@
 """Read untrusted pickles without running anything in them.
 
-A pickle is a program that may call whatever it names. ``pickle_machine`` takes it apart without calling anything, in a
+A pickle is a program that may call anything it names. ``pickle_machine`` takes it apart without calling anything, in a
 process that may only read that file and write its output (``confine``). numpy sees plain bytes only, checked here
 again.
 """
