@@ -8,8 +8,8 @@ from .geometry import Array
 def axis_angle(rotmat: Array) -> Array:
     """Return rotation matrices (...,3,3) as axis-angle (...,3), angle in [0, pi], float64.
 
-    The unit quaternion is computed first, from the largest of its four squared components (Shepperd 1978), so that
-    neither tiny angles nor half turns lose precision.
+    The unit quaternion is computed first, from the largest of its four squared components (Shepperd 1978). So neither
+    tiny angles nor half turns lose precision.
     """
     m = rotmat.astype(np.float64)
     x, y, z = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]

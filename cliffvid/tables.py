@@ -1,7 +1,7 @@
 """Define the tables that stages exchange: numpy columns that share a first axis, checked when a table is made.
 
-Ragged data is flat: each person is a row with a ``frame_idx`` column. So batches are easy to concatenate and split, a
-frame without people has no rows, and the file on disk has the same columns under the same names.
+Ragged data is flat: each person is a row with a ``frame_idx`` column. So batches are easy to concatenate and split, and
+a frame without people has no rows. The file on disk has the same columns under the same names.
 """
 
 from collections.abc import Sequence

@@ -154,7 +154,7 @@ def prove(session: Network, batch: int) -> None:
     """Raise ModelError unless a session's outputs match the reference, also in a batch of ``batch`` rows.
 
     The reference is the folder's samples. It is onnxruntime on the CPU where the manifest has no bound for the file,
-    such as int8, and for canvases that are not square, since samples are square.
+    such as int8. So it is for canvases that are not square, since samples are square.
     """
     manifest = session.manifest
     if samples := read_samples(manifest):

@@ -79,8 +79,8 @@ def open_session(
 ) -> Session:
     """Return a session for a model folder.
 
-    Raises ModelError for a folder that is damaged or has no network of that precision, BackendError if the requested
-    runtime, device or precision is not available.
+    Raises ModelError for a folder that is damaged or has no network of that precision. Raises BackendError if the
+    requested runtime, device or precision is not available.
     """
     name = DEFAULT if backend == "auto" else backend
     known = KNOWN[name]

@@ -109,7 +109,7 @@ def _open(path: Path | str, options: Options, surfaces: bool) -> av.container.In
 
 
 def cuda(surfaces: bool = False, number: int = 0) -> HWAccel:
-    """Return FFmpeg's decoding on the GPU of that number; ``surfaces`` as in ``open_video``. Raises BackendError."""
+    """Return FFmpeg's hardware decoding on a GPU; ``surfaces`` as in ``open_video``. Raises BackendError."""
     if not surfaces:
         return HWAccel("cuda", device=str(number), allow_software_fallback=False)
     # The context of onnxruntime's memory. It is requested as the current one: FFmpeg takes the primary one only where

@@ -23,7 +23,7 @@ ENCODER = {"crf": "20", "preset": "veryfast"}
 # For large frames x264 looks less far ahead: 600 MB instead of 800 at 4K.
 LARGE_MPX = 4.0
 ENCODER_LARGE = ENCODER | {"x264-params": "rc-lookahead=4:sync-lookahead=0"}
-THREADS_LARGE = 4  # each holds frames
+THREADS_LARGE = 4  # each thread buffers frames
 # Audio codecs that are copied; others become AAC. Matroska takes all.
 COPIED = {"mp4": {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}}
 COPIED["mov"] = COPIED["mp4"] - {"opus", "flac"} | {"pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_f32le"}
@@ -110,7 +110,7 @@ class Film:
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
         context.time_base = self._source.time_base
-        threads = max(usable_cores() * 3 // 2, 1)  # x264's default, which ignores CPU quotas
+        threads = max(usable_cores() * 3 // 2, 1)  # as x264's default, which ignores quotas
         context.thread_count = min(threads, THREADS_LARGE) if large else threads
         context.thread_type = "FRAME"  # the default, slice threads, costs quality
         context.colorspace = context.color_primaries = context.color_trc = BT709

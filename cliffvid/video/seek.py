@@ -1,8 +1,8 @@
 """Seek exactly: find where to start decoding so that the frames are those of a decode from the first one on.
 
 Containers list key frames, and are sometimes wrong: MPEG-TS lands late, and intra-refresh streams mark frames as keys
-that need the frames before them. So a pass over the packets, which decodes nothing (0.2 to 1.6 % of the decoding time),
-finds which pts must come out, and Video checks that they do.
+that need the frames before them. So a pass over the packets finds which pts must come out, and Video checks that they
+do. The pass decodes nothing: it takes 0.2 to 1.6 % of the decoding time.
 """
 
 from bisect import bisect_left, bisect_right
@@ -66,8 +66,8 @@ def read_index(container: av.container.InputContainer, stream: av.VideoStream, f
 def verified(frames: Iterator[Settled], table: Index, target: int) -> list[Settled] | None:
     """Return the frame at position ``target`` and the one after it, or None where the seek is not exact.
 
-    That is so if decoding starts at no true key frame, a frame is missing on the way, or the times are not those of
-    presentation. The frame after it is checked too: pts that are decoding times are out of order next to every
+    It is not where decoding starts at no true key frame, a frame is missing, or the times are not those of
+    presentation. The frame after the target is checked too: pts that are decoding times are out of order next to every
     reordered frame.
     """
     place: int | None = None

@@ -80,8 +80,8 @@ def did_not_load(reason: object) -> BackendError:
 def open_network(onnxruntime: ModuleType, path: Path, device: str, threads: int) -> OrtNetwork:
     """Return an InferenceSession that really has the device's provider.
 
-    Raises BackendError if it has not, ModelError if the file is not a network it can load, BackendMemoryError if it is
-    too large for this machine.
+    Raises BackendError if it has not, ModelError if the file is not a network it can load, BackendMemoryError if that
+    is too large for this machine.
     """
     provider, options = provider_of(device)
     settings = onnxruntime.SessionOptions()
