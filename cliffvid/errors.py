@@ -31,7 +31,11 @@ OUT_OF_MEMORY = re.compile(
 
 
 class CliffvidError(Exception):
-    """Base class of all errors that cliffvid raises on purpose; ``exit_code`` is the command's exit status."""
+    """Base class of all errors that cliffvid raises on purpose.
+
+    Attributes:
+        exit_code: Exit status of the command.
+    """
 
     exit_code = 1
 

@@ -1,4 +1,4 @@
-"""What this process may use: CPU cores and memory, as affinity and control groups (cgroups) bound them; GPUs."""
+"""Report what this process may use: CPU cores and memory within affinity and control groups (cgroups), and GPUs."""
 
 import ctypes
 import gc
@@ -15,14 +15,14 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path("/")
-# What libraries read when they are loaded, for the threads that they start unasked: numpy's BLAS, Arrow, torch; OpenCV;
-# Mesa's software OpenGL. They know the affinity and no quota of version 2.
+# Libraries read these at load time for the threads that they start: numpy's BLAS, Arrow, torch; OpenCV; Mesa's
+# software OpenGL. They respect the affinity, but no quota of cgroups version 2.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM", "LP_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class Bound:
-    """How much there is of something, and what bounds it."""
+    """An amount of something, and what limits it."""
 
     amount: int
     source: str
@@ -34,7 +34,7 @@ def usable_cores() -> int:
 
 
 def usable_memory_bytes() -> int | None:
-    """Return how much memory this process may take; None where that cannot be told."""
+    """Return how much memory this process may use; None if that is unknown."""
     found = memory()
     return found.amount if found else None
 
@@ -49,7 +49,7 @@ def cores() -> Bound:
 
 
 def memory() -> Bound | None:
-    """Return the least of the physical memory and all limits of the process's cgroups; None where neither is told."""
+    """Return the least of the physical memory and all limits of the process's cgroups; None if neither is known."""
     found = [*_limits()]
     with suppress(OSError, ValueError, StopIteration):
         lines = (ROOT / "proc/meminfo").read_text(encoding="utf-8").splitlines()
@@ -59,7 +59,7 @@ def memory() -> Bound | None:
 
 
 def processor() -> str:
-    """Return the name of the CPU: rounding and speed differ from one to another."""
+    """Return the name of the CPU: rounding and speed differ between CPUs."""
     try:
         lines = (ROOT / "proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -68,14 +68,14 @@ def processor() -> str:
 
 
 def thread_environment(threads: int) -> dict[str, str]:
-    """Return the environment that holds a process's libraries to so many threads; fewer that are set already stay."""
+    """Return environment variables that limit a process's libraries to ``threads``; lower values set already stay."""
     found = {name: os.environ.get(name, "") for name in THREAD_VARIABLES}
     fewer = {name: own for name, own in found.items() if own.isdecimal() and 0 < int(own) < threads}
     return dict.fromkeys(THREAD_VARIABLES, str(threads)) | fewer
 
 
 def release_memory() -> None:
-    """Return freed memory to the system, where the allocator (glibc's) would keep it for later."""
+    """Return freed memory to the system, which the allocator (glibc's) would keep for later."""
     gc.collect()
     with suppress(OSError, AttributeError, TypeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
@@ -83,11 +83,11 @@ def release_memory() -> None:
 
 def _quotas() -> Iterator[Bound]:
     for folder in _levels("cpu"):
-        for file in (folder / "cpu.max", folder / "cpu.cfs_quota_us"):  # of version 2, of version 1
+        for file in (folder / "cpu.max", folder / "cpu.cfs_quota_us"):  # version 2, version 1
             with suppress(OSError, ValueError, ZeroDivisionError):
                 words = file.read_text().split()
                 words += [] if file.name == "cpu.max" else (folder / "cpu.cfs_period_us").read_text().split()
-                quota, period = map(int, words)  # without a limit "max" and -1
+                quota, period = map(int, words)  # "max" or -1: no limit
                 if quota > 0:
                     yield Bound(math.ceil(quota / period), f"quota of {file}")
 
@@ -101,12 +101,12 @@ def _limits() -> Iterator[Bound]:
 
 
 def _levels(controller: str) -> Iterator[Path]:
-    """The folders of the process's cgroups that may bound a controller, of both versions, from its own up."""
+    """Yield the folders of the process's cgroups that may limit a controller, of both versions, from its own up."""
     own: dict[str, str] = {}
     for line in _lines("proc/self/cgroup"):
         with suppress(ValueError):
             _, controllers, path = line.split(":", 2)
-            own |= dict.fromkeys(controllers.split(","), path)  # of version 2 they have no name
+            own |= dict.fromkeys(controllers.split(","), path)  # version 2 names none
     for line in _lines("proc/self/mountinfo"):
         mount, _, system = line.partition(" - ")
         with suppress(ValueError):
@@ -116,10 +116,10 @@ def _levels(controller: str) -> Iterator[Path]:
 
 
 def _upward(mount: Path, path: str | None, root: str) -> Iterator[Path]:
-    """The folder of a cgroup, where the cgroup ``root`` is mounted, and those above it."""
+    """Yield a cgroup's folder, where the cgroup ``root`` is mounted, and those above it."""
     parts = Path(path).parts if path else ()
     above = Path(root).parts
-    # A container may see its path on the host, and its own cgroup mounted; "/.." leads out of what it sees.
+    # A container may see its path on the host, but mount its cgroup alone; "/.." leads out of what it sees.
     inside = parts[len(above) :] if parts[: len(above)] == above and ".." not in parts else ()
     for depth in range(len(inside), -1, -1):
         yield mount.joinpath(*inside[:depth])
@@ -137,7 +137,7 @@ def is_device(name: str) -> bool:
 
 
 def split_device(name: str) -> tuple[str, int]:
-    """Return a device's kind and its number, 0 where none is named."""
+    """Return a device's kind and number; 0 if it has none."""
     kind, _, number = name.partition(":")
     return kind, int(number or 0)
 
@@ -151,7 +151,7 @@ def plain_device(name: str) -> str:
 def nvidia_gpus() -> tuple[bool | None, str]:
     """Return the NVIDIA GPUs and their driver in words, as nvidia-smi names them.
 
-    The first value is False where the driver does not answer, None where there is none.
+    The first value is True if there are any, False if the driver does not answer, None if there is no nvidia-smi.
     """
     query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     if not shutil.which(query[0]):
@@ -166,7 +166,7 @@ def nvidia_gpus() -> tuple[bool | None, str]:
     return True, "; ".join(done.stdout.strip().splitlines()) + " (name, memory, driver)"
 
 
-@cache  # a file is read and parsed for it, which short clips feel
+@cache  # it reads and parses a file, which is noticeable for short clips
 def version() -> str:
     from importlib.metadata import version
 

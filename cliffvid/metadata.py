@@ -1,4 +1,4 @@
-"""What values read from JSON must look like, so that who reads them need not ask."""
+"""Define what metadata read from JSON must look like, and check it."""
 
 import re
 import sys
@@ -8,7 +8,7 @@ from typing import TypeGuard
 
 @dataclass(frozen=True)
 class Text:
-    """Texts of a pattern, which ``words`` tells."""
+    """Text that matches a pattern, which ``words`` describes."""
 
     pattern: str
     words: str
@@ -16,7 +16,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Between:
-    """Numbers from ``low`` to ``high``; NaN is none, unless told otherwise."""
+    """Numbers from ``low`` to ``high``; NaN only if ``nan``."""
 
     low: float
     high: float
@@ -26,8 +26,7 @@ class Between:
 SIDE = range(1, 1 << 20)  # pixels
 COUNT = range(1 << 53)
 RATIO = Text(r"\d{1,18}(/0{0,9}[1-9]\d{0,17})?", "a ratio such as 30000/1001")
-# Of the metadata of tracks by name the kind of each value that cliffvid reads, see ``fault``; of names with ``?`` there
-# may be none.
+# The kinds of the metadata of tracks that cliffvid reads, by name, see ``fault``. Names with ``?`` are optional.
 TRACKS = {
     "schema_version": COUNT,
     "software?": str,
@@ -56,10 +55,11 @@ TRACKS = {
 
 
 def fault(value: object, kind: object, place: str = "") -> str | None:
-    """Return what is wrong with a value read from JSON, None if it is of that kind.
+    """Return what is wrong with a value read from JSON; None if it is of that kind.
 
-    A dictionary tells the kinds of an object's values, one whose key is a kind that of all its keys and values; a list
-    that of all items, a range which whole numbers, a set which texts. Of a tuple one must fit; None is null.
+    A dictionary holds the kinds of an object's values by name. If its key is a kind, it holds for all names, and its
+    value for all values. A list holds the kind of all items, a range the whole numbers, a set the texts that are
+    allowed. One of a tuple must match; None is null.
     """
     place = place or "it"
     if isinstance(kind, tuple):
@@ -95,7 +95,7 @@ def _fault_of_object(value: object, kind: dict[object, object], place: str) -> s
 
 
 def _fits(value: object, kind: object) -> tuple[bool, str]:
-    """Whether a value that holds no others is of a kind, and the kind in words."""
+    """Return whether a value that contains no others is of a kind, and the kind in words."""
     match kind:
         case None:
             return value is None, "null"

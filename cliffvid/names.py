@@ -1,20 +1,20 @@
-"""Names of files as text: they may hold bytes that are not UTF-8, and characters that steer a terminal."""
+"""Make file names printable: they may contain bytes that are not UTF-8, and characters that control a terminal."""
 
 import re
 
-# Control characters, line separators, and what turns the direction of the text about.
+# Control characters, line separators, and marks that reverse the direction of text.
 STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte
 
 
 def label(text: str) -> str:
-    """Return text that every reader takes: bytes that are not UTF-8 are written as backslash escapes."""
+    """Return text that every reader accepts: bytes that are not UTF-8 become backslash escapes."""
     text = NO_BYTE.sub(_escaped, text)
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def printable(text: str) -> str:
-    """Return one line that a terminal can be given: as ``label``, and control characters are written as escapes."""
+    """Return one line that is safe to print: as ``label``, and control characters become escapes."""
     return STEERING.sub(_escaped, label(text))
 
 
@@ -23,5 +23,5 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def listed(names: list[str], count: int) -> str:
-    """Return the first ``names`` of ``count`` things in words: a, b and 3 more."""
+    """Return the first ``names`` of ``count`` names in words: a, b and 3 more."""
     return ", ".join(names) + (f" and {count - len(names)} more" if count > len(names) else "")

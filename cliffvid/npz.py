@@ -1,4 +1,4 @@
-"""Arrays in .npz and .npy files that others wrote: sizes and shapes are checked before any is built."""
+"""Read untrusted .npz and .npy files: sizes and shapes are checked before any array is built."""
 
 import math
 import os
@@ -10,15 +10,15 @@ from zipfile import ZipFile
 import numpy as np
 
 Array = np.ndarray
-# How large a file may be once unpacked. Tracks shrink to a half or so, those of people who never move to a hundredth.
+# Limits of the unpacked size. Tracks compress to about a half, those of motionless people to a hundredth.
 UNPACKED_BYTES, UNPACKED_RATIO = 256 << 20, 100
-EMPTY_SIDE = 1 << 20  # of an array without numbers: no bytes bound it
+EMPTY_SIDE = 1 << 20  # of an empty array, which no number of bytes limits
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an array's file says of it."""
+    """The header of an array's file."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -36,7 +36,7 @@ def check_unpacked(size: int, unpacked: int) -> None:
 
 
 def read_header(file: IO[bytes], name: str) -> Header:
-    """Return the header of an array, whose numbers follow. Raises ValueError for all but plain numbers and text."""
+    """Return the header of an array, before its data. Raises ValueError for all but plain numbers and text."""
     version = np.lib.format.read_magic(file)
     if version not in HEADERS:
         raise ValueError(f"{name!r} is of numpy's format {version}")
@@ -51,9 +51,10 @@ def read_header(file: IO[bytes], name: str) -> Header:
 
 
 def read_headers(archive: ZipFile, size: int, names: Iterable[str] | None = None) -> dict[str, Header]:
-    """Return the headers of the named arrays, all if none are named, in an archive of ``size`` bytes.
+    """Return the headers of the named arrays, all by default, in an archive of ``size`` bytes.
 
-    Raises ValueError for one that is not as long as it says, or that unpacks to far too much; KeyError.
+    Raises ValueError if an array's length differs from its header or far too much would be unpacked, KeyError if one is
+    missing.
     """
     names = list(archive.NameToInfo) if names is None else [f"{name}.npy" for name in names]
     if missing := [name for name in names if name not in archive.NameToInfo]:
@@ -70,7 +71,7 @@ def read_headers(archive: ZipFile, size: int, names: Iterable[str] | None = None
 
 
 def load_npz(file: BinaryIO, names: Iterable[str] | None = None) -> dict[str, Array]:
-    """Return the named arrays, all if none are named. Raises ValueError, KeyError, BadZipFile and the like."""
+    """Return the named arrays, all by default. Raises ValueError, KeyError, BadZipFile and the like."""
     with ZipFile(file) as archive:
         arrays = {}
         for name in read_headers(archive, size_of(file), names):

@@ -1,4 +1,4 @@
-"""How an option is described: once, with its default, help, panel and limits. Checks and flags follow from that."""
+"""Describe an option once: its default, help, panel and limits. Checks and flags follow from that."""
 
 import math
 from dataclasses import Field, dataclass, field, fields
@@ -14,19 +14,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Described:
-    """What is known of an option beside its name, type and default."""
+    """What is known of an option besides its name, type and default."""
 
     help: str
-    shown: str | None = None  # what the help says in place of a default that says little
-    panel: str | None = None  # of the help
-    flags: tuple[str, ...] = ()  # where they are not the field's name
+    shown: str | None = None  # shown in the help instead of a default that says little
+    panel: str | None = None  # section of the help
+    flags: tuple[str, ...] = ()  # if other than the field's name
     above: float | None = None
     least: float | None = None
     below: float | None = None
     most: float | None = None
 
     def holds(self, value: float) -> bool:
-        """Whether a number keeps the limits; NaN keeps none."""
+        """Return whether a number is within the limits; NaN is not."""
         return (
             not math.isnan(value)
             and (self.above is None or value > self.above)
@@ -36,7 +36,7 @@ class Described:
         )
 
     def limits(self) -> str:
-        """The limits in words."""
+        """Return the limits in words."""
         if self.least is not None and self.most is not None:
             return f"{self.least:g} to {self.most:g}"
         low = f"above {self.above:g}" if self.above is not None else ""
@@ -56,7 +56,7 @@ def described(
     below: float | None = None,
     most: float | None = None,
 ) -> dict[str, Described]:
-    """Return a dataclass field's metadata: the description of an option that must be given."""
+    """Return a dataclass field's metadata: the description of a required option."""
     return {"option": Described(help, shown, panel, flags, above, least, below, most)}
 
 
@@ -72,28 +72,28 @@ def option(
     below: float | None = None,
     most: float | None = None,
 ) -> T:
-    """Return a dataclass field with its description; its type gives the choices, as ``Literal``."""
+    """Return a dataclass field with its description; its type holds the choices, as ``Literal``."""
     metadata = described(help, shown, panel, flags, above, least, below, most)
     return field(default=default, metadata=metadata)
 
 
 def description(each: Field[Any]) -> Described | None:
-    """Return how a field was described; None: it has no flag."""
+    """Return the description of a field; None if it has no flag."""
     return each.metadata.get("option")
 
 
 def flag_name(each: Field[Any]) -> str:
-    """Return the flag of an option, by which messages call it."""
+    """Return the flag of an option, which names it in messages."""
     told = description(each)
     return told.flags[0] if told and told.flags else f"--{each.name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What values an option takes, read from its type."""
+    """The values that an option accepts, read from its type."""
 
     base: type  # bool, int, float, str or Path
-    choices: tuple[str, ...]  # the words it may be; with a number as base, in place of a number
+    choices: tuple[str, ...]  # accepted words; if the base is a number, besides numbers
     optional: bool  # may be None
     many: bool  # a tuple of them
 
@@ -108,19 +108,19 @@ class Kind:
 
 
 def choices(options: type, name: str) -> tuple[str, ...]:
-    """Return what words an option may be."""
+    """Return the words that an option accepts."""
     (found,) = (Kind.of(each.type).choices for each in fields(options) if each.name == name)
     return found
 
 
 def check(good: bool, message: str) -> None:
-    """Raise UsageError unless all is well."""
+    """Raise UsageError with a message unless ``good``."""
     if not good:
         raise UsageError(message)
 
 
 def check_choice(flag: str, value: object, known: tuple[str, ...]) -> None:
-    """Raise UsageError, with what was probably meant, for a word that is none of those known."""
+    """Raise UsageError, with the word probably meant, for a word that is not known."""
     check(value in known, f"{flag} {value}: {_meant(str(value), known)}choose one of {', '.join(known)}")
 
 
@@ -154,20 +154,20 @@ def _check_number(each: Field[Any], value: object, kind: Kind) -> None:
 
 
 def is_time(each: Field[Any]) -> bool:
-    """Whether an option is a length or a point of time: its name bears the unit."""
+    """Return whether an option is a duration or a time: its name ends with the unit."""
     return each.name.endswith("_s")
 
 
 def number(text: str, kind: type[int] | type[float]) -> int | float | str:
-    """Return the number that a text is, or the text as it is: the check of the option refuses that."""
+    """Return the number in a text, or the text unchanged, which the option's check refuses."""
     try:
-        return kind(text) if text.isascii() and "_" not in text else text  # 1_0 is a number to Python alone
+        return kind(text) if text.isascii() and "_" not in text else text  # only Python reads 1_0 as a number
     except ValueError:
         return text
 
 
 def seconds(text: str) -> float | str:
-    """Return the seconds of ``90``, ``1:30`` or ``1:02:03.5``; any other text as it is."""
+    """Return the seconds of ``90``, ``1:30`` or ``1:02:03.5``; any other text unchanged."""
     *units, last = text.split(":")
     whole = all(part.isdecimal() and part.isascii() for part in units)
     if not units or len(units) > 2 or not whole or not last[:1].isdecimal():

@@ -1,4 +1,4 @@
-"""Import packages that need not be installed, and tell a missing one from one that does not load."""
+"""Import optional packages, and tell a missing one from one that does not load."""
 
 from importlib import import_module
 from types import ModuleType
@@ -11,13 +11,13 @@ REINSTALL = "install it again, or see what else works here: cliffvid doctor"
 def load(package: str, install: str, repair: str = REINSTALL) -> ModuleType:
     """Return an optional package, or a module of one.
 
-    ``install`` is how to get it, ``repair`` what to do where it is there and does not load. Raises NotInstalledError if
-    the package is missing, BackendError if its import fails for any other reason: a library that does not load, a
-    package that it needs itself. An interrupt stays one, whatever the package makes of it.
+    ``install`` says how to get it, ``repair`` what to do if it is installed but does not load. Raises NotInstalledError
+    if the package is missing. Raises BackendError if its import fails for any other reason: a library that does not
+    load, a missing dependency. KeyboardInterrupt is raised on, even if the package turned it into another error.
     """
     try:
         return import_module(package)
-    except Exception as error:  # of code that others wrote: a package may raise anything
+    except Exception as error:  # third-party code may raise anything
         if _interrupted(error):
             raise KeyboardInterrupt from error
         if isinstance(error, ModuleNotFoundError) and error.name and f"{package}.".startswith(f"{error.name}."):
@@ -27,7 +27,7 @@ def load(package: str, install: str, repair: str = REINSTALL) -> ModuleType:
 
 
 def _interrupted(error: BaseException | None) -> bool:
-    """Whether an error came of Ctrl-C: libraries that are being loaded turn that into an error of their own."""
+    """Return whether Ctrl-C caused an error: libraries that are loading turn it into their own errors."""
     while error:
         if isinstance(error, KeyboardInterrupt):
             return True

@@ -1,4 +1,4 @@
-"""Options: the only place where a default, a help text or a limit is written."""
+"""Define every option: the only place where a default, a help text or a limit is written."""
 
 # ruff: noqa: RUF009  (option() makes a field, as dataclasses.field does)
 import math
@@ -19,9 +19,12 @@ START, END, OVERWRITE = ("--start",), ("--end",), ("--overwrite", "-y")
 
 @dataclass(frozen=True)
 class Options:
-    """All tunables of a run. Raises UsageError for a value that cannot be meant.
+    """All settings of a run, each described by its ``option``.
 
-    The names of the fields, but for those that no tracks file records, are part of the keys of data sets.
+    The names of fields that tracks files record are part of the keys of data sets.
+
+    Raises:
+        UsageError: A value is invalid.
     """
 
     format: Literal["auto", "parquet", "npz", "cliff"] = option(
@@ -61,27 +64,25 @@ class Options:
     )
     stride: int = option(1, "Use every Nth frame: 0, N, 2N ...", panel=VIDEO, least=1)
     stream: int | None = option(None, "Index of the video stream, as probe lists it.", "the best", panel=VIDEO, least=0)
-    # auto: by the video's tags; untagged, BT.709 from 720 lines on as players do. official: untagged is always BT.601,
-    # as when ffmpeg writes the frames to PNG for the official CLIFF demo. The rest overrule the tags.
+    # auto: by the video's tags; if untagged, BT.709 from 720 lines on, as in players. official: untagged is BT.601, as
+    # when ffmpeg writes the frames to PNG for the official CLIFF demo. The others override the tags.
     matrix: Literal["auto", "official", "bt601", "bt709", "bt2020"] = option(
         "auto", "Colour matrix from YUV to RGB. auto: by the video's tags.", panel=VIDEO
     )
     hdr: Literal["tonemap", "refuse"] = option("tonemap", "What to do with HDR video.", panel=VIDEO)
     deinterlace: bool = option(False, "Deinterlace the frames (bwdif).", panel=VIDEO)
-    # exact: RGB is scaled, as the official code does it. planes: the decoder's own planes are, and what comes of them
-    # is made RGB: faster, but pixels differ by a level or two of 255.
+    # planes: the decoder's planes are scaled, and then converted to RGB. Pixels differ by a level or two of 255.
     pixels: Literal["exact", "planes"] = option(
         "exact",
         "Pixels the networks see: RGB as in the official code, or the decoder's YUV planes (faster).",
         panel=SPEED,
     )
     image_fps: float = option(25.0, "Frame rate of a folder of images.", panel=VIDEO, above=0)
-    max_frame_mpx: float = option(  # a frame of 8K has 33
+    max_frame_mpx: float = option(  # an 8K frame has 33
         64.0, "Refuse frames of more megapixels.", panel=SAFETY, above=0
     )
     allow_network: bool = option(False, "Allow http, https and rtsp addresses as inputs.", panel=SAFETY)
-    # auto is the CPU until decoding on a GPU has been measured
-    decode_device: Literal["auto", "cpu", "cuda"] = option(
+    decode_device: Literal["auto", "cpu", "cuda"] = option(  # auto: the CPU until decoding on a GPU has been measured
         "auto", "Device of the video decoder. auto: the CPU.", panel=SPEED
     )
     max_people: int = option(0, "Most people per frame, best scores first. 0: no limit.", panel=DETECTION, least=0)
@@ -105,21 +106,21 @@ class Options:
         above=0,
         below=1,
     )
-    min_track_s: float = option(  # to know it, rows are held back
+    min_track_s: float = option(  # rows are held back until it is known
         0.0, "Flag the rows of tracks shorter than this many seconds; none is dropped.", panel=DETECTION, least=0
     )
     overwrite: bool = option(False, "Replace existing outputs.", panel=OUTPUT, flags=OVERWRITE)
 
-    # How much --precision auto may change: joints' rotations, and of a hundred people how many are missed or made up.
+    # Limits of what --precision auto may change: joint rotations, and the percentage of people missed or made up.
     gate_rotation_median_deg: float = 0.5
     gate_rotation_p99_deg: float = 2.0
     gate_persons_percent: float = 0.5
 
-    # Tracking. Chosen on 80 s of street scene and on generated walkers: 96 tracks became 56, with one jump.
-    track_iou_min: float = 0.2  # least overlap of a strong detection with a track's predicted box, both widened
+    # Tracking. Tuned on 80 s of a street scene and on generated walkers: 96 tracks became 56, with one jump.
+    track_iou_min: float = 0.2  # least IoU of a strong detection and a track's predicted box, both enlarged
     track_iou_min_weak: float = 0.3  # the same for a weak detection
     track_score_strong: float = 0.5
-    track_memory_s: float = 3.0  # a track not seen for so long ends
+    track_memory_s: float = 3.0  # a track ends when not seen for so long
 
     def __post_init__(self) -> None:
         check_values(self)
@@ -131,7 +132,7 @@ class Options:
         check(self.focal_px is None or self.fov_deg is None, "--focal-px and --fov-deg: give one of them")
 
     def to_json(self) -> dict[str, object]:
-        """The options as plain values, for another process or a later run; ``from_json`` takes them back."""
+        """Return the options as plain values, for another process or a later run; ``from_json`` reads them."""
         end_s = None if math.isinf(self.end_s) else self.end_s
         return asdict(self) | {"models_dir": self.models_dir and str(self.models_dir.absolute()), "end_s": end_s}
 
@@ -140,8 +141,8 @@ class Options:
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Self:
-        """The options that were made plain; what else is there is passed over."""
-        plain = {"models_dir": plain.get("engines"), **plain}  # as journals called it before
+        """Return the options from plain values; unknown names are ignored."""
+        plain = {"models_dir": plain.get("engines"), **plain}  # its name in older journals
         given = {field.name: plain[field.name] for field in fields(cls) if field.name in plain}
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
         end_s = math.inf if given["end_s"] is None else given["end_s"]
@@ -149,30 +150,29 @@ class Options:
 
 
 def check_span(start_s: float, end_s: float) -> None:
-    """Raise UsageError for a span of no time."""
+    """Raise UsageError for an empty span of time."""
     check(start_s < end_s, f"--start {start_s:g} --end {end_s:g}: need 0 <= start < end, in seconds")
 
 
 def on_gpu(options: Options) -> bool:
-    """Whether the networks are to run on a GPU."""
+    """Return whether the networks run on a GPU."""
     return split_device(options.device)[0] == "cuda" or "tensorrt" in options.backend
 
 
 @dataclass(frozen=True)
 class BulkOptions:
-    """How a data set is annotated. Raises UsageError for a value that cannot be meant."""
+    """Settings of annotating a data set. Raises UsageError for an invalid value."""
 
     runner: Literal["local", "ray"] = option("local", "Where the workers run: here, or on a Ray cluster.", panel=SPEED)
     workers: int = option(0, "Worker processes. 0: one per core, or what a GPU needs.", panel=SPEED, least=0)
-    # auto: shared on a GPU; on a CPU workers with their own are as fast or faster
-    networks: Literal["auto", "own", "shared"] = option(
+    networks: Literal["auto", "own", "shared"] = option(  # on a CPU own networks are as fast as shared ones, or faster
         "auto", "Networks of each local worker, or of one process for all. auto: shared on a GPU.", panel=SPEED
     )
     address: str | None = option(None, "Address of a Ray cluster, or auto.", "a new one on this machine", panel=SPEED)
     shard: str | None = option(
         None, "i/n: only part i, from 0, of n parts; then run annotate-merge.", "all", panel=SPEED
     )
-    split_s: float = option(  # those of twice that are cut at key frames
+    split_s: float = option(  # videos of twice that or more are split at key frames
         120.0,
         "Split long videos into segments of this many seconds. 0: never.",
         panel=SPEED,
@@ -197,7 +197,7 @@ class BulkOptions:
         self.part()
 
     def part(self) -> tuple[int, int]:
-        """``(i, n)``: this job does the part i, from 0, of n."""
+        """Return ``(i, n)``: this job does part i, from 0, of n."""
         if self.shard is None:
             return 0, 1
         i, _, n = self.shard.partition("/")
@@ -208,7 +208,7 @@ class BulkOptions:
 
 @dataclass(frozen=True)
 class OverlayOptions:
-    """How tracks are drawn on their video. Raises UsageError for a value that cannot be meant."""
+    """Settings of drawing tracks on their video. Raises UsageError for an invalid value."""
 
     view: Literal["overlay", "side", "both", "skeleton"] = option(
         "overlay", "What to draw. side: seen from the right; skeleton: needs no renderer."
@@ -230,7 +230,7 @@ class OverlayOptions:
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """How tracks become files of another kind. Raises UsageError for a value that cannot be meant."""
+    """Settings of converting tracks to another format. Raises UsageError for an invalid value."""
 
     to: Literal["npz", "parquet", "cliff", "amass", "bvh", "gltf", "csv"] = field(
         metadata=described("Format to write.")
@@ -251,7 +251,7 @@ class ConvertOptions:
 
 @dataclass(frozen=True)
 class EvalOptions:
-    """How tracks are measured against ground truth. Raises UsageError for a value that cannot be meant."""
+    """Settings of evaluating tracks against ground truth. Raises UsageError for an invalid value."""
 
     protocol: Literal["demo", "paper"] = option(
         "demo", "demo: what a user gets. paper: true boxes x 1.2 and the known focal length."
@@ -270,7 +270,7 @@ class EvalOptions:
 
 @dataclass(frozen=True)
 class PseudoGTViewOptions:
-    """What a page of pseudo-ground-truth shows. Raises UsageError for a value that cannot be meant."""
+    """Settings of a page of pseudo-ground-truth. Raises UsageError for an invalid value."""
 
     per: Literal["image", "subject"] = option("image", "Show everybody in an image, or one subject at a time.")
     most: int = option(50, "Most images or subjects to show.", flags=("--max",), least=1)
@@ -285,7 +285,7 @@ class PseudoGTViewOptions:
 
 @dataclass(frozen=True)
 class SmoothOptions:
-    """How tracks are smoothed. Raises UsageError for a value that cannot be meant."""
+    """Settings of smoothing tracks. Raises UsageError for an invalid value."""
 
     method: Literal["savgol", "one-euro"] = option(
         "savgol", "Filter. savgol looks both ways in time, one-euro only back."
@@ -293,7 +293,7 @@ class SmoothOptions:
     sigma_s: float = option(0.13, "savgol: width of the Gaussian in seconds. More is steadier, and duller.", above=0)
     cutoff_hz: float = option(2.0, "one-euro: cutoff frequency at rest. Less is steadier, and later.", above=0)
     speed_gain: float = option(1.0, "one-euro: how much the cutoff rises with speed (rad/s or m/s).", least=0)
-    max_gap_s: float = option(0.5, "Fill gaps up to this many seconds.", least=0)  # longer ones part what is smoothed
+    max_gap_s: float = option(0.5, "Fill gaps up to this many seconds.", least=0)  # longer ones split the motion
     overwrite: bool = option(False, "Replace an existing file.", flags=OVERWRITE)
 
     def __post_init__(self) -> None:

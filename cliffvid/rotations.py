@@ -1,4 +1,4 @@
-"""Rotations in numpy: axis-angle vectors, matrices and quaternions (x, y, z, w)."""
+"""Convert rotations in numpy: axis-angle vectors, matrices and quaternions (x, y, z, w)."""
 
 import numpy as np
 
@@ -6,14 +6,14 @@ from .geometry import Array
 
 
 def axis_angle(rotmat: Array) -> Array:
-    """Rotation matrices (...,3,3) as axis-angle (...,3), angle in [0, pi], float64.
+    """Return rotation matrices (...,3,3) as axis-angle (...,3), angle in [0, pi], float64.
 
-    By way of the unit quaternion with the largest of its four squared components first (Shepperd 1978), so that
-    neither tiny angles nor half turns lose precision.
+    The unit quaternion is computed first, from the largest of its four squared components (Shepperd 1978). So neither
+    tiny angles nor half turns lose precision.
     """
     m = rotmat.astype(np.float64)
     x, y, z = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
-    k = np.empty((*m.shape[:-2], 4, 4))  # its rows are the quaternion w, x, y, z, each times four times one of them
+    k = np.empty((*m.shape[:-2], 4, 4))  # each row is the quaternion w, x, y, z times four times one component
     k[..., 0, 0], k[..., 1, 1], k[..., 2, 2], k[..., 3, 3] = 1 + x + y + z, 1 + x - y - z, 1 - x + y - z, 1 - x - y + z
     for row, column, value in (
         (0, 1, m[..., 2, 1] - m[..., 1, 2]),
@@ -26,11 +26,11 @@ def axis_angle(rotmat: Array) -> Array:
         k[..., row, column] = k[..., column, row] = value
     best = np.argmax(np.diagonal(k, axis1=-2, axis2=-1), axis=-1)
     q: Array = np.take_along_axis(k, best[..., None, None], axis=-2)[..., 0, :]
-    return rotation_vector(q[..., [1, 2, 3, 0]])  # of whatever length
+    return rotation_vector(q[..., [1, 2, 3, 0]])  # of any length
 
 
 def rotation_matrix(vectors: Array) -> Array:
-    """Axis-angle (...,3) as rotation matrices (...,3,3), float64 (Rodrigues)."""
+    """Return axis-angle (...,3) as rotation matrices (...,3,3), float64 (Rodrigues)."""
     v = vectors.astype(np.float64)
     angle = np.linalg.norm(v, axis=-1)[..., None, None]
     x, y, z = v[..., 0], v[..., 1], v[..., 2]
@@ -42,14 +42,14 @@ def rotation_matrix(vectors: Array) -> Array:
 
 
 def quaternion(vectors: Array) -> Array:
-    """Axis-angle (...,3) as unit quaternions x, y, z, w (...,4), float64; w is not negative up to half a turn."""
+    """Return axis-angle (...,3) as unit quaternions x, y, z, w (...,4), float64; w >= 0 for angles up to pi."""
     v = vectors.astype(np.float64)
     half = np.linalg.norm(v, axis=-1, keepdims=True) / 2
     return np.concatenate([v * np.sinc(half / np.pi) / 2, np.cos(half)], axis=-1)
 
 
 def rotation_vector(turns: Array) -> Array:
-    """Quaternions x, y, z, w (...,4) of any length as axis-angle (...,3), angle in [0, pi], float64."""
+    """Return quaternions x, y, z, w (...,4) of any length as axis-angle (...,3), angle in [0, pi], float64."""
     q = turns * np.where(turns[..., 3:] < 0, -1, 1)  # the shorter way round
     norm = np.linalg.norm(q[..., :3], axis=-1, keepdims=True)
     angle = 2 * np.arctan2(norm, q[..., 3:])
@@ -58,17 +58,20 @@ def rotation_vector(turns: Array) -> Array:
 
 
 def quat_multiply(first: Array, second: Array) -> Array:
-    """Quaternions (...,4) of turning by ``second`` in the frame that ``first`` made: their product, first x second."""
+    """Return the product first x second of quaternions (...,4): ``second`` rotates in the frame that ``first`` made."""
     a, b, aw, bw = first[..., :3], second[..., :3], first[..., 3:], second[..., 3:]
     return np.concatenate([aw * b + bw * a + np.cross(a, b), aw * bw - (a * b).sum(axis=-1, keepdims=True)], axis=-1)
 
 
 def quat_conjugate(turns: Array) -> Array:
-    """The inverse of unit quaternions (...,4)."""
+    """Return the inverse of unit quaternions (...,4)."""
     inverse: Array = turns * np.array([-1.0, -1.0, -1.0, 1.0])
     return inverse
 
 
 def slerp(first: Array, second: Array, share: Array) -> Array:
-    """From ``first`` towards ``second`` (...,4) the shorter way by ``share`` of it (...,1), at constant speed."""
+    """Return the rotation at ``share`` (...,1) of the shorter way from ``first`` to ``second`` (...,4).
+
+    The way is taken at constant speed.
+    """
     return quat_multiply(first, quaternion(share * rotation_vector(quat_multiply(quat_conjugate(first), second))))

@@ -1,24 +1,24 @@
-"""The rules of networks: how a frame becomes a detector's canvas, candidates become people, and a person a crop."""
+"""Define the rules of networks: from frame to the detector's canvas, from candidates to people, from box to crop."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Letterbox:
-    """How a frame becomes the detector's canvas: what scales it, and how far the canvas may shrink around it."""
+    """How a frame is scaled onto the detector's canvas, and how far the canvas may shrink around it."""
 
     width_px: int
     height_px: int
     interpolation: str  # linear | cubic | area
     fill: int
-    least_px: int | None = None  # the shortest side that the network takes; None: it takes the whole canvas alone
+    least_px: int | None = None  # shortest side that the network takes; None: it takes the full canvas only
     step_px: int = 32  # sides are multiples of it
-    shape: str = "square"  # the whole canvas, unless told otherwise; frame: what holds the scaled frame
+    shape: str = "square"  # square: the full canvas by default; frame: the part that holds the frame
 
 
 @dataclass(frozen=True)
 class Selection:
-    """How candidates become people: which number is the score, from where on, and how doubles are removed."""
+    """How candidates become people: the kind of score, its minimum, and the NMS threshold."""
 
     score: str  # objectness | product (objectness x class probability)
     score_min: float
@@ -28,21 +28,24 @@ class Selection:
 
 @dataclass(frozen=True)
 class CropRule:
-    """How a box becomes a crop; ``size_side`` names the side of the crop that ``crop_size_px`` measures."""
+    """How a box becomes a crop; ``crop_center_size_px`` holds the length of the crop's ``size_side``."""
 
     width_px: int
     height_px: int
     box_scale: float
     size_side: str  # height | width
-    fit: str = "aspect"  # the crop's size holds the whole box; square: it is the box's longer side
-    corners: str = "round"  # half to even; truncate: towards zero; exact: not to whole pixels, by an affine warp
-    resample: str = "bilinear"  # between pixel centres, no antialiasing; antialias: a Gaussian first where it shrinks
-    cut_aspect: float = 0.0  # height over width to which a box that the frame's bottom cuts is lengthened first
+    fit: str = "aspect"  # aspect: the crop holds the whole box; square: its size is the longer side
+    corners: str = "round"  # half to even; truncate: towards zero; exact: not rounded, by an affine warp
+    resample: str = "bilinear"  # between pixel centres, no antialiasing; antialias: a Gaussian first to shrink
+    cut_aspect: float = 0.0  # height / width to which a box truncated by the frame's bottom is lengthened
 
 
 @dataclass(frozen=True)
 class BboxInfo:
-    """``((cx-W/2)/f*centre_scale, (cy-H/2)/f*centre_scale, (size/f-size_offset)/size_scale)``."""
+    """Normalisation of CLIFF's bounding-box info.
+
+    ``((cx-W/2)/f*centre_scale, (cy-H/2)/f*centre_scale, (size/f-size_offset)/size_scale)``
+    """
 
     centre_scale: float
     size_offset: float

@@ -1,7 +1,7 @@
-"""The tables that flow between the stages: numpy columns that share a first axis, checked when made.
+"""Define the tables that stages exchange: numpy columns that share a first axis, checked when a table is made.
 
-Ragged data is flat: a person is a row with a ``frame_idx`` column. Batches concatenate and re-cut trivially, a frame
-without people is no rows, and the file on disk has the same columns under the same names.
+Ragged data is flat: each person is a row with a ``frame_idx`` column. So batches are easy to concatenate and split, and
+a frame without people has no rows. The file on disk has the same columns under the same names.
 """
 
 from collections.abc import Sequence
@@ -24,13 +24,13 @@ Float32: TypeAlias = NDArray[np.float32]
 Bool: TypeAlias = NDArray[np.bool_]
 Objects: TypeAlias = NDArray[np.object_]
 Arrays: TypeAlias = dict[str, Array]  # by the names of a network's inputs or outputs
-Shape: TypeAlias = tuple[int | str, ...]  # lengths of axes; of those that are free a name
+Shape: TypeAlias = tuple[int | str, ...]  # lengths of axes, or the names of free ones
 Specs: TypeAlias = dict[str, tuple[tuple[np.dtype[Any], ...], Shape]]
 _specs: dict[type, Specs] = {}
 
 
 def column_specs(table: type["Table"]) -> Specs:
-    """``{column: (allowed dtypes, shape)}`` read from the annotations, e.g. ``"float32 P 24 3 3"``; once a table."""
+    """Return ``{column: (allowed dtypes, shape)}`` from annotations such as ``"float32 P 24 3 3"``, once per table."""
     if table not in _specs:
         specs: Specs = {}
         for name, hint in get_type_hints(table, include_extras=True).items():
@@ -41,7 +41,7 @@ def column_specs(table: type["Table"]) -> Specs:
 
 
 class Table:
-    """Base of the tables: checks dtype and shape of every column, slices, concatenates."""
+    """Base class of tables: checks dtype and shape of every column, slices, concatenates."""
 
     def __post_init__(self) -> None:
         sizes: dict[str, int] = {}
@@ -59,7 +59,7 @@ class Table:
 
     @property
     def nbytes(self) -> int:
-        """The memory that its columns take; images count as what they hold of this machine's."""
+        """Return the memory of all columns; images count with what they hold of the host's."""
         columns = self.columns().values()
         return sum(sum(i.nbytes for i in column) if column.dtype.hasobject else column.nbytes for column in columns)
 
@@ -67,7 +67,7 @@ class Table:
         return {name: getattr(self, name) for name in column_specs(type(self))}
 
     def __getitem__(self, rows: slice | Array) -> Self:
-        """The chosen rows: a slice, an index array or a mask."""
+        """Return the selected rows, by a slice, an index array or a mask."""
         return self._of({name: column[rows] for name, column in self.columns().items()})
 
     @classmethod
@@ -78,14 +78,14 @@ class Table:
 
     @classmethod
     def _of(cls, columns: dict[str, Array]) -> Self:
-        """A table of columns that were checked already: that took a fifth of the time that tracking takes."""
+        """Return a table of columns already checked: checking took a fifth of the time of tracking."""
         table = object.__new__(cls)
         table.__dict__.update(columns)
         return table
 
     @classmethod
     def empty(cls, **axes: int) -> Self:
-        """No rows; ``axes`` are the lengths of free axes other than the first, 0 where none is given."""
+        """Return a table without rows; ``axes`` are the lengths of free axes other than the first, 0 by default."""
         return cls(
             **{
                 name: np.zeros([0, *(axes.get(n, 0) if isinstance(n, str) else n for n in shape[1:])], dtypes[0])
@@ -95,11 +95,11 @@ class Table:
 
 
 def _fits(column: Array, dtypes: tuple[np.dtype[Any], ...], shape: Shape, sizes: dict[str, int]) -> bool:
-    """Whether a column is as its annotation says; ``sizes``: of the axes that were met already."""
+    """Return whether a column matches its annotation; ``sizes`` holds the lengths of the axes met so far."""
     if not isinstance(column, np.ndarray) or column.dtype not in dtypes:
         return False
     if column.dtype.hasobject:
-        shape = shape[:1]  # each holds what has the other axes
+        shape = shape[:1]  # each item has the other axes
     if column.ndim != len(shape):
         return False
     for want, have in zip(shape, column.shape, strict=True):
@@ -113,21 +113,21 @@ class Frames(Table):
     """Decoded frames as displayed, in presentation order."""
 
     frame_idx: Annotated[Int64, "int64 N"]
-    pts: Annotated[Int64, "int64 N"]  # ticks of the stream's clock, as stored in the file
+    pts: Annotated[Int64, "int64 N"]  # ticks of the stream's time base, as stored in the file
     time_s: Annotated[Float64, "float64 N"]  # pts in seconds since the first frame
     damaged: Annotated[Bool, "bool N"]  # decoded after or from damaged data
-    # Each RGB (H,W,3) uint8 where the decoder put it, or YuvImages, or a Surface, or a DeviceImage.
+    # Each is RGB (H,W,3) uint8 in the decoder's memory, a YuvImage, a Surface or a DeviceImage.
     images: Annotated[Objects, "object N"]
 
     @property
     def size_wh(self) -> tuple[int, int]:
-        """Width and height of its frames, which all have one size."""
+        """Return width and height of the frames, which all have one size."""
         height, width, _ = self.images[0].shape
         return width, height
 
 
 def image_column(pixels: Sequence[object]) -> Objects:
-    """Images as a column of Frames."""
+    """Return images as a column of Frames."""
     column = np.empty(len(pixels), object)
     for i, image in enumerate(pixels):
         column[i] = image
@@ -148,22 +148,22 @@ class People(Table):
 
 @dataclass(frozen=True, eq=False)
 class Crops(People):
-    """People with the network's input and what leads back from the crop to the frame."""
+    """People with the network's input, and the mapping from crop to frame."""
 
-    crop_center_size_px: Annotated[Float32, "float32 P 3"]  # cx, cy, size: the manifest says of which side
+    crop_center_size_px: Annotated[Float32, "float32 P 3"]  # cx, cy, and the side that the manifest names
     focal_px: Annotated[Float32, "float32 P"]
     frame_wh_px: Annotated[Float32, "float32 P 2"]
     bbox_info: Annotated[Float32, "float32 P 3"]
     pixels: Annotated[
         NDArray[np.uint8] | Float32 | Objects, "uint8|float32|object P h w 3"
-    ]  # or each a PendingInput, see video/images/gpu.py
+    ]  # or each is a PendingInput, see video/images/gpu.py
 
 
 @dataclass(frozen=True, eq=False)
 class Bodies(People):
-    """People with body parameters. Rotations are axis-angle in radians, parent-relative but for the first.
+    """People with body parameters. Rotations are axis-angle in radians, relative to the parent except the first.
 
-    How many joints and betas there are is the body's: SMPL has 69 and 10 numbers, SMPL-X without hands 63 and 11.
+    The number of pose and shape values depends on the body: 69 and 10 for SMPL, 63 and 11 for SMPL-X without hands.
     """
 
     global_orient: Annotated[Float32, "float32 P 3"]
@@ -177,20 +177,37 @@ class Bodies(People):
 
 @dataclass(frozen=True, eq=False)
 class Tracks(Bodies):
-    """Bodies with identities, sorted by (frame_idx, track_id); the pair is unique."""
+    """Bodies with identities, sorted by (frame_idx, track_id); the pair is unique.
+
+    Attributes:
+        frame_idx: Index of the frame in presentation order, from 0.
+        pts: Timestamp in ticks of the stream's time base, as stored in the file.
+        time_s: Seconds since the first frame.
+        det_score: Detection score.
+        bbox_xyxy: Bounding box in pixels of the displayed frame.
+        flags: Bits of FLAG_BITS.
+        global_orient: Rotation of the root, axis-angle in radians, in the camera frame.
+        body_pose: Rotations of the other joints relative to their parents, axis-angle in radians.
+        betas: Shape.
+        transl: Translation in metres in the camera frame: x right, y down, z forward.
+        pred_cam: Camera s, tx, ty with respect to the crop.
+        crop_center_size_px: Centre and size of the crop in pixels.
+        focal_px: Focal length in pixels.
+        track_id: Identity of the person.
+    """
 
     track_id: Annotated[Int32, "int32 P"]
 
 
 # Bits of People.flags
-AT_BORDER = 1  # the box touches the frame's edge: the body is probably cut off
-BAD_CAMERA = 2  # scale not positive or depth absurd: do not use transl
+AT_BORDER = 1  # the box touches the frame's edge: the body is probably truncated
+BAD_CAMERA = 2  # scale not positive or depth implausible: do not use transl
 DAMAGED_FRAME = 4  # the frame was decoded after or from damaged data
-INTERPOLATED = 8  # nobody was detected here: between two rows of the track, by `cliffvid smooth`
-SHORT_TRACK = 16  # of a track that lasts less than --min-track-s
-ODD_DEPTH = 32  # far from the depths of the track's rows before: see pipeline/depth_jumps.py
-IMPLAUSIBLE = 64  # the body does not fit what was seen, by a network that can tell: see pipeline/regress.py
-NOT_DRAWN = BAD_CAMERA | IMPLAUSIBLE  # of rows whose body pictures and films leave out
+INTERPOLATED = 8  # not detected but filled in between two rows of the track, by `cliffvid smooth`
+SHORT_TRACK = 16  # the track lasts less than --min-track-s
+ODD_DEPTH = 32  # depth far from those of the track's earlier rows: see pipeline/depth_jumps.py
+IMPLAUSIBLE = 64  # the body does not fit the image, by networks that report it: see pipeline/regress.py
+NOT_DRAWN = BAD_CAMERA | IMPLAUSIBLE  # rows whose bodies are not drawn in images and videos
 FLAG_BITS = {
     "at_border": AT_BORDER,
     "bad_camera": BAD_CAMERA,
@@ -204,20 +221,20 @@ FLAG_BITS = {
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file's header claims about its video stream; the decoder may find otherwise."""
+    """Claims of a file's header about its video stream; the decoder may find otherwise."""
 
     path: Path | str
     container: str
     codec: str
-    width_px: int  # as displayed, once a frame was read; before that as stored
+    width_px: int  # as displayed once a frame was read, as stored before
     height_px: int
     rate: Fraction | None
     time_base: Fraction
     duration_s: float | None
     frames_claimed: int | None
-    files: tuple[str, ...] = ()  # of images: their names without the folder, by frame_idx, as text
+    files: tuple[str, ...] = ()  # names of images without their folder, by frame_idx, as text
 
     @property
     def name(self) -> str:
-        """The file's name without its folder, as text that every reader takes."""
+        """Return the file's name without its folder, as text that every reader accepts."""
         return label(Path(self.path).name)

@@ -1,1 +1,1 @@
-"""A folder that describes itself becomes a network that answers, or a body that can be posed."""
+"""Load model folders, each of which describes itself: networks to run, and bodies to pose."""

@@ -1,8 +1,8 @@
-"""How many rows a network is given at once, where the options leave it open.
+"""Choose the batch sizes of the networks where the options say ``auto``.
 
-On a CPU batches gain little: 4 frames and 8 people are within a few percent of the best of 1 to 32, with the open
-models on two cores. On a GPU it depends on all there is, so it is measured once, and remembered in the user's cache
-folder.
+On a CPU batches gain little: with the open models on two cores, 4 frames and 8 people are within a few percent of the
+best of 1 to 32. On a GPU the best size depends on the GPU, runtime and network, so it is measured once and kept in the
+user's cache folder.
 """
 
 import json
@@ -25,15 +25,15 @@ from .session import Arrays, Session
 
 log = logging.getLogger(__name__)
 ON_CPU = {"detect": 4, "regress": 8}
-# Sixteen frames of 4K are 400 MB, and every stage holds some batches.
+# Sixteen 4K frames are 400 MB, and every stage holds several batches.
 TRIED = {"detect": (1, 2, 4, 8, 16), "regress": (4, 8, 16, 32, 64)}
 ENOUGH = 0.95  # of the best speed
 ROUNDS = 3
-TUNE_S = 20.0  # then no larger size is tried; the first run of each may compile kernels
+TUNE_S = 20.0  # no larger size is tried after this; the first run of a size may compile kernels
 
 
 def with_batch_sizes(options: Options, detector: Session, regressor: Session) -> Options:
-    """The options, with numbers where batch sizes were left to the program."""
+    """Return the options with each ``auto`` batch size replaced by a number."""
     if "auto" not in (options.frame_batch, options.person_batch):
         return options
     frames = batch_for(detector, options) if options.frame_batch == "auto" else options.frame_batch
@@ -42,7 +42,7 @@ def with_batch_sizes(options: Options, detector: Session, regressor: Session) ->
 
 
 def batch_for(session: Session, options: Options) -> int:
-    """The least number of rows that runs nearly as fast as any within the memory there is."""
+    """Return the smallest batch size that is nearly as fast as the fastest one that fits in memory."""
     task = session.manifest.task
     if session.device == "cpu":
         return ON_CPU[task]
@@ -52,13 +52,13 @@ def batch_for(session: Session, options: Options) -> int:
     if known.get(key) not in TRIED[task]:
         log.info("%s: finding the fastest batch size on %s, once", session.manifest.name, session.device)
         known[key] = least_good(speeds(session, row, TRIED[task]))
-        with suppress(OutputError):  # it would only have saved time
+        with suppress(OutputError):  # the file only saves time
             write_whole(_file(), json.dumps(known, indent=2).encode(), overwrite=True)
     return known[key]
 
 
 def example_row(session: Session, options: Options) -> Arrays:
-    """One row of each input, blank; for detectors that take the frame's shape that of a 16:9 frame."""
+    """Return one blank row of each input; a detector that takes the frame's shape gets that of a 16:9 frame."""
     manifest = session.manifest
     if manifest.task == "detect" and canvas_shape(manifest, options) == "frame":
         manifest = replace(manifest, rules={"letterbox": shrunk(manifest.rules["letterbox"], (16, 9))})
@@ -66,7 +66,7 @@ def example_row(session: Session, options: Options) -> Arrays:
 
 
 def speeds(session: Session, row: Arrays, sizes: tuple[int, ...]) -> dict[int, float]:
-    """Rows a second for each of the sizes, up to where memory or time ends. Raises BackendMemoryError if none fits."""
+    """Return rows per second for each size, until memory or time runs out. Raises BackendMemoryError if no row fits."""
     found: dict[int, float] = {}
     start = time.perf_counter()
     for size in sizes:
@@ -78,8 +78,8 @@ def speeds(session: Session, row: Arrays, sizes: tuple[int, ...]) -> dict[int, f
             begun = time.perf_counter()
             session.run(inputs)
             seconds.append(time.perf_counter() - begun)
-        if session.rows_max and session.rows_max < size:  # it was run in parts
-            session.warnings.clear()  # a user did not ask for that many
+        if session.rows_max and session.rows_max < size:  # too large for the memory: it was run in parts
+            session.warnings.clear()  # the user did not ask for this size
             break
         found[size] = size / median(seconds[1:])
     return found or {session.rows_max or 1: 0.0}
@@ -102,7 +102,7 @@ def _file() -> Path:
 
 
 def _remembered() -> dict[str, int]:
-    """What was found in earlier runs; of a file that is damaged, nothing."""
+    """Return the batch sizes measured in earlier runs; none if the file is missing or damaged."""
     try:
         known = json.loads(_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Bodies in SMPL's format: joints and surface from pose and shape."""
+"""Pose bodies in SMPL's format: compute joints and surface from pose and shape."""
 
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -15,13 +15,13 @@ from ..tables import Float32, Float64, Int32
 from .registry import find_model
 from .smpl_files import NEEDED, how_to_get
 
-CALM = 8  # how often normals are averaged: a face and a navel are still there, no more
-# Sizes of the cells whose vertices are drawn as one where a body is small: open-body has 27,036 faces, then 16,314,
-# 13,000, 10,904 and 7,282. At 12 mm its silhouette overlaps the whole one's by 99.8 %, at 16 mm by 99.6 %.
+CALM = 8  # smoothing passes over the normals: face and navel stay visible, finer detail does not
+# Cell sizes of the levels of detail for small bodies: a cell's vertices are drawn as one. open-body has 27,036 faces,
+# then 16,314, 13,000, 10,904 and 7,282. Its silhouette overlaps the full one by 99.8 % at 12 mm, 99.6 % at 16 mm.
 CELLS_M = (0.008, 0.012, 0.016, 0.024)
 INFLUENCES = 4
 FINGER_NAMES = ("index", "middle", "pinky", "ring", "thumb")
-BLOCK = 4  # people skinned at once: their transforms of all vertices are 48 floats each, 2.6 MB a block of open-body
+BLOCK = 4  # people skinned at once: a block's transforms are 48 floats per vertex, 2.6 MB for open-body
 
 
 # fmt: off
@@ -39,7 +39,10 @@ LICENSED = "{} contains the surface of the licensed body {!r}: do not pass it on
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """A kinematic tree and a skin, both affine in betas (Loper 2015, SMPL). Vectors of the skin are stored as (3,V)."""
+    """A kinematic tree and a skinned mesh, both affine in betas (SMPL, Loper 2015).
+
+    Mesh vectors are stored as (3,V).
+    """
 
     name: str
     parents: tuple[int, ...]  # -1 for the root
@@ -48,47 +51,51 @@ class Body:
     faces: Int32  # (F,3)
     rest_m: Float32  # (3V,) at betas 0
     shape_dirs_m: Float32  # (B,3V) per unit of each beta
-    pose_dirs_m: Float32 | None  # (9K,3V) correctives of the first K joints after the root; None: there are none
+    pose_dirs_m: Float32 | None  # (9K,3V) pose corrections of the first K joints after the root; None: none
     weights: Float32  # (J,V), sums to 1 over J
     rest_normals: Float32  # (3,V)
-    redistributable: bool  # whether a file that carries its surface may be passed on
+    redistributable: bool  # whether files that contain its surface may be redistributed
 
     @property
     def joint_names(self) -> list[str]:
-        """SMPL's or SMPL-X's names, one for each joint."""
+        """Return one name per joint: SMPL's or SMPL-X's, numbers for any other body."""
         names = SMPL_JOINTS if len(self.parents) == len(SMPL_JOINTS) else SMPLX_JOINTS
         return names if len(names) == len(self.parents) else [f"joint{j}" for j in range(len(self.parents))]
 
     def licence_warning(self, what: str) -> str | None:
-        """What to say of a file, called ``what``, that contains the body's surface; None if it may be passed on."""
+        """Return the warning for a file, named ``what``, that contains the surface; None if sharing it is allowed."""
         return None if self.redistributable else LICENSED.format(what, self.name)
 
     @cached_property
     def levels(self) -> tuple[tuple[float, Int32], ...]:
-        """(size in metres of what is left out, faces (F,3)), the finest first."""
+        """Return ``(size in metres of the omitted detail, faces (F,3))`` of each level of detail, finest first."""
         rest, normals = self.rest_m.reshape(3, -1).T, self.rest_normals.T
         return ((0.0, self.faces), *((cell, decimate(rest, normals, self.faces, cell)) for cell in CELLS_M))
 
     @cached_property
     def influences(self) -> tuple[NDArray[np.intp], Float64]:
-        """The joints (V,4) that each vertex follows most, and how much: (V,4), sums to 1. So do glTF and WebGL skin."""
+        """Return the joints (V,4) with the largest weights of each vertex, and these weights (V,4), which sum to 1.
+
+        glTF and WebGL skin with four joints too.
+        """
         strongest = np.argsort(-self.weights, axis=0, kind="stable")[:INFLUENCES].T
         weights = np.take_along_axis(self.weights.T, strongest, axis=1).astype(np.float64)
         return strongest, weights / weights.sum(axis=1, keepdims=True)
 
     def joints(self, global_orient: Reals, body_pose: Reals, betas: Reals, transl: Reals) -> Float64:
-        """Joints (P,J,3) in metres in the frame of ``transl``.
+        """Return joints (P,J,3) in metres, in the frame of ``transl``.
 
-        Takes axis-angle rotations (P,3) and (P,3K), betas (P,up to B), transl (P,3); joints after the first K rest.
-        As in SMPL the root turns about its own resting joint, so the pelvis is at rest pelvis(betas) + transl.
-        Raises ModelError for more betas or joints than the body has.
+        Takes axis-angle rotations (P,3) and (P,3K), betas (P,up to B) and transl (P,3). Joints after the first K are at
+        rest. As in SMPL, the root rotates about its rest position, so the pelvis is always at its rest position for the
+        betas, plus transl. Raises ModelError for more betas or joints than the body has.
         """
         return self._bones(global_orient, body_pose, betas)[2] + transl[:, None]
 
     def surface(self, global_orient: Reals, body_pose: Reals, betas: Reals, transl: Reals) -> tuple[Float32, Float32]:
-        """Vertices in metres and normals, each (P,V,3); takes what ``joints`` takes.
+        """Return vertices in metres and normals, each (P,V,3); arguments as for ``joints``.
 
-        The normals are those of the resting mean shape, turned with the skin: right but for the scale of wrinkles.
+        The normals are those of the mean shape at rest, rotated with the skin. They are right except at the scale of
+        wrinkles.
         """
         turn, world, joints, rest = self._bones(global_orient, body_pose, betas)
         move = joints + transl[:, None] - (world @ rest[..., None])[..., 0]
@@ -107,7 +114,7 @@ class Body:
         return vertices, normals
 
     def rest_joints(self, betas: Reals) -> Float64:
-        """Joints (P,J,3) of the resting body of that shape. Raises ModelError for more betas than the body has."""
+        """Return the joints (P,J,3) at rest for these betas. Raises ModelError for more betas than the body has."""
         if betas.shape[1] > self.joint_dirs_m.shape[2]:
             raise ModelError(
                 f"body {self.name!r} has {self.joint_dirs_m.shape[2]} betas, the tracks have {betas.shape[1]}; "
@@ -117,7 +124,7 @@ class Body:
         return self.rest_joints_m + moved
 
     def _bones(self, global_orient: Reals, body_pose: Reals, betas: Reals) -> tuple[Float64, Float64, Float64, Float64]:
-        """Rotations to the parent and to the camera (P,J,3,3); joints (P,J,3) of bodies at transl 0, and at rest."""
+        """Return rotations to parent and to camera (P,J,3,3), and joints (P,J,3) posed at transl 0 and at rest."""
         rest = self.rest_joints(betas)
         turn = np.broadcast_to(np.eye(3), (*rest.shape[:2], 3, 3)).copy()
         moved = 1 + body_pose.shape[1] // 3
@@ -136,7 +143,7 @@ class Body:
         return turn, world, joints, rest
 
     def _unposed(self, turn: Float64, betas: Float32) -> Float32:
-        """The resting skin (P,3,V) of that shape, corrected for the pose it is going to take."""
+        """Return the rest mesh (P,3,V) for these betas, with the corrections for the pose added."""
         skin: Float32 = self.rest_m + betas @ self.shape_dirs_m[: betas.shape[1]]
         if self.pose_dirs_m is not None:
             bends = (turn[:, 1:] - np.eye(3)).reshape(len(turn), -1)[:, : len(self.pose_dirs_m)]
@@ -146,9 +153,9 @@ class Body:
 
 @cache
 def load_body(name: str) -> Body:
-    """The body of that name among the model folders.
+    """Return the body of that name from the model folders.
 
-    Raises UsageError if there is none, saying where a licensed one is to be had; ModelError if it is damaged.
+    Raises UsageError if there is none, with instructions for a licensed one, and ModelError if it is damaged.
     """
     try:
         path = find_model("body", name).path("body.npz")
@@ -177,12 +184,12 @@ def load_body(name: str) -> Body:
 
 
 def _rows(dirs: Reals) -> Float32:
-    """Directions (V,3,K) as contiguous rows (K,3V), coordinates first."""
+    """Return directions (V,3,K) as contiguous rows (K,3V): all x, then all y, then all z."""
     return np.ascontiguousarray(dirs.transpose(2, 1, 0), np.float32).reshape(dirs.shape[2], -1)
 
 
 def vertex_normals(vertices: Reals, faces: Int32) -> Float64:
-    """Unit normals (V,3) of a mesh: the mean of each vertex's faces, weighted by their area."""
+    """Return unit normals (V,3) of a mesh: the mean of the normals of each vertex's faces, weighted by their area."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     of_face = np.cross(b - a, c - a)
     corner, count = faces.T.reshape(-1), len(vertices)
@@ -192,7 +199,7 @@ def vertex_normals(vertices: Reals, faces: Int32) -> Float64:
 
 
 def smooth_normals(normals: Float64, faces: Int32) -> Float64:
-    """The normals (V,3) averaged with their neighbours', so that a body is shaded as a mannequin is, without detail."""
+    """Return the normals (V,3) averaged with their neighbours, so that a body is shaded like a mannequin."""
     corner, after = faces.T.reshape(-1), faces[:, [1, 2, 0]].T.reshape(-1)
     for _ in range(CALM):
         total = normals.copy()
@@ -204,9 +211,10 @@ def smooth_normals(normals: Float64, faces: Int32) -> Float64:
 
 
 def decimate(rest: Float32, normals: Float32, faces: Int32, cell_m: float) -> Int32:
-    """The faces (F,3) left when all vertices (V,3) in a cubic cell that face one way become the outermost one.
+    """Return the faces (F,3) left after merging all vertices (V,3) of a cubic cell that face the same way.
 
-    By their facing, so that the two sides of a thin part stay two; the outermost, as chords cut into what is round.
+    Grouping by direction keeps the two sides of a thin part apart. A group is merged into its outermost vertex, since
+    chords cut into round parts.
     """
     cells = np.floor((rest - rest.min(axis=0)) / cell_m).astype(np.int64)
     axis = np.abs(normals).argmax(axis=1)

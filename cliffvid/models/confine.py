@@ -1,4 +1,4 @@
-"""A process gives up what it does not need: memory, time, and every right but to read and write what is open."""
+"""Restrict a process to what it needs: memory, CPU time, and system calls that read and write open files."""
 
 import ctypes
 import platform
@@ -7,8 +7,8 @@ import struct
 import sys
 
 CPU_S, CPU_S_PER_MB = 10, 1
-OVERHEAD_BYTES, VALUE_BYTES, VALUES_BYTES_MAX = 128 << 20, 16, 2 << 30  # of memory; the second a byte of the file
-# By machine: its number for seccomp, and those of the calls that are left: read, write, fstat, lseek, mmap, mprotect,
+OVERHEAD_BYTES, VALUE_BYTES, VALUES_BYTES_MAX = 128 << 20, 16, 2 << 30  # of memory; VALUE_BYTES a byte of the file
+# By architecture: its number for seccomp, and those of allowed calls: read, write, fstat, lseek, mmap, mprotect,
 # munmap, brk, mremap, madvise, rt_sigreturn, rt_sigaction, futex, clock_gettime, exit, exit_group.
 CALLS = {
     "x86_64": (0xC000003E, (0, 1, 5, 8, 9, 10, 11, 12, 25, 28, 15, 13, 202, 228, 60, 231)),
@@ -17,7 +17,7 @@ CALLS = {
 
 
 def confine(size: int) -> None:
-    """Give up what reading a file of that size does not need: memory, time, and every right but to read and write."""
+    """Give up what reading a file of ``size`` bytes does not need: memory, CPU time, and most system calls."""
     seconds = CPU_S + CPU_S_PER_MB * (size >> 20)
     memory = OVERHEAD_BYTES + 4 * size + min(VALUE_BYTES * size, VALUES_BYTES_MAX)
     limits = {
@@ -37,7 +37,7 @@ def confine(size: int) -> None:
 
 
 def filter_calls(machine: int, allowed: tuple[int, ...]) -> None:
-    """Have Linux refuse all other calls (seccomp), also to root; a kernel without it keeps the limits alone."""
+    """Make Linux refuse all other system calls (seccomp), also to root; without seccomp only the limits hold."""
     load, equal, answer = 0x20, 0x15, 0x06
     refuse, allow = 0x00050001, 0x7FFF0000  # EPERM
     rest = len(allowed)

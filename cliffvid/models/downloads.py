@@ -1,4 +1,4 @@
-"""The files of others that cliffvid can use and may not ship: where each comes from, and what it should be."""
+"""List the official files that cliffvid can use and must not redistribute: source, licence, size and hash."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ BEDLAM = "non-commercial scientific research only, after registration"
 
 @dataclass(frozen=True)
 class OfficialFile:
-    """One file; sizes of Darknet's are exact, others are about right, and unknown hashes are empty."""
+    """One official file; Darknet's sizes are exact, the others approximate; an unknown hash is empty."""
 
     name: str
     model: str  # the name of the model folder that is made from it

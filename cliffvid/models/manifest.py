@@ -1,4 +1,4 @@
-"""Model folders: what a manifest says."""
+"""Read and check the manifest of a model folder."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from .onnx_file import check_whole
 
 SCHEMA = 1
 MANIFEST_BYTES = 16 << 20
-# The network in a model folder for each precision: what a graph does not say itself, the backend adds.
+# The network file for each precision; bf16 is the fp32 graph, which the backend runs in bfloat16.
 MODEL_FILES = {"fp32": "model.onnx", "bf16": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
 SEAL = "manifest_sha256"
 BUNDLED = Path(__file__).parents[1] / "bundled"
@@ -25,19 +25,19 @@ BUNDLED = Path(__file__).parents[1] / "bundled"
 
 @dataclass(frozen=True)
 class Tensor:
-    """One input or output: the first axis is always the free batch axis ``N``."""
+    """An input or output; its first axis is always the free batch axis ``N``."""
 
     dtype: str
     shape: Shape
     unit: str = ""
 
     def row(self, sides: Mapping[str, int]) -> tuple[int, ...]:
-        """The shape of one row; ``sides``: how long those are that are free."""
+        """Return the shape of one row; ``sides`` holds the lengths of free axes."""
         return tuple(sides[side] if isinstance(side, str) else side for side in self.shape[1:])
 
 
 class Rules(TypedDict, total=False):
-    """The conventions of a network: those of its task, see RULES."""
+    """Conventions of a network, by its task: see RULES."""
 
     letterbox: Letterbox
     selection: Selection
@@ -51,16 +51,16 @@ class Source(TypedDict):
     file: str
     sha256: NotRequired[str]
     package: NotRequired[str]
-    member: NotRequired[str]  # the file in it that was taken
+    member: NotRequired[str]  # the file taken from it
     member_sha256: NotRequired[str]
-    members: NotRequired[dict[str, str]]  # of several their sha256
+    members: NotRequired[dict[str, str]]  # sha256 of each, if several were taken
 
 
 class Parity(TypedDict, total=False):
-    """How far a network's answers were from a reference's when it was made; by file, and then by output."""
+    """Differences between a network's outputs and a reference's, measured at export: by file, then by output."""
 
     reference: str
-    compared: str  # what was, in words
+    compared: str  # what was compared, in words
     bound: dict[str, float]
     accepted: dict[str, dict[str, float]]  # errors over the bound that the user accepted
     left_out: dict[str, str]  # file -> why it was not made
@@ -69,7 +69,7 @@ class Parity(TypedDict, total=False):
 
 
 class Measured(TypedDict):
-    """What a precision by a backend changes, and how fast it is; see precision.py."""
+    """What a precision on a backend changes, and how fast it is; see precision.py."""
 
     backend: str
     precision: str
@@ -103,14 +103,14 @@ RULES = {
 
 @dataclass(frozen=True)
 class Manifest:
-    """A model folder's contract; ``rules`` are the conventions of its task, see RULES."""
+    """A model folder's contract; ``rules`` holds the conventions of its task, see RULES."""
 
     folder: Path
     name: str
     task: str
     summary: str
     licence: str
-    rank: int  # of several models for one task the highest is the default
+    rank: int  # the highest of a task's models is the default
     files: dict[str, str]  # file name -> sha256
     inputs: dict[str, Tensor] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
@@ -118,27 +118,27 @@ class Manifest:
     body: str = ""  # regressors: the body the parameters belong to
     source: list[Source] = field(default_factory=list)
     parity: Parity = field(default_factory=Parity)
-    unmet: str = ""  # in words, by how much they were too far, where the user accepted that
+    unmet: str = ""  # excess over the parity bound that the user accepted, in words
     left_out: dict[str, str] = field(default_factory=dict)  # file -> why it was not made
     quality: list[Measured] = field(default_factory=list)
-    copy_of: str = ""  # of a model that ships with cliffvid: the sha256 of the manifest it was copied with
+    copy_of: str = ""  # of a copied bundled model: the sha256 of the original's manifest
 
     @property
     def outdated(self) -> bool:
-        """Whether this is a copy of a model that shipped with cliffvid, in whose place another ships by now."""
+        """Return whether this is a copy of a bundled model that has since been replaced or removed."""
         original = BUNDLED / self.name / "manifest.json"
         return bool(self.copy_of) and not (
             original.is_file() and self.copy_of == hashlib.sha256(original.read_bytes()).hexdigest()
         )
 
     def row_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of one row of each input; sides that are free are those of the whole canvas."""
+        """Return the shape of one row of each input; free sides are those of the full canvas."""
         rule = self.rules.get("letterbox")
         whole = {"H": rule.height_px, "W": rule.width_px} if rule else {}
         return {name: tensor.row(whole) for name, tensor in self.inputs.items()}
 
     def path(self, file: str) -> Path:
-        """The path of one of the folder's files. Raises ModelError if it is missing or not the one described."""
+        """Return the path of one of the folder's files. Raises ModelError if it is missing or its hash differs."""
         path = self.folder / file
         if file not in self.files:
             raise ModelError(f"{self.folder}: the manifest names no {file}; export the model again")
@@ -155,8 +155,10 @@ class Manifest:
         return path
 
     def network(self, precision: str) -> Path:
-        """The path of the network for a precision, see MODEL_FILES. Raises ModelError if the folder has none, or if it
-        takes bytes from files that the manifest does not vouch for.
+        """Return the path of the network for a precision, see MODEL_FILES.
+
+        Raises ModelError if the folder has none, or if the network reads data from files that the manifest does not
+        list.
         """
         file = MODEL_FILES[precision]
         if file not in self.files and file != MODEL_FILES["fp32"]:
@@ -177,7 +179,7 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a model folder. Raises ModelError if it is not one this version understands."""
+    """Return the manifest of a model folder. Raises ModelError if this version cannot read it."""
     path = folder / "manifest.json"
     try:
         raw = json.loads(read_input(path, MANIFEST_BYTES))
@@ -224,7 +226,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def sealed(content: Mapping[str, object]) -> dict[str, object]:
-    """The content of a manifest with a checksum of it, by which ``read_manifest`` notices a change."""
+    """Return the content of a manifest with its checksum added, by which ``read_manifest`` detects changes."""
     rest = {name: value for name, value in content.items() if name != SEAL}
     return rest | {SEAL: hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
 
@@ -239,7 +241,7 @@ def _unmet(parity: Parity) -> str:
 
 
 def canvas_shape(manifest: Manifest, options: Options) -> str:
-    """``square``: each frame gets the detector's whole canvas; ``frame``: the part that holds it. Raises UsageError."""
+    """Return ``square``: the detector's full canvas, or ``frame``: the part that holds the frame. Raises UsageError."""
     rule = manifest.rules["letterbox"]
     if options.detector_shape == "frame" and not rule.least_px:
         raise UsageError(

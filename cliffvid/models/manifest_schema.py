@@ -1,4 +1,4 @@
-"""What the manifest of a model folder must look like, see ``metadata.fault``."""
+"""Define the structure of a manifest and check it, see ``metadata.fault``."""
 
 import math
 from typing import Any, TypeAlias
@@ -8,15 +8,15 @@ from ..metadata import SIDE, Between, Text, fault
 Content: TypeAlias = dict[str, Any]  # of a manifest, as json reads it
 SAMPLES = "samples.npz"
 FIGURE, ERROR = Between(-1e9, 1e9), Between(0, 1e9)
-MEASURED = Between(0, math.inf, nan=True)  # of answers that may be no numbers
+MEASURED = Between(0, math.inf, nan=True)  # NaN where outputs were not finite
 NAME = Text(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,59}", "a name of 1 to 60 letters, as folders have")
 SHA256 = Text("[0-9a-f]{64}", "a SHA-256 in hexadecimal")
 PIXELS = range(1, 1 << 14)
 DTYPES = frozenset({"uint8", "float16", "float32"})
-# The first axis is the batch's; an image's sides may be free.
+# The first axis is the batch axis; the sides of an image may be free.
 INPUT = {"dtype": DTYPES, "shape": [(SIDE, frozenset({"N", "H", "W"}))], "unit?": str}
 OUTPUT = {"dtype": DTYPES, "shape": [(SIDE, frozenset({"N"}))], "unit?": str}
-# What it must say of its samples' bounds, where it has samples.
+# Required where the folder has samples.
 PARITY = {"reference": str, "bound": {str: ERROR}}
 MANIFEST = {
     "name": NAME,
@@ -50,7 +50,7 @@ MANIFEST = {
     ],
     "copy_of?": SHA256,
 }
-# What it says besides, by task.
+# Further fields by task.
 RULES = {
     "detect": {
         "inputs": {"image": INPUT},
@@ -93,7 +93,7 @@ RULES = {
 
 
 def check(manifest: Content) -> None:
-    """Raise ValueError for what a manifest of a known task says and none can say."""
+    """Raise ValueError for a manifest of a known task whose content is invalid."""
     if found := fault(manifest, MANIFEST) or fault(manifest, RULES[manifest["task"]]):
         raise ValueError(found)
     if SAMPLES in manifest["files"] and (found := fault(manifest, {"parity": PARITY})):

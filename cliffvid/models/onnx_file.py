@@ -1,6 +1,6 @@
-"""What an ONNX file is made of, read without the package of that name: whether all its bytes are its own.
+"""Check that an ONNX file is self-contained, without the onnx package.
 
-https://protobuf.dev/programming-guides/encoding and onnx.proto of ONNX 1.20 describe them.
+The format is described in https://protobuf.dev/programming-guides/encoding and in onnx.proto of ONNX 1.20.
 """
 
 import mmap
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..inputs import open_input
 
-# Of each kind of message the fields that hold messages in which a tensor may lie.
+# For each type of message, the fields whose messages can contain a tensor.
 HOLDS = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -20,14 +20,14 @@ HOLDS = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {},
 }
-# Of a tensor: where else its bytes are, and whether they are elsewhere.
+# Fields of a tensor: where its external data are, and whether its data are external.
 EXTERNAL_DATA, DATA_LOCATION = 13, 14
-OP_TYPE, COMPILED = 4, b"EPContext"  # a node that stands for what a runtime compiled, often in another file
+OP_TYPE, COMPILED = 4, b"EPContext"  # a node for a graph that a runtime compiled, often in another file
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
 def check_whole(path: Path) -> None:
-    """Raise ValueError for a network that takes bytes from other files, or that is none."""
+    """Raise ValueError for a network that reads data from other files, or for a file that is not a network."""
     with open_input(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         todo = [("model", 0, len(data))]
         while todo:
@@ -44,7 +44,7 @@ def check_whole(path: Path) -> None:
 
 
 def fields(data: mmap.mmap, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
-    """Of each field of a message its number, its wire type, and where its value begins and ends. Raises ValueError."""
+    """Yield number, wire type, start and end of the value of each field of a message. Raises ValueError."""
     while start < stop:
         tag, begin = varint(data, start, stop)
         number, wire = tag >> 3, tag & 7
@@ -64,7 +64,7 @@ def fields(data: mmap.mmap, start: int, stop: int) -> Iterator[tuple[int, int, i
 
 
 def varint(data: mmap.mmap, start: int, stop: int) -> tuple[int, int]:
-    """A whole number and where it ends. Raises ValueError."""
+    """Return an integer and the position after it. Raises ValueError."""
     value = 0
     for place in range(start, min(start + 10, stop)):
         value |= (data[place] & 0x7F) << 7 * (place - start)

@@ -1,9 +1,9 @@
-"""How far a network's answers lie from a reference's: asked when a model is made, and again by `models verify`.
+"""Compare a network's outputs with a reference's, at export and again in `models verify`.
 
-A model folder's ``samples.npz`` holds inputs and what the reference answered to them, its manifest the bound. For
-regressors the reference answers the outputs themselves, and ``pose_6d`` (N,J,3,2), the vectors that the network made
-its rotations of; for detectors ``rows`` (N,A,6) of all anchors: centre x and y, width, height in pixels of the canvas,
-objectness, and the person's probability.
+A model folder's ``samples.npz`` holds inputs and the reference's outputs; its manifest holds the bound. A regressor's
+reference also has ``pose_6d`` (N,J,3,2): the vectors that the network converts to rotations. A detector's has ``rows``
+(N,A,6) of all anchors: centre x and y, width and height in pixels of the canvas, objectness, and the probability of a
+person.
 """
 
 import zipfile
@@ -19,20 +19,20 @@ from .manifest_schema import SAMPLES as SAMPLES
 from .session import Arrays as Arrays
 from .session import Network, open_session
 
-# From onnxruntime in the same precision, where a manifest tells no bound: other kernels, other roundings.
+# From onnxruntime in the same precision, where a manifest has no bound: kernels differ in rounding.
 UNSAID_BOUND = {"fp32": 1e-3, "fp16": 0.05, "int8": 0.1}
 POSE_6D = "pose_6d"
-SHORTEST = 1e-12  # of vectors that are made unit ones, as in the network
-SURE = 20  # how many of a detector's candidates, the best first, are compared with another's
+SHORTEST = 1e-12  # least length by which vectors are divided, as in the network
+SURE = 20  # a detector's best candidates, which are compared with onnxruntime's
 
 
 def errors(task: str, answers: Arrays, reference: Arrays) -> tuple[dict[str, float], dict[str, float]]:
-    """The largest error of each output, absolute and relative; NaN where an answer is none.
+    """Return the largest absolute and the largest relative error of each output; NaN where an output is not a number.
 
-    Relative is to the reference's own size where that is over 1, since betas and cameras have no natural limit and
-    float32 has relative precision; for boxes it is to the longer side. For rotations it is to how strongly they turn
-    with the 6D vectors they are made of, where the reference has those (older folders do not): nearly parallel vectors
-    make a rotation out of their rounding errors, which says nothing about the network.
+    Errors are relative to the reference's magnitude where that is over 1: betas and cameras are unbounded, and float32
+    has relative precision. Boxes are relative to their longer side. Rotations are relative to how strongly they turn
+    with their 6D vectors, where the reference has those (older folders do not). Nearly parallel vectors turn their
+    rounding errors into rotations, which says nothing about the network.
     """
     return detect_errors(answers, reference["rows"]) if task == "detect" else regress_errors(answers, reference)
 
@@ -46,7 +46,7 @@ def regress_errors(answers: Arrays, reference: Arrays) -> tuple[dict[str, float]
         scale = np.abs(wanted)
         if name == "rotmat" and POSE_6D in reference:
             scale = turn_per_6d(reference[POSE_6D])[..., None, None]
-        with np.errstate(invalid="ignore"):  # infinity less infinity
+        with np.errstate(invalid="ignore"):  # infinity minus infinity
             error = np.abs(answers[name] - wanted)
             absolute[name] = float(np.max(error))
             relative[name] = float(np.max(error / np.maximum(1, scale)))
@@ -54,10 +54,10 @@ def regress_errors(answers: Arrays, reference: Arrays) -> tuple[dict[str, float]
 
 
 def turn_per_6d(pose_6d: Array) -> Array:
-    """Return how many radians rotations (...) turn at most where their vectors (...,3,2) change by a small unit.
+    """Return the largest turn in radians of rotations (...) per small unit change of their vectors (...,3,2).
 
-    The first axis a/|a| turns by 1/|a|. The second is the part of b across it: that changes with b, and as the first
-    axis turns under the part of b along it; it turns the more, the shorter it is.
+    The first axis a/|a| turns by 1/|a|. The second axis is the component of b perpendicular to the first. It turns with
+    b, and with the first axis by b's component along that. The shorter it is, the more it turns.
     """
     a, b = pose_6d[..., 0], pose_6d[..., 1]
     length = np.linalg.norm(a, axis=-1).clip(SHORTEST)
@@ -68,7 +68,7 @@ def turn_per_6d(pose_6d: Array) -> Array:
 
 
 def detect_errors(answers: Arrays, rows: Array) -> tuple[dict[str, float], dict[str, float]]:
-    """Of each candidate to the row that lies nearest to it in all its numbers: their order may differ in ties."""
+    """Return the largest errors of candidates, each against the row nearest in all values: ties differ in order."""
     worst = np.zeros(4)
     for box, objectness, prob, wanted in zip(
         answers["box_px"], answers["objectness"], answers["class_prob"], rows, strict=True
@@ -78,12 +78,12 @@ def detect_errors(answers: Arrays, rows: Array) -> tuple[dict[str, float], dict[
         off = np.stack(
             [
                 off_px / side.max(-1, keepdims=True),
-                # candidates whose likeliest class is another have objectness 0
+                # candidates whose most likely class is not a person have objectness 0
                 np.abs(objectness[:, None] - wanted[None, :, 4]) * (objectness > 0)[:, None],
                 np.abs(prob[:, None] - wanted[None, :, 5]),
             ]
         )
-        nearest = np.arange(len(box)), off.max(axis=0).argmin(axis=1)  # a NaN counts as largest, and as nearest of all
+        nearest = np.arange(len(box)), off.max(axis=0).argmin(axis=1)  # NaN stays in max, and argmin takes it first
         worst = np.maximum(worst, [off_px[nearest].max(), *off[:, *nearest].max(axis=1)])
     px, *relative = map(float, worst)
     names = ("box_px", "objectness", "class_prob")
@@ -91,10 +91,10 @@ def detect_errors(answers: Arrays, rows: Array) -> tuple[dict[str, float], dict[
 
 
 def check_samples(session: Network, batch: int | None = None) -> dict[str, float] | None:
-    """The relative errors of a session's answers to its folder's samples; None if the folder has none.
+    """Return the relative errors of a session on its folder's samples; None if the folder has none.
 
-    ``batch``: the samples are repeated to make one so large. Raises ModelError if an error is over the manifest's
-    bound, or the samples cannot be read.
+    ``batch`` repeats the samples to a batch of that size. Raises ModelError if an error exceeds the manifest's bound,
+    or if the samples cannot be read.
     """
     manifest = session.manifest
     if (samples := read_samples(manifest)) is None:
@@ -106,7 +106,10 @@ def check_samples(session: Network, batch: int | None = None) -> dict[str, float
 
 
 def read_samples(manifest: Manifest) -> tuple[Arrays, Arrays] | None:
-    """The inputs kept in a model folder, and what the reference answered; None if there are none. Raises ModelError."""
+    """Return the inputs kept in a model folder and the reference's outputs; None if there are none.
+
+    Raises ModelError.
+    """
     if SAMPLES not in manifest.files:
         return None
     path = manifest.path(SAMPLES)
@@ -121,9 +124,10 @@ def read_samples(manifest: Manifest) -> tuple[Arrays, Arrays] | None:
 
 
 def said_bound(manifest: Manifest, session: Network) -> float:
-    """How far a session's answers may be from the reference's. Raises ModelError if the manifest does not say.
+    """Return the largest error allowed between a session and the reference.
 
-    Where the export was accepted although it is farther off, that is added: no runtime can be nearer.
+    If the user accepted larger errors at export, the largest is added: no runtime can be closer. Raises ModelError if
+    the manifest has no bound.
     """
     file = MODEL_FILES[session.precision]
     try:
@@ -134,7 +138,7 @@ def said_bound(manifest: Manifest, session: Network) -> float:
 
 
 def hold(session: Network, answers: Arrays, reference: Arrays, bound: float, by: str) -> dict[str, float]:
-    """The relative errors of a session's answers. Raises ModelError if one is over the bound."""
+    """Return the relative errors of a session's outputs. Raises ModelError if one exceeds the bound."""
     manifest = session.manifest
     relative = errors(manifest.task, answers, reference)[1]
     for name, error in relative.items():
@@ -147,10 +151,10 @@ def hold(session: Network, answers: Arrays, reference: Arrays, bound: float, by:
 
 
 def prove(session: Network, batch: int) -> None:
-    """Raise ModelError unless a session answers as the reference, one batch as large as ``batch`` among them.
+    """Raise ModelError unless a session's outputs match the reference, also in a batch of ``batch`` rows.
 
-    The reference is the folder's samples. It is what onnxruntime answers on the CPU where the manifest holds the file
-    to no samples, as those of int8, and for a canvas that is not square, which samples are not.
+    The reference is the folder's samples. It is onnxruntime on the CPU where the manifest has no bound for the file,
+    such as int8. So it is for canvases that are not square, since samples are square.
     """
     manifest = session.manifest
     if samples := read_samples(manifest):
@@ -173,18 +177,18 @@ def prove(session: Network, batch: int) -> None:
 
 
 def repeated(arrays: Arrays, rows: int) -> Arrays:
-    """As many rows, by taking those that there are again and again."""
+    """Return the arrays repeated to ``rows`` rows."""
     return {name: array[np.arange(rows) % len(array)] for name, array in arrays.items()}
 
 
 def prove_by_onnxruntime(session: Network, inputs: Arrays) -> None:
-    """Raise ModelError unless a session answers as onnxruntime does on the CPU."""
+    """Raise ModelError unless a session's outputs match those of onnxruntime on the CPU."""
     manifest = session.manifest
     with open_session(manifest, "onnxruntime", "cpu", 0, session.precision) as exact:
         reference = exact.run(inputs)
     answers = session.run(inputs)
     if manifest.task == "detect":
-        # the last candidates of one may be none of the other's, where many are as unlikely
+        # where many candidates are equally unlikely, the last ones may differ
         answers = {name: array[:, :SURE] for name, array in answers.items()}
         box, rest = reference["box_px"], (reference["objectness"], reference["class_prob"])
         center, side = (box[..., :2] + box[..., 2:]) / 2, box[..., 2:] - box[..., :2]

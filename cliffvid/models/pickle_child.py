@@ -1,7 +1,7 @@
-"""Read an untrusted pickle in a process that may do nothing else; ``safe_pickle.py`` starts it, with the file as stdin.
+"""Read an untrusted pickle in a confined process; ``safe_pickle.py`` starts it, with the file as stdin.
 
-Arrays are bytes whose type, shape and length agree. Only the standard library is imported, since the process starts for
-every file. On stdout: two lines of JSON and the bytes of the arrays.
+Arrays are bytes whose dtype, shape and length agree. Only the standard library is imported, since a process is started
+for every file. The output on stdout is two lines of JSON and the bytes of the arrays.
 """
 
 import gc
@@ -16,8 +16,8 @@ from .confine import confine
 from .pickle_machine import ARRAY, BUFFER, SCALAR, Machine, Name, Record, Refused
 
 NESTED_MAX, SIDE_MAX = 40, 1 << 20
-SHARED_MAX = 4  # how many times as large as the file all may be, with each part counted as often as it is used
-TEXT_PER_COUNT = 8  # bytes of text that count as one of an array: the same words stand in every row
+SHARED_MAX = 4  # limit of the unfolded content, in file sizes; a shared part counts each time it is used
+TEXT_PER_COUNT = 8  # bytes of text that count as one byte of an array: rows repeat the same words
 ALIGNED = 64  # bytes
 DTYPE = re.compile(r"[<>|=]?([biufSUO])([0-9]{1,7})")
 SIZES = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8), "O": (8, 4)}
@@ -26,23 +26,23 @@ NUMBERS |= {"f2": "e", "f4": "f", "f8": "d"}
 
 
 class Answer:
-    """A value as JSON, and the bytes of the arrays in it, each once."""
+    """A value as JSON, and the bytes of its arrays, once each."""
 
     def __init__(self, size: int) -> None:
-        self.left = SHARED_MAX * size + (1 << 16)  # values and bytes of text and arrays, as often as they are used
-        self.headers: list[list[object]] = []  # of each array its dtype, shape, order and length
+        self.left = SHARED_MAX * size + (1 << 16)  # budget of values and of bytes of text and arrays, per use
+        self.headers: list[list[object]] = []  # dtype, shape, order and length of each array
         self.blobs: list[bytes | bytearray | str] = []
         self._known: dict[int, int] = {}
-        self._items: dict[int, tuple[str, int]] = {}  # what each dtype is, by its record, which lives as long
+        self._items: dict[int, tuple[str, int]] = {}  # parsed dtypes by the id of their record, which stays alive
 
     def count(self, amount: int) -> None:
-        """Raise Refused where the file unfolds to much more than it is."""
+        """Raise Refused if the file unfolds to much more than its size."""
         self.left -= amount
         if self.left < 0:
             raise Refused("refused: it names the same parts so often that it unfolds to many times its size")
 
     def of(self, value: object, depth: int = 0) -> object:
-        """Return what JSON holds for a value. Raises Refused."""
+        """Return the JSON form of a value. Raises Refused."""
         kind = type(value)
         self.count(1)
         if depth > NESTED_MAX:
@@ -88,7 +88,7 @@ class Answer:
         return {"array": place}
 
     def nested(self, items: list[object], shape: tuple[int, ...], depth: int) -> object:
-        """Return the items of an array of objects as lists in lists."""
+        """Return the items of an object array as nested lists."""
         if not shape:
             return self.of(items[0], depth)
         if not items:
@@ -126,7 +126,7 @@ def array_parts(record: Record) -> tuple[tuple[int, ...], object, bool, object]:
 
 
 def item_of(dtype: object) -> tuple[str, int]:
-    """Return a dtype's record as text, and how many bytes an item has. Raises Refused for all but plain kinds."""
+    """Return a dtype's record as text, and the bytes per item. Raises Refused for all but plain kinds."""
     state: object = None
     code: object = None
     if type(dtype) is Record:
@@ -142,7 +142,7 @@ def item_of(dtype: object) -> tuple[str, int]:
 
 
 def scalar(dtype: object, data: object = None) -> object:
-    """Return numpy's scalar of that record and bytes as a plain value. Raises Refused."""
+    """Return a numpy scalar, given as dtype record and bytes, as a plain value. Raises Refused."""
     kind, item = item_of(dtype)
     order, code = kind[0], kind[1:]
     if type(data) is str:
@@ -167,20 +167,20 @@ def put(file: int, data: bytes | bytearray) -> None:
 
 
 def read(data: mmap.mmap | bytes, file: int) -> None:
-    """Write to an open file what a pickle holds, or why it is refused."""
+    """Write a pickle's content to an open file, or why it is refused."""
     answer = Answer(len(data))
     try:
         value = answer.of(Machine().run(data))
         answer.write(value, file)
     except MemoryError:
         put(file, b'{"error": "it asks for more memory than a file of its size needs"}\n')
-    except Exception as error:  # damage makes nearly any
+    except Exception as error:  # a damaged file can raise nearly anything
         put(file, json.dumps({"error": str(error) or type(error).__name__}).encode() + b"\n")
 
 
 def main() -> None:
     """Read stdin, write to stdout."""
-    gc.disable()  # a third of the time, where there are millions of values; the process ends soon
+    gc.disable()  # saves a third of the time with millions of values; the process ends soon
     size = os.fstat(0).st_size
     data = mmap.mmap(0, 0, access=mmap.ACCESS_READ)
     confine(size)

@@ -1,6 +1,6 @@
-"""Run a pickle's opcodes without the pickle module: plain values, and records that stand for objects.
+"""Run a pickle's opcodes without the pickle module, to plain values and to records that stand for objects.
 
-No name is looked up, nothing is called. Only the standard library is imported: see ``pickle_child.py``.
+No name is resolved and nothing is called. Only the standard library is imported: see ``pickle_child.py``.
 """
 
 import mmap
@@ -16,7 +16,7 @@ SCALAR = {f"{core}.multiarray.scalar" for core in NUMPY}
 SETS = {"builtins.set", "__builtin__.set", "builtins.frozenset", "__builtin__.frozenset"}
 PYTHON_2_OBJECT = {"copy_reg._reconstructor", "copyreg._reconstructor"}
 BYTES = {"builtins.bytes", "__builtin__.bytes"}
-# All that body files and ground truth name. What is not built here comes back as a record of its name and state.
+# All names in body files and ground truth. Objects not built here become a record of their name and state.
 NAMES = {
     *ARRAY,
     *BUFFER,
@@ -55,12 +55,12 @@ ARGUMENTS = {
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 }
-Step: TypeAlias = Callable[[Any], None]  # of what pickletools read for an opcode, which decides of what type that is
+Step: TypeAlias = Callable[[Any], None]  # takes the argument that pickletools read; its type depends on the opcode
 KEYS = (str, int, float, bool, bytes, type(None))
 
 
 class Refused(ValueError):
-    """What the file holds, in words, that no such file needs."""
+    """The file holds something that no such file needs; the message says what."""
 
 
 class Name:
@@ -75,7 +75,7 @@ class Name:
 
 
 class Record:
-    """An object that a pickle would have made: the name that it called, with what, and the state it gave it."""
+    """An object that a pickle would have made: the name that it calls, the arguments, and the state."""
 
     def __init__(self, name: object, args: object) -> None:
         if type(name) is not Name or type(args) is not tuple:
@@ -86,7 +86,7 @@ class Record:
 
 
 class Machine:
-    """Runs the opcodes of a pickle on a stack of plain values and records."""
+    """A stack machine that runs the opcodes of a pickle on plain values and records."""
 
     def __init__(self) -> None:
         self.stack: list[object] = []
@@ -104,8 +104,8 @@ class Machine:
             self._steps |= dict.fromkeys(names, step)
 
     def run(self, data: mmap.mmap | bytes) -> object:
-        """Return what the pickle makes. Raises Refused, and ValueError and the like for a damaged one."""
-        # typeshed asks for all that a file has, where read() and readline() do
+        """Return the value that a pickle makes. Raises Refused, and ValueError and the like for a damaged one."""
+        # typeshed asks for a whole file object, where read() and readline() suffice
         for count, (opcode, arg, _) in enumerate(pickletools.genops(data)):  # type: ignore[arg-type]
             if count > VALUES_MAX:
                 raise Refused(f"refused: it holds over {VALUES_MAX:,} values")
@@ -163,7 +163,7 @@ class Machine:
         self.stack.append(tuple(items))
 
     def marked(self) -> list[object]:
-        """Return what was put on the stack since the last mark, and take it off."""
+        """Pop and return the items pushed since the last mark."""
         items, self.stack = self.stack, self.marks.pop()
         return items
 

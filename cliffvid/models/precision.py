@@ -1,4 +1,4 @@
-"""The precision that runs fastest here and is still good, by what was measured before."""
+"""Choose the fastest precision that earlier measurements on this machine found accurate enough."""
 
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -8,12 +8,12 @@ from ..options import Options
 from .manifest import MODEL_FILES, Manifest, Measured
 from .session import DEFAULT
 
-LEAST_PERSONS = 50  # fewer tell nothing about one in two hundred
+LEAST_PERSONS = 50  # fewer people cannot show a rate of one in two hundred
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What ``--precision auto`` takes for one network, and why."""
+    """The choice of ``--precision auto`` for one network, and the reason."""
 
     backend: str
     precision: str
@@ -21,7 +21,7 @@ class Choice:
 
 
 def runtime_version(backend: str) -> str:
-    """The version of the installed package of a backend."""
+    """Return the version of the installed package of a backend."""
     for name in (backend, f"{backend}-gpu", f"{backend}-rtx"):
         try:
             return version(name)
@@ -31,7 +31,7 @@ def runtime_version(backend: str) -> str:
 
 
 def choose(manifest: Manifest, options: Options) -> Choice:
-    """The fastest backend and precision that was measured here and is within the bounds of Options; float32 if none."""
+    """Return the fastest backend and precision measured here within the bounds of Options; fp32 if there is none."""
     exact = DEFAULT if options.backend == "auto" else options.backend
     known = [entry for entry in manifest.quality if _counts(entry, manifest, options)]
     if not any(entry["precision"] != "fp32" for entry in known):
@@ -58,7 +58,7 @@ def choose(manifest: Manifest, options: Options) -> Choice:
 
 
 def _counts(entry: Measured, manifest: Manifest, options: Options) -> bool:
-    """Whether something that was measured once tells of what would run now."""
+    """Return whether an earlier measurement applies to what would run now."""
     return (
         options.backend in ("auto", entry["backend"])
         and (options.device == "auto" or plain_device(options.device) == entry["device"])
@@ -69,7 +69,7 @@ def _counts(entry: Measured, manifest: Manifest, options: Options) -> bool:
 
 
 def faults(entry: Measured, options: Options) -> list[str]:
-    """In what the figures of a precision are beyond the bounds of Options."""
+    """Return the bounds of Options that a precision exceeds, in words."""
     if entry["precision"] == "fp32":
         return []
     median, p99 = entry.get("rotation_median_deg", 0.0), entry.get("rotation_p99_deg", 0.0)
@@ -86,7 +86,7 @@ def faults(entry: Measured, options: Options) -> list[str]:
 
 
 def told(entry: Measured) -> str:
-    """What a precision changes, in words."""
+    """Return what a precision changes, in words."""
     people = f"of {entry['persons']} people {entry['persons_changed_percent']:.2g} % changed"
     if "rotation_p99_deg" not in entry:
         return f"{people}, boxes moved by {entry['box_shift_p99_percent']:.2g} % of their side (99th percentile)"

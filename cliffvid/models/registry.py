@@ -1,4 +1,4 @@
-"""Where model folders are looked for, and which of those found is taken."""
+"""Find model folders, and choose among those of the same name or task."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from .manifest import BUNDLED, MANIFEST_BYTES, Manifest, read_manifest
 
 
 def model_dirs(engines: Path | None = None) -> list[Path]:
-    """The folders searched for models, first match wins."""
+    """Return the folders searched for models; the first match wins."""
     places = [engines] if engines else []
     if os.environ.get("CLIFFVID_ENGINES"):
         places.append(Path(os.environ["CLIFFVID_ENGINES"]))
@@ -19,7 +19,7 @@ def model_dirs(engines: Path | None = None) -> list[Path]:
 
 
 def added_models_dir() -> Path:
-    """The user's own folder of models, which every run of this user finds."""
+    """Return the user's folder of models, which all runs of this user search."""
     import platformdirs
 
     return Path(platformdirs.user_data_dir("cliffvid")) / "engines"
@@ -27,7 +27,7 @@ def added_models_dir() -> Path:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A model folder whose manifest this version cannot read; ``task`` is what it claims, if that much can be read."""
+    """A model folder whose manifest this version cannot read; ``task`` is what it claims, if that is readable."""
 
     folder: Path
     task: str | None
@@ -35,13 +35,14 @@ class Unreadable:
 
 
 def scan_models(engines: Path | None = None) -> tuple[list[Manifest], list[Unreadable]]:
-    """All models, best first, and the folders that cannot be read. An earlier place hides models of the same name.
+    """Return all models, best first, and the folders that cannot be read.
 
-    Copies of models that do not ship any more are passed over: they would hide those that do.
+    A model hides those of the same task and name in later folders. Copies of bundled models that have since been
+    replaced or removed are skipped: they would hide the current ones.
     """
     found: dict[tuple[str, str], Manifest] = {}
     unreadable = []
-    places = {place.resolve(): place for place in reversed(model_dirs(engines))}  # ./engines may be named twice
+    places = {place.resolve(): place for place in reversed(model_dirs(engines))}  # ./engines may be listed twice
     for place in reversed(places.values()):
         for file in sorted(place.glob("*/manifest.json")):
             try:
@@ -63,10 +64,10 @@ def _claimed_task(file: Path) -> str | None:
 
 
 def find_model(task: str | None, name: str = "auto", engines: Path | None = None) -> Manifest:
-    """The model of that name, or the best one there is for ``auto``; ``task`` None: whatever it does.
+    """Return the model of that name, or the best one for ``auto``; ``task`` None accepts any task.
 
-    Raises UsageError for an unknown name or folder, ModelError if the model cannot be read. ``auto`` does not pass over
-    a model that cannot be read, since it may be the one that is wanted; others are found by their names all the same.
+    Raises UsageError for an unknown name or folder, ModelError if the model cannot be read. ``auto`` does not skip an
+    unreadable model, since it may be the wanted one; other models are still found by name.
     """
     if engines and not engines.is_dir():
         raise UsageError(f"--models {engines}: no such folder")

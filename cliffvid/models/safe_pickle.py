@@ -1,7 +1,8 @@
-"""Pickles that others wrote, read without running anything in them.
+"""Read untrusted pickles without running anything in them.
 
-A pickle is a program that may call whatever it names. ``pickle_machine`` takes it apart without calling anything, in a
-process that may only read that file and write its answer (``confine``); numpy sees plain bytes, checked here again.
+A pickle is a program that may call anything it names. ``pickle_machine`` takes it apart without calling anything, in a
+process that may only read that file and write its output (``confine``). numpy sees plain bytes only, checked here
+again.
 """
 
 import json
@@ -19,17 +20,17 @@ import numpy as np
 
 DTYPE = re.compile("[<>|=][biufSU][0-9]{1,7}")
 ALIGNED = 64  # bytes, as the child pads them
-WAIT_S = 3600  # for a child that the limit of its processor time does not end, as it waits for a file server
+WAIT_S = 3600  # for a child that its limit of CPU time does not end, since it waits for a file server
 CHILD = "import sys; sys.path.insert(0, sys.argv[1]); from cliffvid.models.pickle_child import main; main()"
 
-Array = np.ndarray  # of any dtype; the class itself, by which a value is known as one
+Array = np.ndarray  # of any dtype; the class itself, for isinstance
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[Plain, Plain] | Array | Record | None"
-Found: TypeAlias = dict[str, Any]  # an object of the answer, as json reads it
+Found: TypeAlias = dict[str, Any]  # a JSON object in the output of the child
 
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """An object in a pickle: the class or function that it names, what it was called with, and its state."""
+    """An object in a pickle: the class or function that it names, the arguments, and the state."""
 
     name: str
     args: list[Plain]
@@ -37,9 +38,9 @@ class Record:
 
 
 def load_pickle(stream: BinaryIO) -> Plain:
-    """Return what the pickle in an open file holds: plain values, arrays, and records that stand for objects.
+    """Return the content of the pickle in an open file: plain values, arrays, and records that stand for objects.
 
-    Tuples and sets become lists, bytes text. Raises ValueError for a file that is refused or damaged.
+    Tuples and sets become lists, bytes become text. Raises ValueError for a file that is refused or damaged.
     """
     command = [sys.executable, "-I", "-S", "-c", CHILD, str(Path(__file__).parents[2])]
     with _scratch() as answer:
@@ -56,14 +57,14 @@ def load_pickle(stream: BinaryIO) -> Plain:
 
 
 def _scratch() -> BinaryIO:
-    """Return an empty file that has no name: in memory, where the system can."""
+    """Return an empty unnamed file, in memory if the system supports it."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("pickle"), "w+b")
     return tempfile.TemporaryFile()
 
 
 def decoded(answer: bytes) -> Plain:
-    """Return the value of an answer of ``pickle_child``. Raises ValueError, also for one that does not fit itself."""
+    """Return the value in the output of ``pickle_child``. Raises ValueError, also for an inconsistent one."""
     first = answer.index(b"\n")
     if answer[:10] == b'{"error": ':
         raise ValueError(json.loads(answer[:first])["error"])
@@ -87,9 +88,9 @@ def decoded(answer: bytes) -> Plain:
 
 
 def plain(value: Plain) -> Array:
-    """Return an array of numbers, or a list of numbers or of arrays as large as each other, as an array.
+    """Return numbers as an array: from an array, or a list of numbers or of equally large arrays.
 
-    Raises ValueError for anything else. Text is not taken: one long text would make every item as long.
+    Raises ValueError for anything else. Text is refused: one long text would make every item as long.
     """
     if isinstance(value, Array):
         if value.dtype.kind not in "biuf":

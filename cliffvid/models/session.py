@@ -1,4 +1,4 @@
-"""One Session in front of every inference runtime."""
+"""Open a network as a Session, the same for every inference runtime."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,14 +18,14 @@ from .backends.ort_images import Pictures
 from .manifest import Manifest, Tensor
 
 Arrays: TypeAlias = dict[str, Array]  # by the manifest's names, of its dtypes
-Facts: TypeAlias = tuple[str, Sequence[object]]  # a tensor's dtype and shape, with no integer on a free axis
+Facts: TypeAlias = tuple[str, Sequence[object]]  # a tensor's dtype and shape; a free axis is not an integer
 
 
 @dataclass(frozen=True)
 class Backend:
-    """A runtime: the module of this package that is imported on use, and what it runs on, the default first.
+    """A runtime: its module in backends/, imported on use, its devices, default first, and its precisions.
 
-    Of its precisions the first is the one that answers as the model's reference does.
+    The first precision is the one whose outputs match the model's reference.
     """
 
     module: str
@@ -42,16 +42,16 @@ DEFAULT = "onnxruntime"
 
 
 class Network(Protocol):
-    """A network as a backend runs it. ``run`` takes and returns arrays by the manifest's names, batch axis first.
+    """A network on a backend. ``run`` takes and returns arrays by the manifest's names, batch axis first.
 
-    It takes bytes where the network takes floats, so that they travel as bytes. Padding, pinned memory, streams and
-    graphs are the backend's secret.
+    Inputs may be bytes where the network takes floats, so that bytes are transferred. Padding, pinned memory, streams
+    and CUDA graphs are internal to the backend.
     """
 
     manifest: Manifest
     backend: str
     device: str
-    precision: str  # of the backbone's arithmetic, see manifest.MODEL_FILES; what follows it is always fp32
+    precision: str  # of the backbone, see manifest.MODEL_FILES; the rest is always fp32
 
     def run(self, inputs: Arrays) -> Arrays: ...
     def close(self) -> None: ...
@@ -60,27 +60,27 @@ class Network(Protocol):
 
 
 class Session(Network, Protocol):
-    """A network ready to run, whatever there is of memory."""
+    """A network ready to run, however little memory there is."""
 
-    warnings: list[str]  # what a user should know of how it ran so far
-    turn_wait_s: float  # seconds it waited for another to leave the CPU's cores
+    warnings: list[str]  # for the user, about the runs so far
+    turn_wait_s: float  # seconds spent waiting for another session's use of the CPU
 
     @property
     def pictures(self) -> Pictures | None:
-        """What makes its input where it runs, see cliffvid.pipeline.upload; None where the backend cannot."""
+        """Return what makes the inputs on the device, see cliffvid.pipeline.upload; None if the backend cannot."""
 
     @property
     def rows_max(self) -> int | None:
-        """How many rows it runs at once, where memory did not suffice for more."""
+        """Return the most rows it runs at once; None until a batch exceeds the memory."""
 
 
 def open_session(
     manifest: Manifest, backend: str = "auto", device: str = "auto", threads: int = 0, precision: str = "fp32"
 ) -> Session:
-    """A session for a model folder.
+    """Return a session for a model folder.
 
-    Raises ModelError for a folder that is damaged or has no network of that precision, BackendError if the runtime,
-    device or precision asked for is not there.
+    Raises ModelError for a folder that is damaged or has no network of that precision. Raises BackendError if the
+    requested runtime, device or precision is not available.
     """
     name = DEFAULT if backend == "auto" else backend
     known = KNOWN[name]
@@ -99,16 +99,16 @@ def open_session(
 
 
 def not_loaded(path: Path | str, runtime: str, error: Exception) -> ModelError | BackendMemoryError:
-    """What to raise where a runtime cannot load a network."""
+    """Return the error to raise where a runtime cannot load a network."""
     if is_short_of_memory(error):
         return BackendMemoryError(f"{path}: memory does not suffice to load it; end what else runs here ({error})")
     return ModelError(f"{path}: {runtime} cannot load it ({error}); export the model again")
 
 
 def as_taken(manifest: Manifest, inputs: Arrays) -> Arrays:
-    """Inputs in the network's dtypes, each in one piece; Pictures, which become that where it runs, as they are.
+    """Return contiguous inputs in the network's dtypes; pending inputs, made later on the device, pass unchanged.
 
-    Raises TypeError for an array that would lose something.
+    Raises TypeError for a lossy conversion.
     """
     return {
         name: array
@@ -118,15 +118,15 @@ def as_taken(manifest: Manifest, inputs: Arrays) -> Arrays:
     }
 
 
-# Two networks that both take all cores at once hinder each other: YOLOv3 and CLIFF-HR48 took 7 % longer so.
+# Two networks that use all cores at once slow each other down: YOLOv3 and CLIFF-HR48 took 7 % longer.
 ALL_CORES = threading.RLock()
 
 
 class OomRetry:
-    """A session that runs a batch in halves where memory does not suffice, and larger ones in such parts from then on.
+    """A session that halves a batch when memory runs out, and splits larger ones into such parts from then on.
 
-    Those of a process that take all cores of the CPU take turns. Raises BackendMemoryError if memory does not even
-    suffice for one row.
+    Sessions of a process that each use all CPU cores take turns. Raises BackendMemoryError if memory does not suffice
+    for one row.
     """
 
     def __init__(self, session: Network, threads: int) -> None:
@@ -135,7 +135,7 @@ class OomRetry:
         self.rows_max: int | None = None
         self.warnings: list[str] = []
         self.turn_wait_s = 0.0
-        self.turn_waits: list[tuple[float, float]] | None = None  # a list here takes from when to when that was
+        self.turn_waits: list[tuple[float, float]] | None = None  # if a list: collects start and end of each wait
         self.manifest, self.backend = session.manifest, session.backend
         self.device, self.precision = session.device, session.precision
 
@@ -154,7 +154,7 @@ class OomRetry:
                     if self.turn_waits is not None:
                         self.turn_waits.append((asked, began))
                     answers.append(self._session.run(part))
-            except Exception as error:  # each runtime has its own, and a MemoryError need not say anything
+            except Exception as error:  # each runtime has its own class, and a MemoryError may have no message
                 if not is_short_of_memory(error):
                     raise
                 self._halve(stop - start, error)
@@ -189,7 +189,7 @@ class OomRetry:
 
 
 def no_rows(manifest: Manifest) -> Arrays:
-    """The answer to an empty batch: no kernel promises to take one."""
+    """Return the outputs for an empty batch, which kernels need not accept."""
     return {name: np.zeros((0, *t.row({})), t.dtype) for name, t in manifest.outputs.items()}
 
 
@@ -217,9 +217,9 @@ def check_tensors(manifest: Manifest, side: str, promised: dict[str, Tensor], fo
 
 
 def check_answers(session: Session) -> None:
-    """Raise ModelError unless the network answers empty pictures with finite arrays of the promised shapes.
+    """Raise ModelError unless the outputs for blank inputs are finite and have the promised shapes.
 
-    Where its sides are free, the smallest picture is tried as well as the whole canvas.
+    If the input's sides are free, the smallest one is tried as well as the full canvas.
     """
     manifest, rule = session.manifest, session.manifest.rules.get("letterbox")
     _check_answers(session, manifest.row_shapes())
@@ -235,7 +235,7 @@ def _check_answers(session: Session, rows: dict[str, tuple[int, ...]]) -> None:
         answers = session.run(inputs)
     except BackendError:
         raise
-    except Exception as error:  # each runtime has its own
+    except Exception as error:  # each runtime has its own class
         shapes = ", ".join(f"{name!r} of {row}" for name, row in rows.items())
         raise ModelError(f"{manifest.folder}: cannot take {shapes} ({error}); export the model again") from error
     for name, tensor in manifest.outputs.items():

@@ -1,7 +1,7 @@
-"""The user's own SMPL and SMPL-X files: read without running anything in them, converted once to a model folder.
+"""Convert the user's SMPL and SMPL-X files to model folders, without running anything in them.
 
-Official .pkl files were written by Python 2 with chumpy and scipy objects in them. Only the few names they need are
-known here; each is an inert stand-in that keeps what the file says, so that no code of the file is ever run.
+Official .pkl files were written by Python 2 and contain chumpy and scipy objects. Only the few names that they need are
+known here. Each becomes an inert record of what the file says, so that no code of the file is run.
 """
 
 import hashlib
@@ -24,14 +24,14 @@ from .registry import added_models_dir
 from .safe_pickle import Plain, Record, load_pickle, plain
 
 BYTES_MAX = 1 << 30  # official files are 40 to 170 MB
-DENSE_MAX = 64 << 20  # bytes of the joints' regressor
-BETAS_MAX = 16  # newer files hold 300; what regressors answer is 10 or 11
+DENSE_MAX = 64 << 20  # bytes of the joint regressor
+BETAS_MAX = 16  # newer files hold 300; regressors predict 10 or 11
 NEEDED = ("v_template", "shapedirs", "posedirs", "weights", "J_regressor", "f", "kintree_table")
 
 
 @dataclass(frozen=True)
 class Family:
-    """A licensed kind of body: how many joints tell it, how many of them tracks can move, and where it is to be had."""
+    """A licensed body: its number of joints, which identifies it, how many tracks can move, and its source."""
 
     title: str
     joints: int
@@ -47,7 +47,7 @@ FAMILIES = {
 
 
 def how_to_get(name: str) -> str | None:
-    """What to do to get the licensed body of that name; None if it is not one."""
+    """Return how to get the licensed body of that name; None for other bodies."""
     family = FAMILIES.get(name.split("-")[0])
     if family is None:
         return None
@@ -60,10 +60,10 @@ def how_to_get(name: str) -> str | None:
 
 
 def add_body(path: Path, gender: str | None = None) -> Path:
-    """Convert an SMPL or SMPL-X file (.pkl or .npz) to a model folder in the user's data folder; that folder.
+    """Convert an SMPL or SMPL-X file (.pkl or .npz) to a model folder in the user's data folder, and return the folder.
 
     The neutral body is named ``smpl`` or ``smplx``, the others ``smpl-male`` and so on. Raises UsageError if the gender
-    is neither told nor in the file's name, ModelError for a file that is not such a body.
+    is neither given nor in the file's name, ModelError for a file that is not such a body.
     """
     if not path.exists():
         raise UsageError(f"{path}: no such file")
@@ -115,9 +115,9 @@ def _write_folder(folder: Path, arrays: dict[str, Array], manifest: dict[str, ob
 
 
 def read_body_file(path: Path) -> dict[str, Array]:
-    """The arrays of NEEDED in an SMPL-format .pkl or .npz: float32, faces and tree int64.
+    """Return the arrays of NEEDED from an SMPL-format .pkl or .npz: float32, faces and tree int64.
 
-    Raises ModelError for anything that is not such a file, and for a .pkl that names anything unexpected.
+    Raises ModelError for any other file, and for a .pkl with an unexpected name in it.
     """
     try:
         with open_input(path, BYTES_MAX) as stream:
@@ -133,7 +133,7 @@ def read_body_file(path: Path) -> dict[str, Array]:
         raise ModelError(f"{path}: not a body in SMPL's format (it has no {error})") from error
     except MemoryError as error:
         raise ModelError(f"{path}: not a body in SMPL's format (it asks for more memory than there is)") from error
-    except Exception as error:  # a damaged pickle raises nearly anything
+    except Exception as error:  # a damaged pickle can raise nearly anything
         raise ModelError(f"{path}: not a body in SMPL's format, or damaged ({error}); fetch it again") from error
 
 
@@ -178,7 +178,10 @@ def _array(value: Plain) -> Array:
 
 
 def _dense(state: dict[Plain, Plain]) -> Float64:
-    """Return scipy's matrix of sparse columns in full. Raises ValueError where its parts do not fit each other."""
+    """Return scipy's matrix of sparse columns (CSC) as a dense array.
+
+    Raises ValueError if its parts are inconsistent.
+    """
     rows, columns = (int(n) for n in plain(state["_shape"] if "_shape" in state else state["shape"]))
     starts, places, values = (_array(state[key]) for key in ("indptr", "indices", "data"))
     ends = starts.astype(np.int64)

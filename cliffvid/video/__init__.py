@@ -1,1 +1,1 @@
-"""A file, folder or list of images becomes frames as displayed, each with its time; and frames become a film again."""
+"""Read video files, folders and images as frames as displayed, each with its time; and write videos."""

@@ -1,4 +1,4 @@
-"""A decoded frame as it is meant to be seen: with square pixels, upright, in RGB or by the rules to make it so."""
+"""Convert decoded frames for display: square pixels, upright, and RGB or planes with the matrix to make it."""
 
 from fractions import Fraction
 
@@ -20,37 +20,37 @@ HDR_TRANSFERS = {int(ColorTrc.SMPTE2084): "pq", int(ColorTrc.ARIB_STD_B67): "hlg
 FORCED = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709, "bt2020": Colorspace.BT2020}
 UNTAGGED = (2, 3)  # AVCOL_SPC_UNSPECIFIED and _RESERVED
 HD_LINES = 720
-# Of frames that may stay as they are stored: one plane of brightness, two of colour in half its resolution.
+# Formats that need no conversion: a plane of luma, and two of chroma at half its resolution.
 PLANAR = ("yuv420p", "yuvj420p")
-NV12 = "nv12"  # the same with both colours in one plane, side by side: how hardware stores frames
+NV12 = "nv12"  # the same with interleaved chroma in one plane: how hardware stores frames
 MATRIX_NAMES = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020"}
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG
-SMALL_MPX = 1.0  # so small frames cost less with one thread: at 640 x 360 0.18 ms of the CPU in place of 0.31
+SMALL_MPX = 1.0  # smaller frames cost less with one thread: 0.18 ms of CPU instead of 0.31 at 640 x 360
 
 
 class Display:
-    """Turns the frames of one stream into displayed ones; keeps FFmpeg's converter between frames."""
+    """Converts the frames of one stream for display; keeps FFmpeg's converter between frames."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._convert = VideoReformatter()  # one for all frames: to set up a tone map takes 2 s
+        self._convert = VideoReformatter()  # one for all frames: setting up a tone map takes 2 s
         self._graph: Graph | None = None
         self._graph_of: tuple[int, int, str, str] | None = None
         self._rotation = 0
         self._orientation: Orientation | None = None
 
     def show(self, frame: av.VideoFrame, aspect: Fraction | None) -> UInt8:
-        """RGB (H,W,3) uint8, rows contiguous, nobody else's to write to. ``aspect`` is a stored pixel's width / height.
+        """Return RGB (H,W,3) uint8 with contiguous rows, owned by the caller.
 
-        Raises RefusedError for a frame above ``max_frame_mpx``, with HDR where ``hdr`` is "refuse", and for colours
-        that FFmpeg does not convert.
+        ``aspect`` is a stored pixel's width / height. Raises RefusedError for a frame above ``max_frame_mpx``, for HDR
+        if ``hdr`` is "refuse", and for colours that FFmpeg cannot convert.
         """
         width, height = self._size(frame, aspect)
         frame, tone = on_host(frame), {}
         if hdr_kind(frame):
             if self._options.hdr == "refuse":
                 raise RefusedError(f"its colours are HDR ({hdr_kind(frame)}), which --hdr refuse forbids")
-            # White is 203 cd/m2, BT.2408's reference; what is brighter becomes white.
+            # White is 203 cd/m2, the reference of BT.2408; brighter pixels become white.
             tone = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
             tone["dst_colorspace"] = Colorspace.ITU709
         matrix = matrix_of(frame, self._options.matrix)
@@ -61,7 +61,7 @@ class Display:
                 rgb = self._plain(frame, name, threads)
             else:
                 rgb = self._convert.reformat(frame, width, height, "rgb24", matrix, threads=threads, **tone)
-        except OSError as error:  # and not where memory does not suffice
+        except OSError as error:  # not for lack of memory
             raise RefusedError(
                 f"FFmpeg makes no RGB of its kind of colours ({error.strerror}); tell what to read them as with "
                 f"--matrix: {', '.join(FORCED)}"
@@ -70,12 +70,13 @@ class Display:
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)
         shown = self._orientation_of(frame).show(rows[:, : width * 3].reshape(height, width, 3))
         if rgb is frame or shown.strides[0] < 0 or shown.strides[1:] != (3, 1):
-            shown = shown.copy()  # the decoder may still need its own frame; OpenCV writes to no turned view
+            shown = shown.copy()  # the decoder may still need its frame; OpenCV cannot write to a rotated view
         return shown
 
     def _plain(self, frame: av.VideoFrame, matrix: str, threads: int) -> av.VideoFrame:
-        """As VideoReformatter makes it, in memory that earlier frames gave back: fresh memory for each frame costs the
-        kernel's time and, cut up by and by, sometimes a fifth more room.
+        """Return the frame as VideoReformatter converts it, in memory reused from earlier frames.
+
+        New memory for each frame costs the kernel's time and, by fragmentation, sometimes a fifth more memory.
         """
         span = "full" if frame.color_range == FULL_RANGE else "limited"
         wanted = frame.width, frame.height, matrix, span
@@ -86,7 +87,7 @@ class Display:
             source = graph.add_buffer(
                 width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1)
             )
-            # The converter's own ways: interlaced frames by fields.
+            # As VideoReformatter sets it: interlaced frames by fields.
             scale = graph.add("scale", f"in_color_matrix={matrix}:in_range={span}:flags=bilinear:interl=-1")
             graph.link_nodes(source, scale, graph.add("format", "rgb24"), graph.add("buffersink")).configure()
             self._graph, self._graph_of = graph, wanted
@@ -94,9 +95,9 @@ class Display:
         return graph.vpull()
 
     def planes(self, frame: av.VideoFrame, aspect: Fraction | None) -> YuvImage | Surface | UInt8:
-        """The frame's own planes where they can be displayed without a conversion of the whole, else as ``show``.
+        """Return the frame's planes if they can be displayed without converting the whole frame, else as ``show`` does.
 
-        YuvImages that lie on a GPU stay there.
+        Planes on a GPU stay there.
         """
         matrix = _name(frame, matrix_of(frame, self._options.matrix))
         size, even = (frame.width, frame.height), frame.width % 2 == frame.height % 2 == 0
@@ -125,8 +126,8 @@ class Display:
         return width, height
 
     def _orientation_of(self, frame: av.VideoFrame) -> Orientation:
-        # Reading side data ties the frame into a reference cycle, so that its pixels wait for the garbage collector:
-        # done only where the orientation can have changed.
+        # Reading side data makes a reference cycle, which keeps the pixels until the garbage collector runs. So it is
+        # read only where the orientation can have changed.
         orientation = self._orientation
         if orientation is None or frame.rotation != self._rotation:
             orientation = Orientation.of(display_matrix(frame))
@@ -135,12 +136,12 @@ class Display:
 
 
 def layout(frame: av.VideoFrame) -> av.VideoFormat:
-    """How its pixels are stored, wherever they are."""
+    """Return a frame's pixel format, on the host or on a GPU."""
     return frame.sw_format or frame.format
 
 
 def on_host(frame: av.VideoFrame) -> av.VideoFrame:
-    """The frame itself, or a copy of one that lies on a GPU."""
+    """Return the frame itself, or a copy on the host of one on a GPU."""
     return frame.reformat(format=frame.sw_format.name) if frame.sw_format else frame
 
 
@@ -150,19 +151,19 @@ def _view(plane: av.video.plane.VideoPlane, pixel_bytes: int = 1) -> UInt8:
 
 
 def square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
-    """Size in square pixels: the side that is too short grows, so that no detail is lost."""
+    """Return the size in square pixels: the side that is too short grows, so that no detail is lost."""
     if not aspect or aspect <= 0 or aspect == 1:
         return width, height
     return (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
 
 
 def hdr_kind(frame: av.VideoFrame) -> str | None:
-    """ "pq", "hlg" or None."""
+    """Return the kind of HDR: pq, hlg or None."""
     return HDR_TRANSFERS.get(frame.color_trc)
 
 
 def matrix_of(frame: av.VideoFrame, rule: str) -> Colorspace | None:
-    """The YUV matrix to decode with; None where the frame's own tag holds, or it is no YUV."""
+    """Return the YUV matrix to decode with; None if the frame's tag holds, or if it is not YUV."""
     if layout(frame).is_rgb or len(layout(frame).components) < 3:
         return None
     if rule in FORCED:
@@ -173,15 +174,15 @@ def matrix_of(frame: av.VideoFrame, rule: str) -> Colorspace | None:
 
 
 def _name(frame: av.VideoFrame, matrix: Colorspace | None) -> str | None:
-    """What the matrix that ``matrix_of`` tells is called; None for those that only FFmpeg's converter knows."""
+    """Return the name of the matrix from ``matrix_of``; None for those that only FFmpeg's converter knows."""
     return MATRIX_NAMES.get(int(frame.colorspace if matrix is None else matrix))
 
 
 def display_matrix(frame: av.VideoFrame) -> Int32:
-    """The frame's display matrix, (3,3)."""
+    """Return the frame's display matrix (3,3)."""
     try:
         data = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # PyAV stumbles over kinds of side data that it does not know; the angle it still tells
+    except ValueError:  # PyAV fails for unknown kinds of side data, but still has the angle
         quarter = round(frame.rotation / 90) % 4
         a, b = ((1, 0), (0, -1), (-1, 0), (0, 1))[quarter]
         return np.array([[a, b, 0], [-b, a, 0], [0, 0, 1]], np.int32)

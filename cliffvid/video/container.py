@@ -1,4 +1,4 @@
-"""Opens videos that may be hostile: only containers that hold their own pictures, only the file that was named."""
+"""Open untrusted videos: only self-contained containers, and only the named file."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -15,8 +15,8 @@ from ..machine import split_device, usable_cores
 from ..options import Options
 from .heif import STILLS
 
-# Containers that hold their own pictures. Listed, because by default FFmpeg also opens playlists that read other files
-# and addresses, and even a text file (as an animated terminal); a protocol list alone does not prevent it.
+# Self-contained containers. Listed, because by default FFmpeg also opens playlists that read other files and addresses,
+# and even a text file (as an animated terminal); a protocol list alone does not prevent it.
 CONTAINERS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,asf,ogg,mxf,nut,gif,dv,rm,wtv,yuv4mpegpipe"
 )
@@ -28,33 +28,33 @@ NETWORK_TIMEOUT_S = 30
 
 
 class Titles(TypedDict, total=False):
-    """How ``av.open`` is to read titles."""
+    """Arguments of ``av.open`` for reading titles."""
 
     metadata_errors: str
 
 
-# Titles in old encodings must not make a film unreadable. PyAV 19 replaces what it cannot decode by itself.
+# Titles in old encodings must not make a video unreadable. PyAV 19 replaces undecodable characters by default.
 TITLES: Titles = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-# Decoders of several frames at once: 1.7x over FFmpeg's default on two cores for streams of one slice a frame. The rest
-# are old formats of small frames, or conceal damage differently from run to run when threaded.
+# Decoders of several frames at once: 1.7x FFmpeg's default speed on two cores for streams of one slice per frame. The
+# others are for old formats of small frames, or conceal damage differently from run to run when threaded.
 THREADED = {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "prores", "dnxhd", "mjpeg", "ffv1"}
-# By itself FFmpeg takes one thread more than there are cores; twice as many decoded 7 % faster on two. It wants no more
-# than sixteen.
+# FFmpeg's default is one thread more than there are cores; twice as many as cores decoded 7 % faster on two. It
+# recommends sixteen at most.
 THREADS_A_CORE, THREADS_MAX = 2, 16
-DECODER_BYTES = 256 << 20  # of frames, one in each thread, at 3 bytes a pixel: ten at 4K
+DECODER_BYTES = 256 << 20  # limit for one frame per thread, at 3 bytes a pixel: ten at 4K
 DECODING = av.FFmpegError, OSError, ValueError, RuntimeError, NotImplementedError  # what PyAV raises
 ATTACHED_PICTURE = av.stream.Disposition.attached_pic
-TILE = av.stream.Disposition.dependent  # of a picture, or what another stream is to be seen with
+TILE = av.stream.Disposition.dependent  # a tile of a picture, or a stream to be shown with another
 
 
 def open_video(
     path: Path | str, options: Options, threads: int, surfaces: bool = False
 ) -> tuple[av.container.InputContainer, av.VideoStream]:
-    """The container and its video stream to decode, with ``threads`` decoder threads (0: as many as suit the cores).
+    """Return the opened container and its video stream to decode.
 
-    With ``surfaces``, frames that a CUDA device decodes stay there, in the context that CUDA's runtime uses.
-
-    Raises InputError of the kind that fits, and BackendError if ``decode_device`` is not there.
+    ``threads`` is the number of decoder threads; 0: as many as suit the cores. With ``surfaces``, frames decoded by a
+    CUDA device stay there, in the context of CUDA's runtime. Raises InputError of the kind that fits, and BackendError
+    if ``decode_device`` is not available.
     """
     container = _open(path, options, surfaces)
     try:
@@ -69,16 +69,16 @@ def open_video(
                 f"{options.max_frame_mpx:g}; raise it if the file is to be trusted"
             )
         decoder = stream.codec_context
-        if options.decode_device == "cuda" and not decoder.is_hwaccel:  # another stream of it may be
+        if options.decode_device == "cuda" and not decoder.is_hwaccel:  # another of its streams may work
             raise UnreadableError(f"{path}: CUDA devices decode no {decoder.name}; try --decode-device cpu")
-        decoder.options = {"max_pixels": str(limit)}  # for sizes that only the decoder learns of
+        decoder.options = {"max_pixels": str(limit)}  # for sizes known to the decoder only
         # Threads share one NVDEC, and each would take some of its at most 32 surfaces.
         threaded = decoder.name in THREADED and options.decode_device != "cuda"
         most = DECODER_BYTES // (3 * max(stream.width * stream.height, 1))
         suited = threads or max(min(THREADS_A_CORE * usable_cores(), THREADS_MAX, most), 1)
         decoder.thread_type, decoder.thread_count = "AUTO", suited if threaded else 1
         if decoder.thread_count != 1:
-            # Frames may be handed out before their thread has marked them as corrupt; errors always come.
+            # A frame may be returned before its thread marks it as corrupt; errors are always raised.
             decoder.options |= {"err_detect": "explode"}
         return container, stream
     except BaseException:
@@ -98,9 +98,9 @@ def _open(path: Path | str, options: Options, surfaces: bool) -> av.container.In
         return av.open(name, container_options=rules, timeout=timeout, hwaccel=device, **TITLES)
     except (*DECODING, BackendError) as error:
         if on_cuda:
-            _open(path, replace(options, decode_device="cpu"), False).close()  # raises if it is the file's own fault
+            _open(path, replace(options, decode_device="cpu"), False).close()  # raises if the file is at fault
             words = f"{path}: FFmpeg cannot decode it on a CUDA device ({reason(error)}); try --decode-device cpu"
-            if type(error) is RuntimeError:  # PyAV's for formats that CUDA devices do not decode: others may well be
+            if type(error) is RuntimeError:  # PyAV's for formats that CUDA devices do not decode: others may work
                 raise UnreadableError(words) from error
             raise BackendError(f"{words}; `cliffvid doctor` tells more") from error
         raise UnreadableError(
@@ -109,24 +109,24 @@ def _open(path: Path | str, options: Options, surfaces: bool) -> av.container.In
 
 
 def cuda(surfaces: bool = False, number: int = 0) -> HWAccel:
-    """FFmpeg's decoding on the GPU of that number; ``surfaces`` as of ``open_video``. Raises BackendError."""
+    """Return FFmpeg's hardware decoding on a GPU; ``surfaces`` as in ``open_video``. Raises BackendError."""
     if not surfaces:
         return HWAccel("cuda", device=str(number), allow_software_fallback=False)
-    # The context that onnxruntime has its memory in. Asked for as the current one: as the primary one FFmpeg takes it
-    # only where nobody has set it up before, or with flags that onnxruntime does not set.
+    # The context of onnxruntime's memory. It is requested as the current one: FFmpeg takes the primary one only where
+    # it is not set up yet, or has flags that onnxruntime does not set.
     Gpu(number).enter()
     context: dict[str, object] = {"primary_ctx": "0", "current_ctx": "1"}
     return HWAccel("cuda", device=str(number), allow_software_fallback=False, options=context, is_hw_owned=True)
 
 
 def decoding_fault(device: HWAccel | None) -> str | None:
-    """Why FFmpeg cannot decode H.264 on a device (None: the CPU), in its own words; None where it really decoded it."""
-    side = 256  # NVDEC takes no small frames
+    """Return why FFmpeg cannot decode H.264 on a device (None: the CPU), in its words; None if it decoded a frame."""
+    side = 256  # NVDEC refuses small frames
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = side, side, "yuv420p", Fraction(1, 25)
     packets = [*encoder.encode(av.VideoFrame(side, side, "yuv420p")), *encoder.encode(None)]
     level = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)  # its errors are numbers; the words are in its log
+    av.logging.set_level(av.logging.ERROR)  # its errors are numbers; the reasons are in its log
     try:
         with av.logging.Capture() as log:
             decoder = av.CodecContext.create("h264", "r", hwaccel=device)
@@ -150,7 +150,7 @@ def _network_rules(address: str, options: Options) -> dict[str, str]:
 
 
 def _choose(container: av.container.InputContainer, path: Path | str, options: Options) -> av.VideoStream:
-    """The stream asked for, else the default one, else the largest; no tile, and no picture that is only attached."""
+    """Return the requested stream, else the default, else the largest; no tiles, attached pictures only on request."""
     videos = [s for s in container.streams.video if not s.disposition & (ATTACHED_PICTURE | TILE)]
     if options.stream is not None:
         videos = [s for s in container.streams.video if s.index == options.stream and not s.disposition & TILE]
@@ -161,7 +161,7 @@ def _choose(container: av.container.InputContainer, path: Path | str, options: O
     default = av.stream.Disposition.default
 
     def rank(stream: av.VideoStream) -> tuple[int, bool, int]:
-        # A stream whose codec is not known has no context, and no size to ask for. An animation may hold a still too.
+        # A stream of an unknown codec has no context and no size. An animation may contain a still too.
         if stream.codec_context is None:
             return 0, False, 0
         return 1 + bool(stream.disposition & default), stream.frames != 1, _area(stream)
@@ -181,7 +181,7 @@ def _area(stream: av.VideoStream) -> int:
 
 
 def nothing_decoded(path: Path | str, options: Options) -> UnreadableError:
-    """What to say of a video of which not one frame could be decoded."""
+    """Return the error for a video of which no frame could be decoded."""
     why = "the file is damaged or cut short"
     if options.decode_device == "cuda":
         why += ", or the CUDA device does not know its format: try --decode-device cpu"
@@ -189,7 +189,7 @@ def nothing_decoded(path: Path | str, options: Options) -> UnreadableError:
 
 
 def check_memory(error: Exception, path: Path | str, options: Options) -> None:
-    """Raise BackendError if it was a CUDA device's memory that did not suffice to decode: no fault of the file."""
+    """Raise BackendError if a CUDA device's memory did not suffice to decode, which is no fault of the file."""
     if options.decode_device == "cuda" and isinstance(error, MemoryError):
         raise BackendError(
             f"{path}: the CUDA device has no memory left to decode it; end what else runs there, take a smaller "

@@ -1,12 +1,12 @@
-"""Which frames damage reaches, and at which time each is shown.
+"""Find out which frames are damaged, and when each frame is shown.
 
-A frame is made from frames decoded before it, some of which are shown after it. So damage spreads in the order of
-decoding, up to the next key frame, and a frame can be called sound only once all that were decoded before it are known.
+A frame is decoded from frames decoded before it, some of which are shown after it. So damage spreads in decoding order,
+up to the next key frame. A frame is known to be sound only once all frames decoded before it are known.
 
-By then its time is known as well, even where a container keeps the times of decoding only. AVI does: FFmpeg makes its
-pts up, and the dts that comes with a frame is when it is shown. Other containers keep such pts where an AVI was copied
-into them: each is the right time, but of another frame. Sorted among the frames that were shown in another order than
-decoded, they are right; true ones are in order already.
+By then its time is known too, even where a container stores decoding times only. AVI does: FFmpeg makes up its pts, and
+the dts of a frame is the time at which it is shown. Other containers store such pts where an AVI was copied into them:
+each is a right time, but of another frame. Sorted among the reordered frames they are right; true pts are in order
+already.
 """
 
 from collections import deque
@@ -21,11 +21,11 @@ MOST_HELD = 16  # frames; H.264 and HEVC reorder no more
 
 
 class Settled(NamedTuple):
-    """A frame that nothing to come can change."""
+    """A frame that no later data can change."""
 
     frame: av.VideoFrame
     damaged: bool
-    ticks: int | None  # when it is shown, in the stream's clock; None: it follows the frame before at the usual rate
+    ticks: int | None  # when it is shown, in the stream's time base; None: one frame interval after the last
 
 
 @dataclass
@@ -37,7 +37,7 @@ class _Held:
 
 
 class Damage:
-    """Takes packets as they are decoded and frames as they are shown; tells of each frame whether it is damaged.
+    """Takes packets in decoding order and frames in presentation order, and finds out which frames are damaged.
 
     ``reorders``: the decoder may show frames in another order than it decodes them. ``by_dts``: see
     ``packets.times_by_dts``.
@@ -46,14 +46,14 @@ class Damage:
     def __init__(self, reorders: bool, by_dts: bool) -> None:
         self._reorders, self._by_dts = reorders, by_dts
         self._fed = 0
-        self._due: dict[int, int] = {}  # pts -> order of decoding, of the packets whose frames have not come
+        self._due: dict[int, int] = {}  # pts -> decoding order, of packets whose frames have not come yet
         self._corrupt: set[int] = set()
-        self._since: int | None = None  # order of decoding of the damage that no key frame has healed yet
+        self._since: int | None = None  # decoding order of damage that no key frame has ended yet
         self._held: deque[_Held] = deque()
-        self._settled_pts: int | None = None  # of the last frame that was settled
+        self._settled_pts: int | None = None  # of the last settled frame
 
     def feed(self, pts: int | None, corrupt: bool) -> None:
-        """The next packet goes to the decoder; ``corrupt``: its container says that it is."""
+        """Note that the next packet goes to the decoder; ``corrupt``: its container marks it so."""
         self._fed += 1
         if pts is not None:
             self._due[pts] = self._fed
@@ -63,11 +63,11 @@ class Damage:
             self._due.pop(next(iter(self._due)))
 
     def fail(self) -> None:
-        """The packet fed last did not decode."""
+        """Note that the last packet did not decode."""
         self._since = self._fed
 
     def show(self, frame: av.VideoFrame) -> bool:
-        """The next frame in presentation order came; whether it brings damage of its own."""
+        """Take the next frame in presentation order; return whether the decoder alone found it corrupt."""
         order, marked = self._fed, False
         if frame.pts is not None:
             order, marked = self._due.pop(frame.pts, order), frame.pts in self._corrupt
@@ -85,7 +85,7 @@ class Damage:
         return frame.is_corrupt and not marked
 
     def ready(self, end: bool = False) -> Iterator[Settled]:
-        """The frames that nothing to come can change; at the end, all."""
+        """Yield the frames that no later data can change; at the end, all."""
         while self._held:
             first = self._held[0]
             before = [pts for pts, order in self._due.items() if order < first.order]
@@ -93,15 +93,15 @@ class Damage:
                 if len(self._held) <= MOST_HELD:
                     return
                 for pts in before:
-                    del self._due[pts]  # they never come
+                    del self._due[pts]  # their frames never come
             self._held.popleft()
             self._settled_pts = first.frame.pts
             yield Settled(first.frame, first.damaged, first.ticks)
 
     def _forget_late(self, pts: int | None, order: int) -> None:
-        """Forget packets that should have been shown before the next frame, as they never come.
+        """Forget packets that should have been shown before the next frame: their frames never come.
 
-        A decoder that reorders may still show those decoded before it: then the times are of decoding.
+        A decoder that reorders may still show those decoded before it, where the times are decoding times.
         """
         if pts is None:
             return
@@ -112,7 +112,7 @@ class Damage:
                 del self._due[late]
 
     def _sort_times(self, order: int) -> None:
-        """Sort the times from the first held frame on that was decoded after the last one, which has that order."""
+        """Sort the times of held frames from the first on that was decoded after the last one, whose order is given."""
         run = list(dropwhile(lambda held: held.order < order, self._held))
         times = [held.ticks for held in run if held.ticks is not None]
         if len(run) > 1 and len(times) == len(run):
@@ -120,5 +120,5 @@ class Damage:
                 held.ticks = ticks
 
     def tail_missing(self, shown_pts: int | None) -> bool:
-        """Whether packets later than the last frame shown never became frames."""
+        """Return whether packets later than the last frame shown never became frames."""
         return shown_pts is not None and any(pts > shown_pts for pts in self._due)

@@ -1,4 +1,4 @@
-"""Interlaced frames made whole."""
+"""Deinterlace interlaced frames."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -10,10 +10,10 @@ from av.filter import Graph
 
 
 class TimedFrame(NamedTuple):
-    """One decoded frame with its place and time; ``damaged``: it follows damage that no key frame has healed yet."""
+    """A decoded frame with its index and time; ``damaged``: it follows damage that no key frame has ended yet."""
 
     frame: av.VideoFrame
-    index: int  # type: ignore[assignment]  # hides a tuple's own index(), which nobody looks for here
+    index: int  # type: ignore[assignment]  # hides tuple.index(), which is not used here
     pts: int
     time_s: float
     damaged: bool
@@ -21,7 +21,7 @@ class TimedFrame(NamedTuple):
 
 
 def deinterlaced(timed: Iterable[TimedFrame], time_base: Fraction) -> Iterator[TimedFrame]:
-    """The same frames, interlaced ones made whole by FFmpeg's bwdif: one frame for each, others untouched."""
+    """Yield the same frames, interlaced ones deinterlaced by FFmpeg's bwdif, one frame for each; others unchanged."""
     graph: Graph | None = None
     waiting: deque[TimedFrame] = deque()
     shape: tuple[int, int, str] | None = None
@@ -45,7 +45,7 @@ def deinterlaced(timed: Iterable[TimedFrame], time_base: Fraction) -> Iterator[T
             source = graph.add_buffer(width=shape[0], height=shape[1], format=frame.format, time_base=time_base)
             bwdif, sink = graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink")
             graph.link_nodes(source, bwdif, sink).configure()
-        frame.pts, frame.time_base = item.index, time_base  # bwdif needs a steady clock; the true one is in ``item``
+        frame.pts, frame.time_base = item.index, time_base  # bwdif needs regular times; the true ones are in ``item``
         waiting.append(item)
         graph.vpush(frame)
         yield from ready(graph)

@@ -1,4 +1,4 @@
-"""Films: H.264 that browsers play, at the times of the source's frames, with the source's sound."""
+"""Write videos: H.264 that browsers play, with the timestamps and the sound of the source."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,24 +20,24 @@ from .images.orientation import UInt8
 
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 ENCODER = {"crf": "20", "preset": "veryfast"}
-# Of large pictures x264 holds fewer ahead: at 4K 600 MB in place of 800.
+# For large frames x264 looks less far ahead: 600 MB instead of 800 at 4K.
 LARGE_MPX = 4.0
 ENCODER_LARGE = ENCODER | {"x264-params": "rc-lookahead=4:sync-lookahead=0"}
-THREADS_LARGE = 4  # each holds pictures of its own
-# Sound that is copied as it is; other kinds become AAC. Matroska takes everything.
+THREADS_LARGE = 4  # each thread buffers frames
+# Audio codecs that are copied; others become AAC. Matroska takes all.
 COPIED = {"mp4": {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}}
 COPIED["mov"] = COPIED["mp4"] - {"opus", "flac"} | {"pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_f32le"}
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 BT709 = 1  # as primaries, transfer and matrix (ITU-T H.273)
 NARROW = 1  # AVCOL_RANGE_MPEG
-SoundPacket: TypeAlias = "av.Packet[av.AudioStream]"  # PyAV's class is generic in its stub alone
+SoundPacket: TypeAlias = "av.Packet[av.AudioStream]"  # PyAV's class is generic in its stub only
 
 
 class Film:
-    """A film on its way to ``out``; ``finish`` makes it appear, leaving early removes every trace.
+    """A video being written to ``out``; ``finish`` publishes it, leaving early removes every trace.
 
-    Times are those of the source, less where it begins: its own start, or the first frame written if ``cut``.
+    Times are those of the source, relative to its start, or to the first frame written if ``cut``.
     """
 
     def __init__(
@@ -62,16 +62,16 @@ class Film:
     def __exit__(self, *_: object) -> None:
         if self._sound:
             self._sound.close()
-        with self._new, suppress(av.FFmpegError, OSError):  # it writes its index yet, perhaps to a full disk
+        with self._new, suppress(av.FFmpegError, OSError):  # closing writes the index, perhaps to a full disk
             self._file.close()
 
     @property
     def sound(self) -> str:
-        """What became of the source's sound."""
+        """Return what became of the source's sound."""
         return self._sound.what if self._sound else "none"
 
     def write(self, image: UInt8, pts: int) -> None:
-        """Add a frame (H,W,3) RGB at its time in the source's clock. Raises OutputError if it cannot be written."""
+        """Add a frame (H,W,3) RGB at its time in the source. Raises OutputError if it cannot be written."""
         with self._errors():
             stream, sound = self._stream, self._sound
             if stream is None or sound is None:
@@ -91,7 +91,7 @@ class Film:
             self.frames += 1
 
     def finish(self) -> None:
-        """Close the film and give it its name. Raises OutputError if it cannot be written or holds no frame."""
+        """Complete and publish the video. Raises OutputError if it cannot be written, UsageError if it has no frame."""
         if self._stream is None or self._sound is None:
             raise UsageError(f"{self.out}: no frame lies between --start and --end; nothing was written")
         with self._errors():
@@ -110,7 +110,7 @@ class Film:
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
         context.time_base = self._source.time_base
-        threads = max(usable_cores() * 3 // 2, 1)  # as x264 takes by itself, which knows no quota
+        threads = max(usable_cores() * 3 // 2, 1)  # as x264's default, which ignores quotas
         context.thread_count = min(threads, THREADS_LARGE) if large else threads
         context.thread_type = "FRAME"  # the default, slice threads, costs quality
         context.colorspace = context.color_primaries = context.color_trc = BT709
@@ -130,7 +130,7 @@ class Film:
 
 
 class _Sound:
-    """The source's audio streams, carried over packet by packet as the film goes on."""
+    """Copies or encodes the source's audio streams, packet by packet, as the video goes on."""
 
     def __init__(self, source: VideoInfo, target: OutputContainer, copied: set[str] | None) -> None:
         self.start_s = self.zero_s = Fraction(0)
@@ -139,7 +139,7 @@ class _Sound:
         self._packets: Iterator[SoundPacket] = iter(())
         self._next: SoundPacket | None = None
         streams: tuple[av.AudioStream, ...] = ()
-        if isinstance(source.path, Path) and source.container != "images":  # an address is not read twice
+        if isinstance(source.path, Path) and source.container != "images":  # an address is read once only
             self._file = av.open(f"file:{source.path.absolute()}", container_options=FILE, **TITLES)
             self.start_s = Fraction(self._file.start_time or 0, av.time_base)
             streams = self._file.streams.audio
@@ -153,7 +153,7 @@ class _Sound:
         self.what = ", ".join(words) or "none"
 
     def until(self, time_s: Fraction | None, target: OutputContainer) -> None:
-        """Carry over what begins before ``time_s`` of the source, everything if None."""
+        """Write the sound that begins before ``time_s`` of the source, all of it if None."""
         while True:
             if self._next is None:
                 try:
@@ -164,7 +164,7 @@ class _Sound:
                 if self._next is None:
                     break
             packet = self._next
-            if packet.pts is not None:  # else the empty packet at the end
+            if packet.pts is not None:  # None: the empty packet at the end
                 start_s = packet.pts * packet.time_base
                 if time_s is not None and start_s >= time_s:
                     return
@@ -202,7 +202,7 @@ class _Encode:
     what = "encoded again, as AAC"
 
     def __init__(self, stream: av.AudioStream, target: OutputContainer) -> None:
-        layout = LAYOUTS.get(stream.channels, "stereo")  # the stream's own may have no name, as in raw sound
+        layout = LAYOUTS.get(stream.channels, "stereo")  # the stream's layout may have no name, as in raw sound
         rate = stream.rate if stream.rate in AAC_RATES else 48000
         self._target = target
         self._out = target.add_stream("aac", rate=rate, layout=layout)

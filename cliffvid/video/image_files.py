@@ -1,4 +1,4 @@
-"""Images as a source of frames: a folder or pattern of them in natural order, or a single one."""
+"""Read images as frames: a folder or pattern in natural order, or a single image."""
 
 import os
 import re
@@ -31,18 +31,18 @@ from . import heif
 from .images.orientation import UInt8
 from .reader import DecodeCounts, DisplayedFrame, Source
 
-# Named, because Pillow by itself also opens formats that run other programs (EPS) or hold other files.
+# Listed, because by default Pillow also opens formats that run other programs (EPS) or hold other files.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")
 HEIC = 'pip install "cliffvid[heic]"'
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", *heif.SUFFIXES)
-WITH_MORE = ("MPO", "HEIF")  # whose first picture is what a phone shows: the others are views, depths, a burst's rest
+WITH_MORE = ("MPO", "HEIF")  # a phone shows the first picture: the others are views, depths, or of a burst
 BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # tags of a TIFF, and a value of the second
-NAMED = 5  # of many files, how many are named
+NAMED = 5  # names listed of many files
 NO_WHITE = "nothing says which of them is white; save it with 8 or 16 bits"
 
 
 def is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not is_hidden(path)  # ._a.jpg is not a picture but a Mac's note
+    return path.suffix.lower() in SUFFIXES and not is_hidden(path)  # ._a.jpg is macOS metadata
 
 
 def is_hidden(path: Path | str) -> bool:
@@ -50,16 +50,16 @@ def is_hidden(path: Path | str) -> bool:
 
 
 def natural_key(path: Path) -> list[int | str]:
-    """Sorts img2 before img10, as people number files."""
+    """Return a sort key that puts img2 before img10."""
     parts = re.split(r"(\d+)", str(path))
     return [*(int(part) if i % 2 else part for i, part in enumerate(parts)), str(path)]
 
 
 class Images(Source):
-    """Image files as frames, in RGB always; a context manager.
+    """Image files as frames, always in RGB; a context manager.
 
-    ``frame_idx`` is the place among the images, those included that cannot be read. The clock is that of
-    ``options.image_fps``: pts counts pictures. Raises NotFoundError, NoVideoError, or RefusedError for a kind of image
+    ``frame_idx`` is the position among all images, unreadable ones included. The time base is that of
+    ``options.image_fps``: pts counts images. Raises NotFoundError, NoVideoError, or RefusedError for a kind of image
     that nothing installed reads.
     """
 
@@ -69,7 +69,7 @@ class Images(Source):
         if not self.files:
             raise NoVideoError(f"{path}: holds no images ({', '.join(SUFFIXES)}); name the videos themselves")
         firsts = {file.suffix.lower(): file for file in reversed(self.files)}
-        for file in firsts.values():  # refused before the work, rather than after half of it
+        for file in firsts.values():  # refuse before the work, not in its midst
             reader_of(file)
         rate = Fraction(self.options.image_fps).limit_denominator(100_000)
         first = next((size for size in map(image_size, self.files) if size), (0, 0))
@@ -119,8 +119,9 @@ class Images(Source):
             raise error
 
     def _read(self, path: Path) -> tuple[UInt8, bool]:
-        """RGB (H,W,3) uint8, turned as its EXIF says, and whether its values had to be scaled. Raises UnreadableError,
-        AccessError or RefusedError.
+        """Return RGB (H,W,3) uint8, rotated as its EXIF says, and whether its values were scaled.
+
+        Raises UnreadableError, EmptyError, AccessError or RefusedError.
         """
         limit_mpx = self.options.max_frame_mpx
         too_large = f"{path}: larger than --max-frame-mpx {limit_mpx:g}; raise it if the picture is to be trusted"
@@ -128,13 +129,13 @@ class Images(Source):
             with opened(path) as image:
                 if image.width * image.height > limit_mpx * 1e6:
                     raise RefusedError(too_large)
-                # Not n_frames, which looks for all pages of a TIFF.
+                # Not n_frames, which searches all pages of a TIFF.
                 if getattr(image, "is_animated", False) and image.format not in WITH_MORE:
                     raise UnreadableError(f"{path}: holds more than one picture; make a video of it")
                 return _rgb(image, path)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise RefusedError(too_large) from error
-        except Exception as error:  # Pillow's readers raise whatever the damage makes them stumble over
+        except Exception as error:  # Pillow can raise nearly anything for a damaged file
             if isinstance(error, InputError):
                 raise
             words = " ".join(str(error).split())
@@ -150,7 +151,7 @@ def _note(counts: DecodeCounts, kind: str, name: str) -> None:
 
 
 def _files(path: Path) -> tuple[list[Path], list[Path]]:
-    """The images that a folder, a pattern or a name stands for, in order, and the folder's other files."""
+    """Return the images that a folder, pattern or name stands for, in order, and the folder's other files."""
     try:
         if path.is_dir():
             files = sorted((file for file in path.iterdir() if file.is_file()), key=natural_key)
@@ -175,16 +176,16 @@ def _files(path: Path) -> tuple[list[Path], list[Path]]:
 
 
 def is_pattern(path: Path) -> bool:
-    """Whether a name that is no file's is meant as a pattern, such as ``frames/*.jpg``."""
+    """Return whether a name that does not exist is a pattern, such as ``frames/*.jpg``."""
     return bool(set("*?[") & set(path.name)) and not os.path.exists(path)
 
 
 def image_size(path: Path) -> tuple[int, int] | None:
-    """Width and height as displayed, from the header; None if there is none to read. Raises RefusedError."""
+    """Return width and height as displayed, from the header; None if that cannot be read. Raises RefusedError."""
     reader_of(path)
     try:
         with opened(path) as image:
-            turned = image.getexif().get(0x0112, 1) >= 5  # the orientations that exchange the sides
+            turned = image.getexif().get(0x0112, 1) >= 5  # orientations that swap width and height
             return image.size[::-1] if turned else image.size
     except Exception:
         return None
@@ -192,13 +193,13 @@ def image_size(path: Path) -> tuple[int, int] | None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """Open an image up to its header. Raises RefusedError as ``reader_of``, InputError, and whatever damage makes."""
+    """Open an image up to its header. Raises RefusedError as ``reader_of``, InputError, and anything if damaged."""
     with open_input(path) as file, reader_of(path)(file) as image:
         yield image
 
 
 def reader_of(path: Path) -> Callable[[BinaryIO], Image.Image]:
-    """Return what opens an image, up to its header. Raises RefusedError if that is not installed."""
+    """Return the function that opens an image up to its header. Raises RefusedError if it is not installed."""
     kinds = heif.brands(path)
     if "avif" in kinds:
         if not features.check("avif"):
@@ -211,7 +212,7 @@ def reader_of(path: Path) -> Callable[[BinaryIO], Image.Image]:
 def _heif_reader(path: Path) -> Callable[[BinaryIO], Image.Image]:
     try:
         package = optional.load("pillow_heif", HEIC, "install it again")
-        optional.load("_pillow_heif", HEIC, "install pillow-heif again")  # without which the package loads
+        optional.load("_pillow_heif", HEIC, "install pillow-heif again")  # the package imports without it
     except BackendError as error:
         raise RefusedError(f"{path}: HEIC: {error}, or save it as JPEG") from error
     reader: Callable[[BinaryIO], Image.Image] = package.HeifImageFile
@@ -219,11 +220,11 @@ def _heif_reader(path: Path) -> Callable[[BinaryIO], Image.Image]:
 
 
 def _rgb(image: Image.Image, path: Path) -> tuple[UInt8, bool]:
-    """The pixels upright in RGB, and whether 1 was taken for white. Transparency is left out."""
+    """Return the upright pixels in RGB, and whether 1 was taken for white. Transparency is left out."""
     upright = ImageOps.exif_transpose(image)
-    tags: Mapping[int, Any] = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}  # Any: as Pillow has it
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}  # Any: Pillow's type
     if image.mode != "F" and not image.mode.startswith("I"):
-        return np.array(upright.convert("RGB")), False  # Pillow's own pixels must not be written to
+        return np.array(upright.convert("RGB")), False  # a copy: Pillow's pixels must not be written to
     values, scaled = np.asarray(upright), image.mode == "F"
     if scaled:
         if not np.isfinite(values).all():
@@ -236,6 +237,6 @@ def _rgb(image: Image.Image, path: Path) -> tuple[UInt8, bool]:
     else:  # Pillow's own conversion would clip at 255
         grey = values >> (tags.get(BITS, (16,))[0] - 8)
     grey = grey.clip(0, 255).astype(np.uint8)
-    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # which Pillow minds up to 8 bits
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # Pillow inverts it up to 8 bits only
         grey = 255 - grey
     return np.repeat(grey[..., None], 3, axis=2), scaled

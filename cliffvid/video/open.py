@@ -1,6 +1,6 @@
-"""What a name stands for: a video, images, or an address."""
+"""Open the video, images or address that a name stands for."""
 
-import os  # its path.isdir and so on say no where Path's raise PermissionError
+import os  # os.path.isdir and the like return False where Path's raise PermissionError
 from pathlib import Path
 
 from ..options import Options
@@ -10,10 +10,10 @@ from .reader import Video
 
 
 def open_source(path: Path | str, options: Options | None = None, surfaces: bool = False) -> Video | Images:
-    """The video or images that a name stands for, open; ``surfaces`` as of Video. Raises InputError, whose kinds
-    errors.py lists, and BackendError.
+    """Return the opened video or images that a name stands for; ``surfaces`` as in Video.
 
-    A folder, a pattern and an image file are images; anything else is a video.
+    A folder, a pattern and an image file are images; anything else is a video. Raises InputError of the kinds in
+    errors.py, and BackendError.
     """
     if isinstance(path, Path) and (os.path.isdir(path) or is_pattern(path) or _is_image(path)):
         return Images(path, options)
@@ -21,18 +21,18 @@ def open_source(path: Path | str, options: Options | None = None, surfaces: bool
 
 
 def _is_image(path: Path) -> bool:
-    """By its content where photos and films share their boxes, else by its name."""
-    kinds = brands(path) if os.path.isfile(path) else []  # a pipe would keep whoever opens it waiting
+    """Return whether a file is an image: by content where photos and videos share a container, else by name."""
+    kinds = brands(path) if os.path.isfile(path) else []  # opening a pipe would block
     return is_still(kinds) if kinds else is_image(path)
 
 
 def source_of(name: str | Path) -> Path | str:
-    """A name as given: a path, or an address such as https://host/a.mp4, which Path would mangle."""
+    """Return a name as a path, or unchanged if it is an address such as https://host/a.mp4, which Path would mangle."""
     return str(name) if "://" in str(name) and not os.path.exists(name) else Path(name)
 
 
 def stem(source: Path | str) -> str:
-    """What the results of a source are called: a file's name without its ending, a folder's name."""
+    """Return the name for a source's results: a file's name without its suffix, or a folder's name."""
     path = Path(str(source).split("?")[0]) if isinstance(source, str) else source
     if is_pattern(path):
         path = path.parent

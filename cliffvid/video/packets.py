@@ -1,4 +1,4 @@
-"""The packets of a video stream up to their end, and whether that came too early."""
+"""Read the packets of a video stream, and detect whether they end too early."""
 
 import re
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ import av
 
 from ..inputs import open_input
 
-VideoPacket: TypeAlias = "av.Packet[av.VideoStream]"  # PyAV's class is generic in its stub alone
+VideoPacket: TypeAlias = "av.Packet[av.VideoStream]"  # PyAV's class is generic in its stub only
 
 
 @dataclass
 class End:
-    """How the packets of a file came to their end."""
+    """How the packets of a file ended."""
 
     packets: int = 0
     last: "VideoPacket | None" = None
@@ -23,26 +23,26 @@ class End:
     broke_off: bool = False
 
     def too_early(self, path: Path | str, container: av.container.InputContainer, stream: av.VideoStream) -> bool:
-        """Whether fewer packets came than the header promises: a file cut short simply ends, without an error."""
+        """Return whether fewer packets came than the header promises: a truncated file ends without an error."""
         if times_by_dts(container) and self.last and stream.frames:
-            # Each frame that was dropped is a chunk of no bytes, which FFmpeg counts in dts and does not hand on.
+            # Each dropped frame is an empty chunk, which FFmpeg counts in dts and does not return.
             came = (self.last.dts or 0) + 1
             return came < stream.frames and came + _dropped_at_end(path, self.last) < stream.frames
         if stream.frames:  # containers with an index
             return self.packets < stream.frames
         alone = len(container.streams) == 1 and container.format.name.startswith("matroska")
         claimed_s = container.duration / av.time_base if alone and container.duration else 0.0
-        # Half a second: the claim counts the last frame's own duration too, and some writers round it.
+        # Half a second: the claim includes the last frame's duration, and some writers round it.
         return self.last_s < claimed_s - 0.5
 
 
 def times_by_dts(container: av.container.InputContainer) -> bool:
-    """Whether a container keeps the times of decoding only, so that its pts are FFmpeg's guesses."""
+    """Return whether a container stores decoding times only, so that its pts are FFmpeg's guesses."""
     return container.format.name == "avi"
 
 
 def packets(container: av.container.InputContainer, stream: av.VideoStream, end: End) -> Iterator[VideoPacket]:
-    """Packets up to the end, or to where the container breaks off; ``end`` is told."""
+    """Yield packets up to the end, or to where the container breaks off, and record the end in ``end``."""
     source = container.demux(stream)
     while True:
         try:
@@ -52,15 +52,15 @@ def packets(container: av.container.InputContainer, stream: av.VideoStream, end:
         except (av.FFmpegError, ValueError):
             end.broke_off = True
             return
-        if packet.size:  # the empty packet at the end is PyAV's own
+        if packet.size:  # PyAV adds an empty packet at the end
             end.packets, end.last = end.packets + 1, packet
             end.last_s = max(end.last_s, float((packet.pts or 0) * packet.time_base))
             yield packet
 
 
 def _dropped_at_end(path: Path | str, last: VideoPacket) -> int:
-    """The frames that were dropped behind the last packet of an AVI file."""
-    if isinstance(path, str) or last.pos is None:  # an address is not read twice
+    """Return the number of frames dropped after the last packet of an AVI file."""
+    if isinstance(path, str) or last.pos is None:  # an address is read once only
         return 0
     dropped = 0
     with open_input(path) as file:

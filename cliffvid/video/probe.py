@@ -1,4 +1,4 @@
-"""What a video or a folder of images is: what its header claims, and on demand what decoding all of it finds."""
+"""Describe a video or images: the claims of the header and, on request, what decoding all of it finds."""
 
 import math
 from collections.abc import Iterable
@@ -22,8 +22,8 @@ from .reader import DecodeCounts, Video
 MATRIX_TAGS = {0: "rgb", 1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020cl"}
 MATRIX_USED = {1: "bt709", 5: "bt601", 9: "bt2020"}  # by swscale's numbers
 RANGES = {1: "limited", 2: "full"}
-SAMPLE = 250  # packets from whose times it is told whether the frame rate varies
-SAME_S = 0.0021  # containers that count in milliseconds round by up to one, at both ends of a step
+SAMPLE = 250  # packets whose times show whether the frame rate varies
+SAME_S = 0.0021  # containers with times in milliseconds round by up to one, at both ends of a step
 
 
 def probe(path: Path | str, options: Options | None = None, count: bool = False) -> dict[str, object]:
@@ -66,7 +66,7 @@ def _video(source: Video, options: Options) -> dict[str, object]:
         packets = [packet for packet in islice(container.demux(stream), SAMPLE) if packet.size]
         times = sorted(t for t in (p.dts if p.pts is None else p.pts for p in packets) if t is not None)
         if len(packets) == SAMPLE:
-            del times[-MOST_HELD:]  # the last may lack some that are shown before them
+            del times[-MOST_HELD:]  # packets shown before the last ones may be missing
         rate, varies = _rate([float(t * info.time_base) for t in times])
         return {
             "container": info.container,
@@ -103,7 +103,7 @@ def _stream(stream: av.stream.Stream) -> dict[str, object]:
 
 
 def _shape(frame: av.VideoFrame, aspect: Fraction | None) -> dict[str, object]:
-    """Sizes and orientation; a frame is mirrored left to right if ``mirrored``, then turned clockwise."""
+    """Return sizes and orientation; a frame is mirrored left to right if ``mirrored``, then rotated clockwise."""
     matrix = display_matrix(frame)
     (a, b), (c, d) = (row[:2].tolist() for row in matrix[:2])
     mirrored = a * d - b * c < 0
@@ -166,7 +166,7 @@ def _scan_images(source: Images) -> dict[str, object]:
 
 
 def _rate(times: Iterable[float]) -> tuple[float | None, bool | None]:
-    """Frames a second over all of the times, and whether the steps between them differ; None where too few tell."""
+    """Return frames per second over all times, and whether their intervals differ; None if there are too few."""
     times = list(times)
     steps = [b - a for a, b in pairwise(times)]
     if not steps or times[-1] <= times[0]:

@@ -1,8 +1,8 @@
-"""Exact seeking: where to start decoding so that the frames are those of a decode from the first one on.
+"""Seek exactly: find where to start decoding so that the frames are those of a decode from the first one on.
 
-Containers say where key frames are, and are wrong now and then: MPEG-TS lands late, and intra-refresh streams call
-frames keys that need the frames before them. So a pass over the packets, which decodes nothing (0.2 to 1.6 % of the
-time of decoding), tells which pts must come out, and Video checks that they do.
+Containers list key frames, and are sometimes wrong: MPEG-TS lands late, and intra-refresh streams mark frames as keys
+that need the frames before them. So a pass over the packets finds which pts must come out, and Video checks that they
+do. The pass decodes nothing: it takes 0.2 to 1.6 % of the decoding time.
 """
 
 from bisect import bisect_left, bisect_right
@@ -18,25 +18,25 @@ from .packets import times_by_dts
 
 @dataclass(frozen=True)
 class Index:
-    """The frames of a stream in presentation order, from the first that is shown on."""
+    """The frames of a stream in presentation order, from the first one shown."""
 
     pts: list[int]  # of the packets
     keys: list[int]  # pts of key frames
-    ticks: list[int]  # when each is shown; of the last ones only where that is known beforehand
+    ticks: list[int]  # when each is shown; the last ones may be missing if not known beforehand
 
     def at(self, pts: int | None) -> int | None:
-        """The place of a pts; None if it is not there."""
+        """Return the position of a pts; None if it is not there."""
         place = 0 if pts is None else bisect_left(self.pts, pts)
         return place if place < len(self.pts) and self.pts[place] == pts else None
 
     def anchors(self, place: int) -> list[int]:
-        """Key frames to try for the frame at ``place``, nearest first: further back where the nearest is none."""
+        """Return key frames to try for the frame at ``place``, nearest first; the nearest may be no true one."""
         last = bisect_right(self.keys, self.pts[place]) - 1
         return [self.keys[last - back] for back in (0, 1, 2, 4) if last - back >= 0]
 
 
 def read_index(container: av.container.InputContainer, stream: av.VideoStream, first: Settled) -> Index | None:
-    """The index of a freshly opened stream; None where its times are no order: missing, doubled, jumping back."""
+    """Return the index of a freshly opened stream; None if its times are missing, repeated or jump back."""
     shown, keys, decoding = [], [], []
     try:
         for packet in container.demux(stream):
@@ -46,13 +46,13 @@ def read_index(container: av.container.InputContainer, stream: av.VideoStream, f
                 return None
             if packet.dts is not None:
                 decoding.append(packet.dts)
-            if packet.is_discard:  # outside of an edit list: decoded, never shown
+            if packet.is_discard:  # outside of the edit list: decoded, never shown
                 continue
             shown.append(packet.pts)
             if packet.is_keyframe:
                 keys.append(packet.pts)
     except av.FFmpegError:
-        pass  # the container breaks off: what came before is sound
+        pass  # the container breaks off: packets before that are sound
     if len(set(shown)) < len(shown) or any(b < a for a, b in pairwise(decoding)):
         return None
     if first.ticks is None or first.frame.pts not in shown:
@@ -64,11 +64,11 @@ def read_index(container: av.container.InputContainer, stream: av.VideoStream, f
 
 
 def verified(frames: Iterator[Settled], table: Index, target: int) -> list[Settled] | None:
-    """The frame at place ``target`` and the one after it; None if decoding starts at no true key frame, a frame is
-    missing on the way, or the times are not those at which frames are shown.
+    """Return the frame at position ``target`` and the one after it, or None where the seek is not exact.
 
-    The one after it is looked at because pts that are times of decoding are out of order next to every frame that is
-    shown in another order than decoded.
+    It is not where decoding starts at no true key frame, a frame is missing, or the times are not those of
+    presentation. The frame after the target is checked too: pts that are decoding times are out of order next to every
+    reordered frame.
     """
     place: int | None = None
     found: list[Settled] = []

@@ -1,13 +1,13 @@
-"""Where a long video can be cut so that its pieces, decoded apart, are together the frames of the whole."""
+"""Find where a long video can be split so that its segments, decoded separately, give the frames of the whole."""
 
 from .reader import Video
 
 
 def cuts(video: Video, every_s: float) -> tuple[list[float], int]:
-    """``(times, frames)``: times of key frames, at least ``every_s`` apart, at which decoding was tried and is exact.
+    """Return ``(times, frames)``: times of key frames, at least ``every_s`` apart, where a trial decode was exact.
 
-    ``frames`` is how many the whole holds. No times: the video refuses to be cut, because its times are no order
-    (missing, doubled, jumping back) or its key frames depend on frames before them (intra refresh).
+    ``frames`` is the number in the whole video, 0 if its times are missing, repeated or jump back. Such a video gets no
+    times, nor does one whose key frames depend on earlier frames (intra refresh).
     """
     table = video.index()
     if table is None:

@@ -1,4 +1,4 @@
-"""Times of frames: seconds since the first one, however the video's own clock runs."""
+"""Compute the times of frames: seconds since the first one, whatever the video's timestamps are."""
 
 from itertools import pairwise
 
@@ -8,9 +8,9 @@ from ..tables import VideoInfo
 class Clock:
     """Seconds since the first frame, each frame later than the one before.
 
-    Where the video's own clock stands still, the frame comes one tick later; where it goes back by a frame or more, as
-    in films joined end to end, time goes on from there. A frame without a time comes one step later: in raw streams, of
-    the nominal rate; at the end of an AVI, whose nominal rate counts frames that were left out, the shortest so far.
+    If timestamps stand still, the frame comes one tick later. If they go back by a frame or more, as in concatenated
+    videos, time goes on from there. A frame without a timestamp comes one step later. In raw streams the step is that
+    of the nominal rate. At the end of an AVI, whose nominal rate counts dropped frames, it is the shortest step so far.
     """
 
     def __init__(self, info: VideoInfo) -> None:
@@ -22,14 +22,14 @@ class Clock:
         self._last = self._shift = 0
 
     def start(self, before: list[int]) -> None:
-        """Go on in the middle, behind frames of those times."""
+        """Continue in the middle of a video, after frames with those times."""
         if before:
             self.first, self._last = before[0], before[-1]
             if self._counts_left_out:
                 self._shortest = min((b - a for a, b in pairwise(before)), default=0)
 
     def read(self, ticks: int | None) -> tuple[int, float]:
-        """``(pts, time_s)`` of the next frame, shown at ``ticks`` of the video's own clock if it tells."""
+        """Return ``(pts, time_s)`` of the next frame, from its timestamp in the stream's time base if it has one."""
         if self.first is None:
             self.first = self._last = ticks or 0
             return self.first, 0.0

@@ -73,14 +73,12 @@ def report(
     rows, meta = read_both(tracks)
     view: Literal["skeleton", "overlay"] = "skeleton" if skeleton_only or video is None else "overlay"
     painter = Painter(OverlayOptions(view=view, renderer=renderer, alpha=1.0), meta["body"]["name"])
-    size_wh = meta["video"]["width_px"], meta["video"]["height_px"]
-    pictures: dict[int, bytes] = {}
+    size_wh, pictures = (meta["video"]["width_px"], meta["video"]["height_px"]), dict[int, bytes]()
     if video:
         size_wh, pictures = contact_sheet(video, tracks, meta, rows, painter, allow_network)
     data, pack, every = player_data(rows, painter.body, size_wh, skeleton_only)
     warnings = _warnings(meta, None if skeleton_only else painter.body.licence_warning("the page"))
-    if every > 1:
-        warnings.append(f"of {len(rows)} rows the 3D view holds every {every}th of each track")
+    warnings += [f"of {len(rows)} rows the 3D view holds every {every}th of each track"] if every > 1 else []
     text = page(
         "report.html",
         meta["video"]["name"],

@@ -1,1 +1,1 @@
-"""The inference runtimes, a module each, imported on use."""
+"""Run networks with the inference runtimes, one module each, imported on use."""

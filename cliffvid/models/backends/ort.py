@@ -1,4 +1,4 @@
-"""onnxruntime: on the CPU, or by its CUDA provider."""
+"""Run networks with onnxruntime, on the CPU or with its CUDA provider."""
 
 import logging
 import sys
@@ -32,9 +32,12 @@ def open_session(manifest: Manifest, device: str, threads: int, precision: str) 
 
 
 def load() -> ModuleType:
-    """The onnxruntime module. Says so where two builds of it are installed. Raises BackendError if it is not whole."""
+    """Return the onnxruntime module, and warn if two builds of it are installed.
+
+    Raises BackendError if it is incomplete.
+    """
     onnxruntime = optional.load("onnxruntime", 'pip install "cliffvid[cpu]" (or [gpu])')
-    if not hasattr(onnxruntime, "InferenceSession"):  # one of two builds was uninstalled: it took the other's files
+    if not hasattr(onnxruntime, "InferenceSession"):  # one of two builds was uninstalled, with files of the other
         raise BackendError(f"onnxruntime is installed in part: {REPAIR}")
     warn_of_two_builds()
     return onnxruntime
@@ -47,8 +50,10 @@ def warn_of_two_builds() -> None:
 
 
 def two_builds() -> str | None:
-    """What is wrong if both builds of onnxruntime are installed: the later one has replaced files of the earlier one,
-    whichever was meant, and pip does not notice."""
+    """Return a warning if both builds of onnxruntime are installed, else None.
+
+    The later one has replaced files of the earlier one, whichever was wanted, and pip does not notice.
+    """
     have = []
     for name in BUILDS:
         try:
@@ -59,7 +64,7 @@ def two_builds() -> str | None:
 
 
 def provider_of(device: str) -> tuple[str, dict[str, str]]:
-    """Return the provider of a device, and its options: on GPUs float32 is not float32 unless TensorFloat-32 is off."""
+    """Return a device's provider and its options: TensorFloat-32 is off, since GPUs would use it for float32."""
     if device == "cpu":
         return CPU, {}
     return CUDA, {"use_tf32": "0", "device_id": str(split_device(device)[1])}
@@ -75,21 +80,21 @@ def did_not_load(reason: object) -> BackendError:
 def open_network(onnxruntime: ModuleType, path: Path, device: str, threads: int) -> OrtNetwork:
     """Return an InferenceSession that really has the device's provider.
 
-    Raises BackendError if it has not, ModelError if the file is no network it can load, BackendMemoryError if it is
-    too large for this machine.
+    Raises BackendError if it has not, ModelError if the file is not a network it can load, BackendMemoryError if that
+    is too large for this machine.
     """
     provider, options = provider_of(device)
     settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 4  # errors are raised as well
+    settings.log_severity_level = 4  # errors are raised anyway
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
-    # Two networks take turns here: threads that spin after each call cost 1.28x time and 1.3x CPU when measured.
+    # Two networks alternate: threads that spin after each call cost 1.28x time and 1.3x CPU when measured.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if provider not in onnxruntime.get_available_providers():
         raise BackendError('this onnxruntime is built without CUDA: pip install "cliffvid[gpu]" in place of [cpu]')
     if provider != CPU:
-        with redirect_stdout(sys.stderr):  # where it tells what it misses; stdout is for results
-            onnxruntime.preload_dlls()  # libraries in Python packages, which nobody else finds
+        with redirect_stdout(sys.stderr):  # it prints what is missing; stdout is for results
+            onnxruntime.preload_dlls()  # libraries in Python packages, which are not found otherwise
     try:
         session: OrtNetwork = onnxruntime.InferenceSession(
             str(path), settings, providers=[(provider, options)], enable_fallback=0
@@ -98,20 +103,20 @@ def open_network(onnxruntime: ModuleType, path: Path, device: str, threads: int)
         if provider != CPU:
             raise did_not_load(error) from error
         raise not_loaded(path, "onnxruntime", error) from error
-    # A provider whose libraries do not load is replaced by the CPU without a word. That is asked here rather than
-    # forbidden by session.disable_cpu_ep_fallback, which also forbids the CPU to compute shapes.
+    # onnxruntime silently falls back to the CPU if a provider's libraries do not load. This is checked here, since
+    # session.disable_cpu_ep_fallback would also forbid the CPU to compute shapes.
     if provider not in (loaded := session.get_providers()):
         raise did_not_load(f"it would run on {' and '.join(loaded)}")
     return session
 
 
 def open_pictures(onnxruntime: ModuleType, device: str, threads: int) -> Pictures:
-    """What makes pictures on a device. Raises BackendError."""
+    """Return what makes network inputs on a device. Raises BackendError."""
     return Pictures(onnxruntime, lambda path: open_network(onnxruntime, path, device, threads), device)
 
 
 class OrtSession:
-    """A Network by onnxruntime, see session.py."""
+    """A Network on onnxruntime, see session.py."""
 
     backend = "onnxruntime"
 
@@ -129,7 +134,7 @@ class OrtSession:
 
     @cached_property
     def pictures(self) -> Pictures:
-        """What makes its input where it runs, of frames that lie there."""
+        """Return what makes the inputs on the device, from frames that are there."""
         return open_pictures(self._ort, self.device, self._threads)
 
     def run(self, inputs: Arrays) -> Arrays:
@@ -142,7 +147,7 @@ class OrtSession:
         else:
             try:
                 answers = self._bound.run({name: self._given(name, array) for name, array in inputs.items()})
-            except Exception as error:  # as above; a full memory is one of them
+            except Exception as error:  # as above; out of memory is one of them
                 raise BackendError(f"{self.manifest.name}: onnxruntime failed on the GPU ({error})") from error
         return dict(zip(self._outputs, answers, strict=True))
 
@@ -161,9 +166,9 @@ class OrtSession:
 
 
 class Bound:
-    """Runs a session with inputs and outputs on a device, in memory that is kept from one batch to the next.
+    """Runs a session with inputs and outputs on a device; its input memory is reused from batch to batch.
 
-    Inputs that lie there already are taken as they are.
+    Inputs already on the device are used as they are.
     """
 
     def __init__(self, onnxruntime: ModuleType, session: OrtNetwork, outputs: list[str], device: str) -> None:

@@ -1,4 +1,4 @@
-"""Pictures made by onnxruntime on the device that the networks run on; see cliffvid.pipeline.upload."""
+"""Make the inputs of networks with onnxruntime on the device that the networks run on; see cliffvid.pipeline.upload."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -15,12 +15,12 @@ from ...machine import split_device
 from ...tables import Array, Float32, Float64, Int64, Objects
 
 PICTURE, FROM_PLANES, FROM_NV12 = (Path(__file__).with_name(f"{name}.onnx") for name in ("picture", "planes", "nv12"))
-Place: TypeAlias = tuple[tuple[int, ...], int]  # of an array on the device: its shape and its address
+Place: TypeAlias = tuple[tuple[int, ...], int]  # shape and address of an array on the device
 UInt8: TypeAlias = NDArray[np.uint8]
 
 
 class OrtValue(Protocol):
-    """An array of onnxruntime's on a device; the package has no types."""
+    """An onnxruntime array on a device; the package has no types."""
 
     def shape(self) -> list[int]: ...
     def data_ptr(self) -> int: ...
@@ -29,7 +29,7 @@ class OrtValue(Protocol):
 
 
 class OrtTensor(Protocol):
-    """What an InferenceSession tells of an input or output."""
+    """Description of an input or output of an InferenceSession."""
 
     name: str
     type: str
@@ -37,7 +37,7 @@ class OrtTensor(Protocol):
 
 
 class OrtBinding(Protocol):
-    """Where an InferenceSession takes its inputs from, and puts its outputs."""
+    """Memory that an InferenceSession takes its inputs from and writes its outputs to."""
 
     def bind_input(
         self,
@@ -64,7 +64,7 @@ class OrtBinding(Protocol):
 
 
 class OrtNetwork(Protocol):
-    """An InferenceSession of onnxruntime's."""
+    """An InferenceSession of onnxruntime."""
 
     def get_providers(self) -> list[str]: ...
     def get_inputs(self) -> list[OrtTensor]: ...
@@ -75,7 +75,7 @@ class OrtNetwork(Protocol):
 
 
 class Image(Protocol):
-    """A frame that lies on the device among others of its size, see cliffvid.video.images.gpu.DeviceImage."""
+    """A frame on the device among others of its size, see cliffvid.video.images.gpu.DeviceImage."""
 
     shape: tuple[int, int, int]
     frames: OrtValue
@@ -84,14 +84,14 @@ class Image(Protocol):
 
 
 class ResampleWeights(Protocol):
-    """Which lines of an image each line of a picture is made of, and how much of each."""
+    """The lines of an image that each line of a picture is made of, and their weights."""
 
     line: Int64
     weight: Float32
 
 
 class PendingInput(Protocol):
-    """A picture yet to be made, see cliffvid.video.images.gpu.PendingInput."""
+    """A picture that is not made yet, see cliffvid.video.images.gpu.PendingInput."""
 
     image: Image
     rows: ResampleWeights
@@ -100,7 +100,7 @@ class PendingInput(Protocol):
 
 
 class Frame(Protocol):
-    """What is asked of a decoder's frame."""
+    """The part of a decoder's frame that is used here."""
 
     width: int
     height: int
@@ -115,7 +115,7 @@ class Surface(Protocol):
 
 
 class Pictures:
-    """Holds frames on a device, and makes pictures of them in one piece of its memory."""
+    """Holds frames on a device, and makes pictures of them in one block of its memory."""
 
     def __init__(self, onnxruntime: ModuleType, open_network: Callable[[Path], OrtNetwork], device: str) -> None:
         self._ort, self._open, self._where = onnxruntime, open_network, split_device(device)
@@ -134,12 +134,12 @@ class Pictures:
         return Gpu(self._where[1])
 
     def upload(self, frames: UInt8) -> OrtValue:
-        """Frames (F,H,W,3) uint8 as the device has them."""
+        """Return frames (F,H,W,3) uint8 in the device's memory."""
         there: OrtValue = self._ort.OrtValue.ortvalue_from_numpy(frames, *self._where)
         return there
 
     def upload_planes(self, y: UInt8, u: UInt8, v: UInt8, to_rgb: Float64) -> OrtValue:
-        """The same of planes (F,H,W) and twice (F,H/2,W/2) uint8, and of matrices (F,3,4) that make them RGB."""
+        """Return the same of planes (F,H,W) and twice (F,H/2,W/2) uint8; ``to_rgb`` (F,3,4) converts them to RGB."""
         planes = {"y": y, "u": u, "v": v}
         there = {name: self.upload(plane) for name, plane in planes.items()}
         frames: list[dict[str, Place]] = [
@@ -149,7 +149,7 @@ class Pictures:
         return self._rgb(self._from_planes, frames, y.shape[1:], to_rgb)
 
     def take_surfaces(self, surfaces: Sequence[Surface], to_rgb: Float64) -> OrtValue:
-        """The same of Surfaces (F,) of one size as stored, which nobody needs any more when this returns."""
+        """Return the same of Surfaces (F,) of one stored size, which are not used any more when this returns."""
         if self._where[0] == "cuda":
             self._gpu.enter()
             self._gpu.wait_for_decoder()
@@ -169,9 +169,9 @@ class Pictures:
         to_rgb: Float64,
         **numbers: Int64,
     ) -> OrtValue:
-        """Frames of planes: for each the shapes and addresses of what the network takes from the device.
+        """Return RGB frames of planes, given as shape and address of each of the network's inputs on the device.
 
-        Frame by frame: in between there are floats, sixteen times as much memory.
+        Frames are converted one by one: the floats in between take sixteen times as much memory.
         """
         shape = 1, *size_hw, 3
         made: OrtValue = self._ort.OrtValue.ortvalue_from_shape_and_type(
@@ -188,18 +188,18 @@ class Pictures:
             binding.bind_output("rgb", *self._where, np.uint8, shape, target)
             network.run_with_iobinding(binding)
             target += int(np.prod(shape))
-        binding.synchronize_outputs()  # before the planes are let go
+        binding.synchronize_outputs()  # before the planes are released
         return made
 
     def make(self, pictures: Objects, dtype: str) -> OrtValue:
-        """Pictures (P,), all of one size, as an array (P,h,w,3) on the device. Values are rounded for uint8 alone."""
+        """Return pictures (P,) of one size as an array (P,h,w,3) on the device. Values are rounded for uint8 only."""
         shape, kind = (len(pictures), *pictures[0].shape), np.dtype(dtype).type
         made: OrtValue = self._ort.OrtValue.ortvalue_from_shape_and_type(shape, kind, *self._where)
         self.write(pictures, dtype, made.data_ptr())
         return made
 
     def write(self, pictures: Objects, dtype: str, place: int) -> None:
-        """The same into the device's memory from an address on. All is there when this returns, for any stream."""
+        """Write such pictures to the device's memory at an address. They are complete, for any stream, on return."""
         shape, kind = pictures[0].shape, np.dtype(dtype).type
         if any(picture.shape != shape for picture in pictures):
             raise ValueError("pictures of several sizes at once: they would be written over each other")
@@ -218,18 +218,18 @@ class Pictures:
 
 
 def _kind(picture: PendingInput) -> tuple[object, ...]:
-    """What pictures must have in common to be made at once."""
+    """Return what pictures must have in common to be made at once."""
     image = picture.image
     return id(image.frames), image.orientation, picture.rows.line.shape, picture.columns.line.shape, picture.fill
 
 
 def _numbers(alike: list[PendingInput]) -> dict[str, Array]:
-    """The graph's inputs but for the frames."""
+    """Return the graph's inputs except the frames."""
     (height, width, _), (exchanged, left_right, up_down) = alike[0].image.shape, alike[0].image.orientation
     rows, columns = (np.stack([getattr(p, side).line for p in alike]) for side in ("rows", "columns"))
     rows = height - 1 - rows if up_down else rows
     columns = width - 1 - columns if left_right else columns
-    # how many stored pixels lie between two that are neighbours as displayed
+    # distance in stored pixels between neighbours as displayed
     down, right = (1, height) if exchanged else (width, 1)
     first = np.array([picture.image.row * height * width for picture in alike])[:, None, None]
     return {

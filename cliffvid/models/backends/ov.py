@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU; keeps compiled networks in the user's cache folder."""
+"""Run networks with OpenVINO on the CPU; compiled networks are kept in the user's cache folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ CONVOLUTIONS = {"Convolution", "GroupConvolution"}
 
 
 class Axis(Protocol):
-    """One side of a value's shape. OpenVINO has no types of its own."""
+    """One axis of a value's shape. OpenVINO has no types."""
 
     is_static: bool
 
@@ -25,13 +25,13 @@ class Axis(Protocol):
 
 
 class ElementType(Protocol):
-    """Of what numbers a value is made."""
+    """The type of a value's numbers."""
 
     def to_dtype(self) -> type[np.generic]: ...
 
 
 class Value(Protocol):
-    """What a node answers, or a network takes."""
+    """An output of a node, or an input of a network."""
 
     any_name: str
     names: set[str]
@@ -44,7 +44,7 @@ class Value(Protocol):
 
 
 class Reader(Protocol):
-    """Where a node takes a value."""
+    """An input of a node."""
 
     def get_node(self) -> "Node": ...
     def get_source_output(self) -> Value: ...
@@ -52,7 +52,7 @@ class Reader(Protocol):
 
 
 class Node(Protocol):
-    """A step of a network."""
+    """An operation of a network."""
 
     def get_name(self) -> str: ...
     def get_type_name(self) -> str: ...
@@ -62,7 +62,7 @@ class Node(Protocol):
 
 
 class Model(Protocol):
-    """A network that was read."""
+    """A network read from a file."""
 
     inputs: list[Value]
     outputs: list[Value]
@@ -73,13 +73,13 @@ class Model(Protocol):
 
 
 class Held(Protocol):
-    """An array of OpenVINO's."""
+    """An OpenVINO array."""
 
     data: Array
 
 
 class Request(Protocol):
-    """What runs a compiled network."""
+    """An inference request, which runs a compiled network."""
 
     model_inputs: list[Value]
     model_outputs: list[Value]
@@ -90,20 +90,20 @@ class Request(Protocol):
 
 
 class Property(Protocol):
-    """How a compiled network is set."""
+    """A setting of a compiled network."""
 
     def to_string(self) -> str: ...
 
 
 class Compiled(Protocol):
-    """A network made ready for a device."""
+    """A network compiled for a device."""
 
     def get_property(self, name: str) -> Property: ...
     def create_infer_request(self) -> Request: ...
 
 
 class Core(Protocol):
-    """What compiles networks."""
+    """OpenVINO's compiler."""
 
     def compile_model(self, model: Model, device_name: str, config: Mapping[str, object]) -> Compiled: ...
 
@@ -114,7 +114,7 @@ def open_session(manifest: Manifest, device: str, threads: int, precision: str) 
 
 
 class OvSession:
-    """A Network by OpenVINO, see session.py."""
+    """A Network on OpenVINO, see session.py."""
 
     backend = "openvino"
 
@@ -142,12 +142,12 @@ class OvSession:
         made: dict[str, Held] = {}
         for request in self._parts:
             takes = [tensor.any_name for tensor in request.model_inputs]
-            # infer() does not raise where memory does not suffice: it leaves the answers of the run before
+            # infer() does not raise when memory runs out: it returns the outputs of the run before
             request.start_async({name: given[name] for name in takes}, share_inputs=True)
             request.wait()
             made |= {name: request.get_tensor(tensor) for tensor in request.model_outputs for name in tensor.names}
             given |= made
-        # the request writes its next answers into the same memory
+        # the request writes its next outputs into the same memory
         return {name: made[name].data.copy() for name in self.manifest.outputs}
 
     def close(self) -> None:
@@ -161,26 +161,26 @@ class OvSession:
 
 
 def cut(openvino: ModuleType, model: Model) -> tuple[Model | None, Model]:
-    """A network in two: what leads to convolutions, and the last convolutions with all that follows; uses ``model`` up.
+    """Split a network in two: what leads to convolutions, and the last convolutions with all that follows.
 
-    Where bfloat16 is allowed OpenVINO takes it for the whole network, and what the last convolutions answer is then
-    rounded to 8 bits: of cliff-open's landmarks whole pixels, and its rotations are off by 7 degrees instead of 1.4
-    (median on the example clip). The last convolutions are a hundredth of the work. Networks without convolutions have
-    no first part: None.
+    ``model`` is used up. Where bfloat16 is allowed, OpenVINO uses it for the whole network, and rounds the outputs of
+    the last convolutions to 8 bits. cliff-open's landmarks become whole pixels, and its rotations are off by 7 degrees
+    instead of 1.4 (median on the example clip). The last convolutions are a hundredth of the work. Networks without
+    convolutions have no first part: None.
     """
     nodes = model.get_ordered_ops()
-    runs: set[str] = set()  # what must run on each input: all but weights, and what is made of them alone
+    runs: set[str] = set()  # nodes that depend on an input; others are weights, or made of weights alone
     for node in nodes:
         sources = [value.get_source_output().get_node().get_name() for value in node.inputs()]
         if node.get_type_name() == "Parameter" or runs.intersection(sources):
             runs.add(node.get_name())
-    leads: set[str] = set()  # of these what some convolution needs
+    leads: set[str] = set()  # those of them that a convolution needs
     for node in reversed(nodes):
         readers = [reader.get_node() for value in node.outputs() for reader in value.get_target_inputs()]
         to_convolution = any(reader.get_type_name() in CONVOLUTIONS or reader.get_name() in leads for reader in readers)
         if node.get_name() in runs and to_convolution:
             leads.add(node.get_name())
-    handed_on: list[tuple[Value, list[Reader]]] = []  # values, and who reads them beyond the cut
+    handed_on: list[tuple[Value, list[Reader]]] = []  # values, and their readers beyond the cut
     for node in nodes:
         for value in node.outputs() if node.get_name() in leads and node.get_type_name() != "Parameter" else ():
             beyond = [r for r in value.get_target_inputs() if r.get_node().get_name() not in leads]
@@ -207,7 +207,7 @@ def cut(openvino: ModuleType, model: Model) -> tuple[Model | None, Model]:
 
 
 def _compiled(core: Core, model: Model, precision: str, threads: int) -> Request:
-    """A request for a network that runs in a precision of OpenVINO's, which is told always: its default is bfloat16."""
+    """Return a request for a network in an OpenVINO precision, which is always set: the default is bfloat16."""
     import platformdirs
 
     config: dict[str, object] = {
@@ -230,7 +230,7 @@ def _check(manifest: Manifest, model: Model) -> None:
         ("output", manifest.outputs, model.outputs),
     ):
         facts: dict[str, Facts] = {}
-        for tensor in found:  # a tensor keeps the names of what was folded into it too
+        for tensor in found:  # a tensor also has the names of those folded into it
             name = next((name for name in tensor.names if name in promised), tensor.any_name)
             shape = [axis.get_length() if axis.is_static else None for axis in tensor.partial_shape]
             facts[name] = np.dtype(tensor.element_type.to_dtype()).name, shape

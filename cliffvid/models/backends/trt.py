@@ -1,6 +1,6 @@
-"""TensorRT and TensorRT-RTX: a plan, run on streams once it has answered as the model folder's samples say.
+"""Run networks with TensorRT or TensorRT-RTX: a plan is used once its outputs match the model folder's samples.
 
-Written by the vendor's documentation and never yet run on a GPU: the tests have the real builder, and a stand-in for
+Written from the vendor's documentation and never yet run on a GPU: the tests have the real builder, and a stand-in for
 the GPU.
 """
 
@@ -52,13 +52,13 @@ def open_session(manifest: Manifest, device: str, threads: int, precision: str) 
     maker = maker_for(gpu.capability, gpu.name)
     with locked(plan_folder(manifest)):
         if plan := find_plan(maker, manifest, precision):
-            with suppress(StalePlan):  # of another driver, say: made again
+            with suppress(StalePlan):  # such as one of another driver: built again
                 return open_plan(maker, gpu, manifest, precision, plan)
         return open_plan(maker, gpu, manifest, precision, make_plan(maker, manifest, precision, MAX_BATCH))
 
 
 def open_plan(maker: Maker, gpu: Gpu, manifest: Manifest, precision: str, plan: Plan) -> "TrtSession":
-    """A session of a plan that is proven on this GPU. Raises ModelError for wrong answers; the plan is gone then."""
+    """Return a session of a plan proven on this GPU. Raises ModelError for wrong outputs, and deletes the plan."""
     session = TrtSession(maker, gpu, manifest, precision, plan)
     if gpu.name in plan.proven_on:
         return session
@@ -75,10 +75,10 @@ def open_plan(maker: Maker, gpu: Gpu, manifest: Manifest, precision: str, plan: 
 def build_plans(
     manifests: list[Manifest], precisions: list[str], max_batch: int = MAX_BATCH, capabilities: list[str] | None = None
 ) -> Iterator[Path]:
-    """The paths of plans for batches up to ``max_batch``, as each is there: for this GPU, and proven on it; or for GPUs
-    of these compute capabilities, to be proven at first use there. What a model has no network for is left out.
+    """Yield the path of each plan for batches up to ``max_batch`` when it is built and proven on this GPU.
 
-    Raises UsageError, ModelError, BackendError or OutputError.
+    With ``capabilities``, plans are for GPUs of those compute capabilities and are proven there at first use.
+    Precisions that a model has no network for are left out. Raises UsageError, ModelError, BackendError or OutputError.
     """
     if not 1 <= max_batch <= 1024:
         raise UsageError(f"--max-batch {max_batch}: must lie in 1 to 1024")
@@ -98,11 +98,11 @@ def build_plans(
 
 
 class StalePlan(BackendError):
-    """TensorRT does not take a plan that it once made."""
+    """TensorRT does not accept a plan that it built before."""
 
 
 class TrtSession:
-    """A Network by TensorRT, see session.py."""
+    """A Network on TensorRT, see session.py."""
 
     def __init__(self, maker: Maker, gpu: Gpu, manifest: Manifest, precision: str, plan: Plan) -> None:
         self.manifest, self.backend, self.precision = manifest, maker.flavour, precision
@@ -132,11 +132,11 @@ class TrtSession:
         check_tensors(self.manifest, "output", self.manifest.outputs, found[1])
 
     def _use_cache(self) -> None:
-        """Take over the kernels that TensorRT-RTX compiled for this GPU in earlier runs."""
+        """Load the kernels that TensorRT-RTX compiled for this GPU in earlier runs."""
         self._config = self._engine.create_runtime_config()
         self._cache = self._config.create_runtime_cache()
         with suppress(OSError):
-            # False where it is of another GPU or version: they are compiled again then
+            # False for a cache of another GPU or version: kernels are then compiled again
             self._cache.deserialize(self._cache_path().read_bytes())
         self._config.set_runtime_cache(self._cache)
 
@@ -144,7 +144,7 @@ class TrtSession:
         return self._plan.path.with_suffix(".cache")
 
     def _lane(self, number: int) -> "Lane":
-        """A lane; the second one is made when it is first needed, since it needs as much memory again."""
+        """Return a lane; the second one is made on first use, since it needs as much memory again."""
         if number == len(self._lanes):
             needed, free = self._engine.device_memory_size_v2, self._gpu.free_bytes()
             if needed > free:
@@ -153,7 +153,7 @@ class TrtSession:
                     f"to {self._plan.max_batch}, {free / 1e6:.0f} MB are free; end what else runs on it, or make a "
                     "plan for smaller batches: cliffvid export plans --max-batch"
                 )
-            # both kinds of argument stand first
+            # the first argument, if any, is the configuration
             context = self._engine.create_execution_context(*[self._config] if self._config else [])
             if context is None:
                 raise BackendError(f"{self._plan.path}: cannot be run on {self._gpu.name} ({self._log.reason()})")
@@ -162,7 +162,7 @@ class TrtSession:
 
     @cached_property
     def pictures(self) -> Pictures | None:
-        """What makes its input where it runs: onnxruntime, where that is there and has CUDA."""
+        """Return what makes the inputs on the device: onnxruntime, if it is installed with CUDA."""
         with suppress(BackendError):
             return open_pictures(load(), self.device, threads=1)
         return None
@@ -192,7 +192,7 @@ class TrtSession:
             while running:
                 answers.append(running.popleft().finish())
         finally:
-            for lane in running:  # after a failure: nothing may be written into buffers that are used again
+            for lane in running:  # after a failure: no copy may go on into buffers that are used again
                 with suppress(BackendError):
                     lane.finish()
         if len(answers) == 1:
@@ -206,7 +206,7 @@ class TrtSession:
         for lane in self._lanes:
             lane.close()
         if self._cache is not None and self._lanes:
-            with suppress(OutputError):  # it would only have saved time
+            with suppress(OutputError):  # the cache only saves time
                 write_whole(self._cache_path(), bytes(self._cache.serialize()), overwrite=True)
         self.__dict__.pop("pictures", None)
         self._lanes, self._cache, self._config, self._engine, self._runtime = [], None, None, None, None
@@ -219,9 +219,9 @@ class TrtSession:
 
 
 class Lane:
-    """A stream with its execution context and buffers. ``start`` and ``finish`` take turns.
+    """A stream with its execution context and buffers; call ``start`` and ``finish`` alternately.
 
-    ``write``: puts pictures yet to be made to an address on the GPU, see Pictures.
+    ``write`` writes pending inputs to an address on the GPU, see Pictures.
     """
 
     def __init__(
@@ -256,7 +256,7 @@ class Lane:
             raise BackendError(f"{self._manifest.folder}: TensorRT refuses {what} ({self._log.reason()})")
 
     def start(self, inputs: Arrays) -> None:
-        """Give the GPU its work, and return while it is being done."""
+        """Start the work on the GPU, and return before it is done."""
         gpu, context, stream, manifest = self._gpu, self._context, self._stream, self._manifest
         self._rows = len(next(iter(inputs.values())))
         batch = bucket(self._rows, self._most)
@@ -265,7 +265,7 @@ class Lane:
             yet_to_make = array.dtype.hasobject
             shape = batch, *(array[0].shape if yet_to_make else array.shape[1:])
             self._require(context.set_input_shape(name, shape), f"shape {shape} of {name!r}")
-            # rows beyond those given hold what was there before: any numbers do
+            # further rows of the batch keep old numbers: their outputs are dropped
             if yet_to_make:
                 self._write(array, tensor.dtype, buffer.device)
                 continue
@@ -277,7 +277,7 @@ class Lane:
             gpu.fetch(self._buffers[name], size_of(manifest.outputs[name].dtype, shape), stream)
 
     def finish(self) -> Arrays:
-        """The answers, once they are there."""
+        """Wait for the outputs, and return them."""
         self._gpu.wait(self._stream)
         return {
             name: self._buffers[name].view(self._manifest.outputs[name].dtype, shape)[: self._rows].copy()
@@ -290,10 +290,10 @@ class Lane:
 
 
 def bucket(rows: int, most: int) -> int:
-    """The power of two that holds the rows, at most ``most``: TensorRT prepares anew for each size it has not seen."""
+    """Return the power of two that holds the rows, at most ``most``: TensorRT prepares anew for each new batch size."""
     return min(most, 1 << (rows - 1).bit_length())
 
 
 def size_of(dtype: str, shape: Sides) -> int:
-    """Bytes of an array."""
+    """Return the bytes of an array."""
     return int(np.prod(shape)) * np.dtype(dtype).itemsize

@@ -1,6 +1,6 @@
-"""TensorRT plans: made from a model folder's network for one kind of GPU, and kept beside it.
+"""Build TensorRT plans from a model folder's networks for one kind of GPU, and keep them on disk.
 
-Takes NVIDIA's `tensorrt` (10 or 11) or `tensorrt_rtx`, which have the same classes. Networks are strongly typed in all
+Uses NVIDIA's `tensorrt` (10 or 11) or `tensorrt_rtx`, which have the same classes. Networks are strongly typed in all
 of them: a precision is a file of the model folder, never a flag of the builder. TensorRT-RTX builds without a GPU.
 """
 
@@ -25,15 +25,15 @@ from ..manifest import BUNDLED, MODEL_FILES, Manifest
 from ..session import Facts, check_tensors
 
 log = logging.getLogger(__name__)
-Trt: TypeAlias = Any  # an object of TensorRT's own, which has no types
+Trt: TypeAlias = Any  # a TensorRT object; the package has no types
 Sides: TypeAlias = tuple[int, ...]
-MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}  # where both are there the first is taken
-MAX_BATCH = 32  # of the plans that are built at first use; larger batches run in pieces
+MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}  # if both are installed the first is used
+MAX_BATCH = 32  # of plans built at first use; larger batches run in parts
 
 
 @dataclass(frozen=True)
 class Maker:
-    """One TensorRT, and the kind of GPU it builds for: `sm89`, with the GPU's name where a plan fits that alone."""
+    """A TensorRT, and the kind of GPU it builds for: `sm89`, with the GPU's name where a plan fits that alone."""
 
     flavour: str
     trt: ModuleType
@@ -44,23 +44,23 @@ class Maker:
         return f"{self.flavour} {self.trt.__version__}"
 
     def file(self, precision: str, max_batch: int | str) -> str:
-        """The name of a plan; it tells all that decides whether the plan fits, but for the network it is made of."""
+        """Return a plan's file name: everything that decides whether the plan fits, except its network."""
         return f"{self.flavour}-{self.trt.__version__}-{self.arch}-{precision}-b{max_batch}.plan"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan on disk; what stands here is kept in a .json beside it."""
+    """A plan on disk; its other fields are kept in a .json file beside it."""
 
     path: Path
     model_sha256: str
     plan_sha256: str
     max_batch: int
-    proven_on: tuple[str, ...] = ()  # names of the GPUs on which it answered as its model folder's samples say
+    proven_on: tuple[str, ...] = ()  # names of the GPUs on which its outputs matched the samples
 
 
 def load_tensorrt() -> tuple[str, ModuleType]:
-    """The flavour of TensorRT that is there, and its module. Raises BackendError if none is, or none that loads."""
+    """Return the installed TensorRT's flavour and module. Raises BackendError if none is installed, or none loads."""
     install = 'pip install "cliffvid[tensorrt]" for data-centre GPUs, "cliffvid[rtx]" for GeForce and RTX'
     missing, broken = [], []
     for flavour, module in MODULES.items():
@@ -74,10 +74,9 @@ def load_tensorrt() -> tuple[str, ModuleType]:
 
 
 def maker_for(capability: str, gpu: str = "") -> Maker:
-    """The TensorRT that is there, to build for a compute capability such as 8.9; ``gpu``: the name of one that is here.
+    """Return the installed TensorRT for a compute capability such as 8.9; ``gpu`` names the GPU of this machine.
 
-    Raises UsageError for what is no capability, BackendError if there is no TensorRT, or the one that is does not build
-    for that.
+    Raises UsageError for an invalid capability, BackendError if there is no TensorRT or it does not build for that one.
     """
     if not re.fullmatch(r"\d+\.\d", capability):
         raise UsageError(f"--compute-capability {capability}: expected a number such as 8.9; nvidia-smi tells a GPU's")
@@ -94,21 +93,21 @@ def maker_for(capability: str, gpu: str = "") -> Maker:
         return Maker(flavour, trt, arch)
     if not gpu:
         raise BackendError(f"{flavour} builds for the GPU it runs on alone; leave --compute-capability out there")
-    # tuned by measuring: NVIDIA advises against plans from another model of GPU
+    # tuned by measurement: NVIDIA advises against plans from another GPU model
     return Maker(flavour, trt, "-".join([arch, *gpu.lower().replace("/", " ").split()]))
 
 
 class ErrorLog(Protocol):
-    """A logger of TensorRT's that keeps errors."""
+    """A TensorRT logger that keeps errors."""
 
     def reason(self) -> str:
-        """The first error since it was last asked: the later ones are only what followed from it."""
+        """Return the first error since the last call: the later ones only follow from it."""
 
 
 def make_log(trt: ModuleType) -> ErrorLog:
-    """A logger that keeps errors, for ``reason()``: most calls of TensorRT answer only None or False when they fail."""
+    """Return a logger that keeps errors for ``reason()``: most TensorRT calls only return None or False on failure."""
 
-    class Log(trt.ILogger):  # type: ignore[misc, name-defined]  # of a module that is known when it runs
+    class Log(trt.ILogger):  # type: ignore[misc, name-defined]  # of a module known at run time
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []
@@ -126,21 +125,21 @@ def make_log(trt: ModuleType) -> ErrorLog:
 
 
 def shape_range(manifest: Manifest, name: str, max_batch: int) -> tuple[Sides, Sides, Sides]:
-    """The smallest, the usual and the largest shape of an input; sides that are free end at the whole canvas."""
+    """Return the smallest, usual and largest shape of an input; free sides end at the full canvas."""
     row, rule = manifest.row_shapes()[name], manifest.rules.get("letterbox")
     least = manifest.inputs[name].row(dict.fromkeys("HW", rule.least_px or rule.step_px) if rule else {})
     return (1, *least), (max_batch, *row), (max_batch, *row)
 
 
 def build(maker: Maker, manifest: Manifest, precision: str, max_batch: int) -> bytes:
-    """The plan of a network for batches of 1 to ``max_batch``.
+    """Return the plan of a network for batches of 1 to ``max_batch``.
 
-    Raises ModelError if the network cannot be read or is not what its manifest promises, BackendError if TensorRT
-    cannot build it.
+    Raises ModelError if the network cannot be read or differs from its manifest, BackendError if TensorRT cannot build
+    it.
     """
     trt, log, model = maker.trt, make_log(maker.trt), manifest.network(precision)
     builder = trt.Builder(log)
-    # TensorRT 10 must be told that the graph's own types hold; 11 and RTX know nothing else
+    # TensorRT 10 needs a flag to keep the graph's own types; 11 and RTX always do
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     if not parser.parse(model.read_bytes()):
@@ -152,7 +151,7 @@ def build(maker: Maker, manifest: Manifest, precision: str, max_batch: int) -> b
     for side, promised, found in (("input", manifest.inputs, inputs), ("output", manifest.outputs, outputs)):
         check_tensors(manifest, side, promised, {t.name: facts_of(trt, t.dtype, t.shape) for t in found})
     config = builder.create_builder_config()
-    config.clear_flag(trt.BuilderFlag.TF32)  # on unless told: 10 bits of float32's 23, and none of it is fp32's
+    config.clear_flag(trt.BuilderFlag.TF32)  # on by default: it keeps 10 of float32's 23 bits, which is not fp32
     if maker.flavour == "tensorrt-rtx":
         config.num_compute_capabilities = 1
         config.set_compute_capability(trt.ComputeCapability.__members__[maker.arch.upper()], 0)
@@ -170,12 +169,12 @@ def build(maker: Maker, manifest: Manifest, precision: str, max_batch: int) -> b
 
 
 def facts_of(trt: ModuleType, dtype: Trt, shape: Iterable[int]) -> Facts:
-    """A tensor's dtype and shape as ``check_tensors`` takes them: free axes are -1 in TensorRT."""
+    """Return a tensor's dtype and shape as ``check_tensors`` takes them: free axes are -1 in TensorRT."""
     return trt.nptype(dtype).__name__, [None if axis < 0 else axis for axis in shape]
 
 
 def plan_folder(manifest: Manifest) -> Path:
-    """Where plans of a model are kept: beside it, or in the user's cache if that is not ours to write to."""
+    """Return the folder of a model's plans: beside it, or the user's cache if it is bundled or not writable."""
     if manifest.folder.parent != BUNDLED and os.access(manifest.folder, os.W_OK):
         return manifest.folder
     import platformdirs
@@ -185,7 +184,7 @@ def plan_folder(manifest: Manifest) -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Makes other processes wait that want to build in the same folder: one builds, all use it."""
+    """Make other processes that build in the same folder wait: one builds, all use the plan."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open_lock(folder / ".plans.lock")
@@ -194,7 +193,7 @@ def locked(folder: Path) -> Iterator[None]:
     with open(lock, "rb"):
         try:
             import fcntl
-        except ImportError:  # Windows: both build, and the later one stays
+        except ImportError:  # Windows: both build, and the later plan stays
             pass
         else:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -202,7 +201,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def find_plan(maker: Maker, manifest: Manifest, precision: str) -> Plan | None:
-    """The plan kept for this TensorRT, GPU and network; of several, for other largest batches, the one made last."""
+    """Return the plan kept for this TensorRT, GPU and network: of several largest batches, the one built last."""
     found = []
     for path in plan_folder(manifest).glob(maker.file(precision, "*")):
         plan = read_plan(path)
@@ -212,7 +211,7 @@ def find_plan(maker: Maker, manifest: Manifest, precision: str) -> Plan | None:
 
 
 def read_plan(path: Path) -> Plan | None:
-    """What is kept of a plan; None if it was damaged or is not whole, so that it is built again."""
+    """Return the plan of a file; None if it is damaged or incomplete, so that it is built again."""
     try:
         facts = json.loads(facts_path(path).read_text(encoding="utf-8"))
         plan = Plan(path, **(facts | {"proven_on": tuple(facts["proven_on"])}))
@@ -222,7 +221,7 @@ def read_plan(path: Path) -> Plan | None:
 
 
 def make_plan(maker: Maker, manifest: Manifest, precision: str, max_batch: int) -> Plan:
-    """Build and keep a plan, and log it; nothing has been run yet. Raises as ``build``."""
+    """Build, keep and log a plan, without running it. Raises as ``build`` does."""
     path = plan_folder(manifest) / maker.file(precision, max_batch)
     minutes = "; this takes minutes" if maker.flavour == "tensorrt" else ""
     log.info("%s: building %s, once%s", manifest.name, path.name, minutes)
@@ -242,7 +241,7 @@ def keep_facts(plan: Plan) -> None:
 
 
 def drop_plan(plan: Plan) -> None:
-    """Remove a plan that must not be used."""
+    """Delete a plan that must not be used."""
     plan.path.unlink(missing_ok=True)
     facts_path(plan.path).unlink(missing_ok=True)
 
