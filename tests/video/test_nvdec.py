@@ -235,12 +235,12 @@ def test_thumbnails_are_those_of_the_same_frames_on_the_host(cpu, toy_options):
 @pytest.mark.slow
 def test_the_example_clip_comes_out_the_same_to_the_bit(cpu):
     """By the open models: what stayed is RGB by the same numbers as planes that are sent."""
-    options = Options(pixels="planes")
+    options = Options(pixels="planes", end_s=1)
     with open_models(options) as models:
         models = replace(models, pictures_on_device=True)
         want, one = bodies(EXAMPLE, options, models)
         found, other = bodies(EXAMPLE, replace(options, decode_device="cuda"), models)
-    assert cpu.decoded == 60 and cpu.downloaded == [] and len(want) > 300
+    assert cpu.decoded >= other.counts.decode.frames and cpu.downloaded == [] and len(want) > 100
     assert_same(found, want)
     assert one.counts.shots == other.counts.shots
 
