@@ -26,7 +26,7 @@ class Between:
 SIDE = range(1, 1 << 20)  # pixels
 COUNT = range(1 << 53)
 RATIO = Text(r"\d{1,18}(/0{0,9}[1-9]\d{0,17})?", "a ratio such as 30000/1001")
-# The kinds of the metadata of tracks that cliffvid reads, by name, see ``fault``. Names with ``?`` are optional.
+# The kinds of the metadata of tracks that cliffvid reads, by name, see ``violation``. Names with ``?`` are optional.
 TRACKS = {
     "schema_version": COUNT,
     "software?": str,
@@ -54,7 +54,7 @@ TRACKS = {
 }
 
 
-def fault(value: object, kind: object, place: str = "") -> str | None:
+def violation(value: object, kind: object, place: str = "") -> str | None:
     """Return what is wrong with a value read from JSON; None if it is of that kind.
 
     A dictionary holds the kinds of an object's values by name. If its key is a kind, it holds for all names, and its
@@ -63,14 +63,16 @@ def fault(value: object, kind: object, place: str = "") -> str | None:
     """
     place = place or "it"
     if isinstance(kind, tuple):
-        faults = [fault(value, each, place) for each in kind]
-        return faults[0] if None not in faults else None
+        violations = [violation(value, each, place) for each in kind]
+        return violations[0] if None not in violations else None
     if isinstance(kind, dict):
         return _fault_of_object(value, kind, place)
     if isinstance(kind, list):
         if not isinstance(value, list):
             return f"{place} is {_shown(value)}, expected a list"
-        return next((found for i, item in enumerate(value) if (found := fault(item, kind[0], f"{place}[{i}]"))), None)
+        return next(
+            (found for i, item in enumerate(value) if (found := violation(item, kind[0], f"{place}[{i}]"))), None
+        )
     good, words = _fits(value, kind)
     return None if good else f"{place} is {_shown(value)}, expected {words}"
 
@@ -81,7 +83,7 @@ def _fault_of_object(value: object, kind: dict[object, object], place: str) -> s
     for key, inner in kind.items():
         if not isinstance(key, str):
             each = (
-                fault(name, key, f"a name in {place}") or fault(value[name], inner, f"{place}.{_cut(name)}")
+                violation(name, key, f"a name in {place}") or violation(value[name], inner, f"{place}.{_cut(name)}")
                 for name in value
             )
             return next(filter(None, each), None)
@@ -89,7 +91,7 @@ def _fault_of_object(value: object, kind: dict[object, object], place: str) -> s
         if name not in value and name == key:
             return f"{place} has no {name!r}"
         where = name if place == "it" else f"{place}.{name}"
-        if name in value and (found := fault(value[name], inner, where)):
+        if name in value and (found := violation(value[name], inner, where)):
             return found
     return None
 

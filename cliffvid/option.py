@@ -84,8 +84,8 @@ def description(each: Field[Any]) -> Described | None:
 
 def flag_name(each: Field[Any]) -> str:
     """Return the flag of an option, which names it in messages."""
-    told = description(each)
-    return told.flags[0] if told and told.flags else f"--{each.name.replace('_', '-')}"
+    found = description(each)
+    return found.flags[0] if found and found.flags else f"--{each.name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)

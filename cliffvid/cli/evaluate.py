@@ -52,8 +52,8 @@ def info_lines(file: Path, found: "Info", rules: dict[str, str]) -> list[str]:
     if lacking and found.rows:
         lines.append(f"  nowhere sure: {', '.join(lacking)}")
     if found.reprojection_px:
-        told = ", ".join(f"{name} {value:.2f}" for name, value in found.reprojection_px.items())
-        lines.append(f"  S against part, pixels: {told}; principal point: {found.principal_point}")
+        errors_px = ", ".join(f"{name} {value:.2f}" for name, value in found.reprojection_px.items())
+        lines.append(f"  S against part, pixels: {errors_px}; principal point: {found.principal_point}")
     for name, count in found.bad.items():
         if count:
             lines.append(f"  !! {count:,} rows: {rules[name]}; first {', '.join(map(str, found.first[name]))}")

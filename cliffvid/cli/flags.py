@@ -92,7 +92,7 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
             continue
         taken = [each for each in fields(kind) if description(each) and takes(each.name)]
         made[own.name] = kind, [each.name for each in taken]
-        parameters += (_parameter(each, _told(each).panel) for each in sorted(taken, key=_panel))
+        parameters += (_parameter(each, _described(each).panel) for each in sorted(taken, key=_panel))
     if any(_info(each).rich_help_panel for each in parameters):
         parameters = [_in_output(each) for each in parameters]
 
@@ -110,15 +110,15 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
-def _told(each: AnyField) -> Described:
+def _described(each: AnyField) -> Described:
     """Return the description of an option."""
-    told = description(each)
-    assert told is not None, f"{each.name} is no option"
-    return told
+    described = description(each)
+    assert described is not None, f"{each.name} is no option"
+    return described
 
 
 def _panel(each: AnyField) -> int:
-    panel = _told(each).panel
+    panel = _described(each).panel
     return PANELS.index(panel) if panel else 0
 
 
@@ -142,9 +142,9 @@ def _parameter(each: AnyField, panel: str | None) -> inspect.Parameter:
 
     Invalid numbers and choices are passed on: the options class rejects them, as it does in Python.
     """
-    told, kind = _told(each), Kind.of(each.type)
-    names = told.flags or (flag_name(each),)
-    how: How = {"help": told.help, "rich_help_panel": panel, "show_default": told.shown or True}
+    described, kind = _described(each), Kind.of(each.type)
+    names = described.flags or (flag_name(each),)
+    how: How = {"help": described.help, "rich_help_panel": panel, "show_default": described.shown or True}
     annotation: type | GenericAlias | UnionType = str
     default = inspect.Parameter.empty if each.default is MISSING else each.default
     if kind.many:

@@ -23,12 +23,12 @@ class HasVideo(Protocol):
 Job = TypeVar("Job", bound=HasVideo)
 
 
-def told_missing(names: list[str], as_json: bool) -> tuple[list[str], int]:
+def without_missing(names: list[str], as_json: bool) -> tuple[list[str], int]:
     """Report missing files before anything is loaded; return the other names and the number of missing ones."""
     there = [name for name in names if not _is_missing(name)]
     for name in names:
         if name not in there:
-            tell_failed(name, NotFoundError(f"{name}: no such file"), as_json)
+            print_failed(name, NotFoundError(f"{name}: no such file"), as_json)
     return there, len(names) - len(there)
 
 
@@ -74,13 +74,13 @@ def those_that_open(requests: list[Job], options: Options, as_json: bool) -> lis
         try:
             open_source(request.video, options).__exit__()
         except InputError as error:
-            tell_failed(request.video, error, as_json)
+            print_failed(request.video, error, as_json)
         else:
             return requests[index:]
     return []
 
 
-def tell_failed(video: Path | str, error: Exception, as_json: bool) -> None:
+def print_failed(video: Path | str, error: Exception, as_json: bool) -> None:
     """Print the error of an input."""
     say(describe(error) if isinstance(error, CliffvidError | OSError) else f"{video}: {describe(error)}")
     if as_json:
@@ -102,5 +102,5 @@ def facts_text(facts: Mapping[str, object]) -> list[str]:
 
 
 def _words(stream: Mapping[str, object]) -> str:
-    said = {key: value for key, value in stream.items() if value is not None and value is not False}
-    return " ".join(key if value is True else str(value) for key, value in said.items())
+    known = {key: value for key, value in stream.items() if value is not None and value is not False}
+    return " ".join(key if value is True else str(value) for key, value in known.items())

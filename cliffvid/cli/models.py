@@ -87,9 +87,9 @@ def _answers(manifest: "Manifest", precision: str) -> str:
             return "runs; parity not checked: the folder has no samples.npz; export the model again to have one"
         if precision != "fp32" and MODEL_FILES[precision] not in manifest.parity.get("bound", {}):
             return f"runs; how far it is from fp32 is told by `cliffvid models quality {manifest.name} VIDEO`"
-        told = ", ".join(f"{output} {error:.1g}" for output, error in (check_samples(session) or {}).items())
+        found = ", ".join(f"{output} {error:.1g}" for output, error in (check_samples(session) or {}).items())
         where, bound = f"{session.backend} on {session.device}", said_bound(manifest, session)
-    return f"by {where}, from {manifest.parity['reference']}: {told} (<= {bound:.2g})" + (
+    return f"by {where}, from {manifest.parity['reference']}: {found} (<= {bound:.2g})" + (
         f"; {manifest.unmet}" if manifest.unmet else ""
     )
 
@@ -116,7 +116,7 @@ def quality(
 
 def _tell(manifest: "Manifest", options: Options, as_json: bool = False) -> None:
     from ..machine import processor
-    from ..models.precision import faults, told
+    from ..models.precision import describe_measured, violations
 
     for entry in manifest.quality:
         if entry["machine"] != processor():
@@ -124,10 +124,10 @@ def _tell(manifest: "Manifest", options: Options, as_json: bool = False) -> None
         if as_json:
             result_json(entry)
             continue
-        beyond = faults(entry, options)
+        beyond = violations(entry, options)
         verdict = f"beyond the bounds: {'; '.join(beyond)}" if beyond else "good"
         speed = f"{entry['precision']} by {entry['backend']}: {entry['items_per_s']:.1f} a second"
-        result(f"{speed}; {told(entry)}: {verdict}")
+        result(f"{speed}; {describe_measured(entry)}: {verdict}")
     say(f"{manifest.folder}: kept, for --precision auto")
 
 

@@ -11,7 +11,7 @@ from ..errors import CliffvidError, UsageError, describe
 from ..options import VISUALS, Options, OverlayOptions
 from .console import result, result_json, say
 from .flags import Json, Quiet, offering, only, with_flags
-from .inputs import facts_text, in_folders, tell_failed, those_that_open, told_missing
+from .inputs import facts_text, in_folders, print_failed, those_that_open, without_missing
 
 if TYPE_CHECKING:
     from ..pipeline.video_run import Outcome
@@ -71,7 +71,7 @@ def process(
     options: Options,
 ) -> None:
     """Write the body tracks of each video."""
-    inputs, missing = told_missing(inputs, as_json)
+    inputs, missing = without_missing(inputs, as_json)
     if not inputs:
         raise typer.Exit(1)
     from ..pipeline.networks import open_models
@@ -180,7 +180,7 @@ def _finished(
     except Exception as error:
         if "--debug" in sys.argv and not isinstance(error, CliffvidError):
             raise
-        tell_failed(results.video, error, as_json)
+        print_failed(results.video, error, as_json)
         return False
     view.summarise(report, made.overlay)
     if made.smooth:

@@ -48,22 +48,24 @@ def evaluate(tracks: Path, truth: Path, options: EvalOptions | None = None) -> E
     options = options or EvalOptions()
     rule = PROTOCOLS[options.protocol]
     iou_min = rule.iou_min if options.iou_min is None else options.iou_min
-    told = Evaluation(options.protocol, rule.words, iou_min, "", "")
+    evaluation = Evaluation(options.protocol, rule.words, iou_min, "", "")
     total, files = Sums(), truth_files(truth)
     for file in files:
         people = read_truth(file, options.truth_body)
         path = tracks_of(tracks, people, only=len(files) == 1)
         if path is None:
-            told.without_tracks.append(people.name)
+            evaluation.without_tracks.append(people.name)
             continue
-        sums = _sequence(path, people, rule, iou_min, options.joint_regressor, told)
-        told.sequences.append(sums.score(people.name))
+        sums = _sequence(path, people, rule, iou_min, options.joint_regressor, evaluation)
+        evaluation.sequences.append(sums.score(people.name))
         total.add(sums)
-    if not told.sequences:
-        raise InputError(f"{tracks}: no tracks of {', '.join(told.without_tracks[:5])}; name them after the sequences")
-    told.overall = total.score("overall")
-    told.notes = list(dict.fromkeys(told.notes))
-    return told
+    if not evaluation.sequences:
+        raise InputError(
+            f"{tracks}: no tracks of {', '.join(evaluation.without_tracks[:5])}; name them after the sequences"
+        )
+    evaluation.overall = total.score("overall")
+    evaluation.notes = list(dict.fromkeys(evaluation.notes))
+    return evaluation
 
 
 def tracks_of(place: Path, truth: Truth, only: bool) -> Path | None:
@@ -81,24 +83,24 @@ def tracks_of(place: Path, truth: Truth, only: bool) -> Path | None:
 
 
 def _sequence(
-    path: Path, truth: Truth, rule: Protocol, iou_min: float, regressor: Path | None, told: Evaluation
+    path: Path, truth: Truth, rule: Protocol, iou_min: float, regressor: Path | None, evaluation: Evaluation
 ) -> Sums:
     """Match the people of one sequence and return the sums of their errors."""
     rows, meta = read_both(path)
     frame_idx, times = _frames_of(path, meta, rows, truth)
     focal_px = truth.focal_px / times
-    theirs, mine, strangers = match(truth, frame_idx, truth.bbox_xyxy / times, rows.bbox_xyxy, iou_min)
-    told.notes += [f"{truth.name}: {words}" for words in _deviations(meta, rows[mine], rule, focal_px[theirs])]
-    sums = Sums(int(truth.counted.sum()), len(mine), len(strangers), truth.everybody)
+    theirs, mine, false_positives = match(truth, frame_idx, truth.bbox_xyxy / times, rows.bbox_xyxy, iou_min)
+    evaluation.notes += [f"{truth.name}: {words}" for words in _deviations(meta, rows[mine], rule, focal_px[theirs])]
+    sums = Sums(int(truth.evaluated.sum()), len(mine), len(false_positives), truth.everybody)
     if not truth.everybody:
-        told.notes.append(
+        evaluation.notes.append(
             f"{truth.dataset} does not name everybody in its images: people found besides are not counted"
         )
     body = load_body(meta["body"]["name"])
     measure = Measure(body, truth, rows, regressor)
-    told.joints, told.root = measure.words, measure.root_words
+    evaluation.joints, evaluation.root = measure.words, measure.root_words
     if measure.no_vertices:
-        told.notes.append(f"no PVE: {measure.no_vertices}")
+        evaluation.notes.append(f"no PVE: {measure.no_vertices}")
     found, true = [], []
     for start in range(0, len(mine), BLOCK):
         found_j, true_j, vertex_mm = measure.block(mine[start : start + BLOCK], theirs[start : start + BLOCK])
@@ -121,8 +123,8 @@ def _frames_of(path: Path, meta: Meta, rows: Tracks, truth: Truth) -> tuple[Int6
     if settings.get("stride", 1) != 1 or settings.get("start_s") or settings.get("end_s"):
         raise InputError(f"{path}: made with --stride, --start or --end; process all frames")
     times = max(1, round(truth.size_wh[0] / video["width_px"]))
-    for told, side_px in zip(truth.size_wh, (video["width_px"], video["height_px"]), strict=True):
-        if abs(told / times / side_px - 1) > FAR:
+    for true_px, side_px in zip(truth.size_wh, (video["width_px"], video["height_px"]), strict=True):
+        if abs(true_px / times / side_px - 1) > FAR:
             size = f"{video['width_px']} x {video['height_px']}"
             known = " x ".join(f"{side:.0f}" for side in truth.size_wh)
             raise InputError(f"{path}: frames of {size}, but those of {truth.name} have {known}; not the same images")
@@ -147,37 +149,37 @@ def match(
     """Return pairs of matched rows (truth, found), sorted by truth row, and the rows of false positives.
 
     In each frame, matching maximizes the total IoU of pairs above ``iou_min`` (Hungarian algorithm). Predictions
-    matched to people with ``counted=False``, or in frames without ground truth, are ignored.
+    matched to people with ``evaluated=False``, or in frames without ground truth, are ignored.
     """
-    theirs, mine, strangers = [], [], []
+    theirs, mine, false_positives = [], [], []
     order = np.argsort(frame_idx, kind="stable")
     in_order = frame_idx[order]
     for frame in np.unique(truth.frame_idx):
         people = np.flatnonzero((truth.frame_idx == frame) & np.isfinite(true_boxes).all(axis=1))
         rows = order[slice(*np.searchsorted(in_order, [frame, frame + 1]))]
         if not len(people) or not len(rows):
-            strangers += rows.tolist()
+            false_positives += rows.tolist()
             continue
         cost = 1 - box_iou(true_boxes[people], boxes[rows].astype(np.float64))
         chosen = lap.lapjv(cost, extend_cost=True, cost_limit=1 - iou_min, return_cost=False)[0]
-        strangers += np.delete(rows, chosen[chosen >= 0]).tolist()
-        pairs = [(p, rows[c]) for p, c in zip(people, chosen, strict=True) if c >= 0 and truth.counted[p]]
+        false_positives += np.delete(rows, chosen[chosen >= 0]).tolist()
+        pairs = [(p, rows[c]) for p, c in zip(people, chosen, strict=True) if c >= 0 and truth.evaluated[p]]
         theirs += [p for p, _ in pairs]
         mine += [r for _, r in pairs]
-    return np.array(theirs, np.int64), np.array(mine, np.int64), np.array(strangers, np.int64)
+    return np.array(theirs, np.int64), np.array(mine, np.int64), np.array(false_positives, np.int64)
 
 
 def _deviations(meta: Meta, rows: Tracks, rule: Protocol, focal_px: Array) -> list[str]:
     """Return how these tracks deviate from the protocol, as notes."""
-    said: list[str] = []
+    notes: list[str] = []
     scale = meta.get("settings", {}).get("box_scale")
     if scale != rule.box_scale and (scale is not None or rule.known_focal):
-        said.append(
+        notes.append(
             f"made with {f'--box-scale {scale}' if scale else 'the box scale of the model'}, not {rule.box_scale}"
         )
     if rule.known_focal and len(rows) and np.abs(rows.focal_px / focal_px - 1).max() > FAR:
-        said.append(f"made with a focal length of {rows.focal_px[0]:.0f} px, known is {focal_px[0]:.0f}")
-    return said
+        notes.append(f"made with a focal length of {rows.focal_px[0]:.0f} px, known is {focal_px[0]:.0f}")
+    return notes
 
 
 class Measure:

@@ -30,14 +30,14 @@ SMPL_JOINTS = 45  # including the vertices that the smplx package appends
 class Truth:
     """The people of one sequence, or of one file of images; a row is one person in one frame.
 
-    People with ``counted=False`` are ignored, and so are predictions matched to them.
+    People with ``evaluated=False`` are ignored, and so are predictions matched to them.
     """
 
     name: str
     dataset: str
     frame_idx: Indices  # (P,) index of the image in natural order, or in ``files`` if given
     person: Indices  # (P,) identity within the sequence
-    counted: Bool  # (P,) bool
+    evaluated: Bool  # (P,) bool
     bbox_xyxy: Array  # (P,4) pixels
     joints_m: Array  # (P,J,3) SMPL's 24 joints, or the first 22, shared with SMPL-X; metres, camera frame
     focal_px: Array  # (P,) the true focal length, mean of fx and fy
@@ -91,10 +91,10 @@ def _by_layout(table: Table, path: Path, body: str | None) -> Truth:
 
 
 def _checked(truth: Truth) -> Truth:
-    """Return the truth; raise ValueError for NaN or infinity in a counted person, except boxes, or a bad frame size."""
+    """Return the truth; raise ValueError for NaN or infinity in an evaluated person, except boxes, or a bad frame size."""
     for name in ("joints_m", "focal_px"):
         column = getattr(truth, name)
-        bad = truth.counted & ~np.isfinite(column).all(axis=tuple(range(1, column.ndim)))
+        bad = truth.evaluated & ~np.isfinite(column).all(axis=tuple(range(1, column.ndim)))
         if bad.any():
             raise ValueError(f"{name} of frame {truth.frame_idx[bad.argmax()]} is NaN or infinite")
     if not all(math.isfinite(side) and side >= 1 for side in truth.size_wh):
@@ -103,7 +103,7 @@ def _checked(truth: Truth) -> Truth:
 
 
 def _pw3d(table: Table, body: str | None) -> Truth:
-    """Read 3DPW's sequenceFiles: world joints, one camera per frame; people with an invalid camera are not counted."""
+    """Read 3DPW's sequenceFiles: world joints, one camera per frame; people with an invalid camera are not evaluated."""
     cameras = plain(table["cam_poses"]).astype(np.float64)
     matrix = plain(table["cam_intrinsics"]).astype(np.float64)
     positions, pose, moved, shapes = (entries(table[key]) for key in ("jointPositions", "poses", "trans", "betas"))
@@ -128,7 +128,7 @@ def _pw3d(table: Table, body: str | None) -> Truth:
         dataset="3dpw",
         frame_idx=frame_idx,
         person=person,
-        counted=np.concatenate(valid)[order],
+        evaluated=np.concatenate(valid)[order],
         bbox_xyxy=_boxes(_pixels(joints_m, matrix)),
         joints_m=joints_m,
         focal_px=np.full(len(person), (matrix[0, 0] + matrix[1, 1]) / 2),
@@ -139,18 +139,18 @@ def _pw3d(table: Table, body: str | None) -> Truth:
 
 
 def _emdb(table: Table, body: str | None) -> Truth:
-    """Read EMDB's *_data.pkl: SMPL parameters and one camera per frame; people out of view are not counted."""
+    """Read EMDB's *_data.pkl: SMPL parameters and one camera per frame; people out of view are not evaluated."""
     smpl, camera, seen = (fields(table[key]) for key in ("smpl", "camera", "bboxes"))
     cameras, matrix = (plain(camera[key]).astype(np.float64) for key in ("extrinsics", "intrinsics"))
     frames = int(plain(table["n_frames"]))
     pose = np.hstack([plain(smpl["poses_root"]), plain(smpl["poses_body"])])
     betas = np.broadcast_to(plain(smpl["betas"]).reshape(-1)[:10], (frames, 10))
     given = np.hstack([pose, plain(smpl["trans"]), betas]).astype(np.float64)
-    counted = plain(table["good_frames_mask"]).astype(bool)
-    if not len(given) == len(cameras) == len(counted) == frames:
+    evaluated = plain(table["good_frames_mask"]).astype(bool)
+    if not len(given) == len(cameras) == len(evaluated) == frames:
         raise ValueError(f"{frames} frames, {len(given)} bodies, {len(cameras)} cameras")
     boxes = plain(seen["bboxes"]).astype(np.float64)
-    counted[plain(seen["invalid_idxs"]).astype(int).reshape(-1)] = False
+    evaluated[plain(seen["invalid_idxs"]).astype(int).reshape(-1)] = False
     name = _body_name(GENDERS[str(table["gender"])], body)
     world = load_body(name).joints(given[:, :3], given[:, 3:72], given[:, 75:], given[:, 72:75])[:, :24]
     frame_idx = np.arange(frames)
@@ -160,7 +160,7 @@ def _emdb(table: Table, body: str | None) -> Truth:
         dataset="emdb",
         frame_idx=frame_idx,
         person=np.zeros(frames, np.int64),
-        counted=counted,
+        evaluated=evaluated,
         bbox_xyxy=boxes,
         joints_m=_to_camera(cameras, world),
         focal_px=np.full(frames, (matrix[0, 0] + matrix[1, 1]) / 2),
@@ -171,7 +171,7 @@ def _emdb(table: Table, body: str | None) -> Truth:
 
 
 def _agora(table: Table, name: str) -> Truth:
-    """Read AGORA's Camera dataframe with joints, optionally vertices; people over 90 % occluded are not counted."""
+    """Read AGORA's Camera dataframe with joints, optionally vertices; people over 90 % occluded are not evaluated."""
     files = tuple(str(path).split("/")[-1] for path in entries(table["imgPath"]))
     count = [len(entries(joints)) for joints in entries(table["gt_joints_3d"])]
     frame_idx = np.repeat(np.arange(len(files)), count)
@@ -185,14 +185,14 @@ def _agora(table: Table, name: str) -> Truth:
     seen = [plain(p).reshape(-1, 2)[:width] for p in each("gt_joints_2d")]
     points = np.array(seen, np.float64).reshape(-1, width, 2)
     hidden = np.array(each("occlusion"), np.float64) if "occlusion" in table else np.zeros(len(joints))
-    counted = np.array(each("isValid"), bool) & (hidden >= 0) & (hidden <= 90)
+    evaluated = np.array(each("isValid"), bool) & (hidden >= 0) & (hidden <= 90)
     vertices = each("gt_verts") if "gt_verts" in table else []
     return Truth(
         name=name,
         dataset="agora",
         frame_idx=frame_idx,
         person=np.concatenate([np.arange(n) for n in [*count, 0]]),
-        counted=counted,
+        evaluated=evaluated,
         bbox_xyxy=_boxes(points),
         joints_m=joints,
         focal_px=_focal(joints, points),

@@ -74,7 +74,7 @@ class TrueBoxes(VideoRun):
         if truth.files:
             place = {image_key(name): i for i, name in enumerate(truth.files)}
             numbers = np.array([place.get(image_key(name), -1) for name in self.info.files])
-        wanted = np.unique(truth.frame_idx[truth.counted])
+        wanted = np.unique(truth.frame_idx[truth.evaluated])
         if not np.isin(wanted, numbers).all():
             missing = int((~np.isin(wanted, numbers)).sum())
             self.__exit__()
@@ -110,7 +110,7 @@ class TrueBoxes(VideoRun):
         """Yield the crops of each frame's ground-truth people, then an end marker."""
         truth, manifest = self._truth, self.models.regressor.manifest
         for frames in self.source.frames(1, self.counts.decode):
-            rows = np.flatnonzero((truth.frame_idx == self._numbers[frames.frame_idx[0]]) & truth.counted)
+            rows = np.flatnonzero((truth.frame_idx == self._numbers[frames.frame_idx[0]]) & truth.evaluated)
             rows = rows[np.isfinite(truth.bbox_xyxy[rows]).all(axis=1)]
             if not len(rows):
                 continue

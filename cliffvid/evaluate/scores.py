@@ -13,7 +13,7 @@ class Score:
     """Scores of one sequence or of all; None where not measurable. Means are over the people found."""
 
     name: str
-    people: int  # in the ground truth, with ``counted``
+    people: int  # in the ground truth, with ``evaluated``
     found: int
     recall: float | None
     mpjpe_mm: float | None
@@ -53,7 +53,7 @@ class Sums:
 
     people: int = 0
     found: int = 0
-    strangers: int = 0  # false positives
+    false_positives: int = 0  # false positives
     everybody: bool = True
     joint_mm: list[Array] = field(default_factory=list)  # (P,J)
     aligned_mm: list[Array] = field(default_factory=list)  # (P,)
@@ -62,7 +62,7 @@ class Sums:
 
     def add(self, other: "Sums") -> None:
         self.people, self.found = self.people + other.people, self.found + other.found
-        self.strangers += other.strangers
+        self.false_positives += other.false_positives
         self.everybody &= other.everybody
         for name in ("joint_mm", "aligned_mm", "vertex_mm", "accel_mm"):
             getattr(self, name).extend(getattr(other, name))
@@ -75,7 +75,7 @@ class Sums:
         if sum(map(len, self.vertex_mm)) < self.found:  # only some sequences have vertices
             vertex_mm = None
         if self.everybody and mpjpe is not None:
-            precision, recall = self.found / (self.found + self.strangers), self.found / self.people
+            precision, recall = self.found / (self.found + self.false_positives), self.found / self.people
             f1 = 2 * precision * recall / (precision + recall)
             known = {"precision": precision, "f1": f1, "nmje_mm": mpjpe / f1}
             known["nmve_mm"] = vertex_mm / f1 if vertex_mm is not None else None

@@ -232,12 +232,12 @@ def sealed(content: Mapping[str, object]) -> dict[str, object]:
 
 
 def _unmet(parity: Parity) -> str:
-    told = [
+    accepted = [
         f"{file} differs in {name} by {error:.2g} (bound {parity['bound'][file]:.2g})"
         for file, errors in parity.get("accepted", {}).items()
         for name, error in errors.items()
     ]
-    return f"parity not met, but accepted when it was exported: {', '.join(told)}" if told else ""
+    return f"parity not met, but accepted when it was exported: {', '.join(accepted)}" if accepted else ""
 
 
 def canvas_shape(manifest: Manifest, options: Options) -> str:

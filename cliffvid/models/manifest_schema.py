@@ -1,9 +1,9 @@
-"""Define the structure of a manifest and check it, see ``metadata.fault``."""
+"""Define the structure of a manifest and check it, see ``metadata.violation``."""
 
 import math
 from typing import Any, TypeAlias
 
-from ..metadata import SIDE, Between, Text, fault
+from ..metadata import SIDE, Between, Text, violation
 
 Content: TypeAlias = dict[str, Any]  # of a manifest, as json reads it
 SAMPLES = "samples.npz"
@@ -94,9 +94,9 @@ RULES = {
 
 def check(manifest: Content) -> None:
     """Raise ValueError for a manifest of a known task whose content is invalid."""
-    if found := fault(manifest, MANIFEST) or fault(manifest, RULES[manifest["task"]]):
+    if found := violation(manifest, MANIFEST) or violation(manifest, RULES[manifest["task"]]):
         raise ValueError(found)
-    if SAMPLES in manifest["files"] and (found := fault(manifest, {"parity": PARITY})):
+    if SAMPLES in manifest["files"] and (found := violation(manifest, {"parity": PARITY})):
         raise ValueError(found)
     if "letterbox" in manifest:
         rule = manifest["letterbox"]

@@ -20,7 +20,7 @@ from .session import Arrays as Arrays
 from .session import Network, open_session
 
 # From onnxruntime in the same precision, where a manifest has no bound: kernels differ in rounding.
-UNSAID_BOUND = {"fp32": 1e-3, "fp16": 0.05, "int8": 0.1}
+DEFAULT_BOUND = {"fp32": 1e-3, "fp16": 0.05, "int8": 0.1}
 POSE_6D = "pose_6d"
 SHORTEST = 1e-12  # least length by which vectors are divided, as in the network
 SURE = 20  # a detector's best candidates, which are compared with onnxruntime's
@@ -193,6 +193,6 @@ def prove_by_onnxruntime(session: Network, inputs: Arrays) -> None:
         box, rest = reference["box_px"], (reference["objectness"], reference["class_prob"])
         center, side = (box[..., :2] + box[..., 2:]) / 2, box[..., 2:] - box[..., :2]
         reference = {"rows": np.concatenate([center, side, *(array[..., None] for array in rest)], axis=-1)}
-    said = manifest.parity.get("bound", {}).get(MODEL_FILES[session.precision])
-    bound = float(said or UNSAID_BOUND[session.precision])
+    given = manifest.parity.get("bound", {}).get(MODEL_FILES[session.precision])
+    bound = float(given or DEFAULT_BOUND[session.precision])
     hold(session, answers, reference, bound, "onnxruntime on the CPU")

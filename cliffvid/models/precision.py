@@ -41,19 +41,19 @@ def choose(manifest: Manifest, options: Options) -> Choice:
             f"{manifest.name}: fp32, since nothing else was measured on this machine; "
             f"`cliffvid models quality {manifest.name} VIDEO` does",
         )
-    good = [entry for entry in known if not faults(entry, options)]
+    good = [entry for entry in known if not violations(entry, options)]
     if not good:
-        told_all = "; ".join(f"{e['precision']} by {e['backend']}: {', '.join(faults(e, options))}" for e in known)
-        return Choice(exact, "fp32", f"{manifest.name}: fp32, since nothing else is good enough: {told_all}")
+        reasons = "; ".join(f"{e['precision']} by {e['backend']}: {', '.join(violations(e, options))}" for e in known)
+        return Choice(exact, "fp32", f"{manifest.name}: fp32, since nothing else is good enough: {reasons}")
     best = max(good, key=lambda entry: entry["items_per_s"])
     slow = next((entry for entry in known if (entry["backend"], entry["precision"]) == (exact, "fp32")), best)
     words = (
         f"{manifest.name}: {best['precision']} by {best['backend']}, {best['items_per_s'] / slow['items_per_s']:.2g} "
-        f"times as fast as fp32 by {slow['backend']}; {told(best)}, on {best['clip']}"
+        f"times as fast as fp32 by {slow['backend']}; {describe_measured(best)}, on {best['clip']}"
     )
     for entry in known:
         if entry["items_per_s"] > best["items_per_s"]:
-            words += f"; not {entry['precision']} by {entry['backend']}: {', '.join(faults(entry, options))}"
+            words += f"; not {entry['precision']} by {entry['backend']}: {', '.join(violations(entry, options))}"
     return Choice(best["backend"], best["precision"], words)
 
 
@@ -68,7 +68,7 @@ def _counts(entry: Measured, manifest: Manifest, options: Options) -> bool:
     )
 
 
-def faults(entry: Measured, options: Options) -> list[str]:
+def violations(entry: Measured, options: Options) -> list[str]:
     """Return the bounds of Options that a precision exceeds, in words."""
     if entry["precision"] == "fp32":
         return []
@@ -78,14 +78,14 @@ def faults(entry: Measured, options: Options) -> list[str]:
         (p99, options.gate_rotation_p99_deg, "rotations off by {:.2g} degrees (99th percentile)"),
         (entry["persons_changed_percent"], options.gate_persons_percent, "{:.2g} % of people changed"),
     )
-    told = [f"judged on {entry['persons']} people alone"] if entry["persons"] < LEAST_PERSONS else []
+    exceeded = [f"judged on {entry['persons']} people alone"] if entry["persons"] < LEAST_PERSONS else []
     for value, bound, words in bounds:
         if not value <= bound:
-            told.append(words.format(value) + f", over {bound:g}")
-    return told
+            exceeded.append(words.format(value) + f", over {bound:g}")
+    return exceeded
 
 
-def told(entry: Measured) -> str:
+def describe_measured(entry: Measured) -> str:
     """Return what a precision changes, in words."""
     people = f"of {entry['persons']} people {entry['persons_changed_percent']:.2g} % changed"
     if "rotation_p99_deg" not in entry:

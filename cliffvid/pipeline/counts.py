@@ -57,7 +57,7 @@ class Counts:
         damaged = "damaged or missing pieces of video: what they showed is not in the result"
         if "damaged" in names:
             damaged = f"of the images could not be read: {names['damaged']}; {names['why']}"
-        said = [
+        warnings_by_count = [
             (decode.frames == 0, "no frame lies between --start and --end"),
             (decode.damaged, damaged),
             (decode.scaled, f"of the images hold floating-point values, 1 taken for white: {names.get('scaled')}"),
@@ -75,4 +75,4 @@ class Counts:
             (self.flags["bad_camera"], "rows with an impossible camera: their transl is flagged"),
             (self.flags["implausible"], "rows whose body does not fit what was seen: flagged as implausible"),
         ]
-        return [what if count is True else f"{count} {what}" for count, what in said if count]
+        return [what if count is True else f"{count} {what}" for count, what in warnings_by_count if count]

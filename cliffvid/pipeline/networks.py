@@ -26,11 +26,11 @@ class Models:
 
     def take_warnings(self) -> list[str]:
         """Return the sessions' warnings and clear them, so that each is reported once."""
-        said: list[str] = []
+        warnings: list[str] = []
         for session in (self.detector, self.regressor):
-            said += session.warnings
+            warnings += session.warnings
             session.warnings.clear()
-        return said
+        return warnings
 
     def __enter__(self) -> Self:
         return self

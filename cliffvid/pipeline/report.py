@@ -78,9 +78,9 @@ class Report:
 
     def as_dict(self) -> dict[str, object]:
         """Return the report as plain values, for JSON."""
-        told = ("frames_per_s", "people_per_s", "bound_by", "advice")
+        derived = ("frames_per_s", "people_per_s", "bound_by", "advice")
         more = {"video": str(self.video), "output": str(self.output), "status": "ok" if self.complete else "partial"}
-        return dataclasses.asdict(self) | more | {name: getattr(self, name) for name in told}
+        return dataclasses.asdict(self) | more | {name: getattr(self, name) for name in derived}
 
 
 def peak_memory_mb() -> float | None:

@@ -106,7 +106,7 @@ def _per_piece(
         check_free(target, options.overwrite, *sources)
     for target, piece in zip(targets, found, strict=True):
         write_whole(target, save(on_even_clock(piece, options.fps)), options.overwrite)
-    return targets, warnings + gaps.told(options.max_gap_s)
+    return targets, warnings + gaps.warnings(options.max_gap_s)
 
 
 def _saver(body: Body, meta: Meta, options: ConvertOptions) -> tuple[Callable[[Piece], bytes], Float64, list[str]]:
@@ -142,7 +142,7 @@ def _glb(rows: Tracks, meta: Meta, tracks: Path, options: ConvertOptions) -> tup
     focal = float(np.median(rows.focal_px))
     camera = {"aspectRatio": width / height, "yfov": float(2 * np.arctan(height / 2 / focal)), "znear": 0.05}
     data = glb(people, body, step_s, options.skeleton_only, video["name"], camera)
-    warnings = gaps.told(options.max_gap_s)
+    warnings = gaps.warnings(options.max_gap_s)
     if not options.skeleton_only:
         if licence := body.licence_warning("the file"):
             warnings.append(licence)

@@ -38,13 +38,13 @@ class Gaps:
     bridged: int = 0  # gaps across which the motion is interpolated
     split: int = 0  # longer gaps, at which the motion is split
 
-    def told(self, max_gap_s: float) -> list[str]:
-        said = [
+    def warnings(self, max_gap_s: float) -> list[str]:
+        counts = [
             (self.impossible, "rows with an impossible camera left out"),
             (self.bridged, f"gaps of up to {max_gap_s:g} s interpolated"),
             (self.split, f"gaps longer than {max_gap_s:g} s, at which the motion is cut in pieces"),
         ]
-        return [f"{count} {what}" for count, what in said if count]
+        return [f"{count} {what}" for count, what in counts if count]
 
 
 def pieces(tracks: Tracks, body: Body, axes: Float64, max_gap_s: float, gaps: Gaps) -> Iterator[Piece]:

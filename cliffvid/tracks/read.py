@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import InputError, UsageError
 from ..inputs import open_input
-from ..metadata import TRACKS, fault
+from ..metadata import TRACKS, violation
 from ..npz import check_unpacked, load_npz, size_of
 from ..tables import BAD_CAMERA, Tracks, column_specs
 from .arrow_types import Footer, ParquetFile, Table
@@ -155,7 +155,7 @@ def _check_meta(path: Path, meta: object) -> None:
     version = meta.get("schema_version") if isinstance(meta, dict) else None
     if type(version) is int and version != SCHEMA_VERSION:
         raise InputError(f"{path}: schema {version}, this cliffvid reads {SCHEMA_VERSION}")
-    if found := fault(meta, TRACKS):
+    if found := violation(meta, TRACKS):
         raise InputError(f"{path}: its metadata is damaged ({found}); {mend}")
 
 

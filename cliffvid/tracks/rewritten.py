@@ -94,9 +94,9 @@ def matched(path: Path, rows: Tracks, like: Path, theirs: Tracks, meta: Meta) ->
     at = np.searchsorted(frames, rows.frame_idx).clip(max=max(len(frames) - 1, 0))
     known = frames[at] == rows.frame_idx if len(frames) else np.zeros(len(rows), bool)
     for name in ("pts", "time_s"):
-        mine, told = getattr(rows, name)[known], getattr(theirs, name)[first[at[known]]]
-        if (mine != told).any():
-            frame = rows.frame_idx[known][mine != told][0]
+        mine, original = getattr(rows, name)[known], getattr(theirs, name)[first[at[known]]]
+        if (mine != original).any():
+            frame = rows.frame_idx[known][mine != original][0]
             raise InputError(f"{path}: column {name!r} of frame {frame} is not as in {like}; not of the same video")
     boxes = {(frame, box.tobytes()) for frame, box in zip(theirs.frame_idx.tolist(), theirs.bbox_xyxy, strict=True)}
     mine = zip(rows.frame_idx.tolist(), rows.bbox_xyxy, strict=True)

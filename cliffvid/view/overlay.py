@@ -245,9 +245,9 @@ def decoding(meta: Meta, allow_network: bool = False) -> Options:
 
 def check_same_video(source: Video | Images, meta: Meta, tracks: Path) -> None:
     """Raise InputError if the tracks belong to a different video than the open source."""
-    told = meta["video"]
-    if (source.info.name, source.info.codec) != (told["name"], told["codec"]):
-        raise InputError(f"{tracks}: tracks of {told['name']}, not of {source.info.name}")
+    recorded = meta["video"]
+    if (source.info.name, source.info.codec) != (recorded["name"], recorded["codec"]):
+        raise InputError(f"{tracks}: tracks of {recorded['name']}, not of {source.info.name}")
 
 
 def check_family(name: str, tracks_body: str) -> str:

@@ -11,7 +11,7 @@ from bench.accuracy.adjust import adjusted
 from bench.accuracy.follow import Follower
 from bench.accuracy.scenes import Camera, Scene, read_cameras
 from bench.accuracy.score import Pairs, common, measure
-from bench.accuracy.strangers import of_nobody
+from bench.accuracy.false_positives import of_nobody
 from bench.accuracy.triangulate import agreed, left_out, off_px, triangulate
 from bench.accuracy.truth import HIPS, JOINTS, smoothed
 from cliffvid.evaluate.ground_truth import Truth
@@ -161,14 +161,14 @@ def test_people_are_followed_from_one_good_moment_on():
             assert points == pytest.approx(truth[frame][number], abs=1e-6)
 
 
-def truth_of(joints, counted, boxes=None, frames=None):
+def truth_of(joints, evaluated, boxes=None, frames=None):
     count = len(joints)
     return Truth(
         name="made",
         dataset="pose2sim",
         frame_idx=np.arange(count) if frames is None else frames,
         person=np.zeros(count, int),
-        counted=np.array(counted, bool),
+        evaluated=np.array(evaluated, bool),
         bbox_xyxy=np.zeros((count, 4)) if boxes is None else boxes,
         joints_m=joints,
         focal_px=np.full(count, FOCAL_PX),
@@ -260,7 +260,7 @@ def test_labels_give_recall_and_precision(standing):
 def test_the_labels_shipped_are_boxes():
     for name, known in labels.read_labels().items():
         truth = labels.labelled(name, known["frames"])
-        assert known["from"] and truth.counted.any()
+        assert known["from"] and truth.evaluated.any()
         assert (truth.bbox_xyxy[:, :2] < truth.bbox_xyxy[:, 2:]).all()
 
 

@@ -25,25 +25,25 @@ NEAR_MM = 1e-3
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-def truths(world, counted=None):
-    """(frame, person) -> box, joints and vertices in the camera, of those counted."""
+def truths(world, evaluated=None):
+    """(frame, person) -> box, joints and vertices in the camera, of those evaluated."""
     out = {}
     for k in range(world.count):
         joints, vertices, boxes = world.seen(world.world_joints(k)), None, world.boxes(k)
         vertices = np.einsum("fij,fkj->fki", world.cameras[:, :3, :3], world.world_vertices(k))
         vertices = vertices + world.cameras[:, None, :3, 3]
         for f in range(world.frames):
-            if counted is None or counted[k][f]:
+            if evaluated is None or evaluated[k][f]:
                 out[f, k] = boxes[f], joints[f], vertices[f]
     return out
 
 
-def expected(world, tracks, iou_min, scale=1.0, root=(0,), counted=None):
+def expected(world, tracks, iou_min, scale=1.0, root=(0,), evaluated=None):
     """The scores, person by person; for frames of at most three people."""
     rows, body = read_tracks(tracks), load_body("open-body")
     given = rows.global_orient, rows.body_pose, rows.betas, rows.transl
     joints, vertices = body.joints(*given).astype(float), body.surface(*given)[0].astype(float)
-    true, plain, aligned, pve, offs = truths(world, counted), [], [], [], {}
+    true, plain, aligned, pve, offs = truths(world, evaluated), [], [], [], {}
     for f in range(world.frames):
         people = [key for key in true if key[0] == f]
         here = np.flatnonzero(rows.frame_idx == f)
@@ -90,10 +90,10 @@ def test_3dpw_as_a_slow_independent_evaluation(tmp_path):
     valid = np.ones((2, 12), int)
     valid[1, 7:9] = 0
     pw3d(tmp_path / "walk_00.pkl", world, valid=valid)
-    strangers = [(2, [0, 0, 30, 60]), (5, boxes[0][5] + 5)]
-    tracks = found_tracks(tmp_path / "t.npz", world, boxes, skip={(3, 0), (4, 1), (10, 0)}, strangers=strangers)
+    extra = [(2, [0, 0, 30, 60]), (5, boxes[0][5] + 5)]
+    tracks = found_tracks(tmp_path / "t.npz", world, boxes, skip={(3, 0), (4, 1), (10, 0)}, false_positives=extra)
     found = evaluate(tracks, tmp_path / "walk_00.pkl", OPEN)
-    truth = expected(world, tracks, 0.3, counted=valid)
+    truth = expected(world, tracks, 0.3, evaluated=valid)
     assert truth["people"] == 22 and truth["found"] == 19
     agrees(found.overall, truth)
     agrees(found.sequences[0], truth)
@@ -106,7 +106,7 @@ def test_3dpw_as_a_slow_independent_evaluation(tmp_path):
         np.testing.assert_allclose(known.bbox_xyxy[mine], world.boxes(k), atol=1e-6)
         at = known.surface(np.flatnonzero(mine))
         np.testing.assert_allclose(at[3], world.seen(world.world_vertices(k)[3:4].repeat(12, 0))[3], atol=1e-5)
-        np.testing.assert_array_equal(known.counted[mine], valid[k])
+        np.testing.assert_array_equal(known.evaluated[mine], valid[k])
 
 
 def test_without_smpl_joints_are_still_measured_and_the_surface_is_said_to_lack(tmp_path, monkeypatch):
@@ -149,11 +149,11 @@ def test_emdb_with_its_own_root_and_frames_out_of_sight(tmp_path):
     emdb(tmp_path / "P1_01_walk_data.pkl", world, good=good)
     tracks = found_tracks(tmp_path / "t.npz", world, [world.boxes(0)], skip={(1, 0)})
     found = evaluate(tracks, tmp_path / "P1_01_walk_data.pkl", OPEN)
-    agrees(found.overall, expected(world, tracks, 0.3, root=(1, 2), counted=[good]))
+    agrees(found.overall, expected(world, tracks, 0.3, root=(1, 2), evaluated=[good]))
     assert (found.overall.people, found.overall.found) == (10, 9) and "hips" in found.root
 
 
-def test_agora_counts_strangers_and_who_is_hidden_does_not_count(tmp_path):
+def test_agora_counts_false_positives_and_ignores_hidden_people(tmp_path):
     world = World(frames=5, count=3, seed=4)
     hidden = np.zeros((5, 3))
     hidden[1, 0], hidden[2, 1] = 95, -1
@@ -161,9 +161,16 @@ def test_agora_counts_strangers_and_who_is_hidden_does_not_count(tmp_path):
     agora(tmp_path / "validation_0.pkl", columns)
     boxes = [np.array([[*p[k].min(axis=0), *p[k].max(axis=0)] for p in columns["gt_joints_2d"]]) / 3 for k in range(3)]
     files = [f"{name[:-4]}_1280x720.png" for name in columns["imgPath"]] + ["another.png"]
-    strangers = [(0, [0, 0, 30, 60]), (4, [900, 5, 950, 90])]
+    extra = [(0, [0, 0, 30, 60]), (4, [900, 5, 950, 90])]
     tracks = found_tracks(
-        tmp_path / "t.npz", world, boxes, {(0, 2), (3, 1)}, strangers, size=(1280, 720), files=files, box_scale=1.1
+        tmp_path / "t.npz",
+        world,
+        boxes,
+        {(0, 2), (3, 1)},
+        extra,
+        size=(1280, 720),
+        files=files,
+        box_scale=1.1,
     )
     found = evaluate(tracks, tmp_path / "validation_0.pkl").overall
     assert (found.people, found.found) == (13, 11)
@@ -211,7 +218,7 @@ def test_a_table_that_pandas_itself_pickled():
     truth, world = read_truth(GOLDEN / "agora_pandas2.pkl"), World(frames=3, count=2, seed=7)
     assert truth.files == ("ag_val_0.png", "ag_val_1.png", "ag_val_2.png") and truth.everybody
     assert truth.frame_idx.tolist() == [0, 0, 1, 1, 2, 2] and truth.person.tolist() == [0, 1] * 3
-    assert truth.counted.tolist() == [True, False, True, True, True, True]
+    assert truth.evaluated.tolist() == [True, False, True, True, True, True]
     for k in range(2):
         np.testing.assert_allclose(truth.joints_m[k::2], world.seen(world.world_joints(k)), atol=1e-6)
     assert truth.surface is None and "without vertices" in truth.no_surface
@@ -276,13 +283,13 @@ def test_matching_is_the_best_of_all_ways():
         n, m = rng.integers(1, 4, 2)
         low = rng.uniform(0, 60, (n + m, 2))
         boxes = np.hstack([low, low + rng.uniform(20, 80, (n + m, 2))]).astype(np.float32)
-        counted = rng.random(n) < 0.8
+        evaluated = rng.random(n) < 0.8
         truth = Truth(
             "a",
             "3dpw",
             np.zeros(n, int),
             np.arange(n),
-            counted,
+            evaluated,
             boxes[:n],
             np.zeros((n, 24, 3)),
             np.ones(n),
@@ -290,10 +297,10 @@ def test_matching_is_the_best_of_all_ways():
             None,
             "",
         )
-        theirs, mine, strangers = match(truth, np.zeros(m, int), boxes[:n], boxes[n:], 0.3)
+        theirs, mine, false_positives = match(truth, np.zeros(m, int), boxes[:n], boxes[n:], 0.3)
         pairs = best_pairs(boxes[:n].astype(float), boxes[n:].astype(float), 0.3)
-        assert list(zip(theirs, mine, strict=True)) == [p for p in sorted(pairs) if counted[p[0]]], trial
-        assert sorted(strangers) == sorted(set(range(m)) - {found for _, found in pairs})
+        assert list(zip(theirs, mine, strict=True)) == [p for p in sorted(pairs) if evaluated[p[0]]], trial
+        assert sorted(false_positives) == sorted(set(range(m)) - {found for _, found in pairs})
 
 
 def test_folders_presets_and_what_is_left_out(tmp_path):

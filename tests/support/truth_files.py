@@ -168,11 +168,11 @@ def _new_Index(kind, given):
 
 
 def found_tracks(
-    path: Path, world: World, boxes, skip=(), strangers=(), size=SIZE, seed=5, body="open-body", **meta
+    path: Path, world: World, boxes, skip=(), false_positives=(), size=SIZE, seed=5, body="open-body", **meta
 ) -> Path:
     """Tracks of the world's people with noise in pose, shape and place; ``skip``: (frame, person) that were missed.
 
-    ``boxes``: person -> (F,4); ``strangers``: (frame, box) of nobody.
+    ``boxes``: person -> (F,4); ``false_positives``: (frame, box) of nobody.
     """
     rng = np.random.default_rng(seed)
     rows = []
@@ -188,7 +188,7 @@ def found_tracks(
             rows.append(
                 (f, k + 1, boxes[k][f] + rng.normal(0, 2, 4), root, pose, p["betas"] + rng.normal(0, 0.3, 10), place)
             )
-        for frame, box in strangers:
+        for frame, box in false_positives:
             if frame == f:
                 rows.append((f, 99, box, np.zeros(3), np.zeros(69), np.zeros(10), np.ones(3)))
     like = Tracks.empty(pose=69, shape=10)

@@ -85,7 +85,7 @@ def info(path: Path, images: Path | None = None) -> Info:
             start += len(names)
         error = np.concatenate([np.zeros(0), *errors])
         error = error[np.isfinite(error)]
-        told = Info(
+        info = Info(
             rows=gt.rows,
             images=len(counts),
             subjects_most=max(counts.values(), default=0),
@@ -99,8 +99,8 @@ def info(path: Path, images: Path | None = None) -> Info:
         )
     if len(error):
         for name, value in zip(("median", "p95", "max"), np.percentile(error, (50, 95, 100)), strict=True):
-            told.reprojection_px[name] = float(value)
-    return told
+            info.reprojection_px[name] = float(value)
+    return info
 
 
 def body_of(gt: CliffGT) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from ...files import appearing, claims
 from ...inputs import open_input
-from ...metadata import COUNT, Text, fault
+from ...metadata import COUNT, Text, violation
 from ...npz import Header, load_npz, read_header, read_headers, size_of
 from ...tables import Array
 from ...tracks.arrow_types import ParquetFile, Table
@@ -100,7 +100,7 @@ class CliffGT:
         for name, header in read_headers(self._archive, size_of(self._file)).items():
             if name == META_KEY and not header.shape:
                 self.meta = json.loads(str(load_npz(self._file, [name])[name]))
-                if found := fault(self.meta, MADE):
+                if found := violation(self.meta, MADE):
                     raise ValueError(f"its metadata is damaged: {found}")
                 continue
             if not header.shape:
@@ -230,7 +230,7 @@ def to_npz(source: Path, out: Path, overwrite: bool = False) -> int:
         meta = json.loads((kept.schema_arrow.metadata or {}).get(META_KEY.encode(), b"{}"))
         if not isinstance(meta, dict) or meta.get("kind") != KIND:
             raise InputError(f"{source}: not pseudo-ground-truth that cliffvid pseudogt convert kept")
-        if found := fault(meta, KEPT):
+        if found := violation(meta, KEPT):
             raise InputError(f"{source}: its metadata is damaged ({found}); convert the original again")
         check_parquet(kept.metadata, size_of(file))
         if meta["rows"] != kept.metadata.num_rows:

@@ -69,9 +69,9 @@ def make(tracks: Path, images: Path, out: Path, regressor: Path | None = None, o
         _arrays(rows[start : start + BLOCK], body, extra, files, seen) for start in range(0, max(len(rows), 1), BLOCK)
     ]
     arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    told = {"kind": KIND, "software": meta.get("software", ""), "body": meta["body"], "models": meta.get("models", [])}
+    facts = {"kind": KIND, "software": meta.get("software", ""), "body": meta["body"], "models": meta.get("models", [])}
     note = "" if extra is not None else NOTE
-    write_npz(out, arrays, told | {"note": note}, overwrite)
+    write_npz(out, arrays, facts | {"note": note}, overwrite)
     return MakeReport(out, len(rows), len(seen), whole - len(rows), note)
 
 

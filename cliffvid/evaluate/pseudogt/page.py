@@ -171,10 +171,10 @@ def _shown(
     for i, row in enumerate(item.rows):
         fit = f"S is {error[i]:.1f} px from part" if np.isfinite(error[i]) else "S cannot be compared with part"
         depth = float(values["global_t"].reshape(count, 3)[i, 2])
-        told = f"row {row} · {depth:.2f} m away · {int((part[i, :, 2] > 0).sum())} keypoints · {fit}"
+        caption = f"row {row} · {depth:.2f} m away · {int((part[i, :, 2] > 0).sum())} keypoints · {fit}"
         if "annot_id" in values:
-            told += f" · annot_id {values['annot_id'].reshape(-1)[i]}"
-        subjects.append(told)
+            caption += f" · annot_id {values['annot_id'].reshape(-1)[i]}"
+        subjects.append(caption)
     pictures = [image, flat, front, side]
     if near:
         center, box_px = values["center"].reshape(-1, 2)[0], 200 * float(values["scale"].reshape(-1)[0])
@@ -182,7 +182,7 @@ def _shown(
         pictures = [_around(*both, box_px) for both in zip(pictures, at, strict=True)]
     return {
         "name": item.name,
-        "told": f"{image.shape[1]} × {image.shape[0]} · focal_l {focal_px[-1]:.1f} px",
+        "caption": f"{image.shape[1]} × {image.shape[0]} · focal_l {focal_px[-1]:.1f} px",
         "subjects": subjects,
         "pictures": [_jpeg(picture) for picture in pictures],
     }

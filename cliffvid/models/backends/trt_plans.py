@@ -117,9 +117,9 @@ def make_log(trt: ModuleType) -> ErrorLog:
                 self.errors.append(message.strip())
 
         def reason(self) -> str:
-            told = self.errors[0] if self.errors else "no reason given"
+            reason = self.errors[0] if self.errors else "no reason given"
             self.errors.clear()
-            return told
+            return reason
 
     return Log()
 
@@ -144,8 +144,8 @@ def build(maker: Maker, manifest: Manifest, precision: str, max_batch: int) -> b
     parser = trt.OnnxParser(network, log)
     if not parser.parse(model.read_bytes()):
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
-        told = "; ".join(f"node {e.node_name()!r} ({e.node_operator()}): {e.desc()}" for e in errors) or log.reason()
-        raise ModelError(f"{model}: {maker.name} cannot read it ({told}); use another --backend")
+        reason = "; ".join(f"node {e.node_name()!r} ({e.node_operator()}): {e.desc()}" for e in errors) or log.reason()
+        raise ModelError(f"{model}: {maker.name} cannot read it ({reason}); use another --backend")
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     outputs = [network.get_output(index) for index in range(network.num_outputs)]
     for side, promised, found in (("input", manifest.inputs, inputs), ("output", manifest.outputs, outputs)):

@@ -69,9 +69,9 @@ class CliffWriter(NpzWriter):
     _last = -1  # the last frame with a person
 
     def _add_more(self, archive: zipfile.ZipFile, meta: Mapping[str, object]) -> None:
-        told = known(meta)
-        files = told["video"].get("files")
-        read = told.get("counts", {}).get("decode", {}).get("frames", 0)  # unknown for rewritten tracks
+        facts = known(meta)
+        files = facts["video"].get("files")
+        read = facts.get("counts", {}).get("decode", {}).get("frames", 0)  # unknown for rewritten tracks
         count = len(files) if files else max(read, self._last + 1)
         width = max(map(len, files)) if files else len(frame_name(count))
         dtype = np.dtype(f"<U{width}")
@@ -82,7 +82,7 @@ class CliffWriter(NpzWriter):
                 yield np.array([files[i] if files else frame_name(i + 1) for i in some], dtype).tobytes()
 
         add_array(archive, "imgname", dtype, (count,), blocks())
-        rate = told["video"].get("rate")
+        rate = facts["video"].get("rate")
         fps = np.float64(Fraction(rate)) if rate else np.float64(np.nan)
         add_array(archive, "fps", fps.dtype, (), [fps.tobytes()])
 

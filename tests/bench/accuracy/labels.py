@@ -23,20 +23,20 @@ def read_labels() -> dict[str, dict]:
 
 
 def labelled(name: str, frames: dict[str, dict]) -> Truth:
-    """Return the labelled people of a file; what is to be ignored is there and not counted."""
-    boxes, index, counted = [], [], []
+    """Return the labelled people of a file; what is to be ignored is there and not evaluated."""
+    boxes, index, evaluated = [], [], []
     for frame, people in frames.items():
         for key, judged in (("people_xyxy", True), ("ignore_xyxy", False)):
             given = people.get(key, [])
             boxes += given
             index += [int(frame)] * len(given)
-            counted += [judged] * len(given)
+            evaluated += [judged] * len(given)
     return Truth(
         name=name,
         dataset="labels",
         frame_idx=np.array(index, np.int64),
         person=np.arange(len(index)),
-        counted=np.array(counted, bool),
+        evaluated=np.array(evaluated, bool),
         bbox_xyxy=np.array(boxes, np.float64).reshape(-1, 4),
         joints_m=np.zeros((len(index), 1, 3)),
         focal_px=np.ones(len(index)),
@@ -49,13 +49,13 @@ def labelled(name: str, frames: dict[str, dict]) -> Truth:
 
 def counts(truth: Truth, rows: Tracks) -> Sums:
     """Return who was found on the labelled frames."""
-    theirs, _, strangers = match(truth, rows.frame_idx, truth.bbox_xyxy, rows.bbox_xyxy, IOU_MIN)
-    return Sums(int(truth.counted.sum()), len(theirs), len(strangers), truth.everybody)
+    theirs, _, false_positives = match(truth, rows.frame_idx, truth.bbox_xyxy, rows.bbox_xyxy, IOU_MIN)
+    return Sums(int(truth.evaluated.sum()), len(theirs), len(false_positives), truth.everybody)
 
 
 def facts(name: str, sums: Sums) -> dict[str, str | int | float | None]:
     """Return recall and precision as plain values."""
-    judged = sums.found + sums.strangers
+    judged = sums.found + sums.false_positives
     return {
         "name": name,
         "people": sums.people,

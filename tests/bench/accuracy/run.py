@@ -20,7 +20,7 @@ from .follow import Sightings, follow
 from .landmarks import Landmarker
 from .scenes import SOURCES, Scene, load_scenes
 from .score import Measured, common, measure, pair
-from .strangers import of_nobody
+from .false_positives import of_nobody
 from .truth import LANDMARKS, People, own_error, refine, truth_of
 
 HERE = Path(__file__).parent
@@ -114,7 +114,7 @@ def judge_scene(
         both = [read_both(tracks[c]) for tracks in files]
         pairs = [pair(truth, table, load_body(meta["body"]["name"])) for table, meta in both]
         pairs = [
-            replace(each, strangers=of_nobody(scene.films[c], truth, table, each.strangers, landmarker))
+            replace(each, false_positives=of_nobody(scene.films[c], truth, table, each.false_positives, landmarker))
             for each, (table, _) in zip(pairs, both, strict=True)
         ]
         kinds = {"all": pairs} | ({"found by all versions": common(pairs)} if len(versions) > 1 else {})

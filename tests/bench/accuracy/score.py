@@ -23,22 +23,22 @@ class Pairs:
 
     theirs: Array  # (M,) rows of the truth
     joints_m: Array  # (M,12,3) camera frame
-    strangers: Array  # (S,) rows of the tracks
+    false_positives: Array  # (S,) rows of the tracks
 
 
 def pair(truth: Truth, rows: Tracks, body: Body) -> Pairs:
     """Match tracks with the truth, as `cliffvid evaluate` does."""
-    theirs, mine, strangers = match(truth, rows.frame_idx, truth.bbox_xyxy, rows.bbox_xyxy, IOU_MIN)
+    theirs, mine, false_positives = match(truth, rows.frame_idx, truth.bbox_xyxy, rows.bbox_xyxy, IOU_MIN)
     found = rows[mine]
     joints = body.joints(found.global_orient, found.body_pose, found.betas, found.transl)[:, JOINTS]
-    return Pairs(theirs, joints, strangers)
+    return Pairs(theirs, joints, false_positives)
 
 
 def common(pairs: list[Pairs]) -> list[Pairs]:
     """Return of each version only the rows that all versions found."""
     both = set.intersection(*(set(each.theirs.tolist()) for each in pairs))
     keep = [np.isin(each.theirs, list(both)) for each in pairs]
-    return [Pairs(p.theirs[k], p.joints_m[k], p.strangers) for p, k in zip(pairs, keep, strict=True)]
+    return [Pairs(p.theirs[k], p.joints_m[k], p.false_positives) for p, k in zip(pairs, keep, strict=True)]
 
 
 @dataclass
@@ -64,14 +64,14 @@ class Measured:
             "mpjpe_median_mm": _median(joint),
             "pa_mpjpe_median_mm": _median(aligned),
             "depth_ratio": _median(ratios),
-            "found_besides": self.sums.strangers,
+            "found_besides": self.sums.false_positives,
         }
 
 
 def measure(truth: Truth, pairs: Pairs) -> Measured:
     """Return how far the joints found are from the truth, hips moved onto each other."""
     true, found = truth.joints_m[pairs.theirs], pairs.joints_m
-    sums = Sums(int(truth.counted.sum()), len(pairs.theirs), len(pairs.strangers), truth.everybody)
+    sums = Sums(int(truth.evaluated.sum()), len(pairs.theirs), len(pairs.false_positives), truth.everybody)
     hips = true[:, HIPS].mean(axis=1), found[:, HIPS].mean(axis=1)
     true, found = rooted(true, hips[0]), rooted(found, hips[1])
     if len(true):

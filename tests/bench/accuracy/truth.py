@@ -20,7 +20,7 @@ HIPS = [LANDMARKS.index(23), LANDMARKS.index(24)]
 SIGMA_S = 0.05  # of the smoothing
 GAP_FRAMES = 5  # a point that is not known for longer stays so
 LEAST_FRAMES = 10  # of a person
-INSIDE = 0.9  # share of the landmarks' box that lies in the frame of somebody who is counted
+INSIDE = 0.9  # share of the landmarks' box that lies in the frame of somebody who is evaluated
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ def smoothed(points: Array, rate: float) -> Array:
 
 
 def truth_of(people: People, scene: Scene, c: int, size_wh: tuple[float, float]) -> Truth:
-    """Return the people as one camera sees them; who is not known or not seen whole is there and not counted."""
+    """Return the people as one camera sees them; who is not known or not seen whole is there and not evaluated."""
     camera = scene.cameras[c]
     pixels = camera.project(people.points_m)
     with warnings.catch_warnings():  # of people none of whose points is known
@@ -94,14 +94,14 @@ def truth_of(people: People, scene: Scene, c: int, size_wh: tuple[float, float])
         dataset="pose2sim",
         frame_idx=people.frame_idx,
         person=people.person,
-        counted=whole & (share > INSIDE),
+        evaluated=whole & (share > INSIDE),
         bbox_xyxy=clipped,
         joints_m=joints,
         focal_px=np.full(len(people), camera.focal_px),
         size_wh=size_wh,
         surface=None,
         no_surface="joints alone are known",
-        everybody=True,  # whoever stands where fewer than three cameras see them is told apart, see strangers.py
+        everybody=True,  # whoever stands where fewer than three cameras see them is told apart, see false_positives.py
     )
 
 
