@@ -8,10 +8,10 @@ from scipy.spatial.transform import Rotation
 
 from bench.accuracy import labels, rows
 from bench.accuracy.adjust import adjusted
+from bench.accuracy.false_positives import of_nobody
 from bench.accuracy.follow import Follower
 from bench.accuracy.scenes import Camera, Scene, read_cameras
 from bench.accuracy.score import Pairs, common, measure
-from bench.accuracy.false_positives import of_nobody
 from bench.accuracy.triangulate import agreed, left_out, off_px, triangulate
 from bench.accuracy.truth import HIPS, JOINTS, smoothed
 from cliffvid.evaluate.ground_truth import Truth

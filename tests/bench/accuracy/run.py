@@ -16,11 +16,11 @@ from cliffvid.video.open import open_source
 
 from . import labels, rows
 from .adjust import adjusted
+from .false_positives import of_nobody
 from .follow import Sightings, follow
 from .landmarks import Landmarker
 from .scenes import SOURCES, Scene, load_scenes
 from .score import Measured, common, measure, pair
-from .false_positives import of_nobody
 from .truth import LANDMARKS, People, own_error, refine, truth_of
 
 HERE = Path(__file__).parent
