@@ -272,7 +272,7 @@ class EvalOptions:
 class PseudoGTViewOptions:
     """Settings of a page of pseudo-ground-truth. Raises UsageError for an invalid value."""
 
-    per: Literal["image", "subject"] = option("image", "Show everybody in an image, or one subject at a time.")
+    per: Literal["image", "subject"] = option("image", "Show all people of an image, or one subject at a time.")
     most: int = option(50, "Most images or subjects to show.", flags=("--max",), least=1)
     start: int = option(0, "Images or subjects to skip first.", least=0)
     body: str | None = option(None, "Draw another body, such as smpl-male.", "the file's, else smpl")

@@ -86,7 +86,7 @@ def _answers(manifest: "Manifest", precision: str) -> str:
         if SAMPLES not in manifest.files:
             return "runs; parity not checked: the folder has no samples.npz; export the model again to have one"
         if precision != "fp32" and MODEL_FILES[precision] not in manifest.parity.get("bound", {}):
-            return f"runs; how far it is from fp32 is told by `cliffvid models quality {manifest.name} VIDEO`"
+            return f"runs; measure its difference from fp32 with `cliffvid models quality {manifest.name} VIDEO`"
         found = ", ".join(f"{output} {error:.1g}" for output, error in (check_samples(session) or {}).items())
         where, bound = f"{session.backend} on {session.device}", said_bound(manifest, session)
     return f"by {where}, from {manifest.parity['reference']}: {found} (<= {bound:.2g})" + (

@@ -37,21 +37,21 @@ def table(value: Plain) -> dict[Plain, Plain]:
 def record(value: Plain) -> Record:
     """Return the value if it is a record, else raise ValueError."""
     if not isinstance(value, Record):
-        raise ValueError(f"{type(value).__name__} in place of an object")
+        raise ValueError(f"{type(value).__name__} instead of an object")
     return value
 
 
 def fields(value: Plain) -> dict[Plain, Plain]:
     """Return the value if it is a dictionary, else raise ValueError."""
     if not isinstance(value, dict):
-        raise ValueError(f"{type(value).__name__} in place of a dictionary")
+        raise ValueError(f"{type(value).__name__} instead of a dictionary")
     return value
 
 
 def entries(value: Plain) -> list[Plain]:
     """Return the items of a list or of an array's first axis. Raises ValueError for anything else."""
     if not isinstance(value, list | np.ndarray):
-        raise ValueError(f"{type(value).__name__} in place of a list")
+        raise ValueError(f"{type(value).__name__} instead of a list")
     return list(value)
 
 
@@ -77,7 +77,7 @@ def _places(places: Plain, count: int) -> list[int]:
         start, stop, step = map(_whole, places.args)
         return list(range(count)[start:stop:step])
     if not isinstance(places, np.ndarray):
-        raise ValueError(f"{type(places).__name__} in place of numbers")
+        raise ValueError(f"{type(places).__name__} instead of numbers")
     numbers: list[int] = places.reshape(-1).tolist()
     return numbers
 
@@ -86,5 +86,5 @@ def _whole(value: Plain) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int | np.ndarray):
-        raise ValueError(f"{type(value).__name__} in place of a whole number")
+        raise ValueError(f"{type(value).__name__} instead of a whole number")
     return index(value)

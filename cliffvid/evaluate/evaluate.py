@@ -94,7 +94,7 @@ def _sequence(
     sums = Sums(int(truth.evaluated.sum()), len(mine), len(false_positives), truth.everybody)
     if not truth.everybody:
         evaluation.notes.append(
-            f"{truth.dataset} does not name everybody in its images: people found besides are not counted"
+            f"{truth.dataset} does not label all people: unmatched detections are not counted as false positives"
         )
     body = load_body(meta["body"]["name"])
     measure = Measure(body, truth, rows, regressor)

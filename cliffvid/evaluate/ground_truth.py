@@ -91,7 +91,7 @@ def _by_layout(table: Table, path: Path, body: str | None) -> Truth:
 
 
 def _checked(truth: Truth) -> Truth:
-    """Return the truth; raise ValueError for NaN or infinity in an evaluated person, except boxes, or a bad frame size."""
+    """Return the truth; raise ValueError for NaN or infinity in an evaluated person, or a bad frame size."""
     for name in ("joints_m", "focal_px"):
         column = getattr(truth, name)
         bad = truth.evaluated & ~np.isfinite(column).all(axis=tuple(range(1, column.ndim)))
@@ -103,7 +103,7 @@ def _checked(truth: Truth) -> Truth:
 
 
 def _pw3d(table: Table, body: str | None) -> Truth:
-    """Read 3DPW's sequenceFiles: world joints, one camera per frame; people with an invalid camera are not evaluated."""
+    """Read 3DPW's sequenceFiles: world joints, one camera per frame; those with an invalid camera are not evaluated."""
     cameras = plain(table["cam_poses"]).astype(np.float64)
     matrix = plain(table["cam_intrinsics"]).astype(np.float64)
     positions, pose, moved, shapes = (entries(table[key]) for key in ("jointPositions", "poses", "trans", "betas"))

@@ -36,7 +36,7 @@ def check_whole(path: Path) -> None:
                 elsewhere = kind == "tensor" and number in (EXTERNAL_DATA, DATA_LOCATION) and data[begin:end] != b"\0"
                 compiled = kind == "node" and number == OP_TYPE and data[begin:end] == COMPILED
                 if elsewhere or compiled:
-                    raise ValueError("takes bytes from other files, which nothing vouches for")
+                    raise ValueError("refers to other files, whose content no hash covers")
                 if number in HOLDS[kind]:
                     if wire != BYTES:
                         raise ValueError(f"no ONNX network: field {number} at byte {begin} is no message")

@@ -49,7 +49,7 @@ def load_pickle(stream: BinaryIO) -> Plain:
                 command, stdin=stream, stdout=answer, stderr=subprocess.DEVNULL, timeout=WAIT_S, check=False
             )
         except subprocess.TimeoutExpired:
-            raise ValueError("it takes longer to read than a file of its size needs") from None
+            raise ValueError("reading it takes longer than its size explains") from None
         if done.returncode:
             raise ValueError("it asks for more memory or time than a file of its size needs")
         answer.seek(0)
@@ -94,8 +94,8 @@ def plain(value: Plain) -> Array:
     """
     if isinstance(value, Array):
         if value.dtype.kind not in "biuf":
-            raise ValueError(f"{value.dtype} in place of numbers")
+            raise ValueError(f"{value.dtype} instead of numbers")
         return value
     if isinstance(value, str | dict | Record):
-        raise ValueError(f"{type(value).__name__.lower()} in place of numbers")
+        raise ValueError(f"{type(value).__name__.lower()} instead of numbers")
     return np.asarray(value, np.float64)

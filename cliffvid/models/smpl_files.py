@@ -167,7 +167,7 @@ def _array(value: Plain) -> Array:
         return plain(value)
     kind, state = value.name.rpartition(".")[2], value.state
     if kind not in ("Ch", "Select", "csc_matrix") or not isinstance(state, dict):
-        raise ValueError(f"{value.name} in place of an array")
+        raise ValueError(f"{value.name} instead of an array")
     if kind == "Ch":
         return _array(state["x"])
     if kind == "csc_matrix":

@@ -58,7 +58,7 @@ class Counts:
         if "damaged" in names:
             damaged = f"of the images could not be read: {names['damaged']}; {names['why']}"
         warnings_by_count = [
-            (decode.frames == 0, "no frame lies between --start and --end"),
+            (decode.frames == 0, "no frame is between --start and --end"),
             (decode.damaged, damaged),
             (decode.scaled, f"of the images hold floating-point values, 1 taken for white: {names.get('scaled')}"),
             (decode.clock_jumps, "jumps back in the video's clock: time_s goes on without them"),
@@ -70,7 +70,7 @@ class Counts:
             (decode.ignored_files, f"of the folder's files left out, as no images: {names.get('ignored_files')}"),
             (self.detect.frames_full, "frames with more candidates than the detector can name: people may be missing"),
             (self.detect.over_max_people, "people left out by --max-people"),
-            (self.regress.nobody, "boxes left out: the regressor saw nobody in them"),
+            (self.regress.nobody, "boxes dropped: the regressor sees no person in them"),
             (self.detect.too_thin, "boxes left out as too thin to show a person"),
             (self.flags["bad_camera"], "rows with an impossible camera: their transl is flagged"),
             (self.flags["implausible"], "rows whose body does not fit what was seen: flagged as implausible"),

@@ -65,7 +65,7 @@ def check_crop(manifest: Manifest, options: Options) -> None:
     """Raise UsageError if the regressor's crop rule does not work with the options' pixel format."""
     rule = manifest.rules["crop"]
     if options.pixels == "planes" and (rule.corners == "exact" or rule.resample == "antialias"):
-        raise UsageError(f"--pixels planes: {manifest.folder} wants crops that only --pixels exact makes; leave it out")
+        raise UsageError(f"--pixels planes: {manifest.folder} needs crops of RGB frames; use --pixels exact")
 
 
 class Scratch:

@@ -95,7 +95,7 @@ def _per_piece(
     save, axes, warnings = _saver(body, meta, options)
     found = list(pieces(rows, body, axes, options.max_gap_s, gaps))
     if not found:
-        raise InputError(f"{sources[0]}: holds nobody whose place is known: there is nothing to convert")
+        raise InputError(f"{sources[0]}: no row has a valid position: nothing to convert")
     targets = [out]
     if in_folder:
         many = {piece.track_id for piece in found if piece.number > 1}
@@ -135,7 +135,7 @@ def _glb(rows: Tracks, meta: Meta, tracks: Path, options: ConvertOptions) -> tup
     body, gaps, video = load_body(meta["body"]["name"]), Gaps(), meta["video"]
     found = list(pieces(rows, body, Y_UP, options.max_gap_s, gaps))
     if not found:
-        raise InputError(f"{tracks}: holds nobody whose place is known: there is nothing to convert")
+        raise InputError(f"{tracks}: no row has a valid position: nothing to convert")
     people = [list(group) for _, group in groupby(found, key=lambda piece: piece.track_id)]
     step_s = usual_step(rows)[1] or 0.04
     width, height = video["width_px"], video["height_px"]

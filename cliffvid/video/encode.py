@@ -93,7 +93,7 @@ class Film:
     def finish(self) -> None:
         """Complete and publish the video. Raises OutputError if it cannot be written, UsageError if it has no frame."""
         if self._stream is None or self._sound is None:
-            raise UsageError(f"{self.out}: no frame lies between --start and --end; nothing was written")
+            raise UsageError(f"{self.out}: no frame is between --start and --end; nothing was written")
         with self._errors():
             whole = self._end_s == float("inf")
             self._sound.until(None if whole else self._last_s + 1 / (self._source.rate or Fraction(25)), self._file)

@@ -1,4 +1,4 @@
-"""What it costs and what it changes to give a detector the frame's own shape in place of a square."""
+"""What it costs and what it changes to give a detector the frame's own shape instead of a square."""
 
 from importlib.util import find_spec
 from pathlib import Path

@@ -88,7 +88,7 @@ def test_time_range_score_and_max_people(cliffvid, clip, tmp_path):
     assert cliffvid("process", clip, "-o", "b.parquet", "--score", 0.85)[0] == 0
     assert len(read_tracks(tmp_path / "b.parquet")) == 30
     code, _, err = cliffvid("process", clip, "-o", "c.parquet", "--start", 7)
-    assert code == 0 and "warning" in err and "no frame lies between --start and --end" in err
+    assert code == 0 and "warning" in err and "no frame is between --start and --end" in err
 
 
 def test_the_camera_and_the_crop_can_be_told(cliffvid, clip, tmp_path):

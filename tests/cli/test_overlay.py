@@ -223,7 +223,7 @@ def test_what_cannot_be_drawn_is_refused_before_the_work(cliffvid, clip, tmp_pat
     refused(2, "no track 7; it holds 1 to 1", good, "--track", 7)
     refused(2, "choose one of overlay, side, both, skeleton", good, "--view", "top")
     refused(2, "--alpha 0.0: must be a number, above 0 and at most 1", good, "--alpha", 0)
-    refused(2, "no frame lies between", good, "--start", 100, "--view", "skeleton")
+    refused(2, "no frame is between", good, "--start", 100, "--view", "skeleton")
     other = make_clip(tmp_path / "other.mp4", frames=3)
     refused(1, "tracks of clip.mp4, not of other.mp4", good, video=other)
     refused(1, "no such file", tmp_path / "none.npz")
@@ -232,7 +232,7 @@ def test_what_cannot_be_drawn_is_refused_before_the_work(cliffvid, clip, tmp_pat
     refused(2, "exists already", good)
     assert (tmp_path / "o.mp4").read_text() == "mine"
     own = shutil.copy(clip, tmp_path / "own.mp4")
-    refused(2, "own.mp4: is what it would be made of", good, "--overwrite", "-o", own, video=own)
+    refused(2, "own.mp4: is also an input", good, "--overwrite", "-o", own, video=own)
     assert own.read_bytes() == clip.read_bytes()
 
 

@@ -127,7 +127,7 @@ def test_mistakes_are_told(cliffvid, gt):
     code, err = told("view", gt, "--images", "images", "-o", "v.html", "--per", "day")
     assert code == 2 and "choose one of image, subject" in err
     code, err = told("view", gt, "--images", ".", "-o", "v.html", "--skeleton-only")
-    assert code == 1 and "none of the 3 images that were asked for lies there, as train/000000.jpg" in err
+    assert code == 1 and "none of the 3 requested images exists, for example train/000000.jpg" in err
     code, err = told("view", gt, "--images", "images", "-o", "v.html", "--start", 3, "--skeleton-only")
     assert code == 1 and "holds 3 images, none from --start 3 on" in err
     code, err = told("view", gt, "--images", "images", "-o", "v.html", "--body", "smpl")

@@ -62,7 +62,7 @@ def swapped_layer(given, network):
 
 
 def mistaken_norms(given, network):
-    """Folded with TensorFlow's epsilon in place of PyTorch's."""
+    """Folded with TensorFlow's epsilon instead of PyTorch's."""
     network = deepcopy(network)
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
@@ -151,7 +151,7 @@ class Known(nn.Module):
 
 
 def head_alone(model):
-    """The exported graph behind its backbone: in place of the crop it takes the features."""
+    """The exported graph behind its backbone: instead of the crop it takes the features."""
     pooled = next(node for node in model.graph.node if node.op_type == "ReduceMean").output[0]
     whole = onnx.ModelProto()
     whole.CopyFrom(model)

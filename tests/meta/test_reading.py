@@ -82,7 +82,7 @@ ALLOWED = {
     ("cliffvid/video/container.py", "av.open"): CHECKED,
     ("cliffvid/video/encode.py", "av.open"): CHECKED,
     ("cliffvid/cli/console.py", "open"): "the standard streams",
-    ("cliffvid/cli/console.py", "os.open"): "the null device, in place of a stream that was closed",
+    ("cliffvid/cli/console.py", "os.open"): "the null device, instead of a stream that was closed",
     ("cliffvid/machine.py", "(ROOT / 'proc/cpuinfo').read_text"): SYSTEM,
     ("cliffvid/machine.py", "(ROOT / 'proc/meminfo').read_text"): SYSTEM,
     ("cliffvid/machine.py", "(ROOT / name).read_text"): SYSTEM,

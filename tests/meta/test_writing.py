@@ -50,7 +50,7 @@ ALLOWED = {
     ("annotate/row_sink.py", "writer.write_table"): "into memory, to travel between processes",
     ("annotate/worker.py", "path.open"): BULK,
     ("annotate/worker.py", "np.savez_compressed"): BULK,
-    ("cli/console.py", "os.open"): "the null device, in place of a stream that was closed",
+    ("cli/console.py", "os.open"): "the null device, instead of a stream that was closed",
     ("locks.py", "os.open"): "locks, which hold nothing, and the new files that files.py writes",
     (
         "video/encode.py",

@@ -147,7 +147,7 @@ BOMBS = {
     "a wide matrix": (sparse(1 << 30, 1 << 30, [0], []), "a matrix of"),
     "a long matrix": (sparse(1 << 24, 1, [0, 0], []), "a matrix of"),
     "places past the end": (picked([1 << 40]), "out of bounds"),
-    "a long text often": (picked([0] * 100_000, np.array(["x" * 100_000])), "in place of numbers"),
+    "a long text often": (picked([0] * 100_000, np.array(["x" * 100_000])), "instead of numbers"),
     "a wide choice": (picked([0, 1]), "cannot reshape"),
 }  # fmt: skip
 

@@ -62,7 +62,7 @@ BAD = [
     (["good.mp4", "-o", "file/out.parquet"], 1, "cannot write it (file is not a folder); choose another place"),
     (["good.mp4", "-o", "/proc/out.parquet"], 1, "cannot write it"),
     (["good.mp4", "-o", "old.parquet"], 2, "old.parquet: exists already; give --overwrite"),
-    (["good.mp4", "-o", "good.mp4", "--format", "npz", "--overwrite"], 2, "good.mp4: is what it would be made of"),
+    (["good.mp4", "-o", "good.mp4", "--format", "npz", "--overwrite"], 2, "good.mp4: is also an input"),
     (["good.mp4", "-o", "x.npz", "--format", "csv"], 2, "--format csv: choose one of auto, parquet, npz"),
     (["good.mp4", "--backend", "tpu"], 2, "--backend tpu: choose one of auto, onnxruntime, "),
     (["good.mp4", "--precision", "fp8"], 2, "--precision fp8: choose one of"),

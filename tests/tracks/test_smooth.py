@@ -247,7 +247,7 @@ def test_the_file_says_what_was_done_and_the_raw_one_stays(tmp_path):
         assert told["method"] == "savgol" and told["sigma_s"] == 0.13 and told["after"] == report.after
         assert len(read_tracks(tmp_path / name)) == report.rows == 100
     assert raw.read_bytes() == before
-    with pytest.raises(UsageError, match="is what it would be made of"):
+    with pytest.raises(UsageError, match="is also an input"):
         smooth(raw, raw, SmoothOptions(overwrite=True))
     with pytest.raises(UsageError, match="exists already"):
         smooth(raw, tmp_path / "s.npz")

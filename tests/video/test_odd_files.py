@@ -1,4 +1,4 @@
-"""Pipes and devices in place of files, and small files that unpack to large ones: every reader refuses them."""
+"""Pipes and devices instead of files, and small files that unpack to large ones: every reader refuses them."""
 
 import os
 import signal

@@ -24,13 +24,13 @@ RULES = {
     "depth": "stands nearer than 0.1 m or farther than 1 km (global_t)",
     "betas": "a shape coefficient is over 5",
     "pose": "a joint turns by more than a full turn",
-    "confidence": "a confidence of part or S lies outside 0 to 2",
+    "confidence": "a confidence of part or S is outside 0 to 2",
     "pelvis": "S does not have the pelvis at 0, within 1 mm",
-    "box": "a sure keypoint of part lies more than a box from the center",
-    "reprojection": "S lies over 5 % of the box from part, mean of the joints",
+    "box": "a confident keypoint of part is more than a box from the center",
+    "reprojection": "S is over 5 % of the box from part, mean of the joints",
     "image": "the image is not there",
     "size": "focal_l is over 1 px from the diagonal of the image",
-    "outside": "a sure keypoint of part lies over 2 px outside the image",
+    "outside": "a confident keypoint of part is over 2 px outside the image",
 }
 
 
@@ -95,7 +95,7 @@ def info(path: Path, images: Path | None = None) -> Info:
             keypoints=keypoints,
             bad={name: len(rows) for name, rows in bad.items()},
             first={name: rows[:5] for name, rows in bad.items() if rows},
-            principal_point="the middle of each image" if images else "found with the place, for want of the images",
+            principal_point="the middle of each image" if images else "fitted with the position",
         )
     if len(error):
         for name, value in zip(("median", "p95", "max"), np.percentile(error, (50, 95, 100)), strict=True):

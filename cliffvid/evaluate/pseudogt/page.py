@@ -101,7 +101,7 @@ def view(
         mine = {name: array[np.searchsorted(wanted, item.rows)] for name, array in values.items()}
         shown.append(_shown(item, mine, image, painter, near=per == "subject"))
     if not shown:
-        raise InputError(f"{images}: none of the {missing} images that were asked for lies there, as {items[0].name}")
+        raise InputError(f"{images}: none of the {missing} requested images exists, for example {items[0].name}")
     notes = [f"{missing} left out: their images are not there or cannot be read"] if missing else []
     if len(items) < total:
         notes.append(f"{len(items)} of {total} {per}s, from number {start} on; --max and --start show others")

@@ -91,7 +91,7 @@ def open_network(onnxruntime: ModuleType, path: Path, device: str, threads: int)
     # Two networks alternate: threads that spin after each call cost 1.28x time and 1.3x CPU when measured.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if provider not in onnxruntime.get_available_providers():
-        raise BackendError('this onnxruntime is built without CUDA: pip install "cliffvid[gpu]" in place of [cpu]')
+        raise BackendError('this onnxruntime is built without CUDA: pip install "cliffvid[gpu]" instead of [cpu]')
     if provider != CPU:
         with redirect_stdout(sys.stderr):  # it prints what is missing; stdout is for results
             onnxruntime.preload_dlls()  # libraries in Python packages, which are not found otherwise

@@ -219,7 +219,7 @@ def _compiled(core: Core, model: Model, precision: str, threads: int) -> Request
     compiled = core.compile_model(model, "CPU", config)
     used = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     if used != precision:
-        raise BackendError(f"OpenVINO was told to run in {precision} and runs in {used}; use onnxruntime")
+        raise BackendError(f"OpenVINO runs in {used} instead of {precision}; use onnxruntime")
     return compiled.create_infer_request()
 
 
