@@ -4,8 +4,8 @@ Ragged data is flat: each person is a row with a ``frame_idx`` column. So batche
 a frame without people has no rows. The file on disk has the same columns under the same names.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeAlias, get_type_hints
@@ -21,6 +21,7 @@ Int32: TypeAlias = NDArray[np.int32]
 UInt16: TypeAlias = NDArray[np.uint16]
 Float64: TypeAlias = NDArray[np.float64]
 Float32: TypeAlias = NDArray[np.float32]
+UInt8: TypeAlias = NDArray[np.uint8]
 Bool: TypeAlias = NDArray[np.bool_]
 Objects: TypeAlias = NDArray[np.object_]
 Arrays: TypeAlias = dict[str, Array]  # by the names of a network's inputs or outputs
@@ -38,6 +39,63 @@ def column_specs(table: type["Table"]) -> Specs:
             specs[name] = (tuple(map(np.dtype, dtypes.split("|"))), tuple(int(n) if n.isdigit() else n for n in shape))
         _specs[table] = specs
     return _specs[table]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class PendingGroup:
+    """Inputs whose pixels are weighted sums of K rows and K columns of one block of frames."""
+
+    frames: object  # the block (F,H,W,3) uint8, as the backend holds it
+    rows: Int64  # (P,h,K): offset of each row in the block, in pixels
+    columns: Int64  # (P,w,K): offset of each column in a row
+    row_weights: Float32  # (P,h,K)
+    column_weights: Float32  # (P,w,K)
+    fill: float  # the value where weights are 0
+
+    def where(self, chosen: Bool) -> "PendingGroup":
+        """Return the chosen inputs, by a mask (P,)."""
+        columns = {n: getattr(self, n)[chosen] for n in ("rows", "columns", "row_weights", "column_weights")}
+        return replace(self, **columns)
+
+
+class PendingInputs:
+    """Inputs of a network (P,h,w,3) that the backend computes from frames on its device.
+
+    It is used like an array: by its shape and length, sliced and concatenated.
+    """
+
+    dtype, ndim, nbytes = np.dtype(object), 4, 0  # no values yet, and none of this machine's memory
+
+    def __init__(self, groups: Sequence[PendingGroup]) -> None:
+        self.groups = [group for group in groups if len(group.rows)] or groups[:1]
+
+    def __len__(self) -> int:
+        return sum(len(group.rows) for group in self.groups)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        first = self.groups[0]
+        return len(self), first.rows.shape[1], first.columns.shape[1], 3
+
+    def __getitem__(self, rows: slice | Bool) -> "PendingInputs":
+        """Return the chosen inputs, by a slice or a mask (P,)."""
+        chosen = np.zeros(len(self), bool)
+        chosen[rows] = True
+        parts = np.split(chosen, np.cumsum([len(group.rows) for group in self.groups])[:-1])
+        return PendingInputs([group.where(some) for group, some in zip(self.groups, parts, strict=True)])
+
+    def __array_function__(
+        self, function: object, types: object, args: tuple[Sequence["PendingInputs"]], options: object
+    ) -> object:
+        """Implement np.concatenate."""
+        if function is not np.concatenate:
+            return NotImplemented
+        return PendingInputs([group for each in args[0] for group in each.groups])
+
+
+def pending_among(inputs: Mapping[str, object]) -> dict[str, PendingInputs]:
+    """Return those of a network's inputs that are yet to be computed."""
+    return {name: each for name, each in inputs.items() if isinstance(each, PendingInputs)}
 
 
 class Table:
@@ -59,9 +117,9 @@ class Table:
 
     @property
     def nbytes(self) -> int:
-        """Return the memory of all columns; images count with what they hold of the host's."""
-        columns = self.columns().values()
-        return sum(sum(i.nbytes for i in column) if column.dtype.hasobject else column.nbytes for column in columns)
+        """Return the memory of all columns."""
+        total: int = sum(column.nbytes for column in self.columns().values())
+        return total
 
     def columns(self) -> dict[str, Array]:
         return {name: getattr(self, name) for name in column_specs(type(self))}
@@ -96,10 +154,8 @@ class Table:
 
 def _fits(column: Array, dtypes: tuple[np.dtype[Any], ...], shape: Shape, sizes: dict[str, int]) -> bool:
     """Return whether a column matches its annotation; ``sizes`` holds the lengths of the axes met so far."""
-    if not isinstance(column, np.ndarray) or column.dtype not in dtypes:
+    if not isinstance(column, np.ndarray | PendingInputs) or column.dtype not in dtypes:
         return False
-    if column.dtype.hasobject:
-        shape = shape[:1]  # each item has the other axes
     if column.ndim != len(shape):
         return False
     for want, have in zip(shape, column.shape, strict=True):
@@ -116,21 +172,25 @@ class Frames(Table):
     pts: Annotated[Int64, "int64 N"]  # ticks of the stream's time base, as stored in the file
     time_s: Annotated[Float64, "float64 N"]  # pts in seconds since the first frame
     damaged: Annotated[Bool, "bool N"]  # decoded after or from damaged data
-    # Each is RGB (H,W,3) uint8 in the decoder's memory, a YuvImage, a Surface or a DeviceImage.
-    images: Annotated[Objects, "object N"]
+    images: Annotated[Objects, "object N"]  # all of one kind and size: see video/images/base.py
 
     @property
     def size_wh(self) -> tuple[int, int]:
         """Return width and height of the frames, which all have one size."""
-        height, width, _ = self.images[0].shape
+        width, height = self.images[0].size_wh
         return width, height
 
+    @property
+    def nbytes(self) -> int:
+        """Return the memory of all columns; images count with what they hold of the host's."""
+        images: int = sum(image.nbytes for image in self.images)
+        return super().nbytes + images
 
-def image_column(pixels: Sequence[object]) -> Objects:
+
+def image_column(images: Sequence[object]) -> Objects:
     """Return images as a column of Frames."""
-    column = np.empty(len(pixels), object)
-    for i, image in enumerate(pixels):
-        column[i] = image
+    column = np.empty(len(images), object)
+    column[:] = images
     return column
 
 
@@ -154,9 +214,7 @@ class Crops(People):
     focal_px: Annotated[Float32, "float32 P"]
     frame_wh_px: Annotated[Float32, "float32 P 2"]
     bbox_info: Annotated[Float32, "float32 P 3"]
-    pixels: Annotated[
-        NDArray[np.uint8] | Float32 | Objects, "uint8|float32|object P h w 3"
-    ]  # or each is a PendingInput, see video/images/gpu.py
+    pixels: Annotated[UInt8 | Float32, "uint8|float32|object P h w 3"]  # object: PendingInputs
 
 
 @dataclass(frozen=True, eq=False)

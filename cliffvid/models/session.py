@@ -106,14 +106,9 @@ def not_loaded(path: Path | str, runtime: str, error: Exception) -> ModelError |
 
 
 def as_taken(manifest: Manifest, inputs: Arrays) -> Arrays:
-    """Return contiguous inputs in the network's dtypes; pending inputs, made later on the device, pass unchanged.
-
-    Raises TypeError for a lossy conversion.
-    """
+    """Return contiguous inputs in the network's dtypes. Raises TypeError for a lossy conversion."""
     return {
-        name: array
-        if array.dtype.hasobject
-        else array.astype(manifest.inputs[name].dtype, order="C", casting="safe", copy=False)
+        name: array.astype(manifest.inputs[name].dtype, order="C", casting="safe", copy=False)
         for name, array in inputs.items()
     }
 

@@ -131,9 +131,7 @@ def together(session: Asked, inputs: list[Arrays]) -> list[Arrays]:
     answers: list[Arrays] = [{}] * len(inputs)
     shapes: dict[tuple[tuple[int, ...], ...], list[int]] = {}
     for i, given in enumerate(inputs):
-        # an object array holds pending images: use the shape of one
-        rows = (array[0].shape if array.dtype.hasobject else array.shape[1:] for array in given.values())
-        shapes.setdefault(tuple(rows), []).append(i)
+        shapes.setdefault(tuple(array.shape[1:] for array in given.values()), []).append(i)
     for members in shapes.values():
         if len(members) == 1:
             answers[members[0]] = session.run(inputs[members[0]])

@@ -2,21 +2,18 @@
 
 from dataclasses import dataclass, field, replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import Array, box_iou, canvas_to_frame, letterbox_layout, shrunk
+from ..geometry import Array, box_iou, canvas_to_frame, shrunk
 from ..models.manifest import Manifest, canvas_shape
 from ..options import Options
 from ..rules import Letterbox, Selection
-from ..tables import AT_BORDER, DAMAGED_FRAME, Arrays, Bool, Frames, Objects, People
-from ..video.images.gpu import DeviceImage, canvases
-from ..video.images.yuv import YuvImage
+from ..tables import AT_BORDER, DAMAGED_FRAME, Arrays, Bool, Frames, People
+from ..video.images.base import kind_of
 from .batching import Asked, together
 from .counts import DetectCounts
 
-INTERPOLATION = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
 LEAST_SIDE_PX = 2.0  # a box thinner than this after clamping to the frame is dropped
 
 
@@ -39,7 +36,7 @@ class Found:
 def detect(frames: list[Frames], session: Asked, options: Options) -> list[Found]:
     """Return the people in each of several tables of frames, best score first within a frame."""
     rules = [canvas_rule(session.manifest, each, options) for each in frames]
-    canvases = [letterboxed(each.images, rule) for each, rule in zip(frames, rules, strict=True)]
+    canvases = [kind_of(each.images).letterboxed(each.images, rule) for each, rule in zip(frames, rules, strict=True)]
     answers = together(session, [{"image": canvas} for canvas in canvases])
     selection: Selection = session.manifest.rules["selection"]
     if options.score is not None:
@@ -53,26 +50,6 @@ def canvas_rule(manifest: Manifest, frames: Frames, options: Options) -> Letterb
     """Return the rule that letterboxes these frames to the detector's canvas."""
     whole = manifest.rules["letterbox"]
     return shrunk(whole, frames.size_wh) if canvas_shape(manifest, options) == "frame" else whole
-
-
-def letterboxed(images: Objects, rule: Letterbox) -> NDArray[np.uint8] | Objects:
-    """Return N frames, (H,W,3) uint8 or YuvImages, scaled with their aspect ratio and centred on uint8 canvases.
-
-    For frames on a device, return Pictures (N,): pending inputs that are computed there.
-    """
-    if isinstance(images[0], DeviceImage):
-        return canvases(images, rule)
-    n, (h, w, _) = len(images), images[0].shape
-    interpolation = INTERPOLATION[rule.interpolation]
-    _, (new_w, new_h), (left, top) = letterbox_layout((w, h), rule)
-    canvas = np.full((n, rule.height_px, rule.width_px, 3), rule.fill, np.uint8)
-    for image, whole in zip(images, canvas, strict=True):
-        target = whole[top : top + new_h, left : left + new_w]
-        if isinstance(image, YuvImage):
-            image.scaled((new_w, new_h), interpolation, out=target)
-        else:
-            cv2.resize(image, (new_w, new_h), dst=target, interpolation=interpolation)
-    return canvas
 
 
 def select(

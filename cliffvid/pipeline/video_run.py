@@ -12,7 +12,6 @@ from ..options import Options
 from ..tables import Bodies, Frames, Tracks, VideoInfo
 from ..tracks.write import Writer, open_writer, output_format
 from ..video.image_files import Images
-from ..video.images.gpu import Surface
 from ..video.open import open_source
 from ..video.reader import Video
 from ..video.shots import ShotDetector
@@ -24,7 +23,6 @@ from .networks import Models, body_size
 from .report import TRACK_AND_WRITE, Report, peak_memory_mb
 from .track import Tracking, track
 from .tracker import Tracker
-from .upload import to_gpu_rgb
 
 
 class VideoRun:
@@ -43,7 +41,8 @@ class VideoRun:
         # GPU decoding needs YUV planes: FFmpeg's RGB conversion (--pixels exact) and bwdif do not run on a GPU.
         options = self.options
         stay = self.models.pictures_on_device and options.pixels == "planes" and not options.deinterlace
-        self._source = open_source(self.video, options, surfaces=stay and options.decode_device == "cuda")
+        stay = stay and options.decode_device == "cuda"
+        self._source = open_source(self.video, options, self.models.detector.pictures if stay else None)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,10 +63,7 @@ class VideoRun:
         options, size = self.options, self.chain.batch_sizes()["detect"]
         span = (options.start_s, options.end_s, options.stride, options.pixels == "planes")
         for frames in self.source.frames(size, self.counts.decode, *span):
-            thumbs = None
-            if isinstance(frames.images[0], Surface):  # converted to RGB at once: they occupy the decoder's memory
-                frames, thumbs = to_gpu_rgb(frames, self.models.detector, self.info.path)
-            self.counts.shots += self.cuts.find(frames, thumbs)
+            self.counts.shots += self.cuts.find(frames)
             yield [Part(self, frames)]
             del frames  # free them before the next batch is decoded: a batch of 4K frames is 100 MB
         yield [Part(self)]

@@ -11,9 +11,11 @@ from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, VideoRefo
 from ..errors import RefusedError
 from ..machine import usable_cores
 from ..options import Options
-from ..tables import Int32
+from ..tables import Int32, UInt8
+from .images.base import Decoded, Device
 from .images.gpu import Surface
-from .images.orientation import Orientation, UInt8
+from .images.orientation import Orientation
+from .images.rgb import RgbImage
 from .images.yuv import YuvImage
 
 HDR_TRANSFERS = {int(ColorTrc.SMPTE2084): "pq", int(ColorTrc.ARIB_STD_B67): "hlg"}
@@ -31,8 +33,8 @@ SMALL_MPX = 1.0  # smaller frames cost less with one thread: 0.18 ms of CPU inst
 class Display:
     """Converts the frames of one stream for display; keeps FFmpeg's converter between frames."""
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
+    def __init__(self, options: Options, device: Device | None = None) -> None:
+        self._options, self._device = options, device
         self._convert = VideoReformatter()  # one for all frames: setting up a tone map takes 2 s
         self._graph: Graph | None = None
         self._graph_of: tuple[int, int, str, str] | None = None
@@ -94,8 +96,12 @@ class Display:
         graph.vpush(frame)
         return graph.vpull()
 
-    def planes(self, frame: av.VideoFrame, aspect: Fraction | None) -> YuvImage | Surface | UInt8:
-        """Return the frame's planes if they can be displayed without converting the whole frame, else as ``show`` does.
+    def rgb(self, frame: av.VideoFrame, aspect: Fraction | None) -> Decoded:
+        """Return the frame as ``show`` does, as an image."""
+        return RgbImage(self.show(frame, aspect))
+
+    def planes(self, frame: av.VideoFrame, aspect: Fraction | None) -> Decoded:
+        """Return the frame's planes if they can be displayed without converting the whole frame, else as ``rgb`` does.
 
         Planes on a GPU stay there.
         """
@@ -104,10 +110,11 @@ class Display:
         kinds = (NV12,) if frame.sw_format else (*PLANAR, NV12)
         stays = layout(frame).name in kinds and even and not hdr_kind(frame)
         if not matrix or not stays or self._size(frame, aspect) != size:
-            return self.show(frame, aspect)
+            return self.rgb(frame, aspect)
         full_range = frame.color_range == FULL_RANGE or frame.format.name == "yuvj420p"
         if frame.sw_format:
-            return Surface(frame, matrix, full_range, self._orientation_of(frame))
+            assert self._device, "frames stay on a GPU for a device alone"
+            return Surface(frame, matrix, full_range, self._orientation_of(frame), self._device)
         y, *colours = frame.planes
         if len(colours) == 2:
             u, v = map(_view, colours)

@@ -14,9 +14,8 @@ from av.video.reformatter import ColorRange, Colorspace
 from ..errors import OutputError, UsageError
 from ..files import NewFile, cannot_write
 from ..machine import usable_cores
-from ..tables import VideoInfo
+from ..tables import UInt8, VideoInfo
 from .container import FILE, TITLES
-from .images.orientation import UInt8
 
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 ENCODER = {"crf": "20", "preset": "veryfast"}

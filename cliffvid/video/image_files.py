@@ -26,9 +26,9 @@ from ..errors import (
 from ..inputs import check_input, open_input
 from ..names import label, listed
 from ..options import Options
-from ..tables import VideoInfo
+from ..tables import UInt8, VideoInfo
 from . import heif
-from .images.orientation import UInt8
+from .images.rgb import RgbImage
 from .reader import DecodeCounts, DisplayedFrame, Source
 
 # Listed, because by default Pillow also opens formats that run other programs (EPS) or hold other files.
@@ -114,7 +114,7 @@ class Images(Source):
             if scaled:
                 _note(counts, "scaled", file.name)
             read += 1
-            yield DisplayedFrame(image, index, index, time_s, False)
+            yield DisplayedFrame(RgbImage(image), index, index, time_s, False)
         if error and not read:
             raise error
 

@@ -6,18 +6,19 @@ from pathlib import Path
 from ..options import Options
 from .heif import brands, is_still
 from .image_files import Images, is_image, is_pattern
+from .images.base import Device
 from .reader import Video
 
 
-def open_source(path: Path | str, options: Options | None = None, surfaces: bool = False) -> Video | Images:
-    """Return the opened video or images that a name stands for; ``surfaces`` as in Video.
+def open_source(path: Path | str, options: Options | None = None, device: Device | None = None) -> Video | Images:
+    """Return the opened video or images that a name stands for; ``device`` as in Video.
 
     A folder, a pattern and an image file are images; anything else is a video. Raises InputError of the kinds in
     errors.py, and BackendError.
     """
     if isinstance(path, Path) and (os.path.isdir(path) or is_pattern(path) or _is_image(path)):
         return Images(path, options)
-    return Video(path, options, surfaces)
+    return Video(path, options, device)
 
 
 def _is_image(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Videos: what a file claims, and its frames, each once, as displayed, with its own time."""
+"""Read videos: yield each frame once, as displayed, with its own timestamp."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
@@ -12,16 +12,14 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from ..errors import RefusedError
+from ..errors import BackendError, RefusedError
 from ..options import Options
-from ..tables import Frames, VideoInfo, image_column
+from ..tables import Frames, VideoInfo
 from .color import Display, hdr_kind
 from .container import check_memory, nothing_decoded, open_video
 from .damage import Damage, Settled
 from .deinterlace import TimedFrame, deinterlaced
-from .images.gpu import Surface
-from .images.orientation import UInt8
-from .images.yuv import YuvImage
+from .images.base import Decoded, Device
 from .packets import End, packets, times_by_dts
 from .seek import Index, read_index, verified
 from .timing import Clock
@@ -29,36 +27,38 @@ from .timing import Clock
 
 @dataclass
 class DecodeCounts:
-    """What decoding one video met."""
+    """Counts of decoding one video."""
 
-    frames: int = 0  # handed on
-    first_pts: int | None = None  # what time_s counts from
-    damaged: int = 0  # packets that did not decode, frames made from damaged data, an end that came too early
-    clock_jumps: int = 0  # times at which the video's clock stood still or went back; time_s goes on
-    interlaced: int = 0  # frames handed on that weave two moments
-    deinterlaced: int = 0  # frames handed on that did before --deinterlace
-    hdr: int = 0  # frames handed on whose colours were mapped to SDR
-    ignored_files: int = 0  # in a folder of images, files that are none
-    scaled: int = 0  # images of floating-point numbers, of which 1 was taken for white
-    notes: dict[str, list[str]] = field(default_factory=dict)  # names of the first images so counted, by field; why
+    frames: int = 0  # yielded
+    first_pts: int | None = None  # the origin of time_s
+    damaged: int = 0  # packets that did not decode, frames made from damaged data, premature ends
+    clock_jumps: int = 0  # timestamps that did not increase; time_s does nevertheless
+    interlaced: int = 0  # frames yielded that interlace two moments
+    deinterlaced: int = 0  # frames yielded that did before --deinterlace
+    hdr: int = 0  # frames yielded whose colours were mapped to SDR
+    ignored_files: int = 0  # files in a folder of images that are no images
+    scaled: int = 0  # floating-point images, in which 1 is read as white
+    notes: dict[str, list[str]] = field(default_factory=dict)  # by field, the names of the first such images; why
 
 
 class DisplayedFrame(NamedTuple):
     """One frame as displayed."""
 
-    image: UInt8 | YuvImage | Surface
-    index: int  # type: ignore[assignment]  # hides a tuple's own index(), which nobody looks for here
+    image: Decoded
+    index: int  # type: ignore[assignment]  # hides tuple.index()
     pts: int
     time_s: float
     damaged: bool
 
 
 class _Rotten(Exception):
-    """Threaded decoding met damage."""
+    """Raised when threaded decoding finds damage."""
 
 
 class Source:
-    """A video or images, open; ``_shown`` gives their frames one by one."""
+    """An open video or images; ``_shown`` yields their frames one by one."""
+
+    path: Path | str
 
     def frames(
         self,
@@ -69,15 +69,14 @@ class Source:
         stride: int = 1,
         planes: bool = False,
     ) -> Iterator[Frames]:
-        """Frames in batches of at most ``batch``, those with start_s <= time_s < end_s and frame_idx % stride == 0.
+        """Yield frames in batches of at most ``batch``: start_s <= time_s < end_s and frame_idx % stride == 0.
 
-        ``frame_idx`` counts the frames from the source's first, wherever reading starts. All frames of a batch have
-        one size, and all are Surfaces or none: a stream that changes starts a new batch. What does not decode is
-        skipped and counted in ``counts``. With ``planes``, images that can be are YuvImages or Surfaces, and the others
-        RGB as without. To be called once.
-        Raises UnreadableError if nothing at all could be decoded, and RefusedError.
+        ``frame_idx`` counts from the source's first frame, wherever reading starts. All images of a batch have one kind
+        and size: a stream that changes starts a new batch. Data that does not decode is skipped and counted in
+        ``counts``. With ``planes``, images stay in YUV planes where possible; the others are RGB. Call it only once.
+        Raises UnreadableError if not one frame decodes, RefusedError, and BackendError if a GPU fails.
         """
-        return batches(self._shown(counts, start_s, end_s, stride, planes), batch, counts)
+        return batches(self._shown(counts, start_s, end_s, stride, planes), batch, counts, self.path)
 
     def _shown(
         self, counts: DecodeCounts, start_s: float, end_s: float, stride: int, planes: bool
@@ -86,19 +85,19 @@ class Source:
 
 
 class Video(Source):
-    """An open video; a context manager. Raises InputError for what is not a readable video; errors.py lists the kinds.
+    """An open video; a context manager. Raises InputError if it is not a readable video; errors.py lists the kinds.
 
-    ``info`` tells what the header claims; once frames were read, the size is that of the first frame as displayed.
-    With ``surfaces``, frames that a GPU decodes stay there, where planes are asked for.
+    ``info`` has the header's claims; once frames were read, the size is that of the first frame as displayed. With a
+    ``device``, frames that a GPU decodes stay there as GpuImages, if planes are requested.
     """
 
-    def __init__(self, path: Path | str, options: Options | None = None, surfaces: bool = False) -> None:
-        self.path, self.options, self._surfaces = path, options or Options(), surfaces
+    def __init__(self, path: Path | str, options: Options | None = None, device: Device | None = None) -> None:
+        self.path, self.options, self._device = path, options or Options(), device
         self._container, self._stream = container, stream = open_video(
-            path, self.options, self.options.threads, surfaces
+            path, self.options, self.options.threads, device is not None
         )
         self._fresh_threads: int | None = self.options.threads  # of a decoder that has not been used yet
-        self._index: tuple[Index | None] | None = None  # once it was read
+        self._index: tuple[Index | None] | None = None  # set once it was read
         self._stored_size = (stream.width, stream.height)
         self._aspect = fraction(stream.sample_aspect_ratio)
         seconds = container.duration / av.time_base if container.duration else None
@@ -123,8 +122,8 @@ class Video(Source):
     def _shown(
         self, counts: DecodeCounts, start_s: float, end_s: float, stride: int, planes: bool
     ) -> Iterator[DisplayedFrame]:
-        display, first = Display(self.options), True
-        show = display.planes if planes else display.show
+        display, first = Display(self.options, self._device), True
+        show = display.planes if planes else display.rgb
         timed = self.timed(counts, start_s)
         if self.options.deinterlace:
             timed = deinterlaced(timed, self.info.time_base)
@@ -138,7 +137,8 @@ class Video(Source):
             except RefusedError as error:
                 raise RefusedError(f"{self.path}: {error}") from error
             if first:
-                self.info, first = replace(self.info, width_px=image.shape[1], height_px=image.shape[0]), False
+                width, height = image.size_wh
+                self.info, first = replace(self.info, width_px=width, height_px=height), False
             if self.options.deinterlace:
                 counts.deinterlaced += interlaced
             else:
@@ -147,12 +147,12 @@ class Video(Source):
             yield DisplayedFrame(image, index, pts, time_s, damaged)
 
     def pixel_aspect(self, frame: av.VideoFrame) -> Fraction | None:
-        """What the container says, and after a change of size what the stream itself says."""
+        """Return the container's pixel aspect ratio; after a change of size, that of the stream itself."""
         same = (frame.width, frame.height) == self._stored_size
         return self._aspect if same else fraction(self._stream.codec_context.sample_aspect_ratio)
 
     def timed(self, counts: DecodeCounts, start_s: float = 0.0) -> Iterator[TimedFrame]:
-        """Frames as decoded, with their places and times, from ``start_s`` or before on."""
+        """Yield frames as decoded, with their indices and timestamps, from ``start_s`` or earlier."""
         clock = Clock(self.info)
         index, frames = self._sought(counts, clock, start_s) if start_s > 0 else (0, None)
         if frames is None:
@@ -166,7 +166,7 @@ class Video(Source):
             raise nothing_decoded(self.path, self.options)
 
     def index(self) -> Index | None:
-        """The index of the video, read once; None where its times are no order."""
+        """Return the index of the video, which is read once; None if its timestamps are not increasing."""
         if self._index is None:
             first = next(self._decoded(DecodeCounts()), None)
             container, stream = self._start(None, self.options.threads)
@@ -174,14 +174,14 @@ class Video(Source):
         return self._index[0]
 
     def seekable(self, start_s: float) -> bool:
-        """Whether decoding can start at ``start_s`` and gives the frames of a decode from the first one on."""
+        """Return whether decoding can start at ``start_s`` and yields the same frames as a decode from the start."""
         return self._sought(DecodeCounts(), Clock(self.info), start_s)[1] is not None
 
     def _sought(self, counts: DecodeCounts, clock: Clock, start_s: float) -> tuple[int, Iterator[Settled] | None]:
-        """``(index, frames)``: frames from the one before ``start_s`` on, and the first one's place; frames is None
-        where seeking cannot be exact: the times are no order, or no key frame leads to the frames that must come.
+        """Return ``(index, frames)``: frames from the one before ``start_s`` on, and the first one's index.
 
-        Places are counted over packets: behind damage that only decoding shows, a place counts what the decoder skips.
+        ``frames`` is None if seeking cannot be exact: timestamps are not increasing, or no key frame leads to the right
+        frames. Indices count packets: after damage that only decoding shows, skipped frames are counted too.
         """
         table = self.index()
         if table is None:
@@ -201,15 +201,15 @@ class Video(Source):
 
     def _reopen(self, threads: int) -> tuple[av.container.InputContainer, av.VideoStream]:
         self._container.close()
-        self._container, self._stream = open_video(self.path, self.options, threads, self._surfaces)
+        self._container, self._stream = open_video(self.path, self.options, threads, self._device is not None)
         self._fresh_threads = threads
         return self._container, self._stream
 
     def _decoded(self, counts: DecodeCounts, anchor: int | None = None) -> Iterator[Settled]:
-        """Frames in presentation order, from the first or from a key frame's pts on.
+        """Yield frames in presentation order, from the first or from a key frame's pts on.
 
-        What FFmpeg tells of damaged data depends on its threads: at the first sign of damage the decoder starts anew
-        with a single one, and the frames that were handed on already are skipped.
+        FFmpeg's reports of damaged data depend on its threads. At the first sign of damage the decoder restarts with a
+        single thread, and the frames yielded already are skipped.
         """
         before, done = counts.damaged, 0
         if self.options.threads != 1:
@@ -223,7 +223,7 @@ class Video(Source):
         yield from islice(self._endured(counts, anchor, 1), done, None)
 
     def _endured(self, counts: DecodeCounts, anchor: int | None, threads: int) -> Iterator[Settled]:
-        """As _decoded, with a number of threads; raises _Rotten at damage unless that is 1."""
+        """Yield as ``_decoded``, with this number of threads. Raises _Rotten at damage unless that is 1."""
 
         def met_damage() -> None:
             if threads != 1:
@@ -233,7 +233,7 @@ class Video(Source):
         container, stream = self._start(anchor, threads)
         damage = Damage(stream.codec_context.has_b_frames, times_by_dts(container))
         end, pts = End(), None
-        for packet in chain(packets(container, stream, end), [None]):  # None: what the decoder still holds
+        for packet in chain(packets(container, stream, end), [None]):  # None flushes the decoder
             if packet:
                 damage.feed(None if packet.is_discard else packet.pts, packet.is_corrupt)
                 if packet.is_corrupt:
@@ -250,7 +250,7 @@ class Video(Source):
                 if damage.show(frame):
                     met_damage()
                 yield from damage.ready()
-        # PyAV ends the last round of frames at an error without a word; a single thread has met it before.
+        # PyAV silently ends the last round of frames at an error; a single thread has met it before.
         if threads != 1 and damage.tail_missing(pts):
             raise _Rotten
         yield from damage.ready(end=True)
@@ -267,34 +267,34 @@ class Video(Source):
 
 
 def fraction(ratio: Rational | None) -> Fraction | None:
-    """A ratio as Python has it: PyAV 19 has a type of its own, and 0 stands for what is not known."""
+    """Return a ratio as a Fraction, None if it is unknown, which is 0: PyAV 19 has another type."""
     return Fraction(ratio) if ratio else None
 
 
-def batches(shown: Iterable[DisplayedFrame], size: int, counts: DecodeCounts) -> Iterator[Frames]:
-    """Frames in batches of at most ``size``, all of one size in pixels, all Surfaces or none. No pixel is copied: that
-    took 1 ms at 1080p.
-    """
+def batches(shown: Iterable[DisplayedFrame], size: int, counts: DecodeCounts, path: Path | str) -> Iterator[Frames]:
+    """Yield frames in batches of at most ``size``, all of one kind. No pixel is copied: that took 1 ms at 1080p."""
     rows: list[DisplayedFrame] = []
-    kind: object = None  # of Surfaces those of one orientation, and so of one size as stored
     for row in shown:
-        before, kind = kind, (row.image.shape, isinstance(row.image, Surface) and row.image.orientation)
-        if rows and (len(rows) == size or kind != before):
-            yield _table(rows)
+        if rows and (len(rows) == size or row.image.kind != rows[0].image.kind):
+            yield _table(rows, path)
         rows.append(row)
         counts.frames += 1
     if rows:
-        yield _table(rows)
+        yield _table(rows, path)
 
 
-def _table(rows: list[DisplayedFrame]) -> Frames:
-    """The rows as a table, which alone holds them then: whoever is done with an image lets it go."""
+def _table(rows: list[DisplayedFrame], path: Path | str) -> Frames:
+    """Return the rows as a table and clear them, so that an image is freed when the table is."""
     images, index, pts, time_s, damaged = zip(*rows, strict=True)
     rows.clear()
+    try:
+        column = type(images[0]).batch(images)
+    except BackendError as error:
+        raise BackendError(f"{path}: {error}") from error
     return Frames(
         frame_idx=np.array(index, np.int64),
         pts=np.array(pts, np.int64),
         time_s=np.array(time_s, np.float64),
         damaged=np.array(damaged, bool),
-        images=image_column(images),
+        images=column,
     )

@@ -52,7 +52,7 @@ class Shot:
         for i, index in enumerate(self.frames.frame_idx):
             rows = slice(*np.searchsorted(self.people.frame_idx, [index, index + 1]))
             normals = None if self.normals is None else self.normals[rows]
-            yield self.frames.images[i], self.people[rows], self.vertices[rows], normals
+            yield self.frames.images[i].rgb(), self.people[rows], self.vertices[rows], normals
 
 
 @dataclass(frozen=True)

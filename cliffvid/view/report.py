@@ -134,7 +134,7 @@ def contact_sheet(
         for frames in source.frames(1, DecodeCounts()):
             size_wh = size_wh or frames.size_wh
             for person in wanted.pop(int(frames.frame_idx[0]), []):
-                pictures[int(person.track_id[0])] = _picture(frames.images[0].copy(), person, painter)
+                pictures[int(person.track_id[0])] = _picture(frames.images[0].rgb().copy(), person, painter)
             if not wanted:
                 break
     if wanted:

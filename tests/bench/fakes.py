@@ -44,8 +44,7 @@ class Injected(Constant):
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         self.session.run(inputs)
-        image = inputs["image"]
-        height, width = (image[0].shape if image.dtype.hasobject else image.shape[1:])[:2]
+        height, width = inputs["image"].shape[1:3]
         self.answers = self.answers_on((width, height))
         return super().run(inputs)
 

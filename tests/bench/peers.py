@@ -19,11 +19,11 @@ from cliffvid.models.manifest import read_manifest
 from cliffvid.models.session import open_session
 from cliffvid.option import choices
 from cliffvid.options import Options
-from cliffvid.pipeline.crop import crop_pixels
 from cliffvid.pipeline.networks import Models
 from cliffvid.pipeline.process import process
 from cliffvid.rotations import axis_angle
 from cliffvid.tracks.read import read_tracks
+from cliffvid.video.images.rgb import crop_pixels
 
 from .clips import clip, naive_frames, sha256
 from .fakes import Injected, constant_models, people_seen

@@ -12,6 +12,7 @@ from cliffvid.models.session import KNOWN, open_session
 from cliffvid.options import Options
 from cliffvid.pipeline.detect import detect
 from cliffvid.tables import Frames, People, image_column
+from cliffvid.video.images.rgb import RgbImage
 from cliffvid.video.open import open_source
 from cliffvid.video.reader import DecodeCounts
 
@@ -64,7 +65,8 @@ def cut_to_16_9(frames: Frames) -> Frames:
     width, height = frames.size_wh
     rows = width * 9 // 16
     top = (height - rows) // 2
-    return Frames(**frames.columns() | {"images": image_column([image[top : top + rows] for image in frames.images])})
+    middle = [RgbImage(image.rgb()[top : top + rows]) for image in frames.images]
+    return Frames(**frames.columns() | {"images": image_column(middle)})
 
 
 def differences(batches: list[Frames]) -> dict[str, float]:

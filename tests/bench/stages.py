@@ -11,14 +11,16 @@ from cliffvid.models.parity import check_samples
 from cliffvid.option import choices
 from cliffvid.options import Options
 from cliffvid.pipeline.crop import crops
-from cliffvid.pipeline.detect import Found, canvas_rule, detect, letterboxed
+from cliffvid.pipeline.detect import Found, canvas_rule, detect
 from cliffvid.pipeline.networks import open_models
 from cliffvid.pipeline.regress import regress
 from cliffvid.pipeline.track import track
 from cliffvid.pipeline.tracker import Tracker
-from cliffvid.tables import Bodies, Frames, Tracks
+from cliffvid.tables import Bodies, Frames, Tracks, image_column
 from cliffvid.tracks.read import read_tracks
 from cliffvid.tracks.write import WRITERS, open_writer
+from cliffvid.video.images.base import kind_of
+from cliffvid.video.images.rgb import RgbImage
 from cliffvid.video.open import open_source
 from cliffvid.video.reader import DecodeCounts
 
@@ -41,11 +43,11 @@ def decode(repeats: int) -> Result:
                 then(batch)
 
     def canvas(batch: Frames) -> np.ndarray:
-        return letterboxed(batch.images, rule)
+        return kind_of(batch.images).letterboxed(batch.images, rule)
 
     def naive_input() -> None:
         for image in naive_frames(film):
-            letterboxed(image[None], rule)
+            RgbImage.letterboxed(image_column([RgbImage(image)]), rule)
 
     cases = [
         Case("PyAV, its defaults, decoding alone", lambda: bare_decode(film, "SLICE"), frames),
@@ -70,11 +72,11 @@ def decode(repeats: int) -> Result:
         "decode + detector input, in bare decodes": made.median_s / bare.median_s,
     }
     with open_source(film, Options(matrix="official")) as source:
-        first = next(source.frames(1, DecodeCounts())).images[0]
+        first = next(source.frames(1, DecodeCounts())).images
         planes = next(source.frames(1, DecodeCounts(), planes=True)).images
-    error = np.abs(first.astype(int) - next(naive_frames(film)))
+    error = np.abs(first[0].rgb().astype(int) - next(naive_frames(film)))
     result.quality["mean difference from PyAV's own RGB, of 255"] = round(float(error.mean()), 4)
-    error = np.abs(letterboxed(first[None], rule).astype(int) - letterboxed(planes, rule))
+    error = np.abs(RgbImage.letterboxed(first, rule).astype(int) - kind_of(planes).letterboxed(planes, rule))
     result.quality["difference of planes' detector input, of 255: mean"] = round(float(error.mean()), 4)
     result.quality["the same: 99 %"] = float(np.percentile(error, 99))
     return result
@@ -105,10 +107,11 @@ def detect_stage(repeats: int) -> Result:
         work = lambda models=models: [detect([frames], models.detector, Options()) for _ in range(batches)]  # noqa: E731
         cases.append(Case(f"host part, {people} people a frame", work, 4 * batches))
     rule = models.detector.manifest.rules["letterbox"]
-    cases.append(Case("of it the letterbox", lambda: [letterboxed(frames.images, rule) for _ in range(batches)], 32))
+    alone = lambda: [RgbImage.letterboxed(frames.images, rule) for _ in range(batches)]  # noqa: E731
+    cases.append(Case("of it the letterbox", alone, 4 * batches))
     with open_models(Options()) as real:
         session = real.detector
-        canvas = {"image": letterboxed(frames.images, canvas_rule(session.manifest, frames, Options()))}
+        canvas = {"image": RgbImage.letterboxed(frames.images, canvas_rule(session.manifest, frames, Options()))}
         cases.append(Case(f"{session.manifest.name} by {session.backend}, batch 4", lambda: session.run(canvas), 4))
         take_turns(cases, repeats)
         off = max(check_samples(session).values())

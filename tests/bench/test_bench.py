@@ -20,6 +20,7 @@ from cliffvid.pipeline import networks
 from cliffvid.pipeline.process import process
 from cliffvid.tables import image_column
 from cliffvid.video import reader as decode
+from cliffvid.video.images.rgb import RgbImage
 from cliffvid.video.open import open_source
 from cliffvid.video.reader import DecodeCounts
 
@@ -113,10 +114,10 @@ def test_boxes_of_two_runs_are_paired_once_the_best_first(tmp_path):
 def test_a_frame_in_the_middle_of_the_canvas_is_cut_to_its_middle(street):
     with open_source(street, Options()) as source:
         frames = next(source.frames(2, DecodeCounts()))
-    padded = [np.pad(image, ((140, 140), (0, 0), (0, 0))) for image in frames.images]
+    padded = [RgbImage(np.pad(image.rgb(), ((140, 140), (0, 0), (0, 0)))) for image in frames.images]
     square = replace(frames, images=image_column(padded))
     for cut, image in zip(cut_to_16_9(square).images, frames.images, strict=True):
-        np.testing.assert_array_equal(cut, image)
+        np.testing.assert_array_equal(cut.rgb(), image.rgb())
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from cliffvid.models.body import load_body
 from cliffvid.models.manifest import BUNDLED
 from cliffvid.models.registry import find_model
 from cliffvid.options import SmoothOptions
-from cliffvid.pipeline.crop import crop_pixels
 from cliffvid.rotations import rotation_matrix
 from cliffvid.tables import IMPLAUSIBLE, INTERPOLATED, Tracks
 from cliffvid.tracks.smooth import smoothed, steadiness
+from cliffvid.video.images.rgb import crop_pixels
 from cliffvid.video.reader import DecodeCounts, Video
 
 CLIP = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
@@ -75,7 +75,7 @@ def test_skeletons_lie_on_what_the_network_sees(tracks):
     rule = find_model("regress", "cliff-open", BUNDLED).rules["crop"]
     corners = crop_corners(crop_boxes(tracks.bbox_xyxy, rule), rule)
     with Video(CLIP) as video:
-        images = [image for frames in video.frames(60, DecodeCounts()) for image in frames.images]
+        images = [image.rgb() for frames in video.frames(60, DecodeCounts()) for image in frames.images]
     pixels = [crop_pixels(images[f], c, rule) for f, c in zip(tracks.frame_idx, corners, strict=True)]
     seen = []
     for start in range(0, len(pixels), 16):

@@ -24,7 +24,8 @@ from cliffvid.models.manifest import BUNDLED, read_manifest
 from cliffvid.models.session import open_session
 from cliffvid.options import Options
 from cliffvid.pipeline.crop import crops
-from cliffvid.pipeline.detect import detect, letterboxed
+from cliffvid.pipeline.detect import detect
+from cliffvid.video.images.rgb import RgbImage
 from cliffvid.video.reader import DecodeCounts, Video
 
 CLIP = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
@@ -43,7 +44,7 @@ def person_samples(sources: Path, scratch: Path) -> tuple[dict, dict]:
     """
     side_px = tfjs_reader.NANODET_PX
     half_px = side_px // 2
-    frame = first_frame().images[0]
+    frame = first_frame().images[0].rgb()
     image = np.random.default_rng(0).integers(0, 256, (1, side_px, side_px, 3), np.uint8)
     image[0, :, half_px:] = cv2.resize(frame[CLOSE_UP], (half_px, side_px), interpolation=cv2.INTER_LINEAR)
     image[0, : half_px * 3 // 4, :half_px] = cv2.resize(frame, (half_px, half_px * 3 // 4))
@@ -54,7 +55,9 @@ def detector_samples(sources: Path, scratch: Path) -> tuple[dict, dict]:
     """One letterboxed frame, and all rows of the network in torch."""
     weights = scratch / "yolov3-tiny.weights"
     weights.write_bytes(read_member("yolov3-tiny", sources))
-    image = {"image": letterboxed(first_frame().images, read_manifest(BUNDLED / "yolov3-tiny").rules["letterbox"])}
+    image = {
+        "image": RgbImage.letterboxed(first_frame().images, read_manifest(BUNDLED / "yolov3-tiny").rules["letterbox"])
+    }
     return image, {"rows": person_rows(load_yolov3(weights, OPEN / "yolov3-tiny.cfg"), image)}
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from cliffvid import geometry as geo
-from cliffvid.pipeline.crop import crop_pixels
-from cliffvid.pipeline.detect import letterboxed, select
+from cliffvid.pipeline.detect import select
 from cliffvid.rules import BboxInfo, CropRule, Letterbox, Selection
+from cliffvid.tables import image_column
+from cliffvid.video.images.rgb import RgbImage, crop_pixels
 
 HERE = Path(__file__).parent
 CROP = CropRule(192, 256, 1.1, "height")
@@ -59,8 +60,9 @@ def test_bbox_info_and_full_camera(cliff):
 
 
 def test_letterbox(yolo):
-    rgb = np.ascontiguousarray(yolo["letterbox_in"][None, :, :, ::-1])
-    off = np.abs(letterboxed(rgb, LETTERBOX)[0, :, :, ::-1].astype(int) - yolo["letterbox_out"])
+    image = RgbImage(np.ascontiguousarray(yolo["letterbox_in"][:, :, ::-1]))
+    (canvas,) = RgbImage.letterboxed(image_column([image]), LETTERBOX)
+    off = np.abs(canvas[:, :, ::-1].astype(int) - yolo["letterbox_out"])
     assert off.max() <= 1 and np.count_nonzero(off) < 20  # of 519,168: OpenCV's rounding is the processor's
 
 

@@ -90,7 +90,7 @@ def test_buffers_that_are_kept_give_the_same_answers(manifest):
         inputs = toy_people(rows) | {"bbox_info": np.ones((rows, 3), np.float32)}
         inputs["crop"] = inputs["crop"] // (1 + len(earlier))
         given = {name: array.copy() for name, array in inputs.items()}
-        found, wanted = bound.run(inputs), session.run(outputs, given)
+        found, wanted = bound.run(inputs, {}), session.run(outputs, given)
         earlier.append((found, wanted))
         for name, array in inputs.items():
             np.testing.assert_array_equal(array, given[name])

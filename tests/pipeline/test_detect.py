@@ -7,9 +7,10 @@ import reference
 from cliffvid import Options
 from cliffvid.errors import UsageError
 from cliffvid.models.manifest import Manifest, canvas_shape
-from cliffvid.pipeline.detect import detect, letterboxed, select
+from cliffvid.pipeline.detect import detect, select
 from cliffvid.rules import Letterbox, Selection
-from cliffvid.tables import Frames, image_column
+from cliffvid.tables import Frames
+from plane_frames import rgb_images
 
 
 @given(
@@ -63,7 +64,7 @@ class Network:
 )
 def test_thresholds_are_the_manifests_unless_told(options, scores):
     frames = Frames(
-        np.arange(2), np.arange(2), np.zeros(2), np.zeros(2, bool), image_column(np.zeros((2, 64, 64, 3), np.uint8))
+        np.arange(2), np.arange(2), np.zeros(2), np.zeros(2, bool), rgb_images(np.zeros((2, 64, 64, 3), np.uint8))
     )
     (found,) = detect([frames], Network(), options)
     np.testing.assert_array_equal(found.people.det_score, np.float32(scores * 2))
@@ -101,7 +102,7 @@ def test_a_pixel_is_found_where_it_is_whatever_the_canvas(wh, shape, canvas_hw):
     rgb = np.zeros((1, h, w, 3), np.uint8)
     x, y = w // 3, 2 * h // 3
     rgb[0, y - 3 : y + 4, x - 3 : x + 4] = 255
-    frames = Frames(np.zeros(1, int), np.zeros(1, int), np.zeros(1), np.zeros(1, bool), image_column(rgb))
+    frames = Frames(np.zeros(1, int), np.zeros(1, int), np.zeros(1), np.zeros(1, bool), rgb_images(rgb))
     network = Looking()
     (found,) = detect([frames], network, Options(detector_shape=shape))
     assert network.seen == (1, *canvas_hw, 3)
@@ -114,9 +115,3 @@ def test_a_network_of_one_canvas_is_told():
     assert canvas_shape(Network.manifest, Options()) == "square"
     with pytest.raises(UsageError, match=r"--detector-shape frame: .* takes pictures of 64 x 64 alone"):
         canvas_shape(Network.manifest, Options(detector_shape="frame"))
-
-
-def test_letterbox_leaves_the_margin_grey_and_the_picture_in_the_middle():
-    frames = np.full((2, 50, 100, 3), 7, np.uint8)
-    canvas = letterboxed(frames, Letterbox(64, 64, "area", 128))
-    assert (canvas[:, 16:48] == 7).all() and (canvas[:, :16] == 128).all() and (canvas[:, 48:] == 128).all()

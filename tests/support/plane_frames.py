@@ -1,4 +1,4 @@
-"""Frames as decoders have them: planes of brightness and colour, of a picture that is known."""
+"""Frames of a picture that is known: in RGB, and as decoders have them, planes of brightness and colour."""
 
 from dataclasses import replace
 
@@ -6,8 +6,10 @@ import av
 import numpy as np
 
 from cliffvid import Options
+from cliffvid.tables import image_column
 from cliffvid.video.color import Display
 from cliffvid.video.images.orientation import UPRIGHT
+from cliffvid.video.images.rgb import RgbImage
 from cliffvid.video.images.yuv import YuvImage
 
 
@@ -16,6 +18,11 @@ def smooth(width=160, height=96):
     y, x = np.mgrid[:height, :width]
     channels = 40 + x * 150 // width, 60 + y * 140 // height, 200 - (x + y) * 120 // (width + height)
     return np.stack(channels, axis=-1).astype(np.uint8)
+
+
+def rgb_images(pixels):
+    """Images (N,H,W,3) as a column of frames in RGB."""
+    return image_column([RgbImage(image) for image in pixels])
 
 
 def stored(image, orientation=UPRIGHT, matrix="bt709", full_range=False) -> YuvImage:

@@ -46,9 +46,9 @@ def dressed(name, folder):
         remuxed(CLIP, path, lambda index, packet: packet)
         return path
     with Video(CLIP) as video:
-        images = next(video.frames(FRAMES, DecodeCounts())).images
+        images = [image.rgb() for image in next(video.frames(FRAMES, DecodeCounts())).images]
     if name != "images":
-        return film(path, list(images), rate=10, **DRESSES[name])
+        return film(path, images, rate=10, **DRESSES[name])
     path.mkdir()
     for index, image in enumerate(images):
         Image.fromarray(image).save(path / f"{index}.png", compress_level=1)

@@ -10,16 +10,16 @@ import pytest
 import reference
 from cliffvid.models.manifest import read_manifest
 from cliffvid.models.session import open_session
-from cliffvid.pipeline.crop import crop_pixels
-from cliffvid.pipeline.detect import letterboxed
-from cliffvid.pipeline.upload import to_gpu_rgb, uploaded
 from cliffvid.rules import CropRule, Letterbox
 from cliffvid.tables import Frames, image_column
-from cliffvid.video.images.gpu import DeviceImage, Surface, canvases, cuts, thumbnails
+from cliffvid.video.images.base import kind_of
+from cliffvid.video.images.gpu import GpuImage, Surface, gpu_images
 from cliffvid.video.images.orientation import Orientation
+from cliffvid.video.images.rgb import RgbImage, crop_pixels
+from cliffvid.video.images.yuv import YuvImage
 from cliffvid.video.reader import DecodeCounts, Video
-from cliffvid.video.shots import ShotDetector, thumbnail
-from plane_frames import UPRIGHT, smooth, stored
+from cliffvid.video.shots import ShotDetector
+from plane_frames import UPRIGHT, rgb_images, smooth, stored
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
 LETTERBOX = Letterbox(96, 64, "linear", 128)
@@ -38,15 +38,27 @@ def film(n, height, width, seed=0):
 
 def there(pictures, frames):
     """Frames on the device, as a column."""
-    value = pictures.upload(frames)
-    return image_column([DeviceImage(frames.shape[1:], value, row) for row in range(len(frames))])
+    return gpu_images(pictures.upload(frames), len(frames), frames.shape[2:0:-1], pictures)
+
+
+def letterboxed(frames, rule):
+    return RgbImage.letterboxed(rgb_images(frames), rule)
+
+
+def thumbnails(frames):
+    return np.stack(list(RgbImage.thumbnails(rgb_images(frames))))
+
+
+def cuts(images, corners, rule):
+    """A crop of each of the images."""
+    return GpuImage.cropped(images, np.arange(len(corners)), corners, rule, "float32")
 
 
 @pytest.mark.parametrize("size", [(270, 480), (97, 31), (33, 48), (64, 96), (20, 1000), (128, 192)])
 @pytest.mark.parametrize(("interpolation", "mean"), [("linear", 0.3), ("cubic", 1e-3), ("area", 0.3)])
 def test_canvases_are_those_of_opencv(pictures, size, interpolation, mean):
     frames, rule = film(3, *size), replace(LETTERBOX, interpolation=interpolation, fill=77)
-    got = pictures.make(canvases(there(pictures, frames), rule), "uint8").numpy()
+    got = pictures.make(GpuImage.letterboxed(there(pictures, frames), rule), "uint8").numpy()
     want = letterboxed(frames, rule)
     off = np.abs(want.astype(int) - got)
     # its rounding alone: with linear weights, and where area enlarges, OpenCV cuts fractions off
@@ -85,7 +97,8 @@ def test_rounding_stays_within_a_byte(pictures):
     frames = np.repeat(np.repeat(film(1, 8, 8) // 128 * 255, 4, axis=1), 4, axis=2)
     rule = replace(LETTERBOX, interpolation="cubic")
     exact, rounded = (
-        pictures.make(canvases(there(pictures, frames), rule), dtype).numpy() for dtype in ("float32", "uint8")
+        pictures.make(GpuImage.letterboxed(there(pictures, frames), rule), dtype).numpy()
+        for dtype in ("float32", "uint8")
     )
     assert exact.min() < -1 and exact.max() > 256
     np.testing.assert_array_equal(rounded, np.rint(np.clip(exact, 0, 255)))
@@ -98,30 +111,28 @@ def test_people_of_several_frames_and_films_come_in_order(pictures):
     for which, place in [(0, [2, 0, 0]), (1, [1]), (0, [1, 1]), (1, [0, 1])]:
         low = rng.integers(-20, 30, (len(place), 2))
         corners = np.concatenate([low, low + rng.integers(3, 40, (len(place), 2))], axis=1)
-        rows.append(cuts(columns[which][place], corners, CROP))
+        rows.append(GpuImage.cropped(columns[which], np.array(place), corners, CROP, "float32"))
         for i, corner in zip(place, corners, strict=True):
             want.append(crop_pixels(films[which][i], corner, CROP, "float32"))
-    got = pictures.make(np.concatenate(rows), "float32").numpy()
-    np.testing.assert_allclose(got, np.stack(want), atol=1e-3)
-    assert len(cuts(columns[0][[]], np.zeros((0, 4), np.int64), CROP)) == 0
+    rows.append(cuts(columns[0], np.zeros((0, 4), np.int64), CROP))  # a frame without people
+    pending, want = np.concatenate(rows), np.stack(want)
+    assert pending.shape == want.shape and rows[-1].shape == (0, 32, 24, 3)
+    np.testing.assert_allclose(pictures.make(pending, "float32").numpy(), want, atol=1e-3)
+    for some in (slice(2, 7), slice(5, None), np.arange(len(want)) % 3 == 1):  # batches are cut anew; nobody in a crop
+        np.testing.assert_allclose(pictures.make(pending[some], "float32").numpy(), want[some], atol=1e-3)
+    assert pending[:0].shape == (0, 32, 24, 3)
 
 
 def test_pictures_of_several_sizes_are_not_made_at_once(pictures):
     column = there(pictures, film(2, 30, 32))
-    made = [canvases(column, replace(LETTERBOX, width_px=width)) for width in (96, 64)]
+    made = [GpuImage.letterboxed(column, replace(LETTERBOX, width_px=width)) for width in (96, 64)]
     with pytest.raises(ValueError, match="several sizes at once"):
         pictures.make(np.concatenate(made), "uint8")
 
 
-def column(pixels):
-    index, zeros = np.arange(len(pixels)), np.zeros(len(pixels))
-    return Frames(index, index, zeros, zeros.astype(bool), image_column(pixels))
-
-
-def sent(pictures, pixels):
-    """Frames, planes or RGB, as a column of those on the device."""
-    (frames,) = uploaded([column(pixels)], SimpleNamespace(pictures=pictures, device="cpu"))
-    return frames.images
+def table(images):
+    index, zeros = np.arange(len(images)), np.zeros(len(images))
+    return Frames(index, index, zeros, zeros.astype(bool), image_column(images))
 
 
 @pytest.mark.parametrize("exchanged", [False, True])
@@ -131,9 +142,9 @@ def test_planes_become_rgb_there_as_displayed(pictures, exchanged, left_right, u
     image, turned = smooth(), Orientation(exchanged, left_right, up_down)
     kinds = [("bt601", False), ("bt709", False), ("bt2020", False), ("bt709", True)]
     planes = [stored(image, turned, *kind) for kind in kinds]
-    there = sent(pictures, planes)
+    there = YuvImage.uploaded(image_column(planes), pictures)
     want = turned.show(image)
-    assert [there[row].shape for row in range(4)] == [want.shape] * 4
+    assert [there[row].size_wh for row in range(4)] == [want.shape[1::-1]] * 4
     rgb = there[0].frames.numpy()
     assert rgb.shape == (4, *want.shape) and np.abs(rgb.astype(int) - want).max() <= 4
 
@@ -141,7 +152,7 @@ def test_planes_become_rgb_there_as_displayed(pictures, exchanged, left_right, u
 TURNS = [Orientation(a, b, c) for a in (False, True) for b in (False, True) for c in (False, True)]
 
 
-def surface(image, pitch, turn, matrix, full_range):
+def surface(pictures, image, pitch, turn, matrix, full_range):
     """The image as NVDEC would leave it, in lines of ``pitch`` bytes that end in garbage; and as YuvImages."""
     planes = stored(image, turn, matrix, full_range)
     height, width = planes.y.shape
@@ -150,7 +161,7 @@ def surface(image, pitch, turn, matrix, full_range):
     uv[:, :width:2], uv[:, 1:width:2] = planes.u, planes.v
     places = [SimpleNamespace(buffer_ptr=p.ctypes.data, line_size=pitch, memory=p) for p in (y, uv)]
     frame = SimpleNamespace(width=width, height=height, planes=places)
-    return Surface(frame, matrix, full_range, turn), planes
+    return Surface(frame, matrix, full_range, turn, pictures), planes
 
 
 @pytest.mark.parametrize("pitch", [160, 256, 1024])
@@ -160,43 +171,37 @@ def test_surfaces_become_the_rgb_of_their_planes(pictures, matrix, full_range, p
     """Whatever stands behind the end of a line."""
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (96, 160, 3), np.uint8)
-    (one, a), (other, b) = (surface(image, pitch, UPRIGHT, matrix, full_range) for image in (smooth(), noise))
-    there, thumbs = to_gpu_rgb(column([one, other]), SimpleNamespace(pictures=pictures, device="cpu"), "film")
-    rgb = there.images[0].frames.numpy()
+    (one, a), (other, b) = (surface(pictures, image, pitch, UPRIGHT, matrix, full_range) for image in (smooth(), noise))
+    there = Surface.batch([one, other])
+    rgb, thumbs = there[0].frames.numpy(), GpuImage.thumbnails(there)
     want = np.stack([a.rgb(), b.rgb()])
-    assert there.images[1].row == 1 and rgb.shape == (2, 96, 160, 3)
+    assert there[1].row == 1 and rgb.shape == (2, 96, 160, 3)
     assert np.abs(rgb.astype(int) - want).max() <= 1  # OpenCV has whole weights
     assert thumbs.shape == (2, 18, 32, 3)
-    np.testing.assert_allclose(thumbs, [thumbnail(image) for image in rgb], atol=1.01 / 255)
+    np.testing.assert_allclose(thumbs, thumbnails(rgb), atol=1.01 / 255)
 
 
 @pytest.mark.parametrize("turn", TURNS, ids=str)
 def test_surfaces_are_seen_as_displayed(pictures, turn):
     """They lie there as they are stored; canvases, crops and thumbnails are upright."""
-    there, thumbs = to_gpu_rgb(
-        column([surface(smooth(), 256, turn, "bt709", False)[0]] * 2),
-        SimpleNamespace(pictures=pictures, device="cpu"),
-        "film",
-    )
-    rgb = there.images[0].frames.numpy()
+    there = Surface.batch([surface(pictures, smooth(), 256, turn, "bt709", False)[0]] * 2)
+    rgb = there[0].frames.numpy()
     shown = np.stack([np.ascontiguousarray(turn.show(image)) for image in rgb])
-    assert there.images[0].shape == shown.shape[1:] and there.size_wh == shown.shape[2:0:-1]
+    assert there[0].size_wh == table(there).size_wh == shown.shape[2:0:-1]
     rule = replace(LETTERBOX, interpolation="cubic")
-    got = pictures.make(canvases(there.images, rule), "uint8").numpy()
+    got = pictures.make(GpuImage.letterboxed(there, rule), "uint8").numpy()
     assert np.abs(got.astype(int) - letterboxed(shown, rule)).max() <= 1
     corners = np.array([(-7, 5, 40, 66), (60, 20, 200, 90)])
-    got = pictures.make(cuts(there.images, corners, CROP), "float32").numpy()
+    got = pictures.make(cuts(there, corners, CROP), "float32").numpy()
     want = [crop_pixels(image, corner, CROP, "float32") for image, corner in zip(shown, corners, strict=True)]
     np.testing.assert_allclose(got, want, atol=1e-3)
-    np.testing.assert_allclose(thumbs, [thumbnail(image) for image in shown], atol=1.01 / 255)
+    np.testing.assert_allclose(GpuImage.thumbnails(there), thumbnails(shown), atol=1.01 / 255)
 
 
 @pytest.mark.parametrize("size", [(1080, 1920), (98, 34), (144, 192), (18, 32), (720, 1278)])
 def test_thumbnails_are_those_of_the_host(pictures, size):
     frames = film(2, *size)
-    got = pictures.make(thumbnails(there(pictures, frames)), "uint8").numpy()
-    want = np.stack([thumbnail(image) for image in frames]) * 255
-    assert np.abs(got - want).max() <= 1.01
+    assert np.abs(GpuImage.thumbnails(there(pictures, frames)) - thumbnails(frames)).max() <= 1.01 / 255
 
 
 def test_cuts_are_found_by_thumbnails_from_the_device(pictures):
@@ -206,21 +211,11 @@ def test_cuts_are_found_by_thumbnails_from_the_device(pictures):
         scene = rng.integers(0, 256, (6, 10, 3)).repeat(30, axis=0).repeat(32, axis=1)
         noisy = np.clip(scene + rng.normal(0, 4, (length, *scene.shape)), 0, 255)
         pixels += list(noisy.astype(np.uint8))
-    both = [surface(image, 512, UPRIGHT, "bt709", False) for image in pixels]
+    both = [surface(pictures, image, 512, UPRIGHT, "bt709", False) for image in pixels]
     there, host = ShotDetector(), ShotDetector()
-    found = there.find(
-        *to_gpu_rgb(column([s for s, _ in both]), SimpleNamespace(pictures=pictures, device="cpu"), "film")
-    )
-    want = host.find(column([planes for _, planes in both]))
+    found = there.find(table(Surface.batch([s for s, _ in both])))
+    want = host.find(table([planes for _, planes in both]))
     assert found == want == [(9, 1), (23, 2), (25, 3)]
-
-
-def test_planes_among_frames_that_are_rgb_become_rgb_before(pictures):
-    image = smooth()
-    there = sent(pictures, [image, stored(image)])  # on the CPU a view of memory that must be held
-    rgb = there[1].frames.numpy().astype(int)
-    np.testing.assert_array_equal(rgb[0], image)
-    assert np.abs(rgb[1] - image).max() <= 4
 
 
 def test_rgb_of_planes_is_ffmpegs_but_for_rounding(pictures):
@@ -229,6 +224,7 @@ def test_rgb_of_planes_is_ffmpegs_but_for_rounding(pictures):
         planes = next(video.frames(2, DecodeCounts(), planes=True))
     with Video(EXAMPLE) as video:
         exact = next(video.frames(2, DecodeCounts()))
-    rgb = sent(pictures, planes.images)[0].frames.numpy()
-    off = rgb.astype(int) - np.stack(exact.images)
+    assert kind_of(planes.images) is YuvImage and kind_of(exact.images) is RgbImage
+    rgb = YuvImage.uploaded(planes.images, pictures)[0].frames.numpy()
+    off = rgb.astype(int) - np.stack([image.rgb() for image in exact.images])
     assert off.max() <= 4 and off.min() >= -2 and np.abs(off).mean() < 1.2

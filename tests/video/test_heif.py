@@ -23,7 +23,7 @@ HEIC = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(100)  # as mu
 def read(path, options=None):
     counts = DecodeCounts()
     with open_source(path, options) as source:
-        return [image for table in source.frames(4, counts) for image in table.images], counts
+        return [image.rgb() for table in source.frames(4, counts) for image in table.images], counts
 
 
 def heic(path, image, orientation=1, **how):

@@ -30,7 +30,7 @@ def write(folder, names, size=(96, 64), **how):
 
 
 def shown(tables):
-    return [read_index(image) for table in tables for image in table.images]
+    return [read_index(image.rgb()) for table in tables for image in table.images]
 
 
 def test_a_folder_is_read_in_the_order_people_count(tmp_path):
@@ -42,7 +42,7 @@ def test_a_folder_is_read_in_the_order_people_count(tmp_path):
     np.testing.assert_allclose(np.concatenate([table.time_s for table in tables]), np.arange(6) / 50)
     assert (counts.frames, counts.damaged, counts.ignored_files) == (6, 0, 2)
     assert (info.frames_claimed, info.rate, info.width_px, info.height_px, info.codec) == (6, 50, 96, 64, "png")
-    np.testing.assert_array_equal(tables[0].images[1], picture(1, 2, 96, 64))
+    np.testing.assert_array_equal(tables[0].images[1].rgb(), picture(1, 2, 96, 64))
     assert stem(folder) == "shot.v2" and stem(folder / "img*.png") == "shot.v2"
 
 
@@ -75,8 +75,8 @@ def test_photos_are_turned_as_their_exif_says(tmp_path, orientation):
         Image.fromarray(stored).save(tmp_path / name, exif=exif, **how)
         tables, _, info = read(tmp_path / name)
         want = EXIF[orientation](stored)
-        assert tables[0].images[0].shape == want.shape == (info.height_px, info.width_px, 3)
-        error = np.abs(tables[0].images[0].astype(int) - want)
+        assert tables[0].images[0].rgb().shape == want.shape == (info.height_px, info.width_px, 3)
+        error = np.abs(tables[0].images[0].rgb().astype(int) - want)
         assert error.max() == 0 if name != "a.jpg" else error.mean() < 2
 
 
@@ -84,7 +84,7 @@ def test_mixed_sizes_come_in_batches_of_one_size(tmp_path):
     for index, size in enumerate([(96, 64), (64, 96), (64, 96)]):
         Image.fromarray(picture(index, 2, *size)).save(tmp_path / f"{index}.png")
     tables, counts, _ = read(tmp_path, batch=8)
-    assert [np.stack(table.images).shape for table in tables] == [(1, 64, 96, 3), (2, 96, 64, 3)]
+    assert [(len(table), *table.images[0].rgb().shape) for table in tables] == [(1, 64, 96, 3), (2, 96, 64, 3)]
     assert shown(tables) == [0, 1, 2] and counts.damaged == 0
 
 
@@ -118,7 +118,7 @@ def test_every_kind_of_pixel_has_its_colour(tmp_path, suffix, mode):
     raw = "1;8" if mode == "1" else mode  # a byte a pixel
     Image.frombytes(mode, (3, 1), stored.tobytes(), "raw", raw).save(tmp_path / f"a.{suffix}")
     tables, counts, _ = read(tmp_path / f"a.{suffix}")
-    error = np.abs(tables[0].images[0][0].astype(int) - wanted)
+    error = np.abs(tables[0].images[0].rgb()[0].astype(int) - wanted)
     assert error.max() <= (3 if mode in ("YCbCr", "LAB") else 0) and counts.scaled == (mode == "F")
 
 
@@ -128,7 +128,7 @@ def test_palettes_are_looked_up(tmp_path, mode):
     image.putpalette([*HALF, *RED, *BLACK])
     for name in ("a.png", "a.tif") if mode == "P" else ("a.tif",):
         image.convert(mode).save(tmp_path / name)
-        np.testing.assert_array_equal(read(tmp_path / name)[0][0].images[0][0], [HALF, RED, BLACK])
+        np.testing.assert_array_equal(read(tmp_path / name)[0][0].images[0].rgb()[0], [HALF, RED, BLACK])
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_grey_of_more_bits_is_brought_to_eight(tmp_path, bits, black_is_zero, pi
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     head = struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + struct.pack("<H", len(tags))
     (tmp_path / "a.tif").write_bytes(head + entries + bytes(4))
-    assert read(tmp_path / "a.tif")[0][0].images[0][0, :, 0].tolist() == grey
+    assert read(tmp_path / "a.tif")[0][0].images[0].rgb()[0, :, 0].tolist() == grey
 
 
 def test_values_without_a_known_white_are_refused_and_their_images_named(tmp_path):

@@ -16,17 +16,19 @@ from cliffvid import Options
 from cliffvid.errors import BackendError, UnreadableError
 from cliffvid.pipeline.chain import Chain
 from cliffvid.pipeline.networks import open_models
-from cliffvid.pipeline.upload import to_gpu_rgb
 from cliffvid.pipeline.video_run import VideoRun, open_run
 from cliffvid.tables import Bodies
 from cliffvid.video.color import Display
-from cliffvid.video.images.gpu import Surface
+from cliffvid.video.images.base import kind_of
+from cliffvid.video.images.gpu import GpuImage
+from cliffvid.video.images.rgb import RgbImage
 from cliffvid.video.reader import DecodeCounts, Video
-from cliffvid.video.shots import ShotDetector, thumbnail
+from cliffvid.video.shots import ShotDetector
 from clips import make_clip
 from fake_cuda_ort import FakeOrt
 from fake_gpu import FakeGpu
 from fake_nvdec import FakeNvdec, FakePlane, FakeSurface
+from plane_frames import rgb_images
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
 THUMB = 18 * 32 * 3
@@ -216,18 +218,17 @@ def test_thumbnails_are_those_of_the_same_frames_on_the_host(cpu, toy_options):
     found, finder = [], ShotDetector()
     with (
         open_models(toy_options()) as models,
-        Video(EXAMPLE, Options(decode_device="cuda"), surfaces=True) as video,
+        Video(EXAMPLE, Options(decode_device="cuda"), models.detector.pictures) as video,
         Video(EXAMPLE) as same,
     ):
         for frames in video.frames(8, DecodeCounts(), planes=True):
-            assert all(isinstance(image, Surface) for image in frames.images)
-            made, thumbs = to_gpu_rgb(frames, models.detector, EXAMPLE)
-            rgb = made.images[0].frames.numpy()
-            assert [image.row for image in made.images] == list(range(len(frames)))
-            want = np.stack([thumbnail(image) for image in rgb])
+            assert kind_of(frames.images) is GpuImage
+            rgb, thumbs = frames.images[0].frames.numpy(), GpuImage.thumbnails(frames.images)
+            assert [image.row for image in frames.images] == list(range(len(frames)))
+            want = np.stack(list(RgbImage.thumbnails(rgb_images(rgb))))
             np.testing.assert_allclose(thumbs, want, atol=1.01 / 255)
             assert np.abs(thumbs - want).mean() < 0.1 / 255
-            found += finder.find(made, thumbs)
+            found += finder.find(frames)
         finder = ShotDetector()
         assert found == [cut for t in same.frames(8, DecodeCounts(), planes=True) for cut in finder.find(t)]
 
@@ -275,12 +276,11 @@ def test_on_a_gpu(backend, tmp_path, monkeypatch):
     options = there(Options(backend=backend, pixels="planes"))
     with open_models(options) as models:
         assert models.pictures_on_device
-        with Video(EXAMPLE, options, surfaces=True) as video, Video(EXAMPLE) as same:
+        with Video(EXAMPLE, options, models.detector.pictures) as video, Video(EXAMPLE) as same:
             planes = same.frames(4, DecodeCounts(), planes=True)
             for frames, host in zip(video.frames(4, DecodeCounts(), planes=True), planes, strict=True):
-                assert all(isinstance(image, Surface) for image in frames.images)
-                made, _ = to_gpu_rgb(frames, models.detector, EXAMPLE)
-                rgb = made.images[0].frames.numpy().astype(int)
+                assert kind_of(frames.images) is GpuImage
+                rgb = frames.images[0].frames.numpy().astype(int)
                 assert np.abs(rgb - np.stack([image.rgb() for image in host.images])).max() <= 1
         found, _ = bodies(EXAMPLE, options, models)
         want, _ = bodies(EXAMPLE, replace(options, decode_device="cpu"), models)

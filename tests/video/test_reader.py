@@ -26,11 +26,11 @@ def indices(tables):
 @pytest.mark.parametrize("batch", [1, 7, 30, 64])
 def test_every_frame_once_in_order_with_its_time_and_pixels(clip, batch):
     tables, counts = decode(clip, batch)
-    assert indices(tables) == list(range(30)) == [read_index(image) for table in tables for image in table.images]
+    assert indices(tables) == list(range(30)) == [read_index(image.rgb()) for table in tables for image in table.images]
     assert [len(table) for table in tables] == [batch] * (30 // batch) + ([30 % batch] if 30 % batch else [])
     np.testing.assert_allclose(np.concatenate([table.time_s for table in tables]), np.arange(30) / 25, atol=1e-9)
     assert (counts.frames, counts.damaged, counts.first_pts) == (30, 0, 0)
-    pixels = tables[0].images[0].astype(int)
+    pixels = tables[0].images[0].rgb().astype(int)
     assert np.abs(pixels - picture(0, 3, 192, 144)).mean() < 4  # 4:2:0 blurs the edges of colours
 
 
@@ -46,7 +46,7 @@ def test_an_uneven_clock_keeps_its_true_times(tmp_path):
 def test_a_time_range_is_half_open_and_keeps_frame_numbers(clip, start_s, end_s):
     tables, _ = decode(clip, start_s=start_s, end_s=end_s)
     want = [i for i in range(30) if start_s <= i / 25 < end_s]
-    assert indices(tables) == want == [read_index(image) for table in tables for image in table.images]
+    assert indices(tables) == want == [read_index(image.rgb()) for table in tables for image in table.images]
 
 
 @pytest.mark.parametrize("abcd", ORIENTATIONS)
@@ -61,7 +61,7 @@ def test_orientation(clip, tmp_path, abcd):
     shift_x, shift_y = (192 << 16) * (a < 0 or c < 0), (144 << 16) * (d < 0 or b < 0)
     data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, shift_x, shift_y, 1 << 30)
     (tmp_path / "turned.mp4").write_bytes(data)
-    plain, turned = decode(clip)[0][0].images[0], decode(tmp_path / "turned.mp4")[0][0].images[0]
+    plain, turned = decode(clip)[0][0].images[0].rgb(), decode(tmp_path / "turned.mp4")[0][0].images[0].rgb()
     np.testing.assert_array_equal(turned, ORIENTATIONS[abcd](plain))
 
 
@@ -100,7 +100,7 @@ def test_broken_packets_are_skipped_counted_and_the_rows_after_them_flagged(clip
             target.mux(packet)
     tables, counts = decode(tmp_path / "rot.mkv")
     assert counts.damaged >= 2 and counts.frames >= 26
-    shown = [read_index(image) for table in tables for image in table.images]
+    shown = [read_index(image.rgb()) for table in tables for image in table.images]
     flagged = np.concatenate([table.damaged for table in tables])
     assert flagged.any() and not flagged[0] and not flagged[shown.index(24) :].any()  # a key frame heals
 
@@ -146,7 +146,11 @@ def test_a_frame_not_flagged_is_the_true_one(tmp_path, how, threads):
     def rows(path):
         with Video(path, Options(threads=threads)) as video:
             tables = list(video.frames(8, DecodeCounts()))
-        return {int(p): (bool(d), rgb) for t in tables for p, d, rgb in zip(t.pts, t.damaged, t.images, strict=True)}
+        return {
+            int(p): (bool(d), image.rgb())
+            for t in tables
+            for p, d, image in zip(t.pts, t.damaged, t.images, strict=True)
+        }
 
     noise = np.random.default_rng(0).bytes
     broken = {

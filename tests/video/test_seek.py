@@ -79,7 +79,7 @@ def read(path, options=None, **span):
     with Video(path, options) as video:
         tables = list(video.frames(8, DecodeCounts(), **span))
     rows = [row for t in tables for row in zip(t.frame_idx, t.pts, t.time_s, t.damaged, t.images, strict=True)]
-    return [(int(i), int(p), float(s), bool(d), zlib.crc32(rgb.tobytes())) for i, p, s, d, rgb in rows]
+    return [(int(i), int(p), float(s), bool(d), zlib.crc32(image.rgb().tobytes())) for i, p, s, d, image in rows]
 
 
 @given(

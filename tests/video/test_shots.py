@@ -5,6 +5,7 @@ import pytest
 
 from cliffvid.tables import Frames
 from cliffvid.video.shots import ShotDetector
+from plane_frames import rgb_images
 
 
 def scene(seed: int, shift: int = 0) -> np.ndarray:
@@ -16,8 +17,7 @@ def scene(seed: int, shift: int = 0) -> np.ndarray:
 
 def found(pictures, batch: int = 4) -> list[tuple[int, int]]:
     noise, finder, begun = np.random.default_rng(0), ShotDetector(), []
-    rgb = np.empty(len(pictures), object)
-    rgb[:] = [np.clip(p + noise.normal(0, 4, p.shape), 0, 255).astype(np.uint8) for p in pictures]
+    rgb = rgb_images(np.clip(p + noise.normal(0, 4, p.shape), 0, 255).astype(np.uint8) for p in pictures)
     index = np.arange(len(rgb)) + 5
     for start in range(0, len(rgb), batch):
         some = slice(start, start + batch)
@@ -64,8 +64,7 @@ def test_of_many_photos_most_are_shots_of_their_own():
 def test_cuts_of_a_film_in_parts_are_those_of_the_whole():
     """A part keeps its small pictures; all tell what one alone cannot: a cut at its first frame, a flash."""
     film = [scene(0)] * 20 + [np.full((90, 160, 3), 255.0)] * 2 + [scene(0)] * 20 + [scene(1)] * 9
-    rgb = np.empty(len(film), object)
-    rgb[:] = [image.astype(np.uint8) for image in film]
+    rgb = rgb_images(image.astype(np.uint8) for image in film)
     index = np.arange(len(rgb))
 
     def frames(some: slice) -> Frames:

@@ -2,20 +2,16 @@
 
 import re
 import subprocess
-from types import SimpleNamespace
 
 import av
-import cv2
 import numpy as np
 import pytest
 
 import fake_nvdec
 from cliffvid import Options
 from cliffvid.models.backends.ort import load, open_pictures
-from cliffvid.pipeline.upload import to_gpu_rgb
 from cliffvid.video.container import TITLES
-from cliffvid.video.images.gpu import Surface
-from cliffvid.video.images.yuv import YuvImage
+from cliffvid.video.images.gpu import GpuImage
 from cliffvid.video.reader import DecodeCounts, Video
 from clips import COLORS, person_box, picture, read_index
 from traps import TRAPS
@@ -35,29 +31,20 @@ def made_trap(tmp_path_factory):
     return make
 
 
-def decode(path, planes=False, surfaces=False, **options):
+def decode(path, planes=False, device=None, **options):
     """``[(index, time_s, damaged, image)], counts, info``."""
     counts = DecodeCounts()
-    with Video(path, Options(**options), surfaces) as video:
-        tables = [brought(table) for table in video.frames(5, counts, planes=planes)]
+    with Video(path, Options(**options), device) as video:
+        tables = list(video.frames(5, counts, planes=planes))
     rows = [row for t in tables for row in zip(t.frame_idx, t.time_s, t.damaged, map(whole, t.images), strict=True)]
     return rows, counts, video.info
 
 
-def brought(frames):
-    """The frames, those on a device as RGB that was made there, and that is turned here."""
-    if not isinstance(frames.images[0], Surface):
-        return frames
-    session = SimpleNamespace(pictures=open_pictures(load(), "cpu", 1), device="cpu")
-    there, _ = to_gpu_rgb(frames, session, "")
-    rgb = there.images[0].frames.numpy()
-    for row, image in enumerate(there.images):
-        frames.images[row] = np.ascontiguousarray(image.orientation.show(rgb[row]))
-    return frames
-
-
 def whole(image):
-    return image.scaled(image.shape[1::-1], cv2.INTER_NEAREST) if isinstance(image, YuvImage) else image
+    """RGB as displayed; of an image on a device what was made there."""
+    if isinstance(image, GpuImage):
+        return np.ascontiguousarray(image.orientation.show(image.frames.numpy()[image.row]))
+    return image.rgb()
 
 
 def far_from_truth(image, number):
@@ -89,7 +76,8 @@ def test_so_it_is_where_frames_stay_on_the_gpu_that_decodes(made_trap, trap, gpu
         pytest.skip(f"NVDEC does not know {stored}")
     nvdec = fake_nvdec.put_in_place(monkeypatch, fake_nvdec.FakeNvdec(gpu, asynchronous=False))
     stay = not trap.options.get("deinterlace")
-    check(trap, *decode(path, True, stay, decode_device="cuda", **trap.options))
+    device = open_pictures(load(), "cpu", 1) if stay else None
+    check(trap, *decode(path, True, device, decode_device="cuda", **trap.options))
     assert bool(nvdec.decoded) == stay
     if not re.match("wide|tall|ten-bit|pq|hlg", trap.name):
         assert nvdec.downloaded == []

@@ -14,12 +14,14 @@ from bench.fakes import Constant, constant_models
 from cliffvid import Options, process
 from cliffvid.errors import UsageError
 from cliffvid.models.manifest import Manifest
-from cliffvid.pipeline.crop import check_crop, crop, crop_pixels
-from cliffvid.pipeline.detect import detect, letterboxed
+from cliffvid.pipeline.crop import check_crop, crop
+from cliffvid.pipeline.detect import detect
 from cliffvid.pipeline.regress import regress
 from cliffvid.rules import CropRule, Letterbox
+from cliffvid.tables import image_column
 from cliffvid.video.color import Display
 from cliffvid.video.images.orientation import Orientation
+from cliffvid.video.images.rgb import RgbImage, crop_pixels
 from cliffvid.video.images.yuv import YuvImage
 from cliffvid.video.reader import DecodeCounts, Video
 from plane_frames import smooth, stored
@@ -34,12 +36,17 @@ def frames(planes):
         return next(video.frames(8, DecodeCounts(), planes=planes)).images
 
 
+def cropped(planes, corners):
+    (crop,) = YuvImage.cropped(image_column([planes]), np.zeros(1, int), np.array([corners]), RULE, "float32")
+    return crop
+
+
 @pytest.mark.parametrize("full_range", [False, True])
 @pytest.mark.parametrize("matrix", ["bt601", "bt709", "bt2020"])
 def test_colours_are_those_of_every_matrix_and_range(matrix, full_range):
     image = smooth()
     planes = stored(image, matrix=matrix, full_range=full_range)
-    assert isinstance(planes, YuvImage) and planes.shape == image.shape
+    assert isinstance(planes, YuvImage) and planes.size_wh == (160, 96)
     got = planes.scaled((160, 96), cv2.INTER_LINEAR).astype(int)
     np.testing.assert_allclose(got, image, atol=4)  # whole numbers of Y, U and V cost 2 to 3
 
@@ -50,26 +57,24 @@ def test_crops_of_every_orientation_are_those_of_the_displayed_frame(turn, corne
     image = smooth()
     shown = np.ascontiguousarray(turn.show(image))
     planes = stored(image, turn)
-    assert planes.shape == shown.shape
+    assert planes.size_wh == shown.shape[1::-1]
     want = crop_pixels(shown, np.array(corners), RULE).astype(int)
-    error = np.abs(crop_pixels(planes, np.array(corners), RULE) - want)
+    error = np.abs(cropped(planes, corners) - want)
     black = (want == 0).all(axis=2).astype(np.uint8)
     near_edge, deep = (f(black, np.ones((41, 41))).astype(bool) for f in (cv2.dilate, cv2.erode))
     assert error[~near_edge].max(initial=0) <= 6 and error.mean() <= 2
     assert error[deep].max(initial=0) <= 1
-    as_floats = crop_pixels(planes, np.array(corners), RULE, "float32")
-    np.testing.assert_array_equal(as_floats, crop_pixels(planes, np.array(corners), RULE))
 
 
 def test_inputs_of_the_networks_differ_from_the_exact_ones_by_a_level_or_two():
     exact, planes = frames(False), frames(True)
     assert all(isinstance(image, YuvImage) for image in planes)
-    canvas = np.abs(letterboxed(exact, CANVAS).astype(int) - letterboxed(planes, CANVAS))
+    canvas = np.abs(RgbImage.letterboxed(exact, CANVAS).astype(int) - YuvImage.letterboxed(planes, CANVAS))
     rng, crops, large = np.random.default_rng(0), [], []  # of large crops the colours shrink too
     for i, (made, heights) in product(range(len(exact)), ((crops, (60, 300)), (large, (512, 600)))):
         x, y, high = rng.integers(-20, 700), rng.integers(-20, 400), rng.integers(*heights)
         corners = np.array([x, y, x + high * 3 // 4, y + high])
-        made.append(np.abs(crop_pixels(exact[i], corners, RULE).astype(int) - crop_pixels(planes[i], corners, RULE)))
+        made.append(np.abs(crop_pixels(exact[i].rgb(), corners, RULE).astype(int) - cropped(planes[i], corners)))
     for error in (canvas, np.stack(crops), np.stack(large)):
         assert error.mean() < 1.5 and np.median(error) <= 2 and np.percentile(error, 99) <= 10
 
@@ -91,7 +96,7 @@ def test_crops_of_planes_stay_bytes_on_their_way_to_a_network():
 
 @pytest.mark.parametrize("corners", [(-50, -60, -10, -20), (500, 10, 540, 60), (10, 10, 10, 10)])
 def test_a_crop_that_shows_nothing_of_the_frame_is_black_or_a_pixel(corners):
-    got = crop_pixels(stored(smooth()), np.array(corners), RULE)
+    got = cropped(stored(smooth()), corners)
     assert got.shape == (256, 192, 3) and (corners[0] == 10 or got.max() <= 1)
 
 
@@ -99,12 +104,12 @@ def test_frames_that_are_not_8_bit_planes_of_square_pixels_are_shown_as_without(
     display = Display(Options())
     for kind in ("yuv420p10le", "yuv444p", "gray", "rgb24"):
         frame = av.VideoFrame.from_ndarray(smooth(), format="rgb24").reformat(format=kind)
-        np.testing.assert_array_equal(display.planes(frame, None), Display(Options()).show(frame, None))
+        np.testing.assert_array_equal(display.planes(frame, None).pixels, Display(Options()).show(frame, None))
     frame = av.VideoFrame.from_ndarray(smooth(), format="rgb24").reformat(format="yuv420p")
     assert isinstance(display.planes(frame, None), YuvImage)
-    assert display.planes(frame, Fraction(4, 3)).shape == (96, 213, 3)
+    assert display.planes(frame, Fraction(4, 3)).pixels.shape == (96, 213, 3)
     odd = av.VideoFrame.from_ndarray(smooth(161, 97), format="rgb24").reformat(format="yuv420p")
-    assert isinstance(display.planes(odd, None), np.ndarray)
+    assert isinstance(display.planes(odd, None), RgbImage)
 
 
 @pytest.mark.parametrize(("corners", "resample"), [("exact", "bilinear"), ("truncate", "antialias")])

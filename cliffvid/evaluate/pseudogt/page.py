@@ -145,7 +145,7 @@ def _image(images: Path, name: str) -> Pixels | None:
         return None
     try:
         with open_source(path) as source:
-            image: Pixels = next(frames.images[0].copy() for frames in source.frames(1, DecodeCounts()))
+            image: Pixels = next(frames.images[0].rgb().copy() for frames in source.frames(1, DecodeCounts()))
             return image
     except (InputError, StopIteration):
         return None

@@ -10,12 +10,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Self
 
-import numpy as np
-
 from ... import optional
 from ...errors import BackendError
 from ...machine import split_device
-from ...tables import Array
+from ...tables import Array, pending_among
 from ..manifest import Manifest
 from ..session import Arrays, as_taken, check_tensors, no_rows, not_loaded
 from .ort_images import OrtNetwork, OrtValue, Pictures
@@ -140,19 +138,17 @@ class OrtSession:
     def run(self, inputs: Arrays) -> Arrays:
         if len(next(iter(inputs.values()))) == 0:
             return no_rows(self.manifest)
-        yet_to_make = any(array.dtype.hasobject for array in inputs.values())
-        inputs = as_taken(self.manifest, inputs)
-        if self.device == "cpu" and not yet_to_make:
-            answers = self._session.run(self._outputs, inputs)
+        pending = pending_among(inputs)
+        arrays = as_taken(self.manifest, {n: array for n, array in inputs.items() if n not in pending})
+        if self.device == "cpu" and not pending:
+            answers = self._session.run(self._outputs, arrays)
         else:
             try:
-                answers = self._bound.run({name: self._given(name, array) for name, array in inputs.items()})
+                dtypes = {name: tensor.dtype for name, tensor in self.manifest.inputs.items()}
+                answers = self._bound.run(arrays, {n: self.pictures.make(p, dtypes[n]) for n, p in pending.items()})
             except Exception as error:  # as above; out of memory is one of them
                 raise BackendError(f"{self.manifest.name}: onnxruntime failed on the GPU ({error})") from error
         return dict(zip(self._outputs, answers, strict=True))
-
-    def _given(self, name: str, array: Array) -> Array | OrtValue:
-        return self.pictures.make(array, self.manifest.inputs[name].dtype) if array.dtype.hasobject else array
 
     def close(self) -> None:
         for held in ("_bound", "_session", "pictures"):
@@ -168,7 +164,7 @@ class OrtSession:
 class Bound:
     """Runs a session with inputs and outputs on a device; its input memory is reused from batch to batch.
 
-    Inputs already on the device are used as they are.
+    Inputs already ``there``, on the device, are used as they are.
     """
 
     def __init__(self, onnxruntime: ModuleType, session: OrtNetwork, outputs: list[str], device: str) -> None:
@@ -176,12 +172,11 @@ class Bound:
         self._binding = session.io_binding()
         self._buffers: dict[str, OrtValue] = {}
 
-    def run(self, inputs: Mapping[str, Array | OrtValue]) -> list[Array]:
+    def run(self, inputs: Mapping[str, Array], there: Mapping[str, OrtValue]) -> list[Array]:
+        for name, value in there.items():
+            self._buffers.pop(name, None)
+            self._binding.bind_ortvalue_input(name, value)
         for name, array in inputs.items():
-            if not isinstance(array, np.ndarray):
-                self._buffers.pop(name, None)
-                self._binding.bind_ortvalue_input(name, array)
-                continue
             buffer = self._buffers.get(name)
             if buffer is None or buffer.shape() != list(array.shape):
                 buffer = self._ort.OrtValue.ortvalue_from_shape_and_type(array.shape, array.dtype, *self._where)

@@ -2,21 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...cuda import Gpu
 from ...machine import split_device
-from ...tables import Array, Float32, Float64, Int64, Objects
+from ...tables import Array, Float64, Int64, PendingInputs, UInt8
 
 PICTURE, FROM_PLANES, FROM_NV12 = (Path(__file__).with_name(f"{name}.onnx") for name in ("picture", "planes", "nv12"))
 Place: TypeAlias = tuple[tuple[int, ...], int]  # shape and address of an array on the device
-UInt8: TypeAlias = NDArray[np.uint8]
 
 
 class OrtValue(Protocol):
@@ -74,51 +71,11 @@ class OrtNetwork(Protocol):
     def run_with_iobinding(self, iobinding: OrtBinding) -> None: ...
 
 
-class Image(Protocol):
-    """A frame on the device among others of its size, see cliffvid.video.images.gpu.DeviceImage."""
-
-    shape: tuple[int, int, int]
-    frames: OrtValue
-    row: int
-    orientation: tuple[bool, bool, bool]
-
-
-class ResampleWeights(Protocol):
-    """The lines of an image that each line of a picture is made of, and their weights."""
-
-    line: Int64
-    weight: Float32
-
-
-class PendingInput(Protocol):
-    """A picture that is not made yet, see cliffvid.video.images.gpu.PendingInput."""
-
-    image: Image
-    rows: ResampleWeights
-    columns: ResampleWeights
-    fill: float
-
-
-class Frame(Protocol):
-    """The part of a decoder's frame that is used here."""
-
-    width: int
-    height: int
-
-
-class Surface(Protocol):
-    """A frame as NVDEC stores it, see cliffvid.video.images.gpu.Surface."""
-
-    frame: Frame
-
-    def planes(self) -> dict[str, tuple[int, int]]: ...
-
-
 class Pictures:
     """Holds frames on a device, and makes pictures of them in one block of its memory."""
 
     def __init__(self, onnxruntime: ModuleType, open_network: Callable[[Path], OrtNetwork], device: str) -> None:
-        self._ort, self._open, self._where = onnxruntime, open_network, split_device(device)
+        self._ort, self._open, self.device, self._where = onnxruntime, open_network, device, split_device(device)
         self._picture = open_network(PICTURE)
 
     @cached_property
@@ -148,16 +105,20 @@ class Pictures:
         ]
         return self._rgb(self._from_planes, frames, y.shape[1:], to_rgb)
 
-    def take_surfaces(self, surfaces: Sequence[Surface], to_rgb: Float64) -> OrtValue:
-        """Return the same of Surfaces (F,) of one stored size, which are not used any more when this returns."""
+    def take_surfaces(
+        self, surfaces: Sequence[dict[str, tuple[int, int]]], size_wh: tuple[int, int], to_rgb: Float64
+    ) -> OrtValue:
+        """Return the same of NV12 frames of one stored size, which are not used any more when this returns.
+
+        ``surfaces``: address and bytes per line of each frame's planes ``y`` and ``uv``.
+        """
         if self._where[0] == "cuda":
             self._gpu.enter()
             self._gpu.wait_for_decoder()
-        height, width = surfaces[0].frame.height, surfaces[0].frame.width
+        width, height = size_wh
         lines = {"y": height, "uv": height // 2}
         frames: list[dict[str, Place]] = [
-            {name: ((lines[name], pitch), address) for name, (address, pitch) in surface.planes().items()}
-            for surface in surfaces
+            {name: ((lines[name], pitch), address) for name, (address, pitch) in planes.items()} for planes in surfaces
         ]
         return self._rgb(self._from_nv12, frames, (height, width), to_rgb, width=np.array([width]))
 
@@ -191,51 +152,28 @@ class Pictures:
         binding.synchronize_outputs()  # before the planes are released
         return made
 
-    def make(self, pictures: Objects, dtype: str) -> OrtValue:
-        """Return pictures (P,) of one size as an array (P,h,w,3) on the device. Values are rounded for uint8 only."""
-        shape, kind = (len(pictures), *pictures[0].shape), np.dtype(dtype).type
-        made: OrtValue = self._ort.OrtValue.ortvalue_from_shape_and_type(shape, kind, *self._where)
-        self.write(pictures, dtype, made.data_ptr())
+    def make(self, inputs: PendingInputs, dtype: str) -> OrtValue:
+        """Return the inputs as an array (P,h,w,3) on the device. Values are rounded for uint8 only."""
+        made: OrtValue = self._ort.OrtValue.ortvalue_from_shape_and_type(
+            inputs.shape, np.dtype(dtype).type, *self._where
+        )
+        self.write(inputs, dtype, made.data_ptr())
         return made
 
-    def write(self, pictures: Objects, dtype: str, place: int) -> None:
-        """Write such pictures to the device's memory at an address. They are complete, for any stream, on return."""
-        shape, kind = pictures[0].shape, np.dtype(dtype).type
-        if any(picture.shape != shape for picture in pictures):
+    def write(self, inputs: PendingInputs, dtype: str, place: int) -> None:
+        """Write such inputs to the device's memory at an address. They are complete, for any stream, on return."""
+        shape, kind = inputs.shape[1:], np.dtype(dtype).type
+        if any((group.rows.shape[1], group.columns.shape[1]) != shape[:2] for group in inputs.groups):
             raise ValueError("pictures of several sizes at once: they would be written over each other")
         size = int(np.prod(shape)) * np.dtype(kind).itemsize
-        for _, group in groupby(pictures, _kind):
-            alike: list[PendingInput] = list(group)
+        for group in inputs.groups:
             binding = self._picture.io_binding()
-            binding.bind_ortvalue_input("frames", alike[0].image.frames)
-            for name, array in _numbers(alike).items():
-                binding.bind_cpu_input(name, array)
+            binding.bind_ortvalue_input("frames", cast(OrtValue, group.frames))
+            for name in ("rows", "columns", "row_weights", "column_weights"):
+                binding.bind_cpu_input(name, np.ascontiguousarray(getattr(group, name)))
+            binding.bind_cpu_input("fill", np.array([group.fill], np.float32))
             name = "rounded" if kind == np.uint8 else "exact"
-            binding.bind_output(name, *self._where, kind, (len(alike), *shape), place)
+            binding.bind_output(name, *self._where, kind, (len(group.rows), *shape), place)
             self._picture.run_with_iobinding(binding)
-            place += len(alike) * size
+            place += len(group.rows) * size
         binding.synchronize_outputs()
-
-
-def _kind(picture: PendingInput) -> tuple[object, ...]:
-    """Return what pictures must have in common to be made at once."""
-    image = picture.image
-    return id(image.frames), image.orientation, picture.rows.line.shape, picture.columns.line.shape, picture.fill
-
-
-def _numbers(alike: list[PendingInput]) -> dict[str, Array]:
-    """Return the graph's inputs except the frames."""
-    (height, width, _), (exchanged, left_right, up_down) = alike[0].image.shape, alike[0].image.orientation
-    rows, columns = (np.stack([getattr(p, side).line for p in alike]) for side in ("rows", "columns"))
-    rows = height - 1 - rows if up_down else rows
-    columns = width - 1 - columns if left_right else columns
-    # distance in stored pixels between neighbours as displayed
-    down, right = (1, height) if exchanged else (width, 1)
-    first = np.array([picture.image.row * height * width for picture in alike])[:, None, None]
-    return {
-        "rows": rows * down + first,
-        "columns": columns * right,
-        "row_weights": np.stack([picture.rows.weight for picture in alike]),
-        "column_weights": np.stack([picture.columns.weight for picture in alike]),
-        "fill": np.array([alike[0].fill], np.float32),
-    }

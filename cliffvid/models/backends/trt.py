@@ -18,7 +18,7 @@ from ...cuda import Buffer, Gpu
 from ...errors import BackendError, CliffvidError, OutputError, UsageError
 from ...files import write_whole
 from ...machine import plain_device, split_device
-from ...tables import Objects
+from ...tables import PendingInputs, pending_among
 from ..manifest import MODEL_FILES, Manifest
 from ..parity import prove
 from ..session import Arrays, Facts, check_tensors, no_rows
@@ -167,11 +167,11 @@ class TrtSession:
             return open_pictures(load(), self.device, threads=1)
         return None
 
-    def _write(self, pictures: Objects, dtype: str, place: int) -> None:
+    def _write(self, inputs: PendingInputs, dtype: str, place: int) -> None:
         if self.pictures is None:
             raise BackendError(f"{self.manifest.name}: no onnxruntime is here that makes pictures on the GPU")
         try:
-            self.pictures.write(pictures, dtype, place)
+            self.pictures.write(inputs, dtype, place)
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             raise BackendError(f"{self.manifest.name}: onnxruntime failed on the GPU ({error})") from error
 
@@ -231,7 +231,7 @@ class Lane:
         log: ErrorLog,
         manifest: Manifest,
         max_batch: int,
-        write: Callable[[Objects, str, int], None],
+        write: Callable[[PendingInputs, str, int], None],
     ) -> None:
         self._gpu, self._context, self._log, self._manifest, self._most = gpu, context, log, manifest, max_batch
         self._write = write
@@ -259,15 +259,14 @@ class Lane:
         """Start the work on the GPU, and return before it is done."""
         gpu, context, stream, manifest = self._gpu, self._context, self._stream, self._manifest
         self._rows = len(next(iter(inputs.values())))
-        batch = bucket(self._rows, self._most)
+        batch, pending = bucket(self._rows, self._most), pending_among(inputs)
         for name, tensor in manifest.inputs.items():
             array, buffer = inputs[name], self._buffers[name]
-            yet_to_make = array.dtype.hasobject
-            shape = batch, *(array[0].shape if yet_to_make else array.shape[1:])
+            shape = batch, *array.shape[1:]
             self._require(context.set_input_shape(name, shape), f"shape {shape} of {name!r}")
             # further rows of the batch keep old numbers: their outputs are dropped
-            if yet_to_make:
-                self._write(array, tensor.dtype, buffer.device)
+            if name in pending:
+                self._write(pending[name], tensor.dtype, buffer.device)
                 continue
             np.copyto(buffer.view(tensor.dtype, shape)[: self._rows], array, casting="safe")
             gpu.send(buffer, size_of(tensor.dtype, shape), stream)

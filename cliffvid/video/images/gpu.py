@@ -1,134 +1,174 @@
-"""Frames that lie on a GPU, and the pictures that become of them there: letterboxed frames, crops, thumbnails.
+"""Frames on a GPU, and the network inputs computed from them there: canvases, crops, thumbnails.
 
-A picture's pixel is a weighted sum of pixels of a frame, of a few columns in each of a few rows. Which and how much is
-computed here, as OpenCV does it for ``detect.letterboxed`` and ``crop.crop_pixels``; one small graph does the rest, see
-export/folder/image_graphs.py. OpenCV rounds weights for uint8, so that one pixel in some is another by 1 of 255.
+A pixel of such an input is a weighted sum of a few columns in each of a few rows of a frame. The weights are computed
+here, as OpenCV does it for RGB images; one small graph does the rest, see export/folder/image_graphs.py. OpenCV rounds
+weights for uint8, so that a pixel in some differs by 1 of 255.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 
+from ...errors import BackendError
 from ...geometry import letterbox_layout
 from ...rules import CropRule, Letterbox
-from ...tables import Float32, Float64, Int64, Objects, image_column
-from ..shots import THUMB_WH, every
+from ...tables import Array, Float32, Float64, Int64, Objects, PendingGroup, PendingInputs, image_column
+from .base import THUMB_WH, Device, thumbnail_step
+from .matrix import to_rgb
 from .orientation import UPRIGHT, Orientation
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Surface:
-    """One 8-bit 4:2:0 frame as NVDEC stores it, NV12, both sides even; its memory is the GPU's until this is let go.
-
-    FFmpeg copies a frame out of NVDEC's own few surfaces before it hands it on (its hwaccel_flags lack unsafe_output),
-    so a frame that is held takes memory, and does not keep NVDEC from decoding.
-    """
-
-    nbytes: ClassVar[int] = 0  # of this machine's memory
-    frame: av.VideoFrame  # one that stayed on the device
-    matrix: str  # one of yuv.WEIGHTS
-    full_range: bool
-    orientation: Orientation
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """That of the frame as an RGB image, as displayed: (H,W,3)."""
-        width, height = self.orientation.size((self.frame.width, self.frame.height))
-        return height, width, 3
-
-    def planes(self) -> dict[str, tuple[int, int]]:
-        """Of ``y``, the brightness, and of ``uv``, both colours of a pixel side by side: address, and bytes a line."""
-        return {n: (p.buffer_ptr, p.line_size) for n, p in zip(("y", "uv"), self.frame.planes, strict=True)}
-
 
 CUBIC = -0.75  # OpenCV's coefficient
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class DeviceImage:
-    """A frame that lies on a device, among others of its size."""
+class Surface:
+    """One 8-bit 4:2:0 frame as NVDEC stores it: NV12, both sides even, in memory that is the GPU's until it is freed.
+
+    It is no image yet: it must not be kept, so whole batches become GpuImages at once. FFmpeg copies a frame out of
+    NVDEC's own few surfaces before it returns it (its hwaccel_flags lack unsafe_output), so a frame that is kept takes
+    memory, and does not keep NVDEC from decoding.
+    """
+
+    frame: av.VideoFrame  # one that stayed on the device
+    matrix: str  # one of matrix.WEIGHTS
+    full_range: bool
+    orientation: Orientation
+    device: Device
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        return self.orientation.size((self.frame.width, self.frame.height))
+
+    @property
+    def kind(self) -> object:
+        return Surface, self.size_wh, self.orientation
+
+    def planes(self) -> dict[str, tuple[int, int]]:
+        """Return address and bytes per line of the planes ``y``, luma, and ``uv``, both chromas side by side."""
+        return {n: (p.buffer_ptr, p.line_size) for n, p in zip(("y", "uv"), self.frame.planes, strict=True)}
+
+    @classmethod
+    def batch(cls, decoded: Sequence["Surface"]) -> Objects:
+        """Return the frames as GpuImages, after which the surfaces can be freed. Raises BackendError."""
+        first = decoded[0]
+        device, size_wh = first.device, (first.frame.width, first.frame.height)
+        matrices = np.stack([to_rgb(surface.matrix, surface.full_range) for surface in decoded])
+        with failing(f"{len(decoded)} frames that {device.device} decoded cannot become RGB there"):
+            frames = device.take_surfaces([surface.planes() for surface in decoded], size_wh, matrices)
+        return gpu_images(frames, len(decoded), first.size_wh, device, first.orientation)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class GpuImage:
+    """An RGB frame on a device, stored in one block with others."""
 
     nbytes: ClassVar[int] = 0  # of this machine's memory
-    shape: tuple[int, int, int]  # (H,W,3), of uint8, as displayed
-    frames: object  # all of them, (F,H,W,3), as the backend holds them
-    row: int  # which of them
-    orientation: Orientation = UPRIGHT  # of what is stored there
+    size_wh: tuple[int, int]  # as displayed
+    frames: object  # the block (F,H,W,3) uint8, as the backend holds it; all images of a batch have the same
+    row: int  # its place there
+    device: Device
+    orientation: Orientation  # of what is stored there
+
+    @classmethod
+    def letterboxed(cls, images: Objects, rule: Letterbox) -> Array:
+        w, h = images[0].size_wh
+        _, (new_w, new_h), (left, top) = letterbox_layout((w, h), rule)
+        rows = _placed(resized(h, new_h, rule.interpolation), top, rule.height_px)
+        columns = _placed(resized(w, new_w, rule.interpolation), left, rule.width_px)
+        return cast(Array, _pending(images, rows, columns, rule.fill))
+
+    @classmethod
+    def cropped(cls, images: Objects, rows: Array, corners: Array, rule: CropRule, dtype: str) -> Array:
+        """Return crops as the other kinds do; none are antialiased, see ``pipeline.upload.on_device``."""
+        w, h = images[0].size_wh
+        x0, y0, x1, y1 = corners.T
+        lines = _within(_cut(y0, y1, rule.height_px, rule.corners), h)
+        columns = _within(_cut(x0, x1, rule.width_px, rule.corners), w)
+        return cast(Array, _pending(images, lines, columns, 0, rows))
+
+    @classmethod
+    def thumbnails(cls, images: Objects) -> Float32:
+        """Return the thumbnails, which are copied back from the device. Raises BackendError."""
+        columns, rows = map(_sampled, images[0].size_wh, THUMB_WH)
+        device: Device = images[0].device
+        with failing(f"thumbnails of {len(images)} frames cannot be made on {device.device}"):
+            thumbs = device.make(_pending(images, rows, columns, 0), "uint8").numpy()
+        return thumbs.astype(np.float32) / np.float32(255)
+
+    @classmethod
+    def uploaded(cls, images: Objects, device: Device) -> Objects:
+        return images
+
+
+def gpu_images(
+    frames: object, count: int, size_wh: tuple[int, int], device: Device, orientation: Orientation = UPRIGHT
+) -> Objects:
+    """Return the frames of a block as a column of images."""
+    return image_column([GpuImage(size_wh, frames, row, device, orientation) for row in range(count)])
+
+
+@contextmanager
+def failing(what: str) -> Iterator[None]:
+    """Raise BackendError for what a runtime raises; its types differ, and running out of memory is one case."""
+    try:
+        yield
+    except Exception as error:
+        raise BackendError(f"{what} ({error}); end what else runs there, or take a smaller --frame-batch") from error
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ResampleWeights:
-    """Which lines of an image (n,K) each line of a picture is made of, and how much of each (n,K); of several pictures
-    (P,n,K).
-    """
+    """Which lines of an image each line of an input is made of, and their weights: (n,K), or (P,n,K) of P inputs."""
 
     line: Int64
     weight: Float32
 
-    def __getitem__(self, picture: int) -> "ResampleWeights":
-        return ResampleWeights(self.line[picture], self.weight[picture])
 
+def _pending(
+    images: Objects, rows: ResampleWeights, columns: ResampleWeights, fill: float, of: Array | None = None
+) -> PendingInputs:
+    """Return inputs of the images, or of ``images[of]``, made of these rows and columns as displayed."""
+    (width, height), (exchanged, left_right, up_down) = images[0].size_wh, images[0].orientation
+    lines = height - 1 - rows.line if up_down else rows.line
+    places = width - 1 - columns.line if left_right else columns.line
+    # distances in stored pixels between two that are neighbours as displayed
+    down, right = (1, height) if exchanged else (width, 1)
+    first = np.array([image.row * height * width for image in images])
+    first = first if of is None else first[of]
 
-@dataclass(frozen=True, eq=False, slots=True)
-class PendingInput:
-    """A picture yet to be made: what becomes a row of a network's input."""
+    def each(array: Array) -> Array:
+        return np.broadcast_to(array, (len(first), *array.shape[-2:]))
 
-    nbytes: ClassVar[int] = 0
-    image: DeviceImage
-    rows: ResampleWeights
-    columns: ResampleWeights
-    fill: float  # where weights are 0
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return len(self.rows.line), len(self.columns.line), 3
-
-
-def canvases(frames: Objects, rule: Letterbox) -> Objects:
-    """``detect.letterboxed`` of DeviceImages (N,), as PendingInputs (N,)."""
-    h, w, _ = frames[0].shape
-    _, (new_w, new_h), (left, top) = letterbox_layout((w, h), rule)
-    rows = _placed(resized(h, new_h, rule.interpolation), top, rule.height_px)
-    columns = _placed(resized(w, new_w, rule.interpolation), left, rule.width_px)
-    return image_column([PendingInput(image, rows, columns, float(rule.fill)) for image in frames])
-
-
-def thumbnails(frames: Objects) -> Objects:
-    """``shots.thumbnail`` of DeviceImages (N,), times 255, as PendingInputs (N,)."""
-    sides = zip(frames[0].shape[1::-1], THUMB_WH, strict=True)
-    columns, rows = (_sampled(side, small) for side, small in sides)
-    return image_column([PendingInput(image, rows, columns, 0.0) for image in frames])
+    group = PendingGroup(
+        frames=images[0].frames,
+        rows=lines * down + first[:, None, None],
+        columns=each(places * right),
+        row_weights=each(rows.weight),
+        column_weights=each(columns.weight),
+        fill=float(fill),
+    )
+    return PendingInputs([group])
 
 
 def _sampled(size: int, new_size: int) -> ResampleWeights:
-    """The taps of a line of every n-th pixel made ``new_size`` long."""
-    step = every(size, new_size)
-    taps = resized(len(range(0, size, step)), new_size, "area")
-    return ResampleWeights(taps.line * step, taps.weight)
-
-
-def cuts(frames: Objects, corners: NDArray[np.floating] | Int64, rule: CropRule) -> Objects:
-    """``crop.crop_pixels`` of DeviceImages (P,) of one size between corners (P,4), without antialiasing, as Pictures
-    (P,).
-    """
-    if not len(frames):
-        return frames
-    h, w, _ = frames[0].shape
-    x0, y0, x1, y1 = corners.T
-    rows = _within(_cut(y0, y1, rule.height_px, rule.corners), h)
-    columns = _within(_cut(x0, x1, rule.width_px, rule.corners), w)
-    return image_column([PendingInput(image, rows[i], columns[i], 0.0) for i, image in enumerate(frames)])
+    """Return the weights of a line of every n-th pixel at ``new_size`` pixels."""
+    step = thumbnail_step(size, new_size)
+    weights = resized(len(range(0, size, step)), new_size, "area")
+    return ResampleWeights(weights.line * step, weights.weight)
 
 
 def resized(sizes: int | Int64, new_size: int, interpolation: str) -> ResampleWeights:
-    """The taps (...,new_size,K) of lines of ``sizes`` (...) pixels made ``new_size`` long, as cv2.resize: beyond its
-    ends a line goes on as at its ends.
+    """Return the weights (...,new_size,K) of lines of ``sizes`` (...) pixels at ``new_size`` pixels, as cv2.resize.
+
+    A line goes on beyond its ends as at its ends.
     """
     sizes = np.asarray(sizes)[..., None, None]
     step = sizes / new_size
-    if interpolation == "area":  # of each pixel what the new one covers
+    if interpolation == "area":  # the part of each pixel that the new one covers
         low = np.arange(new_size)[:, None] * step
         line = np.floor(low).astype(np.int64) + np.arange(int(np.ceil(step.max())) + 1)
         weight = np.clip(np.minimum(line + 1, low + step) - np.maximum(line, low), 0, None) / step
@@ -140,30 +180,30 @@ def resized(sizes: int | Int64, new_size: int, interpolation: str) -> ResampleWe
 
 
 def _kernel(distance: Float64, interpolation: str) -> Float64:
-    """The weight of a pixel at that distance, below 2 (Keys 1981 for ``cubic``)."""
+    """Return the weight of a pixel at a distance below 2 (Keys 1981 for ``cubic``)."""
     if interpolation == "linear":
         return 1 - distance
     d, a = distance, CUBIC
     return np.where(d <= 1, ((a + 2) * d - (a + 3)) * d * d + 1, ((d - 5) * d + 8) * d * a - 4 * a)
 
 
-def _placed(taps: ResampleWeights, start: int, size: int) -> ResampleWeights:
-    """The taps of a line of ``size`` that is empty but for those from ``start`` on."""
-    around = ((start, size - start - len(taps.line)), (0, 0))
-    return ResampleWeights(np.pad(taps.line, around), np.pad(taps.weight, around))
+def _placed(weights: ResampleWeights, start: int, size: int) -> ResampleWeights:
+    """Return the weights of a line of ``size`` that is empty but for these from ``start`` on."""
+    around = ((start, size - start - len(weights.line)), (0, 0))
+    return ResampleWeights(np.pad(weights.line, around), np.pad(weights.weight, around))
 
 
 def _cut(low: Float64 | Int64, high: Float64 | Int64, size: int, corners: str) -> ResampleWeights:
-    """The taps (P,size,K) of what lies between two corners (P,), in lines of the frame; they may lie outside."""
-    if corners == "exact":  # see crop.warp
+    """Return the weights (P,size,K) between two corners (P,), in lines of the frame; they may be outside it."""
+    if corners == "exact":  # see rgb.warp
         place = low[:, None, None] + np.arange(size)[:, None] * ((high - low) / size)[:, None, None]
         line = np.floor(place).astype(np.int64) + np.arange(2)
         return ResampleWeights(line, _kernel(np.abs(place - line), "linear").astype(np.float32))
-    taps = resized(np.maximum(high - low, 1), size, "linear")
-    return ResampleWeights(taps.line + low.astype(np.int64, copy=False)[:, None, None], taps.weight)
+    weights = resized(np.maximum(high - low, 1), size, "linear")
+    return ResampleWeights(weights.line + low.astype(np.int64, copy=False)[:, None, None], weights.weight)
 
 
-def _within(taps: ResampleWeights, size: int) -> ResampleWeights:
-    """The taps without those outside of a frame, which is black there."""
-    outside = (taps.line < 0) | (taps.line >= size)
-    return ResampleWeights(np.where(outside, 0, taps.line), np.where(outside, np.float32(0), taps.weight))
+def _within(weights: ResampleWeights, size: int) -> ResampleWeights:
+    """Return the weights, 0 for lines outside a frame: it is black there."""
+    outside = (weights.line < 0) | (weights.line >= size)
+    return ResampleWeights(np.where(outside, 0, weights.line), np.where(outside, np.float32(0), weights.weight))

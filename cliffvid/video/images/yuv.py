@@ -1,95 +1,103 @@
-"""A frame as the decoder stored it, in planes of brightness and colour: only what is looked at becomes RGB."""
+"""Frames as the decoder stored them, in planes of luma and chroma: only what is looked at becomes RGB."""
 
 from dataclasses import dataclass
-from functools import cache
-from typing import overload
 
 import cv2
 import numpy as np
 
-from ...tables import Float32, Float64
-from .orientation import UPRIGHT, Orientation, UInt8
-
-# Shares of red and blue in the brightness: ITU-R BT.601, BT.709 and BT.2020.
-WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
-BLACK = {False: 16, True: 0}  # of brightness, by whether it has the full range
-GREY = 128  # of colour
+from ...rules import CropRule
+from ...tables import Array, Objects, UInt8
+from .base import THUMB_WH, Device, HostImage
+from .gpu import gpu_images
+from .matrix import BLACK, GREY, to_rgb
+from .orientation import UPRIGHT, Orientation
 
 
 @dataclass(frozen=True, eq=False)
-class YuvImage:
+class YuvImage(HostImage):
     """One 8-bit 4:2:0 frame: views of the decoder's own memory, which nobody may write to."""
 
     y: UInt8  # (H,W), as stored; both sides even
     u: UInt8  # (H/2,W/2)
     v: UInt8
-    matrix: str  # one of WEIGHTS
+    matrix: str  # one of matrix.WEIGHTS
     full_range: bool
     orientation: Orientation
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """That of the frame as an RGB image, as displayed: (H,W,3)."""
-        width, height = self.orientation.size(self.y.shape[::-1])
-        return height, width, 3
+    def size_wh(self) -> tuple[int, int]:
+        height, width = self.y.shape
+        return self.orientation.size((width, height))
 
     @property
     def nbytes(self) -> int:
         return self.y.nbytes + self.u.nbytes + self.v.nbytes
 
+    def rgb(self) -> UInt8:
+        return self.scaled(self.size_wh, cv2.INTER_NEAREST)
+
+    def scale(self, size_wh: tuple[int, int], interpolation: int, out: UInt8) -> None:
+        self.scaled(size_wh, interpolation, out=out)
+
+    def sparse(self) -> UInt8:
+        width, height = (min(side, 4 * small) for side, small in zip(self.size_wh, THUMB_WH, strict=True))
+        return self.scaled((width, height), cv2.INTER_NEAREST)
+
+    @classmethod
+    def cropped(cls, images: Objects, rows: Array, corners: Array, rule: CropRule, dtype: str) -> UInt8:
+        """Return crops as the other kinds do, but always uint8: they are rounded anyway, and take less memory so.
+
+        Crops that are exact or antialiased cannot be made: see ``pipeline.crop.check_crop``.
+        """
+        pixels = np.empty((len(rows), rule.height_px, rule.width_px, 3), np.uint8)
+        for row, corner, out in zip(rows, corners.tolist(), pixels, strict=True):
+            images[row].scaled((rule.width_px, rule.height_px), cv2.INTER_LINEAR, corner, out)
+        return pixels
+
+    @classmethod
+    def uploaded(cls, images: Objects, device: Device) -> Objects:
+        """Return the images on the device. Their planes are sent, which are half the bytes, and become RGB there."""
+        y, u, v = map(np.stack, zip(*(image.shown() for image in images), strict=True))
+        matrices = np.stack([to_rgb(image.matrix, image.full_range) for image in images])
+        return gpu_images(device.upload_planes(y, u, v, matrices), len(images), images[0].size_wh, device)
+
     def shown(self) -> tuple[UInt8, UInt8, UInt8]:
-        """The planes as displayed; views."""
+        """Return the planes as displayed; views."""
         y, u, v = (self.orientation.show(plane[..., None])[..., 0] for plane in (self.y, self.u, self.v))
         return y, u, v
 
-    def rgb(self) -> UInt8:
-        """The whole frame as displayed, (H,W,3) uint8."""
-        return self.scaled(self.shape[1::-1], cv2.INTER_NEAREST)
-
-    @overload
-    def scaled(
-        self, size_wh: tuple[int, int], interpolation: int, corners: tuple[int, int, int, int] | None = None
-    ) -> UInt8: ...
-    @overload
     def scaled(
         self,
         size_wh: tuple[int, int],
         interpolation: int,
         corners: tuple[int, int, int, int] | None = None,
-        out: UInt8 | Float32 | None = None,
-    ) -> UInt8 | Float32: ...
-    def scaled(
-        self,
-        size_wh: tuple[int, int],
-        interpolation: int,
-        corners: tuple[int, int, int, int] | None = None,
-        out: UInt8 | Float32 | None = None,
-    ) -> UInt8 | Float32:
-        """The frame, or what lies between corners x0, y0, x1, y1 of it as displayed, at another size: RGB uint8.
+        out: UInt8 | None = None,
+    ) -> UInt8:
+        """Return the frame, or its part between corners x0, y0, x1, y1 as displayed, at another size in RGB.
 
-        Black outside the frame. It is scaled before it becomes RGB, so that far fewer pixels are converted; the colours
-        are scaled from their own, half resolution. A scaled RGB image differs by that. ``out``: an array to fill, which
-        is returned.
+        It is black outside the frame. It is scaled before it becomes RGB, so that far fewer pixels are converted, and
+        chroma is scaled from its own, half resolution: a scaled RGB image differs by that. ``out``: an array to fill,
+        which is returned.
         """
         y, u, v = self.y, self.u, self.v
         if corners is not None:
-            x0, y0, x1, y1 = self.orientation.stored(corners, self.shape[1::-1])
+            x0, y0, x1, y1 = self.orientation.stored(corners, self.size_wh)
             half = x0 // 2, y0 // 2, (x1 + 1) // 2, (y1 + 1) // 2
             y = part(y, (x0, y0, x1, y1), BLACK[self.full_range])
             u, v = part(u, half, GREY), part(v, half, GREY)
         wh = self.orientation.size(size_wh)
-        # Of colours that shrink the nearest takes a third of the time (large crops differ from exact ones by 1.5 of 255
-        # in place of 1.4, 10 in place of 8 for 99 %); a cubic looks for detail that they do not have.
+        # Where chroma shrinks, nearest neighbours take a third of the time. Large crops differ from exact ones by 1.5
+        # of 255 on average, not 1.4; the 99th percentile is 10, not 8. Cubic would look for detail that chroma lacks.
         shrink = u.shape[1] >= wh[0] and u.shape[0] >= wh[1]
-        of_colour = cv2.INTER_NEAREST_EXACT if shrink or interpolation == cv2.INTER_CUBIC else interpolation
+        of_chroma = cv2.INTER_NEAREST_EXACT if shrink or interpolation == cv2.INTER_CUBIC else interpolation
         yuv = cv2.merge(
             (
                 cv2.resize(y, wh, interpolation=interpolation),
-                cv2.resize(u, wh, interpolation=of_colour),
-                cv2.resize(v, wh, interpolation=of_colour),
+                cv2.resize(u, wh, interpolation=of_chroma),
+                cv2.resize(v, wh, interpolation=of_chroma),
             )
         )
-        direct = out if out is not None and out.dtype == np.uint8 and self.orientation == UPRIGHT else None
+        direct = out if self.orientation == UPRIGHT else None
         shown = cv2.transform(yuv, to_rgb(self.matrix, self.full_range), dst=direct)
         rgb = self.orientation.show(np.asarray(shown, np.uint8))
         if out is None or direct is not None:
@@ -99,7 +107,7 @@ class YuvImage:
 
 
 def part(plane: UInt8, corners: tuple[int, int, int, int], outside: int) -> UInt8:
-    """What lies between corners x0, y0, x1, y1 of a plane, at least one pixel; a view where that is possible."""
+    """Return the plane between corners x0, y0, x1, y1, at least one pixel; a view where that is possible."""
     x0, y0, x1, y1 = corners
     if 0 <= x0 < x1 <= plane.shape[1] and 0 <= y0 < y1 <= plane.shape[0]:
         return plane[y0:y1, x0:x1]
@@ -109,14 +117,3 @@ def part(plane: UInt8, corners: tuple[int, int, int, int], outside: int) -> UInt
     top, left = max(-y0, 0), max(-x0, 0)
     whole[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
     return whole
-
-
-@cache
-def to_rgb(matrix: str, full_range: bool) -> Float64:
-    """(3,4): R, G and B of Y, U, V and 1, all 0 to 255 (ITU-T H.273, equations 35 to 39)."""
-    red, blue = WEIGHTS[matrix]
-    green = 1 - red - blue
-    bright, colour = (1, 1) if full_range else (255 / 219, 255 / 224)
-    r, b = 2 * (1 - red) * colour, 2 * (1 - blue) * colour
-    rows = np.array([[bright, 0, r], [bright, -b * blue / green, -r * red / green], [bright, b, 0]])
-    return np.column_stack([rows, -rows @ [BLACK[full_range], GREY, GREY]])

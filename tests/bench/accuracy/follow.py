@@ -151,4 +151,4 @@ def frames(film: Path) -> Iterator[Array]:
     """Yield the frames of a film as RGB (H,W,3)."""
     with open_source(film) as video:
         for batch in video.frames(1, DecodeCounts()):
-            yield batch.images[0]
+            yield batch.images[0].rgb()

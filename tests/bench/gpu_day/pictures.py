@@ -11,8 +11,8 @@ from cliffvid.geometry import crop_boxes, crop_corners
 from cliffvid.models.backends import ort
 from cliffvid.models.backends.ort_images import PICTURE, Pictures
 from cliffvid.models.manifest import Manifest, read_manifest
-from cliffvid.tables import Objects, image_column
-from cliffvid.video.images.gpu import DeviceImage, canvases, cuts, thumbnails
+from cliffvid.tables import Objects
+from cliffvid.video.images.gpu import GpuImage, gpu_images
 
 from .notes import Notes, timed
 from .plan import Plan
@@ -42,7 +42,7 @@ def pictures(plan: Plan, notes: Notes) -> None:
         session = onnxruntime.InferenceSession(str(PICTURE), settings, providers=[provider], enable_fallback=0)
         watched = Pictures(onnxruntime, lambda path: session, plan.device)
         for _ in range(PROFILED):
-            watched.make(canvases(frames, detector.rules["letterbox"]), "uint8")
+            watched.make(GpuImage.letterboxed(frames, detector.rules["letterbox"]), "uint8")
         row["us"] = _by_operator(Path(session.end_profiling()))
 
 
@@ -54,20 +54,21 @@ def _works(
     rgb = np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8)
     y, u = rgb[..., 0].copy(), rgb[:, ::2, ::2, 1].copy()
     to_rgb = np.tile(np.eye(3, 4), (count, 1, 1))
-    there = maker.upload(rgb)
-    frames = image_column([DeviceImage((height, width, 3), there, index) for index in range(count)])
+    frames = gpu_images(maker.upload(rgb), count, (width, height), maker)
     letterbox, rule = detector.rules["letterbox"], regressor.rules["crop"]
-    of_people = image_column([frame for frame in frames for _ in range(PEOPLE)])
+    of_people = np.arange(count).repeat(PEOPLE)
     box = np.array([0.3 * width, 0.2 * height, 0.45 * width, 0.85 * height], np.float32)
     corners = crop_corners(crop_boxes(np.tile(box, (len(of_people), 1)), rule), rule)
     return frames, {
         "stack": lambda: np.stack(list(rgb)),
         "upload of RGB": lambda: maker.upload(rgb),
         "upload of planes, and RGB of them": lambda: maker.upload_planes(y, u, u, to_rgb),
-        "letterbox, numbers alone": lambda: canvases(frames, letterbox),
-        "letterbox": lambda: maker.make(canvases(frames, letterbox), "uint8"),
-        "thumbnails, fetched": lambda: maker.make(thumbnails(frames), "uint8").numpy(),
-        f"crops, {PEOPLE} a frame": lambda: maker.make(cuts(of_people, corners, rule), "float32"),
+        "letterbox, numbers alone": lambda: GpuImage.letterboxed(frames, letterbox),
+        "letterbox": lambda: maker.make(GpuImage.letterboxed(frames, letterbox), "uint8"),
+        "thumbnails, fetched": lambda: GpuImage.thumbnails(frames),
+        f"crops, {PEOPLE} a frame": lambda: maker.make(
+            GpuImage.cropped(frames, of_people, corners, rule, "float32"), "float32"
+        ),
     }
 
 
