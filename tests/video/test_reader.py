@@ -8,8 +8,10 @@ import pytest
 from cliffvid import InputError, Options
 from cliffvid.video import container
 from cliffvid.video.images.orientation import Orientation
-from cliffvid.video.reader import DecodeCounts, Video
+from cliffvid.video.images.rgb import RgbImage
+from cliffvid.video.reader import DecodeCounts, DisplayedFrame, Video, batches
 from clips import film, index_first, make_clip, picture, read_index
+from plane_frames import smooth, stored
 from traps import ORIENTATIONS, TRAPS, remuxed, with_packet
 
 
@@ -32,6 +34,13 @@ def test_every_frame_once_in_order_with_its_time_and_pixels(clip, batch):
     assert (counts.frames, counts.damaged, counts.first_pts) == (30, 0, 0)
     pixels = tables[0].images[0].rgb().astype(int)
     assert np.abs(pixels - picture(0, 3, 192, 144)).mean() < 4  # 4:2:0 blurs the edges of colours
+
+
+def test_images_of_a_batch_are_of_one_kind_and_size():
+    """Whoever takes a batch asks its first image alone."""
+    images = [RgbImage(smooth()), stored(smooth()), stored(smooth()), RgbImage(smooth()), RgbImage(smooth(96, 160))]
+    frames = [DisplayedFrame(image, i, i, i / 25, False) for i, image in enumerate(images)]
+    assert [indices([table]) for table in batches(frames, 8, DecodeCounts(), "film")] == [[0], [1, 2], [3], [4]]
 
 
 def test_an_uneven_clock_keeps_its_true_times(tmp_path):
