@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-Network = TypeVar("Network", bound=nn.Module)
+Module = TypeVar("Module", bound=nn.Module)
 WIDTHS = (48, 96, 192, 384)  # HRNet-W48's channels by branch, at 1/4, 1/8, 1/16 and 1/32 of the image
 
 
@@ -210,7 +210,7 @@ class HRNetW48Pose(HRNetW48):
         return torch.cat([*down, x4], dim=1)
 
 
-def fold_norms(network: Network) -> Network:
+def fold_norms(network: Module) -> Module:
     """Return a copy with every batch norm after a convolution folded into the convolution.
 
     The exporter would fold them too, to the same number of nodes, but needs twice as long for HRNet.
