@@ -7,16 +7,20 @@ Wang et al., "Deep High-Resolution Representation Learning for Visual Recognitio
 
 from copy import deepcopy
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+Module = TypeVar("Module", bound=nn.Module)
 WIDTHS = (48, 96, 192, 384)  # HRNet-W48's channels by branch, at 1/4, 1/8, 1/16 and 1/32 of the image
 
 
-def conv_norm(inputs: int, outputs: int, size: int, stride: int = 1, relu: bool = False, bias: bool = False):
+def conv_norm(
+    inputs: int, outputs: int, size: int, stride: int = 1, relu: bool = False, bias: bool = False
+) -> nn.Sequential:
     """Return convolution, batch norm and optionally ReLU, with the keys 0.* and 1.*."""
     layers = [nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=bias), nn.BatchNorm2d(outputs)]
     return nn.Sequential(*layers, *([nn.ReLU()] if relu else []))
@@ -68,16 +72,21 @@ class ResNet50(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
-        inputs = 64
-        for number, (planes, blocks) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3)), 1):
-            first = Bottleneck(inputs, planes, stride=1 if number == 1 else 2)
-            inputs = 4 * planes
-            rest = [Bottleneck(inputs, planes) for _ in range(blocks - 1)]
-            self.add_module(f"layer{number}", nn.Sequential(first, *rest))
+        self.layer1 = self._layer(64, 64, blocks=3, stride=1)
+        self.layer2 = self._layer(256, 128, blocks=4)
+        self.layer3 = self._layer(512, 256, blocks=6)
+        self.layer4 = self._layer(1024, 512, blocks=3)
+
+    @staticmethod
+    def _layer(inputs: int, planes: int, blocks: int, stride: int = 2) -> nn.Sequential:
+        return nn.Sequential(
+            Bottleneck(inputs, planes, stride), *(Bottleneck(4 * planes, planes) for _ in range(blocks - 1))
+        )
 
     def forward(self, image: Tensor) -> Tensor:
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(image))), 3, 2, 1)
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        features: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return features
 
 
 class Exchange(nn.Module):
@@ -111,8 +120,9 @@ class Exchange(nn.Module):
         branches = [blocks(x) for blocks, x in zip(self.branches, branches, strict=True)]
         fused = []
         for layers in self.fuse_layers:
-            total = layers[0](branches[0])
-            for layer, x in zip(list(layers)[1:], branches[1:], strict=True):  # in the order of training
+            first, *others = layers.children()
+            total = first(branches[0])
+            for layer, x in zip(others, branches[1:], strict=True):  # in the order of training
                 total = total + layer(x)
             fused.append(F.relu(total))
         return fused
@@ -175,7 +185,8 @@ class HRNetW48Classification(HRNetW48):
         y = self.incre_modules[0](first)
         for down, widen, x in zip(self.downsamp_modules, list(self.incre_modules)[1:], others, strict=True):
             y = widen(x) + down(y)
-        return self.final_layer(y)
+        features: Tensor = self.final_layer(y)
+        return features
 
 
 class HRNetW48Pose(HRNetW48):
@@ -185,9 +196,13 @@ class HRNetW48Pose(HRNetW48):
 
     def __init__(self) -> None:
         super().__init__()
-        for stage, (width, steps) in enumerate(((48, 3), (96, 2), (192, 1)), 1):
-            layers = [layer for _ in range(steps) for layer in conv_norm(width, width, 3, 2, relu=True)]
-            self.add_module(f"downsample_stage_{stage}", nn.Sequential(*layers))
+        self.downsample_stage_1 = self._downsample(48, steps=3)
+        self.downsample_stage_2 = self._downsample(96, steps=2)
+        self.downsample_stage_3 = self._downsample(192, steps=1)
+
+    @staticmethod
+    def _downsample(width: int, steps: int) -> nn.Sequential:
+        return nn.Sequential(*(layer for _ in range(steps) for layer in conv_norm(width, width, 3, 2, relu=True)))
 
     def forward(self, image: Tensor) -> Tensor:
         x1, x2, x3, x4 = self.trunk(image)
@@ -195,7 +210,7 @@ class HRNetW48Pose(HRNetW48):
         return torch.cat([*down, x4], dim=1)
 
 
-def fold_norms(network: nn.Module) -> nn.Module:
+def fold_norms(network: Module) -> Module:
     """Return a copy with every batch norm after a convolution folded into the convolution.
 
     The exporter would fold them too, to the same number of nodes, but needs twice as long for HRNet.

@@ -5,6 +5,7 @@ import re
 import warnings
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,14 +23,14 @@ PREFIXES = ("module.", "model.")  # key prefixes of DataParallel and Lightning
 class Inert:
     """Placeholder for classes that some trainers pickle beside the weights; it accepts any state and does nothing."""
 
-    def __init__(self, *_, **__) -> None:
+    def __init__(self, *_: object, **__: object) -> None:
         pass
 
-    def __setstate__(self, state) -> None:
+    def __setstate__(self, state: object) -> None:
         pass
 
 
-def harmless_classes() -> list:
+def harmless_classes() -> list[Callable[..., object] | tuple[Callable[..., object], str]]:
     """Return the classes allowed beside the weights, with their replacements: a plain container or ``Inert``.
 
     None of these runs code when loaded. NumPy's dtypes and arrays are not allowed, because their pickled state can
@@ -108,7 +109,7 @@ def explain_refusal(message: str) -> str:
     )
 
 
-def find_weights(path: Path, content) -> dict[str, Tensor]:
+def find_weights(path: Path, content: object) -> dict[str, Tensor]:
     """Return the state dict in a checkpoint's contents, keys without prefixes. Raises ModelError if there is none."""
     weights = content
     if isinstance(content, dict):

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
+import onnx
 
 from cliffvid.files import write_folder
 from cliffvid.models.manifest import read_manifest
@@ -22,6 +24,11 @@ from ..folder.half import HALF_ARITHMETIC
 from ..folder.model_folder import check_name, pack_samples, tensor, with_manifest
 from ..folder.proof import BATCHES, FP16, FP32, prove, warn
 from ..open.sources import sha256
+
+if TYPE_CHECKING:
+    import torch
+
+    from .network import Cliff, PixelsToBody, Variant
 
 OPSET = 20
 OUTPUTS = ("rotmat", "betas", "camera")
@@ -39,8 +46,19 @@ LEAST_ROUNDING = float(np.finfo(np.float32).eps)  # lower limit for PyTorch's er
 MOST = 0.01  # rounding error above which float32 is unusable
 HALF_BOUND = 0.05
 
+
+class Convention(TypedDict):
+    """Facts for the manifests of one project's networks: crops that they were trained on, body and licence."""
+
+    rank: int
+    body: str
+    crop: dict[str, float | str]
+    bbox_info: dict[str, float]
+    licence: str
+
+
 BODY_LICENCE = "The SMPL and SMPL-X body models are not included and have their own licences."
-OFFICIAL = {
+OFFICIAL: Convention = {
     "rank": 10,
     "body": "smpl",
     "crop": {"box_scale": 1.1, "size_side": "height"},
@@ -48,13 +66,14 @@ OFFICIAL = {
     "licence": "CLIFF: MIT, with parts of SPIN (BSD-3-Clause) and HRNet (MIT); nothing separate is stated for the "
     f"weights. {BODY_LICENCE}",
 }
-MMHUMAN3D = {
+MMHUMAN3D: Convention = {
+    **OFFICIAL,
     "rank": 8,
     # Its training boxes are the joints' extents times 1.2, which is about 1.1 times a detector's box.
     "crop": {"box_scale": 1.1, "size_side": "width", "fit": "square", "corners": "exact"},
     "licence": f"MMHuman3D: Apache-2.0. {BODY_LICENCE}",
 }
-BEDLAM = {
+BEDLAM: Convention = {
     "rank": 15,
     "body": "smpl",
     "crop": {
@@ -69,12 +88,12 @@ BEDLAM = {
 }
 # Crops that each network was trained on. The official crop widens the box to the crop's aspect ratio, rounds corners,
 # and is bilinear without antialiasing; `fit`, `corners` and `resample` give the differences.
-CONVENTIONS = {
+CONVENTIONS: dict[str, Convention] = {
     "cliff-res50": OFFICIAL,
-    "cliff-hr48": OFFICIAL | {"rank": 20},
-    "cliff-res50-mmhuman3d": OFFICIAL | MMHUMAN3D,
+    "cliff-hr48": {**OFFICIAL, "rank": 20},
+    "cliff-res50-mmhuman3d": MMHUMAN3D,
     "cliff-bedlam": BEDLAM,
-    "cliff-bedlam-x": BEDLAM | {"rank": 5, "body": "smplx"},
+    "cliff-bedlam-x": {**BEDLAM, "rank": 5, "body": "smplx"},
 }
 
 
@@ -113,12 +132,13 @@ def export_cliff(
     kept = samples[-1] | {"crop": samples[-1]["crop"].astype(np.uint8)}
     files[SAMPLES] = pack_samples(kept, references[-1])
     manifest = describe(network.variant, checkpoint, name) | {"parity": parity}
-    write_folder(out / manifest["name"], with_manifest(manifest, files))
-    warn(read_manifest(out / manifest["name"]), say)
-    return out / manifest["name"]
+    folder = out / (name or network.variant.name)
+    write_folder(folder, with_manifest(manifest, files))
+    warn(read_manifest(folder), say)
+    return folder
 
 
-def describe(variant, checkpoint: Path, name: str | None = None) -> dict:
+def describe(variant: "Variant", checkpoint: Path, name: str | None = None) -> dict[str, object]:
     """Return the manifest of a cliff.Variant's model folder, without parity and file hashes."""
     said = CONVENTIONS[variant.name]
     height, width, joints, betas = variant.height_px, variant.width_px, variant.joints, variant.betas
@@ -162,9 +182,8 @@ def quiet_exporter() -> Iterator[None]:
             log.setLevel(level)
 
 
-def trace(network):
-    """Return the checked ONNX model of a ``Cliff``: crop and bbox_info -> OUTPUTS, with a dynamic batch axis N."""
-    import onnx
+def trace(network: "Cliff") -> onnx.ModelProto:
+    """Return the checked ONNX model of the network: crop and bbox_info -> OUTPUTS, with a dynamic batch axis N."""
     import torch
 
     from .backbones import fold_norms
@@ -184,13 +203,14 @@ def trace(network):
             dynamo=True,
             verbose=False,
         )
+    assert program is not None, "dynamo returns one"
     model = program.model_proto
     strip(model)
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
-def strip(model) -> None:
+def strip(model: onnx.ModelProto) -> None:
     """Remove metadata that no runtime reads, such as stack traces with local paths."""
     del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
     model.graph.name = "cliff"
@@ -199,7 +219,7 @@ def strip(model) -> None:
         part.doc_string = ""
 
 
-def sample_inputs(variant, batch: int) -> Arrays:
+def sample_inputs(variant: "Variant", batch: int) -> Arrays:
     """Return crops with coarse patches, edges and noise, and typical bbox_info; deterministic."""
     rng = np.random.default_rng(batch)
     coarse = rng.uniform(0, 255, (batch, variant.height_px // 32, variant.width_px // 32, 3))
@@ -211,8 +231,8 @@ def sample_inputs(variant, batch: int) -> Arrays:
     }
 
 
-def judged_by(network) -> tuple[list[Arrays], list[Arrays], dict[str, float]]:
-    """Return batches of samples, the float64 outputs of a ``Cliff`` for them, and the resulting error bounds."""
+def judged_by(network: "Cliff") -> tuple[list[Arrays], list[Arrays], dict[str, float]]:
+    """Return batches of samples, the network's float64 outputs for them, and the resulting error bounds."""
     import torch
 
     whole = sample_inputs(network.variant, max(BATCHES))
@@ -225,8 +245,8 @@ def judged_by(network) -> tuple[list[Arrays], list[Arrays], dict[str, float]]:
     return samples, references, {FP32: bound, FP16: HALF_BOUND, HALF_ARITHMETIC: HALF_BOUND}
 
 
-def by_definition(network, sample: Arrays, dtype) -> Arrays:
-    """Return the outputs of an unfolded ``Cliff``, and the 6D vectors of its rotations."""
+def by_definition(network: "Cliff", sample: Arrays, dtype: "torch.dtype") -> Arrays:
+    """Return the outputs of the unfolded network, and the 6D vectors of its rotations."""
     import torch
 
     from .network import MEAN, STD, rotation_6d_to_matrix
@@ -237,16 +257,15 @@ def by_definition(network, sample: Arrays, dtype) -> Arrays:
     with torch.inference_mode():
         images = ((crops / 255 - mean) / std).permute(0, 3, 1, 2)
         # one by one: HRNet's float64 activations for seven people take gigabytes
-        features = torch.cat([network.encoder(image).mean(dim=(2, 3)) for image in images.split(1)])
+        features = torch.cat([network.encoder(image).mean(dim=(2, 3)) for image in torch.split(images, 1)])
         pose, betas, camera = network.iterate(features, bbox_info)
         pose = pose.reshape(-1, network.variant.joints, 3, 2)
         answers = (rotation_6d_to_matrix(pose), betas, camera, pose)
     return {name: answer.numpy() for name, answer in zip((*OUTPUTS, POSE_6D), answers, strict=True)}
 
 
-def half_answers(network, sample: Arrays) -> Arrays:
+def half_answers(network: "Cliff", sample: Arrays) -> Arrays:
     """Return the outputs with the backbone's weights and activations in float16."""
-
     from .backbones import fold_norms
     from .network import PixelsToBody
 
@@ -255,8 +274,8 @@ def half_answers(network, sample: Arrays) -> Arrays:
     return by_torch(rounding, sample)
 
 
-def by_torch(network, sample: Arrays) -> Arrays:
-    """Return the outputs of a PixelsToBody."""
+def by_torch(network: "PixelsToBody", sample: Arrays) -> Arrays:
+    """Return the outputs of the exported module."""
     import torch
 
     with torch.inference_mode():

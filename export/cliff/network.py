@@ -26,7 +26,7 @@ class Variant:
 
     name: str
     title: str
-    backbone: type[nn.Module]
+    backbone: type[ResNet50 | HRNetW48Classification | HRNetW48Pose]
     width_px: int  # of the training crop
     height_px: int
     joints: int = 24
@@ -55,6 +55,12 @@ class Cliff(nn.Module):
     State-dict keys are the official ones. Loading a state dict folds the head, see ``fold_head``.
     """
 
+    init_pose: Tensor
+    init_shape: Tensor
+    init_cam: Tensor
+    head_weight: Tensor  # (state, features + 3), of the folded head; None until a state dict is loaded
+    head_bias: Tensor  # (state,)
+
     def __init__(self, variant: Variant) -> None:
         super().__init__()
         self.variant = variant
@@ -66,11 +72,11 @@ class Cliff(nn.Module):
         self.decpose, self.decshape, self.deccam = (nn.Linear(HIDDEN, size) for size in self.sizes)
         for name, size in zip(("init_pose", "init_shape", "init_cam"), self.sizes, strict=True):
             self.register_buffer(name, torch.zeros(1, size))
-        self.register_buffer("head_weight", None, persistent=False)  # (state, features + 3)
-        self.register_buffer("head_bias", None, persistent=False)  # (state,)
-        self.register_load_state_dict_post_hook(Cliff._fold)
+        self.register_buffer("head_weight", None, persistent=False)
+        self.register_buffer("head_bias", None, persistent=False)
+        self.register_load_state_dict_post_hook(Cliff._fold)  # type: ignore[no-untyped-call]  # torch has no types of it
 
-    def _fold(self, _) -> None:
+    def _fold(self, _: object) -> None:
         weight, bias = fold_head(self)
         self.head_weight, self.head_bias = weight.float(), bias.float()
 
@@ -84,18 +90,22 @@ class Cliff(nn.Module):
             hidden = self.fc2(self.fc1(torch.cat([features, bbox_info, *state], dim=1)))
             steps = (decode(hidden) for decode in (self.decpose, self.decshape, self.deccam))
             state = [value + step for value, step in zip(state, steps, strict=True)]
-        return tuple(state)
+        pose, betas, camera = state
+        return pose, betas, camera
 
     def regress(self, feature_map: Tensor, bbox_info: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Run the folded head on a feature map (N,C,h,w), always in float32."""
         features = feature_map.float().mean(dim=(2, 3))
         state = F.linear(torch.cat([features, bbox_info], dim=1), self.head_weight, self.head_bias)
-        pose, betas, camera = state.split(self.sizes, dim=1)
+        pose, betas, camera = torch.split(state, list(self.sizes), dim=1)
         return rotation_6d_to_matrix(pose.reshape(-1, self.variant.joints, 3, 2)), betas, camera
 
 
 class PixelsToBody(nn.Module):
     """Exported module: crop (N,H,W,3) RGB float32 0..255, bbox_info (N,3) -> rotmat, betas, camera of ``Cliff``."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, network: Cliff) -> None:
         super().__init__()
@@ -105,10 +115,11 @@ class PixelsToBody(nn.Module):
 
     def forward(self, crop: Tensor, bbox_info: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         image = (crop / 255 - self.mean) / self.std
-        return self.network(image.permute(0, 3, 1, 2), bbox_info)
+        answers: tuple[Tensor, Tensor, Tensor] = self.network(image.permute(0, 3, 1, 2), bbox_info)
+        return answers
 
 
-def fold_head(head: nn.Module) -> tuple[Tensor, Tensor]:
+def fold_head(head: Cliff) -> tuple[Tensor, Tensor]:
     """Return weight (S,F+3) and bias (S,), float64: the head's three iterations as one affine map of its inputs.
 
     An iteration adds D(W2(W1 [x; y] + b1) + b2) + d to the state y (pose, shape, camera). This is affine:
@@ -144,7 +155,8 @@ def rotation_6d_to_matrix(pose: Tensor) -> Tensor:
 
 def unit(vector: Tensor) -> Tensor:
     """Return unit vectors (...,3). Unlike F.normalize, the graph gets no Expand by the batch size."""
-    return vector / torch.linalg.vector_norm(vector, dim=-1, keepdim=True).clamp_min(1e-12)
+    length: Tensor = torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
+    return vector / length.clamp_min(1e-12)
 
 
 def load_cliff(checkpoint: str | Path) -> Cliff:

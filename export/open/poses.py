@@ -33,7 +33,7 @@ def chance(share: float, *shape: int) -> Tensor:
 
 def turn(vector: Tensor) -> Tensor:
     """Return rotation matrices (...,3,3) of axis-angle vectors (...,3)."""
-    angle = vector.norm(dim=-1, keepdim=True).clamp_min(1e-8)
+    angle: Tensor = vector.norm(dim=-1, keepdim=True).clamp_min(1e-8)
     x, y, z = (vector / angle).unbind(-1)
     zero = torch.zeros_like(x)
     cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*x.shape, 3, 3)

