@@ -33,12 +33,6 @@ class Process:
         """Return whether there is room for a task; a last attempt is alone in its process."""
         return len(self.tasks) < (1 if any(each.last for each in (task, *self.tasks)) else width)
 
-    def overdue_s(self) -> float | None:
-        """Return the time limit if it is over, else None. It is that of all tasks, as each may wait for the others."""
-        most = limit_s(self.tasks)
-        since = min((since for since, _ in self.tasks.values()), default=time.monotonic())
-        return most if time.monotonic() - since > most else None
-
 
 class LocalPool:
     """Pool of ``count`` worker processes with up to ``width`` tasks each.
@@ -87,8 +81,10 @@ class LocalPool:
                 answers += self._heard(process)
             except (EOFError, OSError):
                 answers += self._buried(process)
+        now = time.monotonic()
         for process in self._processes[:]:
-            if most_s := process.overdue_s():
+            most_s = limit_s(process.tasks)  # of all together, as each may wait for the others
+            if now - min((since for since, _ in process.tasks.values()), default=now) > most_s:
                 process.popen.kill()
                 late = Fault("TimedOut", f"took longer than {most_s:.0f} s; its process was ended", transient=True)
                 answers += self._buried(process, late)
