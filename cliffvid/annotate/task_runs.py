@@ -126,7 +126,7 @@ class TrialRun(GuardedRun):
         return self._rate is not None or super().over
 
     def write(self, bodies: Bodies | None) -> None:
-        frames = self.counts.decode.frames
+        frames = self.counts.decode.frames if bodies is None else 0
         if bodies is not None and len(bodies):
             self._first = int(bodies.frame_idx[0]) if self._first is None else self._first
             frames = (int(bodies.frame_idx[-1]) - self._first) // self.options.stride + 1
