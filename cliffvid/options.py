@@ -164,16 +164,9 @@ class BulkOptions:
     """Settings of annotating a data set. Raises UsageError for an invalid value."""
 
     runner: Literal["local", "ray"] = option("local", "Where the workers run: here, or on a Ray cluster.", panel=SPEED)
-    workers: int = option(
-        0,
-        "Worker processes; if they share networks, inputs at once. 0: one per core, or what a GPU needs.",
-        panel=SPEED,
-        least=0,
-    )
+    workers: int = option(0, "Worker processes. 0: one per core, or what a GPU needs.", panel=SPEED, least=0)
     networks: Literal["auto", "own", "shared"] = option(  # on a CPU own networks are as fast as shared ones, or faster
-        "auto",
-        "own: each local worker has networks. shared: one process takes several inputs at once. auto: shared on a GPU.",
-        panel=SPEED,
+        "auto", "own: each worker's. shared: one process, --workers inputs at once. auto: shared on a GPU.", panel=SPEED
     )
     address: str | None = option(None, "Address of a Ray cluster, or auto.", "a new one on this machine", panel=SPEED)
     shard: str | None = option(

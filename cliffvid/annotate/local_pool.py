@@ -28,6 +28,7 @@ class Process:
     popen: subprocess.Popen[bytes]
     line: Connection
     tasks: dict[Task, tuple[float, int]] = field(default_factory=dict)  # when each was submitted, and its place
+    since: float = 0.0  # when it was idle or answered last
 
     def takes(self, task: Task, width: int) -> bool:
         """Return whether there is room for a task; a last attempt is alone in its process."""
@@ -64,7 +65,9 @@ class LocalPool:
     def submit(self, task: Task) -> None:
         fitting = [process for process in self._processes if process.takes(task, self.width)]
         process = min(fitting, key=lambda each: len(each.tasks)) if fitting else self._start()
-        process.tasks[task] = time.monotonic(), min(set(range(self.width)) - {at for _, at in process.tasks.values()})
+        now, taken = time.monotonic(), {place for _, place in process.tasks.values()}
+        process.since = process.since if process.tasks else now
+        process.tasks[task] = now, min(set(range(self.width)) - taken)
         with suppress(OSError):  # it has died; wait() reports that
             process.line.send_bytes(json.dumps(to_json(task)).encode())
 
@@ -81,10 +84,9 @@ class LocalPool:
                 answers += self._heard(process)
             except (EOFError, OSError):
                 answers += self._buried(process)
-        now = time.monotonic()
         for process in self._processes[:]:
             most_s = limit_s(process.tasks)  # of all together, as each may wait for the others
-            if now - min((since for since, _ in process.tasks.values()), default=now) > most_s:
+            if process.tasks and time.monotonic() - process.since > most_s:
                 process.popen.kill()
                 late = Fault("TimedOut", f"took longer than {most_s:.0f} s; its process was ended", transient=True)
                 answers += self._buried(process, late)
@@ -122,6 +124,7 @@ class LocalPool:
             return []
         answer = Answer(task_of(message["task"]), reply_of(message["reply"]), process.line.recv_bytes())
         del process.tasks[answer.task]
+        process.since = time.monotonic()
         return [answer]
 
     def _buried(self, process: Process, fault: Fault | None = None) -> list[Answer]:

@@ -137,7 +137,7 @@ def _fields(plain: Parsed) -> Parsed:
 
 
 def limit_s(tasks: Iterable[Task]) -> float:
-    """Return the seconds that a process may take for the tasks it is given at the same time."""
+    """Return the seconds within which a process has to answer one of the tasks that it has."""
     return LEAST_LIMIT_S + LIMIT_PER_S * sum(task.size_s for task in tasks)
 
 
