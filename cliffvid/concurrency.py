@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache, wraps
 from time import perf_counter
-from typing import ParamSpec, Protocol, Self, TypeVar, cast
+from typing import ParamSpec, Protocol, Self, TypeAlias, TypeVar, cast
 from weakref import WeakSet
 
 from . import optional
@@ -23,8 +23,8 @@ from .errors import BackendError
 T = TypeVar("T")
 Made = TypeVar("Made", covariant=True)
 P = ParamSpec("P")
-# Memory limit of a stage's queue: it makes its next batch only while the queued batches hold less than this.
-# That is two batches of four 1080p frames, or one 8K frame.
+Sources: TypeAlias = Iterable[Iterable[T] | None]  # None: no other source for now
+# A stage makes its next batch only while those queued hold less: two of four 1080p frames, or one 8K frame.
 AHEAD_BYTES = 64 << 20
 
 
@@ -85,11 +85,12 @@ class Stages:
         return self.merged(name, unit, [items], 1, units_in)
 
     def merged(
-        self, name: str, unit: str, sources: Iterable[Iterable[T]], width: int, units_in: Callable[[T], int] = _length
+        self, name: str, unit: str, sources: Sources[T], width: int, units_in: Callable[[T], int] = _length
     ) -> Iterator[T]:
         """Yield the items of several sources round-robin, so that the order is deterministic.
 
-        ``width`` sources are read at the same time, each in its own thread and up to ``depth`` items ahead.
+        ``width`` sources are read at the same time, each in its own thread and up to ``depth`` items ahead. After None
+        the next source is asked for again with the next item; None ends it if no source is open.
         """
         stage = Stage(name, unit, spans=[] if self.keep_spans else None)
         self.stages.append(stage)
@@ -113,7 +114,7 @@ class Stages:
         return {stage.name: wait for stage, wait in zip(self.stages, waits, strict=True)}
 
 
-def _turns(stage: Stage, sources: Iterable[Iterable[T]], width: int, depth: int) -> Generator[T]:
+def _turns(stage: Stage, sources: Sources[T], width: int, depth: int) -> Generator[T]:
     waiting = iter(sources)
     live: deque[tuple[list[float], _Ahead[T]]] = deque()
     try:
@@ -271,9 +272,8 @@ class Work(Protocol):
     def close(self) -> None: ...
 
 
-# Whatever is still open at exit, such as an iterator that a program kept, is closed here in time. Otherwise Python
-# stops the threads abruptly, and one that is in native code aborts the process. It would also close the iterators
-# last, when parts of the interpreter are gone.
+# What is still open at exit, such as an iterator that a program kept, is closed here in time. Otherwise Python stops
+# threads abruptly, one in native code aborts the process, and iterators are closed when the interpreter is half gone.
 _iterators: WeakSet[Generator[object]] = WeakSet()
 at_work: dict[Work, None] = {}  # in starting order: a chain's last stage first, since it pulls from the one before
 

@@ -166,7 +166,7 @@ class BulkOptions:
     runner: Literal["local", "ray"] = option("local", "Where the workers run: here, or on a Ray cluster.", panel=SPEED)
     workers: int = option(0, "Worker processes. 0: one per core, or what a GPU needs.", panel=SPEED, least=0)
     networks: Literal["auto", "own", "shared"] = option(  # on a CPU own networks are as fast as shared ones, or faster
-        "auto", "Networks of each local worker, or of one process for all. auto: shared on a GPU.", panel=SPEED
+        "auto", "own: each worker's. shared: one process, --workers inputs at once. auto: shared on a GPU.", panel=SPEED
     )
     address: str | None = option(None, "Address of a Ray cluster, or auto.", "a new one on this machine", panel=SPEED)
     shard: str | None = option(

@@ -11,22 +11,21 @@ from ..inputs import open_input
 from ..npz import size_of
 from ..video.image_files import Images
 from ..video.open import open_source, source_of
-from .messages import Task
 
 BLOCK, BLOCKS = 1 << 16, 16
 
 
 @contextmanager
-def unchanged(task: Task) -> Iterator[None]:
-    """Raise ChangedError if a task's input differs from the planned content when processing ends.
+def unchanged(video: str, content: str) -> Iterator[None]:
+    """Raise ChangedError if an input differs from the planned content when its frames are read.
 
     File identity, size and modification time are compared too: they reveal a file that was changed and changed back.
     """
-    source = source_of(task["video"])
+    source = source_of(video)
     stamps = stamps_of(source)
     yield
     try:
-        same = stamps_of(source) == stamps and content_of(source) == task["content"]
+        same = stamps_of(source) == stamps and content_of(source) == content
     except (FileNotFoundError, NotFoundError):
         same = False
     if not same:

@@ -9,8 +9,8 @@ from ..names import label
 from ..options import BulkOptions, Options
 from .inputs import find_inputs
 from .job import BulkJob, job_folder
-from .messages import LeftOut
-from .plan import Plan, task
+from .messages import Answer, LeftOut, Measured, Trial
+from .plan import Plan
 from .store.journal import State, state_of
 from .store.records import InputLine, Line
 
@@ -87,10 +87,13 @@ def dry_run(
 
 def _trial(job: BulkJob, name: str) -> float | None:
     rates: list[float] = []
-    job.tasks.add([task("trial", name, 0, frames=TRIAL_FRAMES)])
-    job.tasks.drive(
-        lambda task, report, rows: rates.append(report["frames_per_s"]), lambda task, report: None, job.stopped
-    )
+
+    def took(answer: Answer) -> None:
+        assert isinstance(answer.reply, Measured)
+        rates.append(answer.reply.frames_per_s)
+
+    job.tasks.add([Trial(video=name, frames=TRIAL_FRAMES)])
+    job.tasks.drive(took, lambda task, fault: None, job.stopped)
     return rates[0] if rates else None
 
 
@@ -106,7 +109,7 @@ def _taken(line: InputLine, options: Options) -> tuple[float | None, int | None]
 def _line(name: str, plan: Plan, options: Options) -> PlanLine:
     line = plan.lines[name]
     duration_s, frames = _taken(line, options)
-    report = plan.failed.get(name) or plan.kept.get(name) or {}
+    fault = plan.failed.get(name) or plan.kept.get(name)
     return {
         "video": label(name),
         "kind": line["kind"],
@@ -114,5 +117,5 @@ def _line(name: str, plan: Plan, options: Options) -> PlanLine:
         "frames": frames,
         "segments": len(line["cuts"] or []) + 1,
         "todo": not plan.finished(name) and name not in plan.failed,
-        "message": report.get("message"),
+        "message": fault.message if fault else None,
     }

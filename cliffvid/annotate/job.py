@@ -13,7 +13,7 @@ from ..errors import CliffvidError, OutputError
 from ..machine import version
 from ..options import BulkOptions, Options
 from .inputs import Found, find_inputs
-from .messages import Event, Fault, Report, Task
+from .messages import Answer, Event, Fault, Join, Probed, Processed, Segment, Task
 from .plan import Plan, in_part, recipe
 from .progress import Progress, Summary, Watch
 from .scheduler import Failed, Scheduler, Took, open_pool
@@ -21,7 +21,7 @@ from .split import SegmentMerger
 from .store.dataset import Shards, conclude, open_journal, writing
 from .store.journal import Log, state_of
 from .store.ownership import PARTS, WORK
-from .store.records import Ended, JobLine
+from .store.records import Ended, JobLine, Result
 
 SHARD_BYTES = 64e6  # of rows in memory, before compression
 
@@ -128,11 +128,12 @@ class BulkJob:
         )
         self.tasks.add(map(plan.probe, given))
 
-        def took(task: Task, report: Report, rows: bytes = b"") -> None:
-            plan.take(given[task["video"]], report)
+        def took(answer: Answer) -> None:
+            assert isinstance(answer.reply, Probed | Fault)
+            plan.take(given[answer.task.video], answer.reply)
             self.progress.planned += 1
 
-        self._drive(took, took)
+        self._drive(took, lambda task, fault: took(Answer(task, fault)))
         return plan
 
     def _begin(self, plan: Plan) -> None:
@@ -151,11 +152,11 @@ class BulkJob:
             self.journal.append(begun, *plan.changed())
             self.shards.forget(plan.stale(self.bulk.retry_failed))
         self._tell(begun)
-        for name, report in plan.kept.items():
-            self._tell({"type": "kept", "video": name, **_error(report)})
-        for name, report in plan.failed.items():
+        for name, fault in plan.kept.items():
+            self._tell({"type": "kept", "video": name, "error": fault.error, "message": fault.message})
+        for name, fault in plan.failed.items():
             if not plan.finished(name):
-                self._give_up(plan, name, 0, report)
+                self._give_up(plan, name, 0, fault)
 
     def _work(self, plan: Plan) -> None:
         progress = self.progress
@@ -169,24 +170,26 @@ class BulkJob:
             if not plan.finished(name) and line["cuts"]:
                 joins.join_if_whole(name)
         progress.phase, progress.started = "annotate", time.monotonic()
-        progress.size_s = sum(task["size_s"] for task in tasks)
+        progress.size_s = sum(task.size_s for task in tasks)
 
-        def took(task: Task, report: Report, rows: bytes) -> None:
-            if task["do"] == "segment":
-                joins.take(task, report)
-            elif task["do"] == "join":
-                self._took_whole(plan, task, joins.whole(task["video"], report), rows)
-                joins.remove(task["video"])
+        def took(answer: Answer) -> None:
+            task, processed = answer.task, answer.reply
+            assert isinstance(processed, Processed)
+            if isinstance(task, Segment):
+                joins.take(task, processed)
+            elif isinstance(task, Join):
+                self._took_whole(plan, task, joins.whole(task.video, processed.result), answer.rows)
+                joins.remove(task.video)
             else:
-                self._took_whole(plan, task, report, rows)
-            progress.done_s += task["size_s"]
+                self._took_whole(plan, task, processed.result, answer.rows)
+            progress.done_s += task.size_s
 
-        def failed(task: Task, report: Report) -> None:
-            if task["do"] in ("segment", "join"):
-                joins.refuse(task["video"])
+        def failed(task: Task, fault: Fault) -> None:
+            if isinstance(task, Segment | Join):
+                joins.refuse(task.video)
             else:
-                self._give_up(plan, task["video"], task["attempt"], report)
-            progress.done_s += task["size_s"]
+                self._give_up(plan, task.video, task.attempt, fault)
+            progress.done_s += task.size_s
 
         self._drive(took, failed)
 
@@ -195,8 +198,11 @@ class BulkJob:
             self._commit_if_due()
             self.watch({"type": "tick"}, self.progress)
 
-        def retry(task: Task, report: Report) -> None:
-            self._tell({"type": "retry", "video": task["video"], "attempt": task["attempt"], **_error(report)})
+        def retry(task: Task, fault: Fault) -> None:
+            error, message = fault.error, fault.message
+            self._tell(
+                {"type": "retry", "video": task.video, "attempt": task.attempt, "error": error, "message": message}
+            )
 
         self.tasks.drive(took, failed, self.stopped, retry, tick)
 
@@ -217,46 +223,46 @@ class BulkJob:
         with writing(self.folder):
             self.shards.commit()
 
-    def _took_whole(self, plan: Plan, task: Task, report: Report, rows: bytes) -> None:
-        if self.journal.state.live.get(task["video"]):  # a bug; rows must never be written twice
-            raise AssertionError(f"{task['video']}: done twice")
-        ended = self._ended(plan, task, report)
+    def _took_whole(self, plan: Plan, task: Task, result: Result, rows: bytes) -> None:
+        if self.journal.state.live.get(task.video):  # a bug; rows must never be written twice
+            raise AssertionError(f"{task.video}: done twice")
+        ended = self._ended(plan, task, result)
         with writing(self.folder):
-            if report["file"]:
-                self.shards.adopt(ended, report["file"])
+            if result["file"]:
+                self.shards.adopt(ended, result["file"])
             else:
                 self.shards.add(ended, rows)
 
-    def _ended(self, plan: Plan, task: Task, report: Report) -> Ended:
+    def _ended(self, plan: Plan, task: Task, result: Result) -> Ended:
         """Return the journal's record of a finished input."""
-        counts = report["counts"]
-        status = "partial" if counts["decode"]["damaged"] else "ok" if report["rows"] else "empty"
+        counts = result["counts"]
+        status = "partial" if counts["decode"]["damaged"] else "ok" if result["rows"] else "empty"
         ended: Ended = {
-            "video": task["video"],
-            "key": plan.lines[task["video"]]["key"],
+            "video": task.video,
+            "key": plan.lines[task.video]["key"],
             "status": status,
-            "message": "; ".join(report["warnings"]) or None,
-            "attempts": task["attempt"],
-            "rows": report["rows"],
+            "message": "; ".join(result["warnings"]) or None,
+            "attempts": task.attempt,
+            "rows": result["rows"],
             "counts": counts,
-            "seconds": report["seconds"],
-            "codec": report["codec"],
-            "width_px": report["width_px"],
-            "height_px": report["height_px"],
-            "rate": report["rate"],
+            "seconds": result["seconds"],
+            "codec": result["codec"],
+            "width_px": result["width_px"],
+            "height_px": result["height_px"],
+            "rate": result["rate"],
             "finished": time.time(),
             "job": len(self.journal.state.jobs) - 1,
         }
         self._count(ended, counts["decode"]["frames"] or 0)
         return ended
 
-    def _give_up(self, plan: Plan, name: str, attempts: int, report: Report) -> None:
+    def _give_up(self, plan: Plan, name: str, attempts: int, fault: Fault) -> None:
         ended: Ended = {
             "video": name,
             "key": plan.lines[name]["key"],
             "status": "failed",
-            "error": report["error"],
-            "message": report["message"],
+            "error": fault.error,
+            "message": fault.message,
             "attempts": attempts,
             "finished": time.time(),
             "job": len(self.journal.state.jobs) - 1,
@@ -290,7 +296,3 @@ class BulkJob:
                 self.shards.clean()
         self._tell({"type": "end", "stopped": stopped, "statuses": statuses, "seconds": seconds})
         return summary
-
-
-def _error(report: Report) -> Fault:
-    return {"error": report["error"], "message": report["message"]}

@@ -2,175 +2,176 @@
 
 import json
 import os
+import queue
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, TypeAlias
 
 from ..errors import BackendError
 from ..machine import thread_environment, usable_cores
 from ..options import Options
-from .messages import Report, Task
-from .networks import Line, Networks, NetworksLost
-
-Message: TypeAlias = Any  # parsed JSON from our own process: hello, a task, or a report
+from .messages import Answer, Fault, Task, limit_s, reply_of, task_of, to_json
 
 
 @dataclass
 class Process:
-    """A worker process, the connection to it, and its current task."""
+    """A worker process, the connection to it, and its tasks."""
 
     popen: subprocess.Popen[bytes]
     line: Connection
-    networks: Networks | None = None  # the process with the networks, if the worker does not hold them itself
-    task: Task | None = None
-    since: float = field(default_factory=time.monotonic)
+    tasks: dict[Task, tuple[float, int]] = field(default_factory=dict)  # when each was submitted, and its place
+    since: float = 0.0  # when it was idle or answered last
+
+    def takes(self, task: Task, width: int) -> bool:
+        """Return whether there is room for a task; a last attempt is alone in its process."""
+        return len(self.tasks) < (1 if any(each.last for each in (task, *self.tasks)) else width)
 
 
 class LocalPool:
-    """Pool of ``count`` worker processes.
+    """Pool of ``count`` worker processes with up to ``width`` tasks each.
 
-    Each opens the networks once; with the options ``shared``, one more process holds them for all workers. Results
-    are sent as JSON and Arrow over a socket, so that a worker's messages cannot run code here.
+    Each opens the networks once. Results are sent as JSON and Arrow over a socket, so that a worker's messages cannot
+    run code here. If a process ends, all its tasks have failed; the last attempt at a task is alone in its process.
     """
 
-    def __init__(self, count: int, options: Options, work: Path, shared: Options | None = None) -> None:
-        self.count, self._shared = count, shared
-        self._networks: Networks | None = None
+    def __init__(self, count: int, options: Options, work: Path, width: int = 1) -> None:
+        self.count, self.width = count, width
         self._environment = os.environ | thread_environment(options.threads or usable_cores())
         self._hello = options.to_json() | {"work": str(work.absolute())}
         self._processes: list[Process] = []
         self._began = False  # whether any worker has started successfully
 
-    def free(self) -> int:
-        """Return the number of tasks that could start at once."""
-        return self.count - sum(process.task is not None for process in self._processes)
+    def takes(self, task: Task) -> bool:
+        """Return whether a task could start at once."""
+        return len(self._processes) < self.count or any(each.takes(task, self.width) for each in self._processes)
 
     def at_work(self) -> list[tuple[str, Task, float]]:
-        """Return ``(worker, task, seconds)`` of all busy workers."""
+        """Return ``(worker, task, seconds)`` of all tasks in the workers."""
         now = time.monotonic()
-        return [(str(p.popen.pid), p.task, now - p.since) for p in self._processes if p.task]
+        return [
+            (f"{process.popen.pid}" + (f".{place}" if self.width > 1 else ""), task, now - since)
+            for process in self._processes
+            for task, (since, place) in process.tasks.items()
+        ]
 
     def submit(self, task: Task) -> None:
-        for process in self._processes[:]:
-            if process.task is None and process.networks and process.networks.ended():
-                self._end(process)
-        idle = [process for process in self._processes if process.task is None]
-        process = idle[0] if idle else self._start()
-        process.task, process.since = task, time.monotonic()
+        fitting = [process for process in self._processes if process.takes(task, self.width)]
+        process = min(fitting, key=lambda each: len(each.tasks)) if fitting else self._start()
+        now, taken = time.monotonic(), {place for _, place in process.tasks.values()}
+        process.since = process.since if process.tasks else now
+        process.tasks[task] = now, min(set(range(self.width)) - taken)
         with suppress(OSError):  # it has died; wait() reports that
-            _send(process.line, task)
+            process.line.send_bytes(json.dumps(to_json(task)).encode())
 
-    def wait(self, timeout_s: float) -> list[tuple[Task, Report, bytes]]:
-        """Return ``(task, report, rows)`` of the tasks that ended, crashed ones included.
+    def wait(self, timeout_s: float) -> list[Answer]:
+        """Return the answers to the tasks that ended, crashed ones included.
 
         Raises BackendError if a process ends before any worker has started.
         """
-        busy = [process for process in self._processes if process.task]
-        ended: list[tuple[Task, Report, bytes]] = []
+        busy = [process for process in self._processes if process.tasks]
+        answers: list[Answer] = []
         ready = wait([process.line for process in busy], timeout_s)
-        for process, task in [(p, p.task) for line in ready for p in busy if p.line is line and p.task]:
+        for process in (each for each in busy if each.line in ready):
             try:
-                report, rows = _receive(process.line)
+                answers += self._heard(process)
             except (EOFError, OSError):
-                ended.append((task, self._buried(process), b""))
-                continue
-            if "hello" in report:
-                self._began = True
-                continue
-            ended.append((task, report, rows))
-            process.task = None
-            if process.networks and report.get("error") == NetworksLost.__name__:
-                process.networks.end()
+                answers += self._buried(process)
         for process in self._processes[:]:
-            if process.task and time.monotonic() - process.since > process.task["limit_s"]:
+            most_s = limit_s(process.tasks)  # of all together, as each may wait for the others
+            if process.tasks and time.monotonic() - process.since > most_s:
                 process.popen.kill()
-                if process.networks:  # these may be what hangs
-                    process.networks.end()
-                taken = f"took longer than {process.task['limit_s']:.0f} s; its process was ended"
-                late: Report = {**self._buried(process), "error": "TimedOut", "message": taken}
-                ended.append((process.task, late, b""))
-        return ended
+                late = Fault("TimedOut", f"took longer than {most_s:.0f} s; its process was ended", transient=True)
+                answers += self._buried(process, late)
+        return answers
 
     def close(self) -> None:
         """End all processes; unfinished tasks are dropped."""
         while self._processes:
-            self._end(self._processes[0])
-        if self._networks:
-            self._networks.end()
-
-    def _end(self, process: Process) -> None:
-        process.line.close()
-        process.popen.kill()
-        process.popen.wait()
-        self._processes.remove(process)
+            process = self._processes.pop()
+            process.line.close()
+            process.popen.kill()
+            process.popen.wait()
 
     def _start(self) -> Process:
-        if self._shared and (self._networks is None or self._networks.ended()):
-            self._networks = Networks.begin(self._shared)
         here, there = socket.socketpair()
-        with ExitStack() as ends:
-            theirs = [ends.enter_context(end) for end in (there, *(self._networks.lines() if self._networks else ()))]
-            handles = [end.fileno() for end in theirs]
-            command = [sys.executable, "-m", __name__, *map(str, handles)]
+        with there:
             popen = subprocess.Popen(
-                command,
-                pass_fds=handles,
+                [sys.executable, "-m", __name__, str(there.fileno())],
+                pass_fds=[there.fileno()],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # to stderr: stdout is for --json
             )
-        process = Process(popen, Connection(here.detach()), self._networks)
+        process = Process(popen, Connection(here.detach()))
         self._processes.append(process)
         with suppress(OSError):
-            _send(process.line, self._hello)
+            process.line.send_bytes(json.dumps(self._hello).encode())
         return process
 
-    def _buried(self, process: Process) -> Report:
-        """Return the report of a task whose process died; the next task gets a new process."""
+    def _heard(self, process: Process) -> list[Answer]:
+        """Return the answer that a process sends; none if it says that it has started."""
+        message = json.loads(process.line.recv_bytes())
+        if "hello" in message:
+            self._began = True
+            return []
+        answer = Answer(task_of(message["task"]), reply_of(message["reply"]), process.line.recv_bytes())
+        del process.tasks[answer.task]
+        process.since = time.monotonic()
+        return [answer]
+
+    def _buried(self, process: Process, fault: Fault | None = None) -> list[Answer]:
+        """Return the answers of a process that died: its tasks have failed. The next task gets a new process."""
         process.line.close()
         code = process.popen.wait()
         self._processes.remove(process)
         how = f"by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"with exit code {code}"
         if not self._began:
             raise BackendError(f"a worker's process ended {how} before it began; does `cliffvid doctor` work here?")
-        message = f"the process that worked on it ended {how}"
-        return {"error": "Crashed", "message": message, "stop": False, "transient": True}
+        crash = Fault("Crashed", f"the process that worked on it ended {how}", transient=True)
+        return [Answer(task, fault or crash) for task in process.tasks]
 
 
-def _send(line: Connection, value: Mapping[str, object], rows: bytes = b"") -> None:
-    line.send_bytes(json.dumps(value).encode())
-    line.send_bytes(rows)
-
-
-def _receive(line: Connection) -> tuple[Message, bytes]:
-    return json.loads(line.recv_bytes()), line.recv_bytes()
-
-
-def main(handle: int, *networks: int) -> None:
-    """Run a worker process until the other end closes. ``networks``: sockets to shared networks, if any."""
+def main(handle: int) -> None:
+    """Run a worker process until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
     line = Connection(handle)
     try:
-        hello, _ = _receive(line)
+        hello = json.loads(line.recv_bytes())
         from .worker import Worker
 
-        worker = Worker(
-            Options.from_json(hello), Path(hello["work"]), [Line(socket.socket(fileno=end)) for end in networks]
-        )
-        _send(line, {"hello": os.getpid()})
+        worker = Worker(Options.from_json(hello), Path(hello["work"]))
+        line.send_bytes(json.dumps({"hello": os.getpid()}).encode())
+        tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        threading.Thread(target=_receive, args=(line, tasks), daemon=True, name="cliffvid-tasks").start()
         while True:
-            task, _ = _receive(line)
-            _send(line, *worker.do(task))
+            for answer in worker.run(_arriving(tasks)):
+                line.send_bytes(json.dumps({"task": to_json(answer.task), "reply": to_json(answer.reply)}).encode())
+                line.send_bytes(answer.rows)
     except (EOFError, ConnectionError):
         os._exit(0)  # the parent is gone, so nothing needs the result
+
+
+def _receive(line: Connection, tasks: queue.SimpleQueue[Task]) -> None:
+    """Take in tasks as they come, so that the parent never waits to send one; end the process when it is gone."""
+    with suppress(EOFError, OSError):
+        while True:
+            tasks.put(task_of(json.loads(line.recv_bytes())))
+    os._exit(0)
+
+
+def _arriving(tasks: queue.SimpleQueue[Task]) -> Iterator[Task | None]:
+    """Wait for a task and yield it; from then on, yield None where none has come."""
+    yield tasks.get()
+    while True:
+        yield None if tasks.empty() else tasks.get()
 
 
 if __name__ == "__main__":

@@ -1,68 +1,144 @@
-"""Types of the messages between a job, its pool and its workers, and of the events for observers."""
+"""Define the messages between a job, its pool and its workers, and the events for observers."""
 
-from typing import Literal, TypeAlias, TypedDict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias, TypedDict
 
-from .store.records import CountsFacts, Ended, JobLine
+from .store.records import Ended, JobLine, Result
+
+LEAST_LIMIT_S, LIMIT_PER_S = 900.0, 240.0  # time limit in seconds: in general, plus per second of video
+Parsed: TypeAlias = Any  # parsed JSON from our own process
 
 
-class TaskFacts(TypedDict, total=False):
-    """Keys that depend on the kind of task."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A unit of work on an input."""
 
-    known: str | None  # probe: the last known content hash
+    video: str
+    size_s: float = 0.0  # of video
+    attempt: int = 1
+    last: bool = False  # the final attempt, which runs alone in its process
+
+    @property
+    def do(self) -> str:
+        return type(self).__name__.lower()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe(Task):
+    """Find out what the plan needs to know about an input."""
+
+    known: str | None  # the last known content hash
     split_s: float
-    content: str  # whole, segment
-    part: int  # segment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole(Task):
+    """Process an input from its first frame to its last."""
+
+    content: str  # its planned hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment(Task):
+    """Process the frames between two split points of a long input; the rows have no track ids."""
+
+    content: str
+    part: int
     start_s: float
     end_s: float | None
-    files: list[str]  # join: rows of the segments
-    thumbs: list[str]
-    frames: int  # trial
-    attempt: int
-    last: bool  # the final attempt
 
 
-class Task(TaskFacts):
-    """A unit of work: the worker's method ``do`` with an input."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Join(Task):
+    """Track the people of all segments of an input, as if it had not been split."""
 
-    do: str
-    video: str
-    size_s: float  # of video
-    limit_s: float  # of work
+    files: tuple[str, ...]  # rows of the segments
+    thumbs: tuple[str, ...]
 
 
-class Report(TypedDict, total=False):
-    """A worker's answer: ``error`` and the keys after it, or the results of the task."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial(Task):
+    """Measure the speed on the first frames of an input."""
 
-    content: str  # probe
-    kind: str
-    duration_s: float | None
-    frames: int | None
-    cuts: list[float]
-    rows: int  # whole, segment, join
-    file: str | None
-    counts: CountsFacts
-    warnings: list[str]
-    seconds: float
-    codec: str | None
-    width_px: int | None
-    height_px: int | None
-    rate: str | None
-    thumbs: str  # segment
-    frames_per_s: float  # trial
-    error: str
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """The error that ended a task."""
+
+    error: str  # its class
     message: str
-    stop: bool  # every task would fail like this
-    transient: bool  # a retry may succeed
+    stop: bool = False  # every task would fail like this
+    transient: bool = False  # a retry may succeed
+    content: str | None = None  # of an input that could be hashed but not opened
 
 
-Answer: TypeAlias = tuple[Report, bytes]  # and rows as an Arrow stream
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """The facts about an input; its content hash alone if that is the known one."""
+
+    content: str
+    kind: str | None = None
+    duration_s: float | None = None
+    frames: int | None = None
+    cuts: tuple[float, ...] | None = None
 
 
-class Fault(TypedDict):
-    """Error class and message."""
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """What was made of an input or a segment; for a segment also the file of its thumbnails."""
 
-    error: str
-    message: str
+    result: Result
+    thumbs: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The speed of a trial."""
+
+    frames_per_s: float
+
+
+Reply: TypeAlias = Fault | Probed | Processed | Measured
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A worker's answer to a task, and the rows as an Arrow stream unless the result names their file."""
+
+    task: Task
+    reply: Reply
+    rows: bytes = b""
+
+
+TASKS = {kind.__name__: kind for kind in (Probe, Whole, Segment, Join, Trial)}
+REPLIES = {kind.__name__: kind for kind in (Fault, Probed, Processed, Measured)}
+
+
+def to_json(message: Task | Reply) -> dict[str, object]:
+    """Return a message as plain values; ``task_of`` and ``reply_of`` are the inverse."""
+    return {"type": type(message).__name__, **asdict(message)}
+
+
+def task_of(plain: Parsed) -> Task:
+    return TASKS[plain["type"]](**_fields(plain))
+
+
+def reply_of(plain: Parsed) -> Reply:
+    return REPLIES[plain["type"]](**_fields(plain))
+
+
+def _fields(plain: Parsed) -> Parsed:
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
+    del fields["type"]
+    return fields
+
+
+def limit_s(tasks: Iterable[Task]) -> float:
+    """Return the seconds within which a process has to answer one of the tasks that it has."""
+    return LEAST_LIMIT_S + LIMIT_PER_S * sum(task.size_s for task in tasks)
 
 
 class LeftOut(TypedDict):

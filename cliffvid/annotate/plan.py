@@ -3,14 +3,13 @@
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Unpack
 
 from ..errors import ChangedError
 from ..models.manifest import MODEL_FILES
 from ..models.registry import find_model
 from ..options import BulkOptions, Options
 from .inputs import Input
-from .messages import Report, Task, TaskFacts
+from .messages import Fault, Probe, Probed, Segment, Task, Whole
 from .store.journal import State, cut_key
 from .store.records import Ended, InputLine, ModelFacts
 
@@ -57,39 +56,40 @@ class Plan:
     lines: dict[str, InputLine] = field(default_factory=dict)
     split_s: float = 0.0
     elsewhere: dict[str, Ended] = field(default_factory=dict)  # finished inputs of the whole data set, for a part
-    failed: dict[str, Report] = field(default_factory=dict)  # name -> report
-    kept: dict[str, Report] = field(default_factory=dict)  # finished earlier, unreadable now
+    failed: dict[str, Fault] = field(default_factory=dict)  # by name
+    kept: dict[str, Fault] = field(default_factory=dict)  # finished earlier, unreadable now
 
     def probe(self, name: str) -> Task:
         """Return the task that probes an input; an input with known content is not analysed again."""
         before = self.state.inputs.get(name)
         same = before and before["kind"] != "unreadable" and before["split_s"] == self.split_s
-        return task("probe", name, 0, known=before["content"] if before and same else None, split_s=self.split_s)
+        return Probe(video=name, known=before["content"] if before and same else None, split_s=self.split_s)
 
-    def take(self, given: Input, report: Report) -> None:
+    def take(self, given: Input, reply: Probed | Fault) -> None:
         """Add the result of probing an input to the plan."""
         name, before = given.name, self.state.inputs.get(given.name)
         done = name in self.state.live and self.state.live[name]["status"] != "failed"
-        if "error" in report and "content" not in report and done and before:
-            self.kept[name], self.lines[name] = report, before
+        if isinstance(reply, Fault):
+            if reply.content is None and done and before:
+                self.kept[name], self.lines[name] = reply, before
+                return
+            self.failed[name] = reply
+            reply = Probed(reply.content or reply.error, "unreadable")
+        elif reply.kind is None and before:  # unchanged
+            self.lines[name] = {**before, "extra": given.extra, "key": self.recipe.key(reply.content)}
             return
-        content = report.get("content") or report["error"]
-        facts = before if before and "error" not in report and "kind" not in report else report
         self.lines[name] = {
             "type": "input",
             "video": name,
-            "key": self.recipe.key(content),
-            "content": content,
-            "kind": facts.get("kind"),
-            "duration_s": facts.get("duration_s"),
-            "frames": facts.get("frames"),
-            "cuts": facts.get("cuts"),
+            "key": self.recipe.key(reply.content),
+            "content": reply.content,
+            "kind": reply.kind,
+            "duration_s": reply.duration_s,
+            "frames": reply.frames,
+            "cuts": None if reply.cuts is None else list(reply.cuts),
             "split_s": self.split_s,
             "extra": given.extra,
         }
-        if "error" in report:
-            self.failed[name] = report
-            self.lines[name]["kind"] = "unreadable"
 
     def finished(self, name: str) -> Ended | None:
         """Return the record of a finished input, in this data set or the one this job is a part of; else None."""
@@ -122,28 +122,23 @@ class Plan:
         for name in self.lines:
             if not self.finished(name) and name not in self.failed:
                 tasks += self.tasks_of(name)
-        return sorted(tasks, key=lambda task: -task["size_s"])
+        return sorted(tasks, key=lambda task: -task.size_s)
 
     def tasks_of(self, name: str) -> list[Task]:
         """Return the task of an input, or those of its unfinished segments."""
         line = self.lines[name]
         duration_s = line["duration_s"] or (line["frames"] or 0) / 25
         if not line["cuts"]:
-            return [task("whole", name, duration_s, content=line["content"])]
+            return [Whole(video=name, size_s=duration_s, content=line["content"])]
         done = self.state.segments.get(cut_key(line), {})
         content = line["content"]
         return [
-            task("segment", name, (end or duration_s) - start, part=part, start_s=start, end_s=end, content=content)
+            Segment(
+                video=name, size_s=(end or duration_s) - start, part=part, start_s=start, end_s=end, content=content
+            )
             for part, (start, end) in enumerate(zip([0.0, *line["cuts"]], [*line["cuts"], None], strict=True))
             if part not in done
         ]
-
-
-LEAST_LIMIT_S, LIMIT_PER_S = 900, 240  # time limit in seconds: per task, plus per second of video
-
-
-def task(do: str, name: str, size_s: float, **more: Unpack[TaskFacts]) -> Task:
-    return {"do": do, "video": name, "size_s": size_s, "limit_s": LEAST_LIMIT_S + LIMIT_PER_S * size_s, **more}
 
 
 def plain(line: InputLine) -> object:

@@ -17,7 +17,7 @@ from .. import optional
 from ..errors import BackendError, UsageError
 from ..machine import split_device, usable_cores
 from ..options import Options, on_gpu
-from .messages import Report, Task
+from .messages import Answer, Fault, Task, limit_s, reply_of, task_of, to_json
 
 FromRay: TypeAlias = Any  # untyped Ray objects: actor handles and object references
 START_S = 300.0  # a cluster may have to start a machine first
@@ -77,8 +77,8 @@ class RayPool:
             self.close()
             raise BackendError(f"no worker starts on this Ray cluster ({error})") from error
 
-    def free(self) -> int:
-        return sum(seat.task is None and seat.asked is None for seat in self._seats)
+    def takes(self, task: Task) -> bool:
+        return any(seat.task is None and seat.asked is None for seat in self._seats)
 
     def at_work(self) -> list[tuple[str, Task, float]]:
         now = time.monotonic()
@@ -87,26 +87,26 @@ class RayPool:
     def submit(self, task: Task) -> None:
         seat = next(seat for seat in self._seats if seat.task is None and seat.asked is None)
         seat.task, seat.since, seat.late = task, time.monotonic(), False
-        self._running[seat.actor.do.remote(json.dumps(task))] = seat, task
+        self._running[seat.actor.do.remote(json.dumps(to_json(task)))] = seat, task
 
-    def wait(self, timeout_s: float) -> list[tuple[Task, Report, bytes]]:
+    def wait(self, timeout_s: float) -> list[Answer]:
         self._ask()
         if not self._running:
             time.sleep(timeout_s)
             return []
         ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
-        ended: list[tuple[Task, Report, bytes]] = []
+        ended: list[Answer] = []
         for promise in ready:
             seat, task = self._running.pop(promise)
             seat.task = None
             try:
-                report, rows = self._ray.get(promise)
-                ended.append((task, json.loads(report), rows))
+                reply, rows = self._ray.get(promise)
+                ended.append(Answer(task, reply_of(json.loads(reply)), rows))
             except self._ray.exceptions.RayError as error:
-                ended.append((task, _lost(seat, task, error), b""))
+                ended.append(Answer(task, _lost(seat, task, error)))
                 seat.asked, seat.since = seat.actor.hello.remote(), time.monotonic()
         for seat, task in self._running.values():
-            if time.monotonic() - seat.since > task["limit_s"] and not seat.late:
+            if time.monotonic() - seat.since > limit_s([task]) and not seat.late:
                 seat.late = True
                 self._ray.kill(seat.actor, no_restart=False)
         return ended
@@ -146,12 +146,10 @@ def _check(address: str | None) -> None:
         raise BackendError(f"--address {address}: no Ray cluster answers there ({error})") from error
 
 
-def _lost(seat: RayWorker, task: Task, error: Exception) -> Report:
+def _lost(seat: RayWorker, task: Task, error: Exception) -> Fault:
     if seat.late:
-        kind, message = "TimedOut", f"took longer than {task['limit_s']:.0f} s; its process was ended"
-    else:
-        kind, message = "Crashed", f"the worker at it was lost ({str(error).splitlines()[0]})"
-    return {"error": kind, "message": message, "stop": False, "transient": True}
+        return Fault("TimedOut", f"took longer than {limit_s([task]):.0f} s; its process was ended", transient=True)
+    return Fault("Crashed", f"the worker at it was lost ({str(error).splitlines()[0]})", transient=True)
 
 
 class _Actor:
@@ -167,5 +165,5 @@ class _Actor:
         return os.getpid()
 
     def do(self, task: str) -> tuple[str, bytes]:
-        report, rows = self._worker.do(json.loads(task))
-        return json.dumps(report), rows
+        (answer,) = self._worker.run(iter([task_of(json.loads(task))]))
+        return json.dumps(to_json(answer.reply)), answer.rows

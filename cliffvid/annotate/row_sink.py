@@ -10,7 +10,6 @@ import numpy as np
 from ..names import label
 from ..tables import Tracks
 from ..tracks.write import ROW_GROUP, arrow_table, open_parquet
-from .messages import Answer, Report
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,6 +34,10 @@ class Sink:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove an unfinished file. Has no effect on a finished one."""
         if self._writer and self._writer.is_open:
             self._writer.close()
         if self._file:
@@ -74,25 +77,25 @@ class Sink:
             writer.write_table(table)
         self._tables = []
 
-    def finish(self) -> Answer:
-        """Return a report with the number of rows, and the rows themselves unless the report names their file."""
+    def finish(self) -> tuple[int, str | None, bytes]:
+        """Return the number of rows, and the name of their file or the rows themselves as an Arrow stream."""
         import pyarrow as pa
 
         self._flush()
-        report: Report = {"rows": self._rows, "file": None}
+        name = None
         if self._writer and self._file and self._path:
             self._writer.close()
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            report["file"], self._path = self._path.name, None
+            name, self._path = self._path.name, None
         if not self._tables:
-            return report, b""
+            return self._rows, name, b""
         stream = pa.BufferOutputStream()
         with pa.ipc.new_stream(stream, self._tables[0].schema) as writer:
             for table in self._tables:
                 writer.write_table(table)
-        return report, stream.getvalue().to_pybytes()
+        return self._rows, name, stream.getvalue().to_pybytes()
 
 
 def _repeated(text: str, rows: int) -> "pa.StringArray":

@@ -5,21 +5,22 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from ..errors import BackendError, CliffvidError, ModelError, OutputError, UsageError
 from ..machine import usable_cores, usable_memory_bytes
 from ..options import BulkOptions, Options, on_gpu
-from .messages import Report, Task
+from .messages import Answer, Fault, Task
 
 BACKOFF_S = (1.0, 4.0)  # before the second and the third attempt
 WORKER_BYTES = 1_000_000_000  # upper bound of memory per worker with its own networks
-FEEDERS = 8  # decoding processes per GPU; one core each gives about 300 frames/s of 1080p
+AT_ONCE = 8  # inputs decoded at once for a GPU; one core each gives about 300 frames/s of 1080p
 PATIENCE_S = 0.2  # interval at which time limits and signals are checked
 
-Took = Callable[[Task, Report, bytes], None]  # task, report, rows as an Arrow stream
-Failed = Callable[[Task, Report], None]
+Took = Callable[[Answer], None]
+Failed = Callable[[Task, Fault], None]
 
 
 class Pool(Protocol):
@@ -27,10 +28,10 @@ class Pool(Protocol):
 
     count: int
 
-    def free(self) -> int: ...
+    def takes(self, task: Task) -> bool: ...
     def at_work(self) -> list[tuple[str, Task, float]]: ...
     def submit(self, task: Task) -> None: ...
-    def wait(self, timeout_s: float) -> list[tuple[Task, Report, bytes]]: ...
+    def wait(self, timeout_s: float) -> list[Answer]: ...
     def close(self) -> None: ...
 
 
@@ -44,18 +45,20 @@ def open_pool(options: Options, bulk: BulkOptions, work: Path) -> Pool:
 
     shared = bulk.networks == "shared" or (bulk.networks == "auto" and on_gpu(options))
     count = bulk.workers or default_workers(options, shared)
+    if shared:  # one process; as many tasks again wait in it, so that its networks need not
+        return LocalPool(1, replace(options, videos_at_once=count), work, width=2 * count)
     threads = options.threads or max(usable_cores() // count, 1)
-    return LocalPool(count, options.with_threads(threads), work, options if shared else None)
+    return LocalPool(count, replace(options, threads=threads, videos_at_once=1), work)
 
 
 def default_workers(options: Options, shared: bool) -> int:
-    """Return the default number of workers: one per core, as far as memory allows.
+    """Return the default number of workers, or of inputs that one worker decodes at once if networks are shared.
 
-    Networks of this size gain less from a second thread than from a second worker. On a GPU it is one worker, or with
-    shared networks at most ``FEEDERS``.
+    It is one per core, as far as memory allows: networks of this size gain less from a second thread than from a second
+    worker. On a GPU it is one worker, or at most ``AT_ONCE`` inputs.
     """
     if on_gpu(options):
-        return min(usable_cores(), FEEDERS) if shared else 1
+        return min(usable_cores(), AT_ONCE) if shared else 1
     room = usable_memory_bytes()
     return usable_cores() if room is None else max(min(usable_cores(), room // WORKER_BYTES), 1)
 
@@ -78,8 +81,8 @@ class Scheduler:
 
     def drop(self, video: str) -> None:
         """Remove the tasks of an input that no worker has started."""
-        self._ready = deque(task for task in self._ready if task["video"] != video)
-        self._later = [each for each in self._later if each[2]["video"] != video]
+        self._ready = deque(task for task in self._ready if task.video != video)
+        self._later = [each for each in self._later if each[2].video != video]
         heapq.heapify(self._later)
 
     def drive(
@@ -87,7 +90,7 @@ class Scheduler:
         took: Took,
         failed: Failed,
         stopped: Callable[[], object] = lambda: None,
-        retry: Failed = lambda task, report: None,
+        retry: Failed = lambda task, fault: None,
         tick: Callable[[], None] = lambda: None,
     ) -> None:
         """Run all tasks, or until ``stopped`` returns a reason; ``tick`` is called regularly.
@@ -97,27 +100,25 @@ class Scheduler:
         while (self._ready or self._later or self._running) and not stopped():
             while self._later and self._later[0][0] <= time.monotonic():
                 self._ready.appendleft(heapq.heappop(self._later)[2])
-            while self._ready and self.pool.free():
+            while self._ready and self.pool.takes(self._ready[0]):
                 self.pool.submit(self._ready.popleft())
                 self._running += 1
-            for task, report, rows in self.pool.wait(PATIENCE_S if self._running else PATIENCE_S / 4):
+            for answer in self.pool.wait(PATIENCE_S if self._running else PATIENCE_S / 4):
                 self._running -= 1
-                if "error" not in report:
-                    task.setdefault("attempt", 1)
-                    took(task, report, rows)
-                elif not self._again(task, report, retry):
-                    failed(task, report)
+                if not isinstance(answer.reply, Fault):
+                    took(answer)
+                elif not self._again(answer.task, answer.reply, retry):
+                    failed(answer.task, answer.reply)
             tick()
 
-    def _again(self, task: Task, report: Report, retry: Failed) -> bool:
-        attempt = task.setdefault("attempt", 1)
-        if report["stop"]:
+    def _again(self, task: Task, fault: Fault, retry: Failed) -> bool:
+        if fault.stop:
             kinds = {kind.__name__: kind for kind in (OutputError, ModelError, BackendError, UsageError)}
-            raise kinds.get(report["error"], CliffvidError)(report["message"])
-        if not report["transient"] or attempt > len(BACKOFF_S):
+            raise kinds.get(fault.error, CliffvidError)(fault.message)
+        if not fault.transient or task.last:
             return False
-        retry(task, report)
-        when = time.monotonic() + BACKOFF_S[attempt - 1]
-        again: Task = {**task, "attempt": attempt + 1, "last": attempt == len(BACKOFF_S)}
+        retry(task, fault)
+        when = time.monotonic() + BACKOFF_S[task.attempt - 1]
+        again = replace(task, attempt=task.attempt + 1, last=task.attempt == len(BACKOFF_S))
         heapq.heappush(self._later, (when, next(self._numbers), again))
         return True

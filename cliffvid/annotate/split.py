@@ -1,16 +1,21 @@
 """Process long inputs in segments, join finished segments, or fall back to processing the whole input."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
-from .messages import Report, SegmentEvent, Task
-from .plan import Plan, task
+from ..pipeline.counts import Counts, DetectCounts, RegressCounts
+from ..video.reader import DecodeCounts
+from .messages import Join, Processed, Segment, SegmentEvent
+from .plan import Plan
 from .scheduler import Scheduler
 from .store.dataset import writing
 from .store.journal import Log, cut_key
 from .store.ownership import WORK, remove
-from .store.records import SegmentLine
-from .worker import counts_facts, counts_of
+from .store.records import CountsFacts, Result, SegmentLine
+from .task_runs import counts_facts
+
+Plain: TypeAlias = Any  # counts as plain values: a number, a list, or a dict of these
 
 
 class SegmentMerger:
@@ -28,34 +33,26 @@ class SegmentMerger:
         self.plan, self.folder, self.journal, self.tasks, self.stride = plan, folder, journal, tasks, stride
         self._tell = tell
 
-    def take(self, done: Task, report: Report) -> None:
+    def take(self, done: Segment, processed: Processed) -> None:
         """Record a finished segment in the journal."""
-        name = done["video"]
+        name, result = done.video, processed.result
         line = self.plan.lines[name]
         if not line["cuts"]:
             return  # another segment has shown that the input cannot be split
-        decode = report["counts"]["decode"]
+        decode = result["counts"]["decode"]
         if decode["damaged"] or decode["clock_jumps"]:
             self.refuse(name)
             return
         kept: SegmentLine = {
             "type": "segment",
             "cut_key": cut_key(line),
-            "part": done["part"],
-            "rows": report["rows"],
-            "file": report["file"],
-            "counts": report["counts"],
-            "warnings": report["warnings"],
-            "seconds": report["seconds"],
-            "codec": report["codec"],
-            "width_px": report["width_px"],
-            "height_px": report["height_px"],
-            "rate": report["rate"],
-            "thumbs": report["thumbs"],
+            "part": done.part,
+            "thumbs": processed.thumbs or "",
+            **result,
         }
         with writing(self.folder):
             self.journal.append(kept)
-        self._tell({"type": "segment", "video": name, "part": done["part"], "of": len(line["cuts"]) + 1})
+        self._tell({"type": "segment", "video": name, "part": done.part, "of": len(line["cuts"]) + 1})
         self.join_if_whole(name)
 
     def join_if_whole(self, name: str) -> None:
@@ -66,8 +63,8 @@ class SegmentMerger:
         if counts_of([part["counts"] for part in parts]).decode.frames != -(-(line["frames"] or 0) // self.stride):
             self.refuse(name)  # the split points were wrong
             return
-        files = [part["file"] for part in parts if part["file"]]
-        self.tasks.add_first([task("join", name, 0, files=files, thumbs=[part["thumbs"] for part in parts])])
+        files = tuple(part["file"] for part in parts if part["file"])
+        self.tasks.add_first([Join(video=name, files=files, thumbs=tuple(part["thumbs"] for part in parts))])
 
     def refuse(self, name: str) -> None:
         """Process the input whole instead: its segments may not give the same rows."""
@@ -80,16 +77,16 @@ class SegmentMerger:
             self.journal.append(line)
         self.tasks.add_first(self.plan.tasks_of(name))
 
-    def whole(self, name: str, report: Report) -> Report:
-        """Return the report of a join as if the input had not been split."""
+    def whole(self, name: str, joined: Result) -> Result:
+        """Return the result of a join as if the input had not been split."""
         parts = self._parts(name)
-        counts = counts_of([*(part["counts"] for part in parts), report["counts"]])
+        counts = counts_of([*(part["counts"] for part in parts), joined["counts"]])
         return {
-            "rows": report["rows"],
-            "file": report["file"],
+            "rows": joined["rows"],
+            "file": joined["file"],
             "counts": counts_facts(counts),
             "warnings": counts.warnings(),
-            "seconds": sum(part["seconds"] for part in parts) + report["seconds"],
+            "seconds": sum(part["seconds"] for part in parts) + joined["seconds"],
             "codec": parts[0]["codec"],
             "width_px": parts[0]["width_px"],
             "height_px": parts[0]["height_px"],
@@ -105,3 +102,21 @@ class SegmentMerger:
     def _parts(self, name: str) -> list[SegmentLine]:
         parts = self.journal.state.segments.get(cut_key(self.plan.lines[name]), {})
         return [parts[part] for part in sorted(parts)]
+
+
+def counts_of(parts: list[CountsFacts]) -> Counts:
+    """Return the sum of the counts of all parts of a video, given as plain values."""
+
+    def added(plain: Sequence[Mapping[str, Plain]]) -> dict[str, Plain]:
+        total: dict[str, Plain] = {}
+        for name, value in plain[0].items():
+            values = [part[name] for part in plain]
+            if name == "first_pts":
+                total[name] = value
+            else:
+                total[name] = added(values) if isinstance(value, dict) else sum(values, [] if name == "shots" else 0)
+        return total
+
+    total = added(parts)
+    kinds = {"decode": DecodeCounts, "detect": DetectCounts, "regress": RegressCounts}
+    return Counts(**total | {name: kind(**total[name]) for name, kind in kinds.items()})

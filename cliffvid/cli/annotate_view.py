@@ -167,7 +167,7 @@ class LiveView(View):
             if worker not in self._workers:
                 self._workers[worker] = self.bars.add_task(f"worker {worker}", total=None, said="")
             if self._at.get(worker) is not task:
-                said = f"{task['do']} {_end_of(printable(task['video']), self._width - OTHER_WIDTH)}"
+                said = f"{task.do} {_end_of(printable(task.video), self._width - OTHER_WIDTH)}"
                 self.bars.reset(self._workers[worker], said=said, visible=True)
             self._at[worker] = task
         for worker in self._workers.keys() - {worker for worker, *_ in at_work}:

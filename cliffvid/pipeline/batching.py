@@ -1,8 +1,6 @@
 """Batch parts of several videos together: build batches, split them to size, and run a stage on them."""
 
 import math
-import queue
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, Self, TypeAlias, TypeVar
@@ -143,29 +141,3 @@ def together(session: Asked, inputs: list[Arrays]) -> list[Arrays]:
             answers[i] = {name: array[start:end] for name, array in answer.items()}
             start = end
     return answers
-
-
-class Shared:
-    """A session shared by several callers: requests that arrive during a call are batched into the next one."""
-
-    def __init__(self, session: Asked) -> None:
-        self._session = session
-        self._waiting: queue.SimpleQueue[tuple[Arrays, Callable[[Arrays | Exception], None]]] = queue.SimpleQueue()
-        threading.Thread(target=self._work, daemon=True, name="cliffvid-shared").start()
-
-    def ask(self, inputs: Arrays, answered: Callable[[Arrays | Exception], None]) -> None:
-        """Queue a request without blocking; ``answered`` gets the output or the exception in another thread."""
-        self._waiting.put((inputs, answered))
-
-    def _work(self) -> None:
-        while True:
-            asked = [self._waiting.get()]
-            while not self._waiting.empty():
-                asked.append(self._waiting.get())
-            answers: Sequence[Arrays | Exception]
-            try:
-                answers = together(self._session, [inputs for inputs, _ in asked])
-            except Exception as error:
-                answers = [error] * len(asked)
-            for (_, answered), answer in zip(asked, answers, strict=True):
-                answered(answer)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Self
 
-from ..concurrency import Stages
+from ..concurrency import Sources, Stages
 from ..models.batch_size import with_batch_sizes
 from ..options import Options
 from ..tables import Bodies, Frames
@@ -36,10 +36,11 @@ class Chain:
     def __exit__(self, *_: object) -> None:
         self.stages.__exit__()
 
-    def bodies(self, videos: Iterable[Iterator[Batch[Frames]]]) -> Iterator[Part[Bodies]]:
+    def bodies(self, videos: Sources[Batch[Frames]]) -> Iterator[Part[Bodies]]:
         """Yield the bodies of all people in all videos, in order within each video, then that video's end marker.
 
-        ``videos``: the frames of each video, see ``VideoRun.parts``. A batch may mix several videos. Call it only once.
+        ``videos``: the frames of each video, see ``VideoRun.parts``; None for none now, see ``Stages.merged``. A batch
+        may mix several videos. Call it only once.
         """
         options, models, sizes = self.options, self.models, self.batch_sizes()
         decoded = self.stages.merged("decode", "frames", videos, options.videos_at_once, rows_in)

@@ -101,52 +101,87 @@ class Outcome:
     error: Exception | None
 
 
-class WrittenRun(VideoRun):
-    """One video of many, from opening it to writing its tracks file. An error is stored and fails this video only."""
+class GuardedRun(VideoRun):
+    """One video of many in a chain. An error is stored and fails this video only."""
 
-    def __init__(self, video: Path | str, out: Path, chain: Chain) -> None:
+    def __init__(self, video: Path | str, chain: Chain) -> None:
         super().__init__(video, chain)
-        self.out = out
         self.error: Exception | None = None
-        self.report: Report | None = None
-        self._tracking, self._own_s = Tracking(Tracker(self.options), self.counts.shots), 0.0
-        self._claim: Claim | None = None
-        self._writer: Writer | None = None
+
+    @property
+    def over(self) -> bool:
+        """Return whether no more frames are needed."""
+        return self.error is not None
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Open the video for as long as its frames are read."""
+        with self:
+            yield
 
     def parts(self) -> Iterator[Batch[Frames]]:
         """Yield the parts as VideoRun does. An error is stored and ends the run."""
-        self._start, self._before = time.perf_counter(), self._clocks()
         try:
-            output_format(self.out, self.options.format)
-            check_free(self.out, self.options.overwrite, self.video)
-            self._claim = Claim(self.out)
-            with self:
-                self.chain.claimed.append(self.info.frames_claimed)
+            with self.reading():
                 for batch in super().parts():
-                    if self.error:
+                    if self.over:
                         break
                     if rows_in(batch):
                         yield batch
                     del batch
         except Exception as error:
-            self.error = error
+            self.error = self.error or error
         yield [Part(self)]
+
+    def take(self, bodies: Bodies | None) -> None:
+        """Write some rows; None marks the end. An error is stored."""
+        try:
+            if not self.error:
+                self.write(bodies)
+        except Exception as error:
+            self.error = error
+        if bodies is None or self.error:
+            self.close()
+
+    def write(self, bodies: Bodies | None) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Remove what is unfinished. Has no effect on a finished result."""
+        raise NotImplementedError
+
+
+class WrittenRun(GuardedRun):
+    """One video of many, from opening it to writing its tracks file."""
+
+    def __init__(self, video: Path | str, out: Path, chain: Chain) -> None:
+        super().__init__(video, chain)
+        self.out = out
+        self.report: Report | None = None
+        self._tracking, self._own_s = Tracking(Tracker(self.options), self.counts.shots), 0.0
+        self._claim: Claim | None = None
+        self._writer: Writer | None = None
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Open the video for as long as its frames are read; the output path is claimed first."""
+        self._start, self._before = time.perf_counter(), self._clocks()
+        output_format(self.out, self.options.format)
+        check_free(self.out, self.options.overwrite, self.video)
+        self._claim = Claim(self.out)
+        with super().reading():
+            self.chain.claimed.append(self.info.frames_claimed)
+            yield
 
     def take(self, bodies: Bodies | None) -> None:
         """Track and write some rows; None marks the end."""
         start = time.perf_counter()
-        try:
-            if not self.error:
-                self._write(bodies)
-        except Exception as error:
-            self.error = error
+        super().take(bodies)
         self._own_s += time.perf_counter() - start
-        if bodies is None or self.error:
-            self.close()
         if bodies is None and not self.error:
             self.report = self._report()
 
-    def _write(self, bodies: Bodies | None) -> None:
+    def write(self, bodies: Bodies | None) -> None:
         manifest = self.models.regressor.manifest
         if self._writer is None:
             joints, betas = body_size(manifest)

@@ -17,6 +17,7 @@ import pytest
 
 from bulk import annotate, kill_group, make_inputs, rows, start, truth, videos
 from cliffvid import Options, OutputError
+from cliffvid.annotate import messages
 from cliffvid.annotate.job import annotate as annotate_here
 from cliffvid.annotate.status import status
 from cliffvid.annotate.store.journal import read_state
@@ -164,40 +165,68 @@ def finished(out: Path) -> int:
     return journal.read_bytes().count(b'"done"') if journal.exists() else 0
 
 
-@pytest.mark.slow
-def test_shared_networks_that_are_killed_are_begun_anew(tmp_path, toys):
-    make_inputs(tmp_path / "in")
-    args = ("in", "-o", "out", "--networks", "shared", "--workers", 2, "--checkpoint", 0)
-    running, killed, held = start(*args, cwd=tmp_path, toys=toys), [], set()
-    while len(killed) < 4 and running.poll() is None:  # a worker and the networks in turns
+SHARED = ("in", "-o", "out", "--networks", "shared", "--workers", 2, "--checkpoint", 0)
+
+
+def test_a_worker_that_is_killed_with_several_inputs_costs_none_of_them(tmp_path, toys):
+    make_inputs(tmp_path / "in", clips=15)
+    running, killed = start(*SHARED, cwd=tmp_path, toys=toys), []
+    while len(killed) < 2 and running.poll() is None:
         before = finished(tmp_path / "out")
         while running.poll() is None and finished(tmp_path / "out") < before + 3:
             time.sleep(0.005)
-        networks = children(running, "cliffvid.annotate.networks")
-        held.update(networks)
-        victims = networks if len(killed) % 2 else children(running, "cliffvid.annotate.local_pool")
-        if victims:
-            os.kill(victims[0], signal.SIGKILL)
-            killed.append(victims[0])
-    last = children(running, "cliffvid.annotate.networks")
+        killed += children(running, "cliffvid.annotate.local_pool")
+        os.kill(killed[-1], signal.SIGKILL)
     _, err = running.communicate(timeout=60)
-    assert running.returncode == 1 and "Traceback" not in err and len(killed) == 4, err
-    assert held & set(killed) == set(killed[1::2]) and len(held) == 2, (held, killed, last)  # a worker took none along
+    assert running.returncode == 1 and "Traceback" not in err and len(set(killed)) == 2, err
     ended = [video["video"] for video in videos(tmp_path / "out")]
     assert rows(tmp_path / "out").equals(truth(ended, tmp_path, toys))
     assert Counter(video["status"] for video in videos(tmp_path / "out"))["failed"] == 5
 
 
+def test_what_crashes_beside_others_is_alone_in_failing(tmp_path, toys, breaking):
+    (tmp_path / "in").mkdir()
+    names = [f"in/{name}.mp4" for name in ("crash-decode", "good 1", "good 2", "good 3", "good 4")]
+    for name in names:
+        make_clip(tmp_path / name, people=2)
+    annotate(*SHARED, cwd=tmp_path, toys=toys, env=breaking, check=1)
+    crashed, *good = pq.read_table(tmp_path / "out" / "videos.parquet").to_pylist()
+    assert (crashed["error"], crashed["attempts"]) == ("Crashed", 3) and "SIGSEGV" in crashed["message"]
+    assert {video["status"] for video in good} == {"ok"} and good[0]["attempts"] > 1
+    assert rows(tmp_path / "out").equals(truth(names[1:], tmp_path, toys))
+
+
+def test_a_worker_that_hangs_is_ended_and_its_inputs_are_tried_again(tmp_path, toys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in "abc":
+        make_clip(tmp_path / f"{name}.mp4", people=2)
+    retried = []
+
+    def watch(event, progress):
+        if event["type"] == "retry":
+            retried.append(event["error"])
+            monkeypatch.undo()
+            monkeypatch.chdir(tmp_path)
+        elif not retried and progress.phase == "annotate" and (at_work := progress.pool.at_work()):
+            os.kill(int(at_work[0][0].split(".")[0]), signal.SIGSTOP)
+            monkeypatch.setattr(messages, "LEAST_LIMIT_S", 0)
+            monkeypatch.setattr(messages, "LIMIT_PER_S", 0)
+
+    options = Options(models_dir=toys, detector="toy-detector", regressor="toy-regressor")
+    summary = annotate_here(["."], "out", options, BulkOptions(networks="shared", workers=2), watch)
+    assert summary.exit_code == 0 and set(retried) == {"TimedOut"}
+    assert rows(tmp_path / "out").equals(truth(["a.mp4", "b.mp4", "c.mp4"], tmp_path, toys))
+
+
 def test_nothing_is_left_running_when_the_command_alone_is_killed(tmp_path, toys):
     make_inputs(tmp_path / "in", clips=30)
-    args = ("in", "-o", "out", "--networks", "shared", "--workers", 2, "--checkpoint", 0)
-    running = start(*args, cwd=tmp_path, toys=toys)
+    running = start(*SHARED, cwd=tmp_path, toys=toys)
     while running.poll() is None and finished(tmp_path / "out") < 2:
         time.sleep(0.005)
-    left = [*children(running, "cliffvid.annotate.local_pool"), *children(running, "cliffvid.annotate.networks")]
+    left = children(running, "cliffvid.annotate.local_pool")
     running.kill()
     running.communicate(timeout=60)  # until none of them holds its stderr
-    assert len(left) == 3 and not [pid for pid in left if "cliffvid" in command_line(pid)]
+    assert len(left) == 1 and not [pid for pid in left if "cliffvid" in command_line(pid)]
 
 
 def test_a_job_at_work_is_told_from_one_that_was_killed(tmp_path, toys):
@@ -228,27 +257,6 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
         return ""
-
-
-LOST = """
-import os, signal, sys
-if "cliffvid.annotate.networks" in sys.orig_argv:
-    from cliffvid.pipeline.batching import Shared
-    Shared.ask = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_what_loses_the_shared_networks_again_and_again_is_done_without_them(tmp_path, toys):
-    (tmp_path / "in").mkdir()
-    for name in "ab":
-        make_clip(tmp_path / "in" / f"{name}.mp4", people=2)
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(LOST)
-    env = {"PYTHONPATH": str(tmp_path / "site")}
-    done = annotate("in", "-o", "out", "--networks", "shared", cwd=tmp_path, toys=toys, env=env)
-    assert "the process that holds the networks ended" in done.stderr
-    assert rows(tmp_path / "out").equals(truth(["in/a.mp4", "in/b.mp4"], tmp_path, toys))
-    assert pq.read_table(tmp_path / "out" / "videos.parquet")["attempts"].to_pylist() == [3, 3]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -30,6 +30,7 @@ from pathlib import Path
 import ray
 from cliffvid import Options
 from cliffvid.annotate.job import annotate
+from cliffvid.annotate.messages import Whole
 from cliffvid.options import BulkOptions
 
 lost, pids = [], {}
@@ -39,9 +40,9 @@ def watch(event, progress):
     if event["type"] == "found":
         pids.update({i: ray.get(seat.actor.hello.remote()) for i, seat in enumerate(seats)})
     for i, seat in enumerate(seats):
-        task = seat.task or {"do": None}
-        if task["do"] == "whole" and task["video"] == "in/long.mp4" and time.monotonic() - seat.since > 0.2:
-            if len(lost) < 2 and task.get("attempt", 1) > len(lost):
+        task = seat.task
+        if isinstance(task, Whole) and task.video == "in/long.mp4" and time.monotonic() - seat.since > 0.2:
+            if len(lost) < 2 and task.attempt > len(lost):
                 os.kill(pids[i], signal.SIGKILL) if not lost else ray.kill(seat.actor, no_restart=False)
                 lost.append(task)
 

@@ -55,6 +55,15 @@ def test_a_fault_keeps_its_own_traceback():
     assert "numbers" in [entry.name for entry in error.traceback]
 
 
+@pytest.mark.parametrize("depth", [0, 2])
+def test_sources_may_come_later_and_hold_nobody_up(depth):
+    """None is no source for now: the others go on, and the end comes when none of them is left."""
+    given = iter([[[1], [2], [3]], None, [[10]], None, None, None, [[20]]])
+    with Stages(depth) as stages:
+        assert list(stages.merged("a", "items", given, 2)) == [[1], [2], [10], [3]]
+    assert [[20]] in given  # which it did not ask for any more
+
+
 def test_memory_is_bounded_by_depth():
     made = []
 

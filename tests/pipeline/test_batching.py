@@ -1,14 +1,12 @@
 """Parts of several videos in the same batches."""
 
-import threading
-import time
 from types import SimpleNamespace
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cliffvid.pipeline.batching import Part, Shared, lifted, rebatch, together
+from cliffvid.pipeline.batching import Part, lifted, rebatch, together
 from cliffvid.pipeline.counts import Counts
 from cliffvid.tables import People
 
@@ -88,49 +86,3 @@ def test_sources_of_one_shape_are_asked_about_together():
     answers = together(Session(), inputs)
     assert Session.calls == [6, 1]
     assert [answer["y"].tolist() for answer in answers] == [[6, 6], [5], [12] * 4]
-
-
-class Doubling:
-    """A session that waits to be let go on, and fails at negative numbers."""
-
-    def __init__(self):
-        self.asked, self.go = [], threading.Semaphore(0)
-
-    def run(self, inputs):
-        self.asked.append(inputs["x"].tolist())
-        assert self.go.acquire(timeout=5)
-        if (inputs["x"] < 0).any():
-            raise ValueError("negative")
-        return {"y": 2 * inputs["x"]}
-
-
-def test_who_asks_while_a_session_is_at_work_is_answered_by_its_next_call():
-    session, answers, all_in = Doubling(), {}, threading.Event()
-    shared = Shared(session)
-
-    def ask(name, numbers, last=False):
-        def answered(answer):
-            answers[name] = answer if isinstance(answer, Exception) else answer["y"].tolist()
-            if last:
-                all_in.set()
-
-        shared.ask({"x": np.array(numbers)}, answered)
-
-    ask("a", [1])
-    while not session.asked:
-        time.sleep(0.001)
-    ask("b", [2, 3])
-    ask("c", [4])
-    session.go.release()
-    while len(session.asked) < 2:
-        time.sleep(0.001)
-    ask("d", [5])
-    ask("e", [-6], last=True)
-    session.go.release(2)
-    assert all_in.wait(5) and session.asked == [[1], [2, 3, 4], [5, -6]]
-    assert [answers[name] for name in "abc"] == [[2], [4, 6], [8]]
-    assert str(answers["d"]) == str(answers["e"]) == "negative"  # and it goes on
-    all_in.clear()
-    ask("f", [7], last=True)
-    session.go.release()
-    assert all_in.wait(5) and answers["f"] == [14]

@@ -112,12 +112,9 @@ class FailedLine(Ended):
     type: Literal["failed"]
 
 
-class SegmentLine(TypedDict):
-    """The people of one segment of a long input are in a file."""
+class Result(TypedDict):
+    """What was made of an input or a segment; the rows are in ``file`` if they are many."""
 
-    type: Literal["segment"]
-    cut_key: str
-    part: int
     rows: int
     file: str | None
     counts: CountsFacts
@@ -127,6 +124,14 @@ class SegmentLine(TypedDict):
     width_px: int | None
     height_px: int | None
     rate: str | None
+
+
+class SegmentLine(Result):
+    """The people of one segment of a long input are in a file."""
+
+    type: Literal["segment"]
+    cut_key: str
+    part: int
     thumbs: str
 
 
