@@ -240,3 +240,30 @@ def _check_answers(session: Session, rows: dict[str, tuple[int, ...]]) -> None:
                 f"{manifest.folder}: output {name!r} is {answer.dtype} {answer.shape} or not finite, the manifest "
                 f"promises {tensor.dtype} {tensor.shape}; export the model again"
             )
+
+
+class Asked(Protocol):
+    """The interface of a session that stages use."""
+
+    manifest: Manifest
+
+    def run(self, inputs: Arrays) -> Arrays: ...
+
+
+def together(session: Asked, inputs: list[Arrays]) -> list[Arrays]:
+    """Return a session's output for each of several inputs; inputs of equal shape are run in a single call."""
+    answers: list[Arrays] = [{}] * len(inputs)
+    shapes: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+    for i, given in enumerate(inputs):
+        shapes.setdefault(tuple(array.shape[1:] for array in given.values()), []).append(i)
+    for members in shapes.values():
+        if len(members) == 1:
+            answers[members[0]] = session.run(inputs[members[0]])
+            continue
+        joined = {name: np.concatenate([inputs[i][name] for i in members]) for name in inputs[members[0]]}
+        answer, start = session.run(joined), 0
+        for i in members:
+            end = start + len(next(iter(inputs[i].values())))
+            answers[i] = {name: array[start:end] for name, array in answer.items()}
+            start = end
+    return answers

@@ -5,10 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, Self, TypeAlias, TypeVar
 
-import numpy as np
-
-from ..models.manifest import Manifest
-from ..tables import Arrays
 from .counts import Counts
 
 
@@ -114,30 +110,3 @@ def rebatch(batches: Iterable[Batch[C]], rows: int, parts: float = math.inf) -> 
                 batch, room = [], rows
     if batch:
         yield batch
-
-
-class Asked(Protocol):
-    """The interface of a session that stages use."""
-
-    manifest: Manifest
-
-    def run(self, inputs: Arrays) -> Arrays: ...
-
-
-def together(session: Asked, inputs: list[Arrays]) -> list[Arrays]:
-    """Return a session's output for each of several inputs; inputs of equal shape are run in a single call."""
-    answers: list[Arrays] = [{}] * len(inputs)
-    shapes: dict[tuple[tuple[int, ...], ...], list[int]] = {}
-    for i, given in enumerate(inputs):
-        shapes.setdefault(tuple(array.shape[1:] for array in given.values()), []).append(i)
-    for members in shapes.values():
-        if len(members) == 1:
-            answers[members[0]] = session.run(inputs[members[0]])
-            continue
-        joined = {name: np.concatenate([inputs[i][name] for i in members]) for name in inputs[members[0]]}
-        answer, start = session.run(joined), 0
-        for i in members:
-            end = start + len(next(iter(inputs[i].values())))
-            answers[i] = {name: array[start:end] for name, array in answer.items()}
-            start = end
-    return answers

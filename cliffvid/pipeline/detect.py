@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from ..geometry import Array, box_iou, canvas_to_frame, shrunk
 from ..models.manifest import Manifest, canvas_shape
+from ..models.session import Asked, together
 from ..options import Options
 from ..rules import Letterbox, Selection
 from ..tables import AT_BORDER, DAMAGED_FRAME, Arrays, Bool, Frames, People
 from ..video.images.base import kind_of
-from .batching import Asked, together
 from .counts import DetectCounts
 
 LEAST_SIDE_PX = 2.0  # a box thinner than this after clamping to the frame is dropped

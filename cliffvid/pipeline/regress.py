@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..geometry import box_iou, camera_is_bad, camera_to_transl
+from ..models.session import Asked, together
 from ..rotations import axis_angle
 from ..tables import BAD_CAMERA, IMPLAUSIBLE, Arrays, Bodies, Bool, Crops
-from .batching import Asked, together
 from .counts import RegressCounts
 
 PRESENCE_MIN = 0.5  # example clip: a stone detected as a person scores 0.00 to 0.05, people nearly always over 0.9

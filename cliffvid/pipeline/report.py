@@ -3,7 +3,12 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
+from ..concurrency import Stages
+from .networks import Models
+
+Times: TypeAlias = tuple[dict[str, float], dict[str, float]]  # busy and waiting seconds of each stage
 TRACK_AND_WRITE = "track and write"
 ADVICE = {
     "decode": "decoding bounds this run: more cores, --stride or, if not yet given, --pixels planes; not other engines",
@@ -90,3 +95,19 @@ def peak_memory_mb() -> float | None:
         return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1000
     except (OSError, StopIteration):
         return None
+
+
+def stage_times(stages: Stages, models: Models, track_s: float) -> Times:
+    """Return the busy and the waiting seconds of each stage so far; ``track_s``: spent on tracking and writing."""
+    busy = stages.busy_s() | {TRACK_AND_WRITE: track_s}
+    waiting = stages.waiting_s() | {TRACK_AND_WRITE: stages.stages[-1].consumer_wait_s}
+    for name, session in (("detect", models.detector), ("regress", models.regressor)):
+        busy[name] -= session.turn_wait_s
+        waiting[name] += session.turn_wait_s
+    return busy, waiting
+
+
+def elapsed(before: Times, now: Times) -> Times:
+    """Return the times between two moments."""
+    busy, waiting = ({n: t - old[n] for n, t in new.items()} for old, new in zip(before, now, strict=True))
+    return busy, waiting

@@ -20,7 +20,7 @@ from .chain import Chain
 from .counts import Counts
 from .file_meta import file_meta
 from .networks import Models, body_size
-from .report import TRACK_AND_WRITE, Report, peak_memory_mb
+from .report import Report, Times, elapsed, peak_memory_mb, stage_times
 from .track import Tracking, track
 from .tracker import Tracker
 
@@ -165,7 +165,7 @@ class WrittenRun(GuardedRun):
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Open the video for as long as its frames are read; the output path is claimed first."""
-        self._start, self._before = time.perf_counter(), self._clocks()
+        self._start, self._before = time.perf_counter(), self._times()
         output_format(self.out, self.options.format)
         check_free(self.out, self.options.overwrite, self.video)
         self._claim = Claim(self.out)
@@ -207,22 +207,12 @@ class WrittenRun(GuardedRun):
         self.chain.done += 1
         return Outcome(self.video, self.out, self.report, self.error)
 
-    def _clocks(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Return the busy and the waiting seconds of each stage so far."""
-        stages, models = self.chain.stages, self.models
-        busy = stages.busy_s() | {TRACK_AND_WRITE: self._own_s}
-        waiting = stages.waiting_s() | {TRACK_AND_WRITE: stages.stages[-1].consumer_wait_s}
-        for name, session in (("detect", models.detector), ("regress", models.regressor)):
-            busy[name] -= session.turn_wait_s
-            waiting[name] += session.turn_wait_s
-        return busy, waiting
+    def _times(self) -> Times:
+        return stage_times(self.chain.stages, self.models, self._own_s)
 
     def _report(self) -> Report:
         seconds, models = time.perf_counter() - self._start, self.models
-        busy, waiting = (
-            {name: value - before[name] for name, value in now.items()}
-            for now, before in zip(self._clocks(), self._before, strict=True)
-        )
+        busy_s, waiting_s = elapsed(self._before, self._times())
         return Report(
             video=self.video,
             output=self.out,
@@ -232,8 +222,8 @@ class WrittenRun(GuardedRun):
             tracks=self.counts.tracks,
             bytes=self._bytes,
             seconds=seconds,
-            busy_s=busy,
-            waiting_s=waiting,
+            busy_s=busy_s,
+            waiting_s=waiting_s,
             batch_sizes=self.chain.batch_sizes(),
             batch_fill=self.chain.batch_fill(),
             peak_memory_mb=peak_memory_mb(),

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cliffvid.pipeline.batching import Part, lifted, rebatch, together
+from cliffvid.models.session import together
+from cliffvid.pipeline.batching import Part, lifted, rebatch
 from cliffvid.pipeline.counts import Counts
 from cliffvid.tables import People
 
