@@ -23,7 +23,8 @@ help:
 	@echo "make bench        measure this machine: each stage, the whole, memory; bench-decode and so on one alone,"
 	@echo "                  bench-e2e all that is end to end"
 	@echo "make gpu-day [STEPS=\"sessions e2e\"]   measure all, or some steps, on a machine with an NVIDIA GPU"
-	@echo "make accuracy [AGAINST=dir] [FILMS=dir]   measure the models on real people, beside those of another folder"
+	@echo "make accuracy [AGAINST=dir] [FILMS=dir]   measure the models on real people, beside those of another folder;"
+	@echo "                  DETECTOR=openvino:int8 REGRESSOR=openvino:int8   beside themselves in other precisions"
 	@echo "make docs-house   draw the rooms of the package for docs/architecture.md"
 	@echo "make docs-reference   write docs/reference.md: all commands and their options"
 	@echo "make profile      a page of what each stage of a run did when, and Python's profile"
@@ -125,9 +126,11 @@ $(GPU)/installed: pyproject.toml
 gpu-day: $(GPU)/installed
 	PYTHONPATH=tests $(GPU)/bin/python -m bench.gpu_day $(STEPS)
 
-# Downloads 90 MB once. AGAINST: a folder of model folders; FILMS: one that has the films and stills of labels.json.
+# Downloads 90 MB once. AGAINST: a folder of model folders; FILMS: one that has the films and stills of labels.json;
+# DETECTOR, REGRESSOR: how else to run that network, such as openvino:int8; all combinations are measured.
 accuracy: $(VENV)/installed-dev
-	$(BENCH).accuracy $(if $(AGAINST),--against "$(AGAINST)") $(if $(FILMS),--films "$(FILMS)")
+	$(BENCH).accuracy $(if $(AGAINST),--against "$(AGAINST)") $(if $(FILMS),--films "$(FILMS)") \
+		$(if $(DETECTOR),--detector $(DETECTOR)) $(if $(REGRESSOR),--regressor $(REGRESSOR))
 
 # Where the time of a run goes: bench/out/timeline.html and profile.txt.
 profile: $(VENV)/installed-dev

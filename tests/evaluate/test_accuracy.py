@@ -1,12 +1,15 @@
 """The judge of accuracy against scenes whose cameras and people are known."""
 
+from argparse import Namespace
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from bench.accuracy import labels, rows
+from bench.accuracy import labels, rows, run
+from bench.accuracy.__main__ import versions_of
 from bench.accuracy.adjust import adjusted
 from bench.accuracy.false_positives import of_nobody
 from bench.accuracy.follow import Follower
@@ -17,6 +20,7 @@ from bench.accuracy.truth import HIPS, JOINTS, smoothed
 from cliffvid.evaluate.ground_truth import Truth
 from cliffvid.geometry import project
 from cliffvid.models.body import load_body
+from cliffvid.models.manifest import Manifest
 from cliffvid.tables import IMPLAUSIBLE
 from cliffvid.tracks.read import read_tracks
 from clips import make_clip
@@ -221,6 +225,24 @@ def test_versions_are_compared_on_what_both_found():
     a, b = common([one, other])
     assert a.theirs.tolist() == b.theirs.tolist() == [2, 5]
     assert a.joints_m.ravel().tolist() == [1, 2] and b.joints_m.ravel().tolist() == [0, 2]
+
+
+class Opened(NamedTuple):
+    """What a session says of itself."""
+
+    manifest: Manifest
+    backend: str
+    precision: str
+
+
+def test_each_network_runs_as_asked_alone_and_with_the_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "open_session", lambda manifest, b, precision: Opened(manifest, b, precision))
+    asked = Namespace(against=None, detector=["openvino:int8"], regressor=["openvino:bf16"])
+    exact = "person-open fp32 by onnxruntime", "cliff-open fp32 by onnxruntime"
+    other = "person-open int8 by openvino", "cliff-open bf16 by openvino"
+    assert [version.words for version in versions_of(asked, tmp_path)] == [
+        f"{detector} + {regressor}" for detector in (exact[0], other[0]) for regressor in (exact[1], other[1])
+    ]
 
 
 @pytest.fixture

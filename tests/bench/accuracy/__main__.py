@@ -2,19 +2,24 @@
 
 Two scenes of four calibrated cameras, which are downloaded; films and stills with labels, from a folder that has them;
 and rows that no person can have, in all of these and in the demo. Models of a second folder are measured in the same
-run, also on the rows that both found.
+run, and so are the bundled ones in other precisions; also on the rows that all versions found.
 """
 
 import argparse
 import json
+import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 
 from bench.harness import machine, versions
 from cliffvid.cli.console import result, say
+from cliffvid.errors import CliffvidError, describe
+from cliffvid.models.session import KNOWN
 
 from .labels import read_labels
-from .run import Version, judge_labels, judge_rows, judge_scenes
+from .run import EXACT, Version, judge_labels, judge_rows, judge_scenes
 
 DEMO = Path(__file__).parents[3] / "examples" / "pedestrians.mp4"
 
@@ -26,9 +31,8 @@ def main() -> None:
         if not options.films or not (options.films / name).is_file():
             say(f"{name} is not judged: give --films a folder that has it (from {known['from']})")
     with ExitStack() as stack:
-        given = {"bundled": None} | ({"against": options.against} if options.against else {})
         folder = options.out / "accuracy"
-        under_test = [stack.enter_context(Version(name, models, folder)) for name, models in given.items()]
+        under_test = [stack.enter_context(version) for version in versions_of(options, folder)]
         figures = {
             "machine": machine(),
             "versions": versions(),
@@ -45,10 +49,29 @@ def main() -> None:
     result(f"written to {path}")
 
 
+def versions_of(options: argparse.Namespace, folder: Path) -> Iterator[Version]:
+    """Yield the bundled models, those of another folder, and the bundled ones in each combination of precisions."""
+    yield Version("bundled", folder)
+    if options.against:
+        yield Version("against", folder, options.against)
+    for detector, regressor in product([EXACT, *options.detector], [EXACT, *options.regressor]):
+        if (detector, regressor) != (EXACT, EXACT):
+            yield Version(f"{detector} {regressor}", folder, None, detector, regressor)
+
+
 def arguments() -> argparse.Namespace:
     """Return what the command line says."""
     parser = argparse.ArgumentParser(prog="make accuracy", description=__doc__)
     parser.add_argument("--against", type=Path, help="folder of model folders to compare with the bundled models")
+    for network in ("detector", "regressor"):
+        parser.add_argument(
+            f"--{network}",
+            choices=[f"{backend}:{precision}" for backend, known in KNOWN.items() for precision in known.precisions],
+            nargs="+",
+            default=[],
+            metavar="BACKEND:PRECISION",
+            help=f"run the {network} like this as well; `cliffvid export int8` makes a network in int8",
+        )
     parser.add_argument("--films", type=Path, help="folder of the labelled films and stills, see labels.json")
     parser.add_argument("--out", type=Path, default=Path("bench/out"), help="folder of the figures")
     return parser.parse_args()
@@ -91,4 +114,7 @@ def plain(value: object) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except CliffvidError as error:
+        sys.exit(describe(error))

@@ -1,14 +1,17 @@
 """Versions of the models run on the same films: tracks by version, of scenes and of films and stills."""
 
 import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from cliffvid import Options, Tracks, open_models, process, read_tracks
+from cliffvid import Options, Tracks, process, read_tracks
 from cliffvid.evaluate.scores import Sums
 from cliffvid.models.body import load_body
+from cliffvid.models.registry import find_model
+from cliffvid.models.session import Session, open_session
 from cliffvid.pipeline.networks import Models
 from cliffvid.tracks.read import read_both
 from cliffvid.video.image_files import is_image
@@ -25,20 +28,26 @@ from .truth import LANDMARKS, People, own_error, refine, truth_of
 
 HERE = Path(__file__).parent
 RATE = 60.0  # of the scenes' films; their headers say so
+EXACT = "onnxruntime:fp32"
 
 
 class Version:
-    """Models under test and the tracks that they made, kept in a folder."""
+    """Models under test, each as BACKEND:PRECISION, and the tracks that they made, kept in a folder."""
 
-    def __init__(self, name: str, models_dir: Path | None, folder: Path) -> None:
-        self.name, self.folder = name, folder / name
+    def __init__(
+        self, name: str, folder: Path, models_dir: Path | None = None, detector: str = EXACT, regressor: str = EXACT
+    ) -> None:
+        self.name, self.folder = name, folder / re.sub("[ :]", "-", name)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.options = Options(models_dir=models_dir, overwrite=True)
         self.made: dict[str, Path] = {}  # tracks files by name
-        self._models: Models | None = None
+        self._models = Models(self._network("detect", detector), self._network("regress", regressor))
+
+    def _network(self, task: str, run_as: str) -> Session:
+        backend, precision = run_as.split(":")
+        return open_session(find_model(task, "auto", self.options.models_dir), backend, precision=precision)
 
     def __enter__(self) -> "Version":
-        self._models = open_models(self.options)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -46,8 +55,9 @@ class Version:
 
     @property
     def words(self) -> str:
-        """The names of the two networks."""
-        return f"{self._models.detector.manifest.name} + {self._models.regressor.manifest.name}"
+        """The two networks, each with its precision and backend."""
+        networks = self._models.detector, self._models.regressor
+        return " + ".join(f"{each.manifest.name} {each.precision} by {each.backend}" for each in networks)
 
     def tracks(self, film: Path, name: str, focal_px: float | None = None) -> Path:
         """Return the tracks file of a film or a still."""
