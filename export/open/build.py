@@ -15,12 +15,14 @@ from ..yolov3.files import STEP_PX, read_cfg
 from ..yolov3.onnx_graph import canvas_limits, export_darknet
 from .blazepose import add_blazepose
 from .body import build_body
+from .confidence import NEAR_M
 from .head import ANSWERS, CENTRE_SCALE, CROP_PX, SIZE_OFFSET, SIZE_SCALE, Head, read_head
 from .landmarks import Landmarks, place_landmarks
 from .person import CANDIDATES, RULES, person_graph
 from .sources import OPEN, fetch_source, members, read_member, source_table
 
 EXPORTER = {"cliffvid": "0.1.0", "opset": OPSET}  # the last version that changed the models
+NEAR = f"probability of at most {NEAR_M} m from the truth, hips aligned"
 CANVAS_PX = 608  # at 416 the detector misses most people below 60 px
 Folder = dict[str, bytes]  # file name -> content
 
@@ -169,6 +171,8 @@ def build_regressor(sources: Path | None, landmarks: Landmarks) -> Folder:
             "camera": tensor("float32", ["N", 3], ["person", "s, tx, ty"], "CLIFF's crop camera; tx, ty in m"),
             "posed_xyxy": tensor("float32", ["N", 4], ["person", "x0, y0, x1, y1"], "x / z, y / z of the posed body"),
             "posed_off": tensor("float32", ["N"], ["person"], "landmarks posed from seen, over their spread"),
+            "joint_confidence": tensor("float32", ["N", 24], ["person", "joint"], NEAR),
+            "confidence": tensor("float32", ["N"], ["person"], f"{NEAR}, mean over the joints"),
             "presence": tensor("float32", ["N"], ["person"], "0..1"),
         },
         "crop": {
@@ -180,7 +184,7 @@ def build_regressor(sources: Path | None, landmarks: Landmarks) -> Folder:
         "parity": {
             "reference": "LiteRT's plain kernels for BlazePose; a float64 implementation for the head",
             "bound": {"model.onnx": 2e-3},
-            "compared": "all landmarks (px), world landmarks (m) and presence; rotmat, betas and camera from landmarks",
+            "compared": "all landmarks (px), world landmarks (m) and presence; the others from landmarks",
             "max_abs": {
                 "landmarks_px": 3e-3,
                 "world_m": 1e-3,
@@ -190,6 +194,8 @@ def build_regressor(sources: Path | None, landmarks: Landmarks) -> Folder:
                 "camera": 1e-4,
                 "posed_xyxy": 1e-4,
                 "posed_off": 1e-4,
+                "joint_confidence": 1e-4,
+                "confidence": 1e-4,
             },
         },
     }

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..folder.graph import Graph
+from .confidence import lay_confidence
 from .landmarks import PARENTS, Landmarks
 
 CROP_PX = 256
@@ -30,7 +31,8 @@ SIDE_M = 4.0  # metres in space that weigh as much as one crop side in the image
 WORSE = 1.15  # an iteration is kept unless its error exceeds the smallest before it by this factor
 NEARER, FARTHER = 0.8, 1.25  # bounds of the depth, relative to that at which the landmarks' spread fits the image
 SKIN = 0.03  # margin that extends the landmarks' box to the whole body, as a share of its longer side
-ANSWERS = {"rotmat": (24, 3, 3), "betas": (10,), "camera": (3,), "posed_xyxy": (4,), "posed_off": ()}  # of a person
+BODY = {"rotmat": (24, 3, 3), "betas": (10,), "camera": (3,), "posed_xyxy": (4,), "posed_off": ()}  # of a person
+ANSWERS = BODY | {"joint_confidence": (24,), "confidence": ()}
 
 
 def read_head(path: Path) -> dict[str, np.ndarray]:
@@ -114,8 +116,9 @@ class Head:
             missed = self.residuals(points, result)
             kept = self.better(kept, self.answer(result), self.cost(*missed))
         rotmat, betas, origin, shown = op("Split", kept[0], [24 * 9, 10, 3, USED * 2], outputs=4, axis=1)
+        confidence = lay_confidence(self.graph, self.numbers, rotmat, betas, visible)
         rotmat, shown = op("Reshape", rotmat, [-1, 24, 3, 3]), op("Reshape", shown, [-1, USED, 2])
-        return rotmat, betas, self.camera(origin, centre, side), *self.fit(shown)
+        return rotmat, betas, self.camera(origin, centre, side), *self.fit(shown), *confidence
 
     def answer(self, result: dict[str, str]) -> str:
         """Return (N,295): rotmat, betas, the body's origin, and its landmarks projected into the image."""
