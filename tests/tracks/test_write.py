@@ -114,6 +114,13 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path, format):
         WRITERS[format](tmp_path / "file" / "t", SMPL)
 
 
+@pytest.mark.parametrize("format", WRITERS)
+def test_confidences_of_another_body_are_told(tmp_path, format):
+    save(tmp_path / "t", format, some_tracks(2, Tracks.empty(COLUMNS, pose=69, shape=10, joints=22)))
+    with pytest.raises(InputError, match="'joint_confidence' has 22 numbers a row, expected 24"):
+        read_tracks(tmp_path / "t")
+
+
 @pytest.mark.parametrize("content", [b"PK\x03\x04", b"PAR1", b"hello" * 100])
 def test_other_files_are_told(tmp_path, content):
     (tmp_path / "t").write_bytes(content)
