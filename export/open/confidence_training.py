@@ -22,7 +22,7 @@ from .head import USED, read_head
 from .landmarks import Landmarks, place_landmarks
 from .sightings import People, Skeleton, simulate
 from .sources import OPEN, fetch_source
-from .training import Answer, TorchHead
+from .training import Answer, TorchHead, packed
 
 Tensor = torch.Tensor
 SEED = 2
@@ -54,7 +54,7 @@ class TorchConfidence(nn.Module):
     def numbers(self) -> dict[str, np.ndarray]:
         """Return the weights in the format of the head's file, see `head.read_head`."""
         arrays = {f"confidence_{name.replace('.', '_')}": tensor.numpy() for name, tensor in self.state_dict().items()}
-        return {name: array.astype(np.float16 if array.ndim == 2 else np.float32) for name, array in arrays.items()}
+        return packed(arrays)
 
 
 def inputs_of(people: People, answer: Answer) -> Tensor:
@@ -103,9 +103,8 @@ def main(sources: Path, path: Path, say: Callable[[str], None] = print) -> None:
     torch.set_num_threads(1)  # with several threads, sums may round differently from run to run
     torch.use_deterministic_algorithms(True)
     body = place_landmarks(build_body(fetch_source("makehuman", sources), OPEN / "body_samples.csv"))
-    with np.load(path, allow_pickle=False) as file:
-        stored = {name: file[name] for name in file.files if not name.startswith("confidence_")}
-    path.write_bytes(npz_bytes(stored | train(body, read_head(path)).numbers()))
+    head = {name: array for name, array in read_head(path).items() if not name.startswith("confidence_")}
+    path.write_bytes(npz_bytes(packed(head) | train(body, head).numbers()))
     say(f"{path}: has a confidence network")
 
 

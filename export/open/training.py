@@ -70,8 +70,7 @@ class TorchHead(nn.Module):
 
     def numbers(self) -> dict[str, np.ndarray]:
         """Return the weights in the format of the head's file, see `head.read_head`."""
-        arrays = {name.replace(".", "_"): tensor.numpy() for name, tensor in self.state_dict().items()}
-        return {name: array.astype(np.float16 if array.ndim == 2 else np.float32) for name, array in arrays.items()}
+        return packed({name.replace(".", "_"): tensor.numpy() for name, tensor in self.state_dict().items()})
 
     def forward(self, people: People) -> list[Answer]:
         """Return the output of each iteration."""
@@ -101,6 +100,11 @@ class TorchHead(nn.Module):
         joints, points = joints - hips, points - hips
         placed = points + translation(points, image, visible)[:, None]
         return Answer(rotations, betas, joints, points, placed[..., :2] / placed[..., 2:].clamp_min(NEAREST_M))
+
+
+def packed(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return weights as the head's file has them: matrices as float16."""
+    return {name: array.astype(np.float16 if array.ndim == 2 else np.float32) for name, array in arrays.items()}
 
 
 def orthonormal(columns: Tensor) -> Tensor:

@@ -208,7 +208,7 @@ def test_confidence_is_judged_and_calibrated():
     facts = confidence.facts("made", good)
     assert facts["calibration_error"] < 0.015 and facts["rank"] > 0.5
     assert facts["brier"] < 0.75 * facts["brier_of_share"]
-    bad = confidence.facts("made", Told(0.9 + 1e-9 * good.probability, good.off_m))
+    bad = confidence.facts("made", Told(0.9 + 1e-9 * rng.random(48000), good.off_m))
     assert bad["calibration_error"] == pytest.approx(0.9 - facts["near"])
     assert bad["brier"] == pytest.approx(facts["near"] * 0.01 + (1 - facts["near"]) * 0.81)
 
