@@ -4,8 +4,8 @@ Ragged data is flat: each person is a row with a ``frame_idx`` column. So batche
 a frame without people has no rows. The file on disk has the same columns under the same names.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeAlias, get_type_hints
@@ -99,12 +99,17 @@ def pending_among(inputs: Mapping[str, object]) -> dict[str, PendingInputs]:
 
 
 class Table:
-    """Base class of tables: checks dtype and shape of every column, slices, concatenates."""
+    """Base class of tables: checks dtype and shape of every column, slices, concatenates.
+
+    A column whose default is None is optional: None where it is absent.
+    """
 
     def __post_init__(self) -> None:
         sizes: dict[str, int] = {}
         for name, (dtypes, shape) in column_specs(type(self)).items():
             column = getattr(self, name)
+            if column is None and name in self.optional():
+                continue
             if not _fits(column, dtypes, shape, sizes):
                 got = f"{column.dtype.name} {column.shape}" if isinstance(column, np.ndarray) else type(column)
                 known = {axis: size for axis, size in sizes.items() if axis in shape}
@@ -121,8 +126,15 @@ class Table:
         total: int = sum(column.nbytes for column in self.columns().values())
         return total
 
+    @classmethod
+    def optional(cls) -> list[str]:
+        """Return the names of the optional columns."""
+        return [name for name in column_specs(cls) if getattr(cls, name, cls) is None]
+
     def columns(self) -> dict[str, Array]:
-        return {name: getattr(self, name) for name in column_specs(type(self))}
+        """Return the columns by name, without absent ones."""
+        columns = {name: getattr(self, name) for name in column_specs(type(self))}
+        return {name: column for name, column in columns.items() if column is not None}
 
     def __getitem__(self, rows: slice | Array) -> Self:
         """Return the selected rows, by a slice, an index array or a mask."""
@@ -132,7 +144,10 @@ class Table:
     def concat(cls, tables: list[Self]) -> Self:
         if len(tables) == 1:
             return tables[0]
-        return cls._of({name: np.concatenate([getattr(t, name) for t in tables]) for name in column_specs(cls)})
+        present = [table.columns() for table in tables]
+        if any(columns.keys() != present[0].keys() for columns in present):
+            raise ValueError(f"{cls.__name__}: tables of different columns")
+        return cls._of({name: np.concatenate([columns[name] for columns in present]) for name in present[0]})
 
     @classmethod
     def _of(cls, columns: dict[str, Array]) -> Self:
@@ -142,12 +157,17 @@ class Table:
         return table
 
     @classmethod
-    def empty(cls, **axes: int) -> Self:
-        """Return a table without rows; ``axes`` are the lengths of free axes other than the first, 0 by default."""
+    def empty(cls, optional: Container[str] = (), **axes: int) -> Self:
+        """Return a table without rows; ``axes`` are the lengths of free axes other than the first, 0 by default.
+
+        ``optional``: the names of the optional columns to have; others are passed over.
+        """
+        absent = [name for name in cls.optional() if name not in optional]
         return cls(
             **{
                 name: np.zeros([0, *(axes.get(n, 0) if isinstance(n, str) else n for n in shape[1:])], dtypes[0])
                 for name, (dtypes, shape) in column_specs(cls).items()
+                if name not in absent
             }
         )
 
@@ -231,6 +251,10 @@ class Bodies(People):
     pred_cam: Annotated[Float32, "float32 P 3"]  # s, tx, ty with respect to the crop
     crop_center_size_px: Annotated[Float32, "float32 P 3"]
     focal_px: Annotated[Float32, "float32 P"]
+    # Of networks that answer them: the probability that the mean distance of the joints from the truth, and that each
+    # joint's, is at most 0.1 m, with hips aligned.
+    confidence: Annotated[Float32 | None, "float32 P"] = field(default=None, kw_only=True)
+    joint_confidence: Annotated[Float32 | None, "float32 P joints"] = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)

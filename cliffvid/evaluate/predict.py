@@ -15,7 +15,7 @@ from ..pipeline.batching import Batch, Part, lifted, rebatch, rows_in
 from ..pipeline.chain import Chain, note_regressed
 from ..pipeline.crop import crops
 from ..pipeline.detect import Found
-from ..pipeline.networks import Models, body_size
+from ..pipeline.networks import Models, no_tracks
 from ..pipeline.regress import regress
 from ..pipeline.track import track
 from ..pipeline.video_run import VideoRun
@@ -35,8 +35,7 @@ def predict(truth: Truth, images: Path, out: Path, options: Options, models: Mod
     ``track_id`` is the ground-truth person, from 1. Raises InputError if images are missing, OutputError.
     """
     options = replace(options, box_scale=PROTOCOLS["paper"].box_scale)
-    joints, betas = body_size(models.regressor.manifest)
-    like, count = Tracks.empty(pose=3 * (joints - 1), shape=betas), 0
+    like, count = no_tracks(models.regressor.manifest), 0
     chain = Chain(options, models)
     with TrueBoxes(images_of(truth, images), chain, truth) as run, chain:
         known = run.meta()

@@ -11,6 +11,7 @@ from ..models.precision import choose
 from ..models.registry import find_model
 from ..models.session import Session, open_session
 from ..options import Options
+from ..tables import Tracks
 from .crop import check_crop
 from .upload import on_device
 
@@ -80,13 +81,21 @@ def open_models(options: Options) -> Models:
         return Models(detector, regressor, tuple(chosen), on_device(detector, regressor))
 
 
+def no_tracks(manifest: Manifest) -> Tracks:
+    """Return a table without rows that has the columns, and their widths, of what a regressor answers."""
+    joints, betas = body_size(manifest)
+    return Tracks.empty(manifest.outputs, pose=3 * (joints - 1), shape=betas, joints=joints)
+
+
 def body_size(manifest: Manifest) -> tuple[int, int]:
     """Return a regressor's numbers of joints and betas. Raises ModelError if its outputs do not fit the columns."""
     shapes = {name: tensor.shape[1:] for name, tensor in manifest.outputs.items()}
     match shapes.get("rotmat"), shapes.get("betas"), shapes.get("camera"):
         case (int(joints), 3, 3), (int(betas),), (3,) if manifest.body:
-            return joints, betas
+            if shapes.get("confidence", ()) == () and shapes.get("joint_confidence", (joints,)) == (joints,):
+                return joints, betas
     raise ModelError(
         f"{manifest.folder}: answers {shapes} of body {manifest.body!r}, expected rotmat (N,joints,3,3), betas (N,any) "
-        "and camera (N,3) of a named body; choose another --regressor"
+        "and camera (N,3) of a named body, and confidence (N) and joint_confidence (N,joints) if any; choose another "
+        "--regressor"
     )

@@ -62,6 +62,7 @@ def posed(crops: Crops, answer: Arrays) -> Regressed:
         pred_cam=answer["camera"],
         crop_center_size_px=crops.crop_center_size_px,
         focal_px=crops.focal_px,
+        **{name: answer[name] for name in Bodies.optional() if name in answer},
     )
     return Regressed(bodies, counts)
 

@@ -19,7 +19,7 @@ from .batching import Batch, Part, rows_in
 from .chain import Chain
 from .counts import Counts
 from .file_meta import file_meta
-from .networks import Models, body_size
+from .networks import Models, no_tracks
 from .report import Report, Times, elapsed, peak_memory_mb, stage_times
 from .track import Tracking, track
 from .tracker import Tracker
@@ -182,10 +182,8 @@ class WrittenRun(GuardedRun):
             self.report = self._report()
 
     def write(self, bodies: Bodies | None) -> None:
-        manifest = self.models.regressor.manifest
         if self._writer is None:
-            joints, betas = body_size(manifest)
-            like = Tracks.empty(pose=3 * (joints - 1), shape=betas)
+            like = no_tracks(self.models.regressor.manifest)
             kind = output_format(self.out, self.options.format)
             self._writer = open_writer(kind, self.out, like, self.meta(), self.options.overwrite)
         tracks = self._tracking.finish() if bodies is None else self._tracking.feed(bodies)

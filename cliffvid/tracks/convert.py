@@ -15,7 +15,7 @@ from ..tables import Array, Float64, Tracks
 from .meta import Meta
 from .motion import Y_UP, Z_UP, Gaps, Piece, on_even_clock, pieces, usual_step
 from .read import chosen, read_both
-from .write import COLUMNS, open_writer
+from .write import in_file, open_writer
 
 SUFFIXES = {
     "parquet": ".parquet",
@@ -157,8 +157,7 @@ def csv(rows: Tracks, joints: list[str]) -> bytes:
     import pyarrow.csv
 
     columns: dict[str, Array] = {}
-    for name in COLUMNS:
-        column = getattr(rows, name)
+    for name, column in in_file(rows).items():
         names = _column_names(name, column, joints)
         columns |= dict(zip(names, column.reshape(len(rows), len(names)).T, strict=True))
     sink = pa.BufferOutputStream()
@@ -175,7 +174,9 @@ def _column_names(name: str, column: Array, joints: list[str]) -> list[str]:
         case "global_orient":
             return [f"global_orient_{axis}_rad" for axis in axes]
         case "body_pose":
-            return [f"{joint}_{axis}_rad" for joint in joints for axis in axes]
+            return [f"{joint}_{axis}_rad" for joint in joints[1:] for axis in axes]
+        case "joint_confidence":
+            return [f"{joint}_confidence" for joint in joints]
         case "betas":
             return [f"beta_{k}" for k in range(column.shape[1])]
         case "transl":
@@ -190,4 +191,4 @@ def _column_names(name: str, column: Array, joints: list[str]) -> list[str]:
 def _joint_names(rows: Tracks) -> list[str]:
     from ..models.body import SMPL_JOINTS
 
-    return SMPL_JOINTS[1 : 1 + rows.body_pose.shape[1] // 3]
+    return SMPL_JOINTS[: 1 + rows.body_pose.shape[1] // 3]

@@ -22,7 +22,7 @@ from .rewritten import Misfit, exact, in_order, matched, plain
 from .write import COLUMNS, META_CRC_KEY, META_KEY, SCHEMA_VERSION
 
 VALUE_BYTES = 8  # largest size of a number in a column
-OF_THE_NETWORK = {"global_orient", "body_pose", "betas", "transl", "pred_cam"}
+OF_THE_NETWORK = {"global_orient", "body_pose", "betas", "transl", "pred_cam", *Tracks.optional()}
 # pyarrow's own exceptions on reading are subclasses of OSError or ValueError
 UNREADABLE = (
     OSError,
@@ -124,7 +124,13 @@ def _read(path: Path, rows: bool = True, meta: bool = True) -> tuple[Tracks, Met
 
 
 def _check_rows(path: Path, rows: Tracks, files: list[str] | None) -> None:
-    """Raise InputError for NaN or infinity, or for a frame index out of range."""
+    """Raise InputError for NaN or infinity, a frame index out of range, or confidences of another body's joints."""
+    joints = rows.body_pose.shape[1] // 3 + 1
+    if len(rows) and rows.joint_confidence is not None and rows.joint_confidence.shape[1] != joints:
+        raise InputError(
+            f"{path}: column 'joint_confidence' has {rows.joint_confidence.shape[1]} numbers a row, expected {joints} "
+            "as column 'body_pose' has joints"
+        )
     seen = (rows.flags & BAD_CAMERA) == 0  # the network's outputs in the other rows are not checked
     for name, column in rows.columns().items():
         if column.dtype.kind != "f":
@@ -165,7 +171,7 @@ def _read_parquet(file: BinaryIO, rows: bool) -> tuple[Tracks, bytes | None]:
     # Without Arrow's threads: 7 of 113 short processes that used them aborted at exit, none of 71 without.
     source: ParquetFile = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
     check_parquet(source.metadata, size_of(file), COLUMNS)
-    _check_names(source.schema_arrow.names)
+    present = _present(source.schema_arrow.names)
     # From the footer, or from the schema if another program rewrote the rows with pyarrow.
     kept = source.metadata.metadata or {}
     meta, crc = kept.get(META_KEY.encode()), kept.get(META_CRC_KEY.encode())
@@ -173,7 +179,7 @@ def _read_parquet(file: BinaryIO, rows: bool) -> tuple[Tracks, bytes | None]:
         raise ValueError("its metadata has another checksum")
     if not rows:
         return Tracks.empty(), meta
-    return in_order(from_arrow(source.read(COLUMNS, use_threads=False))), meta
+    return in_order(from_arrow(source.read(present, use_threads=False))), meta
 
 
 def check_parquet(metadata: Footer, size: int, names: Iterable[str] | None = None) -> None:
@@ -189,26 +195,29 @@ def check_parquet(metadata: Footer, size: int, names: Iterable[str] | None = Non
 
 def from_arrow(table: Table) -> Tracks:
     """Return the rows of an Arrow table that holds the columns of Tracks. Raises Misfit."""
-    specs = column_specs(Tracks).items()
+    specs = {name: spec for name, spec in column_specs(Tracks).items() if name in table.schema.names}
     if not len(table):  # without rows, variable-size lists have no width
-        pose, shape = (getattr(table[name].type, "list_size", 0) for name in ("body_pose", "betas"))
-        return Tracks.empty(pose=pose, shape=shape)
-    return Tracks(**{name: plain(name, table[name], dtypes[0], len(shape) > 1) for name, (dtypes, shape) in specs})
+        widths = {spec[1][-1]: getattr(table[name].type, "list_size", 0) for name, spec in specs.items()}
+        return Tracks.empty(specs, **{axis: widths[axis] for axis in ("pose", "shape", "joints") if axis in widths})
+    columns = specs.items()
+    return Tracks(**{name: plain(name, table[name], dtypes[0], len(shape) > 1) for name, (dtypes, shape) in columns})
 
 
 def _read_npz(file: BinaryIO, rows: bool) -> tuple[Tracks, str | None]:
     with zipfile.ZipFile(file) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
-    _check_names(names)
+    present = _present(names)
     known = [META_KEY] if META_KEY in names else []
-    arrays = load_npz(file, [*known, *(COLUMNS if rows else ())])
+    arrays = load_npz(file, [*known, *(present if rows else ())])
     meta = str(arrays[META_KEY]) if known else None
     if not rows:
         return Tracks.empty(), meta
-    specs = column_specs(Tracks).items()
-    return in_order(Tracks(**{n: exact(n, arrays[n], dtypes[0]) for n, (dtypes, _) in specs})), meta
+    specs = column_specs(Tracks)
+    return in_order(Tracks(**{name: exact(name, arrays[name], specs[name][0][0]) for name in present})), meta
 
 
-def _check_names(names: list[str]) -> None:
-    if missing := [name for name in COLUMNS if name not in names]:
+def _present(names: list[str]) -> list[str]:
+    """Return those of a file's columns that are of Tracks. Raises Misfit if one is missing that is not optional."""
+    if missing := [name for name in COLUMNS if name not in names and name not in Tracks.optional()]:
         raise Misfit(f"it has no column {missing[0]!r}")
+    return [name for name in COLUMNS if name in names]

@@ -22,6 +22,7 @@ from .write import open_writer, output_format
 
 FEET = (10, 11)
 STAND_IN = "open-body"
+LEAST_TRUST = 0.05
 FIGURES = {
     "acceleration_m_s2": ("acceleration about the pelvis", "m/s2"),
     "jerk_m_s3": ("jerk about the pelvis", "m/s3"),
@@ -158,7 +159,9 @@ class _Clock:
         columns |= _rotations(turns)
         columns["frame_idx"], columns["time_s"] = frames, time_s
         columns["pts"] = np.rint(np.interp(frames, self._frames, self._pts)).astype(np.int64)
-        columns["det_score"] = np.zeros_like(first.det_score)
+        for name in ("det_score", *Tracks.optional()):
+            if name in columns:
+                columns[name] = np.zeros_like(columns[name])
         bad = (first.flags | second.flags) & (BAD_CAMERA | ODD_DEPTH | IMPLAUSIBLE)
         columns["flags"] = (bad | INTERPOLATED).astype(np.uint16)
         both = Tracks.concat([rows, Tracks(**columns)])
@@ -181,7 +184,7 @@ def _piece(rows: Tracks, betas: Float32, body: Body, options: SmoothOptions) -> 
     seen = np.column_stack([pelvis[:, 0] / depth, pelvis[:, 1] / depth, np.log(np.maximum(depth, 1e-3))])
     if options.method == "savgol":
         unseen = (rows.flags & INTERPOLATED > 0) | mended
-        weight = np.where(unseen, 0, np.maximum(rows.det_score, 0.05)).astype(np.float64)
+        weight = np.where(unseen, 0, np.maximum(rows.det_score, 0.05) * _trust(rows))
         turns = savgol_turns(turns, rows.time_s, weight, options.sigma_s)
         seen = savgol(seen, rows.time_s, weight * told, options.sigma_s)
     else:
@@ -197,6 +200,13 @@ def _piece(rows: Tracks, betas: Float32, body: Body, options: SmoothOptions) -> 
     transl = np.where(good[:, None], steady, rows.transl).astype(np.float32)
     flags = rows.flags & ~(mended * np.uint16(IMPLAUSIBLE))
     return Tracks(**(rows.columns() | _rotations(turns) | {"betas": shape, "transl": transl, "flags": flags}))
+
+
+def _trust(rows: Tracks) -> Float64:
+    """Return by how much rows (N,) count in a mean: the root of their confidence, which is 1 if they have none."""
+    told = np.ones(len(rows)) if rows.confidence is None else rows.confidence.astype(np.float64)
+    trust: Float64 = np.sqrt(np.clip(np.nan_to_num(told), LEAST_TRUST, 1))
+    return trust
 
 
 def _between_others(bad: Bool) -> Bool:

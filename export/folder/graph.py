@@ -14,7 +14,7 @@ OPSET = 17
 IR_VERSION = 8
 DTYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
 
-Constant: TypeAlias = float | Sequence[int] | Array
+Constant: TypeAlias = float | Sequence[float] | Array
 Attribute: TypeAlias = float | str | Sequence[int]
 
 
@@ -65,7 +65,7 @@ class Graph:
     ) -> str | list[str]:
         """Add a node; return the name of its output, or a list of names if ``outputs`` > 1.
 
-        A value may be a name, "" for an absent optional input, an array, a number or a list of integers.
+        A value may be a name, "" for an absent optional input, an array, a number or a list of numbers.
         """
         self._count += 1
         name = name or f"{kind.lower()}_{self._count}"

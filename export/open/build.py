@@ -3,6 +3,9 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
+
+import onnx
 
 from cliffvid.errors import ModelError
 from cliffvid.files import write_folder
@@ -12,17 +15,19 @@ from cliffvid.models.parity import SAMPLES
 from ..folder.graph import OPSET, Graph, image_input, to_bytes
 from ..folder.model_folder import describe_detector, npz_bytes, tensor, with_manifest
 from ..yolov3.files import STEP_PX, read_cfg
-from ..yolov3.onnx_graph import canvas_limits, export_darknet
+from ..yolov3.onnx_graph import CANDIDATES, canvas_limits, export_darknet
 from .blazepose import add_blazepose
 from .body import build_body
+from .confidence import NEAR_M
 from .head import ANSWERS, CENTRE_SCALE, CROP_PX, SIZE_OFFSET, SIZE_SCALE, Head, read_head
 from .landmarks import Landmarks, place_landmarks
-from .person import CANDIDATES, RULES, person_graph
+from .person import RULES, person_graph
 from .sources import OPEN, fetch_source, members, read_member, source_table
 
 EXPORTER = {"cliffvid": "0.1.0", "opset": OPSET}  # the last version that changed the models
+NEAR = f"probability of at most {NEAR_M} m from the truth, hips aligned"
 CANVAS_PX = 608  # at 416 the detector misses most people below 60 px
-Folder = dict[str, bytes]  # file name -> content
+Folder: TypeAlias = dict[str, bytes]  # file name -> content
 
 
 def export_open(out: Path, sources: Path | None = None, say: Callable[[str], None] = lambda line: None) -> list[Path]:
@@ -70,11 +75,9 @@ def build_open(sources: Path | None, say: Callable[[str], None]) -> dict[str, Fo
     return folders | {"open-body": describe_body(npz_bytes(body))}
 
 
-def origin(name: str) -> dict:
+def origin(name: str) -> dict[str, object]:
     """Return a manifest's entry about a source."""
-    source = source_table()[name]
-    told = ("package", "file", "sha256", "member", "member_sha256", "members")
-    return {key: source[key] for key in told if key in source}
+    return {key: value for key, value in source_table()[name].items() if key not in ("registry", "pip")}
 
 
 def build_person(sources: Path | None) -> Folder:
@@ -135,7 +138,7 @@ def kept_samples(name: str) -> bytes:
     return (BUNDLED / name / SAMPLES).read_bytes()
 
 
-def regressor_graph(tflite: bytes, landmarks: Landmarks):
+def regressor_graph(tflite: bytes, landmarks: Landmarks) -> onnx.ModelProto:
     """Return BlazePose and the head as one ONNX model; its internal value `landmarks_px` is (N,39,5)."""
     graph = Graph("cliff-open")
     crop = image_input(graph, "crop", CROP_PX, CROP_PX)
@@ -169,6 +172,8 @@ def build_regressor(sources: Path | None, landmarks: Landmarks) -> Folder:
             "camera": tensor("float32", ["N", 3], ["person", "s, tx, ty"], "CLIFF's crop camera; tx, ty in m"),
             "posed_xyxy": tensor("float32", ["N", 4], ["person", "x0, y0, x1, y1"], "x / z, y / z of the posed body"),
             "posed_off": tensor("float32", ["N"], ["person"], "landmarks posed from seen, over their spread"),
+            "joint_confidence": tensor("float32", ["N", 24], ["person", "joint"], NEAR),
+            "confidence": tensor("float32", ["N"], ["person"], f"{NEAR}, mean over the joints"),
             "presence": tensor("float32", ["N"], ["person"], "0..1"),
         },
         "crop": {
@@ -180,7 +185,7 @@ def build_regressor(sources: Path | None, landmarks: Landmarks) -> Folder:
         "parity": {
             "reference": "LiteRT's plain kernels for BlazePose; a float64 implementation for the head",
             "bound": {"model.onnx": 2e-3},
-            "compared": "all landmarks (px), world landmarks (m) and presence; rotmat, betas and camera from landmarks",
+            "compared": "all landmarks (px), world landmarks (m) and presence; the others from landmarks",
             "max_abs": {
                 "landmarks_px": 3e-3,
                 "world_m": 1e-3,
@@ -190,6 +195,8 @@ def build_regressor(sources: Path | None, landmarks: Landmarks) -> Folder:
                 "camera": 1e-4,
                 "posed_xyxy": 1e-4,
                 "posed_off": 1e-4,
+                "joint_confidence": 1e-4,
+                "confidence": 1e-4,
             },
         },
     }

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cliffvid.tables import Float32, Float64
+
 from ..folder.graph import Graph
+from .confidence import lay_confidence
 from .landmarks import PARENTS, Landmarks
 
 CROP_PX = 256
@@ -30,10 +33,11 @@ SIDE_M = 4.0  # metres in space that weigh as much as one crop side in the image
 WORSE = 1.15  # an iteration is kept unless its error exceeds the smallest before it by this factor
 NEARER, FARTHER = 0.8, 1.25  # bounds of the depth, relative to that at which the landmarks' spread fits the image
 SKIN = 0.03  # margin that extends the landmarks' box to the whole body, as a share of its longer side
-ANSWERS = {"rotmat": (24, 3, 3), "betas": (10,), "camera": (3,), "posed_xyxy": (4,), "posed_off": ()}  # of a person
+BODY = {"rotmat": (24, 3, 3), "betas": (10,), "camera": (3,), "posed_xyxy": (4,), "posed_off": ()}  # of a person
+ANSWERS = BODY | {"joint_confidence": (24,), "confidence": ()}
 
 
-def read_head(path: Path) -> dict[str, np.ndarray]:
+def read_head(path: Path) -> dict[str, Float32]:
     """Return the trained weights as float32, by name. ``weight`` matrices are (out, in), stored as float16."""
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name].astype(np.float32) for name in file.files}
@@ -42,7 +46,7 @@ def read_head(path: Path) -> dict[str, np.ndarray]:
 class Head:
     """Builder of the head's nodes in ``graph``. N is the number of people; all values are float32."""
 
-    def __init__(self, graph: Graph, numbers: dict[str, np.ndarray], body: Landmarks):
+    def __init__(self, graph: Graph, numbers: dict[str, Float32], body: Landmarks) -> None:
         self.graph = graph
         self.numbers = numbers
         self.body = body
@@ -106,16 +110,18 @@ class Head:
         state = op("Expand", start, op("Concat", op("Shape", bbox_info, start=0, end=1), [STATE], axis=0))
         result = self.evaluate(self.graph.constant(start))  # constant: runtimes fold it on loading
         missed = self.residuals(points, result)
-        kept = None
+        kept: tuple[str, str] | None = None
         for _ in range(ROUNDS):
             flat = [op("Reshape", each, [-1, USED * size]) for each, size in zip(missed, (3, 2), strict=True)]
             state = op("Add", state, self.correction(fixed, op("Concat", state, *flat, axis=1)))
             result = self.evaluate(state)
             missed = self.residuals(points, result)
             kept = self.better(kept, self.answer(result), self.cost(*missed))
+        assert kept is not None, "there are rounds"
         rotmat, betas, origin, shown = op("Split", kept[0], [24 * 9, 10, 3, USED * 2], outputs=4, axis=1)
+        confidence = lay_confidence(self.graph, self.numbers, rotmat, betas, visible)
         rotmat, shown = op("Reshape", rotmat, [-1, 24, 3, 3]), op("Reshape", shown, [-1, USED, 2])
-        return rotmat, betas, self.camera(origin, centre, side), *self.fit(shown)
+        return rotmat, betas, self.camera(origin, centre, side), *self.fit(shown), *confidence
 
     def answer(self, result: dict[str, str]) -> str:
         """Return (N,295): rotmat, betas, the body's origin, and its landmarks projected into the image."""
@@ -227,11 +233,11 @@ class Head:
         placed = op("MatMul", op("Gather", transform, self.body.joint, axis=1), points)
         return op("Slice", op("Reshape", placed, [-1, USED, 4]), [0], [3], [2])
 
-    def shape_mean(self) -> np.ndarray:
+    def shape_mean(self) -> Float64:
         """Return (232,): 25 bones and 33 landmarks relative to their joint, homogeneous, of the mean shape."""
         return self.homogeneous(self.body.joints_m, self.body.points_m, 1.0).ravel()
 
-    def shape_directions(self) -> np.ndarray:
+    def shape_directions(self) -> Float64:
         """Return (10,232): the change of `shape_mean` per unit of each beta."""
         changes = [
             self.homogeneous(self.body.joint_directions_m[..., beta], self.body.point_directions_m[..., beta], 0.0)
@@ -239,7 +245,7 @@ class Head:
         ]
         return np.stack([change.ravel() for change in changes])
 
-    def homogeneous(self, joints: np.ndarray, points: np.ndarray, last: float) -> np.ndarray:
+    def homogeneous(self, joints: Float64, points: Float64, last: float) -> Float64:
         bones = np.concatenate([joints[:1], joints[1:] - joints[PARENTS[1:]], np.zeros((1, 3))])
         offsets = np.concatenate([bones, points - joints[self.body.joint]])
         return np.concatenate([offsets, np.full((25 + USED, 1), last)], axis=1)

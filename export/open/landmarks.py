@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cliffvid.tables import Array, Float64, Int64
+
 PARENTS = np.array([-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21])
 SKIN_VERTICES = 13380  # of MakeHuman's base mesh; then come helpers, among them the eyes
 EYE_VERTICES = range(14598, 14742)
@@ -28,23 +30,23 @@ RIGHT_OF = {0: 0, 1: 4, 2: 5, 3: 6} | {left: left + 1 for left in (7, 9, *range(
 class Landmarks:
     """Landmarks and joints in the rest pose in metres; the last axis of directions is beta."""
 
-    points_m: np.ndarray  # float64 (33,3)
-    point_directions_m: np.ndarray  # float64 (33,3,10)
-    joints_m: np.ndarray  # float64 (24,3)
-    joint_directions_m: np.ndarray  # float64 (24,3,10)
-    joint: np.ndarray  # int64 (33,): the joint a landmark moves with
+    points_m: Float64  # float64 (33,3)
+    point_directions_m: Float64  # float64 (33,3,10)
+    joints_m: Float64  # float64 (24,3)
+    joint_directions_m: Float64  # float64 (24,3,10)
+    joint: Int64  # int64 (33,): the joint a landmark moves with
 
 
 @dataclass(frozen=True)
 class Spot:
     """A weighted mean of vertices that moves with a joint."""
 
-    vertices: np.ndarray
-    weights: np.ndarray
+    vertices: Int64
+    weights: Float64
     joint: int
 
 
-def place_landmarks(body: dict[str, np.ndarray]) -> Landmarks:
+def place_landmarks(body: dict[str, Array]) -> Landmarks:
     """Return the landmarks of an open body (see `body.build_body`), placed by simple geometric rules."""
     mean = body["v_template"].astype(np.float64)
     shapes = np.concatenate([mean[..., None], body["shapedirs"].astype(np.float64)], axis=2)
@@ -53,16 +55,16 @@ def place_landmarks(body: dict[str, np.ndarray]) -> Landmarks:
     for side in (0, 1):  # left, right
         spots |= find_hand(body, mean, joints[20 + side, 0, 0], side)
         spots |= find_foot(body, mean, joints[7 + side, 1, 0], side)
-    points, fixed_to = [], []
+    places, fixed_to = [], []
     for landmark in range(33):
         if landmark in AT_JOINT:
             fixed_to.append(AT_JOINT[landmark])
-            points.append(joints[AT_JOINT[landmark]])
+            places.append(joints[AT_JOINT[landmark]])
         else:
             spot = spots[landmark]
             fixed_to.append(spot.joint)
-            points.append(blend(spot.vertices, spot.weights, shapes))
-    points = np.stack(points)
+            places.append(blend(spot.vertices, spot.weights, shapes))
+    points = np.stack(places)
     for left, off_mm in OFF_MM.items():
         points[left, :, 0] += np.array(off_mm) / 1000
         if left:
@@ -70,22 +72,23 @@ def place_landmarks(body: dict[str, np.ndarray]) -> Landmarks:
     return Landmarks(points[..., 0], points[..., 1:], joints[..., 0], joints[..., 1:], np.array(fixed_to))
 
 
-def blend(vertices: np.ndarray, weights: np.ndarray, shapes: np.ndarray) -> np.ndarray:
+def blend(vertices: Int64, weights: Array, shapes: Float64) -> Float64:
     """Return the weighted sum (3,11) of selected vertices of shapes (V,3,11), added sequentially."""
-    return sum(float(weight) * shapes[vertex] for vertex, weight in zip(vertices, weights, strict=True))
+    total: Float64 = sum(float(weight) * shapes[vertex] for vertex, weight in zip(vertices, weights, strict=True))
+    return total
 
 
-def even(vertices: np.ndarray, joint: int) -> Spot:
+def even(vertices: Int64, joint: int) -> Spot:
     vertices = np.atleast_1d(vertices)
     return Spot(vertices, np.full(len(vertices), 1 / len(vertices)), joint)
 
 
-def lowest(values: np.ndarray) -> np.ndarray:
+def lowest(values: Float64) -> Int64:
     """Return indices by ascending value (stable)."""
     return np.argsort(values, kind="stable")
 
 
-def find_face(body: dict[str, np.ndarray], mean: np.ndarray) -> dict[int, Spot]:
+def find_face(body: dict[str, Array], mean: Float64) -> dict[int, Spot]:
     """Return nose 0, eyes 1 to 6 (inner, middle, outer; left first), ears 7 and 8, mouth 9 and 10."""
     x, y, z = mean.T
     source = body["src_vertex"]
@@ -110,7 +113,7 @@ def find_face(body: dict[str, np.ndarray], mean: np.ndarray) -> dict[int, Spot]:
     return spots
 
 
-def find_hand(body: dict[str, np.ndarray], mean: np.ndarray, wrist_x: float, side: int) -> dict[int, Spot]:
+def find_hand(body: dict[str, Array], mean: Float64, wrist_x: float, side: int) -> dict[int, Spot]:
     """Return knuckles of little finger 17, index finger 19, and thumb 21 (left; right: + 1). The palm faces down."""
     x, _, z = mean.T
     wrist = 20 + side
@@ -126,7 +129,7 @@ def find_hand(body: dict[str, np.ndarray], mean: np.ndarray, wrist_x: float, sid
     }
 
 
-def find_foot(body: dict[str, np.ndarray], mean: np.ndarray, ankle_y: float, side: int) -> dict[int, Spot]:
+def find_foot(body: dict[str, Array], mean: Float64, ankle_y: float, side: int) -> dict[int, Spot]:
     """Return heel 29 and foot tip 31 (left; right: + 1)."""
     _, y, z = mean.T
     ankle = 7 + side

@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from cliffvid.tables import Array, Float32
+
 from ..folder.model_folder import npz_bytes
 from .body import build_body
 from .head import FARTHER, NEARER, NEAREST_M, ROUNDS, STATE, STATIC, USED, read_head
@@ -55,7 +57,9 @@ class Answer:
 class TorchHead(nn.Module):
     """The network of `head.Head` in torch, without the choice among its iterations."""
 
-    def __init__(self, skeleton: Skeleton, numbers: dict[str, np.ndarray]) -> None:
+    mean_rot6d: Tensor
+
+    def __init__(self, skeleton: Skeleton, numbers: dict[str, Float32]) -> None:
         super().__init__()
         self.skeleton = skeleton
         self.input = nn.Linear(STATIC + STATE + USED * 5, WIDTH)
@@ -68,10 +72,9 @@ class TorchHead(nn.Module):
         self.register_buffer("mean_rot6d", torch.zeros(144))
         self.load_state_dict({name: torch.from_numpy(numbers[name.replace(".", "_")]) for name in self.state_dict()})
 
-    def numbers(self) -> dict[str, np.ndarray]:
+    def numbers(self) -> dict[str, Array]:
         """Return the weights in the format of the head's file, see `head.read_head`."""
-        arrays = {name.replace(".", "_"): tensor.numpy() for name, tensor in self.state_dict().items()}
-        return {name: array.astype(np.float16 if array.ndim == 2 else np.float32) for name, array in arrays.items()}
+        return packed({name.replace(".", "_"): tensor.numpy() for name, tensor in self.state_dict().items()})
 
     def forward(self, people: People) -> list[Answer]:
         """Return the output of each iteration."""
@@ -101,6 +104,11 @@ class TorchHead(nn.Module):
         joints, points = joints - hips, points - hips
         placed = points + translation(points, image, visible)[:, None]
         return Answer(rotations, betas, joints, points, placed[..., :2] / placed[..., 2:].clamp_min(NEAREST_M))
+
+
+def packed(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return weights as the head's file has them: matrices as float16."""
+    return {name: array.astype(np.float16 if array.ndim == 2 else np.float32) for name, array in arrays.items()}
 
 
 def orthonormal(columns: Tensor) -> Tensor:
@@ -143,7 +151,7 @@ def some(people: People, which: slice) -> People:
     return People(**{name: column[which] for name, column in vars(people).items()})
 
 
-def train(body: Landmarks, start: dict[str, np.ndarray], steps: int = STEPS, seed: int = SEED) -> Iterator[TorchHead]:
+def train(body: Landmarks, start: dict[str, Float32], steps: int = STEPS, seed: int = SEED) -> Iterator[TorchHead]:
     """Train, and yield the averaged head after each step; it is the same object each time."""
     torch.manual_seed(seed)
     skeleton = Skeleton(body)
@@ -157,7 +165,7 @@ def train(body: Landmarks, start: dict[str, np.ndarray], steps: int = STEPS, see
             drawn = simulate(skeleton, DRAWN * BATCH)
         people = some(drawn, slice(step % DRAWN * BATCH, (step % DRAWN + 1) * BATCH))
         optimizer.zero_grad()
-        loss(people, head(people)).backward()
+        loss(people, head(people)).backward()  # type: ignore[no-untyped-call]  # torch has no types of it
         nn.utils.clip_grad_norm_(head.parameters(), STEEPEST)
         optimizer.step()
         share = min(AVERAGED, (step + 1) / (step + 51))

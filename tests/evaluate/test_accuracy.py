@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from bench.accuracy import labels, rows, run
+from bench.accuracy import calibrate, confidence, labels, rows, run
 from bench.accuracy.__main__ import versions_of
 from bench.accuracy.adjust import adjusted
+from bench.accuracy.confidence import Estimates
 from bench.accuracy.false_positives import of_nobody
 from bench.accuracy.follow import Follower
 from bench.accuracy.scenes import Camera, Scene, read_cameras
@@ -196,6 +197,27 @@ def test_scores_of_known_errors():
     assert facts["mpjpe_mm"] == pytest.approx(1000 * np.linalg.norm(off, axis=2).mean())
     assert (facts["people"], facts["found"], facts["recall"], facts["precision"]) == (5, 4, 0.8, 0.8)
     assert facts["depth_ratio"] == pytest.approx(1.1) and facts["found_besides"] == 1
+
+
+def test_confidence_is_judged_and_calibrated():
+    """Logits that are twice too large and one too low are found so; then shares are as told."""
+    rng = np.random.default_rng(5)
+    joints, whole = rng.normal(0, 2, 12 * 4000), rng.normal(0, 2, 4000)
+    made = {
+        "joint_confidence": Estimates(
+            2 * joints - 1, np.where(rng.random(48000) < calibrate.sigmoid(joints), 0.05, 0.2)
+        ),
+        "confidence": Estimates(2 * whole - 3, np.where(rng.random(4000) < calibrate.sigmoid(whole), 0.05, 0.2)),
+    }
+    numbers = calibrate.fit([made])
+    assert numbers == pytest.approx([0.5, 0.5, 1.5], abs=0.06)
+    good = calibrate.calibrated(made, numbers)["joint_confidence"]
+    facts = confidence.facts("made", good)
+    assert facts["calibration_error"] < 0.015 and facts["rank"] > 0.5
+    assert facts["brier"] < 0.75 * facts["brier_of_share"]
+    bad = confidence.facts("made", Estimates(0.9 + 1e-9 * rng.random(48000), good.off_m))
+    assert bad["calibration_error"] == pytest.approx(0.9 - facts["near"])
+    assert bad["brier"] == pytest.approx(facts["near"] * 0.01 + (1 - facts["near"]) * 0.81)
 
 
 class Seer:

@@ -5,6 +5,8 @@ import math
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from cliffvid.export.open.confidence import OFFSET, SCALE
+
 CHAIN = {
     1: 0, 2: 0, 3: 0, 4: 1, 5: 2, 6: 3, 7: 4, 8: 5, 9: 6, 10: 7, 11: 8, 12: 9, 13: 9, 14: 9, 15: 12, 16: 13, 17: 14,
     18: 16, 19: 17, 20: 18, 21: 19, 22: 20, 23: 21,
@@ -13,8 +15,9 @@ FOCUS = 33
 
 
 def regress(seen, world, bbox_info, numbers, body):
-    """rotmat (24,3,3), betas (10,), camera (3,), the posed body's box (4,) in the image and how far its
-    landmarks are there from those seen over the extent of those, from seen (39,5), world (39,3) and bbox_info (3,).
+    """rotmat (24,3,3), betas (10,), camera (3,), the posed body's box (4,) in the image, how far its landmarks are
+    there from those seen over the extent of those, the joints' confidence (24,) and that of all, from seen (39,5),
+    world (39,3) and bbox_info (3,).
     """
     centre_x, centre_y, side = bbox_info[0] / 2.8, bbox_info[1] / 2.8, bbox_info[2] * 0.06 + 0.24
     visible = [1 / (1 + math.exp(-seen[i][3])) for i in range(FOCUS)]
@@ -46,7 +49,8 @@ def regress(seen, world, bbox_info, numbers, body):
         off = math.sqrt(missed) / extent(np.array(image), weights)
         low, high = shown.min(axis=0), shown.max(axis=0)
         grown = 0.03 * max(high - low)
-        answers.append((rotmat, state[144:], camera, np.array([*low - grown, *high + grown]), off))
+        posed = (rotmat, state[144:], camera, np.array([*low - grown, *high + grown]), off)
+        answers.append((*posed, *confidence(rotmat, state[144:], visible, numbers)))
         costs.append(distance(points, move, target, image, side, visible))
     return answers[max(i for i in range(3) if i == 0 or costs[i] < 1.15 * min(costs[:i]))]
 
@@ -127,6 +131,17 @@ def network(inputs, numbers):
         inner = np.array([0.5 * value * (1 + math.erf(value / math.sqrt(2))) for value in inner])
         hidden = hidden + numbers[f"{block}_second_weight"].astype(float) @ inner + numbers[f"{block}_second_bias"]
     return numbers["output_weight"].astype(float) @ normalise(hidden, numbers, "last_norm") + numbers["output_bias"]
+
+
+def confidence(rotmat, betas, visible, numbers):
+    """Probabilities (24,) of the joints, and of their mean: two layers, then the calibration to real people."""
+    inputs = np.array([*rotmat.ravel(), *betas, *visible])
+    hidden = numbers["confidence_first_weight"].astype(float) @ inputs + numbers["confidence_first_bias"]
+    hidden = np.array([max(value, 0) for value in hidden])
+    logit = numbers["confidence_second_weight"].astype(float) @ hidden + numbers["confidence_second_bias"]
+    offset = [OFFSET["joint_confidence"]] * 24 + [OFFSET["confidence"]]
+    *joints, whole = (1 / (1 + math.exp(-SCALE * value - more)) for value, more in zip(logit, offset, strict=True))
+    return np.array(joints), whole
 
 
 def normalise(values, numbers, name):

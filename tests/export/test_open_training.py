@@ -8,6 +8,7 @@ import torch
 
 import reference_head
 from cliffvid.export.folder.graph import Graph, to_bytes
+from cliffvid.export.open import confidence_training
 from cliffvid.export.open import training as open_training
 from cliffvid.export.open.head import CENTRE_SCALE, SIZE_OFFSET, SIZE_SCALE, Head, read_head
 from cliffvid.export.open.landmarks import place_landmarks
@@ -79,6 +80,23 @@ def test_the_exported_network_is_the_trained_one(open_session, body, people):
     off = np.abs(answer[0] - wanted.rotations.numpy()).max(axis=(1, 2, 3))
     assert (off < 1e-3).mean() > 0.9
     np.testing.assert_allclose(answer[1][off < 1e-3], wanted.betas.numpy()[off < 1e-3], atol=1e-3)
+
+
+def test_the_confidence_learns_what_is_near_and_is_the_same_each_time(body, people, monkeypatch):
+    """Of people whom it has not seen it tells more than their share: the mean squared error is smaller."""
+    monkeypatch.setattr(confidence_training, "DRAWN", 1024)
+    monkeypatch.setattr(confidence_training, "BATCH", 64)
+    head = read_head(OPEN / "head.npz")
+    torch.set_num_threads(1)
+    first, second = (confidence_training.train(body, head, draws=1) for _ in range(2))
+    for name, array in first.numbers().items():
+        assert array.tobytes() == second.numbers()[name].tobytes()
+    with torch.no_grad():
+        answer = TorchHead(Skeleton(body), head)(people)[-1]
+    near = confidence_training.near(people, answer)
+    off = ((first(confidence_training.inputs_of(people, answer)).sigmoid() - near) ** 2).mean(0)
+    share = near.mean(0)
+    assert (off < share * (1 - share) + 0.03).all() and off.mean() < 0.97 * (share * (1 - share)).mean()
 
 
 def test_training_is_the_same_each_time(body, monkeypatch):

@@ -45,6 +45,17 @@ def test_slices_masks_and_concat_keep_rows_together():
     assert len(table[:0]) == 0 and len(Toy.empty()) == 0
 
 
+def test_optional_columns_are_absent_or_in_every_row():
+    plain, like = Bodies.empty(), Bodies.empty(["confidence", "joint_confidence", "other"], joints=24)
+    assert plain.confidence is None and "confidence" not in plain.columns()
+    assert like.joint_confidence.shape == (0, 24) and Bodies.concat([like, like]).confidence.shape == (0,)
+    for tables in ([plain, like], [like, plain]):
+        with pytest.raises(ValueError, match="Bodies: tables of different columns"):
+            Bodies.concat(tables)
+    with pytest.raises(ValueError, match="confidence must be"):
+        Bodies(**plain.columns(), confidence=np.zeros(1, np.float32))
+
+
 def test_tracks_have_the_columns_of_bodies_and_people():
     columns = set(Tracks.empty().columns())
     assert set(People.empty().columns()) < set(Bodies.empty().columns()) < columns

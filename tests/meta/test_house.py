@@ -88,7 +88,7 @@ def test_readme_and_format_page_name_what_is_there():
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", readme)) <= flags
     for column in COLUMNS:
         assert f"`{column}" in page, column
-    assert set(COLUMNS) == set(Tracks.empty().columns())
+    assert set(COLUMNS) == set(Tracks.empty(COLUMNS).columns())
 
 
 def test_each_measurement_has_a_make_target():

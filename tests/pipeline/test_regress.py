@@ -1,4 +1,4 @@
-"""Bodies that do not fit what was seen are flagged, where the network tells how they are posed."""
+"""Bodies that do not fit what was seen are flagged, and confidence kept, where the network tells."""
 
 import numpy as np
 import pytest
@@ -19,8 +19,8 @@ def boxes(places):
     return np.hstack([points.min(axis=1), points.max(axis=1)]).astype(np.float32)
 
 
-def flags(detected, posed, off=0.1, there=None):
-    """The flags of people in boxes detected (P,4), whose bodies were posed in others."""
+def bodies(detected, posed, off=0.1, there=None, **more):
+    """People in boxes detected (P,4), whose bodies were posed in others; ``more``: what the network tells besides."""
     count = len(detected)
     columns = {name: np.zeros((count, *c.shape[1:]), c.dtype) for name, c in Crops.empty(h=4, w=4).columns().items()}
     columns |= {"bbox_xyxy": np.clip(detected, 0, [*SIZE_WH] * 2).astype(np.float32)}
@@ -32,11 +32,25 @@ def flags(detected, posed, off=0.1, there=None):
         "camera": np.ones((count, 3), np.float32),
         "posed_xyxy": ((posed - [*np.divide(SIZE_WH, 2)] * 2) / FOCAL_PX).astype(np.float32),
         "posed_off": np.full(count, off, np.float32),
+        **more,
     }
-    return posed_by(Crops(**columns), answer if there is None else {n: answer[n] for n in there}).bodies.flags
+    return posed_by(Crops(**columns), answer if there is None else {n: answer[n] for n in there}).bodies
+
+
+def flags(*given, **more):
+    return bodies(*given, **more).flags
 
 
 STANDING = [[-1.5, 0.2, 5.0], [0.3, -0.3, 8.0], [0.0, 1.75, 3.0]]
+
+
+def test_people_have_the_confidence_that_the_network_tells():
+    """Of the second the network sees nobody."""
+    told = {"confidence": np.float32([0.2, 0.3, 0.4]), "joint_confidence": np.random.rand(3, 24).astype(np.float32)}
+    found = bodies(boxes(STANDING), boxes(STANDING), presence=np.float32([0.9, 0.1, 0.9]), **told)
+    for name, column in told.items():
+        np.testing.assert_array_equal(getattr(found, name), column[[0, 2]])
+    assert bodies(boxes(STANDING), boxes(STANDING)).confidence is None
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,10 @@ def save(path: Path, frames, ids, *, turn=None, pose=None, betas=None, transl=No
     """A tracks file of a row for each frame number and identity, on a clock of RATE; what is not told is 0."""
     count = len(frames)
     moved, shape = (63, 11) if body.startswith("smplx") else (69, 10)
-    like = Tracks.empty(pose=moved, shape=shape)
+    like = Tracks.empty(Tracks.optional(), pose=moved, shape=shape, joints=moved // 3 + 1)
     columns = {n: np.zeros((count, *c.shape[1:]), c.dtype) for n, c in like.columns().items()}
     columns["frame_idx"][:], columns["track_id"][:] = frames, ids
+    columns["joint_confidence"] += np.linspace(0, 1, moved // 3 + 1, dtype=np.float32)
     columns["time_s"][:] = columns["frame_idx"] / RATE
     columns["pts"][:] = columns["frame_idx"] * 1000
     columns["det_score"][:], columns["focal_px"][:] = 0.9, 1200
@@ -248,7 +249,9 @@ def test_csv_comes_back_to_the_bit(tmp_path_factory, motion):
     groups += [("global_orient_x_rad", "float32", 3), ("left_hip_x_rad", "float32", 69), ("beta_0", "float32", 10)]
     groups += [("transl_x_m", "float32", 3), ("pred_cam_s", "float32", 3), ("crop_cx_px", "float32", 3)]
     names = ["time_s", "track_id", "bbox_xyxy", "global_orient", "body_pose", "betas", "transl", "pred_cam"]
-    for (first, dtype, width), name in zip(groups, [*names, "crop_center_size_px"], strict=True):
+    groups += [("confidence", "float32", 1), ("pelvis_confidence", "float32", 24)]
+    names += ["crop_center_size_px", "confidence", "joint_confidence"]
+    for (first, dtype, width), name in zip(groups, names, strict=True):
         at = header.index(first)
         found = np.array([line[at : at + width] for line in lines], dtype=object).astype(dtype)
         np.testing.assert_array_equal(found.reshape(getattr(rows, name).shape), getattr(rows, name))

@@ -23,7 +23,8 @@ def original(tmp_path):
     rows, meta = read_both(made)
     rng = np.random.default_rng(0)
     noisy = {n: c + rng.normal(0, 1, c.shape).astype(c.dtype) for n, c in rows.columns().items() if c.dtype == "f4"}
-    rows = Tracks(**(rows.columns() | noisy))
+    told = {"confidence": rng.random(60, np.float32), "joint_confidence": rng.random((60, 24), np.float32)}
+    rows = Tracks(**(rows.columns() | noisy | told))
     with WRITERS["parquet"](tmp_path / "t.parquet", rows, meta) as writer:
         writer.write(rows)
         writer.finish()
@@ -146,9 +147,9 @@ MISFITS = {
     "frame 0 has two rows of track 1": lambda table: pa.concat_tables([table, table]),
     "column 'time_s' of frame 0 is not as in": replaced("time_s", later),
     "none of its boxes is in": replaced("bbox_xyxy", lambda c: pa.array([[0.0, 1, 2, 3]] * len(c))),
-    "column 'body_pose' has 63 numbers a row, those of .* have 69": replaced(
+    "column 'body_pose' has 63 numbers a row, those of .* have 69": lambda table: replaced(
         "body_pose", lambda c: pa.array([row[:63] for row in c.to_pylist()], pa.list_(pa.float32()))
-    ),
+    )(table.drop_columns("joint_confidence")),
 }
 
 

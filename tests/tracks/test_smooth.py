@@ -193,12 +193,28 @@ def test_an_implausible_row_is_posed_by_its_neighbours():
         assert apart[50] < 0.15 and apart[0] > 1 and apart[60:].max() < 0.02, options.method
 
 
+def test_rows_of_low_confidence_count_less_and_confidence_stays():
+    """One row in four is turned, and says so; rows that are filled in have none."""
+    truth = walk(people=1)
+    off = np.arange(len(truth)) % 4 == 1
+    turn = Rotation.from_rotvec(truth.global_orient) * Rotation.from_rotvec(
+        np.where(off, 0.2, 0)[:, None] * [[0, 1, 0]]
+    )
+    raw = Tracks(**(truth.columns() | {"global_orient": turn.as_rotvec().astype(np.float32)}))
+    told = Tracks(**raw.columns(), confidence=np.where(off, 0.05, 0.9).astype(np.float32))
+    apart = [np.linalg.norm(joints(smoothed(r, BODY, SmoothOptions())) - joints(truth), axis=-1) for r in (told, raw)]
+    assert apart[0].mean() < 0.7 * apart[1].mean()
+    steady = smoothed(told[np.arange(len(told)) != 10], BODY, SmoothOptions())
+    assert steady.confidence[10] == 0
+    np.testing.assert_array_equal(np.delete(steady.confidence, 10), np.delete(told.confidence, 10))
+
+
 @settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(1, 30), st.sampled_from(METHODS))
 def test_any_tracks_stay_tracks(seed, count, options):
     """Rotations anywhere on the sphere, few rows, strange clocks: finite numbers, turns of at most half a circle."""
     rng = np.random.default_rng(seed)
-    like = Tracks.empty(pose=69, shape=10)
+    like = Tracks.empty(Tracks.optional(), pose=69, shape=10, joints=24)
     columns = {n: rng.normal(0, 3, (count, *c.shape[1:])).astype(c.dtype) for n, c in like.columns().items()}
     frames = np.sort(rng.choice(3 * count, count, replace=False))
     columns |= {"frame_idx": frames, "time_s": np.cumsum(rng.uniform(0.001, 0.2, 3 * count))[frames]}

@@ -13,7 +13,7 @@ from cliffvid import InputError, OutputError, read_meta, read_tracks
 from cliffvid.tables import Tracks
 from cliffvid.tracks.write import COLUMNS, META_KEY, WRITERS, arrow_schema
 
-SMPL, SMPLX = Tracks.empty(pose=69, shape=10), Tracks.empty(pose=63, shape=11)
+SMPL, SMPLX = Tracks.empty(COLUMNS, pose=69, shape=10, joints=24), Tracks.empty(pose=63, shape=11)
 
 
 def some_tracks(n, like=SMPL):
@@ -42,8 +42,9 @@ def test_every_bit_comes_back(tmp_path, format, rows, like):
     path, tracks = tmp_path / "t", some_tracks(rows, like)
     save(path, format, tracks)
     back, meta = read_tracks(path), read_meta(path)
-    for name in COLUMNS:
-        np.testing.assert_array_equal(getattr(back, name), getattr(tracks, name))
+    assert back.columns().keys() == like.columns().keys()
+    for name, column in tracks.columns().items():
+        np.testing.assert_array_equal(getattr(back, name), column)
     assert meta["hello"] == "wörld" and meta["schema_version"] == 1 and list(meta["columns"]) == list(COLUMNS)
     assert [p.name for p in tmp_path.iterdir()] == ["t"]
 
@@ -111,6 +112,13 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path, format):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"cannot write it \(.*file is not a folder\); choose another place"):
         WRITERS[format](tmp_path / "file" / "t", SMPL)
+
+
+@pytest.mark.parametrize("format", WRITERS)
+def test_confidences_of_another_body_are_told(tmp_path, format):
+    save(tmp_path / "t", format, some_tracks(2, Tracks.empty(COLUMNS, pose=69, shape=10, joints=22)))
+    with pytest.raises(InputError, match="'joint_confidence' has 22 numbers a row, expected 24"):
+        read_tracks(tmp_path / "t")
 
 
 @pytest.mark.parametrize("content", [b"PK\x03\x04", b"PAR1", b"hello" * 100])

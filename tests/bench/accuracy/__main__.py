@@ -86,6 +86,8 @@ def show(figures: dict) -> None:
             words = f"{scene['scene']}: the truth's own error, cameras {cameras}"
             result("", words, *(f"  {k}: {plain(v)}" for k, v in error.items()))
         table_of(scene["scene"], scene["figures"])
+        if all(scene["confidence"].values()):
+            table_of("confidence", scene["confidence"])
     for kind in ("labels", "rows"):
         if any(figures[kind].values()):
             table_of(kind, figures[kind])

@@ -19,11 +19,8 @@ from cliffvid.export.open.sightings import Skeleton, hip_middle
 from cliffvid.export.open.training import orthonormal
 from cliffvid.models.manifest import BUNDLED
 
-from .adjust import adjusted
-from .follow import Sightings
-from .run import RATE
-from .scenes import load_scenes
-from .truth import LANDMARKS, People, refine
+from .run import kept_scenes
+from .truth import LANDMARKS, People
 
 Tensor = torch.Tensor
 STEPS = 500
@@ -104,16 +101,9 @@ def main(folder: Path) -> None:
     """Print each scene's offsets beside those in use."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    scenes = load_scenes()
-    seen = []
-    for scene in scenes:
-        (path,) = folder.glob(f"seen-{scene.name}-*.npz")
-        with np.load(path, allow_pickle=False) as arrays:
-            seen.append(Sightings(**arrays))
-    cameras = adjusted(scenes[0].cameras, np.concatenate([each.views(LANDMARKS) for each in seen], axis=1))
     found = {}
-    for scene, each in zip(scenes, seen, strict=True):
-        found[scene.name], away = fit(skeleton(), refine(each.by(cameras), list(cameras), RATE))
+    for scene, people in kept_scenes(folder):
+        found[scene.name], away = fit(skeleton(), people)
         print(f"{scene.name}: landmarks stay {1000 * away:.1f} mm away")
     for left, used in OFF_MM.items():
         print(

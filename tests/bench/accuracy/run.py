@@ -17,7 +17,7 @@ from cliffvid.tracks.read import read_both
 from cliffvid.video.image_files import is_image
 from cliffvid.video.open import open_source
 
-from . import labels, rows
+from . import confidence, labels, rows
 from .adjust import adjusted
 from .false_positives import of_nobody
 from .follow import Sightings, follow
@@ -107,16 +107,30 @@ def judge_scenes(versions: list[Version], folder: Path) -> list[dict]:
         }
         scene = replace(scene, cameras=by_all)
         people = refine(each.by(by_all), list(by_all), RATE)
-        figures.append(
-            {"scene": scene.name, "truth": told, "figures": judge_scene(scene, people, versions, files[k], landmarker)}
-        )
+        found, confidences = judge_scene(scene, people, versions, files[k], landmarker)
+        figures.append({"scene": scene.name, "truth": told, "figures": found, "confidence": confidences})
     return figures
+
+
+def kept_scenes(folder: Path) -> list[tuple[Scene, People]]:
+    """Return the scenes, cameras moved by all, and the people that an earlier run saw and kept in a folder."""
+    scenes, seen = load_scenes(), []
+    for scene in scenes:
+        (path,) = folder.glob(f"seen-{scene.name}-*.npz")
+        with np.load(path, allow_pickle=False) as arrays:
+            seen.append(Sightings(**arrays))
+    cameras = adjusted(scenes[0].cameras, np.concatenate([each.views(LANDMARKS) for each in seen], axis=1))
+    return [
+        (replace(scene, cameras=cameras), refine(each.by(cameras), list(cameras), RATE))
+        for scene, each in zip(scenes, seen, strict=True)
+    ]
 
 
 def judge_scene(
     scene: Scene, people: People, versions: list[Version], files: list[list[Path]], landmarker: Landmarker
-) -> dict[str, list[dict]]:
-    """Return the figures of each version's tracks ``files``, by camera, and on rows that all found."""
+) -> tuple[dict[str, list[dict]], dict[str, list[dict]]]:
+    """Return the figures of each version's tracks ``files``, by camera, and on rows that all found; and what is known
+    of their own confidence."""
     totals: dict[tuple[str, str], Measured] = {}
     figures: dict[str, list[dict]] = {version.name: [] for version in versions}
     for c, camera in enumerate(scene.cameras):
@@ -138,7 +152,14 @@ def judge_scene(
                     totals[version.name, kind] = measured
     for (name, kind), total in totals.items():
         figures[name].append({"rows": kind, **total.facts(scene.name)})
-    return figures
+    confidences = {
+        version.name: [
+            confidence.facts(f"{scene.name} {column}", told)
+            for column, told in confidence.together(totals[version.name, "all"].told).items()
+        ]
+        for version in versions
+    }
+    return figures, confidences
 
 
 def size_of(film: Path) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """Tracks of one camera against the truth, and of two versions on the rows that both found."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from cliffvid.evaluate.scores import Sums
 from cliffvid.models.body import Body
 from cliffvid.tables import Tracks
 
+from .confidence import Estimates, told
 from .truth import HIPS, JOINTS
 
 Array = np.ndarray
@@ -24,6 +25,7 @@ class Pairs:
     theirs: Array  # (M,) rows of the truth
     joints_m: Array  # (M,12,3) camera frame
     false_positives: Array  # (S,) rows of the tracks
+    rows: Tracks | None = None  # (M,) that found them
 
 
 def pair(truth: Truth, rows: Tracks, body: Body) -> Pairs:
@@ -31,14 +33,17 @@ def pair(truth: Truth, rows: Tracks, body: Body) -> Pairs:
     theirs, mine, false_positives = match(truth, rows.frame_idx, truth.bbox_xyxy, rows.bbox_xyxy, IOU_MIN)
     found = rows[mine]
     joints = body.joints(found.global_orient, found.body_pose, found.betas, found.transl)[:, JOINTS]
-    return Pairs(theirs, joints, false_positives)
+    return Pairs(theirs, joints, false_positives, found)
 
 
 def common(pairs: list[Pairs]) -> list[Pairs]:
     """Return of each version only the rows that all versions found."""
     both = set.intersection(*(set(each.theirs.tolist()) for each in pairs))
     keep = [np.isin(each.theirs, list(both)) for each in pairs]
-    return [Pairs(p.theirs[k], p.joints_m[k], p.false_positives) for p, k in zip(pairs, keep, strict=True)]
+    return [
+        replace(p, theirs=p.theirs[k], joints_m=p.joints_m[k], rows=None if p.rows is None else p.rows[k])
+        for p, k in zip(pairs, keep, strict=True)
+    ]
 
 
 @dataclass
@@ -47,10 +52,12 @@ class Measured:
 
     sums: Sums
     depth_ratios: list[Array]
+    told: list[dict[str, Estimates]] = field(default_factory=list)  # of the rows' own confidence, if they have any
 
     def add(self, other: "Measured") -> None:
         self.sums.add(other.sums)
         self.depth_ratios += other.depth_ratios
+        self.told += other.told
 
     def facts(self, name: str) -> dict[str, str | float | int | None]:
         """Return the figures as plain values."""
@@ -77,10 +84,11 @@ def measure(truth: Truth, pairs: Pairs) -> Measured:
     if len(true):
         sums.joint_mm.append(distances_mm(found, true))
         sums.aligned_mm.append(distances_mm(procrustes(found, true), true).mean(axis=1))
+    own = told(pairs.rows, sums.joint_mm[0]) if pairs.rows is not None and len(true) else {}
     people, frames = truth.person[pairs.theirs], truth.frame_idx[pairs.theirs]
     for one in (np.flatnonzero(people == person) for person in np.unique(people)):
         sums.accel_mm.append(acceleration_mm(found[one], true[one], frames[one]))
-    return Measured(sums, [hips[1][:, 2] / hips[0][:, 2]])
+    return Measured(sums, [hips[1][:, 2] / hips[0][:, 2]], [own] if own else [])
 
 
 def _means(joint_mm: list[Array]) -> list[Array]:
