@@ -52,6 +52,7 @@ class Worker:
                 def begin(task: Task | None) -> Iterator[Batch[Frames]] | None:
                     if task is None:
                         return None
+                    at_work[task] = None  # answered even if it cannot begin
                     at_work[task] = run = self._begin(task, chain)
                     return run.parts()
 
