@@ -4,8 +4,8 @@ Ragged data is flat: each person is a row with a ``frame_idx`` column. So batche
 a frame without people has no rows. The file on disk has the same columns under the same names.
 """
 
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeAlias, get_type_hints
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .names import label
+from .pending import PendingInputs
 
 Array: TypeAlias = NDArray[Any]
 Int64: TypeAlias = NDArray[np.int64]
@@ -39,63 +40,6 @@ def column_specs(table: type["Table"]) -> Specs:
             specs[name] = (tuple(map(np.dtype, dtypes.split("|"))), tuple(int(n) if n.isdigit() else n for n in shape))
         _specs[table] = specs
     return _specs[table]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class PendingGroup:
-    """Inputs whose pixels are weighted sums of K rows and K columns of one block of frames."""
-
-    frames: object  # the block (F,H,W,3) uint8, as the backend holds it
-    rows: Int64  # (P,h,K): offset of each row in the block, in pixels
-    columns: Int64  # (P,w,K): offset of each column in a row
-    row_weights: Float32  # (P,h,K)
-    column_weights: Float32  # (P,w,K)
-    fill: float  # the value where weights are 0
-
-    def where(self, chosen: Bool) -> "PendingGroup":
-        """Return the chosen inputs, by a mask (P,)."""
-        columns = {n: getattr(self, n)[chosen] for n in ("rows", "columns", "row_weights", "column_weights")}
-        return replace(self, **columns)
-
-
-class PendingInputs:
-    """Inputs of a network (P,h,w,3) that the backend computes from frames on its device.
-
-    It is used like an array: by its shape and length, sliced and concatenated.
-    """
-
-    dtype, ndim, nbytes = np.dtype(object), 4, 0  # no values yet, and none of this machine's memory
-
-    def __init__(self, groups: Sequence[PendingGroup]) -> None:
-        self.groups = [group for group in groups if len(group.rows)] or groups[:1]
-
-    def __len__(self) -> int:
-        return sum(len(group.rows) for group in self.groups)
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        first = self.groups[0]
-        return len(self), first.rows.shape[1], first.columns.shape[1], 3
-
-    def __getitem__(self, rows: slice | Bool) -> "PendingInputs":
-        """Return the chosen inputs, by a slice or a mask (P,)."""
-        chosen = np.zeros(len(self), bool)
-        chosen[rows] = True
-        parts = np.split(chosen, np.cumsum([len(group.rows) for group in self.groups])[:-1])
-        return PendingInputs([group.where(some) for group, some in zip(self.groups, parts, strict=True)])
-
-    def __array_function__(
-        self, function: object, types: object, args: tuple[Sequence["PendingInputs"]], options: object
-    ) -> object:
-        """Implement np.concatenate."""
-        if function is not np.concatenate:
-            return NotImplemented
-        return PendingInputs([group for each in args[0] for group in each.groups])
-
-
-def pending_among(inputs: Mapping[str, object]) -> dict[str, PendingInputs]:
-    """Return those of a network's inputs that are yet to be computed."""
-    return {name: each for name, each in inputs.items() if isinstance(each, PendingInputs)}
 
 
 class Table:

@@ -6,10 +6,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..colors import track_color
 from ..geometry import Array
 from ..models.body import Body
 from ..tables import NOT_DRAWN, Float64, Tracks
+from ..tracks.colors import track_color
 from ..tracks.motion import derivative
 
 WIDTH = 1000  # units of every chart's x axis, stretched to the page

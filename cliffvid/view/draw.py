@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..colors import track_color
 from ..geometry import Array, project
 from ..tables import Tracks
+from ..tracks.colors import track_color
 
 Pixels: TypeAlias = NDArray[np.uint8]  # an image (H,W,3), RGB
 FONT = cv2.FONT_HERSHEY_SIMPLEX

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..colors import track_color
 from ..concurrency import AHEAD_BYTES, Stages
 from ..errors import InputError, UsageError
 from ..files import check_free, claims
@@ -16,6 +15,7 @@ from ..geometry import Array, camera_to_side
 from ..models.body import Body, load_body
 from ..options import Options, OverlayOptions
 from ..tables import NOT_DRAWN, Float64, Frames, Tracks
+from ..tracks.colors import track_color
 from ..tracks.meta import Meta
 from ..tracks.read import chosen, read_both
 from ..video.encode import FORMATS, Film

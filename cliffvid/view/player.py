@@ -7,10 +7,10 @@ from typing import TypeAlias, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from ..colors import track_color
 from ..geometry import Array
 from ..models.body import Body
 from ..tables import NOT_DRAWN, Tracks
+from ..tracks.colors import track_color
 from ..tracks.motion import joint_turns
 
 ROWS_MAX = 60_000  # about 12 MB of HTML; beyond it only every second, third, ... row is shown

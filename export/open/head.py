@@ -1,9 +1,8 @@
 """Build the open CLIFF-like head as ONNX nodes: landmarks of a crop -> SMPL-format pose, shape and camera.
 
 A small residual network corrects a pose in three iterations. Its input is the residual between the posed body's
-landmarks and the detected ones, in 3-D and in the image (iterative error feedback, Carreira et al. 2016; box input
-and camera as in CLIFF, Li et al. 2022). The weights, open/head.npz, were trained for cliffvid on synthetic bodies
-only. Lengths are metres in a camera with x right, y down, z forward.
+landmarks and the detected ones, in 3-D and in the image (iterative error feedback, Carreira et al. 2016; box and
+camera as in CLIFF, Li et al. 2022). The weights are in open/head.npz. Lengths are metres, x right, y down, z forward.
 
 On out-of-distribution landmarks the iterations may diverge. So an iteration after the first is kept only if its
 error is not clearly larger than the smallest before it. The depth is bounded by the body's size in the image.
@@ -47,9 +46,7 @@ class Head:
     """Builder of the head's nodes in ``graph``. N is the number of people; all values are float32."""
 
     def __init__(self, graph: Graph, numbers: dict[str, Float32], body: Landmarks) -> None:
-        self.graph = graph
-        self.numbers = numbers
-        self.body = body
+        self.graph, self.numbers, self.body = graph, numbers, body
 
     def linear(self, value: str, name: str) -> str:
         weight = self.graph.weight(self.numbers[f"{name}_weight"].T, f"{name}_weight")

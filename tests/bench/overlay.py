@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cliffvid.colors import track_color
 from cliffvid.models.body import Body, load_body
 from cliffvid.rotations import axis_angle, rotation_matrix
 from cliffvid.tables import VideoInfo
+from cliffvid.tracks.colors import track_color
 from cliffvid.video.encode import Film
 from cliffvid.view.renderers import RENDERERS, Renderer, Scene, compose, open_renderer
 

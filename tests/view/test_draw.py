@@ -1,9 +1,9 @@
 import numpy as np
 
-from cliffvid.colors import track_color
 from cliffvid.geometry import project
 from cliffvid.models.body import load_body
 from cliffvid.tables import Tracks
+from cliffvid.tracks.colors import track_color
 from cliffvid.view.draw import draw_boxes, draw_ids, draw_skeletons
 
 

@@ -13,7 +13,8 @@ from typing import Self
 from ... import optional
 from ...errors import BackendError
 from ...machine import split_device
-from ...tables import Array, pending_among
+from ...pending import pending_among
+from ...tables import Array
 from ..manifest import Manifest
 from ..session import Arrays, as_taken, check_tensors, no_rows, not_loaded
 from .ort_images import OrtNetwork, OrtValue, Pictures

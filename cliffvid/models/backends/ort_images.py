@@ -10,7 +10,8 @@ import numpy as np
 
 from ...cuda import Gpu
 from ...machine import split_device
-from ...tables import Array, Float64, Int64, PendingInputs, UInt8
+from ...pending import PendingInputs
+from ...tables import Array, Float64, Int64, UInt8
 
 PICTURE, FROM_PLANES, FROM_NV12 = (Path(__file__).with_name(f"{name}.onnx") for name in ("picture", "planes", "nv12"))
 Place: TypeAlias = tuple[tuple[int, ...], int]  # shape and address of an array on the device

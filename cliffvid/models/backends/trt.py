@@ -18,7 +18,7 @@ from ...cuda import Buffer, Gpu
 from ...errors import BackendError, CliffvidError, OutputError, UsageError
 from ...files import write_whole
 from ...machine import plain_device, split_device
-from ...tables import PendingInputs, pending_among
+from ...pending import PendingInputs, pending_among
 from ..manifest import MODEL_FILES, Manifest
 from ..parity import prove
 from ..session import Arrays, Facts, check_tensors, no_rows

@@ -11,9 +11,9 @@ from typing import NotRequired, TypeAlias, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from ...colors import track_color
 from ...geometry import Array
 from ...models.body import Body, vertex_normals
+from ..colors import track_color
 from ..motion import Piece
 
 Json: TypeAlias = dict[str, object]

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 
 from ...geometry import letterbox_layout
+from ...pending import PendingInputs
 from ...rules import CropRule, Letterbox
-from ...tables import Array, Float32, Float64, Objects, PendingInputs, UInt8, image_column
+from ...tables import Array, Float32, Float64, Objects, UInt8, image_column
 
 INTERPOLATION = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
 THUMB_WH = (32, 18)

@@ -15,8 +15,9 @@ import numpy as np
 
 from ...errors import BackendError
 from ...geometry import letterbox_layout
+from ...pending import PendingGroup, PendingInputs
 from ...rules import CropRule, Letterbox
-from ...tables import Array, Float32, Float64, Int64, Objects, PendingGroup, PendingInputs, image_column
+from ...tables import Array, Float32, Float64, Int64, Objects, image_column
 from .base import THUMB_WH, Device, thumbnail_step
 from .matrix import to_rgb
 from .orientation import UPRIGHT, Orientation
