@@ -12,12 +12,12 @@ from bench.accuracy import calibrate, confidence, labels, rows, run
 from bench.accuracy.__main__ import versions_of
 from bench.accuracy.adjust import adjusted
 from bench.accuracy.confidence import Estimates
-from bench.accuracy.false_positives import of_nobody
+from bench.accuracy.false_positives import agreed_on, of_nobody
 from bench.accuracy.follow import Follower
 from bench.accuracy.scenes import Camera, Scene, read_cameras
 from bench.accuracy.score import Pairs, common, measure
 from bench.accuracy.triangulate import agreed, left_out, off_px, triangulate
-from bench.accuracy.truth import HIPS, JOINTS, smoothed
+from bench.accuracy.truth import HIPS, JOINTS, People, smoothed
 from cliffvid.evaluate.ground_truth import Truth
 from cliffvid.geometry import project
 from cliffvid.models.body import load_body
@@ -239,6 +239,28 @@ def test_rows_of_nobody_are_told_from_those_of_people_who_are_not_known(tmp_path
     table.bbox_xyxy[:] = np.tile([[0, 5, 30, 60], [10, 5, 30, 60], [10, 5, 90, 60], OTHER], (3, 1))
     wrong = of_nobody(film, truth, table, np.arange(1, 12), Seer())  # all rows but the first
     assert wrong.tolist() == [4, 6, 7, 8]  # of the others some are of people whom the truth does not have
+
+
+def test_who_stands_where_three_cameras_agree_is_no_false_positive(tmp_path):
+    """The middle of each box sees the person; a box a metre beside it does not, and two cameras are too few."""
+    table = read_tracks(make_tracks(tmp_path / "made.npz", tmp_path / "made.mp4", [[0, 0, 5.0]] * 2, frames=2))
+
+    def seen(place, camera):
+        u, v = camera.project(np.array([place]))[0]
+        return [u - 150, v - 350, u + 150, v + 350]
+
+    here, known = [0.3, -0.2, 1.0], [-0.9, 1.1, 1.0]
+    tables = [replace(table, bbox_xyxy=np.zeros((4, 4), np.float32)) for _ in CAMERAS]
+    for c, camera in enumerate(CAMERAS):
+        there = known if c == 3 else here
+        boxes = [seen(here, camera), seen([1.6, 0.6, 1.0], camera) if c == 1 else seen(known, camera)]
+        tables[c].bbox_xyxy[:] = [boxes[0], boxes[1], seen(there, camera), boxes[1]]
+    nobody = np.zeros((2, 33, 2))
+    crowd = People(np.arange(2), np.zeros(2), np.tile(known, (2, 33, 1)), *[nobody] * 3)
+    rows = [np.arange(4)] * 3 + [np.array([2, 3])]
+    found = agreed_on(CAMERAS, crowd, tables, rows)
+    assert [each.tolist() for each in found] == [[0, 2], [0, 2], [0, 2], []]
+    assert not any(map(len, agreed_on(CAMERAS, crowd, tables, [rows[0], rows[1], rows[3][:0], rows[3]])))
 
 
 def test_versions_are_compared_on_what_both_found():

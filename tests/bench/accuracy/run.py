@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cliffvid import Options, Tracks, process, read_tracks
+from cliffvid.evaluate.ground_truth import Truth
 from cliffvid.evaluate.scores import Sums
 from cliffvid.models.body import load_body
 from cliffvid.models.registry import find_model
@@ -19,11 +20,11 @@ from cliffvid.video.open import open_source
 
 from . import confidence, labels, rows
 from .adjust import adjusted
-from .false_positives import of_nobody
+from .false_positives import agreed_on, of_nobody
 from .follow import Sightings, follow
 from .landmarks import Landmarker
 from .scenes import SOURCES, Scene, load_scenes
-from .score import Measured, common, measure, pair
+from .score import Measured, Pairs, common, measure, pair
 from .truth import LANDMARKS, People, own_error, refine, truth_of
 
 HERE = Path(__file__).parent
@@ -133,14 +134,10 @@ def judge_scene(
     of their own confidence."""
     totals: dict[tuple[str, str], Measured] = {}
     figures: dict[str, list[dict]] = {version.name: [] for version in versions}
-    for c, camera in enumerate(scene.cameras):
-        truth = truth_of(people, scene, c, size_of(scene.films[c]))
-        both = [read_both(tracks[c]) for tracks in files]
-        pairs = [pair(truth, table, load_body(meta["body"]["name"])) for table, meta in both]
-        pairs = [
-            replace(each, false_positives=of_nobody(scene.films[c], truth, table, each.false_positives, landmarker))
-            for each, (table, _) in zip(pairs, both, strict=True)
-        ]
+    truths = [truth_of(people, scene, c, size_of(film)) for c, film in enumerate(scene.films)]
+    found = [paired(scene, people, truths, made, landmarker) for made in files]
+    for c, (camera, truth) in enumerate(zip(scene.cameras, truths, strict=True)):
+        pairs = [each[c] for each in found]
         kinds = {"all": pairs} | ({"found by all versions": common(pairs)} if len(versions) > 1 else {})
         for kind, chosen in kinds.items():
             for version, each in zip(versions, chosen, strict=True):
@@ -160,6 +157,19 @@ def judge_scene(
         for version in versions
     }
     return figures, confidences
+
+
+def paired(scene: Scene, people: People, truths: list[Truth], files: list[Path], landmarker: Landmarker) -> list[Pairs]:
+    """Return what one version found in each film; rows of people whom the truth lacks are no false positives."""
+    both = [read_both(file) for file in files]
+    pairs = [
+        pair(truth, table, load_body(meta["body"]["name"])) for truth, (table, meta) in zip(truths, both, strict=True)
+    ]
+    tables, unmatched = [table for table, _ in both], [each.false_positives for each in pairs]
+    there = agreed_on(scene.cameras, people, tables, unmatched)
+    rest = [np.setdiff1d(rows, known) for rows, known in zip(unmatched, there, strict=True)]
+    wrong = [of_nobody(*each, landmarker) for each in zip(scene.films, truths, tables, rest, strict=True)]
+    return [replace(each, false_positives=rows) for each, rows in zip(pairs, wrong, strict=True)]
 
 
 def size_of(film: Path) -> tuple[int, int]:
