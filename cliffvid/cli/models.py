@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from ..errors import describe
+from ..errors import UsageError, describe
 from ..option import check_choice
 from ..options import GENDERS, Options
 from .console import result, result_json, say
@@ -172,17 +172,28 @@ def add_body(
 
 @export_app.command("open")
 def export_open(
-    out: Annotated[Path | None, typer.Option(help="Folder to write to.", show_default="cliffvid/bundled")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write to.", show_default="cliffvid/bundled; engines for --heavy")
+    ] = None,
     sources: Annotated[
         Path | None, typer.Option(help="Folder of the downloaded packages.", show_default="download them")
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; compare with what is there.")] = False,
+    heavy: Annotated[
+        bool,
+        typer.Option("--heavy", help="Write cliff-open-heavy alone: more accurate, six times slower, not bundled."),
+    ] = False,
 ) -> None:
     """Rebuild the bundled open models, bit for bit, from named public packages."""
     _need("onnx", "tflite")
     from ..export.open import build as open_models
     from ..models.manifest import BUNDLED
 
+    if heavy:
+        if check:
+            raise UsageError("--heavy --check: cliff-open-heavy is not bundled; give one of them")
+        say(f"{open_models.export_heavy(out or ENGINES, sources, say)}: written")
+        return
     folders = (open_models.check_open if check else open_models.export_open)(out or BUNDLED, sources, say)
     for folder in folders:
         say(f"{folder}: {'equal to the rebuilt model, byte for byte' if check else 'written'}")

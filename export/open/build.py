@@ -3,8 +3,9 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
+import numpy as np
 import onnx
 
 from cliffvid.errors import ModelError
@@ -13,7 +14,7 @@ from cliffvid.models.manifest import BUNDLED
 from cliffvid.models.parity import SAMPLES
 
 from ..folder.graph import OPSET, Graph, image_input, to_bytes
-from ..folder.model_folder import describe_detector, npz_bytes, tensor, with_manifest
+from ..folder.model_folder import describe_detector, npz_bytes, pack_samples, tensor, with_manifest
 from ..yolov3.files import STEP_PX, read_cfg
 from ..yolov3.onnx_graph import CANDIDATES, canvas_limits, export_darknet
 from .blazepose import add_blazepose
@@ -73,6 +74,18 @@ def build_open(sources: Path | None, say: Callable[[str], None]) -> dict[str, Fo
     say("regressor: BlazePose from mediapipe 0.10.14, and the head trained on synthetic bodies")
     folders["cliff-open"] = build_regressor(sources, place_landmarks(body))
     return folders | {"open-body": describe_body(npz_bytes(body))}
+
+
+def export_heavy(out: Path, sources: Path | None = None, say: Callable[[str], None] = lambda line: None) -> Path:
+    """Build the folder cliff-open-heavy in ``out`` and return its path: cliff-open with BlazePose's heavy network.
+
+    It is more accurate, takes six times as long, and is too large to be bundled. Raises ModelError or OutputError.
+    """
+    say("regressor: BlazePose heavy from @mediapipe/pose 0.5, and the head trained on synthetic bodies")
+    body = build_body(fetch_source("makehuman", sources), OPEN / "body_samples.csv")
+    files = build_regressor(sources, place_landmarks(body), "heavy")
+    write_folder(out / "cliff-open-heavy", files)
+    return out / "cliff-open-heavy"
 
 
 def origin(name: str) -> dict[str, object]:
@@ -138,29 +151,38 @@ def kept_samples(name: str) -> bytes:
     return (BUNDLED / name / SAMPLES).read_bytes()
 
 
-def regressor_graph(tflite: bytes, landmarks: Landmarks) -> onnx.ModelProto:
+def heavy_samples() -> bytes:
+    """Return the samples of cliff-open with the reference's outputs for the heavy network, made like the others."""
+    with np.load(BUNDLED / "cliff-open" / SAMPLES, allow_pickle=False) as kept:
+        inputs = {name.removeprefix("input."): kept[name] for name in kept.files if name.startswith("input.")}
+    with np.load(OPEN / "heavy_reference.npz", allow_pickle=False) as reference:
+        return pack_samples(inputs, dict(reference))
+
+
+def regressor_graph(tflite: bytes, landmarks: Landmarks, name: str = "cliff-open") -> onnx.ModelProto:
     """Return BlazePose and the head as one ONNX model; its internal value `landmarks_px` is (N,39,5)."""
-    graph = Graph("cliff-open")
+    graph = Graph(name)
     crop = image_input(graph, "crop", CROP_PX, CROP_PX)
     bbox_info = graph.input("bbox_info", "float32", ("N", 3))
     seen = add_blazepose(graph, tflite, crop)
     landmarks_px = graph.op("Reshape", seen["landmarks"], [-1, 39, 5], name="landmarks_px")
     head = Head(graph, read_head(OPEN / "head.npz"), landmarks)
-    for value, (name, shape) in zip(head.lay(landmarks_px, seen["world"], bbox_info), ANSWERS.items(), strict=True):
-        graph.output(value, name, "float32", ("N", *shape))
+    for value, (output, shape) in zip(head.lay(landmarks_px, seen["world"], bbox_info), ANSWERS.items(), strict=True):
+        graph.output(value, output, "float32", ("N", *shape))
     graph.output(graph.op("Reshape", seen["presence"], [-1]), "presence", "float32", ("N",))
     return graph.model()
 
 
-def build_regressor(sources: Path | None, landmarks: Landmarks) -> Folder:
-    model = regressor_graph(read_member("blazepose", sources), landmarks)
+def build_regressor(sources: Path | None, landmarks: Landmarks, size: Literal["full", "heavy"] = "full") -> Folder:
+    source, name = ("blazepose", "cliff-open") if size == "full" else ("blazepose-heavy", "cliff-open-heavy")
+    model = regressor_graph(read_member(source, sources), landmarks, name)
     manifest = {
-        "name": "cliff-open",
+        "name": name,
         "task": "regress",
         "rank": 0,
         "summary": "An open stand-in for CLIFF: BlazePose landmarks and a small head trained on synthetic bodies only",
-        "licence": "Apache-2.0: MediaPipe's pose_landmark_full, and cliffvid's own head",
-        "source": [origin("blazepose"), {"file": "export/open/head.npz", "package": "cliffvid"}],
+        "licence": f"Apache-2.0: MediaPipe's pose_landmark_{size}, and cliffvid's own head",
+        "source": [origin(source), {"file": "export/open/head.npz", "package": "cliffvid"}],
         "exporter": EXPORTER,
         "inputs": {
             "crop": tensor("uint8", ["N", CROP_PX, CROP_PX, 3], ["person", "y", "x", "rgb"], "0..255"),
@@ -200,7 +222,8 @@ def build_regressor(sources: Path | None, landmarks: Landmarks) -> Folder:
             },
         },
     }
-    return with_manifest(manifest, {"model.onnx": to_bytes(model), SAMPLES: kept_samples("cliff-open")})
+    samples = kept_samples(name) if size == "full" else heavy_samples()
+    return with_manifest(manifest, {"model.onnx": to_bytes(model), SAMPLES: samples})
 
 
 def describe_body(body: bytes) -> Folder:

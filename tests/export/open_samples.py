@@ -15,7 +15,7 @@ import numpy as np
 
 import reference_head
 import tfjs_reader
-from cliffvid.export.folder.model_folder import pack_samples
+from cliffvid.export.folder.model_folder import npz_bytes, pack_samples
 from cliffvid.export.open.head import ANSWERS, read_head
 from cliffvid.export.open.landmarks import place_landmarks
 from cliffvid.export.open.sources import OPEN, read_member
@@ -61,7 +61,7 @@ def detector_samples(sources: Path, scratch: Path) -> tuple[dict, dict]:
     return image, {"rows": person_rows(load_yolov3(weights, OPEN / "yolov3-tiny.cfg"), image)}
 
 
-def regressor_samples(sources: Path) -> tuple[dict, dict]:
+def regressor_samples(sources: Path, blazepose_of: str = "blazepose") -> tuple[dict, dict]:
     """The first frame's best people, and LiteRT's landmarks made bodies by the slow head."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -71,7 +71,7 @@ def regressor_samples(sources: Path) -> tuple[dict, dict]:
         people = crops(found, read_manifest(BUNDLED / "cliff-open"), options)
     plain = OpResolverType.BUILTIN_REF
     blazepose = Interpreter(
-        model_content=read_member("blazepose", sources), num_threads=1, experimental_op_resolver_type=plain
+        model_content=read_member(blazepose_of, sources), num_threads=1, experimental_op_resolver_type=plain
     )
     blazepose.allocate_tensors()
     with np.load(BUNDLED / "open-body" / "body.npz", allow_pickle=False) as file:
@@ -99,3 +99,5 @@ if __name__ == "__main__":
         }
     for name, samples in made.items():
         (BUNDLED / name / "samples.npz").write_bytes(pack_samples(*samples))
+    _, reference = regressor_samples(Path(sys.argv[1]), "blazepose-heavy")
+    (OPEN / "heavy_reference.npz").write_bytes(npz_bytes(reference))

@@ -30,6 +30,22 @@ def test_samples_are_the_references_own(sources, tmp_path, name, count):
         assert (reference["presence"] > 0.9).all()  # people
 
 
+def test_the_heavy_network_answers_as_its_reference(cliffvid, sources, tmp_path):
+    """It is exported by the command, answers as LiteRT and the slow head do, and runs by its name."""
+    _, reference = regressor_samples(sources, "blazepose-heavy")
+    assert (
+        cliffvid("export", "open", "--heavy", "--out", tmp_path / "m", "--sources", sources, toy_models=False)[0] == 0
+    )
+    folder = tmp_path / "m" / "cliff-open-heavy"
+    with np.load(folder / "samples.npz", allow_pickle=False) as kept:
+        for key, value in reference.items():
+            np.testing.assert_allclose(kept[f"reference.{key}"], value, atol=2e-3, rtol=2e-3)
+    with open_session(read_manifest(folder)) as session:
+        assert set(check_samples(session)) == set(session.manifest.outputs)
+    code, _, said = cliffvid("export", "open", "--heavy", "--check", toy_models=False)
+    assert code == 2 and "--heavy --check: cliff-open-heavy is not bundled" in said
+
+
 @pytest.mark.parametrize("name", MAKERS)
 def test_the_bundled_networks_answer_as_the_references(name):
     with open_session(read_manifest(BUNDLED / name)) as session:

@@ -3,9 +3,7 @@
 import cv2
 import numpy as np
 
-from cliffvid.export.open.sources import member
-
-from .scenes import SOURCES
+from cliffvid.export.open.sources import read_member
 
 Array = np.ndarray
 COUNT = 33
@@ -20,7 +18,7 @@ class Landmarker:
     def __init__(self) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self._net = Interpreter(model_content=member(SOURCES["heavy"]), num_threads=1)
+        self._net = Interpreter(model_content=read_member("blazepose-heavy"), num_threads=1)
         self._net.allocate_tensors()
         self._input = self._net.get_input_details()[0]["index"]
         outputs = {each["name"].split(":")[0]: each["index"] for each in self._net.get_output_details()}

@@ -10,6 +10,7 @@ import numpy as np
 from cliffvid import Options, Tracks, process, read_tracks
 from cliffvid.evaluate.ground_truth import Truth
 from cliffvid.evaluate.scores import Sums
+from cliffvid.export.open.sources import source_table
 from cliffvid.models.body import load_body
 from cliffvid.models.registry import find_model
 from cliffvid.models.session import Session, open_session
@@ -23,7 +24,7 @@ from .adjust import adjusted
 from .false_positives import agreed_on, of_nobody
 from .follow import Sightings, follow
 from .landmarks import Landmarker
-from .scenes import SOURCES, Scene, load_scenes
+from .scenes import Scene, load_scenes
 from .score import Measured, Pairs, common, measure, pair
 from .truth import LANDMARKS, People, own_error, refine, truth_of
 
@@ -76,7 +77,7 @@ class Version:
 def sightings_of(scene: Scene, seeds: list[Tracks], landmarker: Landmarker, folder: Path) -> Sightings:
     """Return what was seen of a scene's people; what the same code saw before from the same seeds is taken again."""
     code = [HERE / f"{name}.py" for name in ("scenes", "landmarks", "triangulate", "follow")]
-    key = hashlib.sha256(SOURCES["heavy"]["member_sha256"].encode())
+    key = hashlib.sha256(source_table()["blazepose-heavy"]["member_sha256"].encode())
     for part in (*(path.read_bytes() for path in code), *(each.bbox_xyxy.tobytes() for each in seeds)):
         key.update(part)
     kept = folder / f"seen-{scene.name}-{key.hexdigest()[:12]}.npz"
