@@ -79,7 +79,7 @@ def build_open(sources: Path | None, say: Callable[[str], None]) -> dict[str, Fo
 def export_heavy(out: Path, sources: Path | None = None, say: Callable[[str], None] = lambda line: None) -> Path:
     """Build the folder cliff-open-heavy in ``out`` and return its path: cliff-open with BlazePose's heavy network.
 
-    It is more accurate, takes six times as long, and is too large to be bundled. Raises ModelError or OutputError.
+    It is more accurate, takes five times as long, and is too large to be bundled. Raises ModelError or OutputError.
     """
     say("regressor: BlazePose heavy from @mediapipe/pose 0.5, and the head trained on synthetic bodies")
     body = build_body(fetch_source("makehuman", sources), OPEN / "body_samples.csv")
