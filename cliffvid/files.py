@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, ParamSpec, Self, TypeVar
 
 from .errors import OutputError, UsageError
-from .locks import ASIDE, Part, is_at, lock, make_file, make_folder, open_lock
+from .locks import ASIDE, PartFile, is_at, lock, make_file, make_folder, open_lock
 
 Args = ParamSpec("Args")
 Result = TypeVar("Result")
@@ -38,7 +38,7 @@ class NewFile:
         with output_errors(out):
             self._target = _target(out)
             self._target.parent.mkdir(parents=True, exist_ok=True)
-            self._part = Part(self._target.parent, make_file)
+            self._part = PartFile(self._target.parent, make_file)
         self.part, self.file = self._part.path, open(self._part.handle, "r+b")
 
     def __enter__(self) -> Self:
@@ -127,7 +127,7 @@ def write_folder(folder: Path, files: dict[str, bytes]) -> None:
     with output_errors(folder):
         target = _target(folder)
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = Part(target.parent, make_folder)
+        part = PartFile(target.parent, make_folder)
         try:
             new, aside = part.path / "new", part.path / ASIDE
             for place in (new, aside):

@@ -59,7 +59,7 @@ def is_at(handle: int, path: Path) -> bool:
         return False
 
 
-class Part:
+class PartFile:
     """Temporary file or folder next to its target, locked and with an unpredictable name.
 
     ``make`` creates and opens it; the caller closes ``handle``. ``remove`` deletes it, and so does the end of the

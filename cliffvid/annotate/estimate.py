@@ -9,7 +9,7 @@ from ..names import label
 from ..options import BulkOptions, Options
 from .inputs import find_inputs
 from .job import BulkJob, job_folder
-from .messages import Answer, LeftOut, Measured, Trial
+from .messages import Answer, LeftOut, Trial, TrialSpeed
 from .plan import Plan
 from .store.journal import State, state_of
 from .store.records import InputLine, Line
@@ -89,7 +89,7 @@ def _trial(job: BulkJob, name: str) -> float | None:
     rates: list[float] = []
 
     def took(answer: Answer) -> None:
-        assert isinstance(answer.reply, Measured)
+        assert isinstance(answer.reply, TrialSpeed)
         rates.append(answer.reply.frames_per_s)
 
     job.tasks.add([Trial(video=name, frames=TRIAL_FRAMES)])

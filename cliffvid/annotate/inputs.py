@@ -36,7 +36,7 @@ class Input:
 
 
 @dataclass
-class Found:
+class FoundInputs:
     """Inputs found in the sources, in order, without duplicates."""
 
     inputs: dict[str, Input] = field(default_factory=dict)
@@ -59,12 +59,12 @@ class Found:
         self.ignored_names = sorted([*self.ignored_names, *map(str, paths)], key=is_hidden)[:NAMED]
 
 
-def find_inputs(sources: list[str], leave_out: Path) -> Found:
+def find_inputs(sources: list[str], leave_out: Path) -> FoundInputs:
     """Return all inputs that the sources name, without those in the folder ``leave_out``.
 
     Raises UsageError for a source without inputs, InputError for an unreadable manifest.
     """
-    found = Found()
+    found = FoundInputs()
     for source in sources:
         before = len(found.inputs) + found.doubled
         path = Path(source)
@@ -85,12 +85,12 @@ def find_inputs(sources: list[str], leave_out: Path) -> Found:
     return found
 
 
-def inputs_in(folder: Path, leave_out: set[Path]) -> Found:
+def inputs_in(folder: Path, leave_out: set[Path]) -> FoundInputs:
     """Return the inputs in a folder that is given beside single files.
 
     An image sequence is one input. Otherwise the result is that of ``find_inputs``, but it may be empty.
     """
-    found = Found()
+    found = FoundInputs()
     try:
         files = [entry for entry in folder.iterdir() if entry.is_file()]
     except PermissionError:  # added, so that it is reported as failed
@@ -107,7 +107,7 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
 
 
-def _add_folder(folder: Path, leave_out: set[Path], found: Found) -> None:
+def _add_folder(folder: Path, leave_out: set[Path], found: FoundInputs) -> None:
     """Add all videos in a folder tree; the images of a folder without videos are one input."""
 
     def unreadable(error: OSError) -> None:
@@ -130,7 +130,7 @@ def _add_folder(folder: Path, leave_out: set[Path], found: Found) -> None:
         found.ignore([path for path in paths if path not in taken])
 
 
-def _add_pattern(pattern: str, leave_out: set[Path], found: Found) -> None:
+def _add_pattern(pattern: str, leave_out: set[Path], found: FoundInputs) -> None:
     """Add all matches; a pattern that matches only images is one input, as in ``process``."""
     matches = sorted(glob.glob(pattern, recursive=True))
     if matches and all(is_image(Path(match)) for match in matches) and "**" not in pattern:
@@ -144,7 +144,7 @@ def _add_pattern(pattern: str, leave_out: set[Path], found: Found) -> None:
             found.add(match)
 
 
-def _add_manifest(path: Path, found: Found) -> None:
+def _add_manifest(path: Path, found: FoundInputs) -> None:
     for number, row in enumerate(_rows(path), 1):
         name = row.pop("path")
         if not name:

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import CliffvidError, OutputError
 from ..machine import version
 from ..options import BulkOptions, Options
-from .inputs import Found, find_inputs
+from .inputs import FoundInputs, find_inputs
 from .messages import Answer, Event, Fault, Join, Probed, Processed, Segment, Task
 from .plan import Plan, in_part, recipe
 from .progress import Progress, Summary, Watch
@@ -42,7 +42,7 @@ def annotate(
     return annotate_inputs(found, Path(out), options or Options(), bulk or BulkOptions(), watch)
 
 
-def annotate_inputs(found: Found, out: Path, options: Options, bulk: BulkOptions, watch: Watch) -> Summary:
+def annotate_inputs(found: FoundInputs, out: Path, options: Options, bulk: BulkOptions, watch: Watch) -> Summary:
     """Run ``annotate`` on inputs that are found already."""
     folder = job_folder(out, bulk)
     elsewhere = state_of(out).live if folder != out else {}
@@ -95,7 +95,7 @@ class BulkJob:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def run(self, found: Found, elsewhere: dict[str, Ended]) -> Summary:
+    def run(self, found: FoundInputs, elsewhere: dict[str, Ended]) -> Summary:
         with writing(self.folder):
             self.shards.clean()
         plan = self.plan(found, elsewhere)
@@ -110,7 +110,7 @@ class BulkJob:
             raise
         return self._end(plan)
 
-    def plan(self, found: Found, elsewhere: dict[str, Ended]) -> Plan:
+    def plan(self, found: FoundInputs, elsewhere: dict[str, Ended]) -> Plan:
         """Probe every input and return the plan; nothing is written."""
         whole = self.options.start_s == 0 and self.options.end_s == float("inf")
         split_s = self.bulk.split_s if whole else 0.0

@@ -95,13 +95,13 @@ class Processed:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class TrialSpeed:
     """The speed of a trial."""
 
     frames_per_s: float
 
 
-Reply: TypeAlias = Fault | Probed | Processed | Measured
+Reply: TypeAlias = Fault | Probed | Processed | TrialSpeed
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Answer:
 
 
 TASKS = {kind.__name__: kind for kind in (Probe, Whole, Segment, Join, Trial)}
-REPLIES = {kind.__name__: kind for kind in (Fault, Probed, Processed, Measured)}
+REPLIES = {kind.__name__: kind for kind in (Fault, Probed, Processed, TrialSpeed)}
 
 
 def to_json(message: Task | Reply) -> dict[str, object]:

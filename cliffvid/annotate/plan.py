@@ -11,7 +11,7 @@ from ..options import BulkOptions, Options
 from .inputs import Input
 from .messages import Fault, Probe, Probed, Segment, Task, Whole
 from .store.journal import State, cut_key
-from .store.records import Ended, InputLine, ModelFacts
+from .store.records import Ended, InputLine, ModelRecord
 
 # Recorded settings that are not part of the key: the hashes of the networks stand for their names.
 NO_KEY = ("detector", "regressor")
@@ -22,7 +22,7 @@ class Recipe:
     """Settings and networks, on which the rows of an input depend beside its content."""
 
     settings: dict[str, object]
-    models: list[ModelFacts]
+    models: list[ModelRecord]
 
     def key(self, content: str) -> str:
         """Return a hash that identifies the rows of an input with this content."""
@@ -37,7 +37,7 @@ def recipe(options: Options) -> Recipe:
     from ..models.precision import choose
     from ..pipeline.file_meta import NOT_RECORDED
 
-    models: list[ModelFacts] = []
+    models: list[ModelRecord] = []
     for task, name in (("detect", options.detector), ("regress", options.regressor)):
         manifest = find_model(task, name, options.models_dir)
         precision = choose(manifest, options).precision if options.precision == "auto" else options.precision

@@ -27,7 +27,7 @@ from ..video.open import open_source, source_of
 from ..video.shots import ShotDetector
 from ..video.split_points import cuts
 from .content import content_of, unchanged
-from .messages import Answer, Fault, Join, Measured, Probe, Probed, Processed, Segment, Trial, Whole
+from .messages import Answer, Fault, Join, Probe, Probed, Processed, Segment, Trial, TrialSpeed, Whole
 from .row_sink import Sink
 from .store.records import CountsFacts
 
@@ -136,7 +136,7 @@ class TrialRun(GuardedRun):
     def close(self) -> None: ...
 
     def answer(self) -> Answer:
-        return Answer(self.task, fault_of(self.error) if self.error else Measured(self._rate or 0.0))
+        return Answer(self.task, fault_of(self.error) if self.error else TrialSpeed(self._rate or 0.0))
 
 
 Steps: TypeAlias = Generator[Batch[Frames], None, Answer]

@@ -8,7 +8,7 @@ from typing import TypedDict
 from ..errors import InputError, UsageError
 from ..names import label
 from ..options import BulkOptions, Options
-from .inputs import Found, Input
+from .inputs import FoundInputs, Input
 from .job import annotate_inputs
 from .progress import Summary, Watch
 from .store.dataset import NO_SHARD, VIDEOS, Shards, conclude, done_line, hash_of, open_journal, writing
@@ -27,7 +27,7 @@ class Merged(TypedDict):
     unfinished: int  # inputs that no part has done
 
 
-class Finding(TypedDict):
+class Defect(TypedDict):
     """A problem with a file of a data set, and the inputs to redo for a repair."""
 
     file: str
@@ -106,7 +106,7 @@ def _take_shard(
     shards.journal.append(done_line(shard, taken))
 
 
-def verify(folder: Path) -> Iterator[Finding]:
+def verify(folder: Path) -> Iterator[Defect]:
     """Yield the problems of a data set: read every shard completely and compare it with the journal.
 
     Each finding has the ``problem``, and the ``videos`` to redo for a repair.
@@ -172,7 +172,7 @@ def _videos_problem(folder: Path, state: State) -> str | None:
     return None if have == want else "is not what the journal says"
 
 
-def repair(folder: Path, findings: list[Finding], bulk: BulkOptions, watch: Watch) -> Summary | None:
+def repair(folder: Path, findings: list[Defect], bulk: BulkOptions, watch: Watch) -> Summary | None:
     """Redo the inputs of the findings with their original settings; return None if there are none."""
     with open_journal(folder) as journal, writing(folder):
         shards, state = Shards(folder, journal), journal.state
@@ -185,6 +185,6 @@ def repair(folder: Path, findings: list[Finding], bulk: BulkOptions, watch: Watc
         conclude(folder, journal, None)
     summary = None
     for job, names in again.items():
-        found = Found({name: Input(name, state.inputs[name]["extra"]) for name in names})
+        found = FoundInputs({name: Input(name, state.inputs[name]["extra"]) for name in names})
         summary = annotate_inputs(found, folder, Options.from_json(state.jobs[job]["options"]), bulk, watch)
     return summary

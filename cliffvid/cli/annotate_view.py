@@ -23,15 +23,15 @@ NAME_WIDTH, BAR_WIDTH = 14, 20  # columns before a bar's text
 OTHER_WIDTH = NAME_WIDTH + BAR_WIDTH + 18  # name, bar, kind of task, duration and spaces
 
 
-def open_view(quiet: bool, as_json: bool) -> "View":
+def open_view(quiet: bool, as_json: bool) -> "AnnotateView":
     if as_json:
         return JsonView()
     if quiet:
-        return View(quiet=True)
-    return LiveView() if can_draw() else View()
+        return AnnotateView(quiet=True)
+    return LiveView() if can_draw() else AnnotateView()
 
 
-class View:
+class AnnotateView:
     """Plain progress lines on stderr; a context manager."""
 
     def __init__(self, quiet: bool = False) -> None:
@@ -125,7 +125,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
-class LiveView(View):
+class LiveView(AnnotateView):
     """Live bars for planning and processing, and a line for each worker."""
 
     def __init__(self) -> None:
@@ -179,7 +179,7 @@ def _end_of(name: str, most: int) -> str:
     return name if len(name) <= max(most, 8) else f"…{name[1 - max(most, 8) :]}"
 
 
-class JsonView(View):
+class JsonView(AnnotateView):
     """Events as JSON lines on stdout."""
 
     def watch(self, event: Event, progress: Progress) -> None:

@@ -52,7 +52,7 @@ def main() -> None:
             signal.signal(number, _end)
     try:
         sys.exit(make_command(app)(standalone_mode=False) or 0)
-    except Ended as ended:
+    except EndedBySignal as ended:
         say(f"ended by {ended.name}: nothing half-written is left behind")
         raise
     except ParseError as error:
@@ -73,7 +73,7 @@ def main() -> None:
 ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
 
 
-class Ended(SystemExit):
+class EndedBySignal(SystemExit):
     """Exit on a signal, with the same clean-up as after Ctrl-C."""
 
     def __init__(self, number: int) -> None:
@@ -84,7 +84,7 @@ class Ended(SystemExit):
 def _end(number: int, frame: object) -> None:
     for each in (*ENDING, signal.SIGINT):  # ignore repeated signals during clean-up
         signal.signal(each, signal.SIG_IGN)
-    raise Ended(number)
+    raise EndedBySignal(number)
 
 
 def _print_version(wanted: bool) -> None:

@@ -180,8 +180,7 @@ def export_open(
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; compare with what is there.")] = False,
     heavy: Annotated[
-        bool,
-        typer.Option("--heavy", help="Write cliff-open-heavy alone: more accurate, five times slower, not bundled."),
+        bool, typer.Option("--heavy", help="Write cliff-open-heavy: more accurate, five times slower, not bundled.")
     ] = False,
 ) -> None:
     """Rebuild the bundled open models, bit for bit, from named public packages."""

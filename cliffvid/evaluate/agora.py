@@ -5,12 +5,12 @@ from operator import index
 
 import numpy as np
 
-from ..models.safe_pickle import Plain, Record
+from ..models.safe_pickle import PickledObject, Plain
 
 
 def is_frame(value: Plain) -> bool:
     """Return whether a value represents a DataFrame."""
-    return isinstance(value, Record) and value.name.endswith(".DataFrame")
+    return isinstance(value, PickledObject) and value.name.endswith(".DataFrame")
 
 
 def table(value: Plain) -> dict[Plain, Plain]:
@@ -20,13 +20,15 @@ def table(value: Plain) -> dict[Plain, Plain]:
     """
     state = fields(record(value).state)
     manager = state.get("_mgr", state.get("_data"))
-    if not isinstance(manager, Record):
+    if not isinstance(manager, PickledObject):
         raise ValueError("a table without columns")
     names, blocks = _parts(manager)
     columns: dict[int, list[Plain]] = {}
     for values, places in blocks:
         if not isinstance(values, list | np.ndarray):
-            raise ValueError(f"a column of {values.name if isinstance(values, Record) else type(values).__name__}")
+            raise ValueError(
+                f"a column of {values.name if isinstance(values, PickledObject) else type(values).__name__}"
+            )
         many = isinstance(values, list) or values.ndim > 1
         parts: Iterable[Plain] = values if many else [values]
         for place, column in zip(_places(places, len(names)), parts, strict=True):
@@ -34,9 +36,9 @@ def table(value: Plain) -> dict[Plain, Plain]:
     return {str(name): columns[place] for place, name in enumerate(names)}
 
 
-def record(value: Plain) -> Record:
+def record(value: Plain) -> PickledObject:
     """Return the value if it is a record, else raise ValueError."""
-    if not isinstance(value, Record):
+    if not isinstance(value, PickledObject):
         raise ValueError(f"{type(value).__name__} instead of an object")
     return value
 
@@ -55,7 +57,7 @@ def entries(value: Plain) -> list[Plain]:
     return list(value)
 
 
-def _parts(manager: Record) -> tuple[list[Plain], list[tuple[Plain, Plain]]]:
+def _parts(manager: PickledObject) -> tuple[list[Plain], list[tuple[Plain, Plain]]]:
     """Return the column names, and (values, column indices) of each block."""
     state = manager.state
     if isinstance(state, list) and len(state) == 4 and isinstance(state[3], dict):
@@ -73,7 +75,7 @@ def _labels(axis: Plain) -> list[Plain]:
 
 def _places(places: Plain, count: int) -> list[int]:
     """Return the column indices of a block, given as a slice or as an array."""
-    if isinstance(places, Record):
+    if isinstance(places, PickledObject):
         start, stop, step = map(_whole, places.args)
         return list(range(count)[start:stop:step])
     if not isinstance(places, np.ndarray):

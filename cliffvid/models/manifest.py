@@ -45,7 +45,7 @@ class Rules(TypedDict, total=False):
     bbox_info: BboxInfo
 
 
-class Source(TypedDict):
+class ModelSource(TypedDict):
     """One of the files that a network was made from."""
 
     file: str
@@ -116,7 +116,7 @@ class Manifest:
     outputs: dict[str, Tensor] = field(default_factory=dict)
     rules: Rules = field(default_factory=Rules)
     body: str = ""  # regressors: the body the parameters belong to
-    source: list[Source] = field(default_factory=list)
+    source: list[ModelSource] = field(default_factory=list)
     parity: Parity = field(default_factory=Parity)
     unmet: str = ""  # excess over the parity bound that the user accepted, in words
     left_out: dict[str, str] = field(default_factory=dict)  # file -> why it was not made

@@ -25,7 +25,7 @@ NUMBERS = {"b1": "?", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2
 NUMBERS |= {"f2": "e", "f4": "f", "f8": "d"}
 
 
-class Answer:
+class ChildAnswer:
     """A value as JSON, and the bytes of its arrays, once each."""
 
     def __init__(self, size: int) -> None:
@@ -168,7 +168,7 @@ def put(file: int, data: bytes | bytearray) -> None:
 
 def read(data: mmap.mmap | bytes, file: int) -> None:
     """Write a pickle's content to an open file, or why it is refused."""
-    answer = Answer(len(data))
+    answer = ChildAnswer(len(data))
     try:
         value = answer.of(Machine().run(data))
         answer.write(value, file)

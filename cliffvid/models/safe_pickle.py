@@ -24,12 +24,12 @@ WAIT_S = 3600  # for a child that its limit of CPU time does not end, since it w
 CHILD = "import sys; sys.path.insert(0, sys.argv[1]); from cliffvid.models.pickle_child import main; main()"
 
 Array = np.ndarray  # of any dtype; the class itself, for isinstance
-Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[Plain, Plain] | Array | Record | None"
+Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[Plain, Plain] | Array | PickledObject | None"
 Found: TypeAlias = dict[str, Any]  # a JSON object in the output of the child
 
 
 @dataclass(frozen=True, eq=False)
-class Record:
+class PickledObject:
     """An object in a pickle: the class or function that it names, the arguments, and the state."""
 
     name: str
@@ -81,7 +81,7 @@ def decoded(answer: bytes) -> Plain:
     def thing(found: Found) -> Plain:
         if "array" in found:
             return arrays[int(found["array"])]
-        return dict(found["dict"]) if "dict" in found else Record(found["name"], found["args"], found["state"])
+        return dict(found["dict"]) if "dict" in found else PickledObject(found["name"], found["args"], found["state"])
 
     value: Plain = json.loads(answer[:first], object_hook=thing)
     return value
@@ -96,6 +96,6 @@ def plain(value: Plain) -> Array:
         if value.dtype.kind not in "biuf":
             raise ValueError(f"{value.dtype} instead of numbers")
         return value
-    if isinstance(value, str | dict | Record):
+    if isinstance(value, str | dict | PickledObject):
         raise ValueError(f"{type(value).__name__.lower()} instead of numbers")
     return np.asarray(value, np.float64)

@@ -21,7 +21,7 @@ from ..options import GENDERS
 from ..tables import Array, Float64
 from .manifest import SCHEMA, sealed
 from .registry import added_models_dir
-from .safe_pickle import Plain, Record, load_pickle, plain
+from .safe_pickle import PickledObject, Plain, load_pickle, plain
 
 BYTES_MAX = 1 << 30  # official files are 40 to 170 MB
 DENSE_MAX = 64 << 20  # bytes of the joint regressor
@@ -163,7 +163,7 @@ def _checked(arrays: dict[str, Array]) -> dict[str, Array]:
 
 def _array(value: Plain) -> Array:
     """Return the array that a value of the file is, or that a record of chumpy or scipy stands for."""
-    if not isinstance(value, Record):
+    if not isinstance(value, PickledObject):
         return plain(value)
     kind, state = value.name.rpartition(".")[2], value.state
     if kind not in ("Ch", "Select", "csc_matrix") or not isinstance(state, dict):

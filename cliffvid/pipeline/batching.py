@@ -22,7 +22,7 @@ class Cuttable(Rows, Protocol):
     def __getitem__(self, rows: slice, /) -> Self: ...
 
 
-class Video(Protocol):
+class HasCounts(Protocol):
     """The video that a part's rows belong to; it keeps the counts."""
 
     @property
@@ -39,7 +39,7 @@ R_co = TypeVar("R_co", bound=Rows, covariant=True)
 class Part(Generic[R_co]):
     """Rows of one video within a shared batch; ``rows`` None marks the end of that video."""
 
-    video: Video
+    video: HasCounts
     rows: R_co | None = None
 
     def __len__(self) -> int:

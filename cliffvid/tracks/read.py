@@ -16,7 +16,7 @@ from ..inputs import open_input
 from ..metadata import TRACKS, violation
 from ..npz import check_unpacked, load_npz, size_of
 from ..tables import BAD_CAMERA, Tracks, column_specs
-from .arrow_types import Footer, ParquetFile, Table
+from .arrow_types import ArrowTable, Footer, ParquetFile
 from .meta import Meta
 from .rewritten import Misfit, exact, in_order, matched, plain
 from .write import COLUMNS, META_CRC_KEY, META_KEY, SCHEMA_VERSION
@@ -193,7 +193,7 @@ def check_parquet(metadata: Footer, size: int, names: Iterable[str] | None = Non
     check_unpacked(size, sum(max(VALUE_BYTES * c.num_values, c.total_uncompressed_size) for c in columns))
 
 
-def from_arrow(table: Table) -> Tracks:
+def from_arrow(table: ArrowTable) -> Tracks:
     """Return the rows of an Arrow table that holds the columns of Tracks. Raises Misfit."""
     specs = {name: spec for name, spec in column_specs(Tracks).items() if name in table.schema.names}
     if not len(table):  # without rows, variable-size lists have no width

@@ -14,7 +14,7 @@ from .stills import Stills
 
 
 @dataclass(frozen=True)
-class Made:
+class ResultReports:
     """Reports of the results that were requested."""
 
     smooth: SmoothReport | None
@@ -62,7 +62,7 @@ class Results:
         look: OverlayOptions,
         busy_s: dict[str, float] | None = None,
         watch: Callable[[Stages, int | None], None] = lambda stages, frames: None,
-    ) -> Made:
+    ) -> ResultReports:
         """Make all results but the tracks. The overlay and the report show the smoothed tracks, if there are any.
 
         Args:
@@ -85,4 +85,4 @@ class Results:
                 skeleton = look.view == "skeleton"
                 more = options.overwrite, busy_s, network
                 page = report(shown, self.report, self.video, skeleton, look.renderer, *more)
-        return Made(smoothed, drawn, stills, page)
+        return ResultReports(smoothed, drawn, stills, page)

@@ -69,7 +69,7 @@ def _quantised(model: onnx.ModelProto, batches: list[Batch]) -> onnx.ModelProto:
         quantize_static,
     )
 
-    class Asked(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    class Calibration(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
         def __init__(self) -> None:
             self.batches = iter(batches)
 
@@ -85,7 +85,7 @@ def _quantised(model: onnx.ModelProto, batches: list[Batch]) -> onnx.ModelProto:
             quantize_static(
                 model,
                 file,
-                Asked(),
+                Calibration(),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 reduce_range=True,  # for kernels

@@ -21,7 +21,7 @@ BATCHES = (1, 7)  # neither is the 2 that graphs are traced with
 FP32, FP16 = MODEL_FILES["fp32"], MODEL_FILES["fp16"]
 
 
-class Parity(TypedDict):
+class ProvenParity(TypedDict):
     """Errors against the reference, by file and output; for the manifest."""
 
     reference: str
@@ -42,7 +42,7 @@ def prove(
     references: list[Arrays],
     rounded: Callable[[], tuple[Arrays, Arrays]],
     accept: bool = False,
-) -> tuple[dict[str, bytes], Parity]:
+) -> tuple[dict[str, bytes], ProvenParity]:
     """Return the networks of a folder, and its parity for the manifest, see cliffvid.models.parity.
 
     Parity is onnxruntime's error against the reference on the batches of samples. ``rounded``: PyTorch's float16
@@ -58,7 +58,7 @@ def prove(
     if not unfit:
         found[HALF_ARITHMETIC] = [rounded()]
     dtype = next(iter(references[0].values())).dtype
-    parity: Parity = {
+    parity: ProvenParity = {
         "reference": f"PyTorch {version('torch')} in {dtype}; files by onnxruntime {version('onnxruntime')}; CPU",
         "samples": {what: sum(len(next(iter(a.values()))) for a, _ in pairs) for what, pairs in found.items()},
         "bound": {what: bounds[what] for what in found},  # of max_relative
@@ -85,7 +85,7 @@ def run_onnx(model: bytes, samples: list[Arrays]) -> list[Arrays]:
     return [dict(zip(names, session.run(names, sample), strict=True)) for sample in samples]
 
 
-def check(source: Path, parity: Parity, accept: bool = False) -> None:
+def check(source: Path, parity: ProvenParity, accept: bool = False) -> None:
     """Check errors against their bounds. Raises ModelError if float32 exceeds its bound or is not finite.
 
     With ``accept``, finite errors are recorded as ``accepted``. Float16 beyond its bound is recorded as ``left_out``
@@ -117,7 +117,7 @@ def warn(manifest: Manifest, say: Callable[[str], None]) -> None:
             say(f"warning: {manifest.folder}: {words}")
 
 
-def leave_out_half(parity: Parity, reason: str) -> None:
+def leave_out_half(parity: ProvenParity, reason: str) -> None:
     """Record why a folder has no float16 network."""
     for what in (FP16, HALF_ARITHMETIC):
         parity["samples"].pop(what, None)
@@ -127,7 +127,7 @@ def leave_out_half(parity: Parity, reason: str) -> None:
     parity["left_out"] = {FP16: reason}
 
 
-def beyond(parity: Parity, what: str) -> dict[str, float]:
+def beyond(parity: ProvenParity, what: str) -> dict[str, float]:
     """Return the outputs whose error exceeds its bound or is not finite."""
     return {name: error for name, error in parity["max_relative"][what].items() if not error <= parity["bound"][what]}
 

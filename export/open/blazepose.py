@@ -51,7 +51,7 @@ class ConvolutionOptions(FlatTable, Protocol):
 Kind = TypeVar("Kind", bound=FlatTable)
 
 
-class Network:
+class TfliteNetwork:
     """Converter of a tflite network to nodes of ``graph``; tensors are identified by index, images become NCHW."""
 
     def __init__(self, graph: Graph, data: bytes, file: str) -> None:
@@ -117,18 +117,23 @@ def same_pads(sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int
     return [total // 2 for total in totals] + [total - total // 2 for total in totals]
 
 
-def add_convolution(net: Network, operator: Operator, inputs: list[int], output: int) -> None:
+def add_convolution(net: TfliteNetwork, operator: Operator, inputs: list[int], output: int) -> None:
     lay_convolution(net, options(operator, tflite.Conv2DOptions), inputs, output, axes=(0, 3, 1, 2), group=1)
 
 
-def add_depthwise(net: Network, operator: Operator, inputs: list[int], output: int) -> None:
+def add_depthwise(net: TfliteNetwork, operator: Operator, inputs: list[int], output: int) -> None:
     channels = net.shape(inputs[0])[3]
     given = options(operator, tflite.DepthwiseConv2DOptions)
     lay_convolution(net, given, inputs, output, axes=(3, 0, 1, 2), group=channels)
 
 
 def lay_convolution(
-    net: Network, given: ConvolutionOptions, inputs: list[int], output: int, axes: tuple[int, int, int, int], group: int
+    net: TfliteNetwork,
+    given: ConvolutionOptions,
+    inputs: list[int],
+    output: int,
+    axes: tuple[int, int, int, int],
+    group: int,
 ) -> None:
     """Append a convolution; ``axes`` transpose the tflite kernel to (outputs, inputs per group, rows, columns)."""
     if (given.DilationHFactor(), given.DilationWFactor()) != (1, 1):
@@ -148,17 +153,17 @@ def lay_convolution(
     net.finish(given.FusedActivationFunction(), value, output)
 
 
-def add_sum(net: Network, operator: Operator, inputs: list[int], output: int) -> None:
+def add_sum(net: TfliteNetwork, operator: Operator, inputs: list[int], output: int) -> None:
     value = net.graph.op("Add", *[net.values[index] for index in inputs])
     net.finish(options(operator, tflite.AddOptions).FusedActivationFunction(), value, output)
 
 
-def add_pad(net: Network, operator: Operator, inputs: list[int], output: int) -> None:
+def add_pad(net: TfliteNetwork, operator: Operator, inputs: list[int], output: int) -> None:
     before_after = net.constants[inputs[1]][[0, 3, 1, 2]]  # NHWC -> NCHW
     net.values[output] = net.graph.op("Pad", net.values[inputs[0]], before_after.T.ravel(), mode="constant")
 
 
-def add_resize(net: Network, operator: Operator, inputs: list[int], output: int) -> None:
+def add_resize(net: TfliteNetwork, operator: Operator, inputs: list[int], output: int) -> None:
     given = options(operator, tflite.ResizeBilinearOptions)
     mode = "half_pixel" if given.HalfPixelCenters() else "asymmetric"
     mode = "align_corners" if given.AlignCorners() else mode
@@ -173,7 +178,7 @@ def add_resize(net: Network, operator: Operator, inputs: list[int], output: int)
     )
 
 
-def add_max_pool(net: Network, operator: Operator, inputs: list[int], output: int) -> None:
+def add_max_pool(net: TfliteNetwork, operator: Operator, inputs: list[int], output: int) -> None:
     given = options(operator, tflite.Pool2DOptions)
     kernel, strides = [given.FilterHeight(), given.FilterWidth()], [given.StrideH(), given.StrideW()]
     pads = same_pads(net.shape(inputs[0])[1:3], kernel, strides, given.Padding())
@@ -181,21 +186,21 @@ def add_max_pool(net: Network, operator: Operator, inputs: list[int], output: in
     net.finish(given.FusedActivationFunction(), value, output)
 
 
-def add_reshape(net: Network, operator: Operator, inputs: list[int], output: int) -> None:
+def add_reshape(net: TfliteNetwork, operator: Operator, inputs: list[int], output: int) -> None:
     if net.shape(inputs[0])[1:3] != [1, 1]:  # else NCHW must be transposed back to NHWC first
         raise ModelError(f"{net.file}: {net.name(output)} reshapes an image, which the export does not know")
     net.values[output] = net.graph.op("Reshape", net.values[inputs[0]], [-1, *net.shape(output)[1:]])
 
 
-def add_sigmoid(net: Network, operator: Operator, inputs: list[int], output: int) -> None:
+def add_sigmoid(net: TfliteNetwork, operator: Operator, inputs: list[int], output: int) -> None:
     net.values[output] = net.graph.op("Sigmoid", net.values[inputs[0]])
 
 
-def add_dequantize(net: Network, operator: Operator, inputs: list[int], output: int) -> None:
+def add_dequantize(net: TfliteNetwork, operator: Operator, inputs: list[int], output: int) -> None:
     net.constants[output] = net.constants[inputs[0]].astype(np.float32)
 
 
-LAYERS: dict[str, Callable[[Network, Operator, list[int], int], None]] = {
+LAYERS: dict[str, Callable[[TfliteNetwork, Operator, list[int], int], None]] = {
     "CONV_2D": add_convolution,
     "DEPTHWISE_CONV_2D": add_depthwise,
     "ADD": add_sum,
@@ -215,7 +220,7 @@ def add_blazepose(graph: Graph, data: bytes, image: str, file: str = "pose_landm
     logit; ``world`` (N,117): the points in metres; ``presence`` (N,1): probability of a person. The graph's pruning
     removes the other heads. Raises ModelError if the file is another network.
     """
-    net = Network(graph, data, file)
+    net = TfliteNetwork(graph, data, file)
     expected = [1, 256, 256, 3]
     if net.shape(net.main.Inputs(0)) != expected:
         raise ModelError(f"{file}: expected an input of {expected}, found {net.shape(net.main.Inputs(0))}")

@@ -20,9 +20,9 @@ from .body import build_body
 from .confidence import JOINTS, NEAR_M
 from .head import USED, read_head
 from .landmarks import Landmarks, place_landmarks
-from .sightings import People, Skeleton, simulate
+from .sightings import SimulatedPeople, Skeleton, simulate
 from .sources import OPEN, fetch_source
-from .training import Answer, TorchHead, packed
+from .training import HeadAnswer, TorchHead, packed
 
 Tensor = torch.Tensor
 SEED = 2
@@ -58,12 +58,12 @@ class TorchConfidence(nn.Module):
         return packed(arrays)
 
 
-def inputs_of(people: People, answer: Answer) -> Tensor:
+def inputs_of(people: SimulatedPeople, answer: HeadAnswer) -> Tensor:
     """Return what the network takes (N,259)."""
     return torch.cat([answer.rotations.flatten(1), answer.betas, people.visible], 1)
 
 
-def near(people: People, answer: Answer) -> Tensor:
+def near(people: SimulatedPeople, answer: HeadAnswer) -> Tensor:
     """Return (N,25) as 0 and 1: whether each joint, and the mean of all, is at most NEAR_M from the truth."""
     found, true = (joints - joints[:, HIP_JOINTS].mean(1, keepdim=True) for joints in (answer.joints, people.joints))
     off = (found - true).norm(dim=2)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..folder.graph import Graph
-from .tfjs import CHANNELS_LAST, Network, Value
+from .tfjs import CHANNELS_LAST, TfjsNetwork, Value
 
 # Names in the file: the image in -1..1, and the heads, with a stride of STRIDE_PX.
 INPUT = "StatefulPartitionedCall/sub_1"
@@ -21,7 +21,7 @@ def add_movenet(graph: Graph, model: bytes, weights: bytes, picture: str, most_p
     left out.
     """
     value = graph.op("Sub", graph.op("Div", picture, 127.5), 1.0)
-    net = Network(graph, model, weights, "movenet")
+    net = TfjsNetwork(graph, model, weights, "movenet")
     net.values[INPUT] = Value(value, np.array([SIZE_PX, SIZE_PX]), CHANNELS_LAST)
     centre, size, offset = (net.value(name).name for name in (CENTRE, SIZE, OFFSET))
     # a table for the largest canvas, sliced to the cells of this one

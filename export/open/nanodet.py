@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..folder.graph import Graph
-from .tfjs import CHANNELS_FIRST, Network, Value
+from .tfjs import CHANNELS_FIRST, TfjsNetwork, Value
 
 # The convolution before each head, by stride in pixels; names in the file.
 HEADS = {8: "PartitionedCall/Add_29", 16: "PartitionedCall/Add_33", 32: "PartitionedCall/Add_37"}
@@ -23,7 +23,7 @@ def add_nanodet(graph: Graph, model: bytes, weights: bytes, picture: str, most_p
     blue_first = graph.op("Gather", picture, [2, 1, 0], axis=1)
     centred = graph.op("Sub", blue_first, np.reshape(MEAN, (1, 3, 1, 1)))
     value = graph.op("Div", centred, np.reshape(SPREAD, (1, 3, 1, 1)))
-    net = Network(graph, model, weights, "nanodet", FRACTION_BITS)
+    net = TfjsNetwork(graph, model, weights, "nanodet", FRACTION_BITS)
     net.values[INPUT] = Value(value, np.array([SIZE_PX, SIZE_PX]), CHANNELS_FIRST)
     parts = [head(graph, net.value(name).name, stride_px, most_px) for stride_px, name in HEADS.items()]
     boxes, person = (graph.op("Concat", *part, axis=2) for part in zip(*parts, strict=True))

@@ -81,7 +81,7 @@ class Skeleton:
 
 
 @dataclass(frozen=True, eq=False)
-class People:
+class SimulatedPeople:
     """N synthetic people: ground truth, and simulated detections."""
 
     rotations: Tensor  # (N,24,3,3)
@@ -119,7 +119,7 @@ def onto(points: Tensor) -> Tensor:
     return points[..., :2] / points[..., 2:].clamp_min(0.3)
 
 
-def simulate(skeleton: Skeleton, count: int) -> People:
+def simulate(skeleton: Skeleton, count: int) -> SimulatedPeople:
     """Sample people, a camera for each, and their simulated landmarks."""
     rotations, betas = sample_people(count)
     joints, points = skeleton.pose(rotations, betas)
@@ -136,7 +136,7 @@ def simulate(skeleton: Skeleton, count: int) -> People:
     position = (own_image - centre[:, None]) / side[:, None] + moved
     seen = {"world": world - hip_middle(world), "position": position, "visible": visible}
     truth = {"rotations": rotations, "betas": betas, "joints": joints - hips, "points": points - hips}
-    return People(**truth, image=image, **seen, box=torch.cat([centre, side], 1))
+    return SimulatedPeople(**truth, image=image, **seen, box=torch.cat([centre, side], 1))
 
 
 def misseen(true: Tensor, crop_m: Tensor) -> tuple[Tensor, Tensor, Tensor]:

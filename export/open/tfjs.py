@@ -79,7 +79,7 @@ class Value:
     fill: float = 0.0
 
 
-class Network:
+class TfjsNetwork:
     """Converter of a graph model to nodes of ``graph``: only nodes that the requested tensors need."""
 
     def __init__(self, graph: Graph, model: bytes, weights: bytes, file: str, fraction_bits: int = 10) -> None:
@@ -166,7 +166,7 @@ def word(text: str) -> str:
     return base64.b64decode(text).decode()
 
 
-def lay_convolution(net: Network, node: GraphNode, bias: str = "") -> Value:
+def lay_convolution(net: TfjsNetwork, node: GraphNode, bias: str = "") -> Value:
     """Append a convolution with its bias and fused activation."""
     fused = [word(each) for each in node["attr"].get("fused_ops", {}).get("list", {}).get("s", [])]
     _, kernel_name, *more = node["input"]
@@ -185,7 +185,7 @@ def lay_convolution(net: Network, node: GraphNode, bias: str = "") -> Value:
     return Value(result, size, CHANNELS_LAST)
 
 
-def look(net: Network, node: GraphNode, kernel: Sequence[int], fill: float) -> tuple[Value, WindowRule, Array]:
+def look(net: TfjsNetwork, node: GraphNode, kernel: Sequence[int], fill: float) -> tuple[Value, WindowRule, Array]:
     """Return a window operator's input, its ONNX attributes, and the output size.
 
     Canvas sides are multiples of the network's largest stride, so that TensorFlow's SAME is the same on all.
@@ -205,12 +205,12 @@ def look(net: Network, node: GraphNode, kernel: Sequence[int], fill: float) -> t
     return value, {"kernel_shape": list(kernel), "strides": strides, "pads": pads.tolist()}, size
 
 
-def lay_max_pool(net: Network, node: GraphNode) -> Value:
+def lay_max_pool(net: TfjsNetwork, node: GraphNode) -> Value:
     value, rule, size = look(net, node, numbers(node, "ksize")[1:3], fill=LOWEST)
     return Value(net.graph.op("MaxPool", value.name, **rule), size, CHANNELS_LAST)
 
 
-def activated(net: Network, kind: str, node: GraphNode, value: str) -> str:
+def activated(net: TfjsNetwork, kind: str, node: GraphNode, value: str) -> str:
     """Append an activation."""
     if kind == "Relu6":
         return net.graph.op("Clip", value, 0.0, 6.0)
@@ -221,12 +221,12 @@ def activated(net: Network, kind: str, node: GraphNode, value: str) -> str:
     return net.graph.op(kind, value)
 
 
-def lay_activation(net: Network, node: GraphNode) -> Value:
+def lay_activation(net: TfjsNetwork, node: GraphNode) -> Value:
     value = net.whole(net.value(node["input"][0]))
     return replace(value, name=activated(net, node["op"], node, value.name))
 
 
-def lay_sum(net: Network, node: GraphNode) -> Value:
+def lay_sum(net: TfjsNetwork, node: GraphNode) -> Value:
     """Append a sum of two tensors, or merge an added bias into a convolution."""
     left, right = node["input"]
     bias, before = net.constant(right), net.node(left)
@@ -240,14 +240,14 @@ def lay_sum(net: Network, node: GraphNode) -> Value:
     return lay_convolution(net, before, right)
 
 
-def lay_transpose(net: Network, node: GraphNode) -> Value:
+def lay_transpose(net: TfjsNetwork, node: GraphNode) -> Value:
     """Return a tensor with another axis order of the source; the ONNX graph needs no node."""
     value = net.value(node["input"][0])
     order = net.required_constant(node["input"][1]).tolist()
     return replace(value, axes=[order.index(axis) for axis in value.axes])
 
 
-def lay_pad(net: Network, node: GraphNode) -> Value:
+def lay_pad(net: TfjsNetwork, node: GraphNode) -> Value:
     """Defer padding, so that the next operator can include it."""
     value = net.whole(net.value(node["input"][0]))
     before_after = net.required_constant(node["input"][1])[value.axes]
@@ -257,13 +257,13 @@ def lay_pad(net: Network, node: GraphNode) -> Value:
     return replace(value, margin=tuple(before_after[2:].T.ravel().tolist()), fill=fill)
 
 
-def lay_concatenation(net: Network, node: GraphNode) -> Value:
+def lay_concatenation(net: TfjsNetwork, node: GraphNode) -> Value:
     values = [net.whole(net.value(name)) for name in node["input"][:-1]]
     axis = values[0].axes.index(int(net.required_constant(node["input"][-1])) % 4)
     return replace(values[0], name=net.graph.op("Concat", *(value.name for value in values), axis=axis))
 
 
-def lay_resize(net: Network, node: GraphNode) -> Value:
+def lay_resize(net: TfjsNetwork, node: GraphNode) -> Value:
     """Append a resize by the factor that it has for the source's canvas."""
     value, size = net.whole(net.value(node["input"][0])), net.constant(node["input"][1])
     if size is None:  # a multiple of the input's size
@@ -276,7 +276,7 @@ def lay_resize(net: Network, node: GraphNode) -> Value:
 
 
 CONVOLUTIONS = ("Conv2D", "_FusedConv2D", "DepthwiseConv2dNative", "FusedDepthwiseConv2dNative")
-LAYERS: dict[str, Callable[[Network, GraphNode], Value]] = {
+LAYERS: dict[str, Callable[[TfjsNetwork, GraphNode], Value]] = {
     **dict.fromkeys(CONVOLUTIONS, lay_convolution),
     **dict.fromkeys(("Relu", "Relu6", "LeakyRelu", "Sigmoid"), lay_activation),
     **dict.fromkeys(("Add", "AddV2", "BiasAdd"), lay_sum),

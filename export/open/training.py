@@ -27,7 +27,7 @@ from ..folder.model_folder import npz_bytes
 from .body import build_body
 from .head import FARTHER, NEARER, NEAREST_M, ROUNDS, STATE, STATIC, USED, read_head
 from .landmarks import Landmarks, place_landmarks
-from .sightings import People, Skeleton, hip_middle, ray_rotation, simulate, turned
+from .sightings import SimulatedPeople, Skeleton, hip_middle, ray_rotation, simulate, turned
 from .sources import OPEN, fetch_source
 
 Tensor = torch.Tensor
@@ -44,7 +44,7 @@ WIDTH = 448
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class HeadAnswer:
     """Output of one iteration for N people."""
 
     rotations: Tensor  # (N,24,3,3)
@@ -76,7 +76,7 @@ class TorchHead(nn.Module):
         """Return the weights in the format of the head's file, see `head.read_head`."""
         return packed({name.replace(".", "_"): tensor.numpy() for name, tensor in self.state_dict().items()})
 
-    def forward(self, people: People) -> list[Answer]:
+    def forward(self, people: SimulatedPeople) -> list[HeadAnswer]:
         """Return the output of each iteration."""
         seen = turned(ray_rotation(people.box[:, :2]), people.world)
         centre, side = people.box[:, None, :2], people.box[:, None, 2:]
@@ -96,14 +96,14 @@ class TorchHead(nn.Module):
             answers.append(answer)
         return answers
 
-    def evaluate(self, state: Tensor, image: Tensor, visible: Tensor) -> Answer:
+    def evaluate(self, state: Tensor, image: Tensor, visible: Tensor) -> HeadAnswer:
         """Return the body of a state (N,154) at its position in the image."""
         rotations, betas = orthonormal(state[:, :144].reshape(-1, 24, 3, 2)), state[:, 144:]
         joints, points = self.skeleton.pose(rotations, betas)
         hips = hip_middle(points)
         joints, points = joints - hips, points - hips
         placed = points + translation(points, image, visible)[:, None]
-        return Answer(rotations, betas, joints, points, placed[..., :2] / placed[..., 2:].clamp_min(NEAREST_M))
+        return HeadAnswer(rotations, betas, joints, points, placed[..., :2] / placed[..., 2:].clamp_min(NEAREST_M))
 
 
 def packed(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -134,7 +134,7 @@ def translation(points: Tensor, image: Tensor, visible: Tensor) -> Tensor:
     return torch.cat([(weight * miss).sum(1) + mean[:, 0] * away, away], 1)
 
 
-def loss(people: People, answers: list[Answer]) -> Tensor:
+def loss(people: SimulatedPeople, answers: list[HeadAnswer]) -> Tensor:
     """Return the loss of all iterations; the last one has the largest weight."""
     total = torch.zeros(())
     for round_, answer in enumerate(answers, start=1):
@@ -146,9 +146,9 @@ def loss(people: People, answers: list[Answer]) -> Tensor:
     return total
 
 
-def some(people: People, which: slice) -> People:
+def some(people: SimulatedPeople, which: slice) -> SimulatedPeople:
     """Return a slice of the people."""
-    return People(**{name: column[which] for name, column in vars(people).items()})
+    return SimulatedPeople(**{name: column[which] for name, column in vars(people).items()})
 
 
 def train(body: Landmarks, start: dict[str, Float32], steps: int = STEPS, seed: int = SEED) -> Iterator[TorchHead]:

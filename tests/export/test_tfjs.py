@@ -10,7 +10,7 @@ import pytest
 
 from cliffvid.errors import ModelError
 from cliffvid.export.folder.graph import Graph, to_bytes
-from cliffvid.export.open.tfjs import CHANNELS_FIRST, CHANNELS_LAST, Network, Value, shortened
+from cliffvid.export.open.tfjs import CHANNELS_FIRST, CHANNELS_LAST, TfjsNetwork, Value, shortened
 from tfjs_reader import MOVENET, Reader
 
 CONV = {"strides": {"list": {"i": ["1", "2", "2", "1"]}}, "padding": {"s": "U0FNRQ=="}, "dilations": {"list": {}}}
@@ -47,7 +47,7 @@ def node(name, op, *inputs, **attributes):
 def laid(model, weights, size=8, axes=CHANNELS_LAST):
     """A network with an input ``in`` of that size."""
     graph = Graph("test")
-    net = Network(graph, model, weights, "net.json")
+    net = TfjsNetwork(graph, model, weights, "net.json")
     net.values["in"] = Value(graph.input("in", "float32", ("N", 3, "H", "W")), np.array([size, size]), axes)
     return net
 
@@ -93,7 +93,7 @@ def test_kernels_are_rounded_to_the_nearest_with_fewer_bits():
 )
 def test_another_file_is_refused(model, weights, told):
     with pytest.raises(ModelError, match=rf"net\.json: {told}"):
-        Network(Graph("test"), model, weights, "net.json")
+        TfjsNetwork(Graph("test"), model, weights, "net.json")
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,15 @@ def test_a_room_imports_only_what_the_plan_lets_it(path):
             assert room in LIBRARIES[target], statement
 
 
+def test_each_class_has_a_name_of_its_own():
+    homes: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}
+
+
 def test_rooms_files_and_functions_stay_small_enough_to_be_read():
     long = set()
     for room in {path.parent for path in SOURCES}:

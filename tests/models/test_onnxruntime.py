@@ -9,7 +9,7 @@ import pytest
 
 from cliffvid.errors import BackendError
 from cliffvid.models.backends import ort
-from cliffvid.models.backends.ort import Bound, provider_of
+from cliffvid.models.backends.ort import DeviceRun, provider_of
 from cliffvid.models.manifest import read_manifest
 from cliffvid.models.session import open_session
 from toys import toy_people
@@ -85,7 +85,7 @@ def test_buffers_that_are_kept_give_the_same_answers(manifest):
     """The code for GPUs, with the CPU for a device."""
     session = onnxruntime.InferenceSession(str(manifest.path("model.onnx")), providers=[ort.CPU])
     outputs = list(manifest.outputs)
-    bound, earlier = Bound(onnxruntime, session, outputs, "cpu"), []
+    bound, earlier = DeviceRun(onnxruntime, session, outputs, "cpu"), []
     for rows in (3, 3, 5, 1, 3):
         inputs = toy_people(rows) | {"bbox_info": np.ones((rows, 3), np.float32)}
         inputs["crop"] = inputs["crop"] // (1 + len(earlier))

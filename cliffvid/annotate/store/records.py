@@ -11,7 +11,7 @@ SHARD = re.compile(r"tracks/[0-9a-f]{8}-[0-9]{6,}\.parquet")
 WORK_FILE = re.compile(r"[0-9a-f]{32}\.(parquet|npz|jsonl)")
 
 
-class Decoded(TypedDict, total=False):
+class DecodeRecord(TypedDict, total=False):
     """Decode counts that are read back."""
 
     frames: int | None
@@ -22,13 +22,13 @@ class Decoded(TypedDict, total=False):
 class CountsFacts(TypedDict, total=False):
     """Counts of a run as plain values; may be empty in a rebuilt journal."""
 
-    decode: Decoded
+    decode: DecodeRecord
     tracks: int | None
     shots: list[tuple[int, int]]
     flags: dict[str, int]
 
 
-class ModelFacts(TypedDict):
+class ModelRecord(TypedDict):
     """A network that rows were computed with."""
 
     name: str
@@ -44,7 +44,7 @@ class JobLine(TypedDict):
     started: float
     inputs: int
     settings: dict[str, object]
-    models: list[ModelFacts]
+    models: list[ModelRecord]
     software: str
     options: dict[str, object]
     host: NotRequired[str]

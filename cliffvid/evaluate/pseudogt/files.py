@@ -22,7 +22,7 @@ from ...inputs import open_input
 from ...metadata import COUNT, Text, violation
 from ...npz import Header, load_npz, read_header, read_headers, size_of
 from ...tables import Array
-from ...tracks.arrow_types import ParquetFile, Table
+from ...tracks.arrow_types import ArrowTable, ParquetFile
 from ...tracks.read import check_parquet, reading
 from ...tracks.write import META_KEY, ROW_GROUP, add_array
 
@@ -194,7 +194,7 @@ def to_parquet(source: Path, out: Path, overwrite: bool = False) -> int:
         return gt.rows
 
 
-def _table(block: dict[str, Array]) -> Table:
+def _table(block: dict[str, Array]) -> ArrowTable:
     """Return some rows as an Arrow table: vectors as fixed-size lists, text as strings or binary."""
     import pyarrow as pa
 
@@ -213,7 +213,7 @@ def _table(block: dict[str, Array]) -> Table:
             else:
                 array = pa.array(np.ascontiguousarray(values.astype(values.dtype.newbyteorder("="))).reshape(-1))
             arrays[RENAMED.get(key, key)] = array if width == 1 else pa.FixedSizeListArray.from_arrays(array, width)
-    table: Table = pa.table(arrays)
+    table: ArrowTable = pa.table(arrays)
     return table
 
 

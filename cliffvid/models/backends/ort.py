@@ -129,7 +129,7 @@ class OrtSession:
         ):
             check_tensors(manifest, side, promised, {t.name: (DTYPES.get(t.type, t.type), t.shape) for t in found})
         self._outputs = list(manifest.outputs)
-        self._bound = Bound(onnxruntime, self._session, self._outputs, self.device)
+        self._bound = DeviceRun(onnxruntime, self._session, self._outputs, self.device)
 
     @cached_property
     def pictures(self) -> Pictures:
@@ -162,7 +162,7 @@ class OrtSession:
         self.close()
 
 
-class Bound:
+class DeviceRun:
     """Runs a session with inputs and outputs on a device; its input memory is reused from batch to batch.
 
     Inputs already ``there``, on the device, are used as they are.

@@ -30,7 +30,7 @@ class ElementType(Protocol):
     def to_dtype(self) -> type[np.generic]: ...
 
 
-class Value(Protocol):
+class OvPort(Protocol):
     """An output of a node, or an input of a network."""
 
     any_name: str
@@ -47,8 +47,8 @@ class Reader(Protocol):
     """An input of a node."""
 
     def get_node(self) -> "Node": ...
-    def get_source_output(self) -> Value: ...
-    def replace_source_output(self, value: Value) -> None: ...
+    def get_source_output(self) -> OvPort: ...
+    def replace_source_output(self, value: OvPort) -> None: ...
 
 
 class Node(Protocol):
@@ -57,15 +57,15 @@ class Node(Protocol):
     def get_name(self) -> str: ...
     def get_type_name(self) -> str: ...
     def inputs(self) -> list[Reader]: ...
-    def outputs(self) -> list[Value]: ...
-    def output(self, index: int) -> Value: ...
+    def outputs(self) -> list[OvPort]: ...
+    def output(self, index: int) -> OvPort: ...
 
 
 class Model(Protocol):
     """A network read from a file."""
 
-    inputs: list[Value]
-    outputs: list[Value]
+    inputs: list[OvPort]
+    outputs: list[OvPort]
 
     def get_ordered_ops(self) -> list[Node]: ...
     def get_parameters(self) -> list[Node]: ...
@@ -81,12 +81,12 @@ class Held(Protocol):
 class Request(Protocol):
     """An inference request, which runs a compiled network."""
 
-    model_inputs: list[Value]
-    model_outputs: list[Value]
+    model_inputs: list[OvPort]
+    model_outputs: list[OvPort]
 
     def start_async(self, inputs: Mapping[str, object], share_inputs: bool) -> None: ...
     def wait(self) -> None: ...
-    def get_tensor(self, port: Value) -> Held: ...
+    def get_tensor(self, port: OvPort) -> Held: ...
 
 
 class Property(Protocol):
@@ -180,7 +180,7 @@ def cut(openvino: ModuleType, model: Model) -> tuple[Model | None, Model]:
         to_convolution = any(reader.get_type_name() in CONVOLUTIONS or reader.get_name() in leads for reader in readers)
         if node.get_name() in runs and to_convolution:
             leads.add(node.get_name())
-    handed_on: list[tuple[Value, list[Reader]]] = []  # values, and their readers beyond the cut
+    handed_on: list[tuple[OvPort, list[Reader]]] = []  # values, and their readers beyond the cut
     for node in nodes:
         for value in node.outputs() if node.get_name() in leads and node.get_type_name() != "Parameter" else ():
             beyond = [r for r in value.get_target_inputs() if r.get_node().get_name() not in leads]

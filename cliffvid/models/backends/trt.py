@@ -28,9 +28,9 @@ from .trt_plans import (
     MAX_BATCH,
     ErrorLog,
     Maker,
-    Plan,
     Sides,
     Trt,
+    TrtPlan,
     drop_plan,
     facts_of,
     find_plan,
@@ -57,7 +57,7 @@ def open_session(manifest: Manifest, device: str, threads: int, precision: str) 
         return open_plan(maker, gpu, manifest, precision, make_plan(maker, manifest, precision, MAX_BATCH))
 
 
-def open_plan(maker: Maker, gpu: Gpu, manifest: Manifest, precision: str, plan: Plan) -> "TrtSession":
+def open_plan(maker: Maker, gpu: Gpu, manifest: Manifest, precision: str, plan: TrtPlan) -> "TrtSession":
     """Return a session of a plan proven on this GPU. Raises ModelError for wrong outputs, and deletes the plan."""
     session = TrtSession(maker, gpu, manifest, precision, plan)
     if gpu.name in plan.proven_on:
@@ -104,7 +104,7 @@ class StalePlan(BackendError):
 class TrtSession:
     """A Network on TensorRT, see session.py."""
 
-    def __init__(self, maker: Maker, gpu: Gpu, manifest: Manifest, precision: str, plan: Plan) -> None:
+    def __init__(self, maker: Maker, gpu: Gpu, manifest: Manifest, precision: str, plan: TrtPlan) -> None:
         self.manifest, self.backend, self.precision = manifest, maker.flavour, precision
         self.device = plain_device(f"cuda:{gpu.number}")
         self._plan, self._gpu, self._maker = plan, gpu, maker

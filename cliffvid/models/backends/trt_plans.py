@@ -49,7 +49,7 @@ class Maker:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrtPlan:
     """A plan on disk; its other fields are kept in a .json file beside it."""
 
     path: Path
@@ -107,7 +107,7 @@ class ErrorLog(Protocol):
 def make_log(trt: ModuleType) -> ErrorLog:
     """Return a logger that keeps errors for ``reason()``: most TensorRT calls only return None or False on failure."""
 
-    class Log(trt.ILogger):  # type: ignore[misc, name-defined]  # of a module known at run time
+    class TrtLog(trt.ILogger):  # type: ignore[misc, name-defined]  # of a module known at run time
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []
@@ -121,7 +121,7 @@ def make_log(trt: ModuleType) -> ErrorLog:
             self.errors.clear()
             return reason
 
-    return Log()
+    return TrtLog()
 
 
 def shape_range(manifest: Manifest, name: str, max_batch: int) -> tuple[Sides, Sides, Sides]:
@@ -200,7 +200,7 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def find_plan(maker: Maker, manifest: Manifest, precision: str) -> Plan | None:
+def find_plan(maker: Maker, manifest: Manifest, precision: str) -> TrtPlan | None:
     """Return the plan kept for this TensorRT, GPU and network: of several largest batches, the one built last."""
     found = []
     for path in plan_folder(manifest).glob(maker.file(precision, "*")):
@@ -210,37 +210,37 @@ def find_plan(maker: Maker, manifest: Manifest, precision: str) -> Plan | None:
     return max(found, key=lambda plan: plan.path.stat().st_mtime_ns, default=None)
 
 
-def read_plan(path: Path) -> Plan | None:
+def read_plan(path: Path) -> TrtPlan | None:
     """Return the plan of a file; None if it is damaged or incomplete, so that it is built again."""
     try:
         facts = json.loads(facts_path(path).read_text(encoding="utf-8"))
-        plan = Plan(path, **(facts | {"proven_on": tuple(facts["proven_on"])}))
+        plan = TrtPlan(path, **(facts | {"proven_on": tuple(facts["proven_on"])}))
         return plan if plan.plan_sha256 == sha256(path.read_bytes()) else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def make_plan(maker: Maker, manifest: Manifest, precision: str, max_batch: int) -> Plan:
+def make_plan(maker: Maker, manifest: Manifest, precision: str, max_batch: int) -> TrtPlan:
     """Build, keep and log a plan, without running it. Raises as ``build`` does."""
     path = plan_folder(manifest) / maker.file(precision, max_batch)
     minutes = "; this takes minutes" if maker.flavour == "tensorrt" else ""
     log.info("%s: building %s, once%s", manifest.name, path.name, minutes)
     started = time.monotonic()
     data = build(maker, manifest, precision, max_batch)
-    plan = Plan(path, manifest.files[MODEL_FILES[precision]], sha256(data), max_batch)
+    plan = TrtPlan(path, manifest.files[MODEL_FILES[precision]], sha256(data), max_batch)
     write_whole(path, data, overwrite=True)
     keep_facts(plan)
     log.info("%s: %.0f MB, in %.0f s", path, len(data) / 1e6, time.monotonic() - started)
     return plan
 
 
-def keep_facts(plan: Plan) -> None:
+def keep_facts(plan: TrtPlan) -> None:
     facts = asdict(plan)
     del facts["path"]
     write_whole(facts_path(plan.path), json.dumps(facts, indent=2).encode(), overwrite=True)
 
 
-def drop_plan(plan: Plan) -> None:
+def drop_plan(plan: TrtPlan) -> None:
     """Delete a plan that must not be used."""
     plan.path.unlink(missing_ok=True)
     facts_path(plan.path).unlink(missing_ok=True)

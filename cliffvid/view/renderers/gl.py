@@ -43,18 +43,18 @@ void main() { pixel = vec4(lit, 1.0); }
 """
 
 
-class Item(Protocol):
+class GlObject(Protocol):
     """The parts of moderngl's objects that are used, here and below, because moderngl has no types."""
 
     def release(self) -> None: ...
 
 
-class Buffer(Item, Protocol):
+class GlBuffer(GlObject, Protocol):
     def orphan(self) -> None: ...
     def write(self, data: Array) -> None: ...
 
 
-class VertexArray(Item, Protocol):
+class VertexArray(GlObject, Protocol):
     def render(self) -> None: ...
 
 
@@ -68,22 +68,22 @@ class Program(Protocol):
     def __getitem__(self, name: str) -> Uniform: ...
 
 
-class Target(Item, Protocol):
+class GlFramebuffer(GlObject, Protocol):
     """A framebuffer."""
 
     size: tuple[int, int]
     width: int
     height: int
     viewport: tuple[int, int, int, int]
-    color_attachments: tuple[Item, ...]
-    depth_attachment: Item
+    color_attachments: tuple[GlObject, ...]
+    depth_attachment: GlObject
 
     def use(self) -> None: ...
     def clear(self, red: float, green: float, blue: float, alpha: float) -> None: ...
     def read_into(self, buffer: Array, viewport: tuple[int, int, int, int], components: int) -> None: ...
 
 
-Input: TypeAlias = tuple[Buffer, str, str]  # vertex attribute: buffer, format, name in the program
+Input: TypeAlias = tuple[GlBuffer, str, str]  # vertex attribute: buffer, format, name in the program
 
 
 class Context(Protocol):
@@ -94,11 +94,11 @@ class Context(Protocol):
 
     def enable_only(self, flags: int) -> None: ...
     def program(self, vertex_shader: str, fragment_shader: str) -> Program: ...
-    def renderbuffer(self, size: tuple[int, int], components: int) -> Item: ...
-    def depth_renderbuffer(self, size: tuple[int, int]) -> Item: ...
-    def framebuffer(self, color_attachments: Sequence[Item], depth_attachment: Item) -> Target: ...
-    def buffer(self, data: Array | None = None, *, reserve: int = 0) -> Buffer: ...
-    def vertex_array(self, program: Program, content: Sequence[Input], index_buffer: Buffer) -> VertexArray: ...
+    def renderbuffer(self, size: tuple[int, int], components: int) -> GlObject: ...
+    def depth_renderbuffer(self, size: tuple[int, int]) -> GlObject: ...
+    def framebuffer(self, color_attachments: Sequence[GlObject], depth_attachment: GlObject) -> GlFramebuffer: ...
+    def buffer(self, data: Array | None = None, *, reserve: int = 0) -> GlBuffer: ...
+    def vertex_array(self, program: Program, content: Sequence[Input], index_buffer: GlBuffer) -> VertexArray: ...
 
 
 def open() -> "GlRenderer":
@@ -115,12 +115,12 @@ class GlRenderer:
         self._context = context
         self.device = context.info["GL_RENDERER"]
         self._program = context.program(VERTEX, FRAGMENT)
-        self._spare: list[Target] = []  # free targets, the most recently used last
+        self._spare: list[GlFramebuffer] = []  # free targets, the most recently used last
         self._read = np.empty(0, np.uint8)
         self._levels: tuple[tuple[float, Int32], ...] | None = None
         self._arrays: list[VertexArray] = []
-        self._indices: list[Buffer] = []
-        self._buffers: list[Buffer] = []
+        self._indices: list[GlBuffer] = []
+        self._buffers: list[GlBuffer] = []
 
     def render(self, scene: Scene) -> list[Patch]:
         if self._levels is not scene.levels:
@@ -131,7 +131,7 @@ class GlRenderer:
         started = [(box, self._start(scene, box, people)) for box, people in groups(scene.boxes_px())]
         return [self._finish(box, target) for box, target in started]
 
-    def _start(self, scene: Scene, box: Int64, people: Int64) -> Target:
+    def _start(self, scene: Scene, box: Int64, people: Int64) -> GlFramebuffer:
         """Start rendering a part of the frame and return its target."""
         left, top, right, bottom = box.tolist()
         width, height = right - left, bottom - top
@@ -145,7 +145,7 @@ class GlRenderer:
             self._draw(scene, person)
         return target
 
-    def _finish(self, box: Int64, target: Target) -> Patch:
+    def _finish(self, box: Int64, target: GlFramebuffer) -> Patch:
         """Wait for the rendering, read it back, average it and return the patch."""
         left, top, right, bottom = box.tolist()
         shape = FINER * (bottom - top), FINER * (right - left), 4
@@ -158,7 +158,7 @@ class GlRenderer:
         mean = cv2.resize(fine, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
         return Patch(left, top, np.asarray(mean, np.uint8))
 
-    def _take(self, size: tuple[int, int]) -> Target:
+    def _take(self, size: tuple[int, int]) -> GlFramebuffer:
         """Return a free target of that size."""
         for target in self._spare:
             if target.size == size:
@@ -167,7 +167,7 @@ class GlRenderer:
         context = self._context
         return context.framebuffer([context.renderbuffer(size, 4)], context.depth_renderbuffer(size))
 
-    def _give_back(self, target: Target) -> None:
+    def _give_back(self, target: GlFramebuffer) -> None:
         self._spare.append(target)
         while sum(spare.width * spare.height for spare in self._spare) > SPARE_MPX * 1e6:
             old = self._spare.pop(0)
