@@ -15,8 +15,7 @@ import numpy as np
 from ..errors import UsageError
 from ..files import NewFile, output_errors
 from ..tables import FLAG_BITS, Array, Tracks, column_specs
-from .arrow_types import ArrowTable, DataType, Schema
-from .arrow_types import ArrowWriter as ArrowWriter
+from .arrow_types import ArrowTable, ArrowWriter, DataType, Schema
 
 SCHEMA_VERSION = 1
 META_KEY = "cliffvid"
@@ -251,7 +250,7 @@ def arrow_table(tracks: Tracks) -> ArrowTable:
         # pa.array would import pandas, if installed, only for a type check: half a second and 60 MB.
         array = pa.Array.from_buffers(pa.from_numpy_dtype(column.dtype), column.size, [None, pa.py_buffer(column)])
         arrays.append(array if column.ndim == 1 else pa.FixedSizeListArray.from_arrays(array, type=field.type))
-    table: ArrowTable = pa.ArrowTable.from_arrays(arrays, schema=schema)
+    table: ArrowTable = pa.Table.from_arrays(arrays, schema=schema)
     return table
 
 
