@@ -281,7 +281,7 @@ def test_what_a_new_journal_would_replace_must_be_a_data_sets_own(base):
 SITE = """
 import os, sys
 from cliffvid.pipeline.video_run import VideoRun
-bodies = VideoRun.bodies
+parts = VideoRun.parts
 
 def changing(self):
     name = os.path.basename(str(self.info.path))
@@ -290,9 +290,9 @@ def changing(self):
     if os.path.exists("new/touch " + name):
         os.remove("new/touch " + name)
         os.utime(name)
-    return bodies(self)
+    return parts(self)
 
-VideoRun.bodies = changing
+VideoRun.parts = changing
 """
 
 

@@ -132,6 +132,6 @@ def test_the_command_calibrates_judges_and_keeps(tmp_path, monkeypatch, capfd):
     code, out, _ = run("models", "quality", "yolov3-tiny", clip, "--json")
     assert code == 0 and {json.loads(line)["precision"] for line in out.splitlines()} >= {"fp32", "int8"}
     code, out, _ = run("models", "verify", "yolov3-tiny")
-    assert code == 0 and "fp32: by onnxruntime" in out and "int8: runs; how far it is" in out
+    assert code == 0 and "fp32: by onnxruntime" in out and "int8: runs; measure its difference" in out
     code, _, err = run("models", "quality", "yolov3-tiny", "missing.mp4")
     assert code == 1 and "missing.mp4: no such file" in err and "Traceback" not in err

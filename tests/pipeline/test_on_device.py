@@ -220,7 +220,7 @@ def test_what_the_graph_cannot_make_stays_on_the_host(toy_options, ort, resample
 @pytest.mark.parametrize(("detector", "iou_min"), [("yolov3-tiny", 0.95), ("person-open", 0.9)])
 def test_the_example_clip_comes_out_the_same_but_for_rounding(detector, iou_min):
     """By the open models, the CPU being the device; of person-open one box, of a hidden person, moves by 8 %."""
-    options = Options(end_s=1, detector=detector)
+    options = Options(end_s=2, detector=detector)
     with open_models(options) as models:
         assert not models.pictures_on_device
         want, _ = bodies(EXAMPLE, options, models)

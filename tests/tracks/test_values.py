@@ -136,7 +136,7 @@ def test_of_a_network_that_takes_bytes_from_elsewhere(toys, tmp_path, where):
         model.graph.node.append(onnx.helper.make_node("EPContext", [], ["z"], domain="com.microsoft"))
     read_manifest(folder).network("fp32")
     replace_network(folder, model.SerializeToString())
-    with pytest.raises(ModelError, match=r"model\.onnx: takes bytes from other files"):
+    with pytest.raises(ModelError, match=r"model\.onnx: refers to other files"):
         read_manifest(folder).network("fp32")
 
 

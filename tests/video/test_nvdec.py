@@ -236,7 +236,7 @@ def test_thumbnails_are_those_of_the_same_frames_on_the_host(cpu, toy_options):
 @pytest.mark.slow
 def test_the_example_clip_comes_out_the_same_to_the_bit(cpu):
     """By the open models: what stayed is RGB by the same numbers as planes that are sent."""
-    options = Options(pixels="planes", end_s=1)
+    options = Options(pixels="planes", end_s=2)
     with open_models(options) as models:
         models = replace(models, pictures_on_device=True)
         want, one = bodies(EXAMPLE, options, models)
