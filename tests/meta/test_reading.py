@@ -96,6 +96,7 @@ ALLOWED = {
     ("export/folder/proof.py", "onnxruntime.InferenceSession"): "a network that was just made",
     ("export/open/body.py", "ZipFile"): SOURCES,
     ("export/open/body.py", "path.open"): SOURCES,
+    ("export/open/build.py", "np.load"): SOURCES,
     ("export/open/head.py", "np.load"): SOURCES,
     ("export/open/build.py", "(BUNDLED / name / SAMPLES).read_bytes"): OWN,
     ("export/open/build.py", "path.read_bytes"): OWN,
