@@ -139,7 +139,7 @@ def evaluate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure tracks against ground truth: joints, surface, acceleration, and who was found."""
+    """Measure tracks against ground truth: joints, surface, acceleration and detections."""
     from ..evaluate.evaluate import evaluate
 
     if images:

@@ -25,7 +25,7 @@ def models(
     models_dir: ModelsDir = None,
     as_json: Json = False,
 ) -> None:
-    """List the models found, best first for each task, with where they lie, what they are and their licence."""
+    """List the models found, best first for each task, with their folder, kind and licence."""
     from ..models.manifest import RULES
     from ..models.registry import scan_models
 
