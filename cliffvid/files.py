@@ -169,7 +169,7 @@ def check_free(out: Path, overwrite: bool, *sources: Path | str | None) -> None:
     if exists and not os.path.isfile(out):
         raise UsageError(f"{out}: a device or pipe; name the file to write")
     for source in sources:
-        if exists and isinstance(source, Path) and os.path.exists(source) and out.samefile(source):
+        if exists and source is not None and os.path.exists(source) and out.samefile(source):
             raise UsageError(f"{out}: is also an input; choose another -o")
     if exists and not overwrite:
         raise UsageError(f"{out}: exists already; give --overwrite to replace it, or another -o")

@@ -242,7 +242,7 @@ def _check_answers(session: Session, rows: dict[str, tuple[int, ...]]) -> None:
             )
 
 
-class Asked(Protocol):
+class Runnable(Protocol):
     """The interface of a session that stages use."""
 
     manifest: Manifest
@@ -250,7 +250,7 @@ class Asked(Protocol):
     def run(self, inputs: Arrays) -> Arrays: ...
 
 
-def together(session: Asked, inputs: list[Arrays]) -> list[Arrays]:
+def together(session: Runnable, inputs: list[Arrays]) -> list[Arrays]:
     """Return a session's output for each of several inputs; inputs of equal shape are run in a single call."""
     answers: list[Arrays] = [{}] * len(inputs)
     shapes: dict[tuple[tuple[int, ...], ...], list[int]] = {}

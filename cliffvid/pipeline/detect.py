@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..geometry import Array, box_iou, canvas_to_frame, shrunk
 from ..models.manifest import Manifest, canvas_shape
-from ..models.session import Asked, together
+from ..models.session import Runnable, together
 from ..options import Options
 from ..rules import Letterbox, Selection
 from ..tables import AT_BORDER, DAMAGED_FRAME, Arrays, Bool, Frames, People
@@ -33,7 +33,7 @@ class Found:
         return self.frames.nbytes
 
 
-def detect(frames: list[Frames], session: Asked, options: Options) -> list[Found]:
+def detect(frames: list[Frames], session: Runnable, options: Options) -> list[Found]:
     """Return the people in each of several tables of frames, best score first within a frame."""
     rules = [canvas_rule(session.manifest, each, options) for each in frames]
     canvases = [kind_of(each.images).letterboxed(each.images, rule) for each, rule in zip(frames, rules, strict=True)]

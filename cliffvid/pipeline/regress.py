@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..geometry import box_iou, camera_is_bad, camera_to_transl
-from ..models.session import Asked, together
+from ..models.session import Runnable, together
 from ..rotations import axis_angle
 from ..tables import BAD_CAMERA, IMPLAUSIBLE, Arrays, Bodies, Bool, Crops
 from .counts import RegressCounts
@@ -30,7 +30,7 @@ class Regressed:
         return self.bodies.nbytes
 
 
-def regress(crops: list[Crops], session: Asked) -> list[Regressed]:
+def regress(crops: list[Crops], session: Runnable) -> list[Regressed]:
     """Return the bodies of each of several tables of crops; crops in which the regressor sees no person are dropped."""
     asked: list[Arrays] = [{"crop": each.pixels, "bbox_info": each.bbox_info} for each in crops]
     return [posed(*each) for each in zip(crops, together(session, asked), strict=True)]

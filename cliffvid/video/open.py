@@ -16,6 +16,7 @@ def open_source(path: Path | str, options: Options | None = None, device: Device
     A folder, a pattern and an image file are images; anything else is a video. Raises InputError of the kinds in
     errors.py, and BackendError.
     """
+    path = source_of(path)  # Python callers name files as text, too
     if isinstance(path, Path) and (os.path.isdir(path) or is_pattern(path) or _is_image(path)):
         return Images(path, options)
     return Video(path, options, device)

@@ -1,9 +1,13 @@
 """The commands that use tracks, as typed."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
+import pytest
 
+import cliffvid as public
 from motion_files import bvh_joints
 from track_files import make_tracks
 
@@ -44,3 +48,21 @@ def test_process_smooth_is_the_same_as_smooth(cliffvid, clip, tmp_path):
     (tmp_path / "a.parquet").unlink()
     code, _, err = cliffvid("process", clip, "-o", "a.parquet", "--smooth")
     assert code == 2 and "a_smooth.parquet: exists already" in err and not (tmp_path / "a.parquet").exists()
+
+
+def test_python_may_name_files_by_text_and_loses_none_of_them(clip, tmp_path, monkeypatch):
+    """Every public function that the commands call; the film of a video never replaces it, whatever names it."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(clip, "v.mp4")
+    make_tracks(tmp_path / "t.npz", tmp_path / "v.mp4", [[0, 0, 5.0]], 30)
+    before = Path("v.mp4").read_bytes()
+    assert public.probe("v.mp4")["codec"] == "h264"
+    assert public.smooth("t.npz", "s.parquet").out == Path("s.parquet")
+    look = public.OverlayOptions(view="skeleton", overwrite=True)
+    assert public.overlay("v.mp4", "s.parquet", "o.mp4", look).frames == 30
+    assert public.report("s.parquet", "p.html", "v.mp4", skeleton_only=True).tracks == 1
+    assert public.convert("s.parquet", "c.csv", public.ConvertOptions("csv")).files
+    for name in ("v.mp4", tmp_path / "v.mp4", f"{tmp_path}/./v.mp4"):
+        with pytest.raises(public.UsageError, match="is also an input"):
+            public.overlay(name, "s.parquet", "v.mp4", look)
+    assert Path("v.mp4").read_bytes() == before
