@@ -134,14 +134,16 @@ def project(points: Array, focal_px: Array, frame_wh: tuple[int, int]) -> Array:
     return xy * focal_px[:, None, None] + np.array(frame_wh) / 2
 
 
-def camera_to_side(points: Array, depth_m: float) -> Array:
+def camera_to_side(points: Array, depth_m: float, axes: Array | None = None) -> Array:
     """Return camera points (...,3) in a camera rotated by +90 degrees about the vertical axis through (0, 0, depth_m).
 
     As in CLIFF, common/renderer_pyrd.py: far points move left, points on the right become far. Use depth_m 0 for
-    normals.
+    normals. ``axes`` (3,3) rotates the camera's frame to a level one; None: the camera is level.
     """
-    x, y, z = np.moveaxis(points, -1, 0)
-    return np.stack([depth_m - z, y, depth_m + x], axis=-1)
+    x, y, z = np.moveaxis(points - np.array([0, 0, depth_m], points.dtype), -1, 0)
+    if axes is not None:
+        x, y, z = (row[0] * x + row[1] * y + row[2] * z for row in axes.astype(points.dtype))
+    return np.stack([-z, y, depth_m + x], axis=-1)
 
 
 def box_iou(a: Array, b: Array, offset_px: float = 0.0) -> Array:

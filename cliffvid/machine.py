@@ -136,6 +136,11 @@ def is_device(name: str) -> bool:
     return re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", name) is not None
 
 
+def on_gpu(device: str, backend: str) -> bool:
+    """Return whether the networks run on a GPU, by these options."""
+    return split_device(device)[0] == "cuda" or "tensorrt" in backend
+
+
 def split_device(name: str) -> tuple[str, int]:
     """Return a device's kind and number; 0 if it has none."""
     kind, _, number = name.partition(":")

@@ -49,7 +49,7 @@ TRACKS = {
     },
     "models?": [{"name": str}],
     "body?": {"name": str},
-    "counts?": {"decode?": {"frames?": COUNT}, "flags?": {}},
+    "counts?": {"decode?": {"frames?": COUNT}, "flags?": {}, "shots?": [[COUNT]]},
     "complete?": bool,
 }
 

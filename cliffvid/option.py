@@ -141,6 +141,17 @@ def check_values(options: object) -> None:
             check_choice(flag_name(each), value, kind.choices)
 
 
+def check_up(text: str) -> None:
+    """Raise UsageError unless a direction is one of the words for it, or a vector such as 0,-1,0."""
+    words = "auto", "floor", "camera"
+    parts = [number(part, float) for part in text.split(",")]
+    good = len(parts) == 3 and all(isinstance(part, float) and math.isfinite(part) for part in parts)
+    check(
+        text in words or (good and any(parts)),
+        f"--up {text}: must be one of {', '.join(words)}, or three numbers as 0,-1,0 (x right, y down, z ahead)",
+    )
+
+
 def _check_number(each: Field[Any], value: object, kind: Kind) -> None:
     limits = description(each) or Described("")
     noun = "a whole number" if kind.base is int else "a number"

@@ -6,14 +6,15 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from .machine import is_device, split_device
-from .option import check, check_values, described, option
+from .machine import is_device
+from .option import check, check_up, check_values, described, option
 
 Renderer = Literal["auto", "gl", "pyrender"]
 VISUALS: tuple[str, ...] = get_args(Literal["bbox", "front", "side"])
 GENDERS: tuple[str, ...] = get_args(Literal["neutral", "male", "female"])
 PANELS = "Output", "Video", "Models", "Detection", "Camera", "Speed", "Safety"  # of the help, in this order
 OUTPUT, VIDEO, MODELS, DETECTION, CAMERA, SPEED, SAFETY = PANELS
+UP = "Up in the side view and in exports: auto, floor, camera, or x,y,z as the camera sees it. auto: floor where sure."
 START, END, OVERWRITE = ("--start",), ("--end",), ("--overwrite", "-y")
 
 
@@ -154,11 +155,6 @@ def check_span(start_s: float, end_s: float) -> None:
     check(start_s < end_s, f"--start {start_s:g} --end {end_s:g}: need 0 <= start < end, in seconds")
 
 
-def on_gpu(options: Options) -> bool:
-    """Return whether the networks run on a GPU."""
-    return split_device(options.device)[0] == "cuda" or "tensorrt" in options.backend
-
-
 @dataclass(frozen=True)
 class BulkOptions:
     """Settings of annotating a data set. Raises UsageError for an invalid value."""
@@ -217,6 +213,7 @@ class OverlayOptions:
     ids: bool = option(False, "Write the track ids too.")
     renderer: Renderer = option("auto", "Renderer of the bodies. auto: the first one installed.")
     alpha: float = option(0.9, "Opacity of the bodies.", above=0, most=1)
+    up: str = option("auto", UP)
     body: str | None = option(None, "Draw another body of the same family, such as smpl-male.", "the tracks' own")
     track: tuple[int, ...] = option((), "Draw only this track; repeat for several.", "all")
     start_s: float = option(0.0, "Start of the film: seconds, or 1:02:03.5.", flags=START, least=0)
@@ -225,6 +222,7 @@ class OverlayOptions:
 
     def __post_init__(self) -> None:
         check_values(self)
+        check_up(self.up)
         check_span(self.start_s, self.end_s)
 
 
@@ -240,6 +238,7 @@ class ConvertOptions:
     max_gap_s: float = option(
         0.5, "Interpolate across gaps up to this many seconds; split the motion at longer ones.", least=0
     )
+    up: str = option("auto", UP)
     layout: Literal["auto", "smplh", "smplx"] = option("auto", "Layout of amass. auto: by the tracks' body.")
     cm: bool = option(False, "Write BVH in centimetres instead of metres.")
     skeleton_only: bool = option(False, "Write glTF without the body's surface; a licence may forbid passing it on.")
@@ -247,6 +246,7 @@ class ConvertOptions:
 
     def __post_init__(self) -> None:
         check_values(self)
+        check_up(self.up)
 
 
 @dataclass(frozen=True)

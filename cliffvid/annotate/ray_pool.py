@@ -15,8 +15,8 @@ from typing import Any, TypeAlias, TypedDict
 
 from .. import optional
 from ..errors import BackendError, UsageError
-from ..machine import split_device, usable_cores
-from ..options import Options, on_gpu
+from ..machine import on_gpu, split_device, usable_cores
+from ..options import Options
 from .messages import Answer, Fault, Task, limit_s, reply_of, task_of, to_json
 
 FromRay: TypeAlias = Any  # untyped Ray objects: actor handles and object references
@@ -60,14 +60,16 @@ class RayPool:
                 raise BackendError(f"--address {address}: no Ray cluster answers there ({error}); {hint}") from error
         cores = options.threads or 1
         have = ray.cluster_resources()
-        fitting = int(have.get("GPU", 0)) if on_gpu(options) else int(have.get("CPU", 1)) // cores
+        fitting = (
+            int(have.get("GPU", 0)) if on_gpu(options.device, options.backend) else int(have.get("CPU", 1)) // cores
+        )
         self.count = count or max(fitting, 1)
         hello: Hello = {
             "options": options.with_threads(cores).to_json(),
             "work": str(work.absolute()),
             "cwd": os.getcwd(),
         }
-        share = {"num_cpus": cores, "num_gpus": 1 if on_gpu(options) else 0}
+        share = {"num_cpus": cores, "num_gpus": 1 if on_gpu(options.device, options.backend) else 0}
         actor = ray.remote(max_restarts=-1, max_task_retries=0, **share)(_Actor)
         self._seats = [RayWorker(actor.remote(hello)) for _ in range(self.count)]
         self._running: dict[FromRay, tuple[RayWorker, Task]] = {}  # object reference -> worker and task

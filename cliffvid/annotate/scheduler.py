@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import BackendError, CliffvidError, ModelError, OutputError, UsageError
-from ..machine import usable_cores, usable_memory_bytes
-from ..options import BulkOptions, Options, on_gpu
+from ..machine import on_gpu, usable_cores, usable_memory_bytes
+from ..options import BulkOptions, Options
 from .messages import Answer, Fault, Task
 
 BACKOFF_S = (1.0, 4.0)  # before the second and the third attempt
@@ -43,7 +43,7 @@ def open_pool(options: Options, bulk: BulkOptions, work: Path) -> Pool:
         return RayPool(bulk.workers, bulk.address, options, work)
     from .local_pool import LocalPool
 
-    shared = bulk.networks == "shared" or (bulk.networks == "auto" and on_gpu(options))
+    shared = bulk.networks == "shared" or (bulk.networks == "auto" and on_gpu(options.device, options.backend))
     count = bulk.workers or default_workers(options, shared)
     if shared:  # one process; as many tasks again wait in it, so that its networks need not
         return LocalPool(1, replace(options, videos_at_once=count), work, width=2 * count)
@@ -57,7 +57,7 @@ def default_workers(options: Options, shared: bool) -> int:
     It is one per core, as far as memory allows: networks of this size gain less from a second thread than from a second
     worker. On a GPU it is one worker, or at most ``AT_ONCE`` inputs.
     """
-    if on_gpu(options):
+    if on_gpu(options.device, options.backend):
         return min(usable_cores(), AT_ONCE) if shared else 1
     room = usable_memory_bytes()
     return usable_cores() if room is None else max(min(usable_cores(), room // WORKER_BYTES), 1)

@@ -41,14 +41,14 @@ def report(
     skeleton_only: Annotated[
         bool, typer.Option("--skeleton-only", help="Leave out the body's surface; a licence may forbid passing it on.")
     ] = False,
-    look: Annotated[OverlayOptions, only("renderer")],
+    look: Annotated[OverlayOptions, only("renderer", "up")],
     overwrite: Overwrite = False,
 ) -> None:
     """Write a page about a tracks file: timeline, charts, pictures, and a 3D player."""
     from ..view.report import report as write_page
     from .progress import View
 
-    page = write_page(tracks, out, video, skeleton_only, look.renderer, overwrite)
+    page = write_page(tracks, out, video, skeleton_only, look.renderer, overwrite, up=look.up)
     View(quiet=False).summarise_page(page)
 
 
@@ -71,6 +71,8 @@ def convert(
     report = write(tracks, out, options, like)
     for warning in report.warnings:
         say(f"warning: {out}: {warning}")
+    if report.level:
+        say(f"{out}: {report.level}")
     where = str(report.files[0]) if len(report.files) == 1 else f"{report.files[0].parent}: {len(report.files)} files"
     say(f"{where}, {report.tracks} tracks, {report.rows:,} rows")
 

@@ -12,7 +12,8 @@ from ..files import Claim, check_free, write_whole
 from ..models.body import Body, load_body
 from ..options import ConvertOptions
 from ..tables import Array, Float64, Tracks
-from .meta import Meta
+from .level import Levels
+from .meta import Meta, shots_of
 from .motion import Y_UP, Z_UP, Gaps, Piece, on_even_clock, pieces, usual_step
 from .read import chosen, read_both
 from .write import in_file, open_writer
@@ -38,6 +39,7 @@ class ConvertReport:
     rows: int
     tracks: int
     warnings: list[str]
+    level: str | None = None  # how the camera is held, in words, if the format needs it
 
 
 def convert(
@@ -61,39 +63,42 @@ def convert(
     suffix = SUFFIXES[options.to]
     in_folder = out.is_dir() or (options.to in MANY and out.suffix.lower() != suffix)
     target = out / (tracks.stem.removesuffix("_cliff") + suffix) if in_folder else out
+    level: str | None
     with Claim(target):  # one claim covers all files of the conversion
         rows, meta = read_both(tracks, like)
         rows = chosen(rows, options.track, tracks)
         if options.to in MANY:
-            files, warnings = _per_piece(rows, meta, (tracks, like), target, in_folder, options)
+            files, warnings, level = _per_piece(rows, meta, (tracks, like), target, in_folder, options)
         else:
-            files, warnings = _whole(rows, meta, (tracks, like), target, options)
-    return ConvertReport(files, len(rows), len(np.unique(rows.track_id)), warnings)
+            files, warnings, level = _whole(rows, meta, (tracks, like), target, options)
+    return ConvertReport(files, len(rows), len(np.unique(rows.track_id)), warnings, level)
 
 
 def _whole(
     rows: Tracks, meta: Meta, sources: tuple[Path, Path | None], target: Path, options: ConvertOptions
-) -> tuple[list[Path], list[str]]:
+) -> tuple[list[Path], list[str], str | None]:
     check_free(target, options.overwrite, *sources)
     warnings: list[str] = []
+    level = None
     if options.to == "csv":
         write_whole(target, csv(rows, _joint_names(rows)), options.overwrite)
     elif options.to == "gltf":
-        data, warnings = _glb(rows, meta, sources[0], options)
+        data, warnings, level = _glb(rows, meta, sources[0], options)
         write_whole(target, data, options.overwrite)
     else:
         with open_writer(options.to, target, rows, meta, options.overwrite) as writer:
             writer.write(rows)
             writer.finish()
-    return [target], warnings
+    return [target], warnings, level
 
 
 def _per_piece(
     rows: Tracks, meta: Meta, sources: tuple[Path, Path | None], out: Path, in_folder: bool, options: ConvertOptions
-) -> tuple[list[Path], list[str]]:
+) -> tuple[list[Path], list[str], str]:
     body, gaps = load_body(meta["body"]["name"]), Gaps()
     save, axes, warnings = _saver(body, meta, options)
-    found = list(pieces(rows, body, axes, options.max_gap_s, gaps))
+    levels = _levels(rows, body, meta, options)
+    found = list(pieces(rows, body, axes, levels, options.max_gap_s, gaps))
     if not found:
         raise InputError(f"{sources[0]}: no row has a valid position: nothing to convert")
     targets = [out]
@@ -106,7 +111,11 @@ def _per_piece(
         check_free(target, options.overwrite, *sources)
     for target, piece in zip(targets, found, strict=True):
         write_whole(target, save(on_even_clock(piece, options.fps)), options.overwrite)
-    return targets, warnings + gaps.warnings(options.max_gap_s)
+    return targets, warnings + gaps.warnings(options.max_gap_s), levels.words()
+
+
+def _levels(rows: Tracks, body: Body, meta: Meta, options: ConvertOptions) -> Levels:
+    return Levels.find(rows, body, options.up, shots_of(meta))
 
 
 def _saver(body: Body, meta: Meta, options: ConvertOptions) -> tuple[Callable[[Piece], bytes], Float64, list[str]]:
@@ -129,11 +138,12 @@ def _name(piece: Piece, many: set[int]) -> str:
     return f"track{piece.track_id:04d}{part}"
 
 
-def _glb(rows: Tracks, meta: Meta, tracks: Path, options: ConvertOptions) -> tuple[bytes, list[str]]:
+def _glb(rows: Tracks, meta: Meta, tracks: Path, options: ConvertOptions) -> tuple[bytes, list[str], str]:
     from .formats.gltf import glb
 
     body, gaps, video = load_body(meta["body"]["name"]), Gaps(), meta["video"]
-    found = list(pieces(rows, body, Y_UP, options.max_gap_s, gaps))
+    levels = _levels(rows, body, meta, options)
+    found = list(pieces(rows, body, Y_UP, levels, options.max_gap_s, gaps))
     if not found:
         raise InputError(f"{tracks}: no row has a valid position: nothing to convert")
     people = [list(group) for _, group in groupby(found, key=lambda piece: piece.track_id)]
@@ -148,7 +158,7 @@ def _glb(rows: Tracks, meta: Meta, tracks: Path, options: ConvertOptions) -> tup
             warnings.append(licence)
         if body.pose_dirs_m is not None:
             warnings.append("glTF skins without the body's pose correctives: bent joints look a little thinner")
-    return data, warnings
+    return data, warnings, levels.words()
 
 
 def csv(rows: Tracks, joints: list[str]) -> bytes:

@@ -57,6 +57,23 @@ def parabola(weights: Array, away: Array) -> Array:
     return shares
 
 
+def running_median(values: Float64, time_s: Float64, half_s: float) -> Float64:
+    """Return the median (F,) of the values within ``half_s`` of each time; NaNs do not count, NaN if there are none.
+
+    Near the ends less is looked at, as much on either side, so that a trend is kept.
+    """
+    half = np.minimum(half_s, np.minimum(time_s - time_s[0], time_s[-1] - time_s))
+    low = np.searchsorted(time_s, time_s - half)
+    high = np.searchsorted(time_s, time_s + half, side="right")
+    found = np.full(len(values), np.nan)
+    for i, (start, stop) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
+        near = values[start:stop]
+        near = near[near == near]
+        if len(near):
+            found[i] = np.median(near)
+    return found
+
+
 def savgol(values: Array, time_s: Float64, weight: Array, sigma_s: float) -> Array:
     """Return the values (F,D), each replaced by a local parabola fit; ``weight`` (F,) weights the frames."""
     found = values.copy()

@@ -54,6 +54,7 @@ class CountFacts(TypedDict, total=False):
     tracks: int
     flags: dict[str, int]
     decode: DecodeFacts
+    shots: list[list[int]]  # frame_idx and shot of the frames whose shot differs from the frame before
 
 
 class Meta(TypedDict, total=False):
@@ -74,3 +75,9 @@ class Meta(TypedDict, total=False):
 def known(meta: Mapping[str, object]) -> Meta:
     """Return a tracks file's metadata as type Meta, unchecked."""
     return cast(Meta, meta)
+
+
+def shots_of(meta: Meta) -> list[tuple[int, int]]:
+    """Return (frame_idx, shot) of the frames whose shot differs from the frame before."""
+    shots = meta.get("counts", {}).get("shots", [])
+    return sorted((pair[0], pair[1]) for pair in shots if len(pair) == 2)

@@ -1,7 +1,7 @@
 """Turn tracks into motion: continuous pieces of one person, at the video's timestamps or a fixed rate, in any axes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,8 +9,9 @@ from ..geometry import Array
 from ..models.body import Body
 from ..rotations import axis_angle, quaternion, rotation_matrix, slerp
 from ..tables import BAD_CAMERA, Float64, Int64, Tracks
+from .level import Level, Levels, grounded
 
-# From the camera's axes (x right, y down, z forward; assumed level) to those of the target program.
+# From level axes as the camera's (x right, y down, z forward) to those of the target program.
 Y_UP: Float64 = np.diag([1.0, -1.0, -1.0])  # x right, y up, z towards the camera
 Z_UP: Float64 = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # x right, y away from the camera, z up
 
@@ -25,6 +26,7 @@ class Piece:
     turns: Array  # (F,J,4), consecutive frames in the same hemisphere
     pelvis_m: Array  # (F,3)
     betas: Float64  # (B,), one for all pieces of a track
+    level: Level  # of the camera; if it has a floor, that is at height 0, else the camera
 
     def __len__(self) -> int:
         return len(self.time_s)
@@ -47,11 +49,12 @@ class Gaps:
         return [f"{count} {what}" for count, what in counts if count]
 
 
-def pieces(tracks: Tracks, body: Body, axes: Float64, max_gap_s: float, gaps: Gaps) -> Iterator[Piece]:
+def pieces(tracks: Tracks, body: Body, axes: Float64, levels: Levels, max_gap_s: float, gaps: Gaps) -> Iterator[Piece]:
     """Yield the motion of each track in turn, split at gaps longer than ``max_gap_s``; gaps are counted in ``gaps``.
 
-    At low frame rates, the usual time between frames does not count as a gap.
+    It is levelled, and then turned by ``axes``. At low frame rates, the usual time between frames is no gap.
     """
+    tracks = grounded(tracks, body, levels)
     good = (tracks.flags & BAD_CAMERA) == 0
     gaps.impossible += int((~good).sum())
     tracks = tracks[good]
@@ -65,15 +68,16 @@ def pieces(tracks: Tracks, body: Body, axes: Float64, max_gap_s: float, gaps: Ga
         gaps.split += len(cuts)
         gaps.bridged += int(((after_s <= limit_s) & (after > step)).sum())
         for number, part in enumerate(np.split(np.arange(len(rows)), cuts), start=1):
-            yield _piece(rows[part], number, betas, body, axes)
+            yield _piece(rows[part], number, betas, body, axes, levels.at(int(rows.frame_idx[part[0]])))
 
 
-def _piece(rows: Tracks, number: int, betas: Float64, body: Body, axes: Float64) -> Piece:
+def _piece(rows: Tracks, number: int, betas: Float64, body: Body, axes: Float64, level: Level) -> Piece:
     turns = joint_turns(rows)
-    root = axes @ rotation_matrix(rows.global_orient)
+    root = axes @ level.axes @ rotation_matrix(rows.global_orient)
     turns[:, 0] = quaternion(axis_angle(root))
-    pelvis = (body.rest_joints(rows.betas.astype(np.float64))[:, 0] + rows.transl) @ axes.T
-    return Piece(int(rows.track_id[0]), number, rows.time_s, steady_signs(turns), pelvis, betas)
+    pelvis = (body.rest_joints(rows.betas.astype(np.float64))[:, 0] + rows.transl) @ level.axes.T
+    pelvis[:, 1] += level.floor_m or 0
+    return Piece(int(rows.track_id[0]), number, rows.time_s, steady_signs(turns), pelvis @ axes.T, betas, level)
 
 
 def joint_turns(rows: Tracks) -> Array:
@@ -99,7 +103,7 @@ def on_even_clock(piece: Piece, fps: float) -> Piece:
     share = np.clip(share, 0, 1)
     turns = slerp(piece.turns[before], piece.turns[after], share[:, None, None])
     pelvis = piece.pelvis_m[before] + share[:, None] * (piece.pelvis_m[after] - piece.pelvis_m[before])
-    return Piece(piece.track_id, piece.number, times, steady_signs(turns), pelvis, piece.betas)
+    return replace(piece, time_s=times, turns=steady_signs(turns), pelvis_m=pelvis)
 
 
 def usual_step(tracks: Tracks) -> tuple[int, float]:

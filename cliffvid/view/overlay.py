@@ -1,7 +1,7 @@
 """Draw tracks on their video in a second pass: decode, pose, draw, encode."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from ..models.body import Body, load_body
 from ..options import Options, OverlayOptions
 from ..tables import NOT_DRAWN, Float64, Frames, Tracks
 from ..tracks.colors import track_color
-from ..tracks.meta import Meta
+from ..tracks.level import Levels
+from ..tracks.meta import Meta, shots_of
 from ..tracks.read import chosen, read_both
 from ..video.encode import FORMATS, Film
 from ..video.image_files import Images
@@ -28,6 +29,7 @@ from .renderers import Renderer, Scene, compose, open_renderer
 FRAME_BATCH = 4  # posed together
 AHEAD = 2  # batches each stage may run ahead
 BACKDROP = (22, 24, 27)  # background colour of the side view
+SIDES = ("side", "both")  # views that have a side view
 DECODING = ("stream", "matrix", "hdr", "deinterlace", "image_fps", "stride")  # fields of Options
 
 
@@ -114,7 +116,7 @@ def overlay(
             batch = min(FRAME_BATCH, max(AHEAD_BYTES // (3 * source.info.width_px * source.info.height_px), 1))
             frames = source.frames(batch, counts, options.start_s, options.end_s, again.stride)
             shots = stages.ahead("pose", "frames", painter.pose(stages.ahead("decode", "frames", frames), rows))
-            for drawn in stages.ahead("draw", "frames", painter.draw(shots, rows)):
+            for drawn in stages.ahead("draw", "frames", painter.draw(shots, rows, shots_of(meta))):
                 for image, time_s in zip(drawn.images, drawn.time_s, strict=True):
                     film.write(image, (counts.first_pts or 0) + round(float(time_s) / source.info.time_base))
             film.finish()
@@ -141,6 +143,14 @@ class Drawn:
         return sum(image.nbytes for image in self.images)
 
 
+@dataclass(frozen=True, eq=False)
+class SideCamera:
+    """The camera of the side view: at +90 degrees about the vertical axis through the film's axis at a depth."""
+
+    depth_m: float
+    axes: Float64  # (3,3), see Level.axes
+
+
 class Painter:
     """Poses and draws people by the options; opens the renderer at once, so that a missing one fails early."""
 
@@ -161,25 +171,36 @@ class Painter:
             else:
                 yield Shot(frames, people, self.body.joints(*given), None)
 
-    def draw(self, shots: Iterator[Shot], rows: Tracks) -> Iterator[Drawn]:
-        """Yield the finished images; ``rows`` are all rows to draw, from which the fixed side camera is placed."""
-        depth_m = mean_depth_m(rows)
-        for shot in shots:
-            yield Drawn([self._picture(*frame, depth_m) for frame in shot], shot.frames.time_s)
+    def draw(self, shots: Iterator[Shot], rows: Tracks, cuts: Sequence[tuple[int, int]] = ()) -> Iterator[Drawn]:
+        """Yield the finished images; ``rows`` are all rows to draw, from which the fixed side camera is placed.
 
-    def _picture(self, image: Pixels, people: Tracks, vertices: Array, normals: Array | None, depth_m: float) -> Pixels:
-        drawn = self.views(image, people, vertices, normals, depth_m)
+        ``cuts``: see ``Levels.find``.
+        """
+        levels, depth_m = self.levels(rows, cuts), mean_depth_m(rows)
+        for shot in shots:
+            sides = [SideCamera(depth_m, levels.at(index).axes) for index in shot.frames.frame_idx.tolist()]
+            images = [self._picture(*frame, side) for frame, side in zip(shot, sides, strict=True)]
+            yield Drawn(images, shot.frames.time_s)
+
+    def levels(self, rows: Tracks, cuts: Sequence[tuple[int, int]] = ()) -> Levels:
+        """Return which way is up; the camera's own up where it is not needed."""
+        return Levels.find(rows, self.body, self.options.up if self.options.view in SIDES else "camera", cuts)
+
+    def _picture(
+        self, image: Pixels, people: Tracks, vertices: Array, normals: Array | None, side: SideCamera
+    ) -> Pixels:
+        drawn = self.views(image, people, vertices, normals, side)
         return np.hstack(list(drawn.values())) if len(drawn) > 1 else next(iter(drawn.values()))
 
     def views(
-        self, image: Pixels, people: Tracks, vertices: Array, normals: Array | None, depth_m: float
+        self, image: Pixels, people: Tracks, vertices: Array, normals: Array | None, camera: SideCamera
     ) -> dict[str, Pixels]:
         """Return the images (H,W,3) for the options: ``front``, drawn on ``image`` in place, and ``side``."""
         options = self.options
         self.drawn += len(people) > 0
         good = (people.flags & NOT_DRAWN) == 0
         self.not_drawn += int((~good).sum())
-        side = np.empty_like(image) if options.view in ("side", "both") else None
+        side = np.empty_like(image) if options.view in SIDES else None
         if self.renderer is None:
             draw_skeletons(image, people[good], vertices[good], self.body.parents)
         else:
@@ -189,7 +210,7 @@ class Painter:
                 compose(image, self.renderer.render(scene), options.alpha)
             if side is not None:
                 side[:] = BACKDROP
-                compose(side, self.renderer.render(side_of(scene, depth_m)), 1.0)
+                compose(side, self.renderer.render(side_of(scene, camera)), 1.0)
         if options.boxes:
             draw_boxes(image, people)
         if options.ids:
@@ -219,9 +240,10 @@ def mean_depth_m(people: Tracks) -> float:
     return float(people.transl[good, 2].mean()) if good.any() else 0.0
 
 
-def side_of(scene: Scene, depth_m: float) -> Scene:
-    """Return the same people seen from +90 degrees about the vertical axis at that depth."""
-    vertices, normals = camera_to_side(scene.vertices, depth_m), camera_to_side(scene.normals, 0)
+def side_of(scene: Scene, camera: SideCamera) -> Scene:
+    """Return the same people seen from the side."""
+    vertices = camera_to_side(scene.vertices, camera.depth_m, camera.axes)
+    normals = camera_to_side(scene.normals, 0, camera.axes)
     return Scene(scene.size_wh, scene.focal_px, scene.levels, vertices, normals, scene.colors)
 
 

@@ -11,10 +11,10 @@ from ..geometry import Array
 from ..models.body import Body
 from ..tables import NOT_DRAWN, Tracks
 from ..tracks.colors import track_color
+from ..tracks.level import Levels, grounded
 from ..tracks.motion import joint_turns
 
 ROWS_MAX = 60_000  # about 12 MB of HTML; beyond it only every second, third, ... row is shown
-FEET = (10, 11)
 
 Place: TypeAlias = list[str | int]  # of an array in a Pack: kind, offset in bytes, count
 
@@ -28,7 +28,8 @@ class Player(TypedDict):
     end: float
     centre: list[float]
     reach: float
-    floor: list[float] | None
+    axes: list[list[float]]  # the rotation from the camera's frame to a level one
+    floor: float | None  # the floor's height, from the camera
     parents: list[int]
     mesh: dict[str, object] | None
     tracks: list[dict[str, object]]
@@ -52,9 +53,15 @@ class Pack:
         return base64.b64encode(zlib.compress(bytes(self._data), 6)).decode("ascii")
 
 
-def player_data(tracks: Tracks, body: Body, size_wh: tuple[int, int], skeleton_only: bool) -> tuple[Player, str, int]:
-    """Return the player's JSON, its packed numbers, and the row step; rows flagged as not drawn are omitted."""
-    tracks = tracks[(tracks.flags & NOT_DRAWN) == 0]
+def player_data(
+    tracks: Tracks, body: Body, size_wh: tuple[int, int], skeleton_only: bool, levels: Levels
+) -> tuple[Player, str, int]:
+    """Return the player's JSON, its packed numbers, and the row step; rows flagged as not drawn are omitted.
+
+    The scene is level as in the shot of the middle row.
+    """
+    tracks = grounded(tracks[(tracks.flags & NOT_DRAWN) == 0], body, levels)
+    level = levels.at(int(tracks.frame_idx[len(tracks) // 2]) if len(tracks) else 0)
     every = max(1, -(-len(tracks) // ROWS_MAX))
     pack = Pack()
     ids = np.unique(tracks.track_id)
@@ -68,7 +75,8 @@ def player_data(tracks: Tracks, body: Body, size_wh: tuple[int, int], skeleton_o
         "end": float(tracks.time_s.max()) if len(tracks) else 0.0,
         "centre": centre.tolist(),
         "reach": float(np.percentile(around, 75)) if len(tracks) else 3.0,
-        "floor": floor(tracks, body),
+        "axes": level.axes.tolist(),
+        "floor": level.floor_m,
         "parents": list(body.parents),
         "mesh": None if skeleton_only else _mesh(body, pack, tracks.betas.shape[1]),
         "tracks": [_track(tracks[tracks.track_id == i][::every], body, pack) for i in ids],
@@ -105,24 +113,3 @@ def _mesh(body: Body, pack: Pack, betas: int) -> dict[str, object]:
         "joints": pack.add(strongest, "u1"),
         "weights": pack.add(whole, "u1"),
     }
-
-
-def floor(tracks: Tracks, body: Body) -> list[float] | None:
-    """Return b, c of the floor plane y = b z + c under the lower feet, in camera space; None without people.
-
-    The camera is assumed to have no roll. The least-squares fit drops outliers iteratively. A ridge penalty pulls b to
-    0 if the people span too little depth.
-    """
-    if len(tracks) == 0:
-        return None
-    rows = tracks[:: max(1, len(tracks) // 5000)]
-    feet = body.joints(rows.global_orient, rows.body_pose, rows.betas, rows.transl)[:, FEET]
-    y, z = np.take_along_axis(feet, feet[:, :, 1].argmax(axis=1)[:, None, None], axis=1)[:, 0, 1:].T
-    kept = np.ones(len(y), bool)
-    for _ in range(4):
-        away = z[kept] - z[kept].mean()
-        b = away @ y[kept] / (away @ away + 0.1 * len(away))
-        c = y[kept].mean() - b * z[kept].mean()
-        off = np.abs(y - b * z - c)
-        kept = off <= max(0.05, 2 * np.median(off))
-    return [float(b), float(c)]

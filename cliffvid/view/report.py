@@ -13,7 +13,8 @@ from ..errors import InputError, UsageError
 from ..files import check_free, claims, write_whole
 from ..options import OverlayOptions, Renderer
 from ..tables import AT_BORDER, BAD_CAMERA, IMPLAUSIBLE, NOT_DRAWN, Tracks
-from ..tracks.meta import Meta
+from ..tracks.level import Levels
+from ..tracks.meta import Meta, shots_of
 from ..tracks.read import read_both
 from ..video.open import open_source
 from ..video.reader import DecodeCounts
@@ -50,6 +51,7 @@ def report(
     overwrite: bool = False,
     busy_s: dict[str, float] | None = None,
     allow_network: bool = False,
+    up: str = OverlayOptions.up,
 ) -> PageReport:
     """Write the HTML report of a tracks file.
 
@@ -57,8 +59,8 @@ def report(
         tracks: The tracks file.
         out: The page to write, ``.html``.
         video: The video of the tracks, to add an image of each track.
-        skeleton_only: Omit the body mesh, whose licence may forbid redistribution. Needs no renderer.
-        renderer, overwrite: As in ``OverlayOptions``.
+        skeleton_only: Omit the body mesh, whose licence may forbid redistribution.
+        renderer, overwrite, up: As in ``OverlayOptions``; ``up`` is that of the player.
         busy_s: Seconds each stage of the run was busy, to add them.
         allow_network: Allow ``video`` to be a URL.
 
@@ -72,13 +74,13 @@ def report(
     check_page(out, overwrite, tracks, video)
     rows, meta = read_both(tracks)
     view: Literal["skeleton", "overlay"] = "skeleton" if skeleton_only or video is None else "overlay"
-    painter = Painter(OverlayOptions(view=view, renderer=renderer, alpha=1.0), meta["body"]["name"])
+    painter = Painter(OverlayOptions(view=view, renderer=renderer, alpha=1.0, up=up), meta["body"]["name"])
     size_wh, pictures = (meta["video"]["width_px"], meta["video"]["height_px"]), dict[int, bytes]()
     if video:
         size_wh, pictures = contact_sheet(video, tracks, meta, rows, painter, allow_network)
-    data, pack, every = player_data(rows, painter.body, size_wh, skeleton_only)
-    warnings = _warnings(meta, None if skeleton_only else painter.body.licence_warning("the page"))
-    warnings += [f"of {len(rows)} rows the 3D view holds every {every}th of each track"] if every > 1 else []
+    levels = Levels.find(rows, painter.body, up, shots_of(meta))
+    data, pack, every = player_data(rows, painter.body, size_wh, skeleton_only, levels)
+    warnings = _warnings(meta, None if skeleton_only else painter.body.licence_warning("the page"), len(rows), every)
     text = page(
         "report.html",
         meta["video"]["name"],
@@ -102,13 +104,13 @@ def report(
     return PageReport(out, len(data["tracks"]), len(pictures), len(text), warnings)
 
 
-def _warnings(meta: Meta, licence: str | None) -> list[str]:
+def _warnings(meta: Meta, licence: str | None, rows: int, every: int) -> list[str]:
     warnings = [licence] if licence else []
     if "complete" not in meta:
         warnings.append("another program wrote these rows: how many frames there were, and whether all, is unknown")
     elif not meta["complete"]:
         warnings.append("pieces of the video were damaged or missing: what they showed is not in the tracks")
-    return warnings
+    return warnings + ([f"of {rows} rows the 3D view holds every {every}th of each track"] if every > 1 else [])
 
 
 def check_page(out: Path, overwrite: bool, *sources: Path | str | None) -> None:

@@ -21,7 +21,7 @@ from ..video.image_files import Images
 from ..video.open import open_source
 from ..video.reader import DecodeCounts
 from .draw import Pixels, draw_boxes, draw_ids
-from .overlay import AHEAD, Painter, Shot, mean_depth_m, people_in
+from .overlay import AHEAD, Painter, Shot, SideCamera, mean_depth_m, people_in
 
 QUALITY = 92  # of the JPEGs
 
@@ -103,7 +103,9 @@ class Stills:
             draw_boxes(pictures["bbox"], people)
             draw_ids(pictures["bbox"], people, scores=True)
         if painter:
-            pictures |= painter.views(image, people, vertices, normals, mean_depth_m(people))
+            frame = int(people.frame_idx[0]) if len(people) else 0
+            side = SideCamera(mean_depth_m(people), painter.levels(people).at(frame).axes)
+            pictures |= painter.views(image, people, vertices, normals, side)
         return pictures
 
 

@@ -1,5 +1,5 @@
 // The report's 3D player. Everything it shows lies in the page: JSON in #data, numbers in #pack (zlib, base64).
-// Camera space (x right, y down, z forward, metres) becomes three's (y up) by half a turn about x and the floor's tilt.
+// Camera space (x right, y down, z forward, metres) becomes three's (y up), level.
 import {
   Bone, BufferAttribute, BufferGeometry, Color, CylinderGeometry, DirectionalLight, Float32BufferAttribute, Fog, Group,
   HemisphereLight, InstancedMesh, LineBasicMaterial, LineSegments, Matrix4, MeshStandardMaterial, PerspectiveCamera,
@@ -174,14 +174,14 @@ async function start() {
   const { renderer, scene, world } = stage();
   const people = data.tracks.map((track) => new Person(track, numbers));
   people.forEach((person) => world.add(person.group));
-  // Levelled by the floor, so that the picture turns about the vertical.
-  const [slope, level] = data.floor ?? [0, 0];
-  const tilt = Math.atan(slope);
-  world.rotation.x = Math.PI + tilt;
-  const upright = (point) => point.applyAxisAngle(new Vector3(1, 0, 0), Math.PI + tilt);
+  // Levelled, so that the picture turns about the vertical; three's y is up.
+  const [right, down, ahead] = data.axes;
+  const level = new Matrix4().set(...right, 0, ...down.map((v) => -v), 0, ...ahead.map((v) => -v), 0, 0, 0, 0, 1);
+  world.quaternion.setFromRotationMatrix(level);
+  const upright = (point) => point.applyMatrix4(level);
   const middle = upright(new Vector3(...data.centre));
   const reach = Math.max(2, data.reach);
-  if (data.floor) addFloor(scene, middle, -level * Math.cos(tilt), reach);
+  if (data.floor !== null) addFloor(scene, middle, data.floor, reach);
   const [width, height] = data.size;
   const filmedFov = (2 * Math.atan(height / 2 / data.focal) * 180) / Math.PI;
   const distance = new Vector3(...data.centre).length();
@@ -197,10 +197,12 @@ async function start() {
   function look(where) {
     const far = 2.2 * reach + 1.5;
     controls.target.copy(middle);
+    camera.up.set(0, 1, 0);
     if (where === 'side') camera.position.set(middle.x - far, middle.y + 0.3 * far, middle.z);
     if (where === 'above') camera.position.set(middle.x, middle.y + 1.2 * far, middle.z + 0.35 * far);
     if (where === 'filmed') {
       camera.position.set(0, 0, 0);
+      camera.up.copy(upright(new Vector3(0, -1, 0)));
       controls.target.copy(upright(new Vector3(0, 0, data.centre[2])));
     }
     camera.fov = where === 'filmed' ? filmedFov : 45;

@@ -21,7 +21,6 @@ from cliffvid.rotations import rotation_matrix
 from cliffvid.tables import BAD_CAMERA, IMPLAUSIBLE
 from cliffvid.tracks.motion import derivative
 from cliffvid.view import charts
-from cliffvid.view.player import floor
 from cliffvid.view.report import report
 from clips import make_clip
 from track_files import make_tracks
@@ -42,7 +41,7 @@ def data_of(page):
 
 
 def test_the_player_is_given_every_row_and_the_body(tracks, tmp_path):
-    page = report(tracks, tmp_path / "r.html")
+    page = report(tracks, tmp_path / "r.html", up="camera")
     assert (page.tracks, page.pictures, page.warnings) == (3, 0, [])
     assert page.bytes == (tmp_path / "r.html").stat().st_size < 2.5e6
     rows, body = read_tracks(tracks), load_body("open-body")
@@ -86,25 +85,6 @@ def test_a_long_film_is_thinned_and_that_is_said(tracks, tmp_path, monkeypatch):
     assert "of 90 rows the 3D view holds every 3th" in page.warnings[0]
     data, numbers = data_of(tmp_path / "r.html")
     assert [len(numbers(track["time"])) for track in data["tracks"]] == [10, 10, 10]
-
-
-def test_the_floor_is_found_under_the_feet():
-    """People on a floor that slopes away by 20 degrees, and some who jump or whose camera was wrong."""
-    from cliffvid.tables import Tracks
-    from scenes import people
-
-    rng = np.random.default_rng(0)
-    body = load_body("open-body")
-    places = np.stack([rng.uniform(-5, 5, 200), np.zeros(200), rng.uniform(8, 30, 200)], axis=1)
-    turn, pose, betas, transl = people(places)
-    feet = body.joints(turn, pose * 0, betas, transl)[:, [10, 11]]
-    transl[:, 1] += -np.tan(np.radians(20)) * feet[:, :, 2].mean(axis=1) + 9 - feet[:, :, 1].max(axis=1)
-    transl[:30, 1] -= rng.uniform(0.5, 3, 30)
-    columns = {n: np.zeros((200, *c.shape[1:]), c.dtype) for n, c in Tracks.empty(pose=69, shape=10).columns().items()}
-    for name, values in (("global_orient", turn), ("betas", betas), ("transl", transl)):
-        columns[name] = values.astype(np.float32)
-    slope, level = floor(Tracks(**columns), body)
-    assert abs(np.degrees(np.arctan(slope)) + 20) < 0.5 and abs(level - 9) < 0.2
 
 
 def test_charts_show_what_is_in_the_tracks(tracks):

@@ -20,7 +20,7 @@ from ...video.open import open_source
 from ...video.reader import DecodeCounts
 from ...view.draw import Pixels, pen_px
 from ...view.html import page, script_json
-from ...view.overlay import BACKDROP, Painter, mean_depth_m
+from ...view.overlay import BACKDROP, Painter, SideCamera, mean_depth_m
 from .check import body_of, image_path, placed, reprojection_px
 from .files import HEAD_TOP, CliffGT
 
@@ -226,7 +226,8 @@ def _bodies(item: Item, values: dict[str, tables.Array], image: Pixels, painter:
     finite = np.all([np.isfinite(columns[n]).all(axis=1) for n in ("global_orient", "body_pose", "betas", "transl")], 0)
     people = people[finite & (people.transl[:, 2] > 0.1) & (people.focal_px > 0)]
     surface = painter.body.surface(people.global_orient, people.body_pose, people.betas, people.transl)
-    drawn = painter.views(image.copy(), people, *surface, mean_depth_m(people))
+    side = SideCamera(mean_depth_m(people), painter.levels(people).at(0).axes)
+    drawn = painter.views(image.copy(), people, *surface, side)
     return drawn["front"], drawn["side"]
 
 

@@ -48,7 +48,7 @@ class Target:
 
 
 def amass_npz(piece: Piece, target: Target, fps: int, source: str) -> bytes:
-    """Return the file's bytes. Axes: z up, assuming a level camera; metres; radians; a constant ``fps``."""
+    """Return the file's bytes. Axes: z up, see ``Piece.level``; metres; radians; a constant ``fps``."""
     poses = np.zeros((len(piece), target.columns), np.float32)
     turns = rotation_vector(piece.turns[:, :BODY_JOINTS])
     poses[:, : 3 * BODY_JOINTS] = turns.reshape(len(piece), -1)
@@ -71,7 +71,10 @@ def amass_npz(piece: Piece, target: Target, fps: int, source: str) -> bytes:
         "poses_body": poses[:, 3:66],
         "time0_s": np.array(piece.time_s[0]),
         "track_id": np.array(piece.track_id),
-        "frame": np.array("camera_zup_assumed"),
+        # z up: of a camera taken to be level, or as found, with the floor at 0
+        "frame": np.array("camera_zup_assumed" if piece.level.floor_m is None else "level_zup"),
+        "up_in_camera": piece.level.up,
+        "floor_below_camera_m": np.array(-(piece.level.floor_m or np.nan)),
         "source": np.array(source),
     }
     file = io.BytesIO()

@@ -10,7 +10,10 @@ TIP_M = 0.08  # length of the end site of a leaf joint
 
 
 def bvh_text(piece: Piece, body: Body, fps: float, cm: bool) -> str:
-    """Return the file's text. Axes: x right, y up, z to the camera; metres or centimetres; degrees, order Z X Y."""
+    """Return the file's text. Axes: x right, y up, z to the camera, see ``Piece.level``.
+
+    Metres or centimetres; degrees, in the order Z X Y.
+    """
     unit = 100.0 if cm else 1.0
     rest = body.rest_joints(piece.betas[None])[0] * unit
     moved = piece.turns.shape[1]

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from ...geometry import Array
 from ...models.body import Body, vertex_normals
+from ...rotations import axis_angle, quaternion
 from ..colors import track_color
-from ..motion import Piece
+from ..motion import Y_UP, Piece
 
 Json: TypeAlias = dict[str, object]
 FLOAT, UINT, USHORT, UBYTE = 5126, 5125, 5123, 5121
@@ -104,13 +105,23 @@ def glb(
 ) -> bytes:
     """Return the file for these tracks, each a list of pieces in time order; a track is hidden between its pieces.
 
-    Axes: y up, x right. The camera at the origin looks along -z, so a person facing it faces +z. Units: metres, and
-    seconds of the video; each row is a keyframe at its own timestamp. ``camera``: glTF properties of a perspective
-    camera.
+    Axes: y up, x right; the camera looks along -z, so a person facing it faces +z. It is above the origin, or there if
+    no floor is known. Units: metres, and seconds of the video; each row is a keyframe at its own timestamp. ``camera``:
+    glTF properties of a perspective camera.
     """
     file = Glb()
     skin = None if skeleton_only else _shared(file, body)
-    roots = [file.node(name="camera", camera=0)]
+    level = tracks[0][0].level
+    held = quaternion(axis_angle(Y_UP @ level.axes @ Y_UP.T))
+    roots = [
+        file.node(
+            name="camera",
+            camera=0,
+            translation=[0, -(level.floor_m or 0), 0],
+            rotation=held.tolist(),
+            extras={"up_in_camera": level.up.tolist(), "floor_m": level.floor_m, "up_sigma_deg": level.sigma_deg},
+        )
+    ]
     for pieces in tracks:
         roots += _person(file, pieces, body, step_s, skin)
     return file.file(name, roots, cameras=[{"type": "perspective", "name": "camera", "perspective": camera}])

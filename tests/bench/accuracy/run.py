@@ -15,6 +15,7 @@ from cliffvid.models.body import load_body
 from cliffvid.models.registry import find_model
 from cliffvid.models.session import Session, open_session
 from cliffvid.pipeline.networks import Models
+from cliffvid.tracks.level import find_level
 from cliffvid.tracks.read import read_both
 from cliffvid.video.image_files import is_image
 from cliffvid.video.open import open_source
@@ -24,7 +25,7 @@ from .adjust import adjusted
 from .false_positives import agreed_on, of_nobody
 from .follow import Sightings, follow
 from .landmarks import Landmarker
-from .scenes import Scene, load_scenes
+from .scenes import Camera, Scene, load_scenes
 from .score import Measured, Pairs, common, measure, pair
 from .truth import LANDMARKS, People, own_error, refine, truth_of
 
@@ -143,13 +144,16 @@ def judge_scene(
         for kind, chosen in kinds.items():
             for version, each in zip(versions, chosen, strict=True):
                 measured = measure(truth, each)
-                figures[version.name].append({"rows": kind, **measured.facts(f"{scene.name} {camera.name}")})
+                off = {"up_off_deg": up_off_deg(files[versions.index(version)][c], camera)}
+                figures[version.name].append({"rows": kind, **measured.facts(f"{scene.name} {camera.name}"), **off})
                 if (version.name, kind) in totals:
                     totals[version.name, kind].add(measured)
                 else:
                     totals[version.name, kind] = measured
     for (name, kind), total in totals.items():
-        figures[name].append({"rows": kind, **total.facts(scene.name)})
+        off = [each["up_off_deg"] for each in figures[name] if each["rows"] == kind and each["up_off_deg"] is not None]
+        median = {"up_off_deg": float(np.median(off)) if off else None}
+        figures[name].append({"rows": kind, **total.facts(scene.name), **median})
     confidences = {
         version.name: [
             confidence.facts(f"{scene.name} {column}", told)
@@ -171,6 +175,13 @@ def paired(scene: Scene, people: People, truths: list[Truth], files: list[Path],
     rest = [np.setdiff1d(rows, known) for rows, known in zip(unmatched, there, strict=True)]
     wrong = [of_nobody(*each, landmarker) for each in zip(scene.films, truths, tables, rest, strict=True)]
     return [replace(each, false_positives=rows) for each, rows in zip(pairs, wrong, strict=True)]
+
+
+def up_off_deg(file: Path, camera: Camera) -> float | None:
+    """Return how far the up found in a film is from the true one, z of the scene; None if nobody stands."""
+    table, meta = read_both(file)
+    level = find_level(table, load_body(meta["body"]["name"]))
+    return level and float(np.degrees(np.arccos(np.clip(level.up @ camera.turn[:, 2], -1, 1))))
 
 
 def size_of(film: Path) -> tuple[int, int]:
