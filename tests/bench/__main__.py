@@ -22,6 +22,7 @@ KNOWN = {
     "write": "stages:write_stage",
     "shapes": "shapes:shapes",
     "host": "whole:host",
+    "host-gpu": "host_gpu:host_gpu",
     "engine": "whole:engine_bound",
     "many": "whole:many",
     "start": "whole:start",
