@@ -1,6 +1,6 @@
 """Predict bodies from ground-truth boxes, without a detector, as the paper's protocol requires."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,6 @@ import numpy as np
 
 from ..errors import InputError
 from ..options import Options
-from ..pipeline.appearance import Appearance
 from ..pipeline.batching import Batch, Part, lifted, rebatch, rows_in
 from ..pipeline.chain import Chain, note_regressed
 from ..pipeline.crop import crops
@@ -19,7 +18,7 @@ from ..pipeline.networks import Models, no_tracks
 from ..pipeline.regress import regress
 from ..pipeline.track import track
 from ..pipeline.video_run import VideoRun
-from ..tables import Bodies, Crops, People, Tracks
+from ..tables import Bodies, Crops, Int32, People, Tracks
 from ..tracks.write import open_writer
 from ..video.image_files import is_image
 from .evaluate import PROTOCOLS, image_key
@@ -100,10 +99,10 @@ class TrueBoxes(VideoRun):
             self.counts.add(tracks)
             yield tracks
 
-    def update(self, frame: Bodies, looks: Appearance, shot: int = 0) -> np.ndarray:
-        """Return the track ids (P,) of one frame's people, like a Tracker, but from ground truth."""
-        time_s = float(frame.time_s[0])
-        return np.array([self._person.pop((time_s, box.tobytes())) + 1 for box in frame.bbox_xyxy], np.int32)
+    def update(self, bodies: Bodies, starts: Sequence[int], shots: Sequence[int]) -> Int32:
+        """Return the track ids (P,) of some people, like a Tracker, but from ground truth."""
+        rows = zip(bodies.time_s.tolist(), bodies.bbox_xyxy, strict=True)
+        return np.array([self._person.pop((time_s, box.tobytes())) + 1 for time_s, box in rows], np.int32)
 
     def _cropped(self) -> Iterator[Batch[Crops]]:
         """Yield the crops of each frame's ground-truth people, then an end marker."""

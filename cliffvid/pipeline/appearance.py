@@ -1,69 +1,57 @@
-"""Compare people by appearance rather than boxes: depth, facing direction and body shape."""
+"""Compare people by appearance rather than boxes: depth, facing direction and body shape.
 
+A frame has few people, so this is plain Python on numbers: a call of numpy takes as long as one whole comparison.
+"""
+
+import math
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 
 from ..rotations import quaternion
-from ..tables import BAD_CAMERA, Array, Bodies
+from ..tables import BAD_CAMERA, Bodies
 
 DEPTH_SIGMA = 0.1  # standard deviation of log depth from frame to frame
 DEPTH_SIGMA_S = 0.1  # its increase per second unseen
 FACING_FADES_S = 2.0  # time constant with which the weight of the facing direction decays
-WEIGHTS = {"depth": 0.15, "facing": 0.3, "shape": 0.15}  # of the terms of the cost that is added to 1 - IoU
+# Weights of the terms of the cost that is added to 1 - IoU.
+DEPTH_WEIGHT = 0.15
+FACING_WEIGHT = 0.3
+SHAPE_WEIGHT = 0.15
 LEARN = 0.1  # update rate of a track's shape; its depth uses three times this
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Appearance:
-    """Appearance features, one row per person; unknown depths are NaN."""
+    """Appearance of one person: log depth, NaN if unknown; facing as a unit quaternion, body to camera; shape."""
 
-    log_depth: Array  # (N,)
-    facing: Array  # (N,4) unit quaternions, body to camera
-    betas: Array  # (N,B)
+    log_depth: float
+    facing: list[float]
+    betas: list[float]
 
-    @classmethod
-    def of(cls, bodies: Bodies) -> Self:
-        depth = bodies.transl[:, 2].astype(np.float64)
-        known = ((bodies.flags & BAD_CAMERA) == 0) & (depth > 0)
-        return cls(
-            np.where(known, np.log(np.where(known, depth, 1)), np.nan),
-            quaternion(bodies.global_orient),
-            bodies.betas.astype(np.float64),
-        )
-
-    def __getitem__(self, rows: slice | Array) -> Self:
-        return type(self)(self.log_depth[rows], self.facing[rows], self.betas[rows])
-
-    def joined(self, other: Self) -> Self:
-        return type(self)(*(np.concatenate(pair) for pair in zip(self._columns(), other._columns(), strict=True)))
-
-    def learned(self, rows: Array, seen: Self) -> Self:
-        """Return a copy with these rows updated: facing is replaced; depth and shape move towards the new values."""
-        log_depth, facing, betas = (column.copy() for column in self._columns())
-        facing[rows] = seen.facing
-        betas[rows] += LEARN * (seen.betas - betas[rows])
-        before = np.where(np.isnan(log_depth[rows]), seen.log_depth, log_depth[rows])
-        step = np.where(np.isnan(seen.log_depth), 0, seen.log_depth - before)
-        log_depth[rows] = before + 3 * LEARN * step
-        return type(self)(log_depth, facing, betas)
-
-    def _columns(self) -> tuple[Array, Array, Array]:
-        return self.log_depth, self.facing, self.betas
+    def learned(self, seen: "Appearance") -> "Appearance":
+        """Return a track's appearance, updated: facing is replaced; depth and shape move towards the new values."""
+        before = seen.log_depth if math.isnan(self.log_depth) else self.log_depth
+        step = 0.0 if math.isnan(seen.log_depth) else seen.log_depth - before
+        betas = [old + LEARN * (new - old) for old, new in zip(self.betas, seen.betas, strict=True)]
+        return Appearance(before + 3 * LEARN * step, seen.facing, betas)
 
 
-def appearance_cost(seen: Appearance, tracks: Appearance, unseen_s: Array) -> Array:
-    """Return the cost (A,B) of matching each of ``seen`` to each of ``tracks``, last seen ``unseen_s`` (B,) ago."""
-    sigma = DEPTH_SIGMA + DEPTH_SIGMA_S * unseen_s
-    depth = (seen.log_depth[:, None] - tracks.log_depth) / sigma
-    depth[np.isnan(depth)] = 0
-    turned = 2 / np.pi * np.arccos(np.clip(np.abs(seen.facing @ tracks.facing.T), 0, 1))  # 1: half a turn
-    apart = seen.betas[:, None] - tracks.betas
-    shape = np.sqrt((apart * apart).sum(axis=-1)) / max(apart.shape[-1], 1) ** 0.5
-    cost: Array = (
-        WEIGHTS["depth"] * np.minimum(depth**2 / 4, 2)
-        + WEIGHTS["facing"] * turned * np.exp(-unseen_s / FACING_FADES_S)
-        + WEIGHTS["shape"] * np.minimum(shape, 2)
-    )
-    return cost
+def appearances(bodies: Bodies) -> list[Appearance]:
+    """Return the appearance of each row."""
+    depth = bodies.transl[:, 2].astype(np.float64)
+    known = ((bodies.flags & BAD_CAMERA) == 0) & (depth > 0)
+    log_depth = np.where(known, np.log(np.where(known, depth, 1)), np.nan)
+    facing, betas = quaternion(bodies.global_orient), bodies.betas.astype(np.float64)
+    return [Appearance(*row) for row in zip(log_depth.tolist(), facing.tolist(), betas.tolist(), strict=True)]
+
+
+def appearance_cost(seen: Appearance, track: Appearance, unseen_s: float) -> float:
+    """Return the cost of matching a person to a track that was last seen ``unseen_s`` ago."""
+    off = (seen.log_depth - track.log_depth) / (DEPTH_SIGMA + DEPTH_SIGMA_S * unseen_s)
+    depth = 0.0 if math.isnan(off) else min(off * off / 4, 2.0)
+    (a, b, c, d), (e, f, g, h) = seen.facing, track.facing
+    turned = 2 / math.pi * math.acos(min(abs(a * e + b * f + c * g + d * h), 1.0))  # 1: half a turn
+    facing = turned * math.exp(-unseen_s / FACING_FADES_S)
+    shape = min(math.dist(seen.betas, track.betas) / math.sqrt(max(len(seen.betas), 1)), 2.0)
+    return DEPTH_WEIGHT * depth + FACING_WEIGHT * facing + SHAPE_WEIGHT * shape

@@ -1,7 +1,9 @@
 """Flag depth jumps: rows in which a person is suddenly far nearer or farther, because the network misjudged size."""
 
 from collections import deque
+from dataclasses import replace
 from statistics import median
+from typing import TypeAlias
 
 import numpy as np
 
@@ -13,42 +15,50 @@ LATELY_S = 1.0
 LEAST = 3  # recent rows needed to judge a depth
 LEAP = 1.5  # ratio to the median depth of the recent rows
 RUN_M_S = 12.0  # and a speed above any human running speed
+Lately: TypeAlias = tuple[deque[float], deque[float]]  # times and depths of a track's recent rows
 
 
 class DepthJumps:
     """Flags rows of odd depth, by comparison with earlier rows of the same track. Feed rows in time order."""
 
     def __init__(self) -> None:
-        self._lately: dict[int, deque[tuple[float, float]]] = {}  # of each track: time and depth
+        self._lately: dict[int, Lately] = {}  # of each track
 
     def flagged(self, tracks: Tracks) -> Tracks:
         """Return the same rows, with ODD_DEPTH set where the depth jumps."""
-        odd = np.zeros(len(tracks), bool)
-        good = (tracks.flags & BAD_CAMERA) == 0
-        for row in np.flatnonzero(good).tolist():
-            time_s, depth_m = float(tracks.time_s[row]), float(tracks.transl[row, 2])
-            lately = self._lately.setdefault(int(tracks.track_id[row]), deque())
-            while lately and time_s - lately[0][0] > LATELY_S:
-                lately.popleft()
-            odd[row] = is_depth_jump(time_s, depth_m, lately)
-            lately.append((time_s, depth_m))
+        good = np.flatnonzero((tracks.flags & BAD_CAMERA) == 0)
+        columns = good, tracks.track_id[good], tracks.time_s[good], tracks.transl[good, 2]
+        odd = []
+        for row, track_id, time_s, depth_m in zip(*(column.tolist() for column in columns), strict=True):
+            lately = self._lately.setdefault(track_id, (deque(), deque()))
+            times, depths = lately
+            while times and time_s - times[0] > LATELY_S:
+                times.popleft()
+                depths.popleft()
+            if is_depth_jump(time_s, depth_m, lately):
+                odd.append(row)
+            times.append(time_s)
+            depths.append(depth_m)
         self._forget(tracks)
-        if not odd.any():
+        if not odd:
             return tracks
-        return Tracks(**(tracks.columns() | {"flags": tracks.flags | np.where(odd, ODD_DEPTH, 0).astype(np.uint16)}))
+        flags = tracks.flags.copy()
+        flags[odd] |= ODD_DEPTH
+        return replace(tracks, flags=flags)
 
     def _forget(self, tracks: Tracks) -> None:
         """Drop tracks not seen within the last LATELY_S."""
         if len(tracks):
             since_s = float(tracks.time_s[-1]) - LATELY_S
-            self._lately = {track_id: rows for track_id, rows in self._lately.items() if rows[-1][0] >= since_s}
+            self._lately = {track_id: rows for track_id, rows in self._lately.items() if rows[0][-1] >= since_s}
 
 
-def is_depth_jump(time_s: float, depth_m: float, lately: deque[tuple[float, float]]) -> bool:
-    """Return whether a depth cannot follow from a track's recent rows (time_s, depth_m)."""
-    if len(lately) < LEAST:
+def is_depth_jump(time_s: float, depth_m: float, lately: Lately) -> bool:
+    """Return whether a depth cannot follow from a track's recent rows."""
+    times, depths = lately
+    if len(depths) < LEAST or max(depth_m, *depths) <= LEAP * min(depth_m, *depths):  # the median is among them
         return False
-    usual_m = median(depth for _, depth in lately)
+    usual_m = median(depths)
     if max(depth_m, usual_m) <= LEAP * min(depth_m, usual_m):
         return False
-    return abs(depth_m - usual_m) > RUN_M_S * (time_s - median(time for time, _ in lately))
+    return abs(depth_m - usual_m) > RUN_M_S * (time_s - median(times))

@@ -8,17 +8,16 @@ import numpy as np
 
 from ..options import Options
 from ..tables import Bodies, Int32, Tracks
-from .appearance import Appearance
 from .depth_jumps import DepthJumps
 from .short_tracks import ShortTracks
 
 
 class Identifies(Protocol):
-    """Assigns track ids frame by frame: a Tracker, or an oracle with known identities."""
+    """Assigns track ids to the people of whole frames: a Tracker, or an oracle with known identities."""
 
     options: Options
 
-    def update(self, frame: Bodies, looks: Appearance, shot: int = 0) -> Int32: ...
+    def update(self, bodies: Bodies, starts: Sequence[int], shots: Sequence[int]) -> Int32: ...
 
 
 class Tracking:
@@ -48,12 +47,8 @@ class Tracking:
 
     def _identified(self, bodies: Bodies) -> Tracks:
         starts = np.flatnonzero(np.diff(bodies.frame_idx, prepend=-1)).tolist()
-        looks = Appearance.of(bodies)
-        ids = [
-            self.tracker.update(bodies[a:b], looks[a:b], self._shot(int(bodies.frame_idx[a])))
-            for a, b in zip(starts, [*starts[1:], len(bodies)], strict=True)
-        ]
-        track_id = np.concatenate(ids)
+        shots = [self._shot(frame_idx) for frame_idx in bodies.frame_idx[starts].tolist()]
+        track_id = self.tracker.update(bodies, starts, shots)
         order = np.lexsort((track_id, bodies.frame_idx))
         columns = {name: column[order] for name, column in bodies.columns().items()}
         return self._leaps.flagged(Tracks(**columns, track_id=track_id[order]))

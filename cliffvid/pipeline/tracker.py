@@ -1,12 +1,19 @@
-"""Track people by matching boxes to their predicted positions (Kalman filter) and by appearance."""
+"""Track people by matching boxes to their predicted positions (Kalman filter) and by appearance.
+
+A frame has few people, so this is plain Python on numbers: numpy's calls took four times as long.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple, TypeAlias
 
 import lap
 import numpy as np
 
-from ..geometry import box_iou
 from ..options import Options
-from ..tables import Array, Bodies
-from .appearance import Appearance, appearance_cost
+from ..tables import Bodies, Int32
+from .appearance import Appearance, appearance_cost, appearances
 
 # Kalman filter noise, in units of the box height: measurement, initial speed and acceleration.
 CENTER_SIGMA = 0.08
@@ -22,145 +29,206 @@ REACH_S = 0.8  # its increase per second unseen
 TALLER = 0.3  # difference in log height that counts as distance 1
 WIDEN = 0.3  # margin on each side, as a fraction of the box's width and height
 
+Place: TypeAlias = tuple[float, float, float, float]  # of a box: center x and y, width, height
+Costs: TypeAlias = list[tuple[float, int]]  # of a row's possible pairs: cost and column
+
+
+class WideBox(NamedTuple):
+    """A box with its margins, and its area."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    area: float
+
+
+class Person(NamedTuple):
+    """One person of one frame."""
+
+    place: Place
+    wide: WideBox
+    strong: bool  # detected with a high score
+    looks: Appearance
+
+
+class Filter:
+    """Kalman filter of two numbers that share their noise: the center's x and y, or width and height."""
+
+    __slots__ = ("a", "b", "cross", "speed_a", "speed_b", "speed_var", "var")
+
+    def __init__(self, a: float, b: float, sigma: float, speed_sigma: float) -> None:
+        self.a, self.b, self.speed_a, self.speed_b = a, b, 0.0, 0.0
+        # of either: variance, covariance with its speed, and the speed's variance
+        self.var, self.cross, self.speed_var = sigma * sigma, 0.0, speed_sigma * speed_sigma
+
+    def predict(self, dt: float, acceleration_sigma: float) -> None:
+        noise = acceleration_sigma * acceleration_sigma
+        self.a += dt * self.speed_a
+        self.b += dt * self.speed_b
+        self.var = self.var + 2 * dt * self.cross + dt**2 * self.speed_var + noise * dt**4 / 4
+        self.cross = self.cross + dt * self.speed_var + noise * dt**3 / 2
+        self.speed_var += noise * dt**2
+
+    def correct(self, a: float, b: float, sigma: float) -> None:
+        total = self.var + sigma * sigma
+        gain, gain_speed = self.var / total, self.cross / total
+        off_a, off_b = a - self.a, b - self.b
+        self.a += gain * off_a
+        self.b += gain * off_b
+        self.speed_a += gain_speed * off_a
+        self.speed_b += gain_speed * off_b
+        self.speed_var -= gain_speed * self.cross
+        self.var *= 1 - gain
+        self.cross *= 1 - gain
+
+
+class Track:
+    """A live track, begun by a person."""
+
+    __slots__ = ("center", "last", "looks", "seen_s", "shot", "sides", "track_id", "wide")
+
+    def __init__(self, track_id: int, person: Person, time_s: float, shot: int) -> None:
+        x, y, width, height = self.last = person.place  # when last seen
+        self.center = Filter(x, y, height * CENTER_SIGMA, height * START_SPEED_SIGMA)
+        self.sides = Filter(width, height, height * SIDE_SIGMA, height * (START_SPEED_SIGMA / 4))
+        self.track_id, self.looks, self.seen_s, self.shot = track_id, person.looks, time_s, shot
+        self.wide = person.wide  # of the predicted box
+
+    def predict(self, dt: float) -> None:
+        center, sides = self.center, self.sides
+        height = sides.b
+        center.predict(dt, height * ACCELERATION_SIGMA)
+        sides.predict(dt, height * SIDE_ACCELERATION_SIGMA)
+        half_w, half_h = max(sides.a, 1.0) / 2, max(sides.b, 1.0) / 2
+        self.wide = widened(center.a - half_w, center.b - half_h, center.a + half_w, center.b + half_h)
+
+    def take(self, person: Person, time_s: float) -> int:
+        """Update the track with the person it was matched to, and return its id."""
+        x, y, width, height = self.last = person.place
+        self.center.correct(x, y, height * CENTER_SIGMA)
+        self.sides.correct(width, height, height * SIDE_SIGMA)
+        self.looks, self.seen_s = self.looks.learned(person.looks), time_s
+        return self.track_id
+
+
+Rule: TypeAlias = Callable[[Person, list[Track], float], Costs]  # of a person among tracks at a time
+
 
 class Tracker:
-    """Assigns track ids to boxes frame by frame. The state holds one row per live track."""
+    """Assigns track ids to people, frame by frame. The state is the live tracks, in the order of their ids."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self._next_id = 1
         self._time_s = 0.0
-        self._ids = np.zeros(0, np.int32)
-        self._looks: Appearance  # of the live tracks; unset until the first track
-        self._seen_s = np.zeros(0)
-        self._shots = np.zeros(0, int)
-        self._last = np.zeros((0, 4))  # center and sides when last seen
-        # For center x, y, width, height: value, speed per second, variance, covariance with speed, speed variance.
-        self._state = np.zeros((5, 0, 4))
+        self._tracks: list[Track] = []
 
-    def update(self, frame: Bodies, looks: Appearance, shot: int = 0) -> Array:
-        """Return the track ids (P,) int32 of one frame's people, from 1; a track never crosses a shot boundary.
+    def update(self, bodies: Bodies, starts: Sequence[int], shots: Sequence[int]) -> Int32:
+        """Return the track ids (P,), from 1, of the people of whole frames; a track never crosses a shot boundary.
 
-        Call it in time order.
+        ``starts`` are the frames' first rows, ``shots`` their shots. Call it in time order.
         """
-        time_s, boxes = float(frame.time_s[0]), frame.bbox_xyxy.astype(np.float64)
-        places = _center_side(boxes)
-        self._predict(time_s)
-        track_of = np.full(len(boxes), -1)
-        strong = frame.det_score >= self.options.track_score_strong
-        if len(self._ids):
-            unlike = appearance_cost(looks, self._looks, time_s - self._seen_s)
-            cost = 1 - box_iou(_widened(boxes), _widened(self._boxes()))
-            here, near = self._shots == shot, cost + unlike
-            for rows, iou_min in (
-                (strong, self.options.track_iou_min),
-                (~strong, self.options.track_iou_min_weak),
-            ):
-                self._match(rows, near, here & (cost <= 1 - iou_min), track_of)
-            if (strong & (track_of < 0)).any():
-                far = self._distance(places, time_s) + unlike
-                self._match(strong, far, here & (far <= RELINK_MAX), track_of)
-        seen = np.flatnonzero(track_of >= 0)
-        self._correct(track_of[seen], places[seen], time_s)
-        ids = np.where(track_of >= 0, self._ids[track_of] if len(self._ids) else 0, 0).astype(np.int32)
-        new = np.flatnonzero(track_of < 0)
-        if len(seen):
-            self._looks = self._looks.learned(track_of[seen], looks[seen])
-        if len(new):
-            ids[new] = self._start(places[new], time_s, shot)
-            self._looks = self._looks.joined(looks[new]) if len(self._ids) > len(new) else looks[new]
-        return ids
+        people = people_of(bodies, self.options.track_score_strong)
+        spans, times = pairwise([*starts, len(people)]), bodies.time_s[starts].tolist()
+        frames = zip(spans, times, shots, strict=True)
+        ids = [each for (a, b), time_s, shot in frames for each in self._frame(people[a:b], time_s, shot)]
+        return np.array(ids, np.int32)
 
-    def _match(self, rows: Array, cost: Array, allowed: Array, track_of: Array) -> None:
-        """Match unassigned detections among ``rows`` (P,) bool to free tracks at minimum total cost, in ``track_of``.
-
-        Pairs that are not ``allowed``, or cost more than COST_MAX, stay unmatched.
-        """
-        rows = np.flatnonzero(rows & (track_of < 0))
-        if not len(rows):
-            return
-        taken = np.zeros(len(self._ids), bool)
-        taken[track_of[track_of >= 0]] = True
-        free = np.flatnonzero(~taken)
-        if not len(free):
-            return
-        some = rows[:, None], free
-        cost = np.where(allowed[some], cost[some], 10 * COST_MAX)
-        chosen = lap.lapjv(cost, extend_cost=True, cost_limit=COST_MAX, return_cost=False)[0]
-        matched = chosen >= 0
-        track_of[rows[matched]] = free[chosen[matched]]
-
-    def _distance(self, seen: Array, time_s: float) -> Array:
-        """Return the distance (P,T) from each lost track's last or predicted position, whichever is nearer.
-
-        1 is the limit in position (REACH, REACH_S) or height (TALLER); the larger of the two counts.
-        """
-        unseen_s, height = time_s - self._seen_s, self._last[:, 3]
-        reach = (REACH + REACH_S * unseen_s) * height
-        places = np.stack([self._last[:, :2], self._state[0, :, :2]])
-        away = np.linalg.norm(seen[None, :, None, :2] - places[:, None], axis=-1).min(axis=0) / reach
-        taller = np.abs(np.log(seen[:, 3:] / height)) / TALLER
-        distance: Array = np.maximum(away, taller)
-        return distance
-
-    def _boxes(self) -> Array:
-        center, side = self._state[0, :, :2], np.maximum(self._state[0, :, 2:], 1.0)
-        return np.concatenate([center - side / 2, center + side / 2], axis=1)
-
-    def _sigmas(self, height: Array, center: float, side: float) -> Array:
-        sigmas: Array = height[:, None] * np.array([center, center, side, side])
-        return sigmas
-
-    def _predict(self, time_s: float) -> None:
-        alive = time_s - self._seen_s <= self.options.track_memory_s
-        if not alive.all():
-            self._ids, self._seen_s = self._ids[alive], self._seen_s[alive]
-            self._shots, self._last = self._shots[alive], self._last[alive]
-            self._looks = self._looks[alive]
-            self._state = self._state[:, alive]
+    def _frame(self, people: list[Person], time_s: float, shot: int) -> list[int]:
         dt, self._time_s = time_s - self._time_s, time_s
-        value, speed, var, cross, speed_var = self._state
-        noise = self._sigmas(value[:, 3], ACCELERATION_SIGMA, SIDE_ACCELERATION_SIGMA) ** 2
-        value += dt * speed
-        var += 2 * dt * cross
-        var += dt**2 * speed_var
-        var += noise * dt**4 / 4
-        cross += dt * speed_var
-        cross += noise * dt**3 / 2
-        speed_var += noise * dt**2
+        self._tracks = [track for track in self._tracks if time_s - track.seen_s <= self.options.track_memory_s]
+        for track in self._tracks:
+            track.predict(dt)
+        free = [track for track in self._tracks if track.shot == shot]
+        ids = [0] * len(people)
 
-    def _correct(self, tracks: Array, seen: Array, time_s: float) -> None:
-        value, speed, var, cross, speed_var = self._state[:, tracks]
-        total = var + self._sigmas(seen[:, 3], CENTER_SIGMA, SIDE_SIGMA) ** 2
-        gain, gain_speed = var / total, cross / total
-        error = seen - value
-        value += gain * error
-        speed += gain_speed * error
-        self._state[:, tracks] = value, speed, var * (1 - gain), cross * (1 - gain), speed_var - gain_speed * cross
-        self._seen_s[tracks] = time_s
-        self._last[tracks] = seen
+        def match(strong: bool, costs: Rule) -> None:
+            """Match the rest of the strong or weak people to free tracks at minimum total cost."""
+            rows = [row for row, person in enumerate(people) if person.strong == strong and not ids[row]]
+            if not (rows and free):
+                return
+            columns = assigned([costs(people[row], free, time_s) for row in rows])
+            for row, column in zip(rows, columns, strict=True):
+                if column >= 0:
+                    ids[row] = free[column].take(people[row], time_s)
+            free[:] = [track for column, track in enumerate(free) if column not in columns]
 
-    def _start(self, seen: Array, time_s: float, shot: int) -> Array:
-        n = len(seen)
-        ids = np.arange(self._next_id, self._next_id + n, dtype=np.int32)
-        self._next_id += n
-        height, state = seen[:, 3], np.zeros((5, n, 4))
-        state[0] = seen
-        state[2] = self._sigmas(height, CENTER_SIGMA, SIDE_SIGMA) ** 2
-        state[4] = self._sigmas(height, START_SPEED_SIGMA, START_SPEED_SIGMA / 4) ** 2
-        self._ids = np.concatenate([self._ids, ids])
-        self._seen_s = np.concatenate([self._seen_s, np.full(n, time_s)])
-        self._last = np.concatenate([self._last, seen])
-        self._shots = np.concatenate([self._shots, np.full(n, shot)])
-        self._state = np.concatenate([self._state, state], axis=1)
+        match(True, self._near)
+        match(False, self._near)
+        match(True, _far)
+        for row, person in enumerate(people):
+            if not ids[row]:
+                ids[row] = self._next_id
+                self._tracks.append(Track(self._next_id, person, time_s, shot))
+                self._next_id += 1
         return ids
 
+    def _near(self, person: Person, tracks: list[Track], time_s: float) -> Costs:
+        """Return the costs of tracks whose predicted box overlaps the person's: 1 - IoU plus appearance cost."""
+        most = 1 - (self.options.track_iou_min if person.strong else self.options.track_iou_min_weak)
+        x0, y0, x1, y1, area = person.wide
+        costs = []
+        for column, track in enumerate(tracks):
+            left, top, right, bottom, track_area = track.wide
+            if left < x1 and x0 < right and top < y1 and y0 < bottom:
+                inter = (min(x1, right) - max(x0, left)) * (min(y1, bottom) - max(y0, top))
+                cost = 1 - inter / (area + track_area - inter)
+                if cost <= most:
+                    cost += appearance_cost(person.looks, track.looks, time_s - track.seen_s)
+                    if cost <= COST_MAX:
+                        costs.append((cost, column))
+        return costs
 
-def _center_side(boxes: Array) -> Array:
+
+def _far(person: Person, tracks: list[Track], time_s: float) -> Costs:
+    """Return the costs of lost tracks: distance from the last or predicted position, plus appearance cost.
+
+    Distance 1 is the limit in position (REACH, REACH_S) or height (TALLER); the larger of the two counts.
+    """
+    x, y, _, height = person.place
+    costs = []
+    for column, track in enumerate(tracks):
+        last_x, last_y, _, last_height = track.last
+        unseen_s, center = time_s - track.seen_s, track.center
+        squared = min((x - last_x) ** 2 + (y - last_y) ** 2, (x - center.a) ** 2 + (y - center.b) ** 2)
+        away = math.sqrt(squared) / ((REACH + REACH_S * unseen_s) * last_height)
+        cost = max(away, abs(math.log(height / last_height)) / TALLER)
+        if cost <= RELINK_MAX:
+            cost += appearance_cost(person.looks, track.looks, unseen_s)
+            if cost <= RELINK_MAX:
+                costs.append((cost, column))
+    return costs
+
+
+def assigned(costs: list[Costs]) -> list[int]:
+    """Return each row's column, -1 for none, such that the sum of all pairs' costs less COST_MAX is minimal."""
+    chosen = [min(row)[1] if row else -1 for row in costs]
+    taken = [column for column in chosen if column >= 0]
+    if len(set(taken)) == len(taken):
+        return chosen  # every row has its cheapest pair
+    columns = sorted({column for row in costs for _, column in row})
+    place = {column: number for number, column in enumerate(columns)}
+    dense = np.full((len(costs), len(columns)), 10 * COST_MAX)
+    for row, pairs in enumerate(costs):
+        for cost, column in pairs:
+            dense[row, place[column]] = cost
+    numbers = lap.lapjv(dense, extend_cost=True, cost_limit=COST_MAX, return_cost=False)[0]
+    return [columns[number] if number >= 0 else -1 for number in numbers.tolist()]
+
+
+def people_of(bodies: Bodies, strong_score: float) -> list[Person]:
+    """Return the rows as people."""
+    boxes = bodies.bbox_xyxy.astype(np.float64)
     low, high = boxes[:, :2], boxes[:, 2:]
-    return np.concatenate([(low + high) / 2, high - low], axis=1)
+    places = np.concatenate([(low + high) / 2, high - low], axis=1).tolist()
+    wide = [widened(*box) for box in boxes.tolist()]
+    strong = (bodies.det_score >= strong_score).tolist()
+    return [Person(*row) for row in zip(map(tuple, places), wide, strong, appearances(bodies), strict=True)]
 
 
-def _widened(boxes: Array) -> Array:
-    margin = (boxes[:, 2:] - boxes[:, :2]) * WIDEN
-    return np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], axis=1)
+def widened(x0: float, y0: float, x1: float, y1: float) -> WideBox:
+    """Return a box with its margins."""
+    margin_x, margin_y = (x1 - x0) * WIDEN, (y1 - y0) * WIDEN
+    x0, y0, x1, y1 = x0 - margin_x, y0 - margin_y, x1 + margin_x, y1 + margin_y
+    return WideBox(x0, y0, x1, y1, (x1 - x0) * (y1 - y0))
