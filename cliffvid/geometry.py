@@ -147,13 +147,19 @@ def camera_to_side(points: Array, depth_m: float, axes: Array | None = None) -> 
 
 
 def box_iou(a: Array, b: Array, offset_px: float = 0.0) -> Array:
-    """Return the IoU (A,B) of boxes (A,4) and (B,4); with ``offset_px`` 1 the corners are inclusive pixels."""
-    low = np.maximum(a[:, None, :2], b[:, :2])
-    high = np.minimum(a[:, None, 2:], b[:, 2:])
+    """Return the IoU (...,A,B) of boxes (...,A,4) and (...,B,4); ``offset_px`` 1: the corners are inclusive pixels."""
+    a, b = _by_corner(a)[..., :, None], _by_corner(b)[..., None, :]
+    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
     inter = _area(np.maximum(high - low + offset_px, 0))
-    union = _area(a[:, None, 2:] - a[:, None, :2] + offset_px) + _area(b[:, 2:] - b[:, :2] + offset_px) - inter
+    union = _area(a[2:] - a[:2] + offset_px) + _area(b[2:] - b[:2] + offset_px) - inter
     return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
 
 
+def _by_corner(boxes: Array) -> Array:
+    """Return boxes (...,4) as contiguous columns (4,...), which take half the time to compare."""
+    return np.ascontiguousarray(boxes.transpose(-1, *range(boxes.ndim - 1)))
+
+
 def _area(sides: Array) -> Array:
-    return sides[..., 0] * sides[..., 1]  # np.prod takes three times as long for few boxes
+    area: Array = sides[0] * sides[1]
+    return area

@@ -132,8 +132,9 @@ def _detector(manifest: Manifest, answers: list[tuple[Batch, Batch]]) -> dict[st
 def _people(manifest: Manifest, answer: Batch) -> list[Float32]:
     """Return the boxes (P,4) of the people in each frame of a detector's output, best score first."""
     rule = manifest.rules["selection"]
-    candidates = zip(answer["box_px"], answer["objectness"], answer["class_prob"], strict=True)
-    return [box[select(box, objectness, class_prob, rule)[0]] for box, objectness, class_prob in candidates]
+    boxes = answer["box_px"]
+    frame, slot, *_ = select(boxes, answer["objectness"], answer["class_prob"], rule)
+    return [boxes[i, slot[frame == i]] for i in range(len(boxes))]
 
 
 def _shifts(wanted: Float32, found: Float32) -> Float64:

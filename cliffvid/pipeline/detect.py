@@ -3,14 +3,13 @@
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..geometry import Array, box_iou, canvas_to_frame, shrunk
 from ..models.manifest import Manifest, canvas_shape
 from ..models.session import Runnable, together
 from ..options import Options
 from ..rules import Letterbox, Selection
-from ..tables import AT_BORDER, DAMAGED_FRAME, Arrays, Bool, Frames, People
+from ..tables import AT_BORDER, DAMAGED_FRAME, Arrays, Bool, Frames, Int64, People
 from ..video.images.base import kind_of
 from .counts import DetectCounts
 
@@ -52,39 +51,44 @@ def canvas_rule(manifest: Manifest, frames: Frames, options: Options) -> Letterb
     return shrunk(whole, frames.size_wh) if canvas_shape(manifest, options) == "frame" else whole
 
 
-def select(
-    boxes: Array, objectness: Array, class_prob: Array, rule: Selection
-) -> tuple[NDArray[np.int64], Array, bool]:
-    """Return ``(rows, scores, full)``: the candidates kept by score threshold and greedy NMS, best score first.
+def select(boxes: Array, objectness: Array, class_prob: Array, rule: Selection) -> tuple[Int64, Int64, Array, Bool]:
+    """Return ``(frame, slot, score, full)``: the candidates that score threshold and greedy NMS keep, best first.
 
-    ``full``: all candidates exceed the score threshold, so the network may have run out of slots and missed people.
+    Takes the candidates (F,S,4), (F,S), (F,S) of several frames, and keeps the order of the frames. ``full`` (F,): all
+    exceed the threshold, so the network may have run out of slots and missed people.
     """
     score = objectness * class_prob if rule.score == "product" else objectness
-    rows = np.flatnonzero(score > rule.score_min)
-    full = len(rows) == len(score)
-    if not len(rows):
-        return rows, score[rows], full
-    rows = rows[np.argsort(-score[rows], kind="stable")]
-    iou = box_iou(boxes[rows], boxes[rows], rule.iou_offset_px)
-    alive = np.ones(len(rows), bool)
-    for i in range(len(rows)):
-        if alive[i]:
-            alive[i + 1 :] &= iou[i, i + 1 :] < rule.iou_max
-    return rows[alive], score[rows[alive]], full
+    frame, slot = np.nonzero(score > rule.score_min)
+    best = np.lexsort((-score[frame, slot], frame))  # equal scores keep their order
+    frame, slot = frame[best], slot[best]
+    count = np.bincount(frame, minlength=len(score))
+    rank, most = np.arange(len(frame)) - (np.cumsum(count) - count)[frame], int(count.max(initial=0))
+    ranked = np.zeros((len(score), most, 4), boxes.dtype)
+    ranked[frame, rank] = boxes[frame, slot]
+    kept = suppress(ranked, np.arange(most) < count[:, None], rule)[frame, rank]
+    frame, slot = frame[kept], slot[kept]
+    return frame, slot, score[frame, slot], count == score.shape[1]
+
+
+def suppress(boxes: Array, left: Bool, rule: Selection) -> Bool:
+    """Return which boxes (F,S) of several frames (F,S,4), best first, greedy NMS keeps; ``left`` (F,S) are there.
+
+    In each round the best box that is left in each frame is kept, and those that it overlaps go.
+    """
+    frames, kept = np.arange(len(boxes)), np.zeros_like(left)
+    while left.any():
+        best = left.argmax(axis=1)
+        kept[frames, best] |= left[frames, best]
+        left &= box_iou(boxes[frames, best][:, None], boxes, rule.iou_offset_px)[:, 0] < rule.iou_max
+        left[frames, best] = False
+    return kept
 
 
 def _found(frames: Frames, answer: Arrays, rule: Letterbox, selection: Selection, options: Options) -> Found:
-    counts = DetectCounts()
-    boxes, scores, per_frame = [], [], []
-    for box, *each in zip(answer["box_px"], answer["objectness"], answer["class_prob"], strict=True):
-        rows, score, full = select(box, each[0], each[1], selection)
-        counts.frames_full += full
-        boxes.append(box[rows])
-        scores.append(score)
-        per_frame.append(len(rows))
-    frame = np.repeat(np.arange(len(frames)), per_frame)
+    frame, slot, score, full = select(answer["box_px"], answer["objectness"], answer["class_prob"], selection)
+    counts = DetectCounts(frames_full=int(full.sum()))
     size_wh = frames.size_wh
-    box, score = canvas_to_frame(np.concatenate(boxes), size_wh, rule), np.concatenate(scores)
+    box = canvas_to_frame(answer["box_px"][frame, slot], size_wh, rule)
     good: Bool = np.all(box[:, 2:] - box[:, :2] >= LEAST_SIDE_PX, axis=1)
     counts.too_thin += len(good) - int(good.sum())
     if options.max_people:

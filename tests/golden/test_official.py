@@ -74,7 +74,7 @@ def test_suppression_and_boxes_in_the_frame(yolo):
         best = candidates[:, 5:].argmax(axis=1)
         for kind in np.unique(best):
             objectness = np.where(best == kind, candidates[:, 4], 0)
-            kept, score, _ = select(boxes, objectness, candidates[:, 5 + kind], OFFICIAL)
+            _, kept, score, _ = select(boxes[None], objectness[None], candidates[None, :, 5 + kind], OFFICIAL)
             if not len(kept):
                 continue
             kept_boxes = boxes[kept]

@@ -14,26 +14,35 @@ from plane_frames import rgb_images
 
 
 @given(
-    st.integers(0, 40), st.sampled_from(["product", "objectness"]), st.sampled_from([0.0, 1.0]), st.integers(0, 10**6)
+    st.lists(st.integers(0, 40), min_size=1, max_size=5),
+    st.sampled_from(["product", "objectness"]),
+    st.sampled_from([0.0, 1.0]),
+    st.integers(0, 10**6),
 )
-def test_selection_is_that_of_the_slow_reference(n, kind, offset, seed):
+def test_selection_is_that_of_the_slow_reference_in_every_frame(counts, kind, offset, seed):
+    """Frames of several numbers of candidates, of coarse scores, many of which are equal."""
     rng = np.random.default_rng(seed)
-    low = rng.uniform(0, 60, (n, 2))
-    boxes = np.concatenate([low, low + rng.uniform(5, 60, (n, 2))], axis=1).astype(np.float32)
-    objectness, prob = rng.uniform(0, 1, (2, n)).astype(np.float32)
+    shape = len(counts), max(*counts, 1)
+    low = rng.uniform(0, 60, (*shape, 2))
+    boxes = np.concatenate([low, low + rng.uniform(5, 60, (*shape, 2))], axis=2).astype(np.float32)
+    objectness, prob = rng.integers(4, 11, (2, *shape)).astype(np.float32) / 10
+    for each, count in zip(objectness, counts, strict=True):
+        each[count:] = 0.0
     score = objectness * prob if kind == "product" else objectness
-    rows, scores, full = select(boxes, objectness, prob, Selection(kind, 0.3, 0.45, offset))
-    good = np.flatnonzero(score > 0.3)
-    want = good[reference.suppress(boxes[good].astype(float), score[good], 0.45, offset)]
-    assert rows.tolist() == want.tolist()
-    np.testing.assert_array_equal(scores, score[rows])
-    assert full == (len(good) == n)
+    frame, slot, scores, full = select(boxes, objectness, prob, Selection(kind, 0.3, 0.45, offset))
+    for i in range(len(counts)):
+        good = np.flatnonzero(score[i] > 0.3)
+        want = good[reference.suppress(boxes[i, good].astype(float), score[i, good], 0.45, offset)]
+        assert slot[frame == i].tolist() == want.tolist()
+        assert full[i] == (len(good) == shape[1])
+    assert (np.diff(frame) >= 0).all()
+    np.testing.assert_array_equal(scores, score[frame, slot])
 
 
 def test_equal_scores_keep_their_order():
-    boxes = np.array([[0, 0, 10, 10], [100, 0, 110, 10], [0, 0, 10, 10]], np.float32)
-    ones = np.ones(3, np.float32)
-    assert select(boxes, ones, ones, Selection("product", 0.5, 0.45, 0))[0].tolist() == [0, 1]
+    boxes = np.array([[[0, 0, 10, 10], [100, 0, 110, 10], [0, 0, 10, 10]]], np.float32)
+    ones = np.ones((1, 3), np.float32)
+    assert select(boxes, ones, ones, Selection("product", 0.5, 0.45, 0))[1].tolist() == [0, 1]
 
 
 class Network:
