@@ -11,22 +11,15 @@ def axis_angle(rotmat: Array) -> Array:
     The unit quaternion is computed first, from the largest of its four squared components (Shepperd 1978). So neither
     tiny angles nor half turns lose precision.
     """
-    m = rotmat.astype(np.float64)
-    x, y, z = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
-    k = np.empty((*m.shape[:-2], 4, 4))  # each row is the quaternion w, x, y, z times four times one component
-    k[..., 0, 0], k[..., 1, 1], k[..., 2, 2], k[..., 3, 3] = 1 + x + y + z, 1 + x - y - z, 1 - x + y - z, 1 - x - y + z
-    for row, column, value in (
-        (0, 1, m[..., 2, 1] - m[..., 1, 2]),
-        (0, 2, m[..., 0, 2] - m[..., 2, 0]),
-        (0, 3, m[..., 1, 0] - m[..., 0, 1]),
-        (1, 2, m[..., 1, 0] + m[..., 0, 1]),
-        (1, 3, m[..., 0, 2] + m[..., 2, 0]),
-        (2, 3, m[..., 2, 1] + m[..., 1, 2]),
-    ):
-        k[..., row, column] = k[..., column, row] = value
-    best = np.argmax(np.diagonal(k, axis1=-2, axis2=-1), axis=-1)
-    q: Array = np.take_along_axis(k, best[..., None, None], axis=-2)[..., 0, :]
-    return rotation_vector(q[..., [1, 2, 3, 0]])  # of any length
+    m = np.moveaxis(rotmat, (-2, -1), (0, 1)).astype(np.float64, order="C")  # (3,3,...): components in a row are fast
+    x, y, z = m[0, 0], m[1, 1], m[2, 2]
+    # the quaternion w, x, y, z times four times one component: w, x, y or z
+    ww, xx, yy, zz = 1 + x + y + z, 1 + x - y - z, 1 - x + y - z, 1 - x - y + z
+    wx, wy, wz = m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]
+    xy, xz, yz = m[1, 0] + m[0, 1], m[0, 2] + m[2, 0], m[2, 1] + m[1, 2]
+    best = np.argmax([ww, xx, yy, zz], axis=0)
+    rows = (wx, xx, xy, xz), (wy, xy, yy, yz), (wz, xz, yz, zz), (ww, wx, wy, wz)  # x, y, z and w of any length
+    return rotation_vector(np.moveaxis(np.array([np.choose(best, row) for row in rows]), 0, -1))
 
 
 def rotation_matrix(vectors: Array) -> Array:

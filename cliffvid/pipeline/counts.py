@@ -48,8 +48,9 @@ class Counts:
     def add(self, tracks: Tracks) -> None:
         self.rows += len(tracks)
         self.tracks = max(self.tracks, int(tracks.track_id.max()))
-        for name, bit in FLAG_BITS.items():
-            self.flags[name] += int((tracks.flags & bit != 0).sum())
+        flagged = tracks.flags[tracks.flags != 0]
+        for name, bit in FLAG_BITS.items() if len(flagged) else ():
+            self.flags[name] += int((flagged & bit != 0).sum())
 
     def warnings(self) -> list[str]:
         decode = self.decode

@@ -56,8 +56,8 @@ class DepthJumps:
 def is_depth_jump(time_s: float, depth_m: float, lately: Lately) -> bool:
     """Return whether a depth cannot follow from a track's recent rows."""
     times, depths = lately
-    if len(depths) < LEAST or max(depth_m, *depths) <= LEAP * min(depth_m, *depths):  # the median is among them
-        return False
+    if len(depths) < LEAST or max(depth_m, max(depths)) <= LEAP * min(depth_m, min(depths)):
+        return False  # whichever the median is
     usual_m = median(depths)
     if max(depth_m, usual_m) <= LEAP * min(depth_m, usual_m):
         return False

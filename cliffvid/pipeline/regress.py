@@ -44,7 +44,7 @@ def posed(crops: Crops, answer: Arrays) -> Regressed:
         counts.nobody = int((~there).sum())
         if not there.all():
             crops, answer = crops[there], {name: array[there] for name, array in answer.items()}
-    rotations = axis_angle(answer["rotmat"]).astype(np.float32)
+    rotations = axis_angle(answer["rotmat"]).astype(np.float32, order="C")
     transl = camera_to_transl(answer["camera"], crops.crop_center_size_px, crops.focal_px, crops.frame_wh_px)
     flags = crops.flags | camera_is_bad(transl) * np.uint16(BAD_CAMERA)
     flags |= implausible(crops, answer) * np.uint16(IMPLAUSIBLE)

@@ -30,6 +30,7 @@ TALLER = 0.3  # difference in log height that counts as distance 1
 WIDEN = 0.3  # margin on each side, as a fraction of the box's width and height
 
 Place: TypeAlias = tuple[float, float, float, float]  # of a box: center x and y, width, height
+Powers: TypeAlias = tuple[float, float, float, float]  # the seconds since the last frame, to the power of 1 to 4
 Costs: TypeAlias = list[tuple[float, int]]  # of a row's possible pairs: cost and column
 
 
@@ -62,25 +63,26 @@ class Filter:
         # of either: variance, covariance with its speed, and the speed's variance
         self.var, self.cross, self.speed_var = sigma * sigma, 0.0, speed_sigma * speed_sigma
 
-    def predict(self, dt: float, acceleration_sigma: float) -> None:
-        noise = acceleration_sigma * acceleration_sigma
+    def predict(self, powers: Powers, acceleration_sigma: float) -> None:
+        dt, dt2, dt3, dt4 = powers
+        noise, cross, speed_var = acceleration_sigma * acceleration_sigma, self.cross, self.speed_var
         self.a += dt * self.speed_a
         self.b += dt * self.speed_b
-        self.var = self.var + 2 * dt * self.cross + dt**2 * self.speed_var + noise * dt**4 / 4
-        self.cross = self.cross + dt * self.speed_var + noise * dt**3 / 2
-        self.speed_var += noise * dt**2
+        self.var = self.var + 2 * dt * cross + dt2 * speed_var + noise * dt4 / 4
+        self.cross = cross + dt * speed_var + noise * dt3 / 2
+        self.speed_var = speed_var + noise * dt2
 
     def correct(self, a: float, b: float, sigma: float) -> None:
-        total = self.var + sigma * sigma
-        gain, gain_speed = self.var / total, self.cross / total
+        var, cross = self.var, self.cross
+        total = var + sigma * sigma
+        gain, gain_speed = var / total, cross / total
         off_a, off_b = a - self.a, b - self.b
         self.a += gain * off_a
         self.b += gain * off_b
         self.speed_a += gain_speed * off_a
         self.speed_b += gain_speed * off_b
-        self.speed_var -= gain_speed * self.cross
-        self.var *= 1 - gain
-        self.cross *= 1 - gain
+        self.speed_var -= gain_speed * cross
+        self.var, self.cross = var * (1 - gain), cross * (1 - gain)
 
 
 class Track:
@@ -95,11 +97,11 @@ class Track:
         self.track_id, self.looks, self.seen_s, self.shot = track_id, person.looks, time_s, shot
         self.wide = person.wide  # of the predicted box
 
-    def predict(self, dt: float) -> None:
+    def predict(self, powers: Powers) -> None:
         center, sides = self.center, self.sides
         height = sides.b
-        center.predict(dt, height * ACCELERATION_SIGMA)
-        sides.predict(dt, height * SIDE_ACCELERATION_SIGMA)
+        center.predict(powers, height * ACCELERATION_SIGMA)
+        sides.predict(powers, height * SIDE_ACCELERATION_SIGMA)
         half_w, half_h = max(sides.a, 1.0) / 2, max(sides.b, 1.0) / 2
         self.wide = widened(center.a - half_w, center.b - half_h, center.a + half_w, center.b + half_h)
 
@@ -138,8 +140,9 @@ class Tracker:
     def _frame(self, people: list[Person], time_s: float, shot: int) -> list[int]:
         dt, self._time_s = time_s - self._time_s, time_s
         self._tracks = [track for track in self._tracks if time_s - track.seen_s <= self.options.track_memory_s]
+        powers = dt, dt**2, dt**3, dt**4
         for track in self._tracks:
-            track.predict(dt)
+            track.predict(powers)
         free = [track for track in self._tracks if track.shot == shot]
         ids = [0] * len(people)
 
@@ -182,23 +185,26 @@ class Tracker:
 
 
 def _far(person: Person, tracks: list[Track], time_s: float) -> Costs:
-    """Return the costs of lost tracks: distance from the last or predicted position, plus appearance cost.
-
-    Distance 1 is the limit in position (REACH, REACH_S) or height (TALLER); the larger of the two counts.
-    """
-    x, y, _, height = person.place
+    """Return the costs of lost tracks: distance plus appearance cost."""
     costs = []
     for column, track in enumerate(tracks):
-        last_x, last_y, _, last_height = track.last
-        unseen_s, center = time_s - track.seen_s, track.center
-        squared = min((x - last_x) ** 2 + (y - last_y) ** 2, (x - center.a) ** 2 + (y - center.b) ** 2)
-        away = math.sqrt(squared) / ((REACH + REACH_S * unseen_s) * last_height)
-        cost = max(away, abs(math.log(height / last_height)) / TALLER)
+        unseen_s = time_s - track.seen_s
+        cost = distance(person.place, track.last, (track.center.a, track.center.b), unseen_s)
         if cost <= RELINK_MAX:
             cost += appearance_cost(person.looks, track.looks, unseen_s)
             if cost <= RELINK_MAX:
                 costs.append((cost, column))
     return costs
+
+
+def distance(place: Place, last: Place, predicted: tuple[float, float], unseen_s: float) -> float:
+    """Return the distance of a box from a lost one's last or predicted center, whichever is nearer.
+
+    1 is the limit in position (REACH, REACH_S) or height (TALLER); the larger of the two counts.
+    """
+    away = min(math.dist(place[:2], last[:2]), math.dist(place[:2], predicted))
+    taller = abs(math.log(place[3] / last[3])) / TALLER
+    return max(away / ((REACH + REACH_S * unseen_s) * last[3]), taller)
 
 
 def assigned(costs: list[Costs]) -> list[int]:
