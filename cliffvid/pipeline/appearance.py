@@ -3,8 +3,8 @@
 A frame has few people, so this is plain Python on numbers: a call of numpy takes as long as one whole comparison.
 """
 
-import math
 from dataclasses import dataclass
+from math import acos, dist, exp, isnan, pi, sqrt
 
 import numpy as np
 
@@ -18,6 +18,7 @@ FACING_FADES_S = 2.0  # time constant with which the weight of the facing direct
 DEPTH_WEIGHT = 0.15
 FACING_WEIGHT = 0.3
 SHAPE_WEIGHT = 0.15
+A_HALF_TURN = 2 / pi  # makes the angle between quaternions of bodies that face opposite ways 1
 LEARN = 0.1  # update rate of a track's shape; its depth uses three times this
 
 
@@ -31,8 +32,8 @@ class Appearance:
 
     def learned(self, seen: "Appearance") -> "Appearance":
         """Return a track's appearance, updated: facing is replaced; depth and shape move towards the new values."""
-        before = seen.log_depth if math.isnan(self.log_depth) else self.log_depth
-        step = 0.0 if math.isnan(seen.log_depth) else seen.log_depth - before
+        before = seen.log_depth if isnan(self.log_depth) else self.log_depth
+        step = 0.0 if isnan(seen.log_depth) else seen.log_depth - before
         betas = [old + LEARN * (new - old) for old, new in zip(self.betas, seen.betas, strict=True)]
         return Appearance(before + 3 * LEARN * step, seen.facing, betas)
 
@@ -49,9 +50,9 @@ def appearances(bodies: Bodies) -> list[Appearance]:
 def appearance_cost(seen: Appearance, track: Appearance, unseen_s: float) -> float:
     """Return the cost of matching a person to a track that was last seen ``unseen_s`` ago."""
     off = (seen.log_depth - track.log_depth) / (DEPTH_SIGMA + DEPTH_SIGMA_S * unseen_s)
-    depth = 0.0 if math.isnan(off) else min(off * off / 4, 2.0)
+    depth = 0.0 if isnan(off) else min(off * off / 4, 2.0)
     (a, b, c, d), (e, f, g, h) = seen.facing, track.facing
-    turned = 2 / math.pi * math.acos(min(abs(a * e + b * f + c * g + d * h), 1.0))  # 1: half a turn
-    facing = turned * math.exp(-unseen_s / FACING_FADES_S)
-    shape = min(math.dist(seen.betas, track.betas) / math.sqrt(max(len(seen.betas), 1)), 2.0)
+    turned = A_HALF_TURN * acos(min(abs(a * e + b * f + c * g + d * h), 1.0))
+    facing = turned * exp(-unseen_s / FACING_FADES_S)
+    shape = min(dist(seen.betas, track.betas) / sqrt(max(len(seen.betas), 1)), 2.0)
     return DEPTH_WEIGHT * depth + FACING_WEIGHT * facing + SHAPE_WEIGHT * shape

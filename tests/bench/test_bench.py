@@ -8,7 +8,7 @@ import pytest
 
 import needs
 from bench import __main__ as command
-from bench import bulk, overlay, threads, whole
+from bench import bulk, host_gpu, overlay, threads, whole
 from bench.fakes import constant_models
 from bench.harness import Case, Result, take_turns
 from bench.nets import constant_nets
@@ -103,6 +103,13 @@ def test_threads_are_shared_as_each_case_says(monkeypatch, street):
     assert asked == {decode: {0} | decoders, networks: {0, 1}}
     assert [row["units"] for row in result.rows] == [6] * (1 + len(decoders) + 1 + 2 * len(decoders))
     assert len(result.ratios) == 2 and all(value >= 1 for value in result.ratios.values())
+
+
+def test_a_gpu_is_fed_as_many_people_as_each_case_says(monkeypatch):
+    monkeypatch.setattr(host_gpu, "FRAMES", 32)
+    result = host_gpu.host_gpu(1, people=(0, 2), fed=0)
+    found = {name: rows for name, rows in result.quality.items() if "people found" in name}
+    assert list(found.values()) == [0, 2, 0, 2] and len(result.rows) == len(result.ratios) == 4
 
 
 def test_boxes_of_two_runs_are_paired_once_the_best_first(tmp_path):

@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ import needs
 from cliffvid import Options
 from cliffvid.pipeline.short_tracks import by_frame
 from cliffvid.pipeline.track import Tracking, track
-from cliffvid.pipeline.tracker import Tracker
+from cliffvid.pipeline.tracker import COST_MAX, Tracker, assigned
 from cliffvid.tables import BAD_CAMERA, ODD_DEPTH, SHORT_TRACK, Bodies, Tracks
 from crossings import crossings
 from reference import identity_figures
@@ -84,6 +86,20 @@ def test_two_who_pass_each_other_keep_their_ids():
     found = {(frame, box): track_id for frame, track_id, box in ids_of(rows)}
     ids = [found[row[0], tuple(np.array(row[3], np.float32))] for row in rows]
     assert len(set(zip(ids, truth, strict=True))) == 2
+
+
+@given(st.lists(st.dictionaries(st.integers(0, 4), st.floats(0, COST_MAX), max_size=4), max_size=4))
+def test_people_are_assigned_at_the_least_total_cost_of_all_ways(costs):
+    chosen = assigned([[(cost, column) for column, cost in row.items()] for row in costs])
+    taken = [column for column in chosen if column >= 0]
+    assert len(set(taken)) == len(taken)
+
+    def total(columns):
+        return sum(row[column] - COST_MAX for row, column in zip(costs, columns, strict=True) if column >= 0)
+
+    ways = product(*([-1, *row] for row in costs))
+    ways = [way for way in ways if len(set(way) - {-1}) == sum(column >= 0 for column in way)]
+    assert total(chosen) == pytest.approx(min(map(total, ways)))
 
 
 @given(st.integers(0, 1000), st.integers(1, 40))
