@@ -13,13 +13,15 @@ def axis_angle(rotmat: Array) -> Array:
     """
     m = np.moveaxis(rotmat, (-2, -1), (0, 1)).astype(np.float64, order="C")  # (3,3,...): components in a row are fast
     x, y, z = m[0, 0], m[1, 1], m[2, 2]
-    # the quaternion w, x, y, z times four times one component: w, x, y or z
-    ww, xx, yy, zz = 1 + x + y + z, 1 + x - y - z, 1 - x + y - z, 1 - x - y + z
     wx, wy, wz = m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]
     xy, xz, yz = m[1, 0] + m[0, 1], m[0, 2] + m[2, 0], m[2, 1] + m[1, 2]
-    best = np.argmax([ww, xx, yy, zz], axis=0)
-    rows = (wx, xx, xy, xz), (wy, xy, yy, yz), (wz, xz, yz, zz), (ww, wx, wy, wz)  # x, y, z and w of any length
-    return rotation_vector(np.moveaxis(np.array([np.choose(best, row) for row in rows]), 0, -1))
+    squares = np.array([1 + x + y + z, 1 + x - y - z, 1 - x + y - z, 1 - x - y + z])  # of w, x, y, z, four times
+    ww, xx, yy, zz = squares
+    best = np.argmax(squares, axis=0)
+    turns = np.array([wx, wy, wz, ww])  # the quaternion x, y, z, w times four times w, or another component
+    for component, row in enumerate(((xx, xy, xz, wx), (xy, yy, yz, wy), (xz, yz, zz, wz)), 1):
+        np.copyto(turns, row, where=best == component)
+    return rotation_vector(np.moveaxis(turns, 0, -1))
 
 
 def rotation_matrix(vectors: Array) -> Array:
