@@ -3,8 +3,8 @@
 A frame has few people, so this is plain Python on numbers: a call of numpy takes as long as one whole comparison.
 """
 
-from dataclasses import dataclass
 from math import acos, dist, exp, isnan, pi, sqrt
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,7 @@ A_HALF_TURN = 2 / pi  # makes the angle between quaternions of bodies that face 
 LEARN = 0.1  # update rate of a track's shape; its depth uses three times this
 
 
-@dataclass(frozen=True, slots=True)
-class Appearance:
+class Appearance(NamedTuple):
     """Appearance of one person: log depth, NaN if unknown; facing as a unit quaternion, body to camera; shape."""
 
     log_depth: float
