@@ -57,7 +57,7 @@ def is_depth_jump(time_s: float, depth_m: float, lately: Lately) -> bool:
     """Return whether a depth cannot follow from a track's recent rows."""
     times, depths = lately
     if len(depths) < LEAST or max(depth_m, max(depths)) <= LEAP * min(depth_m, min(depths)):
-        return False  # whichever the median is
+        return False  # whatever the median
     usual_m = median(depths)
     if max(depth_m, usual_m) <= LEAP * min(depth_m, usual_m):
         return False

@@ -118,7 +118,7 @@ Rule: TypeAlias = Callable[[Person, list[Track], float], Costs]  # of a person a
 
 
 class Tracker:
-    """Assigns track ids to people, frame by frame. The state is the live tracks, in the order of their ids."""
+    """Assigns track ids to people, frame by frame. Its state is the live tracks, in the order of their ids."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -155,7 +155,8 @@ class Tracker:
             for row, column in zip(rows, columns, strict=True):
                 if column >= 0:
                     ids[row] = free[column].take(people[row], time_s)
-            free[:] = [track for column, track in enumerate(free) if column not in columns]
+            taken = set(columns)
+            free[:] = [track for column, track in enumerate(free) if column not in taken]
 
         match(True, self._near)
         match(False, self._near)
@@ -208,7 +209,7 @@ def distance(place: Place, last: Place, predicted: tuple[float, float], unseen_s
 
 
 def assigned(costs: list[Costs]) -> list[int]:
-    """Return each row's column, -1 for none, such that the sum of all pairs' costs less COST_MAX is minimal."""
+    """Return each row's column, -1 for none, at minimum total cost, where COST_MAX is the cost of staying alone."""
     chosen = [min(row)[1] if row else -1 for row in costs]
     taken = [column for column in chosen if column >= 0]
     if len(set(taken)) == len(taken):
