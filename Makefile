@@ -8,8 +8,8 @@ TORCH ?= 2.13.0
 # What the tests must find rather than skip: sources, egl, chromium, and packages by name.
 REQUIRE ?= sources,tensorrt_rtx
 
-.PHONY: help demo test test-wheel fuzz lint open-models engines player bench gpu-day accuracy profile docs-house docs-reference \
-	readme clean
+.PHONY: help demo test test-wheel fuzz lint open-models engines player bench gpu-day accuracy every profile docs-house \
+	docs-reference readme clean
 
 help:
 	@echo "make demo         process the example clip: demo/pedestrians.parquet, .mp4 and .html"
@@ -25,6 +25,7 @@ help:
 	@echo "make gpu-day [STEPS=\"sessions e2e\"]   measure all, or some steps, on a machine with an NVIDIA GPU"
 	@echo "make accuracy [AGAINST=dir] [FILMS=dir]   measure the models on real people, beside those of another folder;"
 	@echo "                  DETECTOR=openvino:int8 REGRESSOR=openvino:int8   beside themselves in other precisions"
+	@echo "make every [FILMS=\"a.mp4 b.mp4\"]   measure what --detect-every costs and changes"
 	@echo "make docs-house   draw the rooms of the package for docs/architecture.md"
 	@echo "make docs-reference   write docs/reference.md: all commands and their options"
 	@echo "make profile      a page of what each stage of a run did when, and Python's profile"
@@ -131,6 +132,10 @@ gpu-day: $(GPU)/installed
 accuracy: $(VENV)/installed-dev
 	$(BENCH).accuracy $(if $(AGAINST),--against "$(AGAINST)") $(if $(FILMS),--films "$(FILMS)") \
 		$(if $(DETECTOR),--detector $(DETECTOR)) $(if $(REGRESSOR),--regressor $(REGRESSOR))
+
+# FILMS: films, of each the first 10 seconds; the example clip if there are none.
+every: $(VENV)/installed-dev
+	$(BENCH).every $(FILMS)
 
 # Where the time of a run goes: bench/out/timeline.html and profile.txt.
 profile: $(VENV)/installed-dev

@@ -2,7 +2,7 @@
 
 # ruff: noqa: RUF009  (option() makes a field, as dataclasses.field does)
 import math
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -54,6 +54,9 @@ class Options:
     )
     person_batch: int | Literal["auto"] = option(
         "auto", "People per batch of the regressor.", panel=SPEED, least=1, most=1024
+    )
+    detect_every: int = option(
+        1, "Detect in every Nth frame used; boxes in between are interpolated.", panel=SPEED, least=1, most=30
     )
     videos_at_once: int = option(2, "Inputs decoded in parallel, into shared batches.", panel=SPEED, least=1, most=1024)
     prefetch: int = option(2, "Batches that a stage may run ahead. 0: no threads.", panel=SPEED, least=0)
@@ -136,9 +139,6 @@ class Options:
         """Return the options as plain values, for another process or a later run; ``from_json`` reads them."""
         end_s = None if math.isinf(self.end_s) else self.end_s
         return asdict(self) | {"models_dir": self.models_dir and str(self.models_dir.absolute()), "end_s": end_s}
-
-    def with_threads(self, threads: int) -> Self:
-        return replace(self, threads=threads)
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Self:

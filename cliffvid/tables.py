@@ -233,6 +233,7 @@ INTERPOLATED = 8  # not detected but filled in between two rows of the track, by
 SHORT_TRACK = 16  # the track lasts less than --min-track-s
 ODD_DEPTH = 32  # depth far from those of the track's earlier rows: see pipeline/depth_jumps.py
 IMPLAUSIBLE = 64  # the body does not fit the image, by networks that report it: see pipeline/regress.py
+BOX_INTERPOLATED = 128  # the detector did not see this frame (--detect-every): see pipeline/interpolate.py
 NOT_DRAWN = BAD_CAMERA | IMPLAUSIBLE  # rows whose bodies are not drawn in images and videos
 FLAG_BITS = {
     "at_border": AT_BORDER,
@@ -242,6 +243,7 @@ FLAG_BITS = {
     "short_track": SHORT_TRACK,
     "odd_depth": ODD_DEPTH,
     "implausible": IMPLAUSIBLE,
+    "box_interpolated": BOX_INTERPOLATED,
 }
 
 

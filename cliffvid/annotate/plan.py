@@ -15,6 +15,8 @@ from .store.records import Ended, InputLine, ModelRecord
 
 # Recorded settings that are not part of the key: the hashes of the networks stand for their names.
 NO_KEY = ("detector", "regressor")
+# Settings added later. At their defaults they are not part of the key, so that earlier data sets keep theirs.
+ADDED = ("detect_every",)
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Recipe:
 
     def key(self, content: str) -> str:
         """Return a hash that identifies the rows of an input with this content."""
-        settings = {name: value for name, value in self.settings.items() if name not in NO_KEY}
+        old = {name: getattr(Options, name) for name in ADDED}
+        settings = {k: v for k, v in self.settings.items() if k not in NO_KEY and not (k in old and v == old[k])}
         models = [[model["sha256"], model["precision"]] for model in self.models]
         text = json.dumps([content, settings, models], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

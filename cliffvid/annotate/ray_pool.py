@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias, TypedDict
@@ -65,7 +65,7 @@ class RayPool:
         )
         self.count = count or max(fitting, 1)
         hello: Hello = {
-            "options": options.with_threads(cores).to_json(),
+            "options": replace(options, threads=cores).to_json(),
             "work": str(work.absolute()),
             "cwd": os.getcwd(),
         }

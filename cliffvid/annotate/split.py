@@ -1,6 +1,7 @@
 """Process long inputs in segments, join finished segments, or fall back to processing the whole input."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -109,12 +110,13 @@ def counts_of(parts: list[CountsFacts]) -> Counts:
 
     def added(plain: Sequence[Mapping[str, Plain]]) -> dict[str, Plain]:
         total: dict[str, Plain] = {}
-        for name, value in plain[0].items():
-            values = [part[name] for part in plain]
+        for name in dict.fromkeys(chain.from_iterable(plain)):
+            values = [part[name] for part in plain if name in part]  # an earlier version may not have counted it
             if name == "first_pts":
-                total[name] = value
+                total[name] = values[0]
             else:
-                total[name] = added(values) if isinstance(value, dict) else sum(values, [] if name == "shots" else 0)
+                nested = isinstance(values[0], dict)
+                total[name] = added(values) if nested else sum(values, [] if name == "shots" else 0)
         return total
 
     total = added(parts)

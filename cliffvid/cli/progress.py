@@ -60,9 +60,10 @@ class View:
         size_kb = report.bytes / 1000
         people = report.people / report.frames if report.frames else 0
         (frames_at_once, people_at_once), fill = report.batch_sizes.values(), report.batch_fill
+        some = f" ({report.frames_detected} seen by the detector)" if report.frames_detected < report.frames else ""
         full = " and ".join(f"{share:.0%}" for share in fill.values())
         self.say(
-            f"{report.video}: {report.frames} frames, {people:.1f} people a frame, {report.tracks} tracks",
+            f"{report.video}: {report.frames} frames{some}, {people:.1f} people a frame, {report.tracks} tracks",
             f"  {report.seconds:.1f} s, {report.frames_per_s:.1f} frames/s, bounded by {report.bound_by}",
             f"  {report.advice}",
             f"  batches of {frames_at_once} frames and {people_at_once} people" + (f", {full} full" if fill else ""),

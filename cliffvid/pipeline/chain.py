@@ -1,7 +1,7 @@
 """Chain the stages and pass any number of videos through them at a time. Start reading at ``Chain.bodies``."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Self
 
@@ -9,10 +9,11 @@ from ..concurrency import Sources, Stages
 from ..models.batch_size import with_batch_sizes
 from ..options import Options
 from ..tables import Bodies, Frames
-from .batching import Batch, Part, R, lifted, rebatch, rows_in
+from .batching import Batch, Part, R, S, lifted, rebatch, rows_in
 from .counts import Counts
 from .crop import check_crop, crop
 from .detect import Found, detect
+from .interpolate import detect_some
 from .networks import Models
 from .regress import Regressed, regress
 from .upload import BATCHES_HELD, uploaded
@@ -48,12 +49,16 @@ class Chain:
         if models.pictures_on_device:
             put = partial(uploaded, session=models.detector)
             frames, parts = self._ahead("upload", "frames", lifted(put, frames)), BATCHES_HELD
-        find = partial(detect, session=models.detector, options=options)
-        found = self._ahead("detect", "frames", lifted(find, self._counted("detect", frames), note_detected))
+        find = self._counted("detect", partial(detect, session=models.detector, options=options))
+        if options.detect_every > 1:
+            people = detect_some(frames, find, options.detect_every * options.stride)
+        else:
+            people = lifted(find, frames, note_detected)
+        found = self._ahead("detect", "frames", people)
         cut = partial(crop, manifest=models.regressor.manifest, options=options)
         crops = rebatch(self._ahead("crop", "people", lifted(cut, found)), sizes["regress"], parts)
-        pose = partial(regress, session=models.regressor)
-        posed = self._ahead("regress", "people", lifted(pose, self._counted("regress", crops), note_regressed))
+        pose = self._counted("regress", partial(regress, session=models.regressor))
+        posed = self._ahead("regress", "people", lifted(pose, crops, note_regressed))
         for batch in posed:
             for part in batch:
                 yield Part(part.video, part.rows.bodies if part.rows is not None else None)
@@ -61,12 +66,15 @@ class Chain:
     def _ahead(self, name: str, unit: str, batches: Iterator[Batch[R]]) -> Iterator[Batch[R]]:
         return self.stages.ahead(name, unit, batches, rows_in)
 
-    def _counted(self, network: str, batches: Iterable[Batch[R]]) -> Iterator[Batch[R]]:
+    def _counted(self, network: str, stage: Callable[[list[R]], list[S]]) -> Callable[[list[R]], list[S]]:
         asked = self._asked[network]
-        for batch in batches:
-            rows = rows_in(batch)
+
+        def counted(tables: list[R]) -> list[S]:
+            rows = sum(map(len, tables))
             asked[:] = asked[0] + (rows > 0), asked[1] + rows
-            yield batch
+            return stage(tables)
+
+        return counted
 
     def batch_sizes(self) -> dict[str, int]:
         """Return the batch size of each network: frames for the detector, people for the regressor."""

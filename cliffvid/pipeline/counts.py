@@ -12,12 +12,14 @@ class DetectCounts:
     """Counts of detections, in people."""
 
     people: int = 0  # passed to the next stage
+    frames: int = 0  # that the detector saw
     too_thin: int = 0
     over_max_people: int = 0
     frames_full: int = 0  # frames in which all candidates exceeded the score threshold: some people may be missing
 
     def add(self, more: "DetectCounts") -> None:
         self.people += more.people
+        self.frames += more.frames
         self.too_thin += more.too_thin
         self.over_max_people += more.over_max_people
         self.frames_full += more.frames_full

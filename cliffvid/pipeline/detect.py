@@ -9,7 +9,7 @@ from ..models.manifest import Manifest, canvas_shape
 from ..models.session import Runnable, together
 from ..options import Options
 from ..rules import Letterbox, Selection
-from ..tables import AT_BORDER, DAMAGED_FRAME, Arrays, Bool, Frames, Int64, People
+from ..tables import AT_BORDER, DAMAGED_FRAME, Arrays, Bool, Float32, Frames, Int64, People
 from ..video.images.base import kind_of
 from .counts import DetectCounts
 
@@ -86,7 +86,7 @@ def suppress(boxes: Array, left: Bool, rule: Selection) -> Bool:
 
 def _found(frames: Frames, answer: Arrays, rule: Letterbox, selection: Selection, options: Options) -> Found:
     frame, slot, score, full = select(answer["box_px"], answer["objectness"], answer["class_prob"], selection)
-    counts = DetectCounts(frames_full=int(full.sum()))
+    counts = DetectCounts(frames=len(frames), frames_full=int(full.sum()))
     size_wh = frames.size_wh
     box = canvas_to_frame(answer["box_px"][frame, slot], size_wh, rule)
     good: Bool = np.all(box[:, 2:] - box[:, :2] >= LEAST_SIDE_PX, axis=1)
@@ -97,14 +97,18 @@ def _found(frames: Frames, answer: Arrays, rule: Letterbox, selection: Selection
         counts.over_max_people += int(good.sum() - few.sum())
         good = few
     box, score, frame = box[good], score[good], frame[good]
-    at_border = ((box[:, :2] <= 0) | (box[:, 2:] >= size_wh)).any(axis=1)
     counts.people += len(box)
-    people = People(
+    return Found(frames, people_in(frames, frame, box, score), counts)
+
+
+def people_in(frames: Frames, frame: Int64, box: Float32, score: Array, flags: int = 0) -> People:
+    """Return people by their boxes and scores; ``frame`` has each one's row in ``frames``."""
+    at_border = ((box[:, :2] <= 0) | (box[:, 2:] >= frames.size_wh)).any(axis=1)
+    return People(
         frame_idx=frames.frame_idx[frame],
         pts=frames.pts[frame],
         time_s=frames.time_s[frame],
         det_score=score.astype(np.float32),
         bbox_xyxy=box,
-        flags=(at_border * AT_BORDER + frames.damaged[frame] * DAMAGED_FRAME).astype(np.uint16),
+        flags=(at_border * AT_BORDER + frames.damaged[frame] * DAMAGED_FRAME + flags).astype(np.uint16),
     )
-    return Found(frames, people, counts)

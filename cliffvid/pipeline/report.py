@@ -13,7 +13,8 @@ TRACK_AND_WRITE = "track and write"
 ADVICE = {
     "decode": "decoding bounds this run: more cores, --stride or, if not yet given, --pixels planes; not other engines",
     "upload": "copying frames to the GPU bounds this run: smaller frames help, other engines do not",
-    "detect": "the detector bounds this run: another --backend, --precision or --detector-shape, or a smaller detector",
+    "detect": "the detector bounds this run: another --backend, --precision or --detector-shape, a smaller detector, "
+    "or --detect-every",
     "crop": "cutting out people bounds this run: fewer of them (--max-people) or more cores",
     "regress": "the regressor bounds this run: another --backend or --precision, or fewer people (--max-people)",
     TRACK_AND_WRITE: "tracking and writing bound this run: a faster disk, or fewer people (--max-people)",
@@ -35,6 +36,7 @@ class Report:
     output: Path
     complete: bool
     frames: int
+    frames_detected: int  # that the detector saw
     people: int  # rows: one per person and frame
     tracks: int
     bytes: int  # size of the tracks file

@@ -12,7 +12,7 @@ import lap
 import numpy as np
 
 from ..options import Options
-from ..tables import Bodies, Int32
+from ..tables import Bodies, Float64, Int32
 from .appearance import Appearance, appearance_cost, appearances
 
 # Kalman filter noise, in units of the box height: measurement, initial speed and acceleration.
@@ -227,11 +227,15 @@ def assigned(costs: list[Costs]) -> list[int]:
 def people_of(bodies: Bodies, strong_score: float) -> list[Person]:
     """Return the rows as people."""
     boxes = bodies.bbox_xyxy.astype(np.float64)
-    low, high = boxes[:, :2], boxes[:, 2:]
-    places = np.concatenate([(low + high) / 2, high - low], axis=1).tolist()
     wide = [widened(*box) for box in boxes.tolist()]
     strong = (bodies.det_score >= strong_score).tolist()
-    return [Person(*row) for row in zip(map(tuple, places), wide, strong, appearances(bodies), strict=True)]
+    return [Person(*row) for row in zip(places_of(boxes), wide, strong, appearances(bodies), strict=True)]
+
+
+def places_of(boxes: Float64) -> list[Place]:
+    """Return the center and the sides of each box."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    return list(map(tuple, np.concatenate([(low + high) / 2, high - low], axis=1).tolist()))
 
 
 def widened(x0: float, y0: float, x1: float, y1: float) -> WideBox:

@@ -216,6 +216,7 @@ class WrittenRun(GuardedRun):
             output=self.out,
             complete=self.counts.decode.damaged == 0,
             frames=self.counts.decode.frames,
+            frames_detected=self.counts.detect.frames,
             people=self.counts.rows,
             tracks=self.counts.tracks,
             bytes=self._bytes,

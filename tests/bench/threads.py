@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def _run(
         out, frames = Path(folder) / "a.parquet", source.info.frames_claimed
 
         def work(number: int, given: Models) -> Callable:
-            return lambda: process(film, out, options.with_threads(number), models=given)
+            return lambda: process(film, out, replace(options, threads=number), models=given)
 
         cases = [Case(f"{name}: default", work(0, next(iter(models.values()))), frames)]
         for number, (which, given) in product(decoders, models.items()):

@@ -61,6 +61,16 @@ def test_frames_cross_once_and_answers_alone_come_back(
     assert_alike(found, want)
 
 
+def test_frames_between_those_detected_wait_on_the_device(clip, toy_options, ort, monkeypatch):
+    options = toy_options(detect_every=7)
+    with open_models(on_cuda(options)) as models:
+        found, _ = bodies(clip, on_cuda(options), models)
+    assert sum(ort.fetched) == 4 * (6 * 4 * 6 + len(found) * (24 * 9 + 10 + 3 + 1))  # answers of six frames
+    monkeypatch.undo()
+    with open_models(options) as models:
+        assert_alike(found, bodies(clip, options, models)[0])
+
+
 def assert_alike(found, want):
     np.testing.assert_array_equal(found.frame_idx, want.frame_idx)
     assert box_iou(found.bbox_xyxy, want.bbox_xyxy).diagonal().min() > 0.9
