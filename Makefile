@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 # Fixed: an open range lets pip replace a CPU build by the newest one for GPUs, several gigabytes of it.
 TORCH ?= 2.13.0
 
-# What the tests must find rather than skip: sources, egl, chromium, and packages by name.
-REQUIRE ?= sources,tensorrt_rtx
+# What the tests must find rather than skip: sources, nullcuda, egl, chromium, and packages by name.
+REQUIRE ?= sources,nullcuda,tensorrt_rtx
 
 .PHONY: help demo test test-wheel fuzz lint open-models engines player bench gpu-day accuracy every profile docs-house \
 	docs-reference readme clean
@@ -60,10 +60,14 @@ lint: $(VENV)/installed-dev
 $(VENV)/sources: export/open/sources.json $(VENV)/installed-dev
 	$(BIN)/python -m cliffvid.export.open.sources $@
 
+# onnxruntime-gpu (250 MB) and CUDA's headers, for tests that count what a run asks of a GPU.
+$(VENV)/nullcuda/fetched: tests/support/nullcuda/sources.json $(VENV)/installed-dev
+	PYTHONPATH=tests/support $(BIN)/python -m nullcuda.fetch $(@D)
+
 # A file's tests share what they set up. Exporting official networks takes up to 6 GB, so no more than four at a time.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-test: lint $(VENV)/sources
+test: lint $(VENV)/sources $(VENV)/nullcuda/fetched
 	CLIFFVID_SOURCES=$(VENV)/sources CLIFFVID_REQUIRE="$(REQUIRE)" $(BIN)/python -m pytest $(PARALLEL)
 
 # As a stranger has it: the wheel in a fresh environment, away from the sources, the demo's command on a terminal.
@@ -82,7 +86,7 @@ test-wheel:
 	cp -r pyproject.toml examples tests $(WHEEL)/away
 	cd $(WHEEL)/away && script -qec "../venv/bin/$(DEMO_COMMAND)" /dev/null
 	cd $(WHEEL)/away && ../venv/bin/python examples/read_tracks.py demo/pedestrians.parquet
-	cd $(WHEEL)/away && CLIFFVID_REQUIRE="$(REQUIRE)" ../venv/bin/pytest $(PARALLEL) -m "not slow" \
+	cd $(WHEEL)/away && CLIFFVID_REQUIRE="$(subst nullcuda,,$(REQUIRE))" ../venv/bin/pytest $(PARALLEL) -m "not slow" \
 		$(addprefix tests/,$(ROOMS) $(FILES))
 
 # What the tests try a few times, in full.

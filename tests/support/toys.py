@@ -27,9 +27,7 @@ def make_toys(engines: Path) -> Path:
 
 def _save(folder: Path, graph: onnx.GraphProto, manifest: dict) -> None:
     folder.mkdir(parents=True)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model, full_check=True)
-    data = model.SerializeToString()
+    data = _model(graph)
     (folder / "model.onnx").write_bytes(data)
     manifest = {
         "schema": 1,
@@ -41,6 +39,12 @@ def _save(folder: Path, graph: onnx.GraphProto, manifest: dict) -> None:
         **manifest,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
+
+
+def _model(graph: onnx.GraphProto) -> bytes:
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
 
 
 def rehash(folder: Path) -> None:
@@ -141,6 +145,32 @@ def _regressor() -> tuple[onnx.GraphProto, dict]:
         "crop": {"width_px": width, "height_px": height, "box_scale": 1.1, "size_side": "height"},
         "bbox_info": {"centre_scale": 2.8, "size_offset": 0.24, "size_scale": 0.06},
     }
+
+
+def make_convolved(engines: Path) -> Path:
+    """Write toys of two convolutions each, whose answers mean nothing."""
+    make_toys(engines)
+    inputs = [_info("image", TensorProto.UINT8, ["N", "H", "W", 3])]
+    replace_network(engines / "toy-detector", _convolved(inputs, {n: [4, *s] for n, s in _DETECTOR_OUTPUTS.items()}))
+    inputs = [
+        _info("crop", TensorProto.UINT8, ["N", *CROP_WH[::-1], 3]),
+        _info("bbox_info", TensorProto.FLOAT, ["N", 3]),
+    ]
+    replace_network(engines / "toy-regressor", _convolved(inputs, _REGRESSOR_OUTPUTS))
+    return engines
+
+
+def _convolved(inputs: list[onnx.ValueInfoProto], outputs: dict[str, list[int]]) -> bytes:
+    g = _Graph()
+    sizes = np.array([int(np.prod(shape)) for shape in outputs.values()])
+    image = g("Transpose", g("Cast", inputs[0].name, to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
+    first = g("Relu", g("Conv", image, np.ones((8, 3, 3, 3), np.float32)))
+    flat = g("ReduceMean", g("Conv", first, np.ones((sizes.sum(), 8, 3, 3), np.float32)), axes=[2, 3], keepdims=0)
+    for (name, shape), size, end in zip(outputs.items(), sizes, sizes.cumsum(), strict=True):
+        part = g("Slice", flat, end[None] - size, end[None], np.array([1]))
+        g("Reshape", part, np.array([-1, *shape]), name=name)
+    made = [_info(name, TensorProto.FLOAT, ["N", *shape]) for name, shape in outputs.items()]
+    return _model(helper.make_graph(g.nodes, "toy", inputs, made, g.constants))
 
 
 def toy_people(rows: int) -> dict[str, np.ndarray]:

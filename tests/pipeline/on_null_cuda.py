@@ -1,0 +1,111 @@
+"""Print, as JSON, what test_null_cuda.py asserts; runs in a process on the null CUDA."""
+
+import itertools
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from bench.fakes import Injected, people_seen
+from cliffvid import Options
+from cliffvid.models.manifest import BUNDLED, read_manifest
+from cliffvid.models.session import open_session
+from cliffvid.pipeline.networks import open_models
+from cliffvid.pipeline.video_run import open_run
+from clips import X264
+from nullcuda import inside
+from toys import CANVAS, make_convolved
+
+SIZE_WH = (1920, 1080)
+FRAME_BATCH, FRAMES = 2, 59  # 30 batches, the last one not full
+PEOPLE = (0, 1, 0, 3, 2, 0, 0, 1)  # of frame after frame, over and over
+
+
+class Answering(Injected):
+    """A network that really runs, and then answers rows that are given."""
+
+    def __init__(self, session, rows: Iterator[dict[str, np.ndarray]]) -> None:
+        super().__init__(session, None)
+        self.rows = rows
+
+    def run(self, inputs):
+        answers = self.session.run(inputs)
+        rows = list(itertools.islice(self.rows, len(next(iter(inputs.values())))))
+        return {name: np.stack([row[name] for row in rows]) for name in answers} if rows else answers
+
+
+def answering(models):
+    """The networks, which see PEOPLE, upright."""
+    seen = (people_seen(count, 4, (CANVAS, CANVAS * 9 // 16)) for count in itertools.cycle(PEOPLE))
+    upright = {
+        "rotmat": np.tile(np.eye(3, dtype=np.float32), (24, 1, 1)),
+        "betas": np.zeros(10, np.float32),
+        "camera": np.array([0.9, 0, 0], np.float32),
+        "presence": np.float32(1),
+    }
+    regressor = Answering(models.regressor, itertools.repeat(upright))
+    return replace(models, detector=Answering(models.detector, seen), regressor=regressor)
+
+
+def grey_film(path: Path) -> Path:
+    """Write a film of FRAMES grey frames."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options=X264)
+        stream.width, stream.height = SIZE_WH
+        stream.codec_context.time_base = Fraction(1, 25)
+        for index in range(FRAMES):
+            planes = np.full((SIZE_WH[1] * 3 // 2, SIZE_WH[0]), 128, np.uint8)
+            frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+            frame.pts = index
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def run(film: Path, models_dir: Path, decode_device: str) -> dict:
+    """Count a whole run, from networks that are open to the last row."""
+    options = Options(
+        models_dir=models_dir,
+        detector="toy-detector",
+        regressor="toy-regressor",
+        threads=1,
+        device="cuda",
+        pixels="planes",
+        decode_device=decode_device,
+        frame_batch=FRAME_BATCH,
+        person_batch=8,
+    )
+    inside.sessions.clear()
+    with open_models(options) as models:
+        inside.reset()
+        with open_run(film, options, answering(models)) as run:
+            people = sum(len(rows) for rows in run.bodies())
+        counts = inside.counts()
+    return counts | {
+        "frames": run.counts.decode.frames,
+        "people": people,
+        "calls": {session.title: session.calls for session in inside.sessions},
+        "on_cpu": {session.title: session.on_cpu for session in inside.sessions},
+    }
+
+
+def placed(name: str) -> list[str]:
+    """Return the nodes of a network of the package that run on the CPU."""
+    inside.sessions.clear()
+    with open_session(read_manifest(BUNDLED / name), device="cuda"):
+        return inside.sessions[0].on_cpu
+
+
+def main(folder: Path) -> None:
+    film, models_dir = grey_film(folder / "film.mp4"), make_convolved(folder / "toys")
+    found = {"planes": run(film, models_dir, "cpu"), "nvdec": run(film, models_dir, "cuda")}
+    print(json.dumps(found | {name: placed(name) for name in ("person-open", "cliff-open", "yolov3-tiny")}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,43 @@
+/* What is counted, once: the Python side reads the names from the library. */
+#include <stdatomic.h>
+#include <stddef.h>
+
+#define NULLCUDA_COUNTS(X)                                                    \
+    X(plans)            /* cuDNN execution plans that were finalised */       \
+    X(convolutions)     /* cuDNN plans that were executed */                  \
+    X(launches)         /* kernels */                                         \
+    X(graph_launches)   /* whole CUDA graphs */                               \
+    X(device_syncs)                                                           \
+    X(stream_syncs)                                                           \
+    X(event_syncs)                                                            \
+    X(blocking_copies)  /* of the copies below, those that wait for their end */ \
+    X(h2d)                                                                    \
+    X(h2d_bytes)                                                              \
+    X(d2h)                                                                    \
+    X(d2h_bytes)                                                              \
+    X(d2d)                                                                    \
+    X(d2d_bytes)                                                              \
+    X(contexts)         /* the primary one, and those made beside it */       \
+    X(allocations)      /* of device memory */                                \
+    X(allocated_bytes)                                                        \
+    X(frees)                                                                  \
+    X(decoders)         /* of NVDEC */                                        \
+    X(decoded)          /* frames that NVDEC was given */                     \
+    X(mapped)           /* frames that NVDEC lent out */
+
+#define NULLCUDA_INDEX(name) COUNT_##name,
+enum { NULLCUDA_COUNTS(NULLCUDA_INDEX) COUNTS };
+
+extern atomic_llong nullcuda_counts[COUNTS];
+
+#define COUNT(name) COUNT_N(name, 1)
+#define COUNT_N(name, n) atomic_fetch_add(&nullcuda_counts[COUNT_##name], (long long)(n))
+#define COUNT_COPY(kind, n) (COUNT(kind), COUNT_N(kind##_bytes, n))
+
+/* Device memory is the host's: zeros, aligned as a GPU's. */
+void *nullcuda_allocate(size_t size);
+void nullcuda_free(void *memory);
+/* The first use of CUDA makes the device's primary context. */
+void nullcuda_use_primary(void);
+/* Copy lines of a plane. */
+void nullcuda_copy_lines(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t lines);

@@ -1,0 +1,91 @@
+/* libcuda as FFmpeg uses it. */
+#include "counts.h"
+
+#include <cuda.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+static char primary[8];
+static __thread CUcontext stack[16];
+static __thread int depth;
+
+CUresult cuDriverGetVersion(int *version) { return *version = 13000, CUDA_SUCCESS; }
+CUresult cuDeviceGetCount(int *count) { return *count = 1, CUDA_SUCCESS; }
+CUresult cuDeviceGet(CUdevice *device, int number) {
+    *device = number;
+    return number ? CUDA_ERROR_INVALID_DEVICE : CUDA_SUCCESS;
+}
+CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice device) {
+    switch (attribute) {
+    case CU_DEVICE_ATTRIBUTE_TEXTURE_ALIGNMENT: *value = 512; break;
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *value = 9; break;
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *value = 0; break;
+    default: *value = 1;
+    }
+    return CUDA_SUCCESS;
+}
+CUresult cuGetErrorName(CUresult error, const char **text) { return *text = "CUDA_ERROR", CUDA_SUCCESS; }
+CUresult cuGetErrorString(CUresult error, const char **text) { return *text = "of the null CUDA", CUDA_SUCCESS; }
+
+/* -- contexts: the primary one is current in every thread unless another was pushed -------------------------------- */
+
+CUresult cuCtxPushCurrent_v2(CUcontext context) {
+    if (depth == sizeof stack / sizeof *stack) return CUDA_ERROR_INVALID_CONTEXT;
+    stack[depth++] = context;
+    return CUDA_SUCCESS;
+}
+CUresult cuCtxGetCurrent(CUcontext *context) {
+    if (!depth) nullcuda_use_primary();
+    *context = depth ? stack[depth - 1] : (CUcontext)primary;
+    return CUDA_SUCCESS;
+}
+CUresult cuCtxPopCurrent_v2(CUcontext *context) {
+    if (!depth) return CUDA_ERROR_INVALID_CONTEXT;
+    depth--;
+    if (context) *context = stack[depth];
+    return CUDA_SUCCESS;
+}
+CUresult cuCtxCreate_v2(CUcontext *context, unsigned flags, CUdevice device) {
+    COUNT(contexts);
+    *context = malloc(sizeof(void *));
+    return cuCtxPushCurrent_v2(*context);
+}
+CUresult cuCtxGetDevice(CUdevice *device) { return *device = 0, CUDA_SUCCESS; }
+CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
+    nullcuda_use_primary();
+    *context = (CUcontext)primary;
+    return CUDA_SUCCESS;
+}
+CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned *flags, int *active) {
+    *flags = 0;
+    *active = 1;
+    return CUDA_SUCCESS;
+}
+
+/* -- memory ------------------------------------------------------------------------------------------------------ */
+
+CUresult cuMemAlloc_v2(CUdeviceptr *memory, size_t size) {
+    *memory = (CUdeviceptr)nullcuda_allocate(size);
+    return *memory ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+CUresult cuMemFree_v2(CUdeviceptr memory) { return nullcuda_free((void *)memory), CUDA_SUCCESS; }
+
+CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *how, CUstream stream) {
+    int from_host = how->srcMemoryType == CU_MEMORYTYPE_HOST, to_host = how->dstMemoryType == CU_MEMORYTYPE_HOST;
+    const char *from = from_host ? how->srcHost : (const char *)how->srcDevice;
+    char *to = to_host ? how->dstHost : (char *)how->dstDevice;
+    size_t size = how->WidthInBytes * how->Height;
+    if (from_host) COUNT_COPY(h2d, size);
+    if (to_host) COUNT_COPY(d2h, size);
+    if (!from_host && !to_host) COUNT_COPY(d2d, size);
+    nullcuda_copy_lines(to + how->dstY * how->dstPitch + how->dstXInBytes, how->dstPitch,
+                        from + how->srcY * how->srcPitch + how->srcXInBytes, how->srcPitch, how->WidthInBytes,
+                        how->Height);
+    return CUDA_SUCCESS;
+}
+CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D *how) {
+    COUNT(blocking_copies);
+    return cuMemcpy2DAsync_v2(how, 0);
+}
+CUresult cuStreamSynchronize(CUstream stream) { return COUNT(stream_syncs), CUDA_SUCCESS; }
+CUresult cuCtxSynchronize(void) { return COUNT(device_syncs), CUDA_SUCCESS; }

@@ -1,0 +1,85 @@
+"""Give a scenario the counts, and where nodes run; put cuda-python's names on the null CUDA.
+
+Import it before anything that loads CUDA.
+"""
+
+import ctypes
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import onnxruntime
+
+library = ctypes.CDLL("libnullcuda.so")
+library.nullcuda_names.restype = library.cudaGetErrorString.restype = ctypes.c_char_p
+NAMES = library.nullcuda_names().decode().split()
+_values = (ctypes.c_longlong * len(NAMES)).in_dll(library, "nullcuda_counts")
+
+
+def counts() -> dict[str, int]:
+    """Return everything that was counted since the last ``reset``; the names are those of counts.h."""
+    return dict(zip(NAMES, _values, strict=True))
+
+
+def reset() -> None:
+    """Begin all counts at zero, but for that of contexts: what there is stays."""
+    for index, name in enumerate(NAMES):
+        if name != "contexts":
+            _values[index] = 0
+
+
+class SessionOptions(onnxruntime.SessionOptions):
+    """Options of sessions that remember where their nodes run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+
+
+class InferenceSession(onnxruntime.InferenceSession):
+    """A session that counts its calls, and remembers where its nodes run."""
+
+    def __init__(self, path: str, *more, **named) -> None:
+        super().__init__(path, *more, **named)
+        self.calls = 0
+        sessions.append(self)
+        folder, file = Path(path).parts[-2:]
+        self.title = f"{folder}/{file}"
+        parts = self.get_provider_graph_assignment_info()
+        self.on_cpu = [node.op_type for part in parts if part.ep_name.startswith("CPU") for node in part.get_nodes()]
+
+    def run(self, *given):
+        self.calls += 1
+        return super().run(*given)
+
+    def run_with_iobinding(self, *given) -> None:
+        self.calls += 1
+        super().run_with_iobinding(*given)
+
+
+sessions: list[InferenceSession] = []  # all that were opened, the closed ones too
+onnxruntime.SessionOptions, onnxruntime.InferenceSession = SessionOptions, InferenceSession
+
+
+def _cuda_python() -> ModuleType:
+    """Return the names of cuda.bindings.runtime that cliffvid uses here; the real one brings a CUDA with it."""
+    made = ModuleType("cuda.bindings.runtime")
+
+    def status(function):
+        return lambda *given: (function(*given),)
+
+    def properties(number: int):
+        return library.cudaSetDevice(number), SimpleNamespace(name=b"Null H100", major=9, minor=0)
+
+    made.__dict__.update(
+        cudaError_t=SimpleNamespace(cudaSuccess=0, cudaErrorMemoryAllocation=2),
+        cudaStreamLegacy=ctypes.c_void_p(1),
+        cudaGetErrorString=lambda error: (0, library.cudaGetErrorString(error)),
+        cudaGetDeviceProperties=properties,
+        cudaSetDevice=status(library.cudaSetDevice),
+        cudaStreamSynchronize=status(library.cudaStreamSynchronize),
+    )
+    return made
+
+
+sys.modules["cuda.bindings.runtime"] = _cuda_python()
