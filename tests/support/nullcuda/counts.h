@@ -23,7 +23,9 @@
     X(frees)                                                                  \
     X(decoders)         /* of NVDEC */                                        \
     X(decoded)          /* frames that NVDEC was given */                     \
-    X(mapped)           /* frames that NVDEC lent out */
+    X(mapped)           /* frames that NVDEC lent out */                       \
+    X(surfaces)         /* frames that FFmpeg took memory for, which it reuses */ \
+    X(surfaces_freed)
 
 #define NULLCUDA_INDEX(name) COUNT_##name,
 enum { NULLCUDA_COUNTS(NULLCUDA_INDEX) COUNTS };

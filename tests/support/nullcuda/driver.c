@@ -65,10 +65,15 @@ CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned *flags, int *activ
 /* -- memory ------------------------------------------------------------------------------------------------------ */
 
 CUresult cuMemAlloc_v2(CUdeviceptr *memory, size_t size) {
+    COUNT(surfaces);
     *memory = (CUdeviceptr)nullcuda_allocate(size);
     return *memory ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
-CUresult cuMemFree_v2(CUdeviceptr memory) { return nullcuda_free((void *)memory), CUDA_SUCCESS; }
+CUresult cuMemFree_v2(CUdeviceptr memory) {
+    COUNT(surfaces_freed);
+    nullcuda_free((void *)memory);
+    return CUDA_SUCCESS;
+}
 
 CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *how, CUstream stream) {
     int from_host = how->srcMemoryType == CU_MEMORYTYPE_HOST, to_host = how->dstMemoryType == CU_MEMORYTYPE_HOST;
