@@ -16,7 +16,22 @@ settings.load_profile("repeatable")
 
 def pytest_runtest_setup(item):
     if item.get_closest_marker("needs_cuda") and not os.path.exists("/dev/nvidia0"):
-        pytest.skip("needs an NVIDIA GPU")
+        needs.lacks("cuda", "needs an NVIDIA GPU")
+
+
+on_a_gpu = []  # tests that ran there
+
+
+def pytest_runtest_logreport(report):
+    if "needs_cuda" in report.keywords and report.when == "call" and report.outcome != "skipped":
+        on_a_gpu.append(report.nodeid)
+
+
+def pytest_sessionfinish(session):
+    """Fail where a GPU is required and no test used one, since a module that is skipped hides its tests."""
+    if needs.required("cuda") and not on_a_gpu and not hasattr(session.config, "workerinput"):
+        print("cuda is required: no test ran on a GPU")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,14 @@ from types import ModuleType
 import pytest
 
 
+def required(what: str) -> bool:
+    """Return whether CLIFFVID_REQUIRE names it."""
+    return what in os.environ.get("CLIFFVID_REQUIRE", "").replace(",", " ").split()
+
+
 def lacks(what: str, reason: str) -> None:
     """Skip what is running, a test or the import of its module; fail it where CLIFFVID_REQUIRE names ``what``."""
-    if what in os.environ.get("CLIFFVID_REQUIRE", "").replace(",", " ").split():
+    if required(what):
         pytest.fail(f"{what} is required: {reason}", pytrace=False)
     pytest.skip(reason, allow_module_level=True)
 
