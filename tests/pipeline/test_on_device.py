@@ -4,25 +4,20 @@ import shutil
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 
 import fake_cuda_ort
-from cliffvid import Options
 from cliffvid.errors import BackendError
 from cliffvid.geometry import box_iou
 from cliffvid.pipeline.chain import Chain
 from cliffvid.pipeline.networks import open_models
 from cliffvid.pipeline.video_run import VideoRun, open_run
-from cliffvid.rotations import rotation_matrix
 from cliffvid.tables import Bodies
 from clips import make_clip
 from fake_cuda_ort import FakeOrt
-
-EXAMPLE = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
 
 
 def bodies(path, options, models):
@@ -42,18 +37,12 @@ def ort(monkeypatch):
     return fake
 
 
-@pytest.mark.parametrize(("prefetch", "pixels", "bytes_each"), [(0, "exact", 3), (2, "exact", 3), (2, "planes", 1.5)])
-def test_frames_cross_once_and_answers_alone_come_back(
-    clip, toy_options, ort, prefetch, pixels, bytes_each, monkeypatch
-):
+@pytest.mark.parametrize(("prefetch", "pixels"), [(0, "exact"), (2, "exact"), (2, "planes")])
+def test_people_are_those_of_the_host(clip, toy_options, ort, prefetch, pixels, monkeypatch):
     options = toy_options(prefetch=prefetch, pixels=pixels)
     with open_models(on_cuda(options)) as models:
         found, stages = bodies(clip, on_cuda(options), models)
     assert stages == ["decode", "upload", "detect", "crop", "regress"]
-    frames = 30 * 144 * 192
-    # and lines and weights of rows and columns, eight bytes and four for each of two or three: no picture
-    assert bytes_each * frames < sum(ort.sent) < (bytes_each + 1.5) * frames
-    assert sum(ort.fetched) == 4 * (30 * 4 * 6 + len(found) * (24 * 9 + 10 + 3 + 1))
     monkeypatch.undo()
     with open_models(options) as models:
         want, stages = bodies(clip, options, models)
@@ -224,46 +213,3 @@ def test_what_the_graph_cannot_make_stays_on_the_host(toy_options, ort, resample
     monkeypatch.setattr(networks, "find_model", found)
     with open_models(on_cuda(toy_options())) as models:
         assert models.pictures_on_device is expected
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("detector", "iou_min"), [("yolov3-tiny", 0.95), ("person-open", 0.9)])
-def test_the_example_clip_comes_out_the_same_but_for_rounding(detector, iou_min):
-    """By the open models, the CPU being the device; of person-open one box, of a hidden person, moves by 8 %."""
-    options = Options(end_s=2, detector=detector)
-    with open_models(options) as models:
-        assert not models.pictures_on_device
-        want, _ = bodies(EXAMPLE, options, models)
-        found, _ = bodies(EXAMPLE, options, replace(models, pictures_on_device=True))
-    assert len(want) > 100
-    assert_same_people(found, want, iou_min)
-
-
-def assert_same_people(found, want, iou_min=0.95):
-    """Of some hundreds of people; the open regressor answers little changes of pixels with large ones now and then."""
-    assert abs(len(found) - len(want)) <= 0.02 * len(want)
-    angles = []
-    for frame in np.unique(want.frame_idx):
-        one, other = found[found.frame_idx == frame], want[want.frame_idx == frame]
-        iou = box_iou(other.bbox_xyxy, one.bbox_xyxy)
-        sure = np.flatnonzero(other.det_score > 0.3)
-        assert (iou[sure].max(axis=1) > iou_min).all()
-        turn = rotation_matrix(other.global_orient[sure]).transpose(0, 2, 1) @ rotation_matrix(
-            one.global_orient[iou[sure].argmax(axis=1)]
-        )
-        angles += list(np.degrees(np.arccos(np.clip((turn.trace(axis1=1, axis2=2) - 1) / 2, -1, 1))))
-    assert np.median(angles) < 1
-
-
-@pytest.mark.needs_cuda
-@pytest.mark.parametrize("backend", ["onnxruntime", "tensorrt"])
-def test_on_a_gpu(backend, tmp_path, monkeypatch):
-    """What a user would run there, held to what the CPU answers. Needs cliffvid[gpu], and a TensorRT beside it."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    options = on_cuda(Options(backend=backend))
-    with open_models(options) as models:
-        assert models.pictures_on_device
-        found, _ = bodies(EXAMPLE, options, models)
-    with open_models(Options(device="cpu")) as models:
-        want, _ = bodies(EXAMPLE, Options(device="cpu"), models)
-    assert_same_people(found, want)

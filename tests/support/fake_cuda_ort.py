@@ -2,6 +2,9 @@
 
 The real onnxruntime computes, on the CPU; fresh memory holds garbage, as a GPU's does, and what a session was given is
 done only when an output of it is waited for.
+
+It stays for tests of values, and of what goes wrong: the real onnxruntime-gpu runs on tests/support/nullcuda, which has
+no kernels and counts what is asked of the GPU.
 """
 
 import ctypes

@@ -2,6 +2,9 @@
 
 As there, a frame's planes have addresses and no buffer, lines are longer than the frame is wide, and pixels are there
 only once CUDA's legacy default stream was waited for. Memory of a frame that was let go is gone.
+
+It stays for tests of values, and of what goes wrong: FFmpeg's real NVDEC path runs on tests/support/nullcuda, where all
+frames are grey and what is asked of the GPU is counted.
 """
 
 import ctypes
@@ -24,7 +27,7 @@ class FakeNvdec:
         self.gpu, self.asynchronous = gpu, asynchronous
         self.real_open, self.opened = av.open, []  # the HWAccel of each call
         self.live = weakref.WeakSet()  # frames whose memory is taken
-        self.decoded, self.most, self.downloaded = 0, 0, []  # ... and the pts of those that came to the host
+        self.decoded, self.downloaded = 0, []  # ... and the pts of those that came to the host
         self.deep: set[int] = set()  # of frames that come with 10 bits, as P010
         self.failure: Exception | None = None  # of every packet
 
@@ -114,7 +117,6 @@ class FakeSurface(Wrapped):
             nvdec.gpu.cuda.cudaStreamSynchronize(nvdec.gpu.cuda.cudaStreamLegacy)
         nvdec.live.add(self)
         nvdec.decoded += 1
-        nvdec.most = max(nvdec.most, len(nvdec.live))
 
     @property
     def format(self):
