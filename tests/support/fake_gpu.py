@@ -1,7 +1,8 @@
 """A stand-in for a GPU, so that TensorRT's execute path runs here.
 
 The real TensorRT-RTX parses and builds; what needs a GPU is written to its API, with memory of the host and onnxruntime
-for kernels.
+for kernels. It stays since TensorRT-RTX loads no engine on tests/support/nullcuda: the CUDA runtime that is linked into
+it accepts no driver that is not NVIDIA's (cudaError 103, "integrity checks failed").
 
 It is as unkind as a GPU may be: what a stream was given is done only when the stream is waited for, fresh memory holds
 garbage, an address outside of any allocation is an error, and so is a shape outside of the profile.
