@@ -1,4 +1,7 @@
-"""`--device cuda:1`: the number reaches every library that uses a GPU, on stand-ins that have no other."""
+"""`--device cuda:1`: the number reaches TensorRT and what works beside it, on stand-ins that have no other.
+
+Without TensorRT it is tested on the null CUDA, in tests/pipeline/test_null_cuda.py.
+"""
 
 import sys
 from dataclasses import replace
@@ -36,15 +39,14 @@ def ort(monkeypatch, second):
 
 
 @pytest.mark.parametrize("prefetch", [0, 2])
-@pytest.mark.parametrize("backend", ["onnxruntime", "tensorrt"])
 def test_the_number_reaches_networks_pictures_and_the_decoder(
-    clip, toy_options, toys, tmp_path, ort, second, monkeypatch, backend, prefetch
+    clip, toy_options, toys, tmp_path, ort, second, monkeypatch, prefetch
 ):
     import shutil
 
     nvdec = fake_nvdec.put_in_place(monkeypatch, FakeNvdec(second))
     options = replace(
-        toy_options(pixels="planes", prefetch=prefetch, backend=backend, device="cuda:1", decode_device="cuda"),
+        toy_options(pixels="planes", prefetch=prefetch, backend="tensorrt", device="cuda:1", decode_device="cuda"),
         models_dir=shutil.copytree(toys, tmp_path / "toys"),
         frame_batch=4,
         person_batch=8,

@@ -75,10 +75,9 @@ def run(film: Path, models_dir: Path, **more: str) -> dict:
         detector="toy-detector",
         regressor="toy-regressor",
         threads=1,
-        device="cuda",
         frame_batch=FRAME_BATCH,
         person_batch=8,
-        **more,
+        **{"device": "cuda"} | more,
     )
     inside.sessions.clear()
     with open_models(options) as models:
@@ -114,6 +113,7 @@ def main(folder: Path) -> None:
         "planes": {"pixels": "planes"},
         "nvdec": {"pixels": "planes", "decode_device": "cuda"},
         "exact": {"pixels": "exact", "decode_device": "cuda"},  # NVDEC's frames come to the host
+        "second": {"pixels": "planes", "decode_device": "cuda", "device": "cuda:1"},
     }
     found: dict[str, object] = {name: run(film, models_dir, **options) for name, options in ways.items()}
     print(json.dumps(found | {name: placed(name) for name in ("person-open", "cliff-open", "yolov3-tiny")}))

@@ -61,6 +61,13 @@ def test_bytes_of_a_frame(found, way, sent, fetched):
     assert 0 < counts["h2d_bytes"] / FRAMES <= sent and 0 < counts["d2h_bytes"] / FRAMES <= fetched
 
 
+def test_the_number_of_a_gpu_reaches_onnxruntime_and_ffmpeg(found):
+    """No kernel, memory or context is the first one's."""
+    assert found["nvdec"]["first_gpu"] > found["nvdec"]["launches"]
+    assert found["second"]["first_gpu"] == 0 and found["second"]["launches"] == found["nvdec"]["launches"]
+    assert found["second"]["mapped"] == FRAMES
+
+
 def test_frames_are_let_go_as_soon_as_they_are_rgb(found):
     """Of 59, FFmpeg has memory for a batch and the few that it decodes ahead."""
     counts = found["nvdec"]

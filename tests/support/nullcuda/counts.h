@@ -17,7 +17,8 @@
     X(d2h_bytes)                                                              \
     X(d2d)                                                                    \
     X(d2d_bytes)                                                              \
-    X(contexts)         /* the primary one, and those made beside it */       \
+    X(contexts)         /* each GPU's primary one, and those made beside it */ \
+    X(first_gpu)        /* kernels, allocations and contexts of GPU 0 */      \
     X(allocations)      /* of device memory */                                \
     X(allocated_bytes)                                                        \
     X(frees)                                                                  \
@@ -36,10 +37,13 @@ extern atomic_llong nullcuda_counts[COUNTS];
 #define COUNT_N(name, n) atomic_fetch_add(&nullcuda_counts[COUNT_##name], (long long)(n))
 #define COUNT_COPY(kind, n) (COUNT(kind), COUNT_N(kind##_bytes, n))
 
+/* The thread's current GPU, of two; its first use makes its primary context. */
+#define GPUS 2
+extern _Thread_local int nullcuda_gpu;
+void nullcuda_use_primary(void);
+void nullcuda_count_gpu(void);
 /* Device memory is the host's: zeros, aligned as a GPU's. */
 void *nullcuda_allocate(size_t size);
 void nullcuda_free(void *memory);
-/* The first use of CUDA makes the device's primary context. */
-void nullcuda_use_primary(void);
 /* Copy lines of a plane. */
 void nullcuda_copy_lines(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t lines);

@@ -5,15 +5,17 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-static char primary[8];
-static __thread CUcontext stack[16];
-static __thread int depth;
+/* A context is the number of its GPU. */
+static int primary[GPUS] = {0, 1};
+static _Thread_local CUcontext stack[16]; /* what was pushed; below it is the primary context of cudaSetDevice's GPU */
+static _Thread_local int before[16];      /* the GPU to come back to */
+static _Thread_local int depth;
 
 CUresult cuDriverGetVersion(int *version) { return *version = 13000, CUDA_SUCCESS; }
-CUresult cuDeviceGetCount(int *count) { return *count = 1, CUDA_SUCCESS; }
+CUresult cuDeviceGetCount(int *count) { return *count = GPUS, CUDA_SUCCESS; }
 CUresult cuDeviceGet(CUdevice *device, int number) {
     *device = number;
-    return number ? CUDA_ERROR_INVALID_DEVICE : CUDA_SUCCESS;
+    return number < 0 || number >= GPUS ? CUDA_ERROR_INVALID_DEVICE : CUDA_SUCCESS;
 }
 CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice device) {
     switch (attribute) {
@@ -27,34 +29,41 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice
 CUresult cuGetErrorName(CUresult error, const char **text) { return *text = "CUDA_ERROR", CUDA_SUCCESS; }
 CUresult cuGetErrorString(CUresult error, const char **text) { return *text = "of the null CUDA", CUDA_SUCCESS; }
 
-/* -- contexts: the primary one is current in every thread unless another was pushed -------------------------------- */
+/* -- contexts ---------------------------------------------------------------------------------------------------- */
 
 CUresult cuCtxPushCurrent_v2(CUcontext context) {
     if (depth == sizeof stack / sizeof *stack) return CUDA_ERROR_INVALID_CONTEXT;
+    before[depth] = nullcuda_gpu;
     stack[depth++] = context;
-    return CUDA_SUCCESS;
-}
-CUresult cuCtxGetCurrent(CUcontext *context) {
-    if (!depth) nullcuda_use_primary();
-    *context = depth ? stack[depth - 1] : (CUcontext)primary;
+    nullcuda_gpu = *(int *)context;
     return CUDA_SUCCESS;
 }
 CUresult cuCtxPopCurrent_v2(CUcontext *context) {
     if (!depth) return CUDA_ERROR_INVALID_CONTEXT;
-    depth--;
+    nullcuda_gpu = before[--depth];
     if (context) *context = stack[depth];
     return CUDA_SUCCESS;
 }
-CUresult cuCtxCreate_v2(CUcontext *context, unsigned flags, CUdevice device) {
-    COUNT(contexts);
-    *context = malloc(sizeof(void *));
-    return cuCtxPushCurrent_v2(*context);
-}
-CUresult cuCtxGetDevice(CUdevice *device) { return *device = 0, CUDA_SUCCESS; }
-CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
-    nullcuda_use_primary();
-    *context = (CUcontext)primary;
+CUresult cuCtxGetCurrent(CUcontext *context) {
+    if (!depth) nullcuda_use_primary();
+    *context = depth ? stack[depth - 1] : (CUcontext)&primary[nullcuda_gpu];
     return CUDA_SUCCESS;
+}
+CUresult cuCtxCreate_v2(CUcontext *context, unsigned flags, CUdevice device) {
+    int *made = malloc(sizeof *made);
+    *made = device;
+    *context = (CUcontext)made;
+    cuCtxPushCurrent_v2(*context);
+    COUNT(contexts);
+    nullcuda_count_gpu();
+    return CUDA_SUCCESS;
+}
+CUresult cuCtxGetDevice(CUdevice *device) { return *device = nullcuda_gpu, CUDA_SUCCESS; }
+CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
+    *context = (CUcontext)&primary[device];
+    cuCtxPushCurrent_v2(*context);
+    nullcuda_use_primary();
+    return cuCtxPopCurrent_v2(NULL);
 }
 CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned *flags, int *active) {
     *flags = 0;

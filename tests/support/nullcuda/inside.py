@@ -69,7 +69,8 @@ def _cuda_python() -> ModuleType:
         return lambda *given: (function(*given),)
 
     def properties(number: int):
-        return library.cudaSetDevice(number), SimpleNamespace(name=b"Null H100", major=9, minor=0)
+        found = ctypes.create_string_buffer(4096)
+        return library.cudaGetDeviceProperties(found, number), SimpleNamespace(name=found.value, major=9, minor=0)
 
     made.__dict__.update(
         cudaError_t=SimpleNamespace(cudaSuccess=0, cudaErrorMemoryAllocation=2),

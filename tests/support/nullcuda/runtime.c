@@ -1,4 +1,4 @@
-/* libcudart: one device with an H100's properties, whose memory is the host's and whose kernels do nothing.
+/* libcudart: two GPUs with an H100's properties, whose memory is the host's and whose kernels do nothing.
  *
  * Work is done when it is asked for, so streams and events are empty. What is not here and is asked for is a stub that
  * returns cudaSuccess, see build.py.
@@ -12,11 +12,13 @@
 #define VERSION 13000
 #define MEMORY (80ull << 30)
 
-cudaError_t cudaGetDeviceCount(int *count) { return *count = 1, cudaSuccess; }
-cudaError_t cudaGetDevice(int *device) { return *device = 0, cudaSuccess; }
+cudaError_t cudaGetDeviceCount(int *count) { return *count = GPUS, cudaSuccess; }
+cudaError_t cudaGetDevice(int *device) { return *device = nullcuda_gpu, cudaSuccess; }
 cudaError_t cudaSetDevice(int device) {
+    if (device < 0 || device >= GPUS) return cudaErrorInvalidDevice;
+    nullcuda_gpu = device;
     nullcuda_use_primary();
-    return device ? cudaErrorInvalidDevice : cudaSuccess;
+    return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int *version) { return *version = VERSION, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int *version) { return *version = VERSION, cudaSuccess; }
@@ -24,7 +26,7 @@ const char *cudaGetErrorName(cudaError_t error) { return error ? "cudaError" : "
 const char *cudaGetErrorString(cudaError_t error) { return error ? "an error of the null CUDA" : "no error"; }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *found, int device) {
-    if (device) return cudaErrorInvalidDevice;
+    if (device < 0 || device >= GPUS) return cudaErrorInvalidDevice;
     memset(found, 0, sizeof *found);
     strcpy(found->name, "Null H100");
     found->major = 9;
@@ -143,20 +145,24 @@ cudaError_t cudaMemPoolCreate(cudaMemPool_t *pool, const struct cudaMemPoolProps
 
 /* -- kernels ------------------------------------------------------------------------------------------------------ */
 
+static cudaError_t launched(void) {
+    nullcuda_count_gpu();
+    return COUNT(launches), cudaSuccess;
+}
 cudaError_t cudaLaunchKernel(const void *kernel, dim3 grid, dim3 block, void **arguments, size_t shared,
                              cudaStream_t stream) {
-    return COUNT(launches), cudaSuccess;
+    return launched();
 }
 cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void **arguments, size_t shared,
                                cudaStream_t stream) {
-    return COUNT(launches), cudaSuccess;
+    return launched();
 }
 cudaError_t cudaLaunchCooperativeKernel(const void *kernel, dim3 grid, dim3 block, void **arguments, size_t shared,
                                         cudaStream_t stream) {
-    return COUNT(launches), cudaSuccess;
+    return launched();
 }
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *how, const void *kernel, void **arguments) {
-    return COUNT(launches), cudaSuccess;
+    return launched();
 }
 cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *found, const void *kernel) {
     *found = (struct cudaFuncAttributes){.maxThreadsPerBlock = 1024, .numRegs = 32};
