@@ -12,13 +12,12 @@ from onnx import numpy_helper
 
 from bench import fakes
 from bench.gpu_day import __main__ as command
-from bench.gpu_day import gil, machine, nets, runs, same, sessions
+from bench.gpu_day import gil, machine, nets, runs, same
 from bench.gpu_day.notes import Notes, Watch, timed
 from bench.gpu_day.plan import STEPS, read_plan
-from cliffvid.errors import BackendError
 from cliffvid.models.manifest import read_manifest
 from cliffvid.models.session import open_session
-from fake_cuda_ort import FakeOrt
+from nullcuda.run import run
 
 NAMES = ["env", "roof", "torch", "compile", "nets", "sessions", "shapes", "pictures", "same", "e2e", "py"]
 no_gpu = pytest.mark.skipif(os.path.exists("/dev/nvidia0"), reason="a GPU is here")
@@ -127,31 +126,34 @@ def test_whole_runs_are_measured(day, films):
     assert all(set(row["fill"]) == {"detect", "regress"} for row in rows)
 
 
-def test_networks_are_called_with_what_lies_on_the_device(day, monkeypatch):
-    fake = FakeOrt()
-    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
-    code, found = day("sessions", "--ways", "product fp32", device="cuda")
-    rows = found["sessions"]["rows"]
-    assert code == 0 and len(rows) == 4 and not [row for row in rows if "error" in row]
-    assert len(fake.sent) == 2 * (1 + 2) and not fake.fetched  # each input once a batch size
+@pytest.fixture(scope="module")
+def null_day(tmp_path_factory):
+    """Steps with the toy networks by onnxruntime-gpu, on a CUDA without kernels."""
+    return run(Path(__file__).with_name("on_null_cuda.py"), str(tmp_path_factory.mktemp("day")))
 
 
-def test_whole_runs_make_pictures_where_the_networks_run(day, films, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", FakeOrt())
-    monkeypatch.setattr(runs, "USUAL", (runs.LARGE[0], runs.Case("product fp32", "planes", "cpu", 2, 4, 8)))
-    code, found = day("e2e", "--seconds", "60", device="cuda")
-    (row,) = found["e2e"]["rows"]
-    assert code == 0 and row["pictures_on_device"] and row["people"] == runs.PEOPLE * row["frames"] == 180
+@pytest.mark.parametrize("step", ["sessions", "shapes", "pictures", "e2e"])
+def test_onnxruntime_gpu_runs_a_step_as_a_whole(null_day, step):
+    found = null_day["steps"][step]
+    assert found["code"] == 0 and found["ended"] and not [row for row in found["rows"] if "error" in row]
+    assert len(found["rows"]) >= 4 and found["counts"]["launches"] > 0
 
 
-def test_options_of_the_provider_are_the_blocks_own(toys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", FakeOrt())
-    manifest = read_manifest(toys / "toy-regressor")
-    with sessions.provided({}), pytest.raises(BackendError):  # FakeOrt insists on cliffvid's own
-        open_session(manifest, "onnxruntime", "cuda")
-    with sessions.provided(None):
-        open_session(manifest, "onnxruntime", "cuda").close()
-    open_session(manifest, "onnxruntime", "cuda").close()
+def test_networks_are_called_with_what_is_on_the_device(null_day):
+    """No answer comes back: what does are a few numbers as networks are opened."""
+    counts = null_day["steps"]["sessions"]["counts"]
+    assert counts["d2h_bytes"] < 1000 and counts["graph_launches"] > 0
+
+
+def test_whole_runs_make_pictures_where_the_networks_run(null_day):
+    assert [row["pictures_on_device"] for row in null_day["steps"]["e2e"]["rows"]] == [True] * 4
+
+
+@pytest.mark.parametrize("name", ["use_tf32", "prefer_nhwc", "enable_cuda_graph", "fuse_conv_bias"])
+def test_options_of_the_provider_are_those_of_the_way(null_day, name):
+    """The first way and the last step are cliffvid's own."""
+    found = [options[name] for options in null_day["options"]]
+    assert found[0] == found[-1] == "0" and set(found) == {"0", "1"}
 
 
 @no_gpu

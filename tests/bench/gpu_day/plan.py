@@ -59,7 +59,6 @@ class Plan:
     large: bool
     quick: bool
     autotune: bool
-    no_driver: bool
     seconds: float | None
 
     @property
@@ -90,7 +89,6 @@ def read_plan(words: Sequence[str] | None = None) -> Plan:
     add("--large", action="store_true", help="e2e with larger batches and more videos than are chosen by themselves")
     add("--quick", action="store_true", help="small and short: figures mean nothing")
     add("--autotune", action="store_true", help="let torch.compile try its kernels")
-    add("--no-driver", action="store_true", help="CUDA's libraries are stand-ins: a driver is not asked")
     add("--seconds", type=float, help="how long each step begins something new (default: its own)")
     given = vars(parser.parse_args(words))
     if not is_device(given["device"]) or given["device"] == "auto":

@@ -20,7 +20,6 @@ from ..clips import RATE, clip, repeated
 from ..fakes import Injected, people_seen
 from .notes import Notes, Row, Watch
 from .plan import Decoder, Pixels, Plan
-from .same import stand_ins
 from .sessions import WAYS, provided
 
 PEOPLE = 3  # a frame
@@ -71,7 +70,7 @@ def e2e(plan: Plan, notes: Notes) -> None:
 def run_cases(plan: Plan, notes: Notes, cases: Iterable[Case]) -> None:
     """A row for each; networks are opened once for each way."""
     opened: dict[str, Models] = {}
-    with stand_ins(plan), ExitStack() as stack:
+    with ExitStack() as stack:
         for case in notes.in_time(cases):
             with notes.row(**asdict(case)) as row:
                 if case.by not in opened:

@@ -1,21 +1,15 @@
 """Whether the device sees what the CPU sees: a clip by the open models, row by row."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from itertools import product
-from types import SimpleNamespace
-from unittest.mock import patch
 
 import numpy as np
 
 from cliffvid.geometry import Array, box_iou
-from cliffvid.models.backends import ort_images
 from cliffvid.options import Options
 from cliffvid.pipeline.process import process
 from cliffvid.pipeline.report import Report
 from cliffvid.tables import Tracks
 from cliffvid.tracks.read import read_tracks
-from cliffvid.video import container
 
 from ..shapes import EXAMPLE, matched
 from .notes import Notes, Row
@@ -50,13 +44,12 @@ def same(plan: Plan, notes: Notes) -> None:
         )
         return process(clip, out, options), read_tracks(out)
 
-    with stand_ins(plan):
-        _, want = run("reference", "exact", device="cpu")
-        for decode, pixels in notes.in_time(product(DECODERS if plan.on_gpu else DECODERS[:1], PIXELS)):
-            name = f"{plan.device} {pixels}{' nvdec' if decode == 'cuda' else ''}"
-            with notes.row(by=name) as row:
-                report, got = run(name, pixels, decode)
-                row |= compared(want, got) | {"seconds": round(report.seconds, 2), "warnings": report.warnings}
+    _, want = run("reference", "exact", device="cpu")
+    for decode, pixels in notes.in_time(product(DECODERS if plan.on_gpu else DECODERS[:1], PIXELS)):
+        name = f"{plan.device} {pixels}{' nvdec' if decode == 'cuda' else ''}"
+        with notes.row(by=name) as row:
+            report, got = run(name, pixels, decode)
+            row |= compared(want, got) | {"seconds": round(report.seconds, 2), "warnings": report.warnings}
 
 
 def compared(want: Tracks, got: Tracks) -> Row:
@@ -78,13 +71,3 @@ def _far(a: Array, b: Array) -> dict[str, float] | None:
     if not apart.size:
         return None
     return {"median": float(np.median(apart)), "p99": float(np.percentile(apart, 99)), "max": float(apart.max())}
-
-
-@contextmanager
-def stand_ins(plan: Plan) -> Iterator[None]:
-    """Where CUDA's libraries are stand-ins, cuda-python finds no driver to ask: it is not asked."""
-    silent = SimpleNamespace(enter=lambda: None, wait_for_decoder=lambda: None)
-    with ExitStack() as stack:
-        for module in (container, ort_images) if plan.no_driver else ():
-            stack.enter_context(patch.object(module, "Gpu", lambda *_: silent))
-        yield

@@ -1,6 +1,6 @@
 """Give a scenario the counts, and where nodes run; put cuda-python's names on the null CUDA.
 
-Import it before anything that loads CUDA.
+Import it before a session is opened.
 """
 
 import ctypes

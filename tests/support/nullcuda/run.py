@@ -35,7 +35,7 @@ def run(script: Path, *words: str) -> dict[str, Any]:
             "LD_LIBRARY_PATH": str(libraries),
             "OMP_NUM_THREADS": "1",
         }
-        command = [sys.executable, str(script), *words]
+        command = [sys.executable, "-P", str(script), *words]  # modules beside the script are not meant
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S)
     assert done.returncode == 0, f"{script.name} ended with {done.returncode}\n{done.stderr[-4000:]}"
     return json.loads(done.stdout.splitlines()[-1])
