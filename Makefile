@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Fixed: an open range lets pip replace a CPU build by the newest one for GPUs, several gigabytes of it.
 TORCH ?= 2.13.0
 
-# What the tests must find rather than skip: sources, nullcuda, egl, chromium, and packages by name.
+# What the tests must find rather than skip: sources, nullcuda, cuda, egl, chromium, and packages by name.
 REQUIRE ?= sources,nullcuda,tensorrt_rtx
 
 .PHONY: help demo test test-wheel fuzz lint open-models engines player bench gpu-day accuracy every profile docs-house \

@@ -4,6 +4,7 @@ import gc
 import itertools
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -24,7 +25,7 @@ from toys import CANVAS, make_convolved
 
 SIZE_WH = (1920, 1080)
 FRAME_BATCH, FRAMES = 2, 59  # 30 batches, the last one not full
-PEOPLE = (0, 1, 0, 3, 2, 0, 0, 1)  # of frame after frame, over and over
+PEOPLE = (0, 1, 0, 3, 2, 0, 0, 1, 0, 0, 2)  # of frame after frame, over and over: batches of people vary
 
 
 class Answering(Injected):
@@ -68,7 +69,7 @@ def grey_film(path: Path) -> Path:
     return path
 
 
-def run(film: Path, models_dir: Path, **more: str) -> dict:
+def run(film: Path, models_dir: Path, **more: str) -> dict[str, object]:
     """Count a whole run, from networks that are open to the last row."""
     options = Options(
         models_dir=models_dir,
@@ -85,11 +86,14 @@ def run(film: Path, models_dir: Path, **more: str) -> dict:
         frames, people = rows_of(film, options, answering(models))
         gc.collect()  # decoders end as what refers to them goes
         counts = inside.counts()
+    calls: Counter[str] = Counter()  # each network makes its pictures by a session of the same graph
+    for session in inside.sessions:
+        calls[session.title] += session.calls
     return counts | {
         "frames": frames,
         "people": people,
-        "calls": {session.title: session.calls for session in inside.sessions},
-        "on_cpu": {session.title: session.on_cpu for session in inside.sessions},
+        "calls": calls,
+        "on_cpu": [f"{session.title} {node}" for session in inside.sessions for node in session.on_cpu],
     }
 
 

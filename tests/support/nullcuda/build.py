@@ -12,7 +12,7 @@ import av
 SOURCES = sorted(Path(__file__).parent.glob("*.c"))
 NAMES = "libcudnn.so.9", "libcurand.so.10", "libcuda.so.1", "libnvcuvid.so.1"  # and those that are linked by version
 PROVIDER = "onnxruntime/capi/libonnxruntime_providers_cuda.so"
-FLAGS = "-std=gnu11", "-O1", "-fPIC", "-Wall", "-Werror", "-fvisibility=default"
+FLAGS = "-std=gnu11", "-O1", "-fPIC", "-Wall", "-Werror"
 
 
 def build(fetched: Path, out: Path) -> Path:
@@ -36,7 +36,7 @@ def build(fetched: Path, out: Path) -> Path:
     nodes = [f"{version} {{ global: {'; '.join(sorted(names))}; }};\n" for version, names in versions.items()]
     script.write_text("".join([*nodes, "nullcuda { global: *; };\n"]))
     linking = f"-Wl,--version-script={script}", "-Wl,-soname,libnullcuda.so"
-    _run("gcc", "-shared", "-fPIC", "-fno-builtin", *objects, stubs, "-o", library, *linking)
+    _run("gcc", "-shared", "-fPIC", *objects, stubs, "-o", library, *linking)
     for name in {*NAMES, *versions}:
         (out / name).unlink(missing_ok=True)
         (out / name).symlink_to(library.name)

@@ -21,7 +21,7 @@
     X(first_gpu)        /* kernels, allocations and contexts of GPU 0 */      \
     X(allocations)      /* of device memory */                                \
     X(allocated_bytes)                                                        \
-    X(frees)                                                                  \
+    X(frees)            /* each waits for all work of a GPU, as cudaFree does */ \
     X(decoders)         /* of NVDEC */                                        \
     X(decoded)          /* frames that NVDEC was given */                     \
     X(mapped)           /* frames that NVDEC lent out */                       \

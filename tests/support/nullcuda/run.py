@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import needs
 
@@ -22,7 +21,7 @@ FETCHED = Path(sys.prefix) / "nullcuda"
 TIMEOUT_S = 120
 
 
-def run(script: Path, *words: str) -> dict[str, Any]:
+def run(script: Path, *words: str):
     """Return the JSON that the script prints as its last line. Raises AssertionError with its words if it fails."""
     if not fetched(FETCHED):
         needs.lacks("nullcuda", f"{FETCHED} is not there: python -m nullcuda.fetch {FETCHED}")
