@@ -43,7 +43,7 @@ class Options:
         "auto", "Runtime of the networks.", panel=SPEED
     )
     device: str = option("auto", "Device of the networks: auto, cpu, cuda or cuda:N.", panel=SPEED)
-    precision: Literal["fp32", "auto", "fp16", "bf16", "int8"] = option(
+    precision: Literal["fp32", "auto", "tf32", "fp16", "bf16", "int8"] = option(
         "fp32", "Arithmetic of the networks. auto: the fastest that was measured here to be accurate.", panel=SPEED
     )
     threads: int = option(
@@ -58,7 +58,7 @@ class Options:
     detect_every: int = option(
         1, "Detect in every Nth frame used; boxes in between are interpolated.", panel=SPEED, least=1, most=30
     )
-    videos_at_once: int = option(2, "Inputs decoded in parallel, into shared batches.", panel=SPEED, least=1, most=1024)
+    videos_at_once: int | Literal["auto"] = option("auto", "Inputs decoded at once.", panel=SPEED, least=1, most=1024)
     prefetch: int = option(2, "Batches that a stage may run ahead. 0: no threads.", panel=SPEED, least=0)
     start_s: float = option(
         0.0, "Skip frames before this time: seconds, or 1:02:03.5.", panel=VIDEO, flags=START, least=0

@@ -11,12 +11,12 @@ from typing import Protocol
 
 from ..errors import BackendError, CliffvidError, ModelError, OutputError, UsageError
 from ..machine import on_gpu, usable_cores, usable_memory_bytes
+from ..models.batch_size import VIDEOS_ON_GPU
 from ..options import BulkOptions, Options
 from .messages import Answer, Fault, Task
 
 BACKOFF_S = (1.0, 4.0)  # before the second and the third attempt
 WORKER_BYTES = 1_000_000_000  # upper bound of memory per worker with its own networks
-AT_ONCE = 8  # inputs decoded at once for a GPU; one core each gives about 300 frames/s of 1080p
 PATIENCE_S = 0.2  # interval at which time limits and signals are checked
 
 Took = Callable[[Answer], None]
@@ -55,10 +55,10 @@ def default_workers(options: Options, shared: bool) -> int:
     """Return the default number of workers, or of inputs that one worker decodes at once if networks are shared.
 
     It is one per core, as far as memory allows: networks of this size gain less from a second thread than from a second
-    worker. On a GPU it is one worker, or at most ``AT_ONCE`` inputs.
+    worker. On a GPU it is one worker, or at most ``VIDEOS_ON_GPU`` inputs.
     """
     if on_gpu(options.device, options.backend):
-        return min(usable_cores(), AT_ONCE) if shared else 1
+        return min(usable_cores(), VIDEOS_ON_GPU) if shared else 1
     room = usable_memory_bytes()
     return usable_cores() if room is None else max(min(usable_cores(), room // WORKER_BYTES), 1)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..concurrency import Stages
-from ..models.batch_size import with_batch_sizes
+from ..models.batch_size import videos_at_once, with_batch_sizes
 from ..options import Options
 from ..pipeline.batching import Batch
 from ..pipeline.chain import Chain
@@ -16,7 +16,7 @@ from .task_runs import JoinRun, SegmentRun, TaskRun, TrialRun, WholeRun, fault_o
 
 
 class Worker:
-    """Worker that passes tasks through one chain, ``options.videos_at_once`` of them at a time.
+    """Worker that passes tasks through one chain, ``videos_at_once`` of them at a time.
 
     The first task that needs the networks opens them. An error in one input is put into its answer. An error of the
     chain itself is put into the answers of all tasks in it.
@@ -39,7 +39,7 @@ class Worker:
             yield from work(first, _alike(first, tasks, held))
 
     def _probe(self, first: Task, more: Iterator[Task | None]) -> Iterator[Answer]:
-        tasks, width = itertools.chain([first], more), self.options.videos_at_once
+        tasks, width = itertools.chain([first], more), videos_at_once(self.options)
         sources = (probed(task, self.options) if isinstance(task, Probe) else None for task in tasks)
         with Stages(self.options.prefetch if width > 1 else 0) as stages:
             yield from stages.merged("probe", "inputs", sources, width, lambda answer: 1)

@@ -17,8 +17,11 @@ from .onnx_file import check_whole
 
 SCHEMA = 1
 MANIFEST_BYTES = 16 << 20
-# The network file for each precision; bf16 is the fp32 graph, which the backend runs in bfloat16.
-MODEL_FILES = {"fp32": "model.onnx", "bf16": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
+# The network file for each precision; tf32 and bf16 are the fp32 graph, which the backend runs with shorter numbers.
+MODEL_FILES = dict.fromkeys(("fp32", "tf32", "bf16"), "model.onnx") | {
+    "fp16": "model.fp16.onnx",
+    "int8": "model.int8.onnx",
+}
 SEAL = "manifest_sha256"
 BUNDLED = Path(__file__).parents[1] / "bundled"
 

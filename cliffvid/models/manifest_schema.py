@@ -37,7 +37,7 @@ MANIFEST = {
     "quality?": [
         {
             "backend": str,
-            "precision": frozenset({"fp32", "bf16", "fp16", "int8"}),
+            "precision": frozenset({"fp32", "tf32", "bf16", "fp16", "int8"}),
             "device": str,
             "machine": str,
             "version": str,

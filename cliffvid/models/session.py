@@ -34,7 +34,7 @@ class Backend:
 
 
 KNOWN = {
-    "onnxruntime": Backend("ort", ("cpu", "cuda"), ("fp32", "fp16", "int8")),
+    "onnxruntime": Backend("ort", ("cpu", "cuda"), ("fp32", "tf32", "fp16", "int8")),
     "openvino": Backend("ov", ("cpu",), ("fp32", "bf16", "int8")),
     "tensorrt": Backend("trt", ("cuda",), ("fp32", "fp16", "int8")),
 }
@@ -73,6 +73,9 @@ class Session(Network, Protocol):
     def rows_max(self) -> int | None:
         """Return the most rows it runs at once; None until a batch exceeds the memory."""
 
+    def pad_to(self, rows: int) -> None:
+        """Expect batches of so many rows; a backend that is slow at other sizes pads smaller ones."""
+
 
 def open_session(
     manifest: Manifest, backend: str = "auto", device: str = "auto", threads: int = 0, precision: str = "fp32"
@@ -93,6 +96,8 @@ def open_session(
             f"--precision {precision}: {name} has {', '.join(known.precisions)}; choose another --backend"
         )
     device = known.devices[0] if device == "auto" else plain_device(device)
+    if precision == "tf32" and device == "cpu":
+        raise BackendError("--precision tf32: arithmetic of NVIDIA GPUs; choose another, or --device cuda")
     module = import_module(f".backends.{known.module}", __package__)
     threads = threads or usable_cores()
     return OomRetry(module.open_session(manifest, device, threads, precision), threads)
@@ -126,13 +131,18 @@ class OomRetry:
 
     def __init__(self, session: Network, threads: int) -> None:
         self._turn = ALL_CORES if session.device == "cpu" and threads >= usable_cores() else nullcontext()
-        self._session = session
+        self._session, self._padded = session, 0
         self.rows_max: int | None = None
         self.warnings: list[str] = []
         self.turn_wait_s = 0.0
         self.turn_waits: list[tuple[float, float]] | None = None  # if a list: collects start and end of each wait
         self.manifest, self.backend = session.manifest, session.backend
         self.device, self.precision = session.device, session.precision
+
+    def pad_to(self, rows: int) -> None:
+        if pad := getattr(self._session, "pad_to", None):
+            self._padded = min(rows, self.rows_max or rows)
+            pad(self._padded)
 
     def run(self, inputs: Arrays) -> Arrays:
         rows = len(next(iter(inputs.values())))
@@ -152,7 +162,7 @@ class OomRetry:
             except Exception as error:  # each runtime has its own class, and a MemoryError may have no message
                 if not is_short_of_memory(error):
                     raise
-                self._halve(stop - start, error)
+                self._halve(max(stop - start, self._padded), error)
             else:
                 start = stop
         if len(answers) == 1:
@@ -171,6 +181,8 @@ class OomRetry:
                 f"{where}: memory does not suffice for a single one; end what else runs there ({error})"
             ) from error
         self.rows_max = rows // 2
+        if self._padded:
+            self.pad_to(self.rows_max)
         self.warnings = [f"{where}: memory does not suffice for {rows} at once: went on with {self.rows_max}"]
 
     def close(self) -> None:

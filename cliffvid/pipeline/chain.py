@@ -6,7 +6,7 @@ from functools import partial
 from typing import Self
 
 from ..concurrency import Sources, Stages
-from ..models.batch_size import with_batch_sizes
+from ..models.batch_size import videos_at_once, with_batch_sizes
 from ..options import Options
 from ..tables import Bodies, Frames
 from .batching import Batch, Part, R, S, lifted, rebatch, rows_in
@@ -44,7 +44,7 @@ class Chain:
         may mix several videos. Call it only once.
         """
         options, models, sizes = self.options, self.models, self.batch_sizes()
-        decoded = self.stages.merged("decode", "frames", videos, options.videos_at_once, rows_in)
+        decoded = self.stages.merged("decode", "frames", videos, videos_at_once(options), rows_in)
         frames, parts = rebatch(decoded, sizes["detect"]), math.inf
         if models.pictures_on_device:
             put = partial(uploaded, session=models.detector)

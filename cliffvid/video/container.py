@@ -110,13 +110,11 @@ def _open(path: Path | str, options: Options, surfaces: bool) -> av.container.In
 
 def cuda(surfaces: bool = False, number: int = 0) -> HWAccel:
     """Return FFmpeg's hardware decoding on a GPU; ``surfaces`` as in ``open_video``. Raises BackendError."""
-    if not surfaces:
-        return HWAccel("cuda", device=str(number), allow_software_fallback=False)
-    # The context of onnxruntime's memory. It is requested as the current one: FFmpeg takes the primary one only where
-    # it is not set up yet, or has flags that onnxruntime does not set.
+    # The context of onnxruntime's memory: another would take 400 MB a video. It is requested as the current one: FFmpeg
+    # takes the primary one only where it is not set up yet, or has flags that onnxruntime does not set.
     Gpu(number).enter()
     context: dict[str, object] = {"primary_ctx": "0", "current_ctx": "1"}
-    return HWAccel("cuda", device=str(number), allow_software_fallback=False, options=context, is_hw_owned=True)
+    return HWAccel("cuda", device=str(number), allow_software_fallback=False, options=context, is_hw_owned=surfaces)
 
 
 def decoding_fault(device: HWAccel | None) -> str | None:

@@ -1,4 +1,8 @@
-"""Run networks with onnxruntime, on the CPU or with its CUDA provider."""
+"""Run networks with onnxruntime, on the CPU or with its CUDA provider.
+
+cuDNN plans each convolution for one shape and plans anew for another. So on a GPU, a shape has a session, and batches
+are padded to one size, see ``OrtSession.pad_to``.
+"""
 
 import logging
 import sys
@@ -12,16 +16,18 @@ from typing import Self
 
 from ... import optional
 from ...errors import BackendError
-from ...machine import split_device
-from ...pending import pending_among
-from ...tables import Array
+from ...pending import PendingInputs, pending_among
 from ..manifest import Manifest
 from ..session import Arrays, as_taken, check_tensors, no_rows, not_loaded
-from .ort_images import OrtNetwork, OrtValue, Pictures
+from .ort_images import Pictures
+from .ort_queue import Queue
+from .ort_run import DeviceRun, Sides
+from .ort_types import OrtNetwork
 
 log = logging.getLogger(__name__)
 DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+SHAPES_KEPT = 8  # as many videos are decoded at a time on a GPU, see batch_size.py; each may have another canvas
 BUILDS = ("onnxruntime", "onnxruntime-gpu")
 REPAIR = "pip uninstall onnxruntime onnxruntime-gpu, then install one of cliffvid[cpu] and cliffvid[gpu]"
 
@@ -62,11 +68,19 @@ def two_builds() -> str | None:
     return f"{' and '.join(have)} overwrite each other: {REPAIR}" if len(have) == 2 else None
 
 
-def provider_of(device: str) -> tuple[str, dict[str, str]]:
-    """Return a device's provider and its options: TensorFloat-32 is off, since GPUs would use it for float32."""
-    if device == "cpu":
+def provider_of(queue: Queue, precision: str = "fp32") -> tuple[str, dict[str, str]]:
+    """Return a queue's provider and its options.
+
+    GPUs would use TensorFloat-32 for float32. Without it, cuDNN has no tensor cores for float16 either.
+    """
+    if queue.gpu is None:
         return CPU, {}
-    return CUDA, {"use_tf32": "0", "device_id": str(split_device(device)[1])}
+    return CUDA, {
+        "device_id": str(queue.where[1]),
+        "use_tf32": str(int(precision != "fp32")),
+        "arena_extend_strategy": "kSameAsRequested",  # else each session's memory grows by doubling
+        "user_compute_stream": str(int(queue.stream)),
+    }
 
 
 def did_not_load(reason: object) -> BackendError:
@@ -76,24 +90,28 @@ def did_not_load(reason: object) -> BackendError:
     )
 
 
-def open_network(onnxruntime: ModuleType, path: Path, device: str, threads: int) -> OrtNetwork:
-    """Return an InferenceSession that really has the device's provider.
+def open_network(
+    onnxruntime: ModuleType,
+    path: Path,
+    queue: Queue,
+    threads: int,
+    precision: str = "fp32",
+    sizes: Mapping[str, int] | None = None,
+) -> OrtNetwork:
+    """Return an InferenceSession that really has the queue's provider; ``sizes`` makes free axes constant.
 
     Raises BackendError if it has not, ModelError if the file is not a network it can load, BackendMemoryError if that
     is too large for this machine.
     """
-    provider, options = provider_of(device)
+    provider, options = provider_of(queue, precision)
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 4  # errors are raised anyway
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
     # Two networks alternate: threads that spin after each call cost 1.28x time and 1.3x CPU when measured.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if provider not in onnxruntime.get_available_providers():
-        raise BackendError('this onnxruntime is built without CUDA: pip install "cliffvid[gpu]" instead of [cpu]')
-    if provider != CPU:
-        with redirect_stdout(sys.stderr):  # it prints what is missing; stdout is for results
-            onnxruntime.preload_dlls()  # libraries in Python packages, which are not found otherwise
+    for axis, size in (sizes or {}).items():  # shapes are then computed here and not on the GPU, or between runs on it
+        settings.add_free_dimension_override_by_name(axis, size)
     try:
         session: OrtNetwork = onnxruntime.InferenceSession(
             str(path), settings, providers=[(provider, options)], enable_fallback=0
@@ -109,9 +127,25 @@ def open_network(onnxruntime: ModuleType, path: Path, device: str, threads: int)
     return session
 
 
-def open_pictures(onnxruntime: ModuleType, device: str, threads: int) -> Pictures:
-    """Return what makes network inputs on a device. Raises BackendError."""
-    return Pictures(onnxruntime, lambda path: open_network(onnxruntime, path, device, threads), device)
+def open_queue(onnxruntime: ModuleType, device: str) -> Queue:
+    """Return a queue for a device that this onnxruntime has. Raises BackendError."""
+    if device != "cpu":
+        if CUDA not in onnxruntime.get_available_providers():
+            raise BackendError('this onnxruntime is built without CUDA: pip install "cliffvid[gpu]" instead of [cpu]')
+        with redirect_stdout(sys.stderr):  # it prints what is missing; stdout is for results
+            onnxruntime.preload_dlls()  # libraries in Python packages, which are not found otherwise
+    return Queue(onnxruntime, device)
+
+
+def open_pictures(onnxruntime: ModuleType, device: str, threads: int, queue: Queue | None = None) -> Pictures:
+    """Return what makes network inputs on a device, by default in a queue that is not shared. Raises BackendError."""
+    return Pictures(
+        onnxruntime,
+        lambda path, queue: open_network(onnxruntime, path, queue, threads),
+        lambda: open_queue(onnxruntime, device),
+        device,
+        queue,
+    )
 
 
 class OrtSession:
@@ -121,70 +155,81 @@ class OrtSession:
 
     def __init__(self, onnxruntime: ModuleType, manifest: Manifest, device: str, threads: int, precision: str) -> None:
         self.manifest, self.precision, self.device = manifest, precision, device
-        self._ort, self._threads = onnxruntime, threads
-        self._session = open_network(onnxruntime, manifest.network(precision), device, threads)
+        self._ort, self._threads, self._queue = onnxruntime, threads, open_queue(onnxruntime, device)
+        self._path, self._outputs = manifest.network(precision), list(manifest.outputs)
+        network = self._open({})
         for side, promised, found in (
-            ("input", manifest.inputs, self._session.get_inputs()),
-            ("output", manifest.outputs, self._session.get_outputs()),
+            ("input", manifest.inputs, network.get_inputs()),
+            ("output", manifest.outputs, network.get_outputs()),
         ):
             check_tensors(manifest, side, promised, {t.name: (DTYPES.get(t.type, t.type), t.shape) for t in found})
-        self._outputs = list(manifest.outputs)
-        self._bound = DeviceRun(onnxruntime, self._session, self._outputs, self.device)
+        self._network: OrtNetwork | None = network
+        self._axes = {t.name: t.shape for t in network.get_inputs()}
+        self._rows = 0  # of every batch on a GPU; 0: any
+        self._runs: dict[tuple[Sides, ...], DeviceRun] = {}  # by the inputs' shapes, the one used last at the end
+
+    def _open(self, sizes: Mapping[str, int]) -> OrtNetwork:
+        return open_network(self._ort, self._path, self._queue, self._threads, self.precision, sizes)
 
     @cached_property
     def pictures(self) -> Pictures:
         """Return what makes the inputs on the device, from frames that are there."""
-        return open_pictures(self._ort, self.device, self._threads)
+        return open_pictures(self._ort, self.device, self._threads, self._queue)
+
+    def pad_to(self, rows: int) -> None:
+        """Run batches of so many rows alone on a GPU; further rows of a smaller batch are made up and dropped."""
+        if self.device != "cpu" and rows != self._rows:
+            self._rows = rows
+            self._release()
+
+    def _release(self) -> None:
+        while self._runs:
+            self._runs.popitem()[1].close()
+        self._network = None
 
     def run(self, inputs: Arrays) -> Arrays:
-        if len(next(iter(inputs.values()))) == 0:
+        rows = len(next(iter(inputs.values())))
+        if rows == 0:
             return no_rows(self.manifest)
         pending = pending_among(inputs)
         arrays = as_taken(self.manifest, {n: array for n, array in inputs.items() if n not in pending})
         if self.device == "cpu" and not pending:
-            answers = self._session.run(self._outputs, arrays)
-        else:
-            try:
-                dtypes = {name: tensor.dtype for name, tensor in self.manifest.inputs.items()}
-                answers = self._bound.run(arrays, {n: self.pictures.make(p, dtypes[n]) for n, p in pending.items()})
-            except Exception as error:  # as above; out of memory is one of them
-                raise BackendError(f"{self.manifest.name}: onnxruntime failed on the GPU ({error})") from error
-        return dict(zip(self._outputs, answers, strict=True))
+            assert self._network is not None
+            return dict(zip(self._outputs, self._network.run(self._outputs, arrays), strict=True))
+        try:
+            self._queue.enter()
+            shapes = {name: (max(rows, self._rows), *inputs[name].shape[1:]) for name in self.manifest.inputs}
+            return self._run_for(shapes).run(rows, arrays, pending)
+        except Exception as error:  # as above; out of memory is one of them
+            raise BackendError(f"{self.manifest.name}: onnxruntime failed on the GPU ({error})") from error
+
+    def _write(self, inputs: PendingInputs, dtype: str, place: int) -> None:
+        self.pictures.write(inputs, dtype, place)
+
+    def _run_for(self, shapes: dict[str, Sides]) -> DeviceRun:
+        """Return the run for inputs of these shapes. With ``pad_to``, each shape has a session."""
+        key = tuple(shapes.values())
+        if (run := self._runs.pop(key, None)) is None:
+            while len(self._runs) >= SHAPES_KEPT:
+                self._runs.pop(next(iter(self._runs))).close()
+            if self._rows:
+                pairs = [pair for n, shape in shapes.items() for pair in zip(self._axes[n], shape, strict=True)]
+                network = self._open({axis: size for axis, size in pairs if isinstance(axis, str)})
+            else:
+                network = self._network = self._network or self._open({})
+            run = DeviceRun(self._queue, network, self.manifest, shapes, self._write)
+        self._runs[key] = run
+        return run
 
     def close(self) -> None:
-        for held in ("_bound", "_session", "pictures"):
-            self.__dict__.pop(held, None)
+        if pictures := self.__dict__.pop("pictures", None):
+            pictures.close()
+        self._queue.enter()
+        self._release()
+        self._queue.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class DeviceRun:
-    """Runs a session with inputs and outputs on a device; its input memory is reused from batch to batch.
-
-    Inputs already ``there``, on the device, are used as they are.
-    """
-
-    def __init__(self, onnxruntime: ModuleType, session: OrtNetwork, outputs: list[str], device: str) -> None:
-        self._ort, self._session, self._outputs, self._where = onnxruntime, session, outputs, split_device(device)
-        self._binding = session.io_binding()
-        self._buffers: dict[str, OrtValue] = {}
-
-    def run(self, inputs: Mapping[str, Array], there: Mapping[str, OrtValue]) -> list[Array]:
-        for name, value in there.items():
-            self._buffers.pop(name, None)
-            self._binding.bind_ortvalue_input(name, value)
-        for name, array in inputs.items():
-            buffer = self._buffers.get(name)
-            if buffer is None or buffer.shape() != list(array.shape):
-                buffer = self._ort.OrtValue.ortvalue_from_shape_and_type(array.shape, array.dtype, *self._where)
-                self._buffers[name] = buffer
-                self._binding.bind_ortvalue_input(name, buffer)
-            buffer.update_inplace(array)
-        for name in self._outputs:
-            self._binding.bind_output(name, *self._where)
-        self._session.run_with_iobinding(self._binding)
-        return self._binding.copy_outputs_to_cpu()

@@ -172,6 +172,7 @@ class TrtSession:
             raise BackendError(f"{self.manifest.name}: no onnxruntime is here that makes pictures on the GPU")
         try:
             self.pictures.write(inputs, dtype, place)
+            self.pictures.wait()  # TensorRT's stream does not
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             raise BackendError(f"{self.manifest.name}: onnxruntime failed on the GPU ({error})") from error
 
@@ -208,7 +209,8 @@ class TrtSession:
         if self._cache is not None and self._lanes:
             with suppress(OutputError):  # the cache only saves time
                 write_whole(self._cache_path(), bytes(self._cache.serialize()), overwrite=True)
-        self.__dict__.pop("pictures", None)
+        if pictures := self.__dict__.pop("pictures", None):
+            pictures.close()
         self._lanes, self._cache, self._config, self._engine, self._runtime = [], None, None, None, None
 
     def __enter__(self) -> Self:

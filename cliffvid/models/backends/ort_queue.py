@@ -1,0 +1,114 @@
+"""Queue onnxruntime's work on a GPU's stream, so that nothing waits but for the answers of a batch."""
+
+import ctypes
+from contextlib import suppress
+from types import ModuleType
+
+import numpy as np
+
+from ...cuda import Buffer, Gpu
+from ...errors import BackendError
+from ...machine import split_device
+from ...tables import Array
+from .ort_types import OrtBinding, OrtNetwork
+
+ALIGNMENT = 256  # of CUDA's own allocations
+LEAST_BYTES = 1 << 20  # of memory for ``put``
+
+
+class Queue:
+    """Copies and runs of networks on one device, in order. One thread at a time may use it.
+
+    On the CPU each is done at once, and its buffers have no second memory.
+    """
+
+    def __init__(self, onnxruntime: ModuleType, device: str) -> None:
+        self.where = split_device(device)
+        self.gpu = Gpu(self.where[1]) if self.where[0] == "cuda" else None
+        if self.gpu:
+            self.gpu.enter()
+            self.stream = self.gpu.stream()
+        self._options = onnxruntime.RunOptions()  # by default, each run waits for its end
+        self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        self._buffers: list[Buffer] = []  # those of ``put``, filled one after the other
+        self._full, self._used = 0, 0  # how many are full, and the bytes used of the next one
+        self._given = 0  # bytes since the last ``wait``
+        self._arrays: list[Array] = []  # the same on the CPU
+
+    def enter(self) -> None:
+        """Let the calling thread use the queue."""
+        if self.gpu:
+            self.gpu.enter()
+
+    def buffer(self, size: int) -> Buffer:
+        """Return memory on the device, zeros, and pinned memory of this machine."""
+        if self.gpu is None:
+            memory = np.zeros(size, np.uint8)
+            return Buffer(memory.ctypes.data, memory.ctypes.data, memory)
+        buffer = self.gpu.buffer(size)
+        self.gpu.send(buffer, size, self.stream)
+        return buffer
+
+    def free(self, buffer: Buffer) -> None:
+        if self.gpu:
+            self.gpu.free(buffer)
+
+    def send(self, buffer: Buffer, size: int) -> None:
+        """Copy the first bytes of a buffer to the device."""
+        if self.gpu:
+            self.gpu.send(buffer, size, self.stream)
+
+    def fetch(self, buffer: Buffer, size: int) -> None:
+        """Copy the first bytes of a buffer back; they are there after ``wait``."""
+        if self.gpu:
+            self.gpu.fetch(buffer, size, self.stream)
+
+    def put(self, array: Array, address: int = 0) -> int:
+        """Copy an array to an address on the device, by default to one that is valid until ``wait``; return it."""
+        array = np.ascontiguousarray(array)
+        self._given += array.nbytes
+        if self.gpu is None:
+            self._arrays.append(array)
+            if address:
+                ctypes.memmove(address, array.ctypes.data, array.nbytes)
+            return address or int(array.ctypes.data)
+        buffer = self._room(array.nbytes)
+        buffer.view(array.dtype, array.shape)[...] = array
+        buffer = buffer if not address else Buffer(address, buffer.host, buffer.memory)
+        self.gpu.send(buffer, array.nbytes, self.stream)
+        return buffer.device
+
+    def _room(self, size: int) -> Buffer:
+        """Return a part of the buffers of ``put``."""
+        while self._full < len(self._buffers) and self._used + size > len(self._buffers[self._full].memory):
+            self._full, self._used = self._full + 1, 0
+        if self._full == len(self._buffers):
+            assert self.gpu is not None
+            self._buffers.append(self.gpu.buffer(max(size, LEAST_BYTES)))
+        whole, start = self._buffers[self._full], self._used
+        self._used += -(-size // ALIGNMENT) * ALIGNMENT
+        return Buffer(whole.device + start, whole.host + start, whole.memory[start:])
+
+    def run(self, network: OrtNetwork, binding: OrtBinding) -> None:
+        """Run a network that was opened for this queue."""
+        network.run_with_iobinding(binding, self._options)
+
+    def wait(self, above: int = 0) -> None:
+        """Wait until all of it is done, if ``put`` was given so many bytes. Raises BackendError if any of it failed."""
+        if self._given < above:
+            return
+        self._full = self._used = self._given = 0
+        self._arrays.clear()
+        if self.gpu:
+            self.gpu.wait(self.stream)
+
+    def close(self) -> None:
+        """Release the stream and the memory of ``put``; close the networks before."""
+        if self.gpu:
+            self.gpu.enter()
+            with suppress(BackendError):  # what failed was raised before
+                self.gpu.wait(self.stream)
+            for buffer in self._buffers:
+                self.gpu.free(buffer)
+            self.gpu.end(self.stream)
+        self._buffers, self.gpu = [], None
