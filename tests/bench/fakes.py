@@ -27,6 +27,7 @@ class Constant:
         n = len(next(iter(inputs.values())))
         return {name: np.repeat(row[None], n, axis=0) for name, row in self.answers.items()}
 
+    def pad_to(self, rows: int) -> None: ...
     def close(self) -> None: ...
     def __enter__(self) -> "Constant":
         return self
@@ -47,6 +48,9 @@ class Injected(Constant):
         height, width = inputs["image"].shape[1:3]
         self.answers = self.answers_on((width, height))
         return super().run(inputs)
+
+    def pad_to(self, rows: int) -> None:
+        self.session.pad_to(rows)
 
     @property
     def pictures(self):

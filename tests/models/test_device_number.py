@@ -33,7 +33,7 @@ def second(monkeypatch, tmp_path):
 
 @pytest.fixture
 def ort(monkeypatch, second):
-    fake = FakeOrt(second, number=1)
+    fake = FakeOrt(second)
     monkeypatch.setitem(sys.modules, "onnxruntime", fake)
     return fake
 
@@ -81,7 +81,7 @@ def test_other_names_are_refused(name):
         Options(device=name)
 
 
-def test_the_first_gpu_has_one_name(toys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", FakeOrt())
+def test_the_first_gpu_has_one_name(toys, monkeypatch, gpu):
+    monkeypatch.setitem(sys.modules, "onnxruntime", FakeOrt(gpu))
     with open_session(read_manifest(toys / "toy-regressor"), "onnxruntime", "cuda:0") as session:
         assert session.device == "cuda"

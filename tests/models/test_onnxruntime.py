@@ -1,5 +1,6 @@
-"""onnxruntime's own traps: two builds of it at once, providers that do not load, and buffers kept on a device."""
+"""onnxruntime's own traps: two builds of it at once, providers that do not load, and shapes on a GPU."""
 
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -9,9 +10,9 @@ import pytest
 
 from cliffvid.errors import BackendError
 from cliffvid.models.backends import ort
-from cliffvid.models.backends.ort import DeviceRun, provider_of
 from cliffvid.models.manifest import read_manifest
 from cliffvid.models.session import open_session
+from fake_cuda_ort import FakeOrt
 from toys import toy_people
 
 
@@ -58,7 +59,7 @@ def test_what_is_left_when_one_of_two_is_uninstalled_is_told(manifest, monkeypat
         open_session(manifest, "onnxruntime", "cpu")
 
 
-def test_a_provider_that_does_not_load_is_an_error(manifest, monkeypatch, capsys):
+def test_a_provider_that_does_not_load_is_an_error(manifest, monkeypatch, capsys, gpu):
     """As onnxruntime-gpu does without a GPU: it says that it has the provider, and then runs on the CPU."""
     with pytest.raises(BackendError, match=r"built without CUDA: pip install .*\[gpu\]"):
         open_session(manifest, "onnxruntime", "cuda")
@@ -77,23 +78,56 @@ def test_a_provider_that_does_not_load_is_an_error(manifest, monkeypatch, capsys
     assert capsys.readouterr().out == ""
 
 
-def test_float32_is_float32_on_gpus_too():
-    assert provider_of("cuda:2") == (ort.CUDA, {"use_tf32": "0", "device_id": "2"})
+@pytest.fixture
+def there(monkeypatch, gpu):
+    """A stand-in for onnxruntime with a GPU."""
+    fake = FakeOrt(gpu)
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
+    return fake
 
 
-def test_buffers_that_are_kept_give_the_same_answers(manifest):
-    """The code for GPUs, with the CPU for a device."""
-    session = onnxruntime.InferenceSession(str(manifest.path("model.onnx")), providers=[ort.CPU])
-    outputs = list(manifest.outputs)
-    bound, earlier = DeviceRun(onnxruntime, session, outputs, "cpu"), []
-    for rows in (3, 3, 5, 1, 3):
-        inputs = toy_people(rows) | {"bbox_info": np.ones((rows, 3), np.float32)}
-        inputs["crop"] = inputs["crop"] // (1 + len(earlier))
-        given = {name: array.copy() for name, array in inputs.items()}
-        found, wanted = bound.run(inputs, {}), session.run(outputs, given)
-        earlier.append((found, wanted))
-        for name, array in inputs.items():
-            np.testing.assert_array_equal(array, given[name])
-    for found, wanted in earlier:
-        for answer, other in zip(found, wanted, strict=True):
-            np.testing.assert_array_equal(answer, other)
+@pytest.mark.parametrize(("precision", "allowed"), [("fp32", "0"), ("tf32", "1"), ("fp16", "1")])
+def test_float32_alone_is_kept_from_tensor_cores(toys, tmp_path, there, precision, allowed):
+    """With use_tf32=0, cuDNN leaves out every kernel with tensor cores, those for float16 as well."""
+    shutil.copytree(toys / "toy-regressor", tmp_path / "toy")
+    (tmp_path / "toy" / "model.fp16.onnx").write_bytes((tmp_path / "toy" / "model.onnx").read_bytes())
+    manifest = read_manifest(tmp_path / "toy")
+    manifest.files["model.fp16.onnx"] = manifest.files["model.onnx"]
+    with open_session(manifest, "onnxruntime", "cuda", 1, precision) as session:
+        assert session.pictures is not None
+    network, *pictures = [options["use_tf32"] for options in there.opened]
+    assert network == allowed and set(pictures) == {"0"}
+
+
+def test_tf32_is_an_error_on_the_cpu(manifest):
+    with pytest.raises(BackendError, match="--precision tf32: arithmetic of NVIDIA GPUs; choose another, or --dev"):
+        open_session(manifest, "onnxruntime", "cpu", 1, "tf32")
+
+
+def people(rows, shade=1):
+    return toy_people(rows) | {"bbox_info": np.full((rows, 3), shade, np.float32)}
+
+
+def assert_same(found, wanted):
+    assert found.keys() == wanted.keys()
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_batches_of_any_size_have_one_session_and_the_same_answers(manifest, there, gpu):
+    with open_session(manifest, "onnxruntime", "cpu", 1) as session:
+        wanted = {rows: session.run(people(rows, rows)) for rows in range(6)}
+    with open_session(manifest, "onnxruntime", "cuda", 1) as session:
+        session.pad_to(4)
+        found = [(rows, session.run(people(rows, rows))) for rows in (3, 4, 0, 1, 3)]
+        assert len(there.opened) == 2  # one looked at the file
+        taken = gpu.allocated.keys()
+        session.pad_to(4)
+        session.run(people(2))
+        assert len(there.opened) == 2 and gpu.allocated.keys() == taken
+        there.most_rows = 2
+        found += [(5, session.run(people(5, 5))), (1, session.run(people(1, 1)))]
+        assert (len(there.opened), session.rows_max, len(session.warnings)) == (4, 2, 1)
+    assert not gpu.allocated and not gpu.streams
+    for rows, answer in found:
+        assert_same(answer, wanted[rows])

@@ -83,6 +83,7 @@ def run(film: Path, models_dir: Path, **more: str) -> dict[str, object]:
     inside.sessions.clear()
     with open_models(options) as models:
         inside.reset()
+        before = len(inside.sessions)
         frames, people = rows_of(film, options, answering(models))
         gc.collect()  # decoders end as what refers to them goes
         counts = inside.counts()
@@ -92,6 +93,7 @@ def run(film: Path, models_dir: Path, **more: str) -> dict[str, object]:
     return counts | {
         "frames": frames,
         "people": people,
+        "opened": len(inside.sessions) - before,
         "calls": calls,
         "on_cpu": [f"{session.title} {node}" for session in inside.sessions for node in session.on_cpu],
     }
@@ -107,8 +109,12 @@ def rows_of(film: Path, options: Options, models: Models) -> tuple[int, int]:
 def placed(name: str) -> list[str]:
     """Return the nodes of a network of the package that run on the CPU."""
     inside.sessions.clear()
-    with open_session(read_manifest(BUNDLED / name), device="cuda"):
-        return inside.sessions[0].on_cpu
+    manifest = read_manifest(BUNDLED / name)
+    with open_session(manifest, device="cuda") as session:
+        session.pad_to(2)
+        rows = {n: np.zeros((1, *row), manifest.inputs[n].dtype) for n, row in manifest.row_shapes().items()}
+        session.run(rows)
+        return inside.sessions[-1].on_cpu
 
 
 def main(folder: Path) -> None:

@@ -20,25 +20,21 @@ def calls(counts) -> int:
     return sum(counts["calls"].values())
 
 
-def today(measured: str, *goal: object, **more: object):
-    return pytest.param(*goal, **more, marks=pytest.mark.xfail(strict=False, reason=f"today {measured}"))
-
-
 @pytest.mark.parametrize("way", ["planes", "nvdec", "exact"])
 @pytest.mark.parametrize(
     ("measure", "most"),
     [
-        today("18", lambda counts: counts["plans"], 2 * CONVOLUTIONS, id="plans"),
-        today(
-            "37 to 98",
-            lambda counts: counts["device_syncs"] + counts["frees"] - counts["surfaces_freed"],
+        pytest.param(lambda counts: counts["plans"], 2 * CONVOLUTIONS, id="plans"),
+        # onnxruntime waits once as it opens a session
+        pytest.param(
+            lambda counts: counts["device_syncs"] + counts["frees"] - counts["surfaces_freed"] - counts["opened"],
             0,
             id="device-waits",
         ),
-        today(
-            "401 in 151 calls",
-            lambda counts: counts["stream_syncs"] + counts["event_syncs"] - calls(counts),
-            0,
+        # as FFmpeg for each frame of NVDEC, and onnxruntime for the weights of a session that it opens
+        pytest.param(
+            lambda counts: counts["stream_syncs"] + counts["event_syncs"] - calls(counts) - counts["decoded"],
+            2 * CONVOLUTIONS + 4,
             id="waits",
         ),
         pytest.param(lambda counts: len(counts["on_cpu"]), 0, id="nodes-on-the-cpu"),
@@ -48,7 +44,7 @@ def test_a_run_asks_for_no_more_than(found, way, measure, most):
     assert measure(found[way]) <= most
 
 
-@pytest.mark.parametrize("way", ["planes", "nvdec", today("2", "exact", id="exact")])
+@pytest.mark.parametrize("way", ["planes", "nvdec", "exact"])
 def test_all_of_a_process_have_one_context(found, way):
     assert found[way]["contexts"] == 1
 
@@ -87,8 +83,6 @@ def test_the_whole_run_was_counted(found, way):
     assert counts["launches"] > calls(counts)
 
 
-@pytest.mark.parametrize(
-    "network", [today("12", "person-open", id="person-open"), today("1", "cliff-open", id="cliff-open"), "yolov3-tiny"]
-)
+@pytest.mark.parametrize("network", ["person-open", "cliff-open", "yolov3-tiny"])
 def test_networks_of_the_package_run_on_the_gpu_as_a_whole(found, network):
     assert found[network] == []

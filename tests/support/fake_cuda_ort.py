@@ -20,26 +20,28 @@ CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 class FakeOrt:
     """What cliffvid uses of the module."""
 
-    SessionOptions = real.SessionOptions
+    SessionOptions, RunOptions = real.SessionOptions, real.RunOptions
 
-    def __init__(self, gpu=None, number: int = 0) -> None:
-        self.place = "cuda", number
-        self.gpu = gpu  # a FakeGpu, whose memory onnxruntime can use as well
-        self.sent, self.fetched = [], []  # bytes of each copy
+    def __init__(self, gpu) -> None:
+        self.place, self.gpu = ("cuda", gpu.number), gpu
+        self.fetched = []  # bytes of each copy that is not the GPU's
+        self.opened = []  # provider options of each session
+        gpu.others.append(self.holds)
         self.held = WeakSet()  # values on the device
         self.holding = threading.Lock()  # stages of several threads add to it and go through it
         self.most_rows = None  # that a session's output may have: for more, memory does not suffice
         self.OrtValue = FakeValues(self)
 
-    def inside(self, dtype, shape: tuple, place: int) -> bool:
-        """Whether an array there lies in memory of the device."""
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    def holds(self, place: int, size: int) -> bool:
+        """Whether that is memory of a value."""
         with self.holding:
             held = list(self.held)
         mine = [(value.data_ptr(), value.value.tensor_size_in_bytes()) for value in held]
-        return any(start <= place and place + size <= start + most for start, most in mine) or (
-            self.gpu is not None and self.gpu.inside(place, size, pinned=False)
-        )
+        return any(start <= place and place + size <= start + most for start, most in mine)
+
+    def inside(self, dtype, shape: tuple, place: int) -> bool:
+        """Whether an array there lies in memory of the device."""
+        return self.gpu.inside(place, int(np.prod(shape)) * np.dtype(dtype).itemsize, pinned=False)
 
     def get_available_providers(self) -> list[str]:
         return [CUDA, CPU]
@@ -49,8 +51,10 @@ class FakeOrt:
     def InferenceSession(self, path, settings, providers, enable_fallback):
         if providers == [(CPU, {})]:
             return real.InferenceSession(path, settings, providers=providers)
-        assert providers == [(CUDA, {"use_tf32": "0", "device_id": str(self.place[1])})]
-        return FakeSession(self, real.InferenceSession(path, settings, providers=[CPU]))
+        ((name, options),) = providers
+        assert (name, options["device_id"]) == (CUDA, str(self.place[1]))
+        self.opened.append(options)
+        return FakeSession(self, real.InferenceSession(path, settings, providers=[CPU]), options)
 
 
 class Value:
@@ -61,10 +65,6 @@ class Value:
         self.shape, self.data_ptr = value.shape, value.data_ptr
         with ort.holding:
             ort.held.add(self)
-
-    def update_inplace(self, array: np.ndarray) -> None:
-        self._ort.sent.append(array.nbytes)
-        self.value.update_inplace(array)
 
     def numpy(self) -> np.ndarray:
         self._ort.fetched.append(self.value.tensor_size_in_bytes())
@@ -79,7 +79,7 @@ class FakeValues:
 
     def ortvalue_from_numpy(self, array, device, number):
         assert (device, number) == self._ort.place
-        self._ort.sent.append(array.nbytes)
+        self._ort.gpu.sent.append(array.nbytes)
         return Value(self._ort, real.OrtValue.ortvalue_from_numpy(array.copy(), "cpu", 0))
 
     def ortvalue_from_shape_and_type(self, shape, dtype, device, number):
@@ -92,8 +92,8 @@ class FakeValues:
 class FakeSession:
     """An InferenceSession that takes and gives values on the device alone."""
 
-    def __init__(self, ort: FakeOrt, session) -> None:
-        self._ort, self.session, self._given, self._lock = ort, session, [], threading.Lock()
+    def __init__(self, ort: FakeOrt, session, options: dict[str, str]) -> None:
+        self._ort, self.session, self._stream = ort, session, int(options["user_compute_stream"])
         self.get_inputs, self.get_outputs = session.get_inputs, session.get_outputs
 
     def get_providers(self) -> list[str]:
@@ -102,15 +102,12 @@ class FakeSession:
     def io_binding(self):
         return FakeBinding(self._ort, self, self.session.io_binding())
 
-    def run_with_iobinding(self, binding) -> None:
+    def run_with_iobinding(self, binding, options=None) -> None:
         if self._ort.most_rows and binding.rows > self._ort.most_rows:
             raise RuntimeError("BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer")
-        self._given.append(binding.binding)
-
-    def _wait(self) -> None:
-        with self._lock:
-            while self._given:
-                self.session.run_with_iobinding(self._given.pop(0))
+        self._ort.gpu.give(self._stream, lambda: self.session.run_with_iobinding(binding.binding))
+        if options is None:
+            self._ort.gpu.cuda.cudaStreamSynchronize(self._stream)
 
 
 class FakeBinding:
@@ -127,20 +124,7 @@ class FakeBinding:
         assert (device, number) == self._ort.place and self._ort.inside(*memory)
         self.binding.bind_input(name, "cpu", 0, *memory)
 
-    def bind_cpu_input(self, name, array) -> None:
-        self._ort.sent.append(array.nbytes)
-        self.binding.bind_cpu_input(name, array)
-
     def bind_output(self, name, device, number, *memory) -> None:
         assert (device, number) == self._ort.place and (not memory or self._ort.inside(*memory))
         self.rows = memory[1][0] if memory else 0
         self.binding.bind_output(name, "cpu", 0, *memory)
-
-    def synchronize_outputs(self) -> None:
-        self._session._wait()
-
-    def copy_outputs_to_cpu(self) -> list[np.ndarray]:
-        self._session._wait()
-        answers = self.binding.copy_outputs_to_cpu()
-        self._ort.fetched += [answer.nbytes for answer in answers]
-        return answers

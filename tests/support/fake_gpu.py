@@ -47,6 +47,7 @@ class FakeGpu:
         self.legacy: list = []  # the work of CUDA's legacy default stream
         self.entered: set[int] = set()  # threads in which the primary context is the current one
         self.lock = threading.Lock()
+        self.others = []  # functions that know further memory, by its address and size
         self.built: dict[str, SimpleNamespace] = {}  # sha256 of a plan -> what it was built of
         self.batches: list[int] = []  # of every execution
         self.most_at_once = 0  # streams that had work at the same time
@@ -56,7 +57,7 @@ class FakeGpu:
         return any(
             start <= address and address + size <= start + len(memory) and (start in self.pinned) == pinned
             for start, memory in list(self.allocated.items())
-        )
+        ) or (not pinned and any(inside(address, size) for inside in self.others))
 
     @contextmanager
     def made_current(self):

@@ -224,7 +224,6 @@ class OrtSession:
     def close(self) -> None:
         if pictures := self.__dict__.pop("pictures", None):
             pictures.close()
-        self._queue.enter()
         self._release()
         self._queue.close()
 

@@ -66,17 +66,17 @@ class Pictures:
         made: OrtValue = self._ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype, *self._where)
         return made
 
-    def upload(self, frames: Sequence[UInt8]) -> OrtValue:
-        """Return frames (H,W,3) uint8 as a block (F,H,W,3) in the device's memory."""
-        block = self._block((len(frames), *frames[0].shape))
+    def upload(self, frames: UInt8) -> OrtValue:
+        """Return frames (F,H,W,3) uint8 in the device's memory."""
+        block, samples = self._block(frames.shape), frames.reshape(-1)
         with self._alone() as queue:
-            for row, frame in enumerate(frames):
-                queue.put(frame, block.data_ptr() + row * frame.size)
+            for start in range(0, frames.size, PINNED_BYTES):
+                queue.put(samples[start : start + PINNED_BYTES], block.data_ptr() + start)
                 queue.wait(PINNED_BYTES)
         return block
 
-    def upload_planes(self, y: Sequence[UInt8], u: Sequence[UInt8], v: Sequence[UInt8], to_rgb: Float64) -> OrtValue:
-        """Return the same of planes (H,W) and twice (H/2,W/2) uint8; ``to_rgb`` (F,3,4) converts them to RGB."""
+    def upload_planes(self, y: UInt8, u: UInt8, v: UInt8, to_rgb: Float64) -> OrtValue:
+        """Return the same of planes (F,H,W) and twice (F,H/2,W/2) uint8; ``to_rgb`` (F,3,4) converts them to RGB."""
         size_hw = y[0].shape
 
         def placed(*planes: UInt8) -> dict[str, Place]:

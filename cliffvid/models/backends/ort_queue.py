@@ -105,8 +105,8 @@ class Queue:
     def close(self) -> None:
         """Release the stream and the memory of ``put``; close the networks before."""
         if self.gpu:
-            self.gpu.enter()
             with suppress(BackendError):  # what failed was raised before
+                self.gpu.enter()
                 self.gpu.wait(self.stream)
             for buffer in self._buffers:
                 self.gpu.free(buffer)

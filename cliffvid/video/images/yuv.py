@@ -57,7 +57,7 @@ class YuvImage(HostImage):
     @classmethod
     def uploaded(cls, images: Objects, device: Device) -> Objects:
         """Return the images on the device. Their planes are sent, which are half the bytes, and become RGB there."""
-        y, u, v = zip(*(image.shown() for image in images), strict=True)
+        y, u, v = map(np.stack, zip(*(image.shown() for image in images), strict=True))
         matrices = np.stack([to_rgb(image.matrix, image.full_range) for image in images])
         return gpu_images(device.upload_planes(y, u, v, matrices), len(images), images[0].size_wh, device)
 

@@ -65,20 +65,39 @@ def _cuda_python() -> ModuleType:
     """Return the names of cuda.bindings.runtime that cliffvid uses here; the real one brings a CUDA with it."""
     made = ModuleType("cuda.bindings.runtime")
 
-    def status(function):
-        return lambda *given: (function(*given),)
+    def status(function, kind=int):
+        return lambda given: (function(kind(given)),)
 
     def properties(number: int):
         found = ctypes.create_string_buffer(4096)
         return library.cudaGetDeviceProperties(found, number), SimpleNamespace(name=found.value, major=9, minor=0)
 
+    def made_by(function, kind):
+        def call(given):
+            made = ctypes.c_void_p()
+            return function(ctypes.byref(made), kind(given)), made.value
+
+        return call
+
+    def send(to: int, source: int, size: int, kind: int, stream: int):
+        return (library.cudaMemcpyAsync(*map(ctypes.c_void_p, (to, source, size)), kind, ctypes.c_void_p(stream)),)
+
     made.__dict__.update(
+        cudaMemcpyKind=SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2),
+        cudaStreamNonBlocking=1,
+        cudaStreamCreateWithFlags=made_by(library.cudaStreamCreateWithFlags, ctypes.c_uint),
+        cudaMalloc=made_by(library.cudaMalloc, ctypes.c_size_t),
+        cudaMallocHost=made_by(library.cudaMallocHost, ctypes.c_size_t),
+        cudaMemcpyAsync=send,
         cudaError_t=SimpleNamespace(cudaSuccess=0, cudaErrorMemoryAllocation=2),
-        cudaStreamLegacy=ctypes.c_void_p(1),
+        cudaStreamLegacy=1,
         cudaGetErrorString=lambda error: (0, library.cudaGetErrorString(error)),
         cudaGetDeviceProperties=properties,
         cudaSetDevice=status(library.cudaSetDevice),
-        cudaStreamSynchronize=status(library.cudaStreamSynchronize),
+        **{
+            name: status(getattr(library, name), ctypes.c_void_p)
+            for name in ("cudaStreamSynchronize", "cudaStreamDestroy", "cudaFree", "cudaFreeHost")
+        },
     )
     return made
 
