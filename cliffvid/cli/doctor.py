@@ -1,13 +1,17 @@
 """Check the machine: cores, GPU, backends, decoder, renderer, models and official files."""
 
+import ctypes
 import platform
+import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BackendError, CliffvidError
 from ..machine import cores, memory, nvidia_gpus
-from ..models.backends.ort import two_builds
+from ..models.backends.ort import CUDA, two_builds
+from ..models.backends.ort import load as load_onnxruntime
 from ..models.downloads import FILES
 from ..models.manifest import BUNDLED, RULES, read_manifest
 from ..models.parity import check_samples
@@ -18,6 +22,7 @@ from ..optional import load
 from ..video.container import cuda, decoding_fault
 from ..view.renderers import open_renderer
 
+CUDNN = "libcudnn.so.9" if sys.platform != "win32" else "cudnn64_9.dll"
 EXPORT_NEEDS = ("torch", "onnx", "onnxscript")
 
 
@@ -39,6 +44,7 @@ def examine(engines: Path | None = None) -> Iterator[Finding]:
     for backend, known in KNOWN.items():
         for device in known.devices:
             yield try_backend(backend, device)
+    yield from cudnn()
     yield decoder()
     yield renderer()
     yield exporting()
@@ -78,9 +84,28 @@ def try_backend(backend: str, device: str) -> Finding:
     return Finding("backend", name, True, f"works; the bundled regressor is {off:.1g} from its reference")
 
 
+def cudnn() -> Iterator[Finding]:
+    """Check cuDNN, which onnxruntime's CUDA provider loads with the first convolution."""
+    with suppress(BackendError):
+        if CUDA in (onnxruntime := load_onnxruntime()).get_available_providers():
+            with redirect_stdout(sys.stderr):
+                onnxruntime.preload_dlls()
+            try:
+                number = ctypes.CDLL(CUDNN).cudnnGetVersion()
+            except (OSError, AttributeError) as error:
+                words = f"does not load: {error}; networks fail on the GPU: pip install nvidia-cudnn-cu13"
+                yield Finding("backend", "cuDNN", False, words)
+            else:
+                version = f"{number // 10000}.{number // 100 % 100}.{number % 100}"
+                yield Finding("backend", "cuDNN", True, f"{version}, for onnxruntime on cuda")
+
+
 def decoder() -> Finding:
     """Check `--decode-device cuda` with a real decode."""
-    fault = decoding_fault(cuda())
+    try:
+        fault = decoding_fault(cuda())
+    except BackendError as error:
+        fault = str(error)
     words = f"does not work: {fault}; the CPU decodes" if fault else "decodes H.264; asked for by --decode-device cuda"
     return Finding("decode", "FFmpeg on cuda", None if fault else True, words)
 

@@ -12,6 +12,8 @@ from av.codec.hwaccel import HWAccel
 
 from cliffvid.cli import doctor
 from cliffvid.video.container import decoding_fault
+from fake_cuda_ort import FakeOrt
+from fake_gpu import FakeGpu
 
 
 def run(tmp_path, *args, path=None):
@@ -36,7 +38,7 @@ def test_a_machine_without_a_gpu(tmp_path):
     assert "cliffvid[gpu]" in findings["backend", "onnxruntime on cuda"]["words"]
     if not os.path.exists("/dev/nvidia0"):
         decoder = findings["decode", "FFmpeg on cuda"]
-        assert decoder["ok"] is None and "Cannot load libcuda.so.1" in decoder["words"]  # as FFmpeg's log has it
+        assert decoder["ok"] is None and "no GPU 0 that CUDA can use" in decoder["words"]
     assert findings["detect", "person-open (default)"]["ok"] and findings["regress", "cliff-open (default)"]["ok"]
     yolo = findings["official", "yolov3.weights"]
     for words in (
@@ -114,3 +116,14 @@ def test_two_builds_of_onnxruntime_are_told(monkeypatch):
     monkeypatch.setattr("cliffvid.models.backends.ort.version", lambda name: "1.24.0")
     (finding,) = doctor.wheels()
     assert finding.ok is False and "overwrite each other" in finding.words and "pip uninstall" in finding.words
+
+
+@pytest.mark.parametrize(
+    ("file", "ok", "words"), [("libc.so.6", False, "does not load"), ("none.so", False, "pip inst")]
+)
+def test_cudnn_is_looked_for_where_onnxruntime_has_cuda(monkeypatch, file, ok, words):
+    assert list(doctor.cudnn()) == []
+    monkeypatch.setattr(doctor, "load_onnxruntime", lambda: FakeOrt(FakeGpu()))
+    monkeypatch.setattr(doctor, "CUDNN", file)
+    (finding,) = doctor.cudnn()
+    assert finding.ok is ok and words in finding.words

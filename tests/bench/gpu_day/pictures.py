@@ -38,9 +38,10 @@ def pictures(plan: Plan, notes: Notes) -> None:
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 4
         settings.enable_profiling, settings.profile_file_prefix = True, str(plan.work / "picture")
-        provider = ort.provider_of(plan.device)
+        queue = ort.open_queue(onnxruntime, plan.device)
+        provider = ort.provider_of(queue)
         session = onnxruntime.InferenceSession(str(PICTURE), settings, providers=[provider], enable_fallback=0)
-        watched = Pictures(onnxruntime, lambda path: session, plan.device)
+        watched = Pictures(onnxruntime, lambda path, queue: session, lambda: queue, plan.device)
         for _ in range(PROFILED):
             watched.make(GpuImage.letterboxed(frames, detector.rules["letterbox"]), "uint8")
         row["us"] = _by_operator(Path(session.end_profiling()))

@@ -12,6 +12,7 @@ import numpy as np
 
 from cliffvid.machine import split_device
 from cliffvid.models.backends import ort
+from cliffvid.models.backends.ort_queue import Queue
 from cliffvid.models.manifest import Manifest, read_manifest
 
 from .notes import Notes, Watch, timed
@@ -101,8 +102,8 @@ def provided(options: Mapping[str, str] | None) -> Iterator[None]:
         yield
         return
 
-    def provider_of(device: str, *_: object) -> tuple[str, dict[str, str]]:
-        kind, number = split_device(device)
+    def provider_of(queue: Queue, *_: object) -> tuple[str, dict[str, str]]:
+        kind, number = queue.where
         return (ort.CUDA, {**options, "device_id": str(number)}) if kind == "cuda" else (ort.CPU, {})
 
     with patch.object(ort, "provider_of", provider_of):
@@ -111,8 +112,8 @@ def provided(options: Mapping[str, str] | None) -> Iterator[None]:
 
 def _opened(onnxruntime: ModuleType, plan: Plan, manifest: Manifest, way: Way) -> Network:
     with provided(way.options):
-        path = manifest.network(way.precision)
-        session: Network = ort.open_network(onnxruntime, path, plan.device, 0)
+        path, queue = manifest.network(way.precision), ort.open_queue(onnxruntime, plan.device)
+        session: Network = ort.open_network(onnxruntime, path, queue, 0, way.precision)
         return session
 
 
