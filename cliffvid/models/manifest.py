@@ -165,11 +165,12 @@ class Manifest:
         """
         file = MODEL_FILES[precision]
         if file not in self.files and file != MODEL_FILES["fp32"]:
-            official = "or official weights, which have one"
             made = {
-                "fp16": f"it was left out ({self.left_out[file]})" if file in self.left_out else official,
+                "fp16": f"or make it: cliffvid export fp16 {self.name}",
                 "int8": f"or make it: cliffvid export int8 {self.name} VIDEO",
             }
+            if file in self.left_out:
+                made[precision] = f"it was left out ({self.left_out[file]})"
             raise ModelError(
                 f"{self.folder}: has no {file}, which --precision {precision} needs; choose another, {made[precision]}"
             )

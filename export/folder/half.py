@@ -6,11 +6,28 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from cliffvid.errors import ModelError
+from cliffvid.errors import ModelError, UsageError
+from cliffvid.evaluate.precision import keep
+from cliffvid.models.manifest import MODEL_FILES, Manifest
+from cliffvid.models.registry import find_model
+
+from .int8 import with_float_weights
 
 # onnxruntime's CPU kernels use float16 weights, but float32 activations: PyTorch checks these for overflow.
 HALF_ARITHMETIC = "float16 arithmetic"
-HALVED = {"Conv", "Relu", "LeakyRelu", "Add", "MaxPool", "Resize", "Concat"}  # operators of backbones
+HALVED = {"Conv", "Relu", "LeakyRelu", "Clip", "Add", "MaxPool", "Resize", "Concat"}  # operators of backbones
+
+
+def export_fp16(name: str, models_dir: Path | None) -> Manifest:
+    """Write model.fp16.onnx into a model's folder and return the model.
+
+    A bundled model is copied first, see cliffvid.evaluate.precision.keep. Raises UsageError, ModelError or OutputError.
+    """
+    manifest = find_model(None, name, models_dir)
+    if not manifest.inputs:
+        raise UsageError(f"{name}: a body, not a network; name a detector or a regressor")
+    model = halve(with_float_weights(onnx.load(manifest.network("fp32"))), manifest.folder)
+    return keep(manifest, [], {MODEL_FILES["fp16"]: model.SerializeToString(deterministic=True)})
 
 
 def halve(model: onnx.ModelProto, weights: Path) -> onnx.ModelProto:
@@ -38,7 +55,9 @@ def halve(model: onnx.ModelProto, weights: Path) -> onnx.ModelProto:
         inside = node.op_type == "Conv" or (node.op_type in HALVED and node.input[0] in half)
         half.update(node.output if inside else ())
         for place, value in enumerate(node.input):
-            if value and value not in given and inside != (value in half):  # a value enters or leaves the backbone
+            if node.op_type == "Clip" and inside and value in given:
+                node.input[place] = _half_bound(result, value)
+            elif value and value not in given and inside != (value in half):  # a value enters or leaves the backbone
                 if value not in cast:
                     kind = TensorProto.FLOAT16 if inside else TensorProto.FLOAT
                     cast[value] = f"{value}_{'half' if inside else 'float'}"
@@ -49,3 +68,13 @@ def halve(model: onnx.ModelProto, weights: Path) -> onnx.ModelProto:
     result.graph.node.extend(nodes)
     onnx.checker.check_model(result, full_check=True)
     return result
+
+
+def _half_bound(model: onnx.ModelProto, name: str) -> str:
+    """Return the name of a float16 copy of a weight."""
+    half = f"{name}_half"
+    weights = {weight.name: weight for weight in model.graph.initializer}
+    if half not in weights:
+        values = numpy_helper.to_array(weights[name]).astype(np.float16)
+        model.graph.initializer.append(numpy_helper.from_array(values, half))
+    return half
