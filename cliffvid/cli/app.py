@@ -13,7 +13,7 @@ from ..machine import thread_environment, usable_cores
 from .annotate import annotate, annotate_merge, annotate_status, annotate_verify
 from .console import close_streams, hear_the_library, open_streams, result, say
 from .evaluate import evaluate, pseudogt_app
-from .export import export_app
+from .exporting import export_app
 from .flags import ParseError, make_command, parse_message
 from .models import doctor, models_app
 from .process import probe, process

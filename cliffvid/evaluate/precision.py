@@ -87,7 +87,8 @@ def _others(manifest: Manifest, options: Options, opened: ExitStack, say: Say) -
             try:
                 session = open_session(manifest, backend, options.device, options.threads, precision)
             except BackendError as error:
-                if known.devices[0] == "cpu" or shutil.which("nvidia-smi"):
+                on_gpu = precision == "tf32" or known.devices[0] == "cuda"
+                if not on_gpu or shutil.which("nvidia-smi"):
                     say(f"{precision} by {backend} is left out: {error}")
                 continue
             sessions.append((backend, opened.enter_context(session)))

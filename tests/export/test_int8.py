@@ -12,8 +12,11 @@ import needs
 from cliffvid.cli import app as cli
 from cliffvid.errors import ModelError
 from cliffvid.export.folder.graph import Graph, image_input, to_bytes
+from cliffvid.export.folder.half import export_fp16
 from cliffvid.export.folder.int8 import kept_float, quantise, with_float_weights
 from cliffvid.models.manifest import BUNDLED, read_manifest
+from cliffvid.models.parity import read_samples
+from cliffvid.models.session import open_session
 from clips import make_clip
 
 
@@ -135,3 +138,20 @@ def test_the_command_calibrates_judges_and_keeps(tmp_path, monkeypatch, capfd):
     assert code == 0 and "fp32: by onnxruntime" in out and "int8: runs; measure its difference" in out
     code, _, err = run("models", "quality", "yolov3-tiny", "missing.mp4")
     assert code == 1 and "missing.mp4: no such file" in err and "Traceback" not in err
+
+
+def test_float16_is_made_of_a_bundled_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    bundled = read_manifest(BUNDLED / "person-open")
+    with pytest.raises(ModelError, match="or make it: cliffvid export fp16 person-open"):
+        bundled.network("fp16")
+    made = export_fp16("person-open", None)
+    assert made.folder.is_relative_to(tmp_path)
+    graph = onnx.load(made.network("fp16")).graph
+    types = {weight.name: weight.data_type for weight in graph.initializer}
+    assert {types[n.input[1]] for n in graph.node if n.op_type == "Conv"} == {TensorProto.FLOAT16}
+    assert sum(n.op_type == "Cast" for n in graph.node) < 20  # into the backbone and out of it, not around each Clip
+    inputs, _ = read_samples(made)
+    with open_session(made, precision="fp16") as half, open_session(bundled) as whole:
+        found, want = half.run(inputs), whole.run(inputs)
+    np.testing.assert_allclose(found["objectness"], want["objectness"], atol=1e-3)

@@ -15,9 +15,9 @@ OPEN = "from cliffvid.models.session import open_session; from cliffvid.models.m
 LOADERS = {
     "onnxruntime": f"{OPEN}; open_session(read_manifest(BUNDLED / 'cliff-open'), 'onnxruntime')",
     "openvino": f"{OPEN}; open_session(read_manifest(BUNDLED / 'cliff-open'), 'openvino')",
-    "torch": "from cliffvid.cli.export import _need; _need('torch')",
+    "torch": "from cliffvid.cli.exporting import _need; _need('torch')",
     "onnx": "from bench.nets import constant_nets; constant_nets(None, 1)",
-    "onnxscript": "from cliffvid.cli.export import _need; _need('onnxscript')",
+    "onnxscript": "from cliffvid.cli.exporting import _need; _need('onnxscript')",
     "tensorrt": "from cliffvid.models.backends.trt_plans import load_tensorrt; load_tensorrt()",
     "tensorrt_rtx": "from cliffvid.models.backends.trt_plans import load_tensorrt; load_tensorrt()",
     "cuda.bindings.runtime": "from cliffvid.cuda import Gpu; Gpu()",
