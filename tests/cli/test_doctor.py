@@ -118,9 +118,7 @@ def test_two_builds_of_onnxruntime_are_told(monkeypatch):
     assert finding.ok is False and "overwrite each other" in finding.words and "pip uninstall" in finding.words
 
 
-@pytest.mark.parametrize(
-    ("file", "ok", "words"), [("libc.so.6", False, "does not load"), ("none.so", False, "pip inst")]
-)
+@pytest.mark.parametrize("file", ["libc.so.6", "none.so"])
 def test_cudnn_is_looked_for_where_onnxruntime_has_cuda(monkeypatch, file):
     assert list(doctor.cudnn()) == []
     monkeypatch.setattr(doctor, "load_onnxruntime", lambda: FakeOrt(FakeGpu()))
