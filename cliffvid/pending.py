@@ -6,22 +6,49 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+EACH = ("lines", "line_weights", "places", "mix")
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PendingGroup:
-    """Inputs whose pixels are weighted sums of K rows and K columns of one block of frames."""
+    """P inputs made of one block of frames: n lines of weighted lines of a frame, and m columns of columns of those.
 
-    frames: object  # the block (F,H,W,3) uint8, as the backend holds it
-    rows: NDArray[np.int64]  # (P,h,K): offset of each row in the block, in pixels
-    columns: NDArray[np.int64]  # (P,w,K): offset of each column in a row
-    row_weights: NDArray[np.float32]  # (P,h,K)
-    column_weights: NDArray[np.float32]  # (P,w,K)
-    fill: float  # the value where weights are 0
+    Lines and columns are those of a frame as stored. Arrays with a first axis Q have P rows, or one for all inputs.
+    """
+
+    frames: object  # all bytes of the block, as the backend holds it
+    tile: int  # bytes that are taken at once
+    tiles: int  # of each line that is taken
+    starts: NDArray[np.int32]  # (P,L): first tile of each plane of each input's frame
+    lines: NDArray[np.int32]  # (Q,n,R,L): tiles to skip for each line
+    line_weights: NDArray[np.float32]  # (Q,n,R)
+    places: NDArray[np.int32]  # (Q,m,K): samples among those that were taken of L lines
+    mix: NDArray[np.float32]  # (Q,m,3,K): red, green and blue of these samples
+    black: tuple[int, ...]  # (L,): black in each plane
+    exchanged: bool  # whether lines are displayed as columns
+    margins: tuple[int, int, int, int] = (0, 0, 0, 0)  # pixels of ``fill`` above, left, below and right
+    fill: float = 0.0
+    precise: bool = False  # float32 matters: pixels are not rounded yet
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def inner_hw(self) -> tuple[int, int]:
+        """Return height and width within the margins."""
+        n, m = self.lines.shape[1], self.places.shape[1]
+        return (m, n) if self.exchanged else (n, m)
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        (height, width), (top, left, bottom, right) = self.inner_hw, self.margins
+        return top + height + bottom, left + width + right
 
     def where(self, chosen: NDArray[np.bool_]) -> "PendingGroup":
         """Return the chosen inputs, by a mask (P,)."""
-        columns = {n: getattr(self, n)[chosen] for n in ("rows", "columns", "row_weights", "column_weights")}
-        return replace(self, **columns)
+        rows = {name: getattr(self, name) for name in EACH}
+        rows = {name: array[chosen] for name, array in rows.items() if len(array) == len(self)}
+        return replace(self, starts=self.starts[chosen], **rows)
 
 
 class PendingInputs:
@@ -33,21 +60,20 @@ class PendingInputs:
     dtype, ndim, nbytes = np.dtype(object), 4, 0  # no values yet, and none of this machine's memory
 
     def __init__(self, groups: Sequence[PendingGroup]) -> None:
-        self.groups = [group for group in groups if len(group.rows)] or groups[:1]
+        self.groups = [group for group in groups if len(group)] or groups[:1]
 
     def __len__(self) -> int:
-        return sum(len(group.rows) for group in self.groups)
+        return sum(map(len, self.groups))
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        first = self.groups[0]
-        return len(self), first.rows.shape[1], first.columns.shape[1], 3
+        return len(self), *self.groups[0].size_hw, 3
 
     def __getitem__(self, rows: slice | NDArray[np.bool_]) -> "PendingInputs":
         """Return the chosen inputs, by a slice or a mask (P,)."""
         chosen = np.zeros(len(self), bool)
         chosen[rows] = True
-        parts = np.split(chosen, np.cumsum([len(group.rows) for group in self.groups])[:-1])
+        parts = np.split(chosen, np.cumsum(list(map(len, self.groups)))[:-1])
         return PendingInputs([group.where(some) for group, some in zip(self.groups, parts, strict=True)])
 
     def __array_function__(

@@ -12,7 +12,13 @@ from cliffvid.tables import Array, Shape
 
 OPSET = 17
 IR_VERSION = 8
-DTYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
+DTYPES = {
+    "uint8": TensorProto.UINT8,
+    "float16": TensorProto.FLOAT16,
+    "float32": TensorProto.FLOAT,
+    "int32": TensorProto.INT32,
+    "int64": TensorProto.INT64,
+}
 
 Constant: TypeAlias = float | Sequence[float] | Array
 Attribute: TypeAlias = float | str | Sequence[int]
@@ -32,8 +38,8 @@ class Graph:
     The same calls give the same bytes: nothing depends on time, versions or hash order.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, opset: int = OPSET) -> None:
+        self.name, self.opset = name, opset
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
         self.inputs: list[onnx.ValueInfoProto] = []
@@ -109,7 +115,7 @@ class Graph:
                 needed |= set(node.input)
         kept = [tensor for name, tensor in self.initializers.items() if name in needed]
         graph = helper.make_graph(nodes[::-1], self.name, self.inputs, self.outputs, kept)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=IR_VERSION)
         model.producer_name = "cliffvid"
         onnx.checker.check_model(model, full_check=True)
         return model

@@ -1,54 +1,99 @@
-"""The graphs that make pictures on a device: the files the runtime has, and whether TensorRT takes them."""
+"""The graphs that make pictures on a device: the files the runtime has, and the bytes that they move there."""
 
+import math
+
+import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper, shape_inference
 
-import needs
 from cliffvid.export.folder.graph import to_bytes
-from cliffvid.export.folder.image_graphs import nv12_graph, picture_graph, planes_graph
-from cliffvid.models.backends.ort_images import FROM_NV12, FROM_PLANES, PICTURE
+from cliffvid.export.folder.image_graphs import nv12_graph, picture_graph
+from cliffvid.geometry import crop_boxes, crop_corners
+from cliffvid.models.backends.ort_images import FROM_NV12, PICTURES, numbers
+from cliffvid.rules import CropRule, Letterbox
+from cliffvid.video.images.gpu import Block, GpuImage
+
+GRAPHS = {path: picture_graph(*which) for which, path in PICTURES.items()} | {FROM_NV12: nv12_graph()}
+VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}  # they copy nothing
+FRAMES, SIZE_WH = 16, (1920, 1080)
+PEOPLE = [(300, 200, 460, 600), (900, 150, 1080, 600), (1500, 300, 1620, 600)]  # 400, 450 and 300 pixels tall
 
 
-@pytest.mark.parametrize(
-    ("file", "graph"), [(PICTURE, picture_graph), (FROM_PLANES, planes_graph), (FROM_NV12, nv12_graph)]
-)
-def test_the_runtime_has_the_files_that_are_made_here(file, graph):
+@pytest.mark.parametrize("file", GRAPHS, ids=lambda file: file.stem)
+def test_the_runtime_has_the_files_that_are_made_here(file):
     """If not: python -m cliffvid.export.folder.image_graphs"""
-    assert file.read_bytes() == to_bytes(graph())
+    assert file.read_bytes() == to_bytes(GRAPHS[file])
 
 
-LINES = ((1, 16, 2), (8, 256, 2), (64, 608, 4))  # the least, the usual and the most: canvases and crops
-PROFILES = {
-    PICTURE: {
-        "frames": ((1, 16, 16, 3), (8, 1080, 1920, 3), (16, 2160, 4096, 3)),
-        **dict.fromkeys(("rows", "row_weights", "columns", "column_weights"), LINES),
-    },
-    FROM_PLANES: {
-        "y": ((1, 16, 16), (1, 1080, 1920), (1, 2160, 4096)),
-        **dict.fromkeys("uv", ((1, 8, 8), (1, 540, 960), (1, 1080, 2048))),
-    },
-    FROM_NV12: {"y": ((16, 512), (1080, 2048), (2160, 4096)), "uv": ((8, 512), (540, 2048), (1080, 4096))},
+def bytes_moved(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> int:
+    """Bytes that all nodes read and write where inputs and outputs have these shapes.
+
+    Of what they index, nodes read what they take.
+    """
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    for value in (*model.graph.input, *model.graph.output):
+        value.CopyFrom(helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, shapes[value.name]))
+    graph = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    sizes = {tensor.name: 0 for tensor in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        tensor = value.type.tensor_type
+        assert all(side.HasField("dim_value") for side in tensor.shape.dim), value.name
+        count = math.prod(side.dim_value for side in tensor.shape.dim)
+        sizes[value.name] = count * helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize
+    moved = 0
+    for node in graph.node:
+        if node.op_type not in VIEWS:
+            read = [name for name in node.input if name]
+            if node.op_type in ("Gather", "Slice"):
+                read = [*read[1:], *node.output]
+            moved += sum(sizes[name] for name in (*read, *node.output))
+    return moved
+
+
+def moved_for(group, dtype: str) -> float:
+    """Megabytes a frame that making the inputs moves."""
+    computed = "float32" if group.precise and dtype == "float32" else "float16"
+    model, arrays = picture_graph(computed, dtype), numbers(group, computed)
+    for name in ("sides", "shape", "margins"):  # shapes follow from them
+        model.graph.initializer.append(numpy_helper.from_array(arrays[name], name))
+    shapes = {"samples": (1, group.tile), "picture": (len(group), *group.size_hw, 3)}
+    shapes |= {name: array.shape for name, array in arrays.items()}
+    return bytes_moved(model, shapes) / FRAMES / 1e6
+
+
+PLANES, RGB = ("bt709", False), None
+# Before, by the same count: canvases 119 and 356 MB, or 738 at 608; crops 104; RGB of planes 374.
+CANVASES = {
+    (PLANES, 416, "linear"): 27,
+    (PLANES, 416, "cubic"): 43,
+    (PLANES, 608, "linear"): 45,
+    (PLANES, 608, "cubic"): 71,
+    (RGB, 416, "linear"): 36,
+    (RGB, 416, "cubic"): 59,
 }
-OUTPUTS = {PICTURE: {"exact": "FLOAT", "rounded": "UINT8"}, FROM_PLANES: {"rgb": "UINT8"}, FROM_NV12: {"rgb": "UINT8"}}
+CROPS = {(PLANES, "uint8"): 26, (PLANES, "float32"): 28, (RGB, "uint8"): 32, (RGB, "float32"): 62}
 
 
-@pytest.mark.parametrize("file", [PICTURE, FROM_PLANES, FROM_NV12], ids=lambda file: file.stem)
-def test_tensorrt_builds_them(file):
-    """For frames up to 4K."""
-    trt = needs.package("tensorrt_rtx")
-    log = trt.Logger(trt.Logger.ERROR)
-    builder = trt.Builder(log)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    assert trt.OnnxParser(network, log).parse(file.read_bytes())
-    outputs = [network.get_output(index) for index in range(network.num_outputs)]
-    assert {tensor.name: tensor.dtype.name for tensor in outputs} == OUTPUTS[file]
-    config = builder.create_builder_config()
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(trt.ComputeCapability.SM89, 0)
-    profile = builder.create_optimization_profile()
-    for name, shapes in PROFILES[file].items():
-        profile.set_shape(name, *shapes)
-    if file == FROM_NV12:
-        profile.set_shape_input("width", (16,), (1920,), (4096,))
-    assert config.add_optimization_profile(profile) == 0
-    plan = builder.build_serialized_network(network, config)
-    assert plan is not None and bytes(plan)[:4] == b"vtrt"
+@pytest.mark.parametrize(("colors", "side", "interpolation"), CANVASES)
+def test_few_bytes_are_moved_for_a_canvas(colors, side, interpolation):
+    images = Block(None, FRAMES, SIZE_WH, None, colors=colors).images()
+    [canvases] = GpuImage.letterboxed(images, Letterbox(side, side, interpolation, 128)).groups
+    assert moved_for(canvases, "uint8") < CANVASES[colors, side, interpolation]
+
+
+@pytest.mark.parametrize(("colors", "dtype"), CROPS)
+def test_few_bytes_are_moved_for_three_crops(colors, dtype):
+    images, rule = Block(None, FRAMES, SIZE_WH, None, colors=colors).images(), CropRule(192, 256, 1.2, "height")
+    corners = crop_corners(crop_boxes(np.array(PEOPLE * FRAMES, np.float32), rule), rule)
+    [crops] = GpuImage.cropped(images, np.arange(FRAMES).repeat(len(PEOPLE)), corners, rule, dtype).groups
+    assert moved_for(crops, dtype) < CROPS[colors, dtype]
+
+
+def test_few_bytes_are_moved_to_keep_what_nvdec_decoded():
+    width, height = SIZE_WH
+    shapes = {"y_padded": (height, 2048), "uv_padded": (height // 2, 2048), "width": (1,)}
+    shapes |= {"y": (height, width), "uv": (height // 2, width)}
+    model = nv12_graph()
+    model.graph.initializer.append(numpy_helper.from_array(np.array([width]), "width"))
+    assert bytes_moved(model, shapes) / 1e6 < 6.3

@@ -6,8 +6,10 @@ import av
 import numpy as np
 
 from cliffvid import Options
+from cliffvid.rules import Letterbox
 from cliffvid.tables import image_column
 from cliffvid.video.color import Display
+from cliffvid.video.images.gpu import GpuImage
 from cliffvid.video.images.orientation import UPRIGHT
 from cliffvid.video.images.rgb import RgbImage
 from cliffvid.video.images.yuv import YuvImage
@@ -23,6 +25,13 @@ def smooth(width=160, height=96):
 def rgb_images(pixels):
     """Images (N,H,W,3) as a column of frames in RGB."""
     return image_column([RgbImage(image) for image in pixels])
+
+
+def displayed(images):
+    """Images on a device (N,h,w,3) in RGB as displayed, copied from there."""
+    width, height = images[0].size_wh
+    whole = GpuImage.letterboxed(images, Letterbox(width, height, "linear", 0))
+    return images[0].block.device.make(whole, "uint8").numpy()
 
 
 def stored(image, orientation=UPRIGHT, matrix="bt709", full_range=False) -> YuvImage:

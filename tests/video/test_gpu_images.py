@@ -13,13 +13,13 @@ from cliffvid.models.session import open_session
 from cliffvid.rules import CropRule, Letterbox
 from cliffvid.tables import Frames, image_column
 from cliffvid.video.images.base import kind_of
-from cliffvid.video.images.gpu import GpuImage, Surface, gpu_images
+from cliffvid.video.images.gpu import Block, GpuImage, Surface
 from cliffvid.video.images.orientation import Orientation
 from cliffvid.video.images.rgb import RgbImage, crop_pixels
 from cliffvid.video.images.yuv import YuvImage
 from cliffvid.video.reader import DecodeCounts, Video
 from cliffvid.video.shots import ShotDetector
-from plane_frames import UPRIGHT, rgb_images, smooth, stored
+from plane_frames import UPRIGHT, displayed, rgb_images, smooth, stored
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
 LETTERBOX = Letterbox(96, 64, "linear", 128)
@@ -38,7 +38,7 @@ def film(n, height, width, seed=0):
 
 def there(pictures, frames):
     """Frames on the device, as a column."""
-    return gpu_images(pictures.upload(frames), len(frames), frames.shape[2:0:-1], pictures)
+    return Block(pictures.upload(frames), len(frames), frames.shape[2:0:-1], pictures).images()
 
 
 def letterboxed(frames, rule):
@@ -55,13 +55,13 @@ def cuts(images, corners, rule):
 
 
 @pytest.mark.parametrize("size", [(270, 480), (97, 31), (33, 48), (64, 96), (20, 1000), (128, 192)])
-@pytest.mark.parametrize(("interpolation", "mean"), [("linear", 0.3), ("cubic", 1e-3), ("area", 0.3)])
+@pytest.mark.parametrize(("interpolation", "mean"), [("linear", 0.3), ("cubic", 0.06), ("area", 0.3)])
 def test_canvases_are_those_of_opencv(pictures, size, interpolation, mean):
     frames, rule = film(3, *size), replace(LETTERBOX, interpolation=interpolation, fill=77)
     got = pictures.make(GpuImage.letterboxed(there(pictures, frames), rule), "uint8").numpy()
     want = letterboxed(frames, rule)
     off = np.abs(want.astype(int) - got)
-    # its rounding alone: with linear weights, and where area enlarges, OpenCV cuts fractions off
+    # rounding alone: with linear weights, and where area enlarges, OpenCV cuts fractions off; sums here are float16
     assert got.dtype == np.uint8 and off.max() <= 1 and off.mean() <= mean
 
 
@@ -75,7 +75,7 @@ def test_crops_are_those_of_the_slow_reference(pictures, corners):
     exact, rounded = (pictures.make(made, dtype).numpy() for dtype in ("float32", "uint8"))
     want = np.stack([reference.bilinear_crop(image, corners, (24, 32)) for image in frames])
     np.testing.assert_allclose(exact, want, atol=1e-3)
-    np.testing.assert_array_equal(rounded, np.rint(exact))
+    assert np.abs(rounded - exact).max() < 0.75
 
 
 @pytest.mark.parametrize("corners", [(3.3, 2.7, 33.3, 42.7), (-7.25, -9.5, 22.75, 30.5), (10.1, 4.2, 16.1, 12.2)])
@@ -101,7 +101,7 @@ def test_rounding_stays_within_a_byte(pictures):
         for dtype in ("float32", "uint8")
     )
     assert exact.min() < -1 and exact.max() > 256
-    np.testing.assert_array_equal(rounded, np.rint(np.clip(exact, 0, 255)))
+    assert np.abs(rounded - np.clip(exact, 0, 255)).max() < 0.75
 
 
 def test_people_of_several_frames_and_films_come_in_order(pictures):
@@ -135,21 +135,21 @@ def table(images):
     return Frames(index, index, zeros, zeros.astype(bool), image_column(images))
 
 
-@pytest.mark.parametrize("exchanged", [False, True])
-@pytest.mark.parametrize(("left_right", "up_down"), [(False, False), (True, False), (False, True), (True, True)])
-def test_planes_become_rgb_there_as_displayed(pictures, exchanged, left_right, up_down):
-    """Each frame by its own matrix."""
-    image, turned = smooth(), Orientation(exchanged, left_right, up_down)
-    kinds = [("bt601", False), ("bt709", False), ("bt2020", False), ("bt709", True)]
-    planes = [stored(image, turned, *kind) for kind in kinds]
-    there = YuvImage.uploaded(image_column(planes), pictures)
-    want = turned.show(image)
-    assert [there[row].size_wh for row in range(4)] == [want.shape[1::-1]] * 4
-    rgb = there[0].frames.numpy()
-    assert rgb.shape == (4, *want.shape) and np.abs(rgb.astype(int) - want).max() <= 4
-
-
 TURNS = [Orientation(a, b, c) for a in (False, True) for b in (False, True) for c in (False, True)]
+KINDS = [("bt601", False), ("bt709", False), ("bt2020", False), ("bt709", True)]
+
+
+@pytest.mark.parametrize("turn", TURNS, ids=str)
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_planes_are_seen_as_displayed(pictures, turn, kind):
+    """In their own colours: frames of other ones are in another batch."""
+    image = smooth()
+    planes = stored(image, turn, *kind)
+    there = YuvImage.uploaded(image_column([planes] * 2), pictures)
+    want = turn.show(image)
+    assert there[1].size_wh == want.shape[1::-1]
+    assert np.abs(displayed(there).astype(int) - want).max() <= 4
+    assert planes.kind not in [stored(image, turn, *other).kind for other in KINDS if other != kind]
 
 
 def surface(pictures, image, pitch, turn, matrix, full_range):
@@ -170,10 +170,10 @@ def surface(pictures, image, pitch, turn, matrix, full_range):
 def test_surfaces_become_the_rgb_of_their_planes(pictures, matrix, full_range, pitch):
     """Whatever stands behind the end of a line."""
     rng = np.random.default_rng(0)
-    noise = rng.integers(0, 256, (96, 160, 3), np.uint8)
+    noise = rng.integers(70, 186, (96, 160, 3), np.uint8)  # its colours are within a byte after they were averaged
     (one, a), (other, b) = (surface(pictures, image, pitch, UPRIGHT, matrix, full_range) for image in (smooth(), noise))
     there = Surface.batch([one, other])
-    rgb, thumbs = there[0].frames.numpy(), GpuImage.thumbnails(there)
+    rgb, thumbs = displayed(there), GpuImage.thumbnails(there)
     want = np.stack([a.rgb(), b.rgb()])
     assert there[1].row == 1 and rgb.shape == (2, 96, 160, 3)
     assert np.abs(rgb.astype(int) - want).max() <= 1  # OpenCV has whole weights
@@ -185,8 +185,8 @@ def test_surfaces_become_the_rgb_of_their_planes(pictures, matrix, full_range, p
 def test_surfaces_are_seen_as_displayed(pictures, turn):
     """They lie there as they are stored; canvases, crops and thumbnails are upright."""
     there = Surface.batch([surface(pictures, smooth(), 256, turn, "bt709", False)[0]] * 2)
-    rgb = there[0].frames.numpy()
-    shown = np.stack([np.ascontiguousarray(turn.show(image)) for image in rgb])
+    shown = displayed(there)
+    assert np.abs(shown - turn.show(smooth())[None].astype(int)).max() <= 4
     assert there[0].size_wh == table(there).size_wh == shown.shape[2:0:-1]
     rule = replace(LETTERBOX, interpolation="cubic")
     got = pictures.make(GpuImage.letterboxed(there, rule), "uint8").numpy()
@@ -194,7 +194,7 @@ def test_surfaces_are_seen_as_displayed(pictures, turn):
     corners = np.array([(-7, 5, 40, 66), (60, 20, 200, 90)])
     got = pictures.make(cuts(there, corners, CROP), "float32").numpy()
     want = [crop_pixels(image, corner, CROP, "float32") for image, corner in zip(shown, corners, strict=True)]
-    np.testing.assert_allclose(got, want, atol=1e-3)
+    assert np.abs(got - want).max() <= 1.5 and np.abs(got - want).mean() < 0.3  # rounded, as on the host
     np.testing.assert_allclose(GpuImage.thumbnails(there), thumbnails(shown), atol=1.01 / 255)
 
 
@@ -218,13 +218,37 @@ def test_cuts_are_found_by_thumbnails_from_the_device(pictures):
     assert found == want == [(9, 1), (23, 2), (25, 3)]
 
 
-def test_rgb_of_planes_is_ffmpegs_but_for_rounding(pictures):
+@pytest.fixture(scope="module")
+def example():
+    """Four frames of the example clip in planes, and in FFmpeg's RGB."""
+    tables = []
+    for planes in (True, False):
+        with Video(EXAMPLE) as video:
+            tables.append(next(video.frames(4, DecodeCounts(), planes=planes)))
+    return tables
+
+
+def test_rgb_of_planes_is_ffmpegs_but_for_rounding(pictures, example):
     """Which cuts fractions off."""
-    with Video(EXAMPLE) as video:
-        planes = next(video.frames(2, DecodeCounts(), planes=True))
-    with Video(EXAMPLE) as video:
-        exact = next(video.frames(2, DecodeCounts()))
+    planes, exact = example
     assert kind_of(planes.images) is YuvImage and kind_of(exact.images) is RgbImage
-    rgb = YuvImage.uploaded(planes.images, pictures)[0].frames.numpy()
+    rgb = displayed(YuvImage.uploaded(planes.images, pictures))
     off = rgb.astype(int) - np.stack([image.rgb() for image in exact.images])
     assert off.max() <= 4 and off.min() >= -2 and np.abs(off).mean() < 1.2
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic", "area"])
+def test_inputs_made_of_planes_are_those_made_of_their_rgb(pictures, example, interpolation):
+    """But where RGB would be clipped: fewer than 2 pixels in 100, and less than between planes and RGB on the host."""
+    images = example[0].images
+    there, rgb = YuvImage.uploaded(images, pictures), rgb_images([image.rgb() for image in images])
+    rule = Letterbox(416, 416, interpolation, 128)
+    canvases = [RgbImage.letterboxed(rgb, rule), pictures.make(GpuImage.letterboxed(there, rule), "uint8").numpy()]
+    corners = np.array([[100, 50, 250, 250], [200, 100, 1350, 300], [-50, -9, 360, 480], [300, 100, 340, 154]])
+    people = np.arange(4), corners, replace(CROP, height_px=256, width_px=192), "float32"
+    crops = [RgbImage.cropped(rgb, *people), pictures.make(GpuImage.cropped(there, *people), "float32").numpy()]
+    for want, got in (canvases, crops):
+        off = np.abs(got - want.astype(float))
+        assert (off <= 1.01).mean() > 0.98 and off.mean() < 0.33
+    host = YuvImage.letterboxed(images, rule)
+    assert np.abs(canvases[1] - canvases[0].astype(float)).mean() < np.abs(host - canvases[0].astype(float)).mean()

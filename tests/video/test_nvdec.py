@@ -28,7 +28,7 @@ from clips import make_clip
 from fake_cuda_ort import FakeOrt
 from fake_gpu import FakeGpu
 from fake_nvdec import FakeNvdec, FakePlane, FakeSurface
-from plane_frames import rgb_images
+from plane_frames import displayed, rgb_images
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
 
@@ -157,7 +157,7 @@ def test_memory_that_does_not_suffice_is_told(clip, toy_options, ort, gpu, nvdec
 
     with open_models(options) as models:
         ort.OrtValue.ortvalue_from_shape_and_type = full
-        with pytest.raises(BackendError, match=r"clip.mp4: 4 frames .* cannot become RGB .*--frame-batch"):
+        with pytest.raises(BackendError, match=r"clip.mp4: 4 frames .* cannot be kept there .*--frame-batch"):
             bodies(clip, options, models)
         ort.OrtValue.ortvalue_from_shape_and_type = make
         nvdec.failure = av.error.MemoryError(12, "Cannot allocate memory")
@@ -202,11 +202,11 @@ def test_thumbnails_are_those_of_the_same_frames_on_the_host(cpu, toy_options):
     ):
         for frames in video.frames(8, DecodeCounts(), planes=True):
             assert kind_of(frames.images) is GpuImage
-            rgb, thumbs = frames.images[0].frames.numpy(), GpuImage.thumbnails(frames.images)
+            rgb, thumbs = displayed(frames.images), GpuImage.thumbnails(frames.images)
             assert [image.row for image in frames.images] == list(range(len(frames)))
             want = np.stack(list(RgbImage.thumbnails(rgb_images(rgb))))
-            np.testing.assert_allclose(thumbs, want, atol=1.01 / 255)
-            assert np.abs(thumbs - want).mean() < 0.1 / 255
+            # what RGB clips is clipped after it was averaged
+            assert (np.abs(thumbs - want) < 1.01 / 255).mean() > 0.9 and np.abs(thumbs - want).mean() < 0.5 / 255
             found += finder.find(frames)
         finder = ShotDetector()
         assert found == [cut for t in same.frames(8, DecodeCounts(), planes=True) for cut in finder.find(t)]

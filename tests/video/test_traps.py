@@ -10,10 +10,12 @@ import pytest
 import fake_nvdec
 from cliffvid import Options
 from cliffvid.models.backends.ort import load, open_pictures
+from cliffvid.tables import image_column
 from cliffvid.video.container import TITLES
 from cliffvid.video.images.gpu import GpuImage
 from cliffvid.video.reader import DecodeCounts, Video
 from clips import COLORS, person_box, picture, read_index
+from plane_frames import displayed
 from traps import TRAPS
 
 
@@ -43,7 +45,7 @@ def decode(path, planes=False, device=None, **options):
 def whole(image):
     """RGB as displayed; of an image on a device what was made there."""
     if isinstance(image, GpuImage):
-        return np.ascontiguousarray(image.orientation.show(image.frames.numpy()[image.row]))
+        return displayed(image_column([image]))[0]
     return image.rgb()
 
 

@@ -1,23 +1,29 @@
 """Make the inputs of networks with onnxruntime on the device that the networks run on; see cliffvid.pipeline.upload."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
-from typing import TypeAlias, cast
+from typing import cast
 
 import numpy as np
 
-from ...pending import PendingInputs
-from ...tables import Array, Float64, Int64, UInt8
+from ...pending import PendingGroup, PendingInputs
+from ...tables import Array, UInt8
 from .ort_queue import Queue
 from .ort_types import OrtBinding, OrtNetwork, OrtValue
 
-PICTURE, FROM_PLANES, FROM_NV12 = (Path(__file__).with_name(f"{name}.onnx") for name in ("picture", "planes", "nv12"))
+FROM_NV12 = Path(__file__).with_name("nv12.onnx")
+CANVAS = "float16", "uint8"
+PICTURES = {  # by what they are computed in, and the pictures' dtype
+    which: Path(__file__).with_name("picture_{}_{}.onnx".format(*which))
+    for which in (CANVAS, ("float16", "float32"), ("float32", "float32"))
+}
+ON_HOST = {"width", "sides", "shape", "margins", "fill"}  # onnxruntime reads them to know shapes, or to launch
 PINNED_BYTES = 64 << 20  # about as much of this machine's memory is pinned for frames
-Place: TypeAlias = tuple[tuple[int, ...], int]  # shape and address of an array on the device
 
 
 class Pictures:
@@ -43,7 +49,7 @@ class Pictures:
         self._turn, self._where = Lock(), self._queue.where
         self._network = cache(open_network)
         self._made.callback(self._network.cache_clear)
-        self._network(PICTURE, self._queue)
+        self._network(PICTURES[CANVAS], self._queue)  # raises where the device cannot be used
 
     def wait(self) -> None:
         """Wait until what ``write`` was asked for is done."""
@@ -66,72 +72,47 @@ class Pictures:
         made: OrtValue = self._ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype, *self._where)
         return made
 
-    def upload(self, frames: UInt8) -> OrtValue:
-        """Return frames (F,H,W,3) uint8 in the device's memory."""
-        block, samples = self._block(frames.shape), frames.reshape(-1)
+    def upload(self, samples: UInt8) -> OrtValue:
+        """Return samples in the device's memory."""
+        block, flat = self._block(samples.shape), samples.reshape(-1)
         with self._alone() as queue:
-            for start in range(0, frames.size, PINNED_BYTES):
-                queue.put(samples[start : start + PINNED_BYTES], block.data_ptr() + start)
+            for start in range(0, flat.size, PINNED_BYTES):
+                queue.put(flat[start : start + PINNED_BYTES], block.data_ptr() + start)
                 queue.wait(PINNED_BYTES)
         return block
 
-    def upload_planes(self, y: UInt8, u: UInt8, v: UInt8, to_rgb: Float64) -> OrtValue:
-        """Return the same of planes (F,H,W) and twice (F,H/2,W/2) uint8; ``to_rgb`` (F,3,4) converts them to RGB."""
-        size_hw = y[0].shape
+    def take_surfaces(self, surfaces: Sequence[dict[str, tuple[int, int]]], size_wh: tuple[int, int]) -> OrtValue:
+        """Return NV12 frames of one stored size: all their luma, then all their chroma, without what pads their lines.
 
-        def placed(*planes: UInt8) -> dict[str, Place]:
-            return {n: ((1, *p.shape), self._aside.put(p)) for n, p in zip(("y", "u", "v"), planes, strict=True)}
-
-        return self._rgb(FROM_PLANES, map(placed, y, u, v), size_hw, to_rgb)
-
-    def take_surfaces(
-        self, surfaces: Sequence[dict[str, tuple[int, int]]], size_wh: tuple[int, int], to_rgb: Float64
-    ) -> OrtValue:
-        """Return the same of NV12 frames of one stored size, which are not used any more when this returns.
-
+        The surfaces are not used any more when this returns.
         ``surfaces``: address and bytes per line of each frame's planes ``y`` and ``uv``.
         """
         if gpu := self._aside.gpu:
             gpu.enter()
             gpu.wait_for_decoder()
         width, height = size_wh
-        lines = {"y": height, "uv": height // 2}
-        frames: Iterator[dict[str, Place]] = (
-            {name: ((lines[name], pitch), address) for name, (address, pitch) in planes.items()} for planes in surfaces
-        )
-        return self._rgb(FROM_NV12, frames, (height, width), to_rgb, width=np.array([width]))
-
-    def _rgb(
-        self,
-        graph: Path,
-        frames: Iterator[dict[str, Place]],
-        size_hw: tuple[int, ...],
-        to_rgb: Float64,
-        **numbers: Int64,
-    ) -> OrtValue:
-        """Return RGB frames of planes, given as shape and address of each of the graph's inputs on the device.
-
-        Frames are converted one by one: the floats in between take sixteen times as much memory.
-        """
-        shape = 1, *size_hw, 3
-        made = self._block((len(to_rgb), *shape[1:]))
-        target = made.data_ptr()
-        with self._alone() as queue:  # which waits before the planes are released
-            network = self._network(graph, queue)
-            for matrix in to_rgb.astype(np.float32):
+        shapes = {"y": (height, width), "uv": (height // 2, width)}
+        lines = sum(lines for lines, _ in shapes.values())
+        made = self._block((len(surfaces) * lines * width,))
+        places = {"y": made.data_ptr(), "uv": made.data_ptr() + len(surfaces) * height * width}
+        with self._alone() as queue:  # which waits before the surfaces are released
+            network = self._network(FROM_NV12, queue)
+            for planes in surfaces:
                 binding = network.io_binding()
-                for name, (plane, place) in next(frames).items():
-                    binding.bind_input(name, *self._where, np.uint8, plane, place)
-                self._bind(queue, binding, {"matrix": matrix[:, :3], "offset": matrix[:, 3], **numbers})
-                binding.bind_output("rgb", *self._where, np.uint8, shape, target)
+                self._bind(queue, binding, {"width": np.array([width])})
+                for name, (address, pitch) in planes.items():
+                    binding.bind_input(f"{name}_padded", *self._where, np.uint8, (shapes[name][0], pitch), address)
+                    binding.bind_output(name, *self._where, np.uint8, shapes[name], places[name])
+                    places[name] += math.prod(shapes[name])
                 queue.run(network, binding)
-                target += int(np.prod(shape))
-                queue.wait(PINNED_BYTES)
         return made
 
     def _bind(self, queue: Queue, binding: OrtBinding, arrays: Mapping[str, Array]) -> None:
         for name, array in arrays.items():
-            binding.bind_input(name, *self._where, array.dtype.type, array.shape, queue.put(array))
+            if name in ON_HOST:
+                binding.bind_cpu_input(name, np.ascontiguousarray(array))
+            else:
+                binding.bind_input(name, *self._where, array.dtype.type, array.shape, queue.put(array))
 
     def make(self, inputs: PendingInputs, dtype: str) -> OrtValue:
         """Return the inputs as an array (P,h,w,3) on the device. Values are rounded for uint8 only."""
@@ -147,16 +128,39 @@ class Pictures:
 
     def _write(self, queue: Queue, inputs: PendingInputs, dtype: str, place: int) -> None:
         shape, kind = inputs.shape[1:], np.dtype(dtype).type
-        if any((group.rows.shape[1], group.columns.shape[1]) != shape[:2] for group in inputs.groups):
+        if any(group.size_hw != shape[:2] for group in inputs.groups):
             raise ValueError("pictures of several sizes at once: they would be written over each other")
-        size = int(np.prod(shape)) * np.dtype(kind).itemsize
-        network = self._network(PICTURE, queue)
         for group in inputs.groups:
+            computed = "float32" if group.precise and kind == np.float32 else "float16"
+            network = self._network(PICTURES[computed, dtype], queue)
             binding = network.io_binding()
-            binding.bind_ortvalue_input("frames", cast(OrtValue, group.frames))
-            numbers = {n: getattr(group, n) for n in ("rows", "columns", "row_weights", "column_weights")}
-            self._bind(queue, binding, numbers | {"fill": np.array([group.fill], np.float32)})
-            name = "rounded" if kind == np.uint8 else "exact"
-            binding.bind_output(name, *self._where, kind, (len(group.rows), *shape), place)
+            frames = cast(OrtValue, group.frames)
+            tiles = math.prod(frames.shape()) // group.tile, group.tile
+            binding.bind_input("samples", *self._where, np.uint8, tiles, frames.data_ptr())
+            self._bind(queue, binding, numbers(group, computed))
+            binding.bind_output("picture", *self._where, kind, (len(group), *shape), place)
             queue.run(network, binding)
-            place += len(group.rows) * size
+            place += len(group) * math.prod(shape) * np.dtype(kind).itemsize
+
+
+def numbers(group: PendingGroup, computed: str) -> dict[str, Array]:
+    """Return what a picture's graph takes beside the frames, see export/folder/image_graphs.py."""
+    planes, lines = len(group.black), group.lines.shape[1]
+    height, width = group.inner_hw
+    top, left, bottom, right = group.margins
+    return {
+        "starts": group.starts[:, None, None],
+        "lines": group.lines,
+        "steps": np.arange(group.tiles, dtype=np.int32),
+        "scale": np.ones(planes, computed),
+        "zero": np.array(group.black, np.uint8),
+        "line_weights": group.line_weights[:, :, None].astype(computed),
+        "places": group.places,
+        "tables": (np.arange(len(group), dtype=np.int32) * (planes * group.tiles * group.tile))[:, None, None],
+        "mix": group.mix.astype(computed),
+        # the last axis is that of lines: it changes places with the columns' and the colours', or the colours' alone
+        "sides": np.array([-1, 3 if group.exchanged else 3 * width, lines]),
+        "shape": np.array([-1, height, width, 3]),
+        "margins": np.array([0, top, left, 0, 0, bottom, right, 0]),
+        "fill": np.array(group.fill, computed),
+    }

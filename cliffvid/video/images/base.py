@@ -10,7 +10,7 @@ import numpy as np
 from ...geometry import letterbox_layout
 from ...pending import PendingInputs
 from ...rules import CropRule, Letterbox
-from ...tables import Array, Float32, Float64, Objects, UInt8, image_column
+from ...tables import Array, Float32, Objects, UInt8, image_column
 
 INTERPOLATION = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
 THUMB_WH = (32, 18)
@@ -82,11 +82,8 @@ class Device(Protocol):
 
     device: str  # its name
 
-    def upload(self, frames: UInt8) -> object: ...
-    def upload_planes(self, y: UInt8, u: UInt8, v: UInt8, to_rgb: Float64) -> object: ...
-    def take_surfaces(
-        self, surfaces: Sequence[dict[str, tuple[int, int]]], size_wh: tuple[int, int], to_rgb: Float64
-    ) -> object: ...
+    def upload(self, samples: UInt8) -> object: ...
+    def take_surfaces(self, surfaces: Sequence[dict[str, tuple[int, int]]], size_wh: tuple[int, int]) -> object: ...
     def make(self, inputs: PendingInputs, dtype: str) -> OnDevice: ...
 
 

@@ -3,11 +3,15 @@
 A pixel of such an input is a weighted sum of a few columns in each of a few rows of a frame. The weights are computed
 here, as OpenCV does it for RGB images; one small graph does the rest, see export/folder/image_graphs.py. OpenCV rounds
 weights for uint8, so that a pixel in some differs by 1 of 255.
+
+Frames stay as they came, in RGB or in planes. Where four pixels share a chroma sample, their weights are those of four
+pixels, so that the colours are those of an RGB frame, but for what such a frame rounds and clips.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
 import av
@@ -19,10 +23,11 @@ from ...pending import PendingGroup, PendingInputs
 from ...rules import CropRule, Letterbox
 from ...tables import Array, Float32, Float64, Int64, Objects, image_column
 from .base import THUMB_WH, Device, thumbnail_step
-from .matrix import to_rgb
+from .matrix import BLACK, GREY, to_rgb
 from .orientation import UPRIGHT, Orientation
 
 CUBIC = -0.75  # OpenCV's coefficient
+TILE = 64  # pixels; narrow tiles take fewer samples beside a crop, wide ones fewer indices
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -46,7 +51,7 @@ class Surface:
 
     @property
     def kind(self) -> object:
-        return Surface, self.size_wh, self.orientation
+        return Surface, self.size_wh, self.orientation, self.matrix, self.full_range
 
     def planes(self) -> dict[str, tuple[int, int]]:
         """Return address and bytes per line of the planes ``y``, luma, and ``uv``, both chromas side by side."""
@@ -57,30 +62,47 @@ class Surface:
         """Return the frames as GpuImages, after which the surfaces can be freed. Raises BackendError."""
         first = decoded[0]
         device, size_wh = first.device, (first.frame.width, first.frame.height)
-        matrices = np.stack([to_rgb(surface.matrix, surface.full_range) for surface in decoded])
-        with failing(f"{len(decoded)} frames that {device.device} decoded cannot become RGB there"):
-            frames = device.take_surfaces([surface.planes() for surface in decoded], size_wh, matrices)
-        return gpu_images(frames, len(decoded), first.size_wh, device, first.orientation)
+        with failing(f"{len(decoded)} frames that {device.device} decoded cannot be kept there"):
+            samples = device.take_surfaces([surface.planes() for surface in decoded], size_wh)
+        colors = first.matrix, first.full_range
+        return Block(samples, len(decoded), size_wh, device, first.orientation, colors).images()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Block:
+    """Frames of one size in a device's memory: RGB, or all their luma (F,H,W) and then their chroma (F,H/2,W/2,2)."""
+
+    samples: object  # uint8, as the backend holds them
+    count: int
+    size_wh: tuple[int, int]  # as stored; even, unless they are RGB
+    device: Device
+    orientation: Orientation = UPRIGHT
+    colors: tuple[str, bool] | None = None  # matrix and full range of planes, see matrix.to_rgb
+
+    def images(self) -> Objects:
+        """Return the frames as a column of images."""
+        return image_column([GpuImage(self, row) for row in range(self.count)])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class GpuImage:
-    """An RGB frame on a device, stored in one block with others."""
+    """A frame on a device, stored in one block with others."""
 
     nbytes: ClassVar[int] = 0  # of this machine's memory
-    size_wh: tuple[int, int]  # as displayed
-    frames: object  # the block (F,H,W,3) uint8, as the backend holds it; all images of a batch have the same
+    block: Block  # all images of a batch have the same
     row: int  # its place there
-    device: Device
-    orientation: Orientation  # of what is stored there
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        return self.block.orientation.size(self.block.size_wh)
 
     @classmethod
     def letterboxed(cls, images: Objects, rule: Letterbox) -> Array:
         w, h = images[0].size_wh
         _, (new_w, new_h), (left, top) = letterbox_layout((w, h), rule)
-        rows = _placed(resized(h, new_h, rule.interpolation), top, rule.height_px)
-        columns = _placed(resized(w, new_w, rule.interpolation), left, rule.width_px)
-        return cast(Array, _pending(images, rows, columns, rule.fill))
+        rows, columns = resized(h, new_h, rule.interpolation), resized(w, new_w, rule.interpolation)
+        margins = top, left, rule.height_px - top - new_h, rule.width_px - left - new_w
+        return cast(Array, PendingInputs([replace(_pending(images, rows, columns), margins=margins, fill=rule.fill)]))
 
     @classmethod
     def cropped(cls, images: Objects, rows: Array, corners: Array, rule: CropRule, dtype: str) -> Array:
@@ -89,27 +111,20 @@ class GpuImage:
         x0, y0, x1, y1 = corners.T
         lines = _within(_cut(y0, y1, rule.height_px, rule.corners), h)
         columns = _within(_cut(x0, x1, rule.width_px, rule.corners), w)
-        return cast(Array, _pending(images, lines, columns, 0, rows))
+        return cast(Array, PendingInputs([_pending(images, lines, columns, rows)]))
 
     @classmethod
     def thumbnails(cls, images: Objects) -> Float32:
         """Return the thumbnails, which are copied back from the device. Raises BackendError."""
         columns, rows = map(_sampled, images[0].size_wh, THUMB_WH)
-        device: Device = images[0].device
+        device: Device = images[0].block.device
         with failing(f"thumbnails of {len(images)} frames cannot be made on {device.device}"):
-            thumbs = device.make(_pending(images, rows, columns, 0), "uint8").numpy()
+            thumbs = device.make(PendingInputs([_pending(images, rows, columns)]), "uint8").numpy()
         return thumbs.astype(np.float32) / np.float32(255)
 
     @classmethod
     def uploaded(cls, images: Objects, device: Device) -> Objects:
         return images
-
-
-def gpu_images(
-    frames: object, count: int, size_wh: tuple[int, int], device: Device, orientation: Orientation = UPRIGHT
-) -> Objects:
-    """Return the frames of a block as a column of images."""
-    return image_column([GpuImage(size_wh, frames, row, device, orientation) for row in range(count)])
 
 
 @contextmanager
@@ -128,31 +143,52 @@ class ResampleWeights:
     line: Int64
     weight: Float32
 
+    @property
+    def each(self) -> "ResampleWeights":
+        """Return the same as (P,n,K), or as (1,n,K) for all inputs."""
+        return self if self.line.ndim == 3 else ResampleWeights(self.line[None], self.weight[None])
 
-def _pending(
-    images: Objects, rows: ResampleWeights, columns: ResampleWeights, fill: float, of: Array | None = None
-) -> PendingInputs:
+    def mirrored(self, size: int) -> "ResampleWeights":
+        return ResampleWeights(size - 1 - self.line, self.weight)
+
+
+def _pending(images: Objects, rows: ResampleWeights, columns: ResampleWeights, of: Array | None = None) -> PendingGroup:
     """Return inputs of the images, or of ``images[of]``, made of these rows and columns as displayed."""
-    (width, height), (exchanged, left_right, up_down) = images[0].size_wh, images[0].orientation
-    lines = height - 1 - rows.line if up_down else rows.line
-    places = width - 1 - columns.line if left_right else columns.line
-    # distances in stored pixels between two that are neighbours as displayed
-    down, right = (1, height) if exchanged else (width, 1)
-    first = np.array([image.row * height * width for image in images])
-    first = first if of is None else first[of]
-
-    def each(array: Array) -> Array:
-        return np.broadcast_to(array, (len(first), *array.shape[-2:]))
-
-    group = PendingGroup(
-        frames=images[0].frames,
-        rows=lines * down + first[:, None, None],
-        columns=each(places * right),
-        row_weights=each(rows.weight),
-        column_weights=each(columns.weight),
-        fill=float(fill),
+    block: Block = images[0].block
+    (width, height), (exchanged, left_right, up_down) = images[0].size_wh, block.orientation
+    rows, columns = (rows.mirrored(height) if up_down else rows), (columns.mirrored(width) if left_right else columns)
+    lines, across = (each.each for each in ((columns, rows) if exchanged else (rows, columns)))
+    frame = np.array([image.row for image in images])
+    frame = frame if of is None else frame[of]
+    (width, height), tile = block.size_wh, math.gcd(block.size_wh[0], TILE)
+    first, last = (find(across.line, axis=(1, 2)) // tile for find in (np.min, np.max))
+    tiles = int((last - first).max(initial=0)) + 1
+    first = np.minimum(first, width // tile - tiles)  # no line is left
+    place = (across.line - tile * first[:, None, None])[:, :, None]
+    if block.colors is None:
+        black: tuple[int, ...] = (0,)
+        matrix, line, start = np.eye(3), lines.line[..., None], (frame * height)[:, None]
+        sample = 3 * place + np.arange(3)[:, None]
+    else:
+        black, matrix = (BLACK[block.colors[1]], GREY), to_rgb(*block.colors)[:, :3]
+        line = np.stack([lines.line, lines.line // 2], axis=-1)
+        start = np.stack([frame * height, block.count * height + frame * (height // 2)], axis=-1)
+        pair = tiles * tile + place // 2 * 2
+        sample = np.concatenate([place, pair, pair + 1], axis=2)
+    mix = matrix[..., None] * across.weight[:, :, None, None]
+    return PendingGroup(
+        frames=block.samples,
+        tile=tile * (3 if block.colors is None else 1),
+        tiles=tiles,
+        starts=(start * (width // tile) + first[:, None]).astype(np.int32),
+        lines=(line * (width // tile)).astype(np.int32),
+        line_weights=lines.weight,
+        places=sample.reshape(*sample.shape[:2], math.prod(sample.shape[2:])).astype(np.int32),
+        mix=mix.reshape(*mix.shape[:3], math.prod(mix.shape[3:])).astype(np.float32),
+        black=black,
+        exchanged=exchanged,
+        precise=block.colors is None,
     )
-    return PendingInputs([group])
 
 
 def _sampled(size: int, new_size: int) -> ResampleWeights:
@@ -188,12 +224,6 @@ def _kernel(distance: Float64, interpolation: str) -> Float64:
     return np.where(d <= 1, ((a + 2) * d - (a + 3)) * d * d + 1, ((d - 5) * d + 8) * d * a - 4 * a)
 
 
-def _placed(weights: ResampleWeights, start: int, size: int) -> ResampleWeights:
-    """Return the weights of a line of ``size`` that is empty but for these from ``start`` on."""
-    around = ((start, size - start - len(weights.line)), (0, 0))
-    return ResampleWeights(np.pad(weights.line, around), np.pad(weights.weight, around))
-
-
 def _cut(low: Float64 | Int64, high: Float64 | Int64, size: int, corners: str) -> ResampleWeights:
     """Return the weights (P,size,K) between two corners (P,), in lines of the frame; they may be outside it."""
     if corners == "exact":  # see rgb.warp
@@ -207,4 +237,4 @@ def _cut(low: Float64 | Int64, high: Float64 | Int64, size: int, corners: str) -
 def _within(weights: ResampleWeights, size: int) -> ResampleWeights:
     """Return the weights, 0 for lines outside a frame: it is black there."""
     outside = (weights.line < 0) | (weights.line >= size)
-    return ResampleWeights(np.where(outside, 0, weights.line), np.where(outside, np.float32(0), weights.weight))
+    return ResampleWeights(np.clip(weights.line, 0, size - 1), np.where(outside, np.float32(0), weights.weight))

@@ -9,7 +9,7 @@ import numpy as np
 from ...rules import CropRule
 from ...tables import Array, Objects, UInt8
 from .base import THUMB_WH, Device, HostImage, thumbnail_step
-from .gpu import gpu_images
+from .gpu import Block
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -48,7 +48,7 @@ class RgbImage(HostImage):
     @classmethod
     def uploaded(cls, images: Objects, device: Device) -> Objects:
         stored = device.upload(np.stack([image.pixels for image in images]))
-        return gpu_images(stored, len(images), images[0].size_wh, device)
+        return Block(stored, len(images), images[0].size_wh, device).images()
 
 
 class Scratch:

@@ -8,7 +8,7 @@ import numpy as np
 from ...rules import CropRule
 from ...tables import Array, Objects, UInt8
 from .base import THUMB_WH, Device, HostImage
-from .gpu import gpu_images
+from .gpu import Block
 from .matrix import BLACK, GREY, to_rgb
 from .orientation import UPRIGHT, Orientation
 
@@ -33,6 +33,10 @@ class YuvImage(HostImage):
     def nbytes(self) -> int:
         return self.y.nbytes + self.u.nbytes + self.v.nbytes
 
+    @property
+    def kind(self) -> object:
+        return YuvImage, self.size_wh, self.orientation, self.matrix, self.full_range
+
     def rgb(self) -> UInt8:
         return self.scaled(self.size_wh, cv2.INTER_NEAREST)
 
@@ -56,15 +60,17 @@ class YuvImage(HostImage):
 
     @classmethod
     def uploaded(cls, images: Objects, device: Device) -> Objects:
-        """Return the images on the device. Their planes are sent, which are half the bytes, and become RGB there."""
-        y, u, v = map(np.stack, zip(*(image.shown() for image in images), strict=True))
-        matrices = np.stack([to_rgb(image.matrix, image.full_range) for image in images])
-        return gpu_images(device.upload_planes(y, u, v, matrices), len(images), images[0].size_wh, device)
-
-    def shown(self) -> tuple[UInt8, UInt8, UInt8]:
-        """Return the planes as displayed; views."""
-        y, u, v = (self.orientation.show(plane[..., None])[..., 0] for plane in (self.y, self.u, self.v))
-        return y, u, v
+        """Return the images on the device. Their planes are sent as they are, half the bytes of RGB."""
+        first: YuvImage = images[0]
+        count, (height, width) = len(images), first.y.shape
+        samples = np.empty((count * height * 3 // 2, width), np.uint8)
+        luma, chroma = samples[: count * height], samples[count * height :]
+        pairs = chroma.reshape(count, height // 2, width // 2, 2)
+        for image, y, uv in zip(images, luma.reshape(count, height, width), pairs, strict=True):
+            y[:] = image.y
+            cv2.merge((image.u, image.v), dst=uv)
+        colors = first.matrix, first.full_range
+        return Block(device.upload(samples), count, (width, height), device, first.orientation, colors).images()
 
     def scaled(
         self,

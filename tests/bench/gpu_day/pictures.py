@@ -9,10 +9,12 @@ import numpy as np
 
 from cliffvid.geometry import crop_boxes, crop_corners
 from cliffvid.models.backends import ort
-from cliffvid.models.backends.ort_images import PICTURE, Pictures
+from cliffvid.models.backends.ort_images import CANVAS, PICTURES, Pictures
 from cliffvid.models.manifest import Manifest, read_manifest
-from cliffvid.tables import Objects
-from cliffvid.video.images.gpu import GpuImage, gpu_images
+from cliffvid.tables import Objects, image_column
+from cliffvid.video.images.gpu import Block, GpuImage
+from cliffvid.video.images.orientation import UPRIGHT
+from cliffvid.video.images.yuv import YuvImage
 
 from .notes import Notes, timed
 from .plan import Plan
@@ -40,7 +42,7 @@ def pictures(plan: Plan, notes: Notes) -> None:
         settings.enable_profiling, settings.profile_file_prefix = True, str(plan.work / "picture")
         queue = ort.open_queue(onnxruntime, plan.device)
         provider = ort.provider_of(queue)
-        session = onnxruntime.InferenceSession(str(PICTURE), settings, providers=[provider], enable_fallback=0)
+        session = onnxruntime.InferenceSession(str(PICTURES[CANVAS]), settings, providers=[provider], enable_fallback=0)
         watched = Pictures(onnxruntime, lambda path, queue: session, lambda: queue, plan.device)
         for _ in range(PROFILED):
             watched.make(GpuImage.letterboxed(frames, detector.rules["letterbox"]), "uint8")
@@ -54,8 +56,9 @@ def _works(
     count, (height, width) = (QUICK_FRAMES, QUICK_HW) if quick else (FRAMES, FRAME_HW)
     rgb = np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8)
     y, u = rgb[..., 0].copy(), rgb[:, ::2, ::2, 1].copy()
-    to_rgb = np.tile(np.eye(3, 4), (count, 1, 1))
-    frames = gpu_images(maker.upload(rgb), count, (width, height), maker)
+    planes = image_column([YuvImage(*each, "bt709", False, UPRIGHT) for each in zip(y, u, u, strict=True)])
+    frames = Block(maker.upload(rgb), count, (width, height), maker).images()
+    luma = YuvImage.uploaded(planes, maker)
     letterbox, rule = detector.rules["letterbox"], regressor.rules["crop"]
     of_people = np.arange(count).repeat(PEOPLE)
     box = np.array([0.3 * width, 0.2 * height, 0.45 * width, 0.85 * height], np.float32)
@@ -63,7 +66,8 @@ def _works(
     return frames, {
         "stack": lambda: np.stack(list(rgb)),
         "upload of RGB": lambda: maker.upload(rgb),
-        "upload of planes, and RGB of them": lambda: maker.upload_planes(y, u, u, to_rgb),
+        "upload of planes": lambda: YuvImage.uploaded(planes, maker),
+        "letterbox of planes": lambda: maker.make(GpuImage.letterboxed(luma, letterbox), "uint8"),
         "letterbox, numbers alone": lambda: GpuImage.letterboxed(frames, letterbox),
         "letterbox": lambda: maker.make(GpuImage.letterboxed(frames, letterbox), "uint8"),
         "thumbnails, fetched": lambda: GpuImage.thumbnails(frames),
