@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-EACH = ("lines", "line_weights", "places", "mix")
+EACH = ("lines", "line_weights", "places", "column_weights")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -22,8 +22,9 @@ class PendingGroup:
     starts: NDArray[np.int32]  # (P,L): first tile of each plane of each input's frame
     lines: NDArray[np.int32]  # (Q,n,R,L): tiles to skip for each line
     line_weights: NDArray[np.float32]  # (Q,n,R)
-    places: NDArray[np.int32]  # (Q,m,K): samples among those that were taken of L lines
-    mix: NDArray[np.float32]  # (Q,m,3,K): red, green and blue of these samples
+    places: NDArray[np.int32]  # (Q,m,3K): samples of each channel, among those that were taken of L lines
+    column_weights: NDArray[np.float32]  # (Q,m,K)
+    matrix: NDArray[np.float32]  # (3,3): from the channels to red, green and blue
     black: tuple[int, ...]  # (L,): black in each plane
     exchanged: bool  # whether lines are displayed as columns
     margins: tuple[int, int, int, int] = (0, 0, 0, 0)  # pixels of ``fill`` above, left, below and right

@@ -26,25 +26,29 @@ def picture_graph(computed: str, dtype: str) -> onnx.ModelProto:
 
     ``samples`` (T,B) uint8 are the frames in tiles of B bytes, a picture's lines n are made of R lines of L planes.
     Of each, ``steps`` (N,) are taken: 0 to N - 1, added to ``starts`` (P,1,1,L) and ``lines`` (Q,n,R,L). Q is P or 1.
-    Its columns m are made of K samples of these: ``places`` (Q,m,K) plus ``tables`` (P,1,1), the sum of all before.
+    Its columns m are made of K samples of each of 3 channels: ``places`` (Q,m,3K) among the samples taken, plus
+    ``tables`` (P,1,1), the samples of all pictures before. ``matrix`` (3,3,1) makes red, green and blue of channels.
     """
     graph = Graph("picture", OPSET)
-    kind = DTYPES[computed]
     samples = graph.input("samples", "uint8", ("T", "B"))
-    starts, lines = (
-        graph.input("starts", "int32", ("P", 1, 1, "L")),
-        graph.input("lines", "int32", ("Q", "n", "R", "L")),
-    )
-    places, tables = graph.input("places", "int32", ("Q", "m", "K")), graph.input("tables", "int32", ("P", 1, 1))
-    steps = graph.input("steps", "int32", ("N",))
-    scale, zero = graph.input("scale", computed, ("L",)), graph.input("zero", "uint8", ("L",))
-    line_weights = graph.input("line_weights", computed, ("Q", "n", 1, "R"))
-    mix = graph.input("mix", computed, ("Q", "m", 3, "K"))
+    starts = graph.input("starts", "int32", ("P", 1, 1, "L"))
+    lines = graph.input("lines", "int32", ("Q", "n", "R", "L"))
+    places, tables = graph.input("places", "int32", ("Q", "m", "3K")), graph.input("tables", "int32", ("P", 1, 1))
+    steps, black = graph.input("steps", "int32", ("N",)), graph.input("black", "uint8", ("L",))
+
+    def number(value: str | float, to: str = computed) -> str:
+        return graph.op("Cast", value, to=DTYPES[to])
+
+    scale = number(graph.input("scale", "float32", ("L",)))
+    line_weights = number(graph.input("line_weights", "float32", ("Q", "n", 1, "R")))
+    column_weights = graph.input("column_weights", "float32", ("Q", "m", 1, 1, "K"))
+    colored = graph.op("Mul", column_weights, graph.input("matrix", "float32", (3, 3, 1)))
+    mix = number(graph.op("Reshape", colored, [0, 0, 3, -1]))
     shapes = [graph.input(name, "int64", (length,)) for name, length in (("sides", 3), ("shape", 4))]
-    margins, fill = graph.input("margins", "int64", (8,)), graph.input("fill", computed, ())
+    margins, fill = graph.input("margins", "int64", (8,)), number(graph.input("fill", "float32", ()))
 
     tiles = graph.op("Add", graph.op("Unsqueeze", graph.op("Add", starts, lines), [4]), steps)
-    taken = graph.op("DequantizeLinear", graph.op("Gather", samples, tiles, axis=0), scale, zero, axis=3)
+    taken = graph.op("DequantizeLinear", graph.op("Gather", samples, tiles, axis=0), scale, black, axis=3)
     summed = graph.op("MatMul", line_weights, graph.op("Reshape", taken, [0, 0, 0, -1]))
     table = graph.op("Flatten", graph.op("Transpose", graph.op("Squeeze", summed, [2]), perm=[0, 2, 1]), axis=2)
     columns = graph.op("MatMul", mix, graph.op("Gather", table, graph.op("Add", places, tables), axis=0))
@@ -53,7 +57,7 @@ def picture_graph(computed: str, dtype: str) -> onnx.ModelProto:
     if dtype == computed:
         graph.op("Pad", whole, margins, fill, name="picture")
     else:  # rounded, and within a byte
-        one, least = graph.op("Cast", 1.0, to=kind), graph.op("Cast", 0, to=DTYPES["uint8"])
+        one, least = number(1.0), number(0, "uint8")
         rounded = "picture" if dtype == "uint8" else "rounded"
         graph.op("QuantizeLinear", graph.op("Pad", whole, margins, fill), one, least, name=rounded)
         if rounded != "picture":

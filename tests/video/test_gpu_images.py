@@ -123,6 +123,15 @@ def test_people_of_several_frames_and_films_come_in_order(pictures):
     assert pending[:0].shape == (0, 32, 24, 3)
 
 
+def test_a_narrow_crop_beside_a_wide_one_ends_with_the_frames(pictures):
+    """As many tiles are taken for each, and there is nothing behind the last line of the last frame."""
+    frames = film(1, 48, 256)
+    corners = np.array([(0, 0, 256, 48), (240, 30, 256, 48)])
+    made = GpuImage.cropped(there(pictures, frames), np.array([0, 0]), corners, CROP, "float32")
+    want = [crop_pixels(frames[0], corner, CROP, "float32") for corner in corners]
+    np.testing.assert_allclose(pictures.make(made, "float32").numpy(), want, atol=1e-3)
+
+
 def test_pictures_of_several_sizes_are_not_made_at_once(pictures):
     column = there(pictures, film(2, 30, 32))
     made = [GpuImage.letterboxed(column, replace(LETTERBOX, width_px=width)) for width in (96, 64)]

@@ -21,7 +21,7 @@ from ...errors import BackendError
 from ...geometry import letterbox_layout
 from ...pending import PendingGroup, PendingInputs
 from ...rules import CropRule, Letterbox
-from ...tables import Array, Float32, Float64, Int64, Objects, image_column
+from ...tables import Array, Float32, Float64, Int32, Int64, Objects, image_column
 from .base import THUMB_WH, Device, thumbnail_step
 from .matrix import BLACK, GREY, to_rgb
 from .orientation import UPRIGHT, Orientation
@@ -140,7 +140,7 @@ def failing(what: str) -> Iterator[None]:
 class ResampleWeights:
     """Which lines of an image each line of an input is made of, and their weights: (n,K), or (P,n,K) of P inputs."""
 
-    line: Int64
+    line: Int32
     weight: Float32
 
     @property
@@ -165,26 +165,27 @@ def _pending(images: Objects, rows: ResampleWeights, columns: ResampleWeights, o
     tiles = int((last - first).max(initial=0)) + 1
     first = np.minimum(first, width // tile - tiles)  # no line is left
     place = (across.line - tile * first[:, None, None])[:, :, None]
+    line = lines.line[..., None]
     if block.colors is None:
         black: tuple[int, ...] = (0,)
-        matrix, line, start = np.eye(3), lines.line[..., None], (frame * height)[:, None]
-        sample = 3 * place + np.arange(3)[:, None]
+        matrix, start = np.eye(3), (frame * height)[:, None]
+        sample = 3 * place + np.arange(3, dtype=np.int32)[:, None]
     else:
         black, matrix = (BLACK[block.colors[1]], GREY), to_rgb(*block.colors)[:, :3]
-        line = np.stack([lines.line, lines.line // 2], axis=-1)
+        line = np.concatenate([line, line >> 1], axis=-1)
         start = np.stack([frame * height, block.count * height + frame * (height // 2)], axis=-1)
-        pair = tiles * tile + place // 2 * 2
+        pair = tiles * tile + (place & ~1)
         sample = np.concatenate([place, pair, pair + 1], axis=2)
-    mix = matrix[..., None] * across.weight[:, :, None, None]
     return PendingGroup(
         frames=block.samples,
         tile=tile * (3 if block.colors is None else 1),
         tiles=tiles,
         starts=(start * (width // tile) + first[:, None]).astype(np.int32),
-        lines=(line * (width // tile)).astype(np.int32),
+        lines=line * (width // tile),
         line_weights=lines.weight,
-        places=sample.reshape(*sample.shape[:2], math.prod(sample.shape[2:])).astype(np.int32),
-        mix=mix.reshape(*mix.shape[:3], math.prod(mix.shape[3:])).astype(np.float32),
+        places=sample.reshape(*sample.shape[:2], math.prod(sample.shape[2:])),
+        column_weights=across.weight,
+        matrix=matrix.astype(np.float32),
         black=black,
         exchanged=exchanged,
         precise=block.colors is None,
@@ -203,23 +204,30 @@ def resized(sizes: int | Int64, new_size: int, interpolation: str) -> ResampleWe
 
     A line goes on beyond its ends as at its ends.
     """
-    sizes = np.asarray(sizes)[..., None, None]
-    step = sizes / new_size
+    size = np.asarray(sizes, np.int32)[..., None, None]
+    step: Float64 = size / new_size
     if interpolation == "area":  # the part of each pixel that the new one covers
         low = np.arange(new_size)[:, None] * step
-        line = np.floor(low).astype(np.int64) + np.arange(int(np.ceil(step.max())) + 1)
+        line = (np.floor(low) + np.arange(int(np.ceil(step.max())) + 1)).astype(np.int32)
         weight = np.clip(np.minimum(line + 1, low + step) - np.maximum(line, low), 0, None) / step
+        weights = ResampleWeights(line, weight.astype(np.float32))
     else:
-        place = (np.arange(new_size)[:, None] + 0.5) * step - 0.5
-        line = np.floor(place).astype(np.int64) + (np.arange(2) if interpolation == "linear" else np.arange(-1, 3))
-        weight = _kernel(np.abs(place - line), interpolation)
-    return ResampleWeights(np.clip(line, 0, sizes - 1), weight.astype(np.float32))
+        weights = _around((np.arange(new_size)[:, None] + 0.5) * step - 0.5, interpolation)
+    return ResampleWeights(np.clip(weights.line, 0, size - 1), weights.weight)
 
 
-def _kernel(distance: Float64, interpolation: str) -> Float64:
-    """Return the weight of a pixel at a distance below 2 (Keys 1981 for ``cubic``)."""
+def _around(place: Float64, interpolation: str) -> ResampleWeights:
+    """Return the weights of the lines around places (...,n,1)."""
+    low = np.floor(place)
     if interpolation == "linear":
-        return 1 - distance
+        line, part = low.astype(np.int32), (place - low).astype(np.float32)
+        return ResampleWeights(np.concatenate([line, line + 1], axis=-1), np.concatenate([1 - part, part], axis=-1))
+    lines = low + np.arange(-1, 3)
+    return ResampleWeights(lines.astype(np.int32), _cubic(np.abs(place - lines)).astype(np.float32))
+
+
+def _cubic(distance: Float64) -> Float64:
+    """Return the weight of a pixel at a distance below 2 (Keys 1981)."""
     d, a = distance, CUBIC
     return np.where(d <= 1, ((a + 2) * d - (a + 3)) * d * d + 1, ((d - 5) * d + 8) * d * a - 4 * a)
 
@@ -227,11 +235,9 @@ def _kernel(distance: Float64, interpolation: str) -> Float64:
 def _cut(low: Float64 | Int64, high: Float64 | Int64, size: int, corners: str) -> ResampleWeights:
     """Return the weights (P,size,K) between two corners (P,), in lines of the frame; they may be outside it."""
     if corners == "exact":  # see rgb.warp
-        place = low[:, None, None] + np.arange(size)[:, None] * ((high - low) / size)[:, None, None]
-        line = np.floor(place).astype(np.int64) + np.arange(2)
-        return ResampleWeights(line, _kernel(np.abs(place - line), "linear").astype(np.float32))
+        return _around(low[:, None, None] + np.arange(size)[:, None] * ((high - low) / size)[:, None, None], "linear")
     weights = resized(np.maximum(high - low, 1), size, "linear")
-    return ResampleWeights(weights.line + low.astype(np.int64, copy=False)[:, None, None], weights.weight)
+    return ResampleWeights(weights.line + low.astype(np.int32)[:, None, None], weights.weight)
 
 
 def _within(weights: ResampleWeights, size: int) -> ResampleWeights:
