@@ -45,7 +45,7 @@ def picture_graph(computed: str, dtype: str) -> onnx.ModelProto:
     colored = graph.op("Mul", column_weights, graph.input("matrix", "float32", (3, 3, 1)))
     mix = number(graph.op("Reshape", colored, [0, 0, 3, -1]))
     shapes = [graph.input(name, "int64", (length,)) for name, length in (("sides", 3), ("shape", 4))]
-    margins, fill = graph.input("margins", "int64", (8,)), number(graph.input("fill", "float32", ()))
+    margins, fill = graph.input("margins", "int64", (8,)), graph.input("fill", computed, ())  # in the host's memory
 
     tiles = graph.op("Add", graph.op("Unsqueeze", graph.op("Add", starts, lines), [4]), steps)
     taken = graph.op("DequantizeLinear", graph.op("Gather", samples, tiles, axis=0), scale, black, axis=3)

@@ -96,7 +96,7 @@ def test_the_networks_and_pictures_are_measured(day, monkeypatch, capsys):
     assert all(row["per_s"] > 0 for row in found["sessions"]["rows"])
     assert all(len(row["calls_s"]) == 3 for row in found["shapes"]["rows"])
     *works, profile = found["pictures"]["rows"]
-    assert len(works) == 7 and all(row["ms_a_frame"] > 0 for row in works) and profile["us"]
+    assert len(works) == 8 and all(row["ms_a_frame"] > 0 for row in works) and profile["us"]
     assert "toy-detector" in capsys.readouterr().out
 
 
