@@ -25,6 +25,7 @@ from cliffvid.tables import Bodies
 from cliffvid.video.images.base import kind_of
 from cliffvid.video.images.gpu import GpuImage
 from cliffvid.video.reader import DecodeCounts, Video
+from plane_frames import displayed
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
 
@@ -79,7 +80,7 @@ def test_frames_that_stayed_are_those_of_the_cpus_decoder(backend):
             planes = same.frames(4, DecodeCounts(), planes=True)
             for frames, host in zip(video.frames(4, DecodeCounts(), planes=True), planes, strict=True):
                 assert kind_of(frames.images) is GpuImage
-                rgb = frames.images[0].frames.numpy().astype(int)
+                rgb = displayed(frames.images).astype(int)
                 assert np.abs(rgb - np.stack([image.rgb() for image in host.images])).max() <= 1
         found = bodies(options, models)
         want = bodies(replace(options, decode_device="cpu"), models)

@@ -114,9 +114,6 @@ class FakeBinding:
     def __init__(self, ort: FakeOrt, session: FakeSession, binding) -> None:
         self._ort, self._session, self.binding, self.rows = ort, session, binding, 0
 
-    def bind_ortvalue_input(self, name, value: Value) -> None:
-        self.binding.bind_ortvalue_input(name, value.value)
-
     def bind_ortvalue_output(self, name, value: Value) -> None:
         self.binding.bind_ortvalue_output(name, value.value)
 
