@@ -7,7 +7,6 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from cliffvid.errors import ModelError, UsageError
-from cliffvid.evaluate.precision import keep
 from cliffvid.models.manifest import MODEL_FILES, Manifest
 from cliffvid.models.registry import find_model
 
@@ -23,6 +22,8 @@ def export_fp16(name: str, models_dir: Path | None) -> Manifest:
 
     A bundled model is copied first, see cliffvid.evaluate.precision.keep. Raises UsageError, ModelError or OutputError.
     """
+    from cliffvid.evaluate.precision import keep  # it needs FFmpeg, and ``halve`` does not
+
     manifest = find_model(None, name, models_dir)
     if not manifest.inputs:
         raise UsageError(f"{name}: a body, not a network; name a detector or a regressor")

@@ -54,7 +54,7 @@ def test_frames_between_those_detected_wait_on_the_device(clip, toy_options, ort
     options = toy_options(detect_every=7)
     with open_models(on_cuda(options)) as models:
         found, _ = bodies(clip, on_cuda(options), models)
-    assert sum(ort.fetched) == 4 * (6 * 4 * 6 + len(found) * (24 * 9 + 10 + 3 + 1))  # answers of six frames
+    assert sum(ort.gpu.fetched) == 4 * (6 * 4 * 6 + len(found) * (24 * 9 + 10 + 3 + 1))  # answers of six frames
     monkeypatch.undo()
     with open_models(options) as models:
         assert_alike(found, bodies(clip, options, models)[0])

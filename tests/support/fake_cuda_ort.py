@@ -113,6 +113,7 @@ class FakeSession:
 class FakeBinding:
     def __init__(self, ort: FakeOrt, session: FakeSession, binding) -> None:
         self._ort, self._session, self.binding, self.rows = ort, session, binding, 0
+        self._kept: list[np.ndarray] = []
 
     def bind_ortvalue_output(self, name, value: Value) -> None:
         self.binding.bind_ortvalue_output(name, value.value)
@@ -120,6 +121,10 @@ class FakeBinding:
     def bind_input(self, name, device, number, *memory) -> None:
         assert (device, number) == self._ort.place and self._ort.inside(*memory)
         self.binding.bind_input(name, "cpu", 0, *memory)
+
+    def bind_cpu_input(self, name, array) -> None:
+        self._kept.append(array)  # until the work is done
+        self.binding.bind_cpu_input(name, array)
 
     def bind_output(self, name, device, number, *memory) -> None:
         assert (device, number) == self._ort.place and (not memory or self._ort.inside(*memory))
