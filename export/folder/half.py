@@ -10,8 +10,6 @@ from cliffvid.errors import ModelError, UsageError
 from cliffvid.models.manifest import MODEL_FILES, Manifest
 from cliffvid.models.registry import find_model
 
-from .int8 import with_float_weights
-
 # onnxruntime's CPU kernels use float16 weights, but float32 activations: PyTorch checks these for overflow.
 HALF_ARITHMETIC = "float16 arithmetic"
 HALVED = {"Conv", "Relu", "LeakyRelu", "Clip", "Add", "MaxPool", "Resize", "Concat"}  # operators of backbones
@@ -22,7 +20,9 @@ def export_fp16(name: str, models_dir: Path | None) -> Manifest:
 
     A bundled model is copied first, see cliffvid.evaluate.precision.keep. Raises UsageError, ModelError or OutputError.
     """
-    from cliffvid.evaluate.precision import keep  # it needs FFmpeg, and ``halve`` does not
+    from cliffvid.evaluate.precision import keep  # these need FFmpeg, and ``halve`` does not
+
+    from .int8 import with_float_weights
 
     manifest = find_model(None, name, models_dir)
     if not manifest.inputs:
