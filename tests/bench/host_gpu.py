@@ -12,7 +12,9 @@ from unittest import mock
 
 import numpy as np
 
+from cliffvid.cuda import Buffer
 from cliffvid.models.backends.ort_images import Pictures
+from cliffvid.models.backends.ort_queue import Queue
 from cliffvid.options import Options
 from cliffvid.pending import pending_among
 from cliffvid.pipeline.networks import Models
@@ -98,6 +100,17 @@ class Anything:
         return lambda *_: Anything()
 
 
+class NullGpu(Anything):
+    """A Gpu whose memory is this machine's."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def buffer(self, size: int) -> Buffer:
+        memory = np.zeros(size, np.uint8)
+        return Buffer(memory.ctypes.data, memory.ctypes.data, memory)
+
+
 class NullValue:
     """An OrtValue without memory."""
 
@@ -129,8 +142,9 @@ class NullGpuNetwork(Constant):
 
     def __init__(self, session: Constant, answers: dict[str, np.ndarray]) -> None:
         super().__init__(session.manifest, answers)
-        self.pictures = Pictures(SimpleNamespace(OrtValue=NullValue), lambda path: Anything(), "cuda")
-        self.pictures.__dict__["_gpu"] = Anything()
+        runtime = SimpleNamespace(OrtValue=NullValue, RunOptions=Anything)
+        with mock.patch("cliffvid.models.backends.ort_queue.Gpu", NullGpu):
+            self.pictures = Pictures(runtime, lambda *_: Anything(), lambda: Queue(runtime, "cuda"), "cuda")
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         for name, pending in pending_among(inputs).items():
