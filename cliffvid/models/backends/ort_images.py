@@ -72,12 +72,14 @@ class Pictures:
         made: OrtValue = self._ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype, *self._where)
         return made
 
-    def upload(self, samples: UInt8) -> OrtValue:
-        """Return samples in the device's memory."""
-        block, flat = self._block(samples.shape), samples.reshape(-1)
+    def upload(self, parts: Sequence[UInt8]) -> OrtValue:
+        """Return the samples of all parts, one after the other, in the device's memory."""
+        block = self._block((sum(part.nbytes for part in parts),))
+        place = block.data_ptr()
         with self._alone() as queue:
-            for start in range(0, flat.size, PINNED_BYTES):
-                queue.put(flat[start : start + PINNED_BYTES], block.data_ptr() + start)
+            for part in parts:
+                queue.put(part, place)
+                place += part.nbytes
                 queue.wait(PINNED_BYTES)
         return block
 

@@ -65,9 +65,9 @@ class Queue:
 
     def put(self, array: Array, address: int = 0) -> int:
         """Copy an array to an address on the device, by default to one that is valid until ``wait``; return it."""
-        array = np.ascontiguousarray(array)
         self._given += array.nbytes
         if self.gpu is None:
+            array = np.ascontiguousarray(array)
             self._arrays.append(array)
             if address:
                 ctypes.memmove(address, array.ctypes.data, array.nbytes)

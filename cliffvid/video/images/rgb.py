@@ -47,7 +47,7 @@ class RgbImage(HostImage):
 
     @classmethod
     def uploaded(cls, images: Objects, device: Device) -> Objects:
-        stored = device.upload(np.stack([image.pixels for image in images]))
+        stored = device.upload([image.pixels for image in images])
         return Block(stored, len(images), images[0].size_wh, device).images()
 
 

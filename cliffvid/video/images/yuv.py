@@ -63,14 +63,10 @@ class YuvImage(HostImage):
         """Return the images on the device. Their planes are sent as they are, half the bytes of RGB."""
         first: YuvImage = images[0]
         count, (height, width) = len(images), first.y.shape
-        samples = np.empty((count * height * 3 // 2, width), np.uint8)
-        luma, chroma = samples[: count * height], samples[count * height :]
-        pairs = chroma.reshape(count, height // 2, width // 2, 2)
-        for image, y, uv in zip(images, luma.reshape(count, height, width), pairs, strict=True):
-            y[:] = image.y
-            cv2.merge((image.u, image.v), dst=uv)
+        pairs: list[UInt8] = [np.asarray(cv2.merge((image.u, image.v)), np.uint8) for image in images]
+        samples = device.upload([*(image.y for image in images), *pairs])
         colors = first.matrix, first.full_range
-        return Block(device.upload(samples), count, (width, height), device, first.orientation, colors).images()
+        return Block(samples, count, (width, height), device, first.orientation, colors).images()
 
     def scaled(
         self,
