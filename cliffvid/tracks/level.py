@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from ..models.body import Body
-from ..tables import NOT_DRAWN, Bool, Float64, Tracks
+from ..tables import NOT_DRAWN, Bool, Float64, Int64, Tracks
 from .filters import running_median
 
 CAMERA_UP: Float64 = np.array([0.0, -1.0, 0.0])  # of a camera that is held level
@@ -32,6 +32,7 @@ NEAR = 1.4  # a person's depth may be so many times too large or small, else the
 AIRBORNE = 0.06  # a foot is off the ground if its depth on the floor is off by this share from that of the time around
 CALM_S = 0.5  # half of that time
 ROUNDS = 30
+ROWS_MAX = 20_000  # beyond it only every second, third, ... row is looked at
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,16 +60,14 @@ class Level:
 
     def words(self) -> str:
         """Return how the camera is held, in words."""
-        if self.floor_m is None:
+        if self.floor_m is None and self.up is CAMERA_UP:
             return "the camera is taken to be level"
         pitch = np.degrees(np.arcsin(np.clip(-self.up[2], -1, 1)))
         roll = np.degrees(np.arctan2(self.up[0], -self.up[1]))
         error = "" if self.sigma_deg is None else f" (by {self.sigma_deg:.0f} degrees)"
         way = "down" if pitch > 0 else "up"
-        return (
-            f"the camera looks {abs(pitch):.0f} degrees {way}{error}, rolled {roll:.0f}, "
-            f"{-self.floor_m:.1f} m above the floor"
-        )
+        where = "no floor below it" if self.floor_m is None else f"{-self.floor_m:.1f} m above the floor"
+        return f"the camera looks {abs(pitch):.0f} degrees {way}{error}, rolled {roll:.0f}, {where}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +110,7 @@ def _level(tracks: Tracks, body: Body, up: str) -> Level:
 
 
 def find_level(tracks: Tracks, body: Body) -> Level | None:
-    """Return up and the floor as the people of one shot show them; None if nobody stands."""
+    """Return up and the floor as the people of one shot show them; None if nobody stands below the camera."""
     tracks, joints = _posed(tracks, body)
     standing, axis = _standing(joints)
     standing &= axis @ CAMERA_UP >= np.cos(np.radians(LEAN_MAX_DEG))
@@ -119,7 +118,8 @@ def find_level(tracks: Tracks, body: Body) -> Level | None:
         return None
     up, looks = _upright(tracks, axis, standing)
     sigma = np.radians(np.hypot(BIAS_DEG, LEAN_DEG / np.sqrt(looks)))
-    return _on_plane(tracks, joints, up, sigma, body)
+    level = _on_plane(tracks, joints, up, sigma, body)
+    return level if level.floor_m is not None and level.floor_m < 0 else None
 
 
 def on_floor(tracks: Tracks, body: Body, up: Float64) -> Level:
@@ -128,8 +128,8 @@ def on_floor(tracks: Tracks, body: Body, up: Float64) -> Level:
     if not len(tracks):
         return Level(up)
     _, height = _lower_foot(joints, up)
-    floor, _, _ = _middle(height, _looks(tracks))
-    return Level(up, floor - sole_m(body))
+    floor = _middle(height, _looks(tracks))[0] - sole_m(body)
+    return Level(up, floor if floor < 0 else None)
 
 
 def sole_m(body: Body) -> float:
@@ -146,8 +146,8 @@ def grounded(tracks: Tracks, body: Body, levels: Levels) -> Tracks:
     """
     transl = tracks.transl.astype(np.float64)
     sole = sole_m(body)
-    for track_id in np.unique(tracks.track_id):
-        rows = np.flatnonzero(tracks.track_id == track_id)
+    order = np.argsort(tracks.track_id, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(tracks.track_id[order])) + 1) if len(order) else []:
         level = levels.at(int(tracks.frame_idx[rows[0]]))
         rows = rows[(tracks.flags[rows] & NOT_DRAWN) == 0]
         if level.floor_m is None or not len(rows):
@@ -168,7 +168,10 @@ def grounded(tracks: Tracks, body: Body, levels: Levels) -> Tracks:
 
 
 def _posed(tracks: Tracks, body: Body) -> tuple[Tracks, Float64]:
-    tracks = tracks[(tracks.flags & NOT_DRAWN) == 0]
+    tracks = tracks[:: 1 + len(tracks) // ROWS_MAX]
+    given = tracks.global_orient, tracks.body_pose, tracks.betas, tracks.transl
+    good = (tracks.flags & NOT_DRAWN) == 0
+    tracks = tracks[good & np.all([np.isfinite(column).all(axis=1) for column in given], axis=0)]
     return tracks, body.joints(tracks.global_orient, tracks.body_pose, tracks.betas, tracks.transl)
 
 
@@ -184,8 +187,8 @@ def _standing(joints: Float64) -> tuple[Bool, Float64]:
 
 def _upright(tracks: Tracks, axis: Float64, standing: Bool) -> tuple[Float64, float]:
     """Return the robust mean of the directions of those who stand, and how many looks at people it is made of."""
-    _, track = np.unique(tracks.track_id, return_inverse=True)
-    vote = np.array([np.clip(np.ptp(tracks.time_s[track == k]) / VOTE_S, 0.1, 1) for k in range(track.max() + 1)])
+    track, seconds = _seen_s(tracks)
+    vote = np.clip(seconds / VOTE_S, 0.1, 1)
     rows = np.bincount(track, standing)
     weight = (vote / np.maximum(rows, 1))[track] * standing
     up = weight @ axis
@@ -219,9 +222,17 @@ def _on_plane(tracks: Tracks, joints: Float64, prior: Float64, sigma: float, bod
 
 def _looks(tracks: Tracks) -> Float64:
     """Return how much each row counts: all rows of a track together as many looks as it has seconds, and a few."""
-    _, track = np.unique(tracks.track_id, return_inverse=True)
-    looks = [np.clip(np.ptp(tracks.time_s[track == k]) / LOOKS_S, 0.2, LOOKS_MAX) for k in range(track.max() + 1)]
-    return (np.array(looks) / np.bincount(track))[track]
+    track, seconds = _seen_s(tracks)
+    return (np.clip(seconds / LOOKS_S, 0.2, LOOKS_MAX) / np.bincount(track))[track]
+
+
+def _seen_s(tracks: Tracks) -> tuple[Int64, Float64]:
+    """Return the number of each row's track (P,), and the seconds between first and last row of each track (T,)."""
+    ids, track = np.unique(tracks.track_id, return_inverse=True)
+    first, last = np.full(len(ids), np.inf), np.full(len(ids), -np.inf)
+    np.minimum.at(first, track, tracks.time_s)
+    np.maximum.at(last, track, tracks.time_s)
+    return track.astype(np.int64), last - first
 
 
 def _lower_foot(joints: Float64, up: Float64) -> tuple[Float64, Float64]:

@@ -185,3 +185,15 @@ def test_up_may_be_given_or_be_the_cameras(tmp_path):
 
 def test_the_sole_is_under_the_foot():
     assert sole_m(BODY) == pytest.approx(SOLE) and 0 < SOLE < 0.05
+
+
+def test_rows_without_numbers_and_floors_above_the_camera_count_for_nothing():
+    view = camera(18, -3, 5.3)
+    tracks, _ = walk(view)
+    want = find_level(tracks, BODY)
+    tracks.transl[7], tracks.transl[8], tracks.betas[40] = np.nan, np.inf, np.nan
+    level = find_level(tracks, BODY)
+    np.testing.assert_allclose([*level.up, level.floor_m], [*want.up, want.floor_m], atol=0.01)
+    for up in ("0,1,0", "0,0,1"):
+        above = Levels.find(tracks, BODY, up).at(0)
+        assert above.floor_m is None and "no floor" in above.words()
