@@ -147,7 +147,7 @@ def check_up(text: str) -> None:
     parts = [number(part, float) for part in text.split(",")]
     good = len(parts) == 3 and all(isinstance(part, float) and math.isfinite(part) for part in parts)
     check(
-        text in words or (good and any(parts)),
+        text in words or (good and 1e-6 < math.hypot(*(float(part) for part in parts)) < 1e6),
         f"--up {text}: must be one of {', '.join(words)}, or three numbers as 0,-1,0 (x right, y down, z ahead)",
     )
 

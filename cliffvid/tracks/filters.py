@@ -6,6 +6,7 @@ motion less (Casiez 2012). Rotations are unit quaternions (F,J,4); times are inc
 """
 
 from collections.abc import Iterator
+from statistics import median
 from typing import TypeVar
 
 import numpy as np
@@ -65,12 +66,11 @@ def running_median(values: Float64, time_s: Float64, half_s: float) -> Float64:
     half = np.minimum(half_s, np.minimum(time_s - time_s[0], time_s[-1] - time_s))
     low = np.searchsorted(time_s, time_s - half)
     high = np.searchsorted(time_s, time_s + half, side="right")
-    found = np.full(len(values), np.nan)
+    found, known = np.full(len(values), np.nan), values.tolist()
     for i, (start, stop) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
-        near = values[start:stop]
-        near = near[near == near]
-        if len(near):
-            found[i] = np.median(near)
+        near = [value for value in known[start:stop] if value == value]
+        if near:
+            found[i] = median(near)
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from ..models.body import Body
-from ..tables import NOT_DRAWN, Bool, Float64, Int64, Tracks
+from ..tables import BAD_CAMERA, NOT_DRAWN, Bool, Float64, Int64, Tracks
 from .filters import running_median
 
 CAMERA_UP: Float64 = np.array([0.0, -1.0, 0.0])  # of a camera that is held level
@@ -31,6 +31,7 @@ SURE_DEG = 8.0  # standard error of up below which it is better than to believe 
 NEAR = 1.4  # a person's depth may be so many times too large or small, else they stand on another floor
 AIRBORNE = 0.06  # a foot is off the ground if its depth on the floor is off by this share from that of the time around
 CALM_S = 0.5  # half of that time
+MOST_NEAR = 0.9  # share of such rows in a track that is on this floor
 ROUNDS = 30
 ROWS_MAX = 20_000  # beyond it only every second, third, ... row is looked at
 
@@ -149,26 +150,32 @@ def grounded(tracks: Tracks, body: Body, levels: Levels) -> Tracks:
     order = np.argsort(tracks.track_id, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(tracks.track_id[order])) + 1) if len(order) else []:
         level = levels.at(int(tracks.frame_idx[rows[0]]))
-        rows = rows[(tracks.flags[rows] & NOT_DRAWN) == 0]
+        rows = rows[(tracks.flags[rows] & BAD_CAMERA) == 0]
         if level.floor_m is None or not len(rows):
             continue
         some = tracks[rows]
         joints = body.joints(some.global_orient, some.body_pose, some.betas, some.transl)
         foot, height = _lower_foot(joints, level.up)
-        times = (level.floor_m + sole) / np.where(height < 0, height, np.nan)
+        known_m = (height < 0) & ((some.flags & NOT_DRAWN) == 0)
+        times = (level.floor_m + sole) / np.where(known_m, height, np.nan)
         usual = running_median(times, some.time_s, CALM_S)
-        if not (np.isfinite(usual).all() and (usual < NEAR).all() and (usual > 1 / NEAR).all()):
+        near = (usual < NEAR) & (usual > 1 / NEAR)  # NaN is not
+        if near.mean() < MOST_NEAR:
             continue
+        times = np.where((times < NEAR) & (times > 1 / NEAR), times, np.nan)
         depth = times * foot[:, 2]
         around = running_median(depth, some.time_s, CALM_S)
         depth = np.where(np.abs(np.log(depth / around)) <= AIRBORNE, depth, around)
+        known = np.isfinite(depth)
+        depth = np.interp(some.time_s, some.time_s[known], depth[known])
         transl[rows] += (depth / foot[:, 2] - 1)[:, None] * foot
     columns = tracks.columns() | {"transl": transl.astype(tracks.transl.dtype)}
     return Tracks(**columns)
 
 
 def _posed(tracks: Tracks, body: Body) -> tuple[Tracks, Float64]:
-    tracks = tracks[:: 1 + len(tracks) // ROWS_MAX]
+    if len(tracks) > ROWS_MAX:  # every nth row of each track: those of a frame are in the order of their tracks
+        tracks = tracks[np.sort(np.argsort(tracks.track_id, kind="stable")[:: 1 + len(tracks) // ROWS_MAX])]
     given = tracks.global_orient, tracks.body_pose, tracks.betas, tracks.transl
     good = (tracks.flags & NOT_DRAWN) == 0
     tracks = tracks[good & np.all([np.isfinite(column).all(axis=1) for column in given], axis=0)]

@@ -27,6 +27,8 @@ def export_fp16(name: str, models_dir: Path | None) -> Manifest:
     manifest = find_model(None, name, models_dir)
     if not manifest.inputs:
         raise UsageError(f"{name}: a body, not a network; name a detector or a regressor")
+    if why := manifest.left_out.get(MODEL_FILES["fp16"]):
+        raise ModelError(f"{manifest.folder}: {MODEL_FILES['fp16']} was left out when it was made ({why})")
     model = halve(with_float_weights(onnx.load(manifest.network("fp32"))), manifest.folder)
     return keep(manifest, [], {MODEL_FILES["fp16"]: model.SerializeToString(deterministic=True)})
 
