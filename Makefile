@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH ?= 2.13.0
 
 # What the tests must find rather than skip: sources, nullcuda, cuda, egl, chromium, and packages by name.
-REQUIRE ?= sources,nullcuda,tensorrt_rtx
+REQUIRE ?= sources,tensorrt_rtx
 
 .PHONY: help demo test test-wheel fuzz lint open-models engines player bench gpu-day accuracy every profile docs-house \
 	docs-reference readme clean

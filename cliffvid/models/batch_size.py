@@ -7,6 +7,7 @@ user's cache folder.
 
 import json
 import logging
+import math
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -25,7 +26,7 @@ from .session import Arrays, Session
 
 log = logging.getLogger(__name__)
 ON_CPU = {"detect": 4, "regress": 8}
-# A run on a GPU holds up to ten batches of frames there: 4 GB in all of 64 frames of 1080p.
+# Of each video decoded at once, up to three batches of frames are on a GPU: 64 frames of 1080p are 200 MB.
 TRIED = {"detect": (1, 2, 4, 8, 16, 32, 64), "regress": (4, 8, 16, 32, 64, 128, 256)}
 VIDEOS_ON_CPU = 2
 VIDEOS_ON_GPU = 8  # keep NVDEC's engines busy; a core for each gives about 300 frames/s of 1080p
@@ -38,7 +39,7 @@ def with_batch_sizes(options: Options, detector: Session, regressor: Session) ->
     """Return the options with each ``auto`` batch size replaced by a number, which the sessions then expect."""
     frames = batch_for(detector, options) if options.frame_batch == "auto" else options.frame_batch
     people = batch_for(regressor, options) if options.person_batch == "auto" else options.person_batch
-    detector.pad_to(frames)
+    detector.pad_to(math.ceil(frames / options.detect_every))
     regressor.pad_to(people)
     return replace(options, frame_batch=frames, person_batch=people)
 
@@ -102,7 +103,7 @@ def least_good(speed: dict[int, float]) -> int:
 def _key(session: Session, row: Arrays) -> str:
     shapes = " ".join("x".join(map(str, array.shape[1:])) for array in row.values())
     network = session.manifest.files[MODEL_FILES[session.precision]]
-    return f"{session.backend} {session.precision} {network} {shapes}; {nvidia_gpus()[1]}; {session.device}"
+    return f"padded {session.backend} {session.precision} {network} {shapes}; {nvidia_gpus()[1]}; {session.device}"
 
 
 def _file() -> Path:

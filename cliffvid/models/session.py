@@ -51,7 +51,7 @@ class Network(Protocol):
     manifest: Manifest
     backend: str
     device: str
-    precision: str  # of the backbone, see manifest.MODEL_FILES; the rest is always fp32
+    precision: str  # of the backbone, see manifest.MODEL_FILES; the rest is fp32, on a GPU TF32 unless this is fp32
 
     def run(self, inputs: Arrays) -> Arrays: ...
     def close(self) -> None: ...
@@ -140,7 +140,7 @@ class OomRetry:
         self.device, self.precision = session.device, session.precision
 
     def pad_to(self, rows: int) -> None:
-        if pad := getattr(self._session, "pad_to", None):
+        if self.device != "cpu" and (pad := getattr(self._session, "pad_to", None)):
             self._padded = min(rows, self.rows_max or rows)
             pad(self._padded)
 
@@ -149,7 +149,7 @@ class OomRetry:
         answers: list[Arrays] = []
         start = 0
         while start < rows or not answers:
-            stop = min(start + (self.rows_max or rows), rows)
+            stop = min(start + (self._padded or self.rows_max or rows), rows)
             try:
                 part = {name: array[start:stop] for name, array in inputs.items()}
                 asked = perf_counter()

@@ -76,9 +76,10 @@ def open_models(options: Options) -> Models:
         canvas_shape(sessions[0].manifest, options)
         check_crop(sessions[1].manifest, options)
         body_size(sessions[1].manifest)
-        opened.pop_all()
         detector, regressor = sessions
-        return Models(detector, regressor, tuple(chosen), on_device(detector, regressor))
+        models = Models(detector, regressor, tuple(chosen), on_device(detector, regressor))
+        opened.pop_all()
+        return models
 
 
 def no_tracks(manifest: Manifest) -> Tracks:

@@ -28,6 +28,7 @@ SUFFIXES = {
     "bvh": ".bvh",
 }
 MANY = ("amass", "bvh")  # one file per piece of a track
+MOTION = (*MANY, "gltf")  # of bodies on a floor; the others have the camera's frame
 SLOWEST_FPS = 30  # Blender's add-ons reject lower rates, and PHC and GMR play them too fast
 
 
@@ -63,41 +64,53 @@ def convert(
     suffix = SUFFIXES[options.to]
     in_folder = out.is_dir() or (options.to in MANY and out.suffix.lower() != suffix)
     target = out / (tracks.stem.removesuffix("_cliff") + suffix) if in_folder else out
-    level: str | None
+    levels: Levels | None = None
     with Claim(target):  # one claim covers all files of the conversion
         rows, meta = read_both(tracks, like)
+        if options.to in MOTION:  # the level that all people show, so that files of single tracks fit together
+            levels = Levels.find(rows, load_body(meta["body"]["name"]), options.up, shots_of(meta))
         rows = chosen(rows, options.track, tracks)
-        if options.to in MANY:
-            files, warnings, level = _per_piece(rows, meta, (tracks, like), target, in_folder, options)
+        if levels and options.to in MANY:
+            files, warnings = _per_piece(rows, meta, levels, (tracks, like), target, in_folder, options)
         else:
-            files, warnings, level = _whole(rows, meta, (tracks, like), target, options)
+            files, warnings = _whole(rows, meta, levels, (tracks, like), target, options)
+    level = levels.words() if levels else None
     return ConvertReport(files, len(rows), len(np.unique(rows.track_id)), warnings, level)
 
 
 def _whole(
-    rows: Tracks, meta: Meta, sources: tuple[Path, Path | None], target: Path, options: ConvertOptions
-) -> tuple[list[Path], list[str], str | None]:
+    rows: Tracks,
+    meta: Meta,
+    levels: Levels | None,
+    sources: tuple[Path, Path | None],
+    target: Path,
+    options: ConvertOptions,
+) -> tuple[list[Path], list[str]]:
     check_free(target, options.overwrite, *sources)
     warnings: list[str] = []
-    level = None
     if options.to == "csv":
         write_whole(target, csv(rows, _joint_names(rows)), options.overwrite)
-    elif options.to == "gltf":
-        data, warnings, level = _glb(rows, meta, sources[0], options)
+    elif levels:
+        data, warnings = _glb(rows, meta, levels, sources[0], options)
         write_whole(target, data, options.overwrite)
     else:
         with open_writer(options.to, target, rows, meta, options.overwrite) as writer:
             writer.write(rows)
             writer.finish()
-    return [target], warnings, level
+    return [target], warnings
 
 
 def _per_piece(
-    rows: Tracks, meta: Meta, sources: tuple[Path, Path | None], out: Path, in_folder: bool, options: ConvertOptions
-) -> tuple[list[Path], list[str], str]:
+    rows: Tracks,
+    meta: Meta,
+    levels: Levels,
+    sources: tuple[Path, Path | None],
+    out: Path,
+    in_folder: bool,
+    options: ConvertOptions,
+) -> tuple[list[Path], list[str]]:
     body, gaps = load_body(meta["body"]["name"]), Gaps()
     save, axes, warnings = _saver(body, meta, options)
-    levels = _levels(rows, body, meta, options)
     found = list(pieces(rows, body, axes, levels, options.max_gap_s, gaps))
     if not found:
         raise InputError(f"{sources[0]}: no row has a valid position: nothing to convert")
@@ -111,11 +124,7 @@ def _per_piece(
         check_free(target, options.overwrite, *sources)
     for target, piece in zip(targets, found, strict=True):
         write_whole(target, save(on_even_clock(piece, options.fps)), options.overwrite)
-    return targets, warnings + gaps.warnings(options.max_gap_s), levels.words()
-
-
-def _levels(rows: Tracks, body: Body, meta: Meta, options: ConvertOptions) -> Levels:
-    return Levels.find(rows, body, options.up, shots_of(meta))
+    return targets, warnings + gaps.warnings(options.max_gap_s)
 
 
 def _saver(body: Body, meta: Meta, options: ConvertOptions) -> tuple[Callable[[Piece], bytes], Float64, list[str]]:
@@ -138,11 +147,10 @@ def _name(piece: Piece, many: set[int]) -> str:
     return f"track{piece.track_id:04d}{part}"
 
 
-def _glb(rows: Tracks, meta: Meta, tracks: Path, options: ConvertOptions) -> tuple[bytes, list[str], str]:
+def _glb(rows: Tracks, meta: Meta, levels: Levels, tracks: Path, options: ConvertOptions) -> tuple[bytes, list[str]]:
     from .formats.gltf import glb
 
     body, gaps, video = load_body(meta["body"]["name"]), Gaps(), meta["video"]
-    levels = _levels(rows, body, meta, options)
     found = list(pieces(rows, body, Y_UP, levels, options.max_gap_s, gaps))
     if not found:
         raise InputError(f"{tracks}: no row has a valid position: nothing to convert")
@@ -158,7 +166,7 @@ def _glb(rows: Tracks, meta: Meta, tracks: Path, options: ConvertOptions) -> tup
             warnings.append(licence)
         if body.pose_dirs_m is not None:
             warnings.append("glTF skins without the body's pose correctives: bent joints look a little thinner")
-    return data, warnings, levels.words()
+    return data, warnings
 
 
 def csv(rows: Tracks, joints: list[str]) -> bytes:

@@ -68,7 +68,8 @@ class Level:
         error = "" if self.sigma_deg is None else f" (by {self.sigma_deg:.0f} degrees)"
         way = "down" if pitch > 0 else "up"
         where = "no floor below it" if self.floor_m is None else f"{-self.floor_m:.1f} m above the floor"
-        return f"the camera looks {abs(pitch):.0f} degrees {way}{error}, rolled {roll:.0f}, {where}"
+        rolled = f", rolled {roll:.0f}" if abs(pitch) < 89 else ""
+        return f"the camera looks {abs(pitch):.0f} degrees {way}{error}{rolled}, {where}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +113,7 @@ def _level(tracks: Tracks, body: Body, up: str) -> Level:
 
 def find_level(tracks: Tracks, body: Body) -> Level | None:
     """Return up and the floor as the people of one shot show them; None if nobody stands below the camera."""
-    tracks, joints = _posed(tracks, body)
+    tracks, joints = posed_rows(tracks, body)
     standing, axis = _standing(joints)
     standing &= axis @ CAMERA_UP >= np.cos(np.radians(LEAN_MAX_DEG))
     if standing.sum() < STANDING_MIN:
@@ -125,7 +126,7 @@ def find_level(tracks: Tracks, body: Body) -> Level | None:
 
 def on_floor(tracks: Tracks, body: Body, up: Float64) -> Level:
     """Return the level with that ``up``, (3,) of length 1, and the floor below people's feet."""
-    tracks, joints = _posed(tracks, body)
+    tracks, joints = posed_rows(tracks, body)
     if not len(tracks):
         return Level(up)
     _, height = _lower_foot(joints, up)
@@ -156,8 +157,8 @@ def grounded(tracks: Tracks, body: Body, levels: Levels) -> Tracks:
         some = tracks[rows]
         joints = body.joints(some.global_orient, some.body_pose, some.betas, some.transl)
         foot, height = _lower_foot(joints, level.up)
-        known_m = (height < 0) & ((some.flags & NOT_DRAWN) == 0)
-        times = (level.floor_m + sole) / np.where(known_m, height, np.nan)
+        seen = (height < 0) & ((some.flags & NOT_DRAWN) == 0)
+        times = (level.floor_m + sole) / np.where(seen, height, np.nan)
         usual = running_median(times, some.time_s, CALM_S)
         near = (usual < NEAR) & (usual > 1 / NEAR)  # NaN is not
         if near.mean() < MOST_NEAR:
@@ -167,13 +168,16 @@ def grounded(tracks: Tracks, body: Body, levels: Levels) -> Tracks:
         around = running_median(depth, some.time_s, CALM_S)
         depth = np.where(np.abs(np.log(depth / around)) <= AIRBORNE, depth, around)
         known = np.isfinite(depth)
+        if not known.any():
+            continue
         depth = np.interp(some.time_s, some.time_s[known], depth[known])
         transl[rows] += (depth / foot[:, 2] - 1)[:, None] * foot
     columns = tracks.columns() | {"transl": transl.astype(tracks.transl.dtype)}
     return Tracks(**columns)
 
 
-def _posed(tracks: Tracks, body: Body) -> tuple[Tracks, Float64]:
+def posed_rows(tracks: Tracks, body: Body) -> tuple[Tracks, Float64]:
+    """Return the rows that are looked at, and their joints (P,J,3)."""
     if len(tracks) > ROWS_MAX:  # every nth row of each track: those of a frame are in the order of their tracks
         tracks = tracks[np.sort(np.argsort(tracks.track_id, kind="stable")[:: 1 + len(tracks) // ROWS_MAX])]
     given = tracks.global_orient, tracks.body_pose, tracks.betas, tracks.transl

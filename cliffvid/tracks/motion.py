@@ -54,30 +54,40 @@ def pieces(tracks: Tracks, body: Body, axes: Float64, levels: Levels, max_gap_s:
 
     It is levelled, and then turned by ``axes``. At low frame rates, the usual time between frames is no gap.
     """
-    tracks = grounded(tracks, body, levels)
     good = (tracks.flags & BAD_CAMERA) == 0
     gaps.impossible += int((~good).sum())
-    tracks = tracks[good]
+    tracks = grounded(_of_one_shape(tracks[good], body), body, levels)
     step, step_s = usual_step(tracks)
     limit_s = max(max_gap_s, 1.5 * step_s)
     for track_id in np.unique(tracks.track_id):
         rows = tracks[tracks.track_id == track_id]
-        betas = weighted_median(rows.betas, rows.det_score)
         after_s, after = np.diff(rows.time_s), np.diff(rows.frame_idx)
         cuts = np.flatnonzero(after_s > limit_s) + 1
         gaps.split += len(cuts)
         gaps.bridged += int(((after_s <= limit_s) & (after > step)).sum())
         for number, part in enumerate(np.split(np.arange(len(rows)), cuts), start=1):
-            yield _piece(rows[part], number, betas, body, axes, levels.at(int(rows.frame_idx[part[0]])))
+            yield _piece(rows[part], number, body, axes, levels.at(int(rows.frame_idx[part[0]])))
 
 
-def _piece(rows: Tracks, number: int, betas: Float64, body: Body, axes: Float64, level: Level) -> Piece:
+def _of_one_shape(tracks: Tracks, body: Body) -> Tracks:
+    """Return the tracks with one body shape for each, which lets the feet stand still; the pelves stay."""
+    betas = tracks.betas.copy()
+    for track_id in np.unique(tracks.track_id):
+        rows = tracks.track_id == track_id
+        betas[rows] = weighted_median(tracks.betas[rows], tracks.det_score[rows])
+    before, after = (body.rest_joints(each.astype(np.float64))[:, 0] for each in (tracks.betas, betas))
+    transl = (tracks.transl + before - after).astype(tracks.transl.dtype)
+    return replace(tracks, betas=betas, transl=transl)
+
+
+def _piece(rows: Tracks, number: int, body: Body, axes: Float64, level: Level) -> Piece:
+    betas = rows.betas.astype(np.float64)
     turns = joint_turns(rows)
     root = axes @ level.axes @ rotation_matrix(rows.global_orient)
     turns[:, 0] = quaternion(axis_angle(root))
-    pelvis = (body.rest_joints(rows.betas.astype(np.float64))[:, 0] + rows.transl) @ level.axes.T
+    pelvis = (body.rest_joints(betas)[:, 0] + rows.transl) @ level.axes.T
     pelvis[:, 1] += level.floor_m or 0
-    return Piece(int(rows.track_id[0]), number, rows.time_s, steady_signs(turns), pelvis @ axes.T, betas, level)
+    return Piece(int(rows.track_id[0]), number, rows.time_s, steady_signs(turns), pelvis @ axes.T, betas[0], level)
 
 
 def joint_turns(rows: Tracks) -> Array:

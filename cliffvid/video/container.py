@@ -11,7 +11,7 @@ from av.codec.hwaccel import HWAccel
 from ..cuda import Gpu
 from ..errors import BackendError, NoVideoError, RefusedError, UnreadableError
 from ..inputs import check_input
-from ..machine import split_device, usable_cores
+from ..machine import on_gpu, split_device, usable_cores
 from ..options import Options
 from .heif import STILLS
 
@@ -94,7 +94,8 @@ def _open(path: Path | str, options: Options, surfaces: bool) -> av.container.In
         name, rules, timeout = path, _network_rules(path, options), NETWORK_TIMEOUT_S
     on_cuda = options.decode_device == "cuda"
     try:
-        device = cuda(surfaces, split_device(options.device)[1]) if on_cuda else None
+        networks = options.device if on_gpu(options.device, options.backend) else None
+        device = cuda(surfaces, networks) if on_cuda else None
         return av.open(name, container_options=rules, timeout=timeout, hwaccel=device, **TITLES)
     except (*DECODING, BackendError) as error:
         if on_cuda:
@@ -108,12 +109,18 @@ def _open(path: Path | str, options: Options, surfaces: bool) -> av.container.In
         ) from error
 
 
-def cuda(surfaces: bool = False, number: int = 0) -> HWAccel:
-    """Return FFmpeg's hardware decoding on a GPU; ``surfaces`` as in ``open_video``. Raises BackendError."""
-    # The context of onnxruntime's memory: another would take 400 MB a video. It is requested as the current one: FFmpeg
-    # takes the primary one only where it is not set up yet, or has flags that onnxruntime does not set.
-    Gpu(number).enter()
-    context: dict[str, object] = {"primary_ctx": "0", "current_ctx": "1"}
+def cuda(surfaces: bool = False, networks: str | None = None) -> HWAccel:
+    """Return FFmpeg's hardware decoding on the GPU of the networks, else on the first one.
+
+    ``surfaces`` as in ``open_video``. Raises BackendError.
+    """
+    number = split_device(networks or "cuda")[1]
+    context: dict[str, object] = {}
+    if surfaces or networks:
+        # The context of onnxruntime's memory: another would take 400 MB a video. It is requested as the current one:
+        # FFmpeg takes the primary one only where it is not set up yet, or has flags that onnxruntime does not set.
+        Gpu(number).enter()
+        context = {"primary_ctx": "0", "current_ctx": "1"}
     return HWAccel("cuda", device=str(number), allow_software_fallback=False, options=context, is_hw_owned=surfaces)
 
 

@@ -95,7 +95,7 @@ def report(
         depth=charts.depth(rows),
         jitter=charts.jitter(rows, painter.body),
         stages=f'<h2>Time at work</h2><div class="charts">{charts.bars(busy_s)}</div>' if busy_s else "",
-        footer=escape(f"{meta.get('software', '')} · body {painter.body.name} · {_models(meta)}"),
+        footer=escape(f"{meta.get('software', '')} · body {painter.body.name} · {_models(meta)} · {levels.words()}"),
         data=script_json(data),
         pack=pack,
         player=part("player.js"),

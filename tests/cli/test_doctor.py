@@ -38,7 +38,7 @@ def test_a_machine_without_a_gpu(tmp_path):
     assert "cliffvid[gpu]" in findings["backend", "onnxruntime on cuda"]["words"]
     if not os.path.exists("/dev/nvidia0"):
         decoder = findings["decode", "FFmpeg on cuda"]
-        assert decoder["ok"] is None and "no GPU 0 that CUDA can use" in decoder["words"]
+        assert decoder["ok"] is None and "Cannot load libcuda.so.1" in decoder["words"]  # as FFmpeg's log has it
     assert findings["detect", "person-open (default)"]["ok"] and findings["regress", "cliff-open (default)"]["ok"]
     yolo = findings["official", "yolov3.weights"]
     for words in (

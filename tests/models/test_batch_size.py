@@ -127,3 +127,12 @@ def test_on_a_cpu_nothing_is_measured_and_what_is_told_stands(session_of):
         frame_batch=4, person_batch=5
     )
     assert not detector._session.asked and not regressor._session.asked
+
+
+def test_networks_expect_the_rows_that_they_get(session_of):
+    """Of sixteen frames in a batch, of which the detector sees every third, that is six."""
+    expected, sessions = [], [session_of("detect", lambda n: n), session_of("regress", lambda n: n)]
+    for session in sessions:
+        session._session.pad_to = expected.append
+    batches.with_batch_sizes(Options(device="cuda", frame_batch=16, person_batch=64, detect_every=3), *sessions)
+    assert expected == [6, 64]

@@ -7,9 +7,10 @@ from scipy.spatial.transform import Rotation
 from cliffvid.errors import UsageError
 from cliffvid.models.body import load_body
 from cliffvid.options import ConvertOptions, OverlayOptions
-from cliffvid.tables import Tracks
+from cliffvid.tables import IMPLAUSIBLE, Tracks
 from cliffvid.tracks.convert import convert
-from cliffvid.tracks.level import Levels, find_level, grounded, sole_m
+from cliffvid.tracks.level import Levels, find_level, grounded, posed_rows, sole_m
+from cliffvid.tracks.motion import Y_UP, Gaps, pieces
 from cliffvid.tracks.write import WRITERS
 from motion_files import Gltf, bvh_joints
 
@@ -197,3 +198,35 @@ def test_rows_without_numbers_and_floors_above_the_camera_count_for_nothing():
     for up in ("0,1,0", "0,0,1"):
         above = Levels.find(tracks, BODY, up).at(0)
         assert above.floor_m is None and "no floor" in above.words()
+
+
+def test_single_rows_that_err_leave_their_track_on_the_floor():
+    """A first row far too far away, one that does not fit, and shapes that change from row to row."""
+    view = camera(18, -3, 5.3)
+    tracks, truth = walk(view, people=2)
+    levels = Levels((0,), (find_level(tracks, BODY),))
+    first, odd = np.flatnonzero(tracks.track_id == 1)[[0, 20]]
+    tracks.transl[first] *= 1.6
+    tracks.transl[odd] *= 1.3
+    tracks.flags[odd] |= IMPLAUSIBLE
+    tracks.betas[:] = np.random.default_rng(0).normal(0, 0.3, tracks.betas.shape)
+    found = [piece for piece in pieces(tracks, BODY, Y_UP, levels, 0.5, Gaps()) if piece.track_id == 1]
+    off = np.diff(found[0].pelvis_m, axis=0) - np.diff(truth[0], axis=0) * [1, -1, -1]
+    assert len(found) == 1 and np.linalg.norm(off, axis=1).max() < 0.4  # of 8 m
+
+
+def test_the_level_is_that_of_all_people_whichever_are_written(tmp_path):
+    """The second of three walks on a stage of a metre."""
+    tracks, _ = walk(camera(18, -3, 5.3), people=3, lift=lambda k, time_s: 1.0 * (k == 1))
+    path = save(tmp_path / "a.npz", tracks)
+    levels = {
+        convert(path, tmp_path / str(track), ConvertOptions("bvh", track=track)).level for track in ((), (1,), (2,))
+    }
+    assert len(levels) == 1
+
+
+def test_rows_are_left_out_of_long_films_and_people_are_not(monkeypatch):
+    view = camera(18, -3, 5.3)
+    tracks, _ = walk(view, people=2, errs=ERRS)
+    monkeypatch.setattr("cliffvid.tracks.level.ROWS_MAX", 60)
+    assert len(np.unique(posed_rows(tracks, BODY)[0].track_id)) == 2

@@ -144,7 +144,7 @@ def test_cuda_decoding_that_is_not_there_is_told(clip):
         Video(clip, Options(decode_device="cuda"))
 
 
-def test_what_is_wrong_with_one_file_is_not_said_of_the_cuda_device(tmp_path, gpu):
+def test_what_is_wrong_with_one_file_is_not_said_of_the_cuda_device(tmp_path):
     """In a bulk job the others go on."""
     broken, gif = tmp_path / "broken.mp4", make_clip(tmp_path / "clip.gif", frames=2, codec="gif", pix_fmt="rgb8")
     broken.write_bytes(b"no video" * 1000)

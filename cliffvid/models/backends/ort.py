@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Self
 
 from ... import optional
-from ...errors import BackendError
+from ...errors import BackendError, is_short_of_memory
 from ...pending import PendingInputs, pending_among
 from ..manifest import Manifest
 from ..session import Arrays, as_taken, check_tensors, no_rows, not_loaded
@@ -117,7 +117,7 @@ def open_network(
             str(path), settings, providers=[(provider, options)], enable_fallback=0
         )
     except Exception as error:  # onnxruntime raises a dozen unrelated classes
-        if provider != CPU:
+        if provider != CPU and not is_short_of_memory(error):
             raise did_not_load(error) from error
         raise not_loaded(path, "onnxruntime", error) from error
     # onnxruntime silently falls back to the CPU if a provider's libraries do not load. This is checked here, since

@@ -14,6 +14,7 @@ from .ort_types import OrtBinding, OrtNetwork
 
 ALIGNMENT = 256  # of CUDA's own allocations
 LEAST_BYTES = 1 << 20  # of memory for ``put``
+KEPT_BYTES = 192 << 20  # as much of it is kept for later; frames of many sizes would add up
 
 
 class Queue:
@@ -101,6 +102,8 @@ class Queue:
         self._arrays.clear()
         if self.gpu:
             self.gpu.wait(self.stream)
+            while sum(len(buffer.memory) for buffer in self._buffers) > KEPT_BYTES:
+                self.gpu.free(self._buffers.pop(0))
 
     def close(self) -> None:
         """Release the stream and the memory of ``put``; close the networks before."""
@@ -108,7 +111,8 @@ class Queue:
             with suppress(BackendError):  # what failed was raised before
                 self.gpu.enter()
                 self.gpu.wait(self.stream)
-            for buffer in self._buffers:
-                self.gpu.free(buffer)
-            self.gpu.end(self.stream)
+            with suppress(BackendError):
+                for buffer in self._buffers:
+                    self.gpu.free(buffer)
+                self.gpu.end(self.stream)
         self._buffers, self.gpu = [], None

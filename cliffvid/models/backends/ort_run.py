@@ -60,8 +60,9 @@ class DeviceRun:
         return {name: self._memory[name].rows(rows).copy() for name in self._outputs}
 
     def close(self) -> None:
-        for array in self._memory.values():
-            self._queue.free(array.buffer)
+        with suppress(BackendError):  # after an error that lasts nothing can be freed
+            for array in self._memory.values():
+                self._queue.free(array.buffer)
         self._memory = {}
 
 

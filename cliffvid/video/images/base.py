@@ -41,7 +41,7 @@ class Image(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Return the bytes that it takes of this machine's memory."""
+        """Return the bytes that it takes of memory, wherever it is."""
 
     @classmethod
     def letterboxed(cls, images: Objects, rule: Letterbox) -> Array:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import ClassVar, cast
+from typing import cast
 
 import av
 import numpy as np
@@ -88,13 +88,17 @@ class Block:
 class GpuImage:
     """A frame on a device, stored in one block with others."""
 
-    nbytes: ClassVar[int] = 0  # of this machine's memory
     block: Block  # all images of a batch have the same
     row: int  # its place there
 
     @property
     def size_wh(self) -> tuple[int, int]:
         return self.block.orientation.size(self.block.size_wh)
+
+    @property
+    def nbytes(self) -> int:
+        pixels = math.prod(self.block.size_wh)
+        return 3 * pixels if self.block.colors is None else 3 * pixels // 2
 
     @classmethod
     def letterboxed(cls, images: Objects, rule: Letterbox) -> Array:

@@ -36,6 +36,7 @@ def main(folder: Path) -> None:
     """Fetch and unpack into the folder, unless it is there."""
     mark = folder / "fetched"
     if not fetched(folder):
+        mark.unlink(missing_ok=True)
         for old in ("onnxruntime", "nvidia"):
             shutil.rmtree(folder / old, ignore_errors=True)
         for source in packages():

@@ -18,7 +18,7 @@ from .fetch import fetched
 
 TESTS = Path(__file__).parents[2]
 FETCHED = Path(sys.prefix) / "nullcuda"
-TIMEOUT_S = 120
+TIMEOUT_S = 220  # beside other tests
 
 
 def run(script: Path, *words: str):
