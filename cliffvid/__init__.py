@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the names that __getattr__ resolves, for editors and type checkers
     from .errors import BackendError, CliffvidError, InputError, ModelError, OutputError, UsageError
-    from .options import ConvertOptions, Options, OverlayOptions, SmoothOptions
+    from .options import Options
     from .pipeline.networks import open_models
     from .pipeline.process import process, process_many, stream
     from .pipeline.report import Report
     from .tables import Tracks
     from .tracks.convert import convert
+    from .tracks.options import ConvertOptions, SmoothOptions
     from .tracks.read import read_meta, read_tracks
     from .tracks.smooth import smooth
     from .video.probe import probe
+    from .view.options import OverlayOptions
     from .view.overlay import overlay
     from .view.report import report
 
@@ -35,14 +37,14 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # 
 _HOME = {
     "BackendError": "errors",
     "CliffvidError": "errors",
-    "ConvertOptions": "options",
+    "ConvertOptions": "tracks.options",
     "InputError": "errors",
     "ModelError": "errors",
     "Options": "options",
     "OutputError": "errors",
-    "OverlayOptions": "options",
+    "OverlayOptions": "view.options",
     "Report": "pipeline.report",
-    "SmoothOptions": "options",
+    "SmoothOptions": "tracks.options",
     "Tracks": "tables",
     "UsageError": "errors",
     "convert": "tracks.convert",

@@ -1,16 +1,14 @@
-"""Define every option: the only place where a default, a help text or a limit is written."""
+"""Define the options of a run; those of other commands are in their rooms' ``options.py``."""
 
 # ruff: noqa: RUF009  (option() makes a field, as dataclasses.field does)
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from .machine import is_device
-from .option import check, check_up, check_values, described, option
+from .option import check, check_values, option
 
-Renderer = Literal["auto", "gl", "pyrender"]
-VISUALS: tuple[str, ...] = get_args(Literal["bbox", "front", "side"])
 GENDERS: tuple[str, ...] = get_args(Literal["neutral", "male", "female"])
 PANELS = "Output", "Video", "Models", "Detection", "Camera", "Speed", "Safety"  # of the help, in this order
 OUTPUT, VIDEO, MODELS, DETECTION, CAMERA, SPEED, SAFETY = PANELS
@@ -153,148 +151,3 @@ class Options:
 def check_span(start_s: float, end_s: float) -> None:
     """Raise UsageError for an empty span of time."""
     check(start_s < end_s, f"--start {start_s:g} --end {end_s:g}: need 0 <= start < end, in seconds")
-
-
-@dataclass(frozen=True)
-class BulkOptions:
-    """Settings of annotating a data set. Raises UsageError for an invalid value."""
-
-    runner: Literal["local", "ray"] = option("local", "Where the workers run: here, or on a Ray cluster.", panel=SPEED)
-    workers: int = option(0, "Worker processes. 0: one per core, or what a GPU needs.", panel=SPEED, least=0)
-    networks: Literal["auto", "own", "shared"] = option(  # on a CPU own networks are as fast as shared ones, or faster
-        "auto", "own: each worker's. shared: one process, --workers inputs at once. auto: shared on a GPU.", panel=SPEED
-    )
-    address: str | None = option(None, "Address of a Ray cluster, or auto.", "a new one on this machine", panel=SPEED)
-    shard: str | None = option(
-        None, "i/n: only part i, from 0, of n parts; then run annotate-merge.", "all", panel=SPEED
-    )
-    split_s: float = option(  # videos of twice that or more are split at key frames
-        120.0,
-        "Split long videos into segments of this many seconds. 0: never.",
-        panel=SPEED,
-        flags=("--split",),
-        least=0,
-    )
-    checkpoint_s: float = option(
-        30.0, "Write finished inputs every so many seconds.", panel=SAFETY, flags=("--checkpoint",), least=0
-    )
-    retry_failed: bool = option(False, "Retry inputs that failed in an earlier run.", panel=SAFETY)
-    max_failures: int | None = option(
-        None, "Stop when more inputs than this have failed.", "no limit", panel=SAFETY, least=0
-    )
-
-    def __post_init__(self) -> None:
-        check_values(self)
-        check(
-            self.networks != "shared" or self.runner == "local",
-            f"--networks shared: not with --runner {self.runner}, whose workers each have their own",
-        )
-        check(self.address is None or self.runner == "ray", f"--address {self.address}: needs --runner ray")
-        self.part()
-
-    def part(self) -> tuple[int, int]:
-        """Return ``(i, n)``: this job does part i, from 0, of n."""
-        if self.shard is None:
-            return 0, 1
-        i, _, n = self.shard.partition("/")
-        good = i.isdecimal() and n.isdecimal() and 0 <= int(i) < int(n)
-        check(good, f"--shard {self.shard}: must be i/n with 0 <= i < n, as 0/3, 1/3, 2/3")
-        return int(i), int(n)
-
-
-@dataclass(frozen=True)
-class OverlayOptions:
-    """Settings of drawing tracks on their video. Raises UsageError for an invalid value."""
-
-    view: Literal["overlay", "side", "both", "skeleton"] = option(
-        "overlay", "What to draw. side: seen from the right; skeleton: needs no renderer."
-    )
-    boxes: bool = option(False, "Draw the bounding boxes too.")
-    ids: bool = option(False, "Write the track ids too.")
-    renderer: Renderer = option("auto", "Renderer of the bodies. auto: the first one installed.")
-    alpha: float = option(0.9, "Opacity of the bodies.", above=0, most=1)
-    up: str = option("auto", UP)
-    body: str | None = option(None, "Draw another body of the same family, such as smpl-male.", "the tracks' own")
-    track: tuple[int, ...] = option((), "Draw only this track; repeat for several.", "all")
-    start_s: float = option(0.0, "Start of the film: seconds, or 1:02:03.5.", flags=START, least=0)
-    end_s: float = option(math.inf, "End of the film: seconds, or 1:02:03.5.", "the end", flags=END, above=0)
-    overwrite: bool = option(False, "Replace an existing film.", flags=OVERWRITE)
-
-    def __post_init__(self) -> None:
-        check_values(self)
-        check_up(self.up)
-        check_span(self.start_s, self.end_s)
-
-
-@dataclass(frozen=True)
-class ConvertOptions:
-    """Settings of converting tracks to another format. Raises UsageError for an invalid value."""
-
-    to: Literal["npz", "parquet", "cliff", "amass", "bvh", "gltf", "csv"] = field(
-        metadata=described("Format to write.")
-    )
-    track: tuple[int, ...] = option((), "Write only this track; repeat for several.", "all")
-    fps: int = option(60, "Frame rate of amass and bvh, which is constant.", least=1, most=1000)
-    max_gap_s: float = option(
-        0.5, "Interpolate across gaps up to this many seconds; split the motion at longer ones.", least=0
-    )
-    up: str = option("auto", UP)
-    layout: Literal["auto", "smplh", "smplx"] = option("auto", "Layout of amass. auto: by the tracks' body.")
-    cm: bool = option(False, "Write BVH in centimetres instead of metres.")
-    skeleton_only: bool = option(False, "Write glTF without the body's surface; a licence may forbid passing it on.")
-    overwrite: bool = option(False, "Replace existing files.", flags=OVERWRITE)
-
-    def __post_init__(self) -> None:
-        check_values(self)
-        check_up(self.up)
-
-
-@dataclass(frozen=True)
-class EvalOptions:
-    """Settings of evaluating tracks against ground truth. Raises UsageError for an invalid value."""
-
-    protocol: Literal["demo", "paper"] = option(
-        "demo", "demo: what a user gets. paper: true boxes x 1.2 and the known focal length."
-    )
-    joint_regressor: Path | None = option(
-        None, "Joints as weights of vertices: .npy of shape (J, V).", "SMPL's skeleton"
-    )
-    truth_body: str | None = option(None, "Body posed by the ground truth.", "SMPL of each person's gender")
-    iou_min: float | None = option(
-        None, "Minimum IoU of a match between a track and the truth.", "the protocol's", least=0, below=1
-    )
-
-    def __post_init__(self) -> None:
-        check_values(self)
-
-
-@dataclass(frozen=True)
-class PseudoGTViewOptions:
-    """Settings of a page of pseudo-ground-truth. Raises UsageError for an invalid value."""
-
-    per: Literal["image", "subject"] = option("image", "Show all people of an image, or one subject at a time.")
-    most: int = option(50, "Most images or subjects to show.", flags=("--max",), least=1)
-    start: int = option(0, "Images or subjects to skip first.", least=0)
-    body: str | None = option(None, "Draw another body, such as smpl-male.", "the file's, else smpl")
-    skeleton_only: bool = option(False, "Draw S instead of the body; needs no body file and no renderer.")
-    renderer: Renderer = option("auto", "Renderer of the bodies. auto: the first one installed.")
-
-    def __post_init__(self) -> None:
-        check_values(self)
-
-
-@dataclass(frozen=True)
-class SmoothOptions:
-    """Settings of smoothing tracks. Raises UsageError for an invalid value."""
-
-    method: Literal["savgol", "one-euro"] = option(
-        "savgol", "Filter. savgol looks both ways in time, one-euro only back."
-    )
-    sigma_s: float = option(0.13, "savgol: width of the Gaussian in seconds. More is steadier, and duller.", above=0)
-    cutoff_hz: float = option(2.0, "one-euro: cutoff frequency at rest. Less is steadier, and later.", above=0)
-    speed_gain: float = option(1.0, "one-euro: how much the cutoff rises with speed (rad/s or m/s).", least=0)
-    max_gap_s: float = option(0.5, "Fill gaps up to this many seconds.", least=0)  # longer ones split the motion
-    overwrite: bool = option(False, "Replace an existing file.", flags=OVERWRITE)
-
-    def __post_init__(self) -> None:
-        check_values(self)

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TypedDict
 
 from ..names import label
-from ..options import BulkOptions, Options
+from ..options import Options
 from .inputs import find_inputs
 from .job import BulkJob, job_folder
 from .messages import Answer, LeftOut, Trial, TrialSpeed
+from .options import BulkOptions
 from .plan import Plan
 from .store.journal import State, state_of
 from .store.records import InputLine, Line

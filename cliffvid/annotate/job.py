@@ -11,9 +11,10 @@ from pathlib import Path
 
 from ..errors import CliffvidError, OutputError
 from ..machine import version
-from ..options import BulkOptions, Options
+from ..options import Options
 from .inputs import FoundInputs, find_inputs
 from .messages import Answer, Event, Fault, Join, Probed, Processed, Segment, Task
+from .options import BulkOptions
 from .plan import Plan, in_part, recipe
 from .progress import Progress, Summary, Watch
 from .scheduler import Failed, Scheduler, Took, open_pool

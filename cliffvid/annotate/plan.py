@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from ..errors import ChangedError
 from ..models.manifest import MODEL_FILES
 from ..models.registry import find_model
-from ..options import BulkOptions, Options
+from ..options import Options
 from .inputs import Input
 from .messages import Fault, Probe, Probed, Segment, Task, Whole
+from .options import BulkOptions
 from .store.journal import State, cut_key
 from .store.records import Ended, InputLine, ModelRecord
 

@@ -12,8 +12,9 @@ from typing import Protocol
 from ..errors import BackendError, CliffvidError, ModelError, OutputError, UsageError
 from ..machine import on_gpu, usable_cores, usable_memory_bytes
 from ..models.batch_size import VIDEOS_ON_GPU
-from ..options import BulkOptions, Options
+from ..options import Options
 from .messages import Answer, Fault, Task
+from .options import BulkOptions
 
 BACKOFF_S = (1.0, 4.0)  # before the second and the third attempt
 WORKER_BYTES = 1_000_000_000  # upper bound of memory per worker with its own networks

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ..options import SAFETY, BulkOptions, Options
+from ..annotate.options import BulkOptions
+from ..options import SAFETY, Options
 from .console import result, result_json, say
 from .flags import Json, Quiet, flag, with_flags, without
 

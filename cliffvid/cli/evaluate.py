@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
-from ..options import EvalOptions, Options, PseudoGTViewOptions
+from ..evaluate.options import EvalOptions, PseudoGTViewOptions
+from ..options import Options
 from .console import result, result_json, result_table, say
 from .flags import Json, Overwrite, only, with_flags
 

@@ -1,4 +1,4 @@
-"""Generate command-line flags from the described fields of the classes in options.py."""
+"""Generate command-line flags from the described fields of classes of options."""
 
 import functools
 import inspect

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import CliffvidError, UsageError, describe
-from ..options import VISUALS, Options, OverlayOptions
+from ..options import Options
+from ..view.options import VISUALS, OverlayOptions
 from .console import result, result_json, say
 from .flags import Json, Quiet, offering, only, with_flags
 from .inputs import facts_text, in_folders, print_failed, those_that_open, without_missing

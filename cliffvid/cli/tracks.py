@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ..options import ConvertOptions, OverlayOptions, SmoothOptions
+from ..tracks.options import ConvertOptions, SmoothOptions
+from ..view.options import OverlayOptions
 from .console import result_json, say
 from .flags import Json, Overwrite, Quiet, only, with_flags
 

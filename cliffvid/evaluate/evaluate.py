@@ -9,12 +9,12 @@ import numpy as np
 from ..errors import InputError, UsageError
 from ..geometry import Array, box_iou
 from ..models.body import Body, load_body
-from ..options import EvalOptions
 from ..tables import Int64, Tracks
 from ..tracks.meta import Meta
 from ..tracks.read import read_both
 from .ground_truth import HIPS, Truth, read_truth, truth_files
 from .metrics import acceleration_mm, distances_mm, procrustes, rooted
+from .options import EvalOptions
 from .pseudogt.make import read_regressor
 from .scores import Evaluation, Sums
 

@@ -10,11 +10,11 @@ import numpy as np
 from ..errors import InputError, UsageError
 from ..files import Claim, check_free, write_whole
 from ..models.body import Body, load_body
-from ..options import ConvertOptions
 from ..tables import Array, Float64, Tracks
 from .level import Levels
 from .meta import Meta, shots_of
 from .motion import Y_UP, Z_UP, Gaps, Piece, on_even_clock, pieces, usual_step
+from .options import ConvertOptions
 from .read import chosen, read_both
 from .write import in_file, open_writer
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import Array
-from ..options import SmoothOptions
 from ..rotations import quat_conjugate, quat_multiply, rotation_vector, slerp
 from ..tables import Float64
+from .options import SmoothOptions
 
 Steady = TypeVar("Steady", float, Array)
 REACH = 3.0  # half width of the window, in sigmas

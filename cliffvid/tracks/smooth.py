@@ -12,11 +12,11 @@ from ..files import check_free, claims
 from ..geometry import Array
 from ..models.body import Body, load_body
 from ..models.smpl_files import BETAS_MAX
-from ..options import SmoothOptions
 from ..rotations import rotation_vector, slerp
 from ..tables import BAD_CAMERA, IMPLAUSIBLE, INTERPOLATED, ODD_DEPTH, Bool, Float32, Float64, Int64, Tracks
 from .filters import one_euro, one_euro_turns, savgol, savgol_turns
 from .motion import derivative, joint_turns, usual_step, weighted_median
+from .options import SmoothOptions
 from .read import read_both
 from .write import open_writer, output_format
 

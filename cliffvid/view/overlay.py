@@ -13,7 +13,7 @@ from ..errors import InputError, UsageError
 from ..files import check_free, claims
 from ..geometry import Array, camera_to_side
 from ..models.body import Body, load_body
-from ..options import Options, OverlayOptions
+from ..options import Options
 from ..tables import NOT_DRAWN, Float64, Frames, Tracks
 from ..tracks.colors import track_color
 from ..tracks.level import Levels
@@ -24,6 +24,7 @@ from ..video.image_files import Images
 from ..video.open import open_source
 from ..video.reader import DecodeCounts, Video
 from .draw import Pixels, draw_boxes, draw_ids, draw_skeletons
+from .options import OverlayOptions
 from .renderers import Renderer, Scene, compose, open_renderer
 
 FRAME_BATCH = 4  # posed together

@@ -11,7 +11,6 @@ import numpy as np
 
 from ..errors import InputError, UsageError
 from ..files import check_free, claims, write_whole
-from ..options import OverlayOptions, Renderer
 from ..tables import AT_BORDER, BAD_CAMERA, IMPLAUSIBLE, NOT_DRAWN, Tracks
 from ..tracks.level import Levels
 from ..tracks.meta import Meta, shots_of
@@ -21,6 +20,7 @@ from ..video.reader import DecodeCounts
 from . import charts
 from .draw import Pixels, draw_skeletons
 from .html import page, part, script_json
+from .options import OverlayOptions, Renderer
 from .overlay import Painter, check_same_video, decoding
 from .player import player_data
 from .renderers import compose

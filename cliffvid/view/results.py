@@ -6,8 +6,10 @@ from pathlib import Path
 
 from ..concurrency import Stages
 from ..files import Claim, check_free
-from ..options import Options, OverlayOptions, SmoothOptions
+from ..options import Options
+from ..tracks.options import SmoothOptions
 from ..tracks.smooth import SmoothReport, smooth
+from .options import OverlayOptions
 from .overlay import OverlayReport, Painter, check_target, overlay
 from .report import PageReport, check_page, report
 from .stills import Stills

@@ -13,7 +13,7 @@ from ..errors import OutputError, UsageError
 from ..files import appearing, check_free
 from ..geometry import Array
 from ..option import check_choice
-from ..options import VISUALS, Options, OverlayOptions
+from ..options import Options
 from ..tables import Frames, Tracks
 from ..tracks.read import read_both
 from ..tracks.write import SUFFIXES
@@ -21,6 +21,7 @@ from ..video.image_files import Images
 from ..video.open import open_source
 from ..video.reader import DecodeCounts
 from .draw import Pixels, draw_boxes, draw_ids
+from .options import VISUALS, OverlayOptions
 from .overlay import AHEAD, Painter, Shot, SideCamera, mean_depth_m, people_in
 
 QUALITY = 92  # of the JPEGs

@@ -19,10 +19,10 @@ from bulk import annotate, kill_group, make_inputs, rows, start, truth, videos
 from cliffvid import Options, OutputError
 from cliffvid.annotate import messages
 from cliffvid.annotate.job import annotate as annotate_here
+from cliffvid.annotate.options import BulkOptions
 from cliffvid.annotate.status import status
 from cliffvid.annotate.store.journal import read_state
 from cliffvid.cli.annotate_view import status_text
-from cliffvid.options import BulkOptions
 from clips import make_clip
 
 KILLS = int(os.environ.get("CLIFFVID_KILLS", "10"))  # half of them while the networks are shared

@@ -31,7 +31,7 @@ import ray
 from cliffvid import Options
 from cliffvid.annotate.job import annotate
 from cliffvid.annotate.messages import Whole
-from cliffvid.options import BulkOptions
+from cliffvid.annotate.options import BulkOptions
 
 lost, pids = [], {}
 

@@ -7,10 +7,11 @@ import time
 from pathlib import Path
 
 from cliffvid.annotate.job import annotate
+from cliffvid.annotate.options import BulkOptions
 from cliffvid.annotate.progress import Progress
 from cliffvid.cli.console import say
 from cliffvid.machine import usable_cores
-from cliffvid.options import BulkOptions, Options
+from cliffvid.options import Options
 from cliffvid.pipeline.networks import open_models
 from cliffvid.pipeline.process import process
 

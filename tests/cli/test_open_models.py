@@ -16,9 +16,9 @@ from cliffvid.geometry import box_iou, crop_boxes, crop_corners, project
 from cliffvid.models.body import load_body
 from cliffvid.models.manifest import BUNDLED
 from cliffvid.models.registry import find_model
-from cliffvid.options import SmoothOptions
 from cliffvid.rotations import rotation_matrix
 from cliffvid.tables import IMPLAUSIBLE, INTERPOLATED, Tracks
+from cliffvid.tracks.options import SmoothOptions
 from cliffvid.tracks.smooth import smoothed, steadiness
 from cliffvid.video.images.rgb import crop_pixels
 from cliffvid.video.reader import DecodeCounts, Video

@@ -12,18 +12,22 @@ import numpy as np
 import pytest
 import typer
 
-from cliffvid import Options, UsageError, options, process, read_tracks
+from cliffvid import Options, UsageError, process, read_tracks
+from cliffvid.annotate.options import BulkOptions
 from cliffvid.cli import app as cli
+from cliffvid.evaluate.options import EvalOptions, PseudoGTViewOptions
 from cliffvid.option import seconds
+from cliffvid.tracks.options import ConvertOptions, SmoothOptions
+from cliffvid.view.options import OverlayOptions
 
 CLASSES = (
-    options.Options,
-    options.BulkOptions,
-    options.OverlayOptions,
-    options.ConvertOptions,
-    options.EvalOptions,
-    options.PseudoGTViewOptions,
-    options.SmoothOptions,
+    Options,
+    BulkOptions,
+    OverlayOptions,
+    ConvertOptions,
+    EvalOptions,
+    PseudoGTViewOptions,
+    SmoothOptions,
 )
 PANELS = {"Output", "Video", "Models", "Detection", "Camera", "Speed", "Safety"}
 HEAVY = {"numpy", "av", "cv2", "onnxruntime", "pyarrow", "PIL", "scipy", "torch"}

@@ -18,8 +18,8 @@ from cliffvid import Options, read_meta, read_tracks
 from cliffvid.errors import UsageError
 from cliffvid.models.body import load_body
 from cliffvid.models.smpl_files import add_body
-from cliffvid.options import OverlayOptions
 from cliffvid.tables import BAD_CAMERA, IMPLAUSIBLE
+from cliffvid.view.options import OverlayOptions
 from cliffvid.view.overlay import decoding, overlay
 from clips import make_clip, person_box, picture, read_index
 from decode_times import copied

@@ -12,7 +12,7 @@ from PIL import Image
 
 import browser
 import needs
-from cliffvid.options import PseudoGTViewOptions
+from cliffvid.evaluate.options import PseudoGTViewOptions
 from clips import make_clip
 from pseudogt_files import SIZES, gt_arrays, save_images
 

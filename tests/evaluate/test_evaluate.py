@@ -13,9 +13,9 @@ from cliffvid.errors import InputError, UsageError
 from cliffvid.evaluate.evaluate import evaluate, match
 from cliffvid.evaluate.ground_truth import Truth, read_truth
 from cliffvid.evaluate.metrics import acceleration_mm, auc, procrustes
+from cliffvid.evaluate.options import EvalOptions
 from cliffvid.models.body import load_body
 from cliffvid.models.smpl_files import add_body
-from cliffvid.options import EvalOptions
 from cliffvid.tracks.read import read_tracks
 from reference import best_pairs, body_errors_mm, nearest_similar
 from truth_files import SIZE, World, agora, agora_columns, emdb, found_tracks, pw3d

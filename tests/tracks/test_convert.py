@@ -16,12 +16,12 @@ from cliffvid import read_meta, read_tracks
 from cliffvid.errors import InputError, UsageError
 from cliffvid.models.body import SMPL_JOINTS, load_body
 from cliffvid.models.smpl_files import add_body
-from cliffvid.options import ConvertOptions
 from cliffvid.rotations import quaternion, slerp
 from cliffvid.tables import BAD_CAMERA, Tracks
 from cliffvid.tracks.convert import convert
 from cliffvid.tracks.formats.bvh import euler_zxy
 from cliffvid.tracks.motion import weighted_median
+from cliffvid.tracks.options import ConvertOptions
 from cliffvid.tracks.write import WRITERS
 from motion_files import Gltf, bvh_joints
 from reference import turned

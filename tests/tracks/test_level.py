@@ -6,12 +6,13 @@ from scipy.spatial.transform import Rotation
 
 from cliffvid.errors import UsageError
 from cliffvid.models.body import load_body
-from cliffvid.options import ConvertOptions, OverlayOptions
 from cliffvid.tables import IMPLAUSIBLE, Tracks
 from cliffvid.tracks.convert import convert
 from cliffvid.tracks.level import Levels, find_level, grounded, posed_rows, sole_m
 from cliffvid.tracks.motion import Y_UP, Gaps, pieces
+from cliffvid.tracks.options import ConvertOptions
 from cliffvid.tracks.write import WRITERS
+from cliffvid.view.options import OverlayOptions
 from motion_files import Gltf, bvh_joints
 
 BODY = load_body("open-body")

@@ -9,10 +9,10 @@ from scipy.spatial.transform import Rotation
 from cliffvid import read_meta, read_tracks
 from cliffvid.errors import UsageError
 from cliffvid.models.body import load_body
-from cliffvid.options import SmoothOptions
 from cliffvid.rotations import rotation_matrix
 from cliffvid.tables import BAD_CAMERA, IMPLAUSIBLE, INTERPOLATED, ODD_DEPTH, Tracks
 from cliffvid.tracks.filters import parabola, savgol
+from cliffvid.tracks.options import SmoothOptions
 from cliffvid.tracks.smooth import smooth, smoothed, steadiness
 from cliffvid.tracks.write import WRITERS
 

@@ -14,13 +14,14 @@ from ... import tables
 from ...errors import InputError
 from ...files import claims, write_whole
 from ...geometry import Array, camera_to_side
-from ...options import OverlayOptions, PseudoGTViewOptions
 from ...tables import Tracks
 from ...video.open import open_source
 from ...video.reader import DecodeCounts
 from ...view.draw import Pixels, pen_px
 from ...view.html import page, script_json
+from ...view.options import OverlayOptions
 from ...view.overlay import BACKDROP, Painter, SideCamera, mean_depth_m
+from ..options import PseudoGTViewOptions
 from .check import body_of, image_path, placed, reprojection_px
 from .files import HEAD_TOP, CliffGT
 
