@@ -15,6 +15,7 @@ import numpy as np
 from ..models.body import Body
 from ..tables import BAD_CAMERA, NOT_DRAWN, Bool, Float64, Int64, Tracks
 from .filters import running_median
+from .meta import LevelFacts
 
 CAMERA_UP: Float64 = np.array([0.0, -1.0, 0.0])  # of a camera that is held level
 LEGS = ((1, 4), (4, 7), (2, 5), (5, 8))  # thighs and shins, by their joints
@@ -87,6 +88,14 @@ class Levels:
         """Return how the camera is held in each shot, in words."""
         names = [""] if len(self.levels) == 1 else [f"from frame {start} on " for start in self.starts]
         return "; ".join(name + level.words() for name, level in zip(names, self.levels, strict=True))
+
+    def facts(self) -> list[LevelFacts]:
+        """Return the level from each of ``starts`` on as plain values, for metadata."""
+        pairs = zip(self.starts, self.levels, strict=True)
+        return [
+            {"from_frame": at, "up": level.up.tolist(), "floor_m": level.floor_m, "up_sigma_deg": level.sigma_deg}
+            for at, level in pairs
+        ]
 
     @classmethod
     def find(cls, tracks: Tracks, body: Body, up: str, shots: Sequence[tuple[int, int]] = ()) -> Self:

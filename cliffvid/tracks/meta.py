@@ -57,6 +57,15 @@ class CountFacts(TypedDict, total=False):
     shots: list[list[int]]  # frame_idx and shot of the frames whose shot differs from the frame before
 
 
+class LevelFacts(TypedDict):
+    """How the camera is held from a frame on, see ``level.Level``."""
+
+    from_frame: int
+    up: list[float]
+    floor_m: float | None
+    up_sigma_deg: float | None
+
+
 class Meta(TypedDict, total=False):
     """The whole metadata. Any key may be missing in a file; ``read_both`` guarantees ``video`` and ``body``."""
 
@@ -70,6 +79,7 @@ class Meta(TypedDict, total=False):
     counts: CountFacts
     complete: bool
     smoothing: dict[str, object]
+    level: list[LevelFacts]
 
 
 def known(meta: Mapping[str, object]) -> Meta:

@@ -11,6 +11,8 @@ from cliffvid.tracks.convert import convert
 from cliffvid.tracks.level import Levels, find_level, grounded, posed_rows, sole_m
 from cliffvid.tracks.motion import Y_UP, Gaps, pieces
 from cliffvid.tracks.options import ConvertOptions
+from cliffvid.tracks.read import read_meta
+from cliffvid.tracks.smooth import smooth
 from cliffvid.tracks.write import WRITERS
 from cliffvid.view.options import OverlayOptions
 from motion_files import Gltf, bvh_joints
@@ -224,6 +226,17 @@ def test_the_level_is_that_of_all_people_whichever_are_written(tmp_path):
         convert(path, tmp_path / str(track), ConvertOptions("bvh", track=track)).level for track in ((), (1,), (2,))
     }
     assert len(levels) == 1
+
+
+def test_smoothed_tracks_record_the_level_of_each_shot(tmp_path):
+    views = camera(18, -3, 5.3), camera(-10, 5, 1.7)
+    parts = [walk(view, people=3, first=60 * i, ids=3 * i, seed=i)[0] for i, view in enumerate(views)]
+    smooth(save(tmp_path / "a.npz", Tracks.concat(parts), shots=[(60, 1)]), tmp_path / "s.parquet")
+    recorded = read_meta(tmp_path / "s.parquet")["level"]
+    assert [level["from_frame"] for level in recorded] == [0, 60]
+    for level, (rotation, place) in zip(recorded, views, strict=True):
+        np.testing.assert_allclose(level["up"], rotation @ [0, -1, 0], atol=0.02)
+        assert abs(level["floor_m"] - place[1]) < 0.1 and 0 < level["up_sigma_deg"] < 5
 
 
 def test_rows_are_left_out_of_long_films_and_people_are_not(monkeypatch):
