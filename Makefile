@@ -110,7 +110,7 @@ player:
 
 # Figures are ratios within one run, on a quiet machine; each target writes bench/out/<name>.json.
 BENCH := PYTHONPATH=tests $(BIN)/python -m bench
-BENCHES := decode detect crop regress track write host host-gpu engine many annotate shapes start memory threads peers engines overlay
+BENCHES := decode detect crop regress track write host host-gpu engine many annotate annotate-plan shapes start memory threads peers engines overlay
 TARGETS := $(BENCHES:%=bench-%) bench-e2e
 .PHONY: $(TARGETS)
 

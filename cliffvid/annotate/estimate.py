@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
 
@@ -9,11 +10,12 @@ from ..names import label
 from ..options import Options
 from .inputs import find_inputs
 from .job import BulkJob, job_folder
-from .messages import Answer, LeftOut, Trial, TrialSpeed
+from .messages import Answer, Fault, LeftOut, Probed, Trial, TrialSpeed
 from .options import BulkOptions
-from .plan import Plan
-from .store.journal import State, state_of
-from .store.records import InputLine, Line
+from .plan import Intake, Plan
+from .store.journal import state_of
+from .store.records import Ended, InputLine, Line
+from .store.state import State
 
 TRIAL_FRAMES = 24
 
@@ -50,6 +52,9 @@ class _NoJournal:
     def append(self, *records: Line) -> None:
         raise AssertionError("a plan is not written down")
 
+    def defer(self, record: Line) -> None:
+        raise AssertionError("a plan is not written down")
+
 
 def dry_run(
     sources: list[str], out: Path, options: Options, bulk: BulkOptions
@@ -60,7 +65,7 @@ def dry_run(
     """
     folder = job_folder(out, bulk)
     state = state_of(folder)
-    elsewhere = state_of(out).live if folder != out else {}
+    elsewhere: Mapping[str, Ended] = state_of(out).live if folder != out else {}
     found = find_inputs(sources, out)
     with (
         tempfile.TemporaryDirectory() as work,
@@ -68,7 +73,8 @@ def dry_run(
         job.signals(),
     ):
         plan = job.plan(found, elsewhere)
-        lines = [(name, _line(name, plan, options)) for name in plan.lines]
+        _look_at_all(job, plan)
+        lines = [(name, _line(name, plan, options)) for name in plan.given if name in plan.lines]
         todo = sorted((each for each in lines if each[1]["todo"]), key=lambda each: each[1]["duration_s"] or 0)
         frames = sum(line["frames"] or 0 for _, line in todo)
         total: PlanTotal = {
@@ -84,6 +90,17 @@ def dry_run(
         if todo and (rate := _trial(job, todo[len(todo) // 2][0])):
             total["estimate_s"] = frames / rate / job.pool.count
     return (*(line for _, line in lines), total)
+
+
+def _look_at_all(job: BulkJob, plan: Plan) -> None:
+    intake = Intake(plan, job.progress)
+
+    def took(answer: Answer) -> None:
+        assert isinstance(answer.reply, Probed | Fault)
+        intake.take(answer.task.video, answer.reply)
+
+    job.tasks.draw_from(intake.probes())
+    job.tasks.drive(took, lambda task, fault: took(Answer(task, fault)), job.stopped, tick=intake.release)
 
 
 def _trial(job: BulkJob, name: str) -> float | None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from ..errors import InputError, UsageError
 from ..inputs import open_input
@@ -13,6 +14,10 @@ from ..npz import size_of
 from ..tracks.read import check_parquet
 from ..video.image_files import NAMED, is_hidden, is_image
 from .lists import names_in, names_on_stdin, text_in
+from .store.columns import Column, Packed, Records
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # File extensions of videos in folders. A file named directly, or in a list, may have any extension.
 VIDEO_SUFFIXES = frozenset(
@@ -27,28 +32,32 @@ LIST_SUFFIXES = (".txt", ".list", ".lst")
 MANIFEST_SUFFIXES = (".csv", ".parquet")
 
 
-@dataclass(frozen=True)
-class Input:
-    """One video or image sequence; ``name`` is its path as given, and its name in the data set."""
-
-    name: str
-    extra: dict[str, object] = field(default_factory=dict)  # the manifest's other columns
+Extra: TypeAlias = dict[str, object]  # an input's other columns in the manifest
+NONE: Extra = {}
 
 
 @dataclass
 class FoundInputs:
-    """Inputs found in the sources, in order, without duplicates."""
+    """Inputs found in the sources, in order, without duplicates.
 
-    inputs: dict[str, Input] = field(default_factory=dict)
+    An input is one video or image sequence; its path as given is its name in the data set.
+    """
+
+    inputs: Records[Extra] = field(default_factory=Records)  # by name
     ignored: int = 0  # files in folders that are neither videos nor, in folders without videos, images
     ignored_names: list[str] = field(default_factory=list)  # the first of them
     doubled: int = 0  # duplicate names
 
-    def add(self, name: str, extra: dict[str, object] | None = None) -> None:
+    def add(self, name: str, extra: Extra = NONE) -> None:
         if name in self.inputs:
             self.doubled += 1
         else:
-            self.inputs[name] = Input(name, extra or {})
+            self.inputs[name] = extra
+
+    def add_rows(self, names: list[str], extras: Packed[Extra]) -> None:
+        before = len(self.inputs)
+        self.inputs.put(names, extras, keep=True)
+        self.doubled += len(names) - (len(self.inputs) - before)
 
     def add_all(self, names: list[str]) -> None:
         for name in names:
@@ -145,14 +154,19 @@ def _add_pattern(pattern: str, leave_out: set[Path], found: FoundInputs) -> None
 
 
 def _add_manifest(path: Path, found: FoundInputs) -> None:
-    for number, row in enumerate(_rows(path), 1):
-        name = row.pop("path")
-        if not name:
-            raise InputError(f"{path}: row {number} has no path")
-        found.add(str(name), row)
+    number = 0
+    for batch in _batches(path):
+        columns: dict[str, Column] = {
+            name: each.to_pylist() for name, each in zip(batch.schema.names, batch.columns, strict=True)
+        }
+        names = [str(name or "") for name in cast(list[object], columns.pop("path"))]
+        if "" in names:
+            raise InputError(f"{path}: row {number + names.index('') + 1} has no path")
+        found.add_rows(names, Packed(columns, len(names)))
+        number += len(names)
 
 
-def _rows(path: Path) -> Iterator[dict[str, object]]:
+def _batches(path: Path) -> "Iterator[pa.RecordBatch]":
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.parquet as pq
@@ -176,4 +190,5 @@ def _rows(path: Path) -> Iterator[dict[str, object]]:
     if taken := sorted(set(table.column_names) & set(VIDEO_COLUMNS)):
         raise InputError(f"{path}: columns that videos.parquet has itself: {', '.join(taken)}; rename them")
     for batch in table.to_batches(max_chunksize=4096):
-        yield from batch.to_pylist()
+        if len(batch):
+            yield batch

@@ -4,8 +4,7 @@ import platform
 import signal
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -13,14 +12,16 @@ from ..errors import CliffvidError, OutputError
 from ..machine import version
 from ..options import Options
 from .inputs import FoundInputs, find_inputs
-from .messages import Answer, Event, Fault, Join, Probed, Processed, Segment, Task
+from .messages import Answer, Event, Fault, Join, Probe, Probed, Processed, Segment, Task
 from .options import BulkOptions
-from .plan import Plan, in_part, recipe
+from .plan import Intake, Plan, part_of, recipe
 from .progress import Progress, Summary, Watch
 from .scheduler import Failed, Scheduler, Took, open_pool
 from .split import SegmentMerger
-from .store.dataset import Shards, conclude, open_journal, writing
+from .store.dataset import Shards, conclude, writing
+from .store.endings import finished, given_up
 from .store.journal import Log, state_of
+from .store.opening import found_lines, open_journal
 from .store.ownership import PARTS, WORK
 from .store.records import Ended, JobLine, Result
 
@@ -46,7 +47,7 @@ def annotate(
 def annotate_inputs(found: FoundInputs, out: Path, options: Options, bulk: BulkOptions, watch: Watch) -> Summary:
     """Run ``annotate`` on inputs that are found already."""
     folder = job_folder(out, bulk)
-    elsewhere = state_of(out).live if folder != out else {}
+    elsewhere: Mapping[str, Ended] = state_of(out).live if folder != out else {}
     with open_journal(folder) as journal, BulkJob(folder, journal, options, bulk, watch) as job, job.signals():
         return job.run(found, elsewhere)
 
@@ -96,7 +97,7 @@ class BulkJob:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def run(self, found: FoundInputs, elsewhere: dict[str, Ended]) -> Summary:
+    def run(self, found: FoundInputs, elsewhere: Mapping[str, Ended]) -> Summary:
         with writing(self.folder):
             self.shards.clean()
         plan = self.plan(found, elsewhere)
@@ -111,12 +112,11 @@ class BulkJob:
             raise
         return self._end(plan)
 
-    def plan(self, found: FoundInputs, elsewhere: dict[str, Ended]) -> Plan:
-        """Probe every input and return the plan; nothing is written."""
+    def plan(self, found: FoundInputs, elsewhere: Mapping[str, Ended]) -> Plan:
+        """Return the plan of this job's part of the inputs, none of them looked at; nothing is written."""
         whole = self.options.start_s == 0 and self.options.end_s == float("inf")
         split_s = self.bulk.split_s if whole else 0.0
-        plan = Plan(self.recipe, self.journal.state, split_s=split_s, elsewhere=elsewhere)
-        given = {name: each for name, each in found.inputs.items() if in_part(name, self.bulk)}
+        given = part_of(found.inputs, self.bulk)
         self.progress.inputs = len(given)
         self._tell(
             {
@@ -127,75 +127,99 @@ class BulkJob:
                 "doubled": found.doubled,
             }
         )
-        self.tasks.add(map(plan.probe, given))
-
-        def took(answer: Answer) -> None:
-            assert isinstance(answer.reply, Probed | Fault)
-            plan.take(given[answer.task.video], answer.reply)
-            self.progress.planned += 1
-
-        self._drive(took, lambda task, fault: took(Answer(task, fault)))
-        return plan
+        return Plan(self.recipe, self.journal.state, given, split_s=split_s, elsewhere=elsewhere)
 
     def _begin(self, plan: Plan) -> None:
-        """Write the plan to the journal, and remove the results that it makes stale."""
+        """Write the settings and the names of new inputs to the journal."""
         begun: JobLine = {
             "type": "job",
             "started": time.time(),
-            "inputs": len(plan.lines),
+            "inputs": len(plan.given),
             "settings": self.recipe.settings,
             "models": self.recipe.models,
             "software": f"cliffvid {version()}",
             "options": self.options.to_json(),
             "host": platform.node(),
         }
+        state = self.journal.state
+        new = [
+            name for name in plan.given if not (name in state.inputs or name in state.found or name in plan.elsewhere)
+        ]
         with writing(self.folder):
-            self.journal.append(begun, *plan.changed())
-            self.shards.forget(plan.stale(self.bulk.retry_failed))
+            self.journal.append(begun, *found_lines(new))
         self._tell(begun)
-        for name, fault in plan.kept.items():
-            self._tell({"type": "kept", "video": name, "error": fault.error, "message": fault.message})
-        for name, fault in plan.failed.items():
-            if not plan.finished(name):
-                self._give_up(plan, name, 0, fault)
 
     def _work(self, plan: Plan) -> None:
-        progress = self.progress
-        for name in plan.lines:
-            if (ended := plan.finished(name)) and name not in plan.failed:
-                progress.statuses[ended["status"]] += 1
-        tasks = plan.tasks()
-        self.tasks.add(tasks)
+        progress, intake = self.progress, Intake(plan, self.progress)
         joins = SegmentMerger(plan, self.folder, self.journal, self.tasks, self.options.stride, self._tell)
-        for name, line in plan.lines.items():  # all segments may have been finished when the last run ended
-            if not plan.finished(name) and line["cuts"]:
-                joins.join_if_whole(name)
-        progress.phase, progress.started = "annotate", time.monotonic()
-        progress.size_s = sum(task.size_s for task in tasks)
+        progress.todo = sum(name not in self.journal.state.live for name in plan.given)
+        progress.started = time.monotonic()
+        self.tasks.draw_from(intake.probes())
 
         def took(answer: Answer) -> None:
-            task, processed = answer.task, answer.reply
-            assert isinstance(processed, Processed)
+            task, reply = answer.task, answer.reply
+            if isinstance(reply, Probed):
+                intake.take(task.video, reply)
+                return
+            assert isinstance(reply, Processed)
             if isinstance(task, Segment):
-                joins.take(task, processed)
+                joins.take(task, reply)
             elif isinstance(task, Join):
-                self._took_whole(plan, task, joins.whole(task.video, processed.result), answer.rows)
+                self._took_whole(plan, task, joins.whole(task.video, reply.result), answer.rows)
                 joins.remove(task.video)
             else:
-                self._took_whole(plan, task, processed.result, answer.rows)
-            progress.done_s += task.size_s
+                self._took_whole(plan, task, reply.result, answer.rows)
+            self._worked(plan, task)
 
         def failed(task: Task, fault: Fault) -> None:
+            if isinstance(task, Probe):
+                intake.take(task.video, fault)
+                return
             if isinstance(task, Segment | Join):
                 joins.refuse(task.video)
             else:
                 self._give_up(plan, task.video, task.attempt, fault)
-            progress.done_s += task.size_s
+            self._worked(plan, task)
 
-        self._drive(took, failed)
+        self._drive(took, failed, lambda: self._go_on(plan, intake.release(), joins))
 
-    def _drive(self, took: Took, failed: Failed) -> None:
+    def _worked(self, plan: Plan, task: Task) -> None:
+        self.progress.done_s += task.size_s
+        if not isinstance(task, Segment):
+            plan.lines.pop(task.video, None)
+
+    def _go_on(self, plan: Plan, names: list[str], joins: SegmentMerger) -> None:
+        """Go on with inputs that were looked at: write that down, remove stale results, and add the tasks."""
+        if not names:
+            return
+        with writing(self.folder):
+            for name in filter(plan.changed, names):
+                self.journal.defer(plan.lines[name])
+            self.shards.forget([name for name in names if plan.stale(name, self.bulk.retry_failed)])
+            self.journal.append()
+        for name in names:
+            if fault := plan.kept.pop(name, None):
+                self._tell({"type": "kept", "video": name, "error": fault.error, "message": fault.message})
+            fault = plan.failed.pop(name, None)
+            if ended := plan.finished(name):
+                if name not in self.journal.state.live:
+                    plan.merged[name] = ended["status"]
+                self.progress.statuses[ended["status"]] += 1
+                del plan.lines[name]
+            elif fault:
+                self._give_up(plan, name, 0, fault)
+                del plan.lines[name]
+            else:
+                tasks = plan.tasks_of(name)
+                self.tasks.add(tasks)
+                self.progress.known_s += sum(task.size_s for task in tasks)
+                self.progress.phase = "annotate"
+                if plan.lines[name]["cuts"]:  # all segments may have been finished when the last run ended
+                    joins.join_if_whole(name)
+
+    def _drive(self, took: Took, failed: Failed, release: Callable[[], object]) -> None:
         def tick() -> None:
+            release()
             self._commit_if_due()
             self.watch({"type": "tick"}, self.progress)
 
@@ -225,51 +249,25 @@ class BulkJob:
             self.shards.commit()
 
     def _took_whole(self, plan: Plan, task: Task, result: Result, rows: bytes) -> None:
-        if self.journal.state.live.get(task.video):  # a bug; rows must never be written twice
+        if task.video in self.journal.state.live:  # a bug; rows must never be written twice
             raise AssertionError(f"{task.video}: done twice")
-        ended = self._ended(plan, task, result)
+        key, job = plan.lines[task.video]["key"], len(self.journal.state.jobs) - 1
+        ended = finished(task.video, key, task.attempt, result, job)
+        self._count(ended, result["counts"]["decode"]["frames"] or 0)
         with writing(self.folder):
             if result["file"]:
                 self.shards.adopt(ended, result["file"])
             else:
                 self.shards.add(ended, rows)
 
-    def _ended(self, plan: Plan, task: Task, result: Result) -> Ended:
-        """Return the journal's record of a finished input."""
-        counts = result["counts"]
-        status = "partial" if counts["decode"]["damaged"] else "ok" if result["rows"] else "empty"
-        ended: Ended = {
-            "video": task.video,
-            "key": plan.lines[task.video]["key"],
-            "status": status,
-            "message": "; ".join(result["warnings"]) or None,
-            "attempts": task.attempt,
-            "rows": result["rows"],
-            "counts": counts,
-            "seconds": result["seconds"],
-            "codec": result["codec"],
-            "width_px": result["width_px"],
-            "height_px": result["height_px"],
-            "rate": result["rate"],
-            "finished": time.time(),
-            "job": len(self.journal.state.jobs) - 1,
-        }
-        self._count(ended, counts["decode"]["frames"] or 0)
-        return ended
-
     def _give_up(self, plan: Plan, name: str, attempts: int, fault: Fault) -> None:
-        ended: Ended = {
-            "video": name,
-            "key": plan.lines[name]["key"],
-            "status": "failed",
-            "error": fault.error,
-            "message": fault.message,
-            "attempts": attempts,
-            "finished": time.time(),
-            "job": len(self.journal.state.jobs) - 1,
-        }
+        key, job = plan.lines[name]["key"], len(self.journal.state.jobs) - 1
+        ended = given_up(name, key, attempts, fault.error, fault.message, job)
         with writing(self.folder):
-            self.journal.append({"type": "failed", **ended})
+            if attempts:
+                self.journal.append(ended)
+            else:  # others may follow
+                self.journal.defer(ended)
         self.failures += 1
         self._count(ended, 0)
 
@@ -277,7 +275,7 @@ class BulkJob:
         self.done += 1
         self.progress.frames += frames
         self.progress.statuses[ended["status"]] += 1
-        self._tell({"type": "video", **ended})
+        self._tell({**ended, "type": "video"})
 
     def _tell(self, event: Event) -> None:
         self.watch(event, self.progress)
@@ -286,9 +284,10 @@ class BulkJob:
         """Commit finished inputs, rewrite videos.parquet and return the summary."""
         self.pool.close()
         self._commit()
+        with writing(self.folder):
+            self.journal.append()
         state, stopped = self.journal.state, self.stopped()
-        ended = [plan.finished(name) for name in plan.lines]
-        statuses = Counter(each["status"] if each else "skipped" for each in ended)
+        statuses = plan.statuses()
         seconds = time.monotonic() - self.progress.started
         summary = Summary(self.folder, statuses, self.done, self.progress.frames, seconds, stopped)
         if state.jobs:

@@ -2,17 +2,22 @@
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import ChangedError
 from ..models.manifest import MODEL_FILES
 from ..models.registry import find_model
 from ..options import Options
-from .inputs import Input
+from .inputs import Extra
 from .messages import Fault, Probe, Probed, Segment, Task, Whole
 from .options import BulkOptions
-from .store.journal import State, cut_key
+from .progress import Progress
+from .scheduler import AHEAD
+from .store.columns import Records
 from .store.records import Ended, InputLine, ModelRecord
+from .store.state import State, cut_key
 
 # Recorded settings that are not part of the key: the hashes of the networks stand for their names.
 NO_KEY = ("detector", "regressor")
@@ -53,15 +58,21 @@ def recipe(options: Options) -> Recipe:
 
 @dataclass
 class Plan:
-    """The inputs of one run as ``input`` lines of the journal, and the reports of those that cannot be read."""
+    """The inputs of one run as ``input`` lines of the journal, and the reports of those that cannot be read.
+
+    An input is looked at when its turn comes, and its line dropped once it is finished: so a plan of any number of
+    inputs is made at once, and is small.
+    """
 
     recipe: Recipe
     state: State
+    given: Records[Extra]  # the inputs of the run
     lines: dict[str, InputLine] = field(default_factory=dict)
     split_s: float = 0.0
-    elsewhere: dict[str, Ended] = field(default_factory=dict)  # finished inputs of the whole data set, for a part
+    elsewhere: Mapping[str, Ended] = field(default_factory=dict)  # finished inputs of the whole data set, for a part
     failed: dict[str, Fault] = field(default_factory=dict)  # by name
     kept: dict[str, Fault] = field(default_factory=dict)  # finished earlier, unreadable now
+    merged: dict[str, str] = field(default_factory=dict)  # the status of those that are finished elsewhere
 
     def probe(self, name: str) -> Task:
         """Return the task that probes an input; an input with known content is not analysed again."""
@@ -69,9 +80,13 @@ class Plan:
         same = before and before["kind"] != "unreadable" and before["split_s"] == self.split_s
         return Probe(video=name, known=before["content"] if before and same else None, split_s=self.split_s)
 
-    def take(self, given: Input, reply: Probed | Fault) -> None:
+    def order(self) -> list[str]:
+        """Return the names in the order to look at them: finished ones last, as they are likely unchanged."""
+        return sorted(self.given, key=lambda name: name in self.state.live or name in self.elsewhere)
+
+    def take(self, name: str, reply: Probed | Fault) -> None:
         """Add the result of probing an input to the plan."""
-        name, before = given.name, self.state.inputs.get(given.name)
+        before, extra = self.state.inputs.get(name), self.given[name]
         done = name in self.state.live and self.state.live[name]["status"] != "failed"
         if isinstance(reply, Fault):
             if reply.content is None and done and before:
@@ -80,7 +95,7 @@ class Plan:
             self.failed[name] = reply
             reply = Probed(reply.content or reply.error, "unreadable")
         elif reply.kind is None and before:  # unchanged
-            self.lines[name] = {**before, "extra": given.extra, "key": self.recipe.key(reply.content)}
+            self.lines[name] = {**before, "extra": extra, "key": self.recipe.key(reply.content)}
             return
         self.lines[name] = {
             "type": "input",
@@ -92,7 +107,7 @@ class Plan:
             "frames": reply.frames,
             "cuts": None if reply.cuts is None else list(reply.cuts),
             "split_s": self.split_s,
-            "extra": given.extra,
+            "extra": extra,
         }
 
     def finished(self, name: str) -> Ended | None:
@@ -102,31 +117,24 @@ class Plan:
         there = self.elsewhere.get(name)
         return there if there and there["key"] == self.lines[name]["key"] else None
 
-    def changed(self) -> list[InputLine]:
-        """Return the ``input`` lines that differ from the journal's."""
-        return [
-            line
-            for name, line in self.lines.items()
-            if self.state.inputs.get(name) != plain(line) and (name in self.state.live or not self.finished(name))
-        ]
+    def changed(self, name: str) -> bool:
+        """Return whether an input's line differs from the journal's."""
+        differs = self.state.inputs.get(name) != plain(self.lines[name])
+        return differs and (name in self.state.live or not self.finished(name))
 
-    def stale(self, retry_failed: bool) -> list[str]:
-        """Return inputs to redo: those with another key, that changed while read, or failed with ``retry_failed``."""
-        ended = ((name, self.state.live[name]) for name in self.lines if name in self.state.live)
-        return [
-            name
-            for name, video in ended
-            if video["key"] != self.lines[name]["key"]
-            or (video["status"] == "failed" and (retry_failed or video["error"] == ChangedError.__name__))
-        ]
+    def stale(self, name: str, retry_failed: bool) -> bool:
+        """Return whether to redo an input: it has another key, changed while read, or failed with ``retry_failed``."""
+        video = self.state.live.get(name)
+        if not video or name in self.kept:
+            return False
+        again = video["status"] == "failed" and (retry_failed or video["error"] == ChangedError.__name__)
+        return again or video["key"] != self.lines[name]["key"]
 
-    def tasks(self) -> list[Task]:
-        """Return the remaining tasks, longest first, so that workers finish at about the same time."""
-        tasks: list[Task] = []
-        for name in self.lines:
-            if not self.finished(name) and name not in self.failed:
-                tasks += self.tasks_of(name)
-        return sorted(tasks, key=lambda task: -task.size_s)
+    def statuses(self) -> Counter[str]:
+        """Return the number of inputs by status; what is neither finished nor failed is skipped."""
+        here = (str(status) for name, status in self.state.live.select("status") if name in self.given)
+        counts = Counter([*here, *self.merged.values()])
+        return counts + Counter(skipped=len(self.given) - counts.total())
 
     def tasks_of(self, name: str) -> list[Task]:
         """Return the task of an input, or those of its unfinished segments."""
@@ -145,13 +153,45 @@ class Plan:
         ]
 
 
+class Intake:
+    """Inputs of a plan that were looked at, and wait until there are many: what is stale is forgotten together."""
+
+    def __init__(self, plan: Plan, progress: Progress) -> None:
+        self.plan, self.progress = plan, progress
+        self._asked, self._names = 0, list[str]()
+
+    def probes(self) -> Iterator[Task]:
+        """Yield the task that looks at an input, for all inputs of the plan."""
+        for name in self.plan.order():
+            self._asked += 1
+            yield self.plan.probe(name)
+
+    def take(self, name: str, reply: Probed | Fault) -> None:
+        self.plan.take(name, reply)
+        self.progress.planned += 1
+        self._names.append(name)
+
+    def release(self) -> list[str]:
+        """Return the inputs that waited, if they are many or no others are being looked at."""
+        if len(self._names) < AHEAD // 2 and self.progress.planned < self._asked:
+            return []
+        names, self._names = self._names, []
+        return names
+
+
 def plain(line: InputLine) -> object:
     """Return a line as it would be read back from the journal."""
     given: object = json.loads(json.dumps(line, default=str))
     return given
 
 
-def in_part(name: str, bulk: BulkOptions) -> bool:
-    """Return whether an input belongs to this job's part. It depends on the name only, so jobs need not communicate."""
+def part_of(inputs: Records[Extra], bulk: BulkOptions) -> Records[Extra]:
+    """Return the inputs of this job's part. It depends on their names only, so jobs need not communicate."""
     i, n = bulk.part()
-    return n == 1 or int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:8]) % n == i
+    if n == 1:
+        return inputs
+    part = Records[Extra]()
+    for name in inputs:
+        if int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:8]) % n == i:
+            part[name] = inputs[name]
+    return part

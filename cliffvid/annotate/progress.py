@@ -35,12 +35,18 @@ class Progress:
     phase: str = "plan"
     inputs: int = 0
     planned: int = 0
-    size_s: float = 0.0  # of video to do in this run
+    todo: int = 0  # inputs that no earlier run has finished; they are planned first
+    known_s: float = 0.0  # of video to do in this run, of planned inputs
     done_s: float = 0.0
     statuses: Counter[str] = field(default_factory=Counter)
     frames: int = 0
     started: float = field(default_factory=time.monotonic)
     pool: Pool | None = None
+
+    @property
+    def size_s(self) -> float:
+        """Return the seconds of video to do in this run, estimated from the inputs that are planned."""
+        return self.known_s * max(self.todo / self.planned, 1.0) if self.planned else 0.0
 
 
 Watch = Callable[[Event, Progress], None]  # called with each event, and regularly with {"type": "tick"}

@@ -4,7 +4,7 @@ import heapq
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +18,7 @@ from .options import BulkOptions
 
 BACKOFF_S = (1.0, 4.0)  # before the second and the third attempt
 WORKER_BYTES = 1_000_000_000  # upper bound of memory per worker with its own networks
+AHEAD = 1000  # tasks that are ready before others are drawn: among them the longest goes first
 PATIENCE_S = 0.2  # interval at which time limits and signals are checked
 
 Took = Callable[[Answer], None]
@@ -65,26 +66,54 @@ def default_workers(options: Options, shared: bool) -> int:
 
 
 class Scheduler:
-    """Queue of tasks; ``drive`` runs them on the pool's workers."""
+    """Queue of tasks, longest first; ``drive`` runs them on the pool's workers.
+
+    Tasks may come from an iterator, which is asked for more when few are left: a plan need not be made whole first.
+    """
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self._ready: deque[Task] = deque()
+        self._first: deque[Task] = deque()
+        self._ready: list[tuple[float, int, Task]] = []  # a heap of (-size, number, task)
         self._later: list[tuple[float, int, Task]] = []  # a heap of (time, number, task)
+        self._source: Iterator[Task] = iter(())
         self._numbers = itertools.count()
         self._running = 0
 
+    def draw_from(self, source: Iterator[Task]) -> None:
+        """Take tasks from an iterator, before the ready ones, whenever fewer than half of ``AHEAD`` are ready."""
+        self._source = source
+
     def add(self, tasks: Iterable[Task]) -> None:
-        self._ready.extend(tasks)
+        for task in tasks:
+            heapq.heappush(self._ready, (-task.size_s, next(self._numbers), task))
 
     def add_first(self, tasks: Iterable[Task]) -> None:
-        self._ready.extendleft(tasks)
+        self._first.extendleft(tasks)
 
     def drop(self, video: str) -> None:
         """Remove the tasks of an input that no worker has started."""
-        self._ready = deque(task for task in self._ready if task.video != video)
+        self._first = deque(task for task in self._first if task.video != video)
+        self._ready = [each for each in self._ready if each[2].video != video]
         self._later = [each for each in self._later if each[2].video != video]
+        heapq.heapify(self._ready)
         heapq.heapify(self._later)
+
+    def _next(self) -> Task | None:
+        """Return the task that is to run next, and leave it in its queue."""
+        while self._later and self._later[0][0] <= time.monotonic():
+            self._first.appendleft(heapq.heappop(self._later)[2])
+        if not self._first and len(self._ready) < AHEAD // 2:
+            self._first.extend(itertools.islice(self._source, AHEAD - len(self._ready)))
+        return self._first[0] if self._first else self._ready[0][2] if self._ready else None
+
+    def _submit(self, task: Task) -> None:
+        if self._first:
+            self._first.popleft()
+        else:
+            heapq.heappop(self._ready)
+        self.pool.submit(task)
+        self._running += 1
 
     def drive(
         self,
@@ -92,18 +121,15 @@ class Scheduler:
         failed: Failed,
         stopped: Callable[[], object] = lambda: None,
         retry: Failed = lambda task, fault: None,
-        tick: Callable[[], None] = lambda: None,
+        tick: Callable[[], object] = lambda: None,
     ) -> None:
         """Run all tasks, or until ``stopped`` returns a reason; ``tick`` is called regularly.
 
         Raises OutputError, ModelError, BackendError or UsageError for errors that every task would meet.
         """
-        while (self._ready or self._later or self._running) and not stopped():
-            while self._later and self._later[0][0] <= time.monotonic():
-                self._ready.appendleft(heapq.heappop(self._later)[2])
-            while self._ready and self.pool.takes(self._ready[0]):
-                self.pool.submit(self._ready.popleft())
-                self._running += 1
+        while (self._next() or self._later or self._running) and not stopped():
+            while (task := self._next()) and self.pool.takes(task):
+                self._submit(task)
             for answer in self.pool.wait(PATIENCE_S if self._running else PATIENCE_S / 4):
                 self._running -= 1
                 if not isinstance(answer.reply, Fault):

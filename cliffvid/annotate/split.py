@@ -11,9 +11,10 @@ from .messages import Join, Processed, Segment, SegmentEvent
 from .plan import Plan
 from .scheduler import Scheduler
 from .store.dataset import writing
-from .store.journal import Log, cut_key
+from .store.journal import Log
 from .store.ownership import WORK, remove
 from .store.records import CountsFacts, Result, SegmentLine
+from .store.state import cut_key
 from .task_runs import counts_facts
 
 Plain: TypeAlias = Any  # counts as plain values: a number, a list, or a dict of these
@@ -37,8 +38,8 @@ class SegmentMerger:
     def take(self, done: Segment, processed: Processed) -> None:
         """Record a finished segment in the journal."""
         name, result = done.video, processed.result
-        line = self.plan.lines[name]
-        if not line["cuts"]:
+        line = self.plan.lines.get(name)
+        if not line or not line["cuts"]:
             return  # another segment has shown that the input cannot be split
         decode = result["counts"]["decode"]
         if decode["damaged"] or decode["clock_jumps"]:
@@ -69,8 +70,8 @@ class SegmentMerger:
 
     def refuse(self, name: str) -> None:
         """Process the input whole instead: its segments may not give the same rows."""
-        line = self.plan.lines[name]
-        if not line["cuts"]:
+        line = self.plan.lines.get(name)
+        if not line or not line["cuts"]:
             return
         line["cuts"], line["kind"] = [], "long, refuses cuts"
         self.tasks.drop(name)

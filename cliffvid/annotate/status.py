@@ -2,14 +2,17 @@
 
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict
+from typing import TypeAlias, TypedDict, cast
 
 from ..names import label
-from .store.journal import State, at_work, read_state
-from .store.records import InputLine
+from .store.journal import at_work, read_state
+from .store.state import State
 
 SLOWEST = 5
+# Name, status, error, rows, job, time of its end, seconds of work, frames.
+_Columns: TypeAlias = tuple[str, str, str | None, int, int, float, float | None, int | None]
 
 
 class RunFacts(TypedDict):
@@ -53,40 +56,67 @@ def status(folder: Path) -> Status:
     working = at_work(folder, state)
     if working is False and not state.end:
         state = read_state(folder)  # it may just have ended
-    ended = {name: video for name, video in state.live.items() if name in state.inputs}
-    statuses = Counter(video["status"] for video in ended.values())
-    errors = Counter(video["error"] for video in ended.values() if video["status"] == "failed")
-    job = len(state.jobs) - 1
-    here = [video for video in ended.values() if video["job"] == job]
+    sums = _sums(state)
     started = state.jobs[-1]["started"] if state.jobs else None
     until = state.end["finished"] if state.end else time.time()
     if not state.end and working is False:
-        until = max((video["finished"] for video in here), default=started or 0.0)
+        until = sums.last or started or 0.0
     seconds = until - started if started else 0.0
-    frames = sum(video["counts"]["decode"]["frames"] or 0 for video in here if video.get("counts"))
-    did_s = sum(length_s(state.inputs[video["video"]]) for video in here)
-    left_s = sum(length_s(line) for name, line in state.inputs.items() if name not in ended)
-    worked = ((name, video.get("seconds")) for name, video in ended.items())
-    slowest = sorted(((name, took) for name, took in worked if took is not None), key=lambda each: -each[1])[:SLOWEST]
+    left = state.left()
     return {
-        "inputs": len(state.inputs),
-        "statuses": dict(statuses.most_common()) | ({"to do": len(state.inputs) - len(ended)} if left(state) else {}),
-        "errors": dict(errors.most_common()),
-        "rows": sum(video["rows"] for video in ended.values()),
+        "inputs": len(state.inputs) + len(state.found),
+        "statuses": dict(sums.statuses.most_common()) | ({"to do": left} if left else {}),
+        "errors": dict(sums.errors.most_common()),
+        "rows": sums.rows,
         "shards": len(state.shards()),
         "segments": sum(len(parts) for parts in state.segments.values()),
         "ended": state.end["stopped"] or "all done" if state.end else None,
         "at_work": working,
-        "run": {"inputs": len(here), "frames": frames, "seconds": seconds},
-        "frames_per_s": frames / seconds if seconds else None,
-        "left_s": seconds * left_s / did_s if did_s and not state.end else None,
-        "slowest": [{"video": label(name), "seconds": took} for name, took in slowest],
+        "run": {"inputs": len(sums.here), "frames": sums.frames, "seconds": seconds},
+        "frames_per_s": sums.frames / seconds if seconds else None,
+        "left_s": seconds * sums.left_s / sums.did_s if sums.did_s and not state.end else None,
+        "slowest": [{"video": label(name), "seconds": took} for took, name in sums.slowest],
     }
 
 
-def left(state: State) -> int:
-    return len(state.inputs.keys() - state.live.keys())
+@dataclass
+class _Sums:
+    """Sums over all inputs."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
+    here: set[str] = field(default_factory=set)  # inputs of the last run
+    frames: int = 0  # of these
+    last: float = 0.0  # when the last of these was finished
+    did_s: float = 0.0  # of video, of these
+    left_s: float = 0.0  # of video, not yet done
+    slowest: list[tuple[float, str]] = field(default_factory=list)
 
 
-def length_s(line: InputLine) -> float:
-    return line["duration_s"] or (line["frames"] or 0) / 25
+def _sums(state: State) -> _Sums:
+    """Return the sums; no record is made for it, so that a million inputs take seconds."""
+    sums, job = _Sums(), len(state.jobs) - 1
+    columns = ("status", "error", "rows", "job", "finished", "seconds", "counts.decode.frames")
+    for each in state.live.select(*columns):
+        name, status, error, rows, number, finished, seconds, frames = cast(_Columns, each)
+        if name not in state.inputs:
+            continue
+        sums.statuses[status] += 1
+        sums.rows += rows
+        if status == "failed":
+            sums.errors[error or ""] += 1
+        if number == job:
+            sums.here.add(name)
+            sums.frames, sums.last = sums.frames + (frames or 0), max(sums.last, finished)
+        if seconds is not None and (len(sums.slowest) < SLOWEST or seconds > sums.slowest[-1][0]):
+            sums.slowest = sorted([*sums.slowest, (seconds, name)], key=lambda each: -each[0])[:SLOWEST]
+    for each in state.inputs.select("duration_s", "frames"):
+        name, duration_s, frames = cast(tuple[str, float | None, int | None], each)
+        if name in sums.here:
+            sums.did_s += duration_s or (frames or 0) / 25
+        elif name not in state.live:
+            sums.left_s += duration_s or (frames or 0) / 25
+    if sums.here:  # what was not looked at yet is taken to be as long as what was done
+        sums.left_s += len(state.found) * sums.did_s / len(sums.here)
+    return sums

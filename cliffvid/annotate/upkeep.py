@@ -8,15 +8,17 @@ from typing import TypedDict
 from ..errors import InputError, UsageError
 from ..names import label
 from ..options import Options
-from .inputs import FoundInputs, Input
+from .inputs import FoundInputs
 from .job import annotate_inputs
 from .options import BulkOptions
 from .progress import Summary, Watch
-from .store.dataset import NO_SHARD, VIDEOS, Shards, conclude, done_line, hash_of, open_journal, writing
-from .store.journal import State, read_state
+from .store.dataset import NO_SHARD, VIDEOS, Shards, conclude, done_line, hash_of, writing
+from .store.journal import read_state
+from .store.opening import open_journal
 from .store.ownership import NAME, PARTS, TRACKS, WORK, is_own, remove
 from .store.records import Ended
 from .store.rows import rows_in
+from .store.state import State
 
 
 class Merged(TypedDict):
@@ -80,23 +82,23 @@ def _take(part: Path, shards: Shards, merged: Merged) -> bool:
             for name, video in theirs.live.items()
             if name not in ours.live or ours.live[name]["finished"] < video["finished"]
         }
-        unfinished = len(theirs.inputs.keys() - theirs.live.keys())
+        unfinished = theirs.left()
         merged["inputs"] += len(newer)
         merged["rows"] += sum(video["rows"] for video in newer.values())
         merged["unfinished"] += unfinished
         if newer:
             shards.forget([name for name in newer if name in ours.live])
             shards.journal.append(*theirs.jobs, *(line for name, line in theirs.inputs.items() if name in newer))
-            without = [video for video in theirs.live.values() if not video["file"]]
+            without = [str(name) for name, file in theirs.live.select("file") if not file]
             for file, videos in [*theirs.shards().items(), (None, without)]:
                 _take_shard(part, file, videos, newer, shards, theirs.hashes)
         return not unfinished
 
 
 def _take_shard(
-    part: Path, file: str | None, videos: list[Ended], newer: dict[str, Ended], shards: Shards, hashes: dict[str, str]
+    part: Path, file: str | None, videos: list[str], newer: dict[str, Ended], shards: Shards, hashes: dict[str, str]
 ) -> None:
-    taken = [newer[video["video"]] for video in videos if video["video"] in newer]
+    taken = [newer[name] for name in videos if name in newer]
     if not taken:
         return
     shard = NO_SHARD
@@ -114,9 +116,10 @@ def verify(folder: Path) -> Iterator[Defect]:
     """
     state = read_state(folder)
     for file, videos in state.shards().items():
-        problem = _changed(folder / file, state.hashes[file]) or _problem(folder / file, videos)
+        problem = _changed(folder / file, state.hashes[file])
+        problem = problem or _problem(folder / file, {label(name): state.live[name]["rows"] for name in videos})
         if problem:
-            yield {"file": file, "problem": problem, "videos": [video["video"] for video in videos]}
+            yield {"file": file, "problem": problem, "videos": videos}
     named = state.shards().keys()
     parts = [line for parts in state.segments.values() for line in parts.values()]
     segments = {name for line in parts for name in (line["file"], line["thumbs"])}
@@ -134,12 +137,11 @@ def verify(folder: Path) -> Iterator[Defect]:
         yield {"file": VIDEOS, "problem": problem, "videos": []}
 
 
-def _problem(path: Path, videos: list[Ended]) -> str | None:
+def _problem(path: Path, promised: dict[str, int]) -> str | None:
     try:
         rows = rows_in(path)
     except InputError as error:
         return str(error)
-    promised = {label(video["video"]): video["rows"] for video in videos}
     if dict(rows) != promised:
         wrong = sorted(name for name in rows.keys() | promised.keys() if rows[name] != promised.get(name, 0))
         return f"{wrong[0]}: {rows[wrong[0]]} rows, the journal counts {promised.get(wrong[0], 0)}"
@@ -168,8 +170,8 @@ def _videos_problem(folder: Path, state: State) -> str | None:
     except (OSError, ValueError, KeyError, NotImplementedError) as error:
         return f"cannot be read ({error})"
     have = {row["video"]: (row["status"], row["people"]) for row in table.to_pylist()}
-    live = {label(name): state.live.get(name) for name in state.inputs}
-    want = {name: (video["status"], video["rows"]) if video else ("skipped", None) for name, video in live.items()}
+    live = {name: (status, rows) for name, status, rows in state.live.select("status", "rows")}
+    want = {label(name): live.get(name, ("skipped", None)) for name in (*state.inputs, *state.found)}
     return None if have == want else "is not what the journal says"
 
 
@@ -186,6 +188,8 @@ def repair(folder: Path, findings: list[Defect], bulk: BulkOptions, watch: Watch
         conclude(folder, journal, None)
     summary = None
     for job, names in again.items():
-        found = FoundInputs({name: Input(name, state.inputs[name]["extra"]) for name in names})
+        found = FoundInputs()
+        for name in names:
+            found.add(name, state.inputs[name]["extra"])
         summary = annotate_inputs(found, folder, Options.from_json(state.jobs[job]["options"]), bulk, watch)
     return summary

@@ -15,8 +15,9 @@ from cliffvid.annotate.estimate import dry_run
 from cliffvid.annotate.job import annotate as annotate_here
 from cliffvid.annotate.options import BulkOptions
 from cliffvid.annotate.status import status
-from cliffvid.annotate.store.dataset import conclude, open_journal
+from cliffvid.annotate.store.dataset import conclude
 from cliffvid.annotate.store.journal import read_state
+from cliffvid.annotate.store.opening import open_journal
 from cliffvid.annotate.store.rebuild import rebuild
 from cliffvid.annotate.upkeep import merge, verify
 from cliffvid.errors import InputError, UsageError

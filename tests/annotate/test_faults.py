@@ -311,7 +311,7 @@ def test_a_full_disk_stops_it_and_nothing_is_lost(tmp_path, toys, small_disk):
         state = read_state(out)
         assert 0 < len(state.live) < 60 and state.shards()
         for file, held in state.shards().items():
-            assert pq.read_table(out / file).num_rows == sum(video["rows"] for video in held)
+            assert pq.read_table(out / file).num_rows == sum(state.live[name]["rows"] for name in held)
     (small_disk / "ballast").unlink()
     annotate("in", "-o", "disk/out", cwd=tmp_path, toys=toys, check=1)
     assert rows(out).equals(truth([video["video"] for video in videos(out)], tmp_path, toys))

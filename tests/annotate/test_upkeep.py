@@ -19,7 +19,8 @@ import pytest
 
 from bulk import annotate, command, make_inputs, rows, truth, videos, without_sums
 from cliffvid.annotate.status import status
-from cliffvid.annotate.store.dataset import hash_of, open_journal
+from cliffvid.annotate.store.dataset import hash_of
+from cliffvid.annotate.store.opening import open_journal
 from cliffvid.annotate.upkeep import verify
 from cliffvid.cli.annotate_view import status_text
 from cliffvid.errors import OutputError

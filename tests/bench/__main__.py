@@ -29,6 +29,7 @@ KNOWN = {
     "memory": "whole:memory",
     "threads": "threads:threads",
     "annotate": "bulk:bulk",
+    "annotate-plan": "planning:planning",
     "peers": "peers:peers",
     "engines": "engines:engines",
     "overlay": "overlay:overlay",

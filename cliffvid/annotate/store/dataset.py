@@ -19,14 +19,15 @@ from ...errors import InputError, OutputError
 from ...files import sync_folder
 from ...names import label
 from ...tracks.write import META_KEY, about, open_parquet
-from .journal import Journal, Log, State
-from .ownership import TRACKS, WORK, check_own, remove
+from .journal import Log
+from .ownership import TRACKS, WORK, remove
 from .records import CountsFacts, DoneLine, Ended, ShardFacts
+from .state import State
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROW_GROUP = 16384
+ROW_GROUP, VIDEO_GROUP = 16384, 65536  # rows
 VIDEOS = "videos.parquet"
 NO_SHARD: ShardFacts = {"file": None, "sha256": None}  # of inputs without rows
 # The columns of videos.parquet, without those that a manifest adds.
@@ -55,20 +56,6 @@ VIDEO_COLUMNS = {
     "models": "string",  # JSON
     "software": "string",
 }
-
-
-def open_journal(folder: Path) -> Journal:
-    """Open the journal of a data set; create both if there are none.
-
-    Raises UsageError for a folder with other files, OutputError if it is not writable.
-    """
-    try:
-        check_own(folder)
-        for place in (TRACKS, WORK):
-            (folder / place).mkdir(parents=True, exist_ok=True)
-        return Journal(folder)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot write there ({error.strerror}); choose another --out") from error
 
 
 @contextmanager
@@ -122,17 +109,18 @@ class Shards:
         Raises InputError if such a shard is damaged.
         """
         gone = set(names)
-        for file, videos in self.journal.state.shards().items():
-            kept = [video for video in videos if video["video"] not in gone]
-            if len(kept) == len(videos):
+        state = self.journal.state
+        for file, held in state.shards().items() if gone & state.live.keys() else ():
+            kept = [name for name in held if name not in gone]
+            if len(kept) == len(held):
                 continue
-            sha256 = self.journal.state.hashes[file]
-            names = [video["video"] for video in kept]
-            new = self.filtered(self.folder / file, sha256, names) if kept else NO_SHARD
-            lost = [video["video"] for video in videos if video["video"] in gone]
-            self.journal.append({**done_line(new, kept), "forget": lost})
+            sha256 = state.hashes[file]
+            new = self.filtered(self.folder / file, sha256, kept) if kept else NO_SHARD
+            lost = [name for name in held if name in gone]
+            videos = [state.live[name] for name in kept]
+            self.journal.append({**done_line(new, videos), "forget": lost})
             remove(self.folder, file)
-        if rest := gone & self.journal.state.live.keys():
+        if rest := gone & state.live.keys():
             self.journal.append({**done_line(NO_SHARD, []), "forget": sorted(rest)})
 
     def filtered(self, path: Path, sha256: str, videos: list[str]) -> ShardFacts:
@@ -222,44 +210,59 @@ def _write_videos(path: Path, state: State) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [_video_row(name, state) for name in sorted(state.inputs)]
-    schema = pa.schema([pa.field(name, getattr(pa, kind)()) for name, kind in VIDEO_COLUMNS.items()])
-    table = pa.Table.from_pylist(rows, schema=schema)
-    extras = [state.inputs[name].get("extra", {}) for name in sorted(state.inputs)]
-    for column in dict.fromkeys(column for extra in extras for column in extra):
-        values = [extra.get(column) for extra in extras]
-        try:
-            array = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):  # of mixed types
-            array = pa.array([None if value is None else str(value) for value in values])
-        table = table.append_column(column, array)
+    names = sorted({*state.inputs, *state.found})
+    fields = [pa.field(name, getattr(pa, kind)()) for name, kind in VIDEO_COLUMNS.items()]
+    types = _extra_types(state)
+    schema = pa.schema([*fields, *(pa.field(name, kind) for name, kind in types.items())])
+    facts = [{name: json.dumps(job[name]) for name in ("settings", "models")} for job in state.jobs]
     with path.open("wb") as file:
-        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+        with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
+            for first in range(0, len(names), VIDEO_GROUP):
+                rows = [_video_row(name, state, facts, types) for name in names[first : first + VIDEO_GROUP]]
+                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
         file.flush()
         os.fsync(file.fileno())
 
 
-def _video_row(name: str, state: State) -> dict[str, object]:
-    planned, live = state.inputs[name], state.live.get(name)
+def _extra_types(state: State) -> "dict[str, pa.DataType]":
+    """Return the columns that manifests add, and their types: text for one of mixed types."""
+    import pyarrow as pa
+
+    values: dict[str, list[object]] = {}
+    for _, extra in state.inputs.select("extra"):
+        for name, value in cast(dict[str, object], extra or {}).items():
+            values.setdefault(name, []).append(value)
+    types = {}
+    for name, column in values.items():
+        try:
+            types[name] = pa.array(column).type
+        except (pa.ArrowInvalid, pa.ArrowTypeError):  # of mixed types
+            types[name] = pa.string()
+    return types
+
+
+def _video_row(
+    name: str, state: State, facts_of_jobs: list[dict[str, str]], types: "dict[str, pa.DataType]"
+) -> dict[str, object]:
+    planned, live = state.inputs.get(name), state.live.get(name)
     ended: Mapping[str, object] = live or {"status": "skipped"}
     message = live["message"] if live else "not done when the job stopped"
-    job = state.jobs[live["job"] if live else -1]
+    job = live["job"] if live else -1
     counts: CountsFacts = live.get("counts", {}) if live else {}
     decode = counts.get("decode", {})
     facts = {
         "video": label(name),
-        "duration_s": planned.get("duration_s"),
         "frames": decode.get("frames"),
         "people": ended.get("rows"),
         "tracks": counts.get("tracks"),
         "damaged": decode.get("damaged"),
         "flags": json.dumps(counts["flags"]) if counts else None,
         "shard": ended.get("file"),
-        "content": planned.get("content"),
-        "key": planned["key"],
-        "settings": json.dumps(job["settings"]),
-        "models": json.dumps(job["models"]),
-        "software": job["software"],
+        "software": state.jobs[job]["software"],
+        "message": message and label(message),  # it may contain the name
     }
-    said = {"message": message and label(message)}  # it may contain the name
-    return {name: ended.get(name) for name in VIDEO_COLUMNS} | facts | said
+    looked_at = {key: planned[key] for key in ("duration_s", "content", "key")} if planned else {}
+    extra: dict[str, object] = {}
+    for column, value in (planned["extra"] if planned else {}).items():
+        extra[column] = str(value) if value is not None and types[column] == "string" else value
+    return {key: ended.get(key) for key in VIDEO_COLUMNS} | facts | facts_of_jobs[job] | looked_at | extra

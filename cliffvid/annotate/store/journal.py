@@ -1,15 +1,18 @@
 """Read and write the journal: a write-ahead log of finished work with one JSON object per line.
 
 ``job``      a run began: settings, models, options
+``found``    inputs are part of the data set; they were not looked at yet
 ``input``    an input is part of the data set: its key, its length, its split points
+``inputs``   the same of many inputs, as columns
 ``done``     inputs are finished: the file of their rows, and its hash; one line adds all rows of a shard
              atomically.
              ``forget`` names inputs to redo
+             The inputs of a line are held as columns if they are several
 ``failed``   an input has failed, and why
 ``segment``  the people of one segment of a long input are in a file
 ``end``      a run ended, and how; the hash of videos.parquet at that time
 
-The last line about an input counts. Rows in files that no line names are not part of the data set.
+The last line about an input counts. Packed in files that no line names are not part of the data set.
 
 Each line ends with ``sum``: the first 16 hex digits of the SHA-256 of everything before it in the file. So a changed,
 missing or inserted line is detected. Older versions wrote lines without it; the first line with a sum covers these
@@ -21,73 +24,28 @@ import json
 import os
 import platform
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import IO, Protocol, Self
+from typing import IO, Protocol, Self, TypeVar, cast
 
 from ...errors import InputError, UsageError
 from ...files import sync_folder
+from .check import BadRecord, check_record, rows_of
+from .columns import Packed
 from .ownership import NAME, check_not_lost, check_own, cure, has_journal
-from .records import BadRecord, Ended, EndLine, InputLine, JobLine, Line, SegmentLine, check_record
+from .records import Ended, InputLine, Line
+from .state import State
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]  # a module's name; as in locks.py
 
+Record = TypeVar("Record")
 LOCK_WAIT_S = 0.5  # a status query holds the lock for a moment
 SUM_BEGIN, SUM_DIGITS, LINE_END = b', "sum": "', 16, b'"}\n'
 SUM_BYTES = len(SUM_BEGIN) + SUM_DIGITS + len(LINE_END)
-
-
-@dataclass
-class State:
-    """State of a data set, replayed from the first line of its journal."""
-
-    jobs: list[JobLine] = field(default_factory=list)
-    inputs: dict[str, InputLine] = field(default_factory=dict)  # name -> its "input" line
-    live: dict[str, Ended] = field(default_factory=dict)  # name -> its last result: status, key, file, rows ...
-    hashes: dict[str, str] = field(default_factory=dict)  # file -> sha256, including replaced shards
-    segments: dict[str, dict[int, SegmentLine]] = field(default_factory=dict)  # cut_key -> part -> its "segment" line
-    end: EndLine | None = None  # of the last run, once it ended
-
-    def apply(self, line: Line) -> None:
-        match line["type"]:
-            case "job":
-                self.jobs.append(line)
-                self.end = None
-            case "input":
-                self.inputs[line["video"]] = line
-            case "done":
-                if line["file"] and line["sha256"] is not None:
-                    self.hashes[line["file"]] = line["sha256"]
-                for name in line.get("forget", ()):
-                    self.live.pop(name, None)
-                for video in line["videos"]:
-                    self.live[video["video"]] = video | {"file": line["file"] if video["rows"] else None}
-            case "failed":
-                self.live[line["video"]] = line | {"file": None, "rows": 0}
-            case "segment":
-                self.segments.setdefault(line["cut_key"], {})[line["part"]] = line
-            case "end":
-                self.end = line
-
-    def parts(self, name: str) -> dict[int, SegmentLine]:
-        """Return the finished segments of an input by number."""
-        return self.segments.get(cut_key(self.inputs[name]), {})
-
-    def shards(self) -> dict[str, list[Ended]]:
-        """Return the current files under ``tracks/``, and the inputs in each."""
-        files: dict[str, list[Ended]] = {}
-        for video in self.live.values():
-            if video["file"]:
-                files.setdefault(video["file"], []).append(video)
-        return files
-
-
-def cut_key(line: InputLine) -> str:
-    """Return a key for the rows of an input and its split points."""
-    return f"{line['key']} {' '.join(map(str, line['cuts'] or []))}"
 
 
 class Log(Protocol):
@@ -96,6 +54,7 @@ class Log(Protocol):
     state: State
 
     def append(self, *records: Line) -> None: ...
+    def defer(self, record: Line) -> None: ...
 
 
 class Journal:
@@ -106,10 +65,10 @@ class Journal:
 
     def __init__(self, folder: Path, name: str = NAME) -> None:
         self.path = folder / name
-        self._file = open(self.path, "a+b", buffering=0)
+        self._deferred: list[Line] = []
+        self._file = _locked(self.path, folder)
         try:
-            lock(self._file, folder)
-            self.state, self._digest, sound = replay(self.path)
+            self.state, self._digest, sound, self.lines = replay(self.path)
             self._file.truncate(sound)  # a line that was being written when the process was killed
             if not sound:
                 sync_folder(self.path.parent)
@@ -121,18 +80,25 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._file.close()
 
+    def defer(self, record: Line) -> None:
+        """Keep a record for the next ``append``, which writes it before its own; only then the state has it."""
+        self._deferred.append(record)
+
     def append(self, *records: Line) -> None:
-        """Write and sync the lines, all or none. Raises OSError if the disk is full."""
-        if not records:
+        """Write and sync the lines, all or none, after the deferred ones. Raises OSError if the disk is full."""
+        if not records and not self._deferred:
             return
         jobs = len(self.state.jobs)
-        for record in records:
+        for record in (*self._deferred, *records):
             check_record(record, jobs)
             jobs += record["type"] == "job"
-        digest = self._digest.copy()
-        data = b"".join(_line(record, digest) for record in records)
+        digest, lines = self._digest.copy(), list(_grouped([*self._deferred, *records]))
+        data = b"".join(_line(record, digest) for record in lines)
         size = os.fstat(self._file.fileno()).st_size
         try:
             done = 0
@@ -142,9 +108,27 @@ class Journal:
         except OSError:
             self._file.truncate(size)
             raise
-        self._digest = digest
-        for record in records:
+        self._digest, self._deferred = digest, []
+        self.lines += len(lines)
+        for record in lines:
             self.state.apply(record)
+
+
+def _locked(path: Path, folder: Path) -> IO[bytes]:
+    """Return the journal open and locked; the one that is there now, if its holder has replaced it."""
+    while True:
+        file = open(path, "a+b", buffering=0)
+        try:
+            lock(file, folder)
+            here = os.stat(path)
+            if os.path.samestat(os.fstat(file.fileno()), here):
+                return file
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            file.close()
+            raise
+        file.close()
 
 
 def lock(file: IO[bytes], folder: Path) -> None:
@@ -160,21 +144,48 @@ def lock(file: IO[bytes], folder: Path) -> None:
         time.sleep(LOCK_WAIT_S / 10)
 
 
+def _grouped(records: list[Line]) -> Iterator[Line]:
+    """Yield records; several ``input`` or ``failed`` in a row, and the inputs of a ``done``, as columns."""
+    for kind, group in groupby(records, key=lambda record: record["type"]):
+        alike = list(group)
+        if kind == "input" and len(alike) > 1:
+            inputs = [cast(InputLine, {k: v for k, v in line.items() if k != "type"}) for line in alike]
+            yield {"type": "inputs", "videos": packed(inputs)}
+        elif kind == "failed" and len(alike) > 1:
+            ended = [{k: v for k, v in line.items() if k not in ("type", "file")} | {"rows": 0} for line in alike]
+            yield {"type": "done", "file": None, "sha256": None, "videos": packed(cast(list[Ended], ended))}
+        else:
+            for line in alike:
+                if line["type"] == "done" and len(line["videos"]) > 1:
+                    line = {**line, "videos": packed(line["videos"])}
+                yield line
+
+
+def packed(records: Sequence[Record]) -> Sequence[Record]:
+    """Return records as columns where they have the same keys, as they are where they have not."""
+    return records if isinstance(records, Packed) else Packed.of(records) or records
+
+
 def _line(record: Line, digest: "hashlib._Hash") -> bytes:
     """Return a record as a line with its sum; ``digest``, of all lines before it, is updated with this line."""
-    body = json.dumps(record, default=str).encode()[:-1]
+    body = json.dumps(record, default=_plain).encode()[:-1]
     digest.update(body)
     end = SUM_BEGIN + digest.hexdigest()[:SUM_DIGITS].encode() + LINE_END
     digest.update(end)
     return body + end
 
 
-def replay(path: Path) -> tuple[State, "hashlib._Hash", int]:
-    """Return the state, digest and size in bytes of a journal's complete lines. Nothing is written.
+def _plain(value: object) -> object:
+    """Return a value that JSON does not know as one that it knows."""
+    return {"count": len(value), "columns": value.columns} if isinstance(value, Packed) else str(value)
+
+
+def replay(path: Path) -> tuple[State, "hashlib._Hash", int, int]:
+    """Return the state, digest, size in bytes and number of a journal's complete lines. Nothing is written.
 
     Raises InputError with the line number if it is damaged elsewhere than in a truncated last line.
     """
-    state, digest, sound, summed = State(), hashlib.sha256(), 0, False
+    state, digest, sound, lines, summed = State(), hashlib.sha256(), 0, 0, False
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
             if not raw.endswith(b"\n") and not _is_over(raw):
@@ -192,9 +203,11 @@ def replay(path: Path) -> tuple[State, "hashlib._Hash", int]:
             if not has_sum:
                 digest.update(raw)
             summed = summed or has_sum
+            if type(record.get("videos")) is dict:
+                record["videos"] = rows_of(record["videos"])
             state.apply(record)
-            sound += len(raw)
-    return state, digest, sound
+            sound, lines = sound + len(raw), number
+    return state, digest, sound, lines
 
 
 def _checked(raw: bytes, digest: "hashlib._Hash") -> bytes:

@@ -1,0 +1,93 @@
+"""Open the journal of a data set for writing; one that has grown long is first rewritten with what still counts."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+from ...errors import OutputError
+from ...files import sync_folder
+from .dataset import NO_SHARD, done_line
+from .journal import Journal
+from .ownership import NAME, TRACKS, WORK, check_own
+from .records import FoundLine, ShardFacts
+from .state import State
+
+LINES_LEAST, TIMES = 1000, 4  # lines, and how often those of the rewritten journal, from which a journal is rewritten
+BATCH = 4096  # inputs a line
+
+
+def open_journal(folder: Path) -> Journal:
+    """Open the journal of a data set; create both if there are none.
+
+    Raises UsageError for a folder with other files, OutputError if it is not writable.
+    """
+    try:
+        check_own(folder)
+        for place in (TRACKS, WORK):
+            (folder / place).mkdir(parents=True, exist_ok=True)
+        journal = Journal(folder)
+        state = journal.state
+        needed = len(state.jobs) + len(state.shards()) + sum(map(len, state.segments.values()))
+        needed += 3 * (1 + (len(state.inputs) + len(state.found)) // BATCH)
+        if journal.lines < max(LINES_LEAST, TIMES * needed):
+            return journal
+        return compacted(folder, journal)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot write there ({error.strerror}); choose another --out") from error
+
+
+def compacted(folder: Path, journal: Journal) -> Journal:
+    """Replace a journal by one with the same state and the fewest lines, and return that; at any moment one is whole.
+
+    Where there is no room for it, the journal stays as it is.
+    """
+    try:
+        new = Journal(folder, f"{WORK}/{uuid.uuid4().hex}.jsonl")
+    except OSError:
+        return journal
+    try:
+        _fill(new, journal.state)
+        os.replace(new.path, folder / NAME)
+    except OSError:
+        new.close()
+        with suppress(OSError):
+            new.path.unlink()
+        return journal
+    new.path = folder / NAME
+    journal.close()
+    sync_folder(folder)
+    return new
+
+
+def _fill(new: Journal, state: State) -> None:
+    new.append(*state.jobs)
+    for names in _batches(iter(state.found)):
+        new.append(*found_lines(names))
+    for names in _batches(iter(state.inputs)):
+        new.append(*(state.inputs[name] for name in names))
+    for file, videos in state.shards().items():
+        shard: ShardFacts = {"file": file, "sha256": state.hashes[file]}
+        new.append(done_line(shard, [state.live[name] for name in videos]))
+    without = [
+        (str(name), status == "failed") for name, file, status in state.live.select("file", "status") if not file
+    ]
+    for failed in (False, True):  # their keys differ
+        for names in _batches(name for name, has_failed in without if has_failed == failed):
+            new.append(done_line(NO_SHARD, [state.live[name] for name in names]))
+    new.append(*(line for parts in state.segments.values() for line in parts.values()))
+    if state.end:
+        new.append(state.end)
+
+
+def found_lines(names: list[str]) -> Iterator[FoundLine]:
+    """Yield the ``found`` lines of inputs."""
+    for each in _batches(iter(names)):
+        yield {"type": "found", "videos": each}
+
+
+def _batches(names: Iterator[str]) -> Iterator[list[str]]:
+    while batch := list(islice(names, BATCH)):
+        yield batch
