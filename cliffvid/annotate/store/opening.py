@@ -56,6 +56,9 @@ def compacted(folder: Path, journal: Journal) -> Journal:
         with suppress(OSError):
             new.path.unlink()
         return journal
+    except BaseException:
+        new.close()
+        raise
     new.path = folder / NAME
     journal.close()
     sync_folder(folder)
