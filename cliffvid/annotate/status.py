@@ -62,7 +62,7 @@ def status(folder: Path) -> Status:
     if not state.end and working is False:
         until = sums.last or started or 0.0
     seconds = until - started if started else 0.0
-    left = state.left()
+    left = sums.left + len(state.found)
     return {
         "inputs": len(state.inputs) + len(state.found),
         "statuses": dict(sums.statuses.most_common()) | ({"to do": left} if left else {}),
@@ -90,7 +90,8 @@ class _Sums:
     frames: int = 0  # of these
     last: float = 0.0  # when the last of these was finished
     did_s: float = 0.0  # of video, of these
-    left_s: float = 0.0  # of video, not yet done
+    left: int = 0  # inputs that are not done, and were looked at
+    left_s: float = 0.0  # of video, of inputs that are not done
     slowest: list[tuple[float, str]] = field(default_factory=list)
 
 
@@ -100,8 +101,6 @@ def _sums(state: State) -> _Sums:
     columns = ("status", "error", "rows", "job", "finished", "seconds", "counts.decode.frames")
     for each in state.live.select(*columns):
         name, status, error, rows, number, finished, seconds, frames = cast(_Columns, each)
-        if name not in state.inputs:
-            continue
         sums.statuses[status] += 1
         sums.rows += rows
         if status == "failed":
@@ -111,11 +110,13 @@ def _sums(state: State) -> _Sums:
             sums.frames, sums.last = sums.frames + (frames or 0), max(sums.last, finished)
         if seconds is not None and (len(sums.slowest) < SLOWEST or seconds > sums.slowest[-1][0]):
             sums.slowest = sorted([*sums.slowest, (seconds, name)], key=lambda each: -each[0])[:SLOWEST]
+    ended = set(state.live)
     for each in state.inputs.select("duration_s", "frames"):
         name, duration_s, frames = cast(tuple[str, float | None, int | None], each)
         if name in sums.here:
             sums.did_s += duration_s or (frames or 0) / 25
-        elif name not in state.live:
+        elif name not in ended:
+            sums.left += 1
             sums.left_s += duration_s or (frames or 0) / 25
     if sums.here:  # what was not looked at yet is taken to be as long as what was done
         sums.left_s += len(state.found) * sums.did_s / len(sums.here)

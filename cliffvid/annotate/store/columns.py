@@ -4,7 +4,8 @@ A column is one of: a list with a value for each row; a list of one value, that 
 of equal length, such as hashes; an object of columns, where all values are objects with the same keys.
 """
 
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from itertools import groupby
 from typing import Self, TypeAlias, TypeVar, cast, overload
 
 Column: TypeAlias = "list[object] | str | dict[str, Column]"
@@ -52,11 +53,15 @@ class Packed(Sequence[Record]):
 
 def spread(column: Column, count: int) -> Sequence[object]:
     """Return a column with a value for each row."""
-    if isinstance(column, list) and len(column) == count:
-        return column
     if isinstance(column, list):
-        return column * count
-    return [_value(column, row, count) for row in range(count)]
+        return column if len(column) == count else column * count
+    if isinstance(column, str):
+        width = len(column) // count
+        return [column[begin : begin + width] for begin in range(0, len(column), width)]
+    if not column:
+        return [{} for _ in range(count)]
+    values = zip(*(spread(each, count) for each in column.values()), strict=True)
+    return [dict(zip(column, row, strict=True)) for row in values]
 
 
 def fits(column: object, count: int) -> bool:
@@ -111,16 +116,15 @@ class Records(MutableMapping[str, Record]):
 
     def select(self, *paths: str) -> Iterator[tuple[object, ...]]:
         """Yield the name and some values of each record, ``a.b`` for one in an object, without making the record."""
-        number, columns = -1, list[Sequence[object]]()
-        for name, where in self._where.items():
-            if not isinstance(where, int):
-                yield name, *(_deep(where, path.split(".")) for path in paths)
-                continue
-            if where >> ROW_BITS != number:
-                number = where >> ROW_BITS
-                columns = [self._rows[number].values(path) for path in paths]
-            row = where & (1 << ROW_BITS) - 1
-            yield name, *[column[row] for column in columns]
+        for number, group in groupby(self._where.items(), key=_number):
+            names, places = zip(*group, strict=True)
+            columns: list[Iterable[object]]
+            if number < 0:
+                columns = [[_deep(each, path.split(".")) for each in places] for path in paths]
+            else:
+                rows = [place & (1 << ROW_BITS) - 1 for place in places if isinstance(place, int)]
+                columns = [map(self._rows[number].values(path).__getitem__, rows) for path in paths]
+            yield from zip(names, *columns, strict=True)
 
     def __getitem__(self, name: str) -> Record:
         where = self._where[name]
@@ -140,6 +144,11 @@ class Records(MutableMapping[str, Record]):
 
     def __len__(self) -> int:
         return len(self._where)
+
+
+def _number(item: tuple[str, object]) -> int:
+    """Return the number of the rows that hold a record; -1 for a single record."""
+    return item[1] >> ROW_BITS if isinstance(item[1], int) else -1
 
 
 def _deep(record: object, names: list[str]) -> object:

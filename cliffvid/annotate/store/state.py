@@ -25,7 +25,8 @@ class State:
                 self.jobs.append(line)
                 self.end = None
             case "found":
-                self.found.update((name, None) for name in line["videos"] if name not in self.inputs)
+                new = [name for name in line["videos"] if name not in self.inputs] if self.inputs else line["videos"]
+                self.found.update(dict.fromkeys(new))
             case "input":
                 self.inputs[line["video"]] = line
                 self.found.pop(line["video"], None)
@@ -75,7 +76,7 @@ class State:
 
     def left(self) -> int:
         """Return how many inputs are neither finished nor failed."""
-        return len(self.found) + sum(name not in self.live for name in self.inputs)
+        return len(self.found) + len(self.inputs.keys() - self.live.keys())
 
 
 def cut_key(line: InputLine) -> str:
