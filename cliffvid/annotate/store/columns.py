@@ -4,9 +4,10 @@ A column is one of: a list with a value for each row; a list of one value, that 
 of equal length, such as hashes; an object of columns, where all values are objects with the same keys.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
-from itertools import groupby
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Self, TypeAlias, TypeVar, cast, overload
+
+import numpy as np
 
 Column: TypeAlias = "list[object] | str | dict[str, Column]"
 Record = TypeVar("Record")
@@ -114,16 +115,26 @@ class Records(MutableMapping[str, Record]):
         else:
             self._where.update(places)
 
-    def select(self, *paths: str) -> Iterator[tuple[object, ...]]:
-        """Yield the name and some values of each record, ``a.b`` for one in an object, without making the record."""
-        for number, group in groupby(self._where.items(), key=_number):
-            names, places = zip(*group, strict=True)
-            columns: list[Iterable[object]]
+    def blocks(self, *paths: str) -> Iterator[tuple[list[str], list[Sequence[object]]]]:
+        """Yield names, and some values of their records, ``a.b`` for one in an object, many at once as columns."""
+        names, places = list(self._where), list(self._where.values())
+        numbers = np.array([place if isinstance(place, int) else -1 for place in places], np.int64)
+        ends = [*(np.flatnonzero(np.diff(numbers >> ROW_BITS)) + 1).tolist(), len(names)]
+        for begin, end in zip([0, *ends[:-1]], ends, strict=True):
+            if begin == end:
+                continue
+            number, chosen = int(numbers[begin]) >> ROW_BITS, numbers[begin:end] & (1 << ROW_BITS) - 1
             if number < 0:
-                columns = [[_deep(each, path.split(".")) for each in places] for path in paths]
-            else:
-                rows = [place & (1 << ROW_BITS) - 1 for place in places if isinstance(place, int)]
-                columns = [map(self._rows[number].values(path).__getitem__, rows) for path in paths]
+                yield names[begin:end], [[_deep(each, path.split(".")) for each in places[begin:end]] for path in paths]
+                continue
+            columns, rows = [self._rows[number].values(path) for path in paths], chosen.tolist()
+            if rows != list(range(len(self._rows[number]))):
+                columns = [[column[row] for row in rows] for column in columns]
+            yield names[begin:end], columns
+
+    def select(self, *paths: str) -> Iterator[tuple[object, ...]]:
+        """Yield the name and some values of each record, as ``blocks`` does, one by one."""
+        for names, columns in self.blocks(*paths):
             yield from zip(names, *columns, strict=True)
 
     def __getitem__(self, name: str) -> Record:
@@ -144,11 +155,6 @@ class Records(MutableMapping[str, Record]):
 
     def __len__(self) -> int:
         return len(self._where)
-
-
-def _number(item: tuple[str, object]) -> int:
-    """Return the number of the rows that hold a record; -1 for a single record."""
-    return item[1] >> ROW_BITS if isinstance(item[1], int) else -1
 
 
 def _deep(record: object, names: list[str]) -> object:
