@@ -8,7 +8,7 @@ TORCH ?= 2.13.0
 # What the tests must find rather than skip: sources, nullcuda, cuda, egl, chromium, and packages by name.
 REQUIRE ?= sources,tensorrt_rtx
 
-.PHONY: help demo test test-wheel fuzz lint open-models engines player bench gpu-day accuracy every profile dist docs-house \
+.PHONY: help demo test test-wheel fuzz lint open-models engines player bench gpu-day accuracy every profile dist docs docs-house \
 	docs-reference readme clean
 
 help:
@@ -27,8 +27,9 @@ help:
 	@echo "make accuracy [AGAINST=dir] [FILMS=dir]   measure the models on real people, beside those of another folder;"
 	@echo "                  DETECTOR=openvino:int8 REGRESSOR=openvino:int8   beside themselves in other precisions"
 	@echo "make every [FILMS=\"a.mp4 b.mp4\"]   measure what --detect-every costs and changes"
-	@echo "make docs-house   draw the rooms of the package for docs/architecture.md"
-	@echo "make docs-reference   write docs/reference.md: all commands and their options"
+	@echo "make docs         build the documentation as a site in build/site"
+	@echo "make docs-house   draw the rooms of the package for docs/pages/explain/architecture.md"
+	@echo "make docs-reference   write docs/pages/reference/commands.md: all commands and their options"
 	@echo "make profile      a page of what each stage of a run did when, and Python's profile"
 
 $(BIN)/python:
@@ -155,9 +156,13 @@ every: $(VENV)/installed-dev
 profile: $(VENV)/installed-dev
 	$(BENCH) profile
 
-# The rooms and their imports, as docs/architecture.md shows them.
+# The rooms and their imports, as docs/pages/explain/architecture.md shows them.
 docs-house: $(BIN)/python
 	$(BIN)/python docs/house.py
+
+# The documentation as a site in build/site; a broken link is an error.
+docs: $(VENV)/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --config-file docs/mkdocs.yml
 
 docs-reference: $(VENV)/installed
 	$(BIN)/python docs/reference.py

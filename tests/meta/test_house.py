@@ -88,7 +88,10 @@ def commands(command):
 
 
 def test_readme_and_format_page_name_what_is_there():
-    readme, page = (ROOT / "README.md").read_text(), (ROOT / "docs" / "format.md").read_text()
+    readme, page = (
+        (ROOT / "README.md").read_text(),
+        (ROOT / "docs" / "pages" / "reference" / "tracks-file.md").read_text(),
+    )
     flags = {flag for command in commands(cli.make_command(cli.app)) for param in command.params for flag in param.opts}
     flags |= {"--help"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", readme)) <= flags
