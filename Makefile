@@ -72,14 +72,21 @@ PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 test: lint $(VENV)/sources $(VENV)/nullcuda/fetched
 	CLIFFVID_SOURCES=$(VENV)/sources CLIFFVID_REQUIRE="$(REQUIRE)" $(BIN)/python -m pytest $(PARALLEL)
 
-# The wheel is made from the sdist and again from the sources: equal bytes, so nothing is missing in the sdist.
+# The wheel is made from the sdist and again from the sources: equal bytes, so nothing is missing in the sdist. PyPI shows
+# the README, where links must be whole.
+PLACE := github.com/cliffvid/cliffvid/blob/main
+PICTURES := raw.githubusercontent.com/cliffvid/cliffvid/main
 dist:
 	rm -rf build dist
+	mkdir -p build/source
+	git ls-files -z | tar --null --files-from - --create | tar --extract --directory build/source
+	sed -i -E 's#(!\[[^]]*\]\()(docs/)#\1https://$(PICTURES)/\2#; s#(\]\()([A-Za-z]+(\.|/|\)))#\1https://$(PLACE)/\2#g' build/source/README.md
 	$(PYTHON) -m venv build/tools
 	build/tools/bin/python -m pip install --quiet --disable-pip-version-check build twine
 	export SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" && \
-		build/tools/bin/python -m build --outdir dist . >build/dist.log && \
-		build/tools/bin/python -m build --outdir build/again --wheel . >>build/dist.log || { cat build/dist.log; exit 1; }
+		build/tools/bin/python -m build --outdir dist build/source >build/dist.log && \
+		build/tools/bin/python -m build --outdir build/again --wheel build/source >>build/dist.log || \
+		{ cat build/dist.log; exit 1; }
 	cmp dist/*.whl build/again/*.whl
 	build/tools/bin/twine check --strict dist/*
 
