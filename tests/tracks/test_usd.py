@@ -1,5 +1,6 @@
 """USD as usd-core reads it: skeletons, surfaces, times and the camera are those of the tracks."""
 
+import os
 import resource
 
 import numpy as np
@@ -120,6 +121,9 @@ def test_a_file_for_each_person_without_surface_and_what_is_refused(tmp_path):
         assert not any(prim.IsA(UsdGeom.Mesh) for prim in read.stage.Traverse())
     with pytest.raises(UsageError, match=r"o.obj: the ending tells how to write it; choose one of .usd, .usda, .usdc"):
         convert(tracks, tmp_path / "o.obj", ConvertOptions("usd"))
+    odd = tmp_path / os.fsdecode(b"\xff") / "o.usd"
+    with pytest.raises(OutputError, match=r"cannot write it \(usd-core takes only folders whose names are UTF-8\)"):
+        convert(tracks, odd)
     before = sorted(tmp_path.iterdir())
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ...files import cannot_write, folder_beside
 from ...geometry import Array
 from ...models.body import Body, vertex_normals
+from ...names import printable
 from ...optional import load
 from ..colors import track_color
 from ..motion import Y_UP, Piece, SceneFacts
@@ -123,16 +124,23 @@ def usd_file(tracks: list[list[Piece]], scene: SceneFacts, out: Path) -> bytes:
     check_ending(out, *FORMATS["usd"].endings)
     with folder_beside(out) as folder:
         path = folder / f"stage{out.suffix.lower()}"
-        stage = UsdStage(path, scene.rate)
-        _camera(stage, scene, tracks[0][0])
-        for pieces in tracks:
-            _person(stage, pieces, scene)
-        every = [piece.time_s for pieces in tracks for piece in pieces]
         try:
-            stage.finish(min(t[0] for t in every), max(t[-1] for t in every), f"cliffvid: {scene.name}")
+            _write(path, tracks, scene)
+        except UnicodeEncodeError:
+            raise cannot_write(out, OSError(0, "usd-core takes only folders whose names are UTF-8")) from None
         except load_usd().tf.ErrorException as error:  # a list of errors, all of which follow from the first
-            raise cannot_write(out, OSError(0, str(error).partition(" : '")[2].partition("'")[0])) from None
+            first = str(error).partition(" : '")[2].partition("'\n")[0].removesuffix("'")
+            raise cannot_write(out, OSError(0, printable(first))) from None
         return path.read_bytes()
+
+
+def _write(path: Path, tracks: list[list[Piece]], scene: SceneFacts) -> None:
+    stage = UsdStage(path, scene.rate)
+    _camera(stage, scene, tracks[0][0])
+    for pieces in tracks:
+        _person(stage, pieces, scene)
+    every = [piece.time_s for pieces in tracks for piece in pieces]
+    stage.finish(min(t[0] for t in every), max(t[-1] for t in every), f"cliffvid: {printable(scene.name)}")
 
 
 def _camera(stage: UsdStage, scene: SceneFacts, piece: Piece) -> None:
