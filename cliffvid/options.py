@@ -12,7 +12,7 @@ from .option import check, check_values, option
 GENDERS: tuple[str, ...] = get_args(Literal["neutral", "male", "female"])
 PANELS = "Output", "Video", "Models", "Detection", "Camera", "Speed", "Safety"  # of the help, in this order
 OUTPUT, VIDEO, MODELS, DETECTION, CAMERA, SPEED, SAFETY = PANELS
-UP = "Up in side views, amass, bvh and gltf: auto, floor, camera, or x,y,z as the camera sees it. auto: floor if sure."
+UP = "Up in side views and people's motion: auto, floor, camera, or x,y,z as the camera sees it. auto: floor if sure."
 START, END, OVERWRITE = ("--start",), ("--end",), ("--overwrite", "-y")
 
 

@@ -254,15 +254,14 @@ def arrow_table(tracks: Tracks) -> ArrowTable:
     return table
 
 
-CONVERT = "to convert tracks: cliffvid convert TRACKS --to"
+CONVERT = "to convert tracks: cliffvid convert TRACKS -o {out}"
 # Suffixes that are not tracks files, and what the user of -o probably meant.
 FOREIGN = {
     **dict.fromkeys((".mp4", ".mov", ".mkv", ".avi", ".webm", ".gif"), "for a film: --overlay {out}"),
     **dict.fromkeys((".html", ".htm"), "for a report: --report {out}"),
     **dict.fromkeys((".jpg", ".jpeg", ".png"), "for pictures of images: --visuals bbox"),
-    **dict.fromkeys((".glb", ".gltf"), CONVERT + " gltf -o {out}"),
-    ".bvh": CONVERT + " bvh -o {out}",
-    ".csv": CONVERT + " csv -o {out}",
+    **dict.fromkeys((".glb", ".usd", ".usda", ".usdc", ".bvh", ".trc", ".csv"), CONVERT),
+    ".gltf": CONVERT + " --to gltf",
     ".json": "for a summary on stdout: --json",
 }
 

@@ -34,6 +34,7 @@ LIBRARIES = {
     "tensorrt_rtx": {"models"},
     "pyarrow": {"tracks", "annotate", "evaluate"},
     "lap": {"pipeline", "evaluate"},
+    "pxr": {"tracks"},
     "ray": {"annotate"},
     "torch": {"export"},
     "onnx": {"export"},

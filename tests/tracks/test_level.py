@@ -164,8 +164,8 @@ def test_each_shot_has_a_camera_and_all_stand_upright_in_every_format(tmp_path):
         assert str(amass["frame"]) == "level_zup"
         assert amass["trans"][:, 2].std() < 0.1 and amass["trans"][:, 2].mean() > 0
         world = file.at(start_s + 2.0)
-        assert world[file.names[f"{track}_head"]][1, 3] > 1.3
-        assert -0.1 < min(world[file.names[f"{track}_{side}_foot"]][1, 3] for side in ("left", "right")) < 0.2
+        assert world[file.names[f"track_{track}/head"]][1, 3] > 1.3
+        assert -0.1 < min(world[file.names[f"track_{track}/{side}_foot"]][1, 3] for side in ("left", "right")) < 0.2
 
 
 def test_up_may_be_given_or_be_the_cameras(tmp_path):
