@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from .machine import is_device
-from .option import check, check_values, option
+from .option import check, check_values, flag_name, option
 
 GENDERS: tuple[str, ...] = get_args(Literal["neutral", "male", "female"])
 PANELS = "Output", "Video", "Models", "Detection", "Camera", "Speed", "Safety"  # of the help, in this order
 OUTPUT, VIDEO, MODELS, DETECTION, CAMERA, SPEED, SAFETY = PANELS
 UP = "Up in side views, amass, bvh and gltf: auto, floor, camera, or x,y,z as the camera sees it. auto: floor if sure."
 START, END, OVERWRITE = ("--start",), ("--end",), ("--overwrite", "-y")
+OF_THE_DETECTOR = "detector", "detector_shape", "score", "iou_max", "max_people", "detect_every"  # not with boxes
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ class Options:
         above=0,
         below=1,
     )
+    boxes: Path | None = option(None, "Take people's boxes from this file: no detector runs.", "none", panel=DETECTION)
     min_track_s: float = option(  # rows are held back until it is known
         0.0, "Flag the rows of tracks shorter than this many seconds; none is dropped.", panel=DETECTION, least=0
     )
@@ -131,12 +133,18 @@ class Options:
             f"--device {self.device}: choose auto, cpu, cuda or cuda:N, of which N counts the GPUs from 0",
         )
         check_span(self.start_s, self.end_s)
+        if self.boxes is not None:
+            changed = [each for each in fields(self) if each.name in OF_THE_DETECTOR]
+            changed = [each for each in changed if getattr(self, each.name) != each.default]
+            check(not changed, f"--boxes and {', '.join(map(flag_name, changed))}: no detector runs; give one of them")
         check(self.focal_px is None or self.fov_deg is None, "--focal-px and --fov-deg: give one of them")
 
     def to_json(self) -> dict[str, object]:
         """Return the options as plain values, for another process or a later run; ``from_json`` reads them."""
         end_s = None if math.isinf(self.end_s) else self.end_s
-        return asdict(self) | {"models_dir": self.models_dir and str(self.models_dir.absolute()), "end_s": end_s}
+        boxes = None if self.boxes is None else str(self.boxes)
+        folder = self.models_dir and str(self.models_dir.absolute())
+        return asdict(self) | {"models_dir": folder, "boxes": boxes, "end_s": end_s}
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Self:

@@ -137,6 +137,8 @@ class Frames(Table):
     time_s: Annotated[Float64, "float64 N"]  # pts in seconds since the first frame
     damaged: Annotated[Bool, "bool N"]  # decoded after or from damaged data
     images: Annotated[Objects, "object N"]  # all of one kind and size: see video/images/base.py
+    # Of videos whose camera is not that of the run's options.
+    focal_px: Annotated[Float64 | None, "float64 N"] = field(default=None, kw_only=True)
 
     @property
     def size_wh(self) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ..errors import ChangedError
 from ..models.manifest import MODEL_FILES
 from ..models.registry import find_model
+from ..option import check
 from ..options import Options
 from .inputs import Input
 from .messages import Fault, Probe, Probed, Segment, Task, Whole
@@ -17,7 +18,7 @@ from .store.records import Ended, InputLine, ModelRecord
 # Recorded settings that are not part of the key: the hashes of the networks stand for their names.
 NO_KEY = ("detector", "regressor")
 # Settings added later. At their defaults they are not part of the key, so that earlier data sets keep theirs.
-ADDED = ("detect_every",)
+ADDED = ("detect_every", "boxes")
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,11 @@ def recipe(options: Options) -> Recipe:
     """Return the recipe of a run with these options; no network is opened. Raises UsageError or ModelError."""
     from ..models.precision import choose
     from ..pipeline.file_meta import NOT_RECORDED
+    from ..pipeline.networks import networks_of
 
     models: list[ModelRecord] = []
-    for task, name in (("detect", options.detector), ("regress", options.regressor)):
+    check(options.boxes is None, "--boxes: are those of one input; process takes them, a data set does not")
+    for task, name in networks_of(options):
         manifest = find_model(task, name, options.models_dir)
         precision = choose(manifest, options).precision if options.precision == "auto" else options.precision
         sha256 = manifest.files.get(MODEL_FILES[precision])

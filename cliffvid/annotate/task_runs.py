@@ -147,7 +147,7 @@ class JoinRun:
 
     def __init__(self, task: Join, options: Options, work: Path) -> None:
         self.task, self.options, self.work = task, options, work
-        self.counts = Counts()
+        self.counts, self.boxes = Counts(), None
         self._done: Answer | None = None
 
     def parts(self) -> Iterator[Batch[Frames]]:

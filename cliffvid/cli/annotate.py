@@ -23,7 +23,7 @@ def annotate(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the data set.")],
-    options: Annotated[Options, without("format", "overwrite", "videos_at_once")],
+    options: Annotated[Options, without("format", "overwrite", "videos_at_once", "boxes")],
     bulk: BulkOptions,
     allow_failures: Annotated[
         bool, typer.Option("--allow-failures", help="Exit with 0 although inputs failed.", rich_help_panel=SAFETY)

@@ -28,7 +28,8 @@ def crops(found: Found, manifest: Manifest, options: Options) -> Crops:
     center_size = crop_boxes(lengthened(people.bbox_xyxy, size_wh, rule), rule)
     corners = crop_corners(center_size, rule)
     rows = np.searchsorted(found.frames.frame_idx, people.frame_idx)
-    focal_px = np.full(len(people), assumed_focal_px(size_wh, options))
+    known = found.frames.focal_px
+    focal_px = np.full(len(people), assumed_focal_px(size_wh, options)) if known is None else known[rows]
     frame_wh_px = np.full((len(people), 2), size_wh, np.float32)
     return Crops(
         **people.columns(),
