@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import CliffvidError, UsageError, describe
+from ..option import check
 from ..options import Options
 from ..view.options import VISUALS, OverlayOptions
 from .console import result, result_json, say
@@ -81,6 +82,10 @@ def process(
 
     look = replace(look, start_s=options.start_s, end_s=options.end_s, overwrite=options.overwrite)
     videos = in_folders(_inputs(inputs), {place for place in (out, overlay) if place}, quiet or as_json)
+    check(
+        options.boxes is None or len(videos) == 1,
+        f"--boxes {options.boxes}: is of one input, {len(videos)} are given; process each with its own boxes",
+    )
     every = _results(videos, out or Path(), smooth, overlay, report, visuals, options)
     wanted = those_that_open(every, options, as_json)
     if not wanted:
