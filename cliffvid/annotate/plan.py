@@ -18,7 +18,7 @@ from .store.records import Ended, InputLine, ModelRecord
 # Recorded settings that are not part of the key: the hashes of the networks stand for their names.
 NO_KEY = ("detector", "regressor")
 # Settings added later. At their defaults they are not part of the key, so that earlier data sets keep theirs.
-ADDED = ("detect_every", "boxes")
+ADDED = "detect_every", "boxes", "cx_px", "cy_px", "camera_wh_px"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ..option import check
 from ..options import Options
 from ..view.options import VISUALS, OverlayOptions
 from .console import result, result_json, say
-from .flags import Json, Quiet, offering, only, with_flags
+from .flags import CameraFile, Json, Quiet, offering, only, with_flags
 from .inputs import facts_text, in_folders, print_failed, those_that_open, without_missing
 
 if TYPE_CHECKING:
@@ -68,11 +68,13 @@ def process(
     look: Annotated[OverlayOptions, only("view")],
     visuals: Visuals = None,
     smooth: Smooth = False,
+    camera: CameraFile = None,
     as_json: Json = False,
     quiet: Quiet = False,
     options: Options,
 ) -> None:
     """Write the body tracks of each video."""
+    options = options.with_camera(camera) if camera else options
     inputs, missing = without_missing(inputs, as_json)
     if not inputs:
         raise typer.Exit(1)

@@ -18,7 +18,7 @@ from ..video.image_files import is_image
 from .evaluate import PROTOCOLS, image_key
 from .ground_truth import Truth
 
-OF_THE_CAMERA = ("focal_px", "fov_deg")  # fields of Options that are not used here, so not recorded
+OF_THE_CAMERA = "focal_px", "fov_deg"  # fields of Options that are not used here, so not recorded
 
 
 def predict(truth: Truth, images: Path, out: Path, options: Options, models: Models) -> int:

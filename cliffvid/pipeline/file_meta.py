@@ -29,7 +29,7 @@ NOT_RECORDED = (
     "allow_network",
 )
 # Settings that are recorded where they are given alone.
-ADDED = ("boxes",)
+ADDED = "boxes", "cx_px", "cy_px", "camera_wh_px"
 
 
 def file_meta(info: VideoInfo, options: Options, models: Models, counts: Counts) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from ..video.shots import ShotDetector
 from .batching import Batch, Part, rows_in
 from .chain import Chain
 from .counts import Counts
+from .crop import check_camera
 from .file_meta import file_meta
 from .networks import Models, no_tracks
 from .report import Report, Times, elapsed, peak_memory_mb, stage_times
@@ -95,6 +96,7 @@ class VideoRun:
         for frames in self.source.frames(size, self.counts.decode, *span):
             self.counts.shots += self.cuts.find(frames)
             self.check_boxes(frames)
+            check_camera(self.options, self.video, frames.size_wh)
             frames = self.with_camera(frames)
             yield [Part(self, frames)]
             del frames  # free them before the next batch is decoded: a batch of 4K frames is 100 MB

@@ -9,10 +9,11 @@ import numpy as np
 
 from ..errors import InputError, UsageError
 from ..files import Claim, check_free, write_whole
+from ..geometry import symmetric_size
 from ..models.body import Body, load_body
 from ..tables import Array, Float64, Tracks
 from .level import Levels
-from .meta import Meta, shots_of
+from .meta import Meta, center_px, shots_of
 from .motion import Y_UP, Z_UP, Gaps, Piece, on_even_clock, pieces, usual_step
 from .options import ConvertOptions
 from .read import chosen, read_both
@@ -156,7 +157,8 @@ def _glb(rows: Tracks, meta: Meta, levels: Levels, tracks: Path, options: Conver
         raise InputError(f"{tracks}: no row has a valid position: nothing to convert")
     people = [list(group) for _, group in groupby(found, key=lambda piece: piece.track_id)]
     step_s = usual_step(rows)[1] or 0.04
-    width, height = video["width_px"], video["height_px"]
+    size_wh = video["width_px"], video["height_px"]
+    width, height = symmetric_size(size_wh, center_px(meta, size_wh))  # glTF's cameras have no other
     focal = float(np.median(rows.focal_px))
     camera = {"aspectRatio": width / height, "yfov": float(2 * np.arctan(height / 2 / focal)), "znear": 0.05}
     data = glb(people, body, step_s, options.skeleton_only, video["name"], camera)
