@@ -20,7 +20,7 @@ from ..video.shots import ShotDetector
 from .batching import Batch, Part, rows_in
 from .chain import Chain
 from .counts import Counts
-from .crop import check_camera
+from .crop import check_camera, with_camera
 from .file_meta import file_meta
 from .networks import Models, no_tracks
 from .report import Report, Times, elapsed, peak_memory_mb, stage_times
@@ -86,8 +86,8 @@ class VideoRun:
             check_frames(path, self._box_file.boxes, self._last)
 
     def with_camera(self, frames: Frames) -> Frames:
-        """Return the frames with their camera, if it is not that of the chain's options."""
-        return frames
+        """Return the frames with the camera of this video's options, if they are not the chain's."""
+        return frames if self.options is self.chain.options else with_camera(frames, self.options)
 
     def parts(self) -> Iterator[Batch[Frames]]:
         """Yield all frames, one batch per part, then an end marker. Call it only once."""
