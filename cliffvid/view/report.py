@@ -80,8 +80,7 @@ def report(
     if video:
         size_wh, pictures = contact_sheet(video, tracks, meta, rows, painter, allow_network)
     levels = Levels.find(rows, painter.body, up, shots_of(meta))
-    around = symmetric_size(size_wh, center_px(meta, size_wh))  # the player's camera has no other
-    data, pack, every = player_data(rows, painter.body, (round(around[0]), round(around[1])), skeleton_only, levels)
+    data, pack, every = player_data(rows, painter.body, _around(meta, size_wh), skeleton_only, levels)
     warnings = _warnings(meta, None if skeleton_only else painter.body.licence_warning("the page"), len(rows), every)
     text = page(
         "report.html",
@@ -172,6 +171,12 @@ def _picture(image: Pixels, person: Tracks, painter: Painter) -> bytes:
     move = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
     crop = cv2.warpAffine(image, move, PICTURE_WH, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 84])[1].tobytes()
+
+
+def _around(meta: Meta, size_wh: tuple[int, int]) -> tuple[int, int]:
+    """Return the size of a frame around the principal point: the player's camera has no other."""
+    width, height = symmetric_size(size_wh, center_px(meta, size_wh))
+    return round(width), round(height)
 
 
 def _sheet(rows: Tracks, pictures: dict[int, bytes]) -> str:

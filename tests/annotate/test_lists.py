@@ -122,7 +122,10 @@ def test_a_manifest_gives_each_input_its_camera(toys, tmp_path):
     wanted = wanted.sort_by([("video", "ascending"), ("frame_idx", "ascending")])
     for name in ("focal_px", "transl"):
         assert table[name].to_pylist() == wanted[name].to_pylist()
-    for row, words in (("a.mp4,0,,", "--focal-px 0.0: must be"), ("a.mp4,,3,", "--cx-px and --cy-px: need the focal length")):
+    for row, words in (
+        ("a.mp4,0,,", "--focal-px 0.0: must be"),
+        ("a.mp4,,3,", "--cx-px and --cy-px: need the focal length"),
+    ):
         (tmp_path / "m.csv").write_text(f"path,focal_px,cx_px,cy_px\n{row}\n")
         assert f"m.csv: row 1: {words}" in annotate("m.csv", "-o", "none", check=1, **cut).stderr
         assert not (tmp_path / "none" / "journal.jsonl").exists()
