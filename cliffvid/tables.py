@@ -137,6 +137,9 @@ class Frames(Table):
     time_s: Annotated[Float64, "float64 N"]  # pts in seconds since the first frame
     damaged: Annotated[Bool, "bool N"]  # decoded after or from damaged data
     images: Annotated[Objects, "object N"]  # all of one kind and size: see video/images/base.py
+    # Of videos whose camera is not that of the run's options.
+    focal_px: Annotated[Float64 | None, "float64 N"] = field(default=None, kw_only=True)
+    center_px: Annotated[Float64 | None, "float64 N 2"] = field(default=None, kw_only=True)  # principal point
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -177,6 +180,7 @@ class Crops(People):
     crop_center_size_px: Annotated[Float32, "float32 P 3"]  # cx, cy, and the side that the manifest names
     focal_px: Annotated[Float32, "float32 P"]
     frame_wh_px: Annotated[Float32, "float32 P 2"]
+    center_px: Annotated[Float32, "float32 P 2"]  # the camera's principal point
     bbox_info: Annotated[Float32, "float32 P 3"]
     pixels: Annotated[UInt8 | Float32, "uint8|float32|object P h w 3"]  # object: PendingInputs
 

@@ -3,16 +3,18 @@
 import glob
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError, UsageError
 from ..inputs import open_input
 from ..npz import size_of
+from ..options import Options
 from ..tracks.read import check_parquet
 from ..video.image_files import NAMED, is_hidden, is_image
 from .lists import names_in, names_on_stdin, text_in
+from .messages import OwnCamera
 
 # File extensions of videos in folders. A file named directly, or in a list, may have any extension.
 VIDEO_SUFFIXES = frozenset(
@@ -25,6 +27,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 LIST_SUFFIXES = (".txt", ".list", ".lst")
 MANIFEST_SUFFIXES = (".csv", ".parquet")
+CAMERA_COLUMNS = "focal_px", "fov_deg", "cx_px", "cy_px"  # of a manifest: each input's own camera
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,21 @@ def _add_manifest(path: Path, found: FoundInputs) -> None:
         name = row.pop("path")
         if not name:
             raise InputError(f"{path}: row {number} has no path")
+        try:
+            Options(**camera_of(row))
+        except (UsageError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: row {number}: {error}") from error
         found.add(str(name), row)
+
+
+def camera_of(extra: Mapping[str, object]) -> OwnCamera:
+    """Return the camera in a manifest's columns. Raises ValueError and TypeError for what is no number."""
+    focal_px, fov_deg, cx_px, cy_px = (_number(extra.get(name)) for name in CAMERA_COLUMNS)
+    return {"focal_px": focal_px, "fov_deg": fov_deg, "cx_px": cx_px, "cy_px": cy_px}
+
+
+def _number(value: object) -> float | None:
+    return None if value is None or value == "" else float(value)  # type: ignore[arg-type]  # raises for others
 
 
 def _rows(path: Path) -> Iterator[dict[str, object]]:

@@ -32,15 +32,38 @@ class Probe(Task):
     split_s: float
 
 
+class OwnCamera(TypedDict):
+    """The camera of one input, which replaces that of the options if it has a focal length."""
+
+    focal_px: float | None
+    fov_deg: float | None
+    cx_px: float | None
+    cy_px: float | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Whole(Task):
+class Filmed(Task):
+    """A task with the camera that a manifest gives for its input."""
+
+    focal_px: float | None = None
+    fov_deg: float | None = None
+    cx_px: float | None = None
+    cy_px: float | None = None
+
+    @property
+    def camera(self) -> OwnCamera:
+        return {"focal_px": self.focal_px, "fov_deg": self.fov_deg, "cx_px": self.cx_px, "cy_px": self.cy_px}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole(Filmed):
     """Process an input from its first frame to its last."""
 
     content: str  # its planned hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Segment(Task):
+class Segment(Filmed):
     """Process the frames between two split points of a long input; the rows have no track ids."""
 
     content: str

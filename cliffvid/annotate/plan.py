@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from ..errors import ChangedError
 from ..models.manifest import MODEL_FILES
 from ..models.registry import find_model
+from ..option import check
 from ..options import Options
-from .inputs import Input
-from .messages import Fault, Probe, Probed, Segment, Task, Whole
+from .inputs import Input, camera_of
+from .messages import Fault, OwnCamera, Probe, Probed, Segment, Task, Whole
 from .options import BulkOptions
 from .store.journal import State, cut_key
 from .store.records import Ended, InputLine, ModelRecord
@@ -17,7 +18,7 @@ from .store.records import Ended, InputLine, ModelRecord
 # Recorded settings that are not part of the key: the hashes of the networks stand for their names.
 NO_KEY = ("detector", "regressor")
 # Settings added later. At their defaults they are not part of the key, so that earlier data sets keep theirs.
-ADDED = ("detect_every",)
+ADDED = "detect_every", "boxes", "cx_px", "cy_px", "camera_wh_px"
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,15 @@ class Recipe:
     settings: dict[str, object]
     models: list[ModelRecord]
 
-    def key(self, content: str) -> str:
-        """Return a hash that identifies the rows of an input with this content."""
+    def key(self, content: str, camera: OwnCamera | None = None) -> str:
+        """Return a hash that identifies the rows of an input with this content, and with a camera of its own if any."""
         old = {name: getattr(Options, name) for name in ADDED}
-        settings = {k: v for k, v in self.settings.items() if k not in NO_KEY and not (k in old and v == old[k])}
+        own: dict[str, object] = {}
+        if camera and (camera["focal_px"] or camera["fov_deg"]):
+            own = {**camera, "camera_wh_px": None}
+        settings = {
+            k: v for k, v in (self.settings | own).items() if k not in NO_KEY and not (k in old and v == old[k])
+        }
         models = [[model["sha256"], model["precision"]] for model in self.models]
         text = json.dumps([content, settings, models], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -40,9 +46,11 @@ def recipe(options: Options) -> Recipe:
     """Return the recipe of a run with these options; no network is opened. Raises UsageError or ModelError."""
     from ..models.precision import choose
     from ..pipeline.file_meta import NOT_RECORDED
+    from ..pipeline.networks import networks_of
 
     models: list[ModelRecord] = []
-    for task, name in (("detect", options.detector), ("regress", options.regressor)):
+    check(options.boxes is None, "--boxes: are those of one input; process takes them, a data set does not")
+    for task, name in networks_of(options):
         manifest = find_model(task, name, options.models_dir)
         precision = choose(manifest, options).precision if options.precision == "auto" else options.precision
         sha256 = manifest.files.get(MODEL_FILES[precision])
@@ -71,7 +79,7 @@ class Plan:
 
     def take(self, given: Input, reply: Probed | Fault) -> None:
         """Add the result of probing an input to the plan."""
-        name, before = given.name, self.state.inputs.get(given.name)
+        name, before, camera = given.name, self.state.inputs.get(given.name), camera_of(given.extra)
         done = name in self.state.live and self.state.live[name]["status"] != "failed"
         if isinstance(reply, Fault):
             if reply.content is None and done and before:
@@ -80,12 +88,12 @@ class Plan:
             self.failed[name] = reply
             reply = Probed(reply.content or reply.error, "unreadable")
         elif reply.kind is None and before:  # unchanged
-            self.lines[name] = {**before, "extra": given.extra, "key": self.recipe.key(reply.content)}
+            self.lines[name] = {**before, "extra": given.extra, "key": self.recipe.key(reply.content, camera)}
             return
         self.lines[name] = {
             "type": "input",
             "video": name,
-            "key": self.recipe.key(reply.content),
+            "key": self.recipe.key(reply.content, camera),
             "content": reply.content,
             "kind": reply.kind,
             "duration_s": reply.duration_s,
@@ -131,14 +139,20 @@ class Plan:
     def tasks_of(self, name: str) -> list[Task]:
         """Return the task of an input, or those of its unfinished segments."""
         line = self.lines[name]
+        camera = camera_of(line["extra"])
         duration_s = line["duration_s"] or (line["frames"] or 0) / 25
         if not line["cuts"]:
-            return [Whole(video=name, size_s=duration_s, content=line["content"])]
+            return [Whole(video=name, size_s=duration_s, content=line["content"], **camera)]
         done = self.state.segments.get(cut_key(line), {})
-        content = line["content"]
         return [
             Segment(
-                video=name, size_s=(end or duration_s) - start, part=part, start_s=start, end_s=end, content=content
+                video=name,
+                size_s=(end or duration_s) - start,
+                part=part,
+                start_s=start,
+                end_s=end,
+                content=line["content"],
+                **camera,
             )
             for part, (start, end) in enumerate(zip([0.0, *line["cuts"]], [*line["cuts"], None], strict=True))
             if part not in done

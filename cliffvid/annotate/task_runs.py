@@ -40,6 +40,8 @@ class WholeRun(GuardedRun):
 
     def __init__(self, task: Whole | Segment, chain: Chain, work: Path) -> None:
         super().__init__(source_of(task.video), chain)
+        if task.focal_px or task.fov_deg:
+            self.options = dataclasses.replace(self.options, camera_wh_px=None, **task.camera)
         self.task, self.work, self._start = task, work, time.perf_counter()
         self._sink = Sink(task.video, work, at_once=isinstance(task, Segment))
         self._tracking = Tracking(Tracker(self.options), self.counts.shots)
@@ -147,7 +149,7 @@ class JoinRun:
 
     def __init__(self, task: Join, options: Options, work: Path) -> None:
         self.task, self.options, self.work = task, options, work
-        self.counts = Counts()
+        self.counts, self.boxes = Counts(), None
         self._done: Answer | None = None
 
     def parts(self) -> Iterator[Batch[Frames]]:

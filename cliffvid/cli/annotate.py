@@ -8,7 +8,7 @@ import typer
 from ..annotate.options import BulkOptions
 from ..options import SAFETY, Options
 from .console import result, result_json, say
-from .flags import Json, Quiet, flag, with_flags, without
+from .flags import CameraFile, Json, Quiet, flag, with_flags, without
 
 DataSet = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set.")]
 
@@ -23,8 +23,9 @@ def annotate(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the data set.")],
-    options: Annotated[Options, without("format", "overwrite", "videos_at_once")],
+    options: Annotated[Options, without("format", "overwrite", "videos_at_once", "boxes")],
     bulk: BulkOptions,
+    camera: CameraFile = None,
     allow_failures: Annotated[
         bool, typer.Option("--allow-failures", help="Exit with 0 although inputs failed.", rich_help_panel=SAFETY)
     ] = False,
@@ -38,6 +39,7 @@ def annotate(
     from .targets import check_folder
 
     check_folder(out)
+    options = options.with_camera(camera) if camera else options
     if dry_run:
         from ..annotate.estimate import dry_run as estimate
         from .annotate_view import plan_text

@@ -66,13 +66,16 @@ def in_folders(videos: list[Path | str], leave_out: set[Path], quiet: bool) -> l
 
 def those_that_open(requests: list[Job], options: Options, as_json: bool) -> list[Job]:
     """Return the requests from the first readable input on; report those before it, so that no network is loaded."""
+    from ..tracks.boxes import read_boxes
     from ..video.open import open_source
 
     for index, request in enumerate(requests):
         if isinstance(request.video, str) and options.allow_network:  # slow to open
             return requests[index:]
         try:
-            open_source(request.video, options).__exit__()
+            with open_source(request.video, options) as source:
+                if options.boxes is not None:
+                    read_boxes(options.boxes, source.info.files)
         except InputError as error:
             print_failed(request.video, error, as_json)
         else:

@@ -35,11 +35,14 @@ ROUNDS = 3
 TUNE_S = 20.0  # no larger size is tried after this; the first run of a size may compile kernels
 
 
-def with_batch_sizes(options: Options, detector: Session, regressor: Session) -> Options:
+def with_batch_sizes(options: Options, detector: Session | None, regressor: Session) -> Options:
     """Return the options with each ``auto`` batch size replaced by a number, which the sessions then expect."""
-    frames = batch_for(detector, options) if options.frame_batch == "auto" else options.frame_batch
+    frames = options.frame_batch
+    if frames == "auto":
+        frames = batch_for(detector, options) if detector else ON_CPU["detect"]
     people = batch_for(regressor, options) if options.person_batch == "auto" else options.person_batch
-    detector.pad_to(math.ceil(frames / options.detect_every))
+    if detector:
+        detector.pad_to(math.ceil(frames / options.detect_every))
     regressor.pad_to(people)
     return replace(options, frame_batch=frames, person_batch=people)
 

@@ -10,11 +10,12 @@ import numpy as np
 
 from ..errors import InputError, UsageError
 from ..files import Claim, check_free, write_whole
+from ..geometry import symmetric_size
 from ..models.body import load_body
 from ..tables import Tracks
 from .formats.table import FORMATS, Format, format_of
 from .level import Levels
-from .meta import Meta, shots_of
+from .meta import Meta, center_px, shots_of
 from .motion import Gaps, Piece, SceneFacts, on_even_clock, pieces, usual_rate
 from .options import ConvertOptions
 from .read import chosen, read_both
@@ -179,11 +180,12 @@ def _piece_encoder(work: Conversion) -> tuple[Encode, list[str]]:
 def _people_encoder(work: Conversion) -> tuple[Encode, list[str]]:
     """Return a function that encodes people as a file's bytes, and warnings."""
     body, video, skeleton_only = load_body(work.meta["body"]["name"]), work.meta["video"], work.options.skeleton_only
+    size_wh = video["width_px"], video["height_px"]
     scene = SceneFacts(
         body,
         name=video["name"],
         rate=usual_rate(work.rows),
-        size_px=(video["width_px"], video["height_px"]),
+        size_px=symmetric_size(size_wh, center_px(work.meta, size_wh)),  # glTF's cameras have no principal point
         focal_px=float(np.median(work.rows.focal_px)) if len(work.rows) else 0.0,
         skeleton_only=skeleton_only,
     )

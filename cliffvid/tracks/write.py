@@ -36,7 +36,7 @@ CONVENTIONS = {
     "transl": "metres; camera frame: x right, y down, z forward; pelvis = rest pelvis(betas) + transl",
     "pred_cam": "s, tx, ty of the crop's weak-perspective camera",
     "crop_center_size_px": "cx, cy, size of the crop in pixels of the displayed frame",
-    "focal_px": "focal length assumed, pixels; principal point at (width/2, height/2)",
+    "focal_px": "focal length assumed, pixels; principal point at settings.cx_px, cy_px, else (width/2, height/2)",
     "flags": "bits: " + ", ".join(f"{bit} {name}" for name, bit in FLAG_BITS.items()),
     "confidence": "probability that the mean of the joints' distances from the truth is at most 0.1 m, hips aligned; "
     "absent where the network does not tell",

@@ -217,7 +217,7 @@ def test_it_plays_and_selects_in_a_real_browser(skeleton_only, clip, tracks, tmp
         window.until("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
         shot = cv2.imdecode(np.frombuffer(window.picture(), np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(int)
         joints = body.joints(rows.global_orient, rows.body_pose, rows.betas, rows.transl)
-        centred = project(joints, rows.focal_px, (192, 144)) - [96, 72]
+        centred = project(joints, rows.focal_px, (0, 0))
         at = centred * height / 144 + [x + width / 2, y + height / 2]
         for person in range(3):
             for joint in (3, 4, 5, 7, 8):

@@ -77,6 +77,8 @@ ALLOWED = {
     ("cliffvid/evaluate/pseudogt/files.py", "pq.ParquetFile"): OPENED,
     ("cliffvid/evaluate/pseudogt/files.py", "self._archive.open"): OPENED,
     ("cliffvid/evaluate/pseudogt/files.py", "zipfile.ZipFile"): OPENED,
+    ("cliffvid/tracks/boxes.py", "pc.read_csv"): OPENED,
+    ("cliffvid/tracks/boxes.py", "pq.ParquetFile"): OPENED,
     ("cliffvid/tracks/read.py", "pq.ParquetFile"): OPENED,
     ("cliffvid/tracks/read.py", "zipfile.ZipFile"): OPENED,
     ("cliffvid/video/container.py", "av.open"): CHECKED,

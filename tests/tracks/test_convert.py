@@ -258,7 +258,7 @@ def test_the_gltf_camera_sees_people_where_the_video_did(tmp_path):
     tracks = save(tmp_path / "a.npz", [0, 1], [1, 1], turn=[2.8, 0.3, 0.1], transl=[0.8, -0.3, 4.0])
     rows, body = read_tracks(tracks), load_body("open-body")
     joints = body.joints(rows.global_orient, rows.body_pose, rows.betas, rows.transl)
-    truth = project(joints, rows.focal_px, (1280, 720))[0]
+    truth = project(joints, rows.focal_px, (640, 360))[0]
     convert(tracks, tmp_path / "o.glb", ConvertOptions("gltf"))
     file = Gltf((tmp_path / "o.glb").read_bytes())
     world, camera = file.at(0.0), file.json["cameras"][0]["perspective"]
