@@ -112,6 +112,10 @@ def _described(model: Manifest, data: bytes, trial: Path) -> Content:
         if len(counts := {spec["shape"][1] for spec in content["outputs"].values()}) > 1:
             raise ModelError(f"{path}: its outputs have {sorted(counts)} candidates, expected one number for all")
     else:
+        if len(given := {"posed_xyxy", "posed_off"} & content["outputs"].keys()) == 1:
+            raise ModelError(
+                f"{path}: it has {given.pop()} alone, expected both of posed_xyxy and posed_off, or neither"
+            )
         height_px, width_px = content["inputs"]["crop"]["shape"][1:3]
         content["crop"] |= {"width_px": width_px, "height_px": height_px}
     return content

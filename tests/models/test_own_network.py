@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -9,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from cliffvid import read_tracks
+from cliffvid.models import manifest_schema
 
 FLOAT = TensorProto.FLOAT
 BOXES = np.array([[40, 80, 140, 300], [200, 90, 330, 310], [5, 5, 9, 9]], np.float32)  # on the canvas
@@ -126,3 +128,30 @@ def test_the_bundled_regressor_again_is_what_it_was(cliffvid, tmp_path):
     for key in ("task", "inputs", "outputs", "crop", "bbox_info", "body"):
         assert new[key] == old[key]
     assert new["files"]["model.onnx"] == old["files"]["model.onnx"]
+
+
+def fields(kind, place=""):
+    """The dotted names of a schema's fields, without entries whose names are free."""
+    if isinstance(kind, list):
+        yield from fields(kind[0], place)
+    elif isinstance(kind, dict):
+        for name, inner in kind.items():
+            if isinstance(name, str):
+                yield (here := f"{place}{name.removesuffix('?')}")
+                yield from fields(inner, "" if inner in (manifest_schema.INPUT, manifest_schema.OUTPUT) else f"{here}.")
+            else:
+                yield from fields(inner)
+
+
+def test_the_page_names_each_field_of_a_manifest_and_its_template_is_one():
+    page = (Path(__file__).parents[2] / "docs" / "own-networks.md").read_text(encoding="utf-8")
+    table = page.split("## The manifest")[1].split("## A template")[0]
+    named = {name for line in table.splitlines() if line.startswith("| `") for name in re.findall("`([\\w.]+)`", line)}
+    kinds = [manifest_schema.MANIFEST, *manifest_schema.RULES.values()]
+    wanted = {name for kind in kinds for name in fields(kind)}
+    assert {"letterbox.least_px", "dtype", "quality.persons"} < wanted
+    assert wanted - named == set()
+    roots = {name.split(".")[0] for name in wanted}
+    assert {name for name in named if "." in name and name.split(".")[0] in roots} - wanted == {"body.npz"}
+    template = json.loads(page.split("```json")[1].split("```")[0])
+    manifest_schema.check(template)
