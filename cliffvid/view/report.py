@@ -90,7 +90,6 @@ def report(
         notes="".join(f'<div class="note">{escape(line[0].upper() + line[1:])}.</div>' for line in warnings),
         facts=_facts(rows, meta),
         timeline=charts.timeline(rows),
-        ramp=", ".join(charts.CONFIDENCE),
         people=charts.people_per_frame(rows),
         sheet=_sheet(rows, pictures) if video else "",
         depth=charts.depth(rows),
@@ -188,7 +187,7 @@ def _sheet(rows: Tracks, pictures: dict[int, bytes]) -> str:
         span = f"{mine.time_s[0]:.1f} to {mine.time_s[-1]:.1f} s"
         source = base64.b64encode(jpeg).decode("ascii")
         figures.append(
-            f'<figure data-track="{track_id}"><img alt="track {track_id}" src="data:image/jpeg;base64,{source}">'
+            f'<figure data-track="{track_id}"><img alt="Track {track_id}" src="data:image/jpeg;base64,{source}">'
             f"<figcaption><b>{track_id}</b> · {span}</figcaption></figure>"
         )
     return f'<h2>Everybody <small>{few}</small></h2><div class="sheet">{"".join(figures)}</div>'
