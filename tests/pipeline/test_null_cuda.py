@@ -1,9 +1,11 @@
 """What a run asks of a GPU: onnxruntime-gpu and FFmpeg's NVDEC path, on a CUDA without kernels that counts."""
 
+import platform
 from pathlib import Path
 
 import pytest
 
+from nullcuda import fetch
 from nullcuda.run import run
 
 FRAMES, FRAME_BATCH = 59, 2
@@ -86,3 +88,18 @@ def test_the_whole_run_was_counted(found, way):
 @pytest.mark.parametrize("network", ["person-open", "cliff-open", "yolov3-tiny"])
 def test_networks_of_the_package_run_on_the_gpu_as_a_whole(found, network):
     assert found[network] == []
+
+
+@pytest.mark.parametrize(
+    ("whose", "words"),
+    [("gpu", "model.onnx: memory does not suffice to load it; end "), ("host", "page-locked memory is full; take sm")],
+)
+def test_what_is_short_of_memory_is_told(found, whose, words):
+    """cuBLAS only says that it was not initialized."""
+    assert words in found["full"][whose] and "\n" not in found["full"][whose]
+
+
+def test_nothing_counts_as_fetched_where_there_is_no_onnxruntime_gpu(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    fetch.main(tmp_path)
+    assert not list(tmp_path.iterdir()) and "tests on the null CUDA are skipped" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from .ort_types import OrtBinding, OrtNetwork
 
 ALIGNMENT = 256  # of CUDA's own allocations
 LEAST_BYTES = 1 << 20  # of memory for ``put``
+SHORT_BYTES = 128 << 20  # with less of it free on a GPU, a library that fails to start is short of memory
 KEPT_BYTES = 192 << 20  # as much of it is kept for later; frames of many sizes would add up
 
 
@@ -40,6 +41,14 @@ class Queue:
         """Let the calling thread use the queue."""
         if self.gpu:
             self.gpu.enter()
+
+    def is_short_of_memory(self) -> bool:
+        """Return whether the GPU has hardly any free memory."""
+        if self.gpu is None:
+            return False
+        with suppress(BackendError):  # after an error that lasts, CUDA answers nothing
+            return self.gpu.free_bytes() < SHORT_BYTES
+        return False
 
     def buffer(self, size: int) -> Buffer:
         """Return memory on the device, zeros, and pinned memory of this machine."""
