@@ -1,7 +1,9 @@
 """Queue onnxruntime's work on a GPU's stream, so that nothing waits but for the answers of a batch."""
 
 import ctypes
+from collections.abc import Sequence
 from contextlib import suppress
+from itertools import accumulate
 from types import ModuleType
 
 import numpy as np
@@ -87,6 +89,19 @@ class Queue:
         buffer = buffer if not address else Buffer(address, buffer.host, buffer.memory)
         self.gpu.send(buffer, array.nbytes, self.stream)
         return buffer.device
+
+    def put_together(self, arrays: Sequence[Array]) -> list[int]:
+        """Put arrays by one copy; return the address of each."""
+        if self.gpu is None:
+            return [self.put(array) for array in arrays]
+        *starts, size = accumulate((-(-array.nbytes // ALIGNMENT) * ALIGNMENT for array in arrays), initial=0)
+        buffer = self._room(size)
+        for array, start in zip(arrays, starts, strict=True):
+            place = buffer.memory[start : start + array.nbytes]
+            place.view(array.dtype).reshape(array.shape)[...] = array
+        self._given += size
+        self.gpu.send(buffer, size, self.stream)
+        return [buffer.device + start for start in starts]
 
     def _room(self, size: int) -> Buffer:
         """Return a part of the buffers of ``put``."""
