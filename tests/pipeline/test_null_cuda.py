@@ -51,6 +51,12 @@ def test_all_of_a_process_have_one_context(found, way):
     assert found[way]["contexts"] == 1
 
 
+@pytest.mark.parametrize(("way", "most"), [("planes", 7), ("nvdec", 9)])
+def test_copies_of_a_frame(found, way, most):
+    """Of planes three, and of what a picture is made of, and each input of a network, one; here two frames a batch."""
+    assert found[way]["h2d"] / FRAMES <= most
+
+
 @pytest.mark.parametrize(
     ("way", "sent", "fetched"), [("planes", 3.2e6, 20e3), ("nvdec", 60e3, 20e3), ("exact", 6.4e6, 3.2e6)]
 )
