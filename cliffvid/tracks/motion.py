@@ -46,7 +46,7 @@ class SceneFacts:
     body: Body
     name: str  # of the video
     rate: float  # rows of a track per second
-    size_px: tuple[int, int]  # width and height of the video
+    size_px: tuple[float, float]  # of the smallest frame around the principal point that holds the video
     focal_px: float
     skeleton_only: bool  # without the body's surface
 
