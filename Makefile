@@ -27,7 +27,7 @@ help:
 	@echo "                  DETECTOR=openvino:int8 REGRESSOR=openvino:int8   beside themselves in other precisions"
 	@echo "make every [FILMS=\"a.mp4 b.mp4\"]   measure what --detect-every costs and changes"
 	@echo "make docs-house   draw the rooms of the package for docs/architecture.md"
-	@echo "make docs-reference   write docs/reference.md: all commands and their options"
+	@echo "make docs-reference   write docs/reference.md and the types in options.py, which follow from the options"
 	@echo "make profile      a page of what each stage of a run did when, and Python's profile"
 
 $(BIN)/python:
@@ -151,6 +151,7 @@ docs-house: $(BIN)/python
 
 docs-reference: $(VENV)/installed
 	$(BIN)/python docs/reference.py
+	$(BIN)/python docs/keywords.py
 
 # Puts the figures of bench/out between the marks in README.md.
 readme: $(VENV)/installed-dev

@@ -4,17 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
 from ..errors import InputError, UsageError
 from ..files import Claim, check_free, write_whole
 from ..models.body import Body, load_body
+from ..option import given
 from ..tables import Array, Float64, Tracks
 from .level import Levels
 from .meta import Meta, shots_of
 from .motion import Y_UP, Z_UP, Gaps, Piece, on_even_clock, pieces, usual_step
-from .options import ConvertOptions
+from .options import ConvertKeywords, ConvertOptions
 from .read import chosen, read_both
 from .write import in_file, open_writer
 
@@ -44,7 +46,11 @@ class ConvertReport:
 
 
 def convert(
-    tracks: str | Path, out: str | Path, options: ConvertOptions, like: str | Path | None = None
+    tracks: str | Path,
+    out: str | Path,
+    options: ConvertOptions | None = None,
+    like: str | Path | None = None,
+    **keywords: Unpack[ConvertKeywords],
 ) -> ConvertReport:
     """Write the motion of a tracks file in another format.
 
@@ -54,12 +60,14 @@ def convert(
             folder, created if needed; with a single piece it may be a file.
         options: The format ``to`` write, and its settings.
         like: See ``read_tracks``.
+        **keywords: The fields of ConvertOptions, instead of ``options``.
 
     Raises:
         UsageError: ``out`` exists, or a track or the body is missing.
         InputError: The tracks are unreadable or hold no usable rows.
         OutputError: A file cannot be written.
     """
+    options = given(ConvertOptions, options, keywords)
     tracks, out, like = Path(tracks), Path(out), None if like is None else Path(like)
     suffix = SUFFIXES[options.to]
     in_folder = out.is_dir() or (options.to in MANY and out.suffix.lower() != suffix)

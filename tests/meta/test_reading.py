@@ -77,6 +77,7 @@ ALLOWED = {
     ("cliffvid/evaluate/pseudogt/files.py", "pq.ParquetFile"): OPENED,
     ("cliffvid/evaluate/pseudogt/files.py", "self._archive.open"): OPENED,
     ("cliffvid/evaluate/pseudogt/files.py", "zipfile.ZipFile"): OPENED,
+    ("cliffvid/tracks/data_set.py", "pq.ParquetFile"): OPENED,
     ("cliffvid/tracks/read.py", "pq.ParquetFile"): OPENED,
     ("cliffvid/tracks/read.py", "zipfile.ZipFile"): OPENED,
     ("cliffvid/video/container.py", "av.open"): CHECKED,
