@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # the names that __getattr__ resolves, for editors and type c
     from .tracks.read import read_meta, read_tracks
     from .tracks.smooth import smooth
     from .tracks.video_tracks import VideoTracks, level
+    from .video.memory import FrameSource
     from .video.probe import probe
     from .view.options import OverlayOptions
     from .view.overlay import overlay
@@ -47,6 +48,7 @@ _HOME = {
     "CliffvidError": "errors",
     "ConvertOptions": "tracks.options",
     "EvalOptions": "evaluate.options",
+    "FrameSource": "video.memory",
     "InputError": "errors",
     "Levels": "tracks.level",
     "ModelError": "errors",
@@ -80,6 +82,7 @@ __all__ = [
     "CliffvidError",
     "ConvertOptions",
     "EvalOptions",
+    "FrameSource",
     "InputError",
     "Levels",
     "ModelError",

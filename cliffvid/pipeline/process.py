@@ -14,7 +14,7 @@ from ..tables import Frames
 from ..tracks.meta import Meta, known
 from ..tracks.video_tracks import VideoTracks
 from ..tracks.write import OF_ALL_ROWS, output_format
-from ..video.open import source_of
+from ..video.open import VideoInput, name_of
 from .batching import Batch
 from .chain import Chain
 from .networks import Models, open_models
@@ -24,7 +24,7 @@ from .video_run import Outcome, WrittenRun, open_run
 
 
 def process(
-    video: str | Path,
+    video: VideoInput,
     out: str | Path,
     options: Options | None = None,
     *,
@@ -35,7 +35,8 @@ def process(
     """Write the tracks of a video to a file. After an error no partial file is left behind.
 
     Args:
-        video: A video file, an image, a folder or pattern of images, or a URL.
+        video: A video file, an image, a folder or pattern of images, or a URL; a file open as binary, which
+            is read to its end first; or a FrameSource.
         out: The tracks file to write. Its suffix selects the format, unless ``options.format`` does.
         options: The settings; the defaults if None.
         models: Networks opened with ``open_models``, to reuse across calls. If None, they are opened for this call.
@@ -54,7 +55,7 @@ def process(
     """
     options = given(Options, options, keywords)
     output_format(Path(out), options.format)
-    check_free(Path(out), options.overwrite, source_of(video))
+    check_free(Path(out), options.overwrite, name_of(video))
     (outcome,) = process_many([(video, out)], options, models=models, watch=watch)
     if outcome.error:
         raise outcome.error
@@ -64,7 +65,7 @@ def process(
 
 @closed_at_exit
 def process_many(
-    jobs: Iterable[tuple[str | Path, str | Path]],
+    jobs: Iterable[tuple[VideoInput, str | Path]],
     options: Options | None = None,
     *,
     models: Models | None = None,
@@ -99,8 +100,8 @@ def process_many(
         chain.expected = length_hint(jobs)
         watch(chain)
 
-        def begin(video: str | Path, out: str | Path) -> Iterator[Batch[Frames]]:
-            run = WrittenRun(source_of(video), Path(out), chain)
+        def begin(video: VideoInput, out: str | Path) -> Iterator[Batch[Frames]]:
+            run = WrittenRun(video, Path(out), chain)
             begun.add(run)
             return run.parts()
 
@@ -120,12 +121,13 @@ def _close(runs: set[WrittenRun]) -> None:
 
 @closed_at_exit
 def stream(
-    video: str | Path, options: Options | None = None, models: Models | None = None, **keywords: Unpack[RunKeywords]
+    video: VideoInput, options: Options | None = None, models: Models | None = None, **keywords: Unpack[RunKeywords]
 ) -> Generator[VideoTracks]:
     """Yield the tracks of each frame that has people, as soon as they are ready.
 
     Args:
-        video: A video file, an image, a folder or pattern of images, or a URL.
+        video: A video file, an image, a folder or pattern of images, or a URL; a file open as binary, which
+            is read to its end first; or a FrameSource.
         options: The settings; the defaults if None.
         models: Networks opened with ``open_models``, to reuse across calls. If None, they are opened for this call.
         **keywords: The fields of Options, instead of ``options``.
@@ -142,7 +144,7 @@ def stream(
     options = given(Options, options, keywords)
     with ExitStack() as stack:
         models = models or stack.enter_context(open_models(options))
-        run = stack.enter_context(open_run(source_of(video), options, models))
+        run = stack.enter_context(open_run(video, options, models))
         meta: Meta | None = None
         for tracks in run.tracks():
             meta = meta or known({name: value for name, value in run.meta().items() if name not in OF_ALL_ROWS})

@@ -11,9 +11,8 @@ from ..files import Claim, check_free
 from ..options import Options
 from ..tables import Bodies, Frames, Tracks, VideoInfo
 from ..tracks.write import Writer, open_writer, output_format
-from ..video.image_files import Images
-from ..video.open import open_source
-from ..video.reader import Video
+from ..video.open import VideoInput, name_of, open_input_video
+from ..video.reader import Source
 from ..video.shots import ShotDetector
 from .batching import Batch, Part, rows_in
 from .chain import Chain
@@ -31,18 +30,18 @@ class VideoRun:
     ``parts`` runs in the decoder thread; everything else runs in the thread that consumes the chain's output.
     """
 
-    def __init__(self, video: Path | str, chain: Chain) -> None:
-        self.video, self.chain = video, chain
+    def __init__(self, video: VideoInput, chain: Chain) -> None:
+        self.input, self.video, self.chain = video, name_of(video), chain
         self.options, self.models = chain.options, chain.models
         self.counts, self.cuts = Counts(), ShotDetector()
-        self._source: Video | Images | None = None
+        self._source: Source | None = None
 
     def __enter__(self) -> Self:
         # GPU decoding needs YUV planes: FFmpeg's RGB conversion (--pixels exact) and bwdif do not run on a GPU.
         options = self.options
         stay = self.models.pictures_on_device and options.pixels == "planes" and not options.deinterlace
         stay = stay and options.decode_device == "cuda"
-        self._source = open_source(self.video, options, self.models.detector.pictures if stay else None)
+        self._source = open_input_video(self.input, options, self.models.detector.pictures if stay else None)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -50,7 +49,7 @@ class VideoRun:
             self._source.__exit__()
 
     @property
-    def source(self) -> Video | Images:
+    def source(self) -> Source:
         assert self._source, "open it with a with statement"
         return self._source
 
@@ -84,7 +83,7 @@ class VideoRun:
 
 
 @contextmanager
-def open_run(video: Path | str, options: Options, models: Models) -> Iterator[VideoRun]:
+def open_run(video: VideoInput, options: Options, models: Models) -> Iterator[VideoRun]:
     """Open a video in its own chain. Raises InputError or BackendError."""
     chain = Chain(options, models)
     with VideoRun(video, chain) as run, chain:  # exits in reverse order: the threads stop before the video closes
@@ -104,7 +103,7 @@ class Outcome:
 class GuardedRun(VideoRun):
     """One video of many in a chain. An error is stored and fails this video only."""
 
-    def __init__(self, video: Path | str, chain: Chain) -> None:
+    def __init__(self, video: VideoInput, chain: Chain) -> None:
         super().__init__(video, chain)
         self.error: Exception | None = None
 
@@ -154,7 +153,7 @@ class GuardedRun(VideoRun):
 class WrittenRun(GuardedRun):
     """One video of many, from opening it to writing its tracks file."""
 
-    def __init__(self, video: Path | str, out: Path, chain: Chain) -> None:
+    def __init__(self, video: VideoInput, out: Path, chain: Chain) -> None:
         super().__init__(video, chain)
         self.out = out
         self.report: Report | None = None
