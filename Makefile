@@ -29,7 +29,7 @@ help:
 	@echo "make every [FILMS=\"a.mp4 b.mp4\"]   measure what --detect-every costs and changes"
 	@echo "make docs         build the documentation as a site in build/site"
 	@echo "make docs-house   draw the rooms of the package for docs/pages/explain/architecture.md"
-	@echo "make docs-reference   write docs/pages/reference/commands.md: all commands and their options"
+	@echo "make docs-reference   write the reference of all options, and the types in options.py that follow from them"
 	@echo "make profile      a page of what each stage of a run did when, and Python's profile"
 
 $(BIN)/python:
@@ -173,6 +173,7 @@ docs: $(VENV)/installed-dev
 
 docs-reference: $(VENV)/installed
 	$(BIN)/python docs/reference.py
+	$(BIN)/python docs/keywords.py
 
 # Puts the figures of bench/out between the marks in README.md.
 readme: $(VENV)/installed-dev

@@ -5,7 +5,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, TypedDict, get_args
 
 from .errors import UnreadableError, UsageError
 from .inputs import read_input
@@ -213,3 +213,54 @@ class Options:
 def check_span(start_s: float, end_s: float) -> None:
     """Raise UsageError for an empty span of time."""
     check(start_s < end_s, f"--start {start_s:g} --end {end_s:g}: need 0 <= start < end, in seconds")
+
+
+# Written by `make docs-reference`, from the above, for checkers of types.
+class RunKeywords(TypedDict, total=False):
+    """Fields of Options, as keywords."""
+
+    format: Literal["auto", "parquet", "npz", "cliff"]
+    models_dir: Path | None
+    detector: str
+    detector_shape: Literal["auto", "square", "frame"]
+    regressor: str
+    backend: Literal["auto", "onnxruntime", "openvino", "tensorrt"]
+    device: str
+    precision: Literal["fp32", "auto", "tf32", "fp16", "bf16", "int8"]
+    threads: int
+    frame_batch: int | Literal["auto"]
+    person_batch: int | Literal["auto"]
+    detect_every: int
+    videos_at_once: int | Literal["auto"]
+    prefetch: int
+    start_s: float
+    end_s: float
+    stride: int
+    stream: int | None
+    matrix: Literal["auto", "official", "bt601", "bt709", "bt2020"]
+    hdr: Literal["tonemap", "refuse"]
+    deinterlace: bool
+    pixels: Literal["exact", "planes"]
+    image_fps: float
+    max_frame_mpx: float
+    allow_network: bool
+    decode_device: Literal["auto", "cpu", "cuda"]
+    max_people: int
+    box_scale: float | None
+    focal_px: float | None
+    fov_deg: float | None
+    cx_px: float | None
+    cy_px: float | None
+    camera_wh_px: tuple[int, ...] | None
+    score: float | None
+    iou_max: float | None
+    boxes: Path | None
+    min_track_s: float
+    overwrite: bool
+    gate_rotation_median_deg: float
+    gate_rotation_p99_deg: float
+    gate_persons_percent: float
+    track_iou_min: float
+    track_iou_min_weak: float
+    track_score_strong: float
+    track_memory_s: float

@@ -8,7 +8,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeAlias, get_type_hints
+from typing import Annotated, Any, Self, TypeAlias, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,8 @@ def column_specs(table: type["Table"]) -> Specs:
     """Return ``{column: (allowed dtypes, shape)}`` from annotations such as ``"float32 P 24 3 3"``, once per table."""
     if table not in _specs:
         specs: Specs = {}
-        for name, hint in get_type_hints(table, include_extras=True).items():
+        hints = get_type_hints(table, include_extras=True).items()
+        for name, hint in ((name, hint) for name, hint in hints if get_origin(hint) is Annotated):
             dtypes, *shape = hint.__metadata__[0].split()
             specs[name] = (tuple(map(np.dtype, dtypes.split("|"))), tuple(int(n) if n.isdigit() else n for n in shape))
         _specs[table] = specs

@@ -5,13 +5,14 @@ import tempfile
 from pathlib import Path
 from typing import TypedDict
 
+from ..machine import interruptible
 from ..names import label
 from ..options import Options
 from .inputs import find_inputs
-from .job import BulkJob, job_folder
+from .job import BulkJob
 from .messages import Answer, LeftOut, Trial, TrialSpeed
 from .options import BulkOptions
-from .plan import Plan
+from .plan import Plan, job_folder
 from .store.journal import State, state_of
 from .store.records import InputLine, Line
 
@@ -65,7 +66,7 @@ def dry_run(
     with (
         tempfile.TemporaryDirectory() as work,
         BulkJob(Path(work), _NoJournal(state), options, bulk, lambda event, progress: None) as job,
-        job.signals(),
+        interruptible(job.stop),
     ):
         plan = job.plan(found, elsewhere)
         lines = [(name, _line(name, plan, options)) for name in plan.lines]

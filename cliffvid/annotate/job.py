@@ -1,60 +1,71 @@
 """Bulk annotation. Start reading here: ``annotate`` plans, schedules tasks, and commits their results."""
 
 import platform
-import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import Unpack
 
 from ..errors import CliffvidError, OutputError
-from ..machine import version
-from ..options import Options
+from ..machine import interruptible, version
+from ..option import given_apart
+from ..options import Options, RunKeywords
 from .inputs import FoundInputs, find_inputs
 from .messages import Answer, Event, Fault, Join, Probed, Processed, Segment, Task
-from .options import BulkOptions
-from .plan import Plan, in_part, recipe
+from .options import BulkKeywords, BulkOptions
+from .plan import Plan, in_part, job_folder, recipe
 from .progress import Progress, Summary, Watch
 from .scheduler import Failed, Scheduler, Took, open_pool
 from .split import SegmentMerger
 from .store.dataset import Shards, conclude, open_journal, writing
 from .store.journal import Log, state_of
-from .store.ownership import PARTS, WORK
+from .store.ownership import WORK
 from .store.records import Ended, JobLine, Result
+
+
+class AnnotateKeywords(RunKeywords, BulkKeywords, total=False):
+    """Fields of Options and BulkOptions, as keywords."""
+
 
 SHARD_BYTES = 64e6  # of rows in memory, before compression
 
 
 def annotate(
-    sources: list[str],
+    sources: str | Path | Iterable[str | Path],
     out: str | Path,
     options: Options | None = None,
     bulk: BulkOptions | None = None,
     watch: Watch = lambda event, progress: None,
+    **keywords: Unpack[AnnotateKeywords],
 ) -> Summary:
-    """Annotate all inputs that the sources name into the data set ``out``; skip those that are finished already.
+    """Annotate all inputs into a data set; skip those that are finished already. A bad input fails alone.
 
-    Sources are folders, patterns, lists (.txt), manifests (.csv, .parquet), files, or ``-`` (stdin). A bad input fails
-    alone. Raises UsageError, ModelError, BackendError, and OutputError if the disk is full; finished inputs are kept.
+    Args:
+        sources: One or several folders, patterns, lists (.txt), manifests (.csv, .parquet), files, or ``-`` (stdin).
+        out: The folder of the data set, created if needed; ``read_tracks(out, video=...)`` reads it.
+        options: The settings of each video; the defaults if None.
+        bulk: The settings of the job; the defaults if None.
+        watch: Called with each event and the progress.
+        **keywords: The fields of Options and BulkOptions, instead of both.
+
+    Raises:
+        UsageError: An option is invalid, or a source names no input.
+        ModelError, BackendError: The networks cannot be used.
+        OutputError: The disk is full; finished inputs are kept.
     """
-    found = find_inputs(sources, Path(out))
-    return annotate_inputs(found, Path(out), options or Options(), bulk or BulkOptions(), watch)
+    names = [sources] if isinstance(sources, str | Path) else sources
+    run, job = given_apart((Options, options), (BulkOptions, bulk), keywords)
+    return annotate_inputs(find_inputs([str(name) for name in names], Path(out)), Path(out), run, job, watch)
 
 
 def annotate_inputs(found: FoundInputs, out: Path, options: Options, bulk: BulkOptions, watch: Watch) -> Summary:
     """Run ``annotate`` on inputs that are found already."""
     folder = job_folder(out, bulk)
     elsewhere = state_of(out).live if folder != out else {}
-    with open_journal(folder) as journal, BulkJob(folder, journal, options, bulk, watch) as job, job.signals():
+    with open_journal(folder) as log, BulkJob(folder, log, options, bulk, watch) as job, interruptible(job.stop):
         return job.run(found, elsewhere)
-
-
-def job_folder(out: Path, bulk: BulkOptions) -> Path:
-    """Return the folder a job writes to: the data set, or with --shard a separate data set for annotate-merge."""
-    i, n = bulk.part()
-    return out if n == 1 else out / PARTS / f"{i}-of-{n}"
 
 
 class BulkJob:
@@ -77,24 +88,11 @@ class BulkJob:
     def __exit__(self, *_: object) -> None:
         self.pool.close()
 
-    @contextmanager
-    def signals(self) -> Iterator[None]:
-        """Handle SIGTERM and Ctrl-C: the first stops the job between two steps, the second at once."""
-
-        def stop(number: int, frame: object) -> None:
-            if self.interrupted:
-                raise KeyboardInterrupt
-            self.interrupted = True
-
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def stop(self) -> None:
+        """Stop the job between two steps; asked again, at once."""
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
 
     def run(self, found: FoundInputs, elsewhere: dict[str, Ended]) -> Summary:
         with writing(self.folder):

@@ -1,7 +1,7 @@
 """Define the options of annotating a data set."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 from ..option import check, check_values, option
 from ..options import SAFETY, SPEED
@@ -52,3 +52,18 @@ class BulkOptions:
         good = i.isdecimal() and n.isdecimal() and 0 <= int(i) < int(n)
         check(good, f"--shard {self.shard}: must be i/n with 0 <= i < n, as 0/3, 1/3, 2/3")
         return int(i), int(n)
+
+
+# Written by `make docs-reference`, from the above, for checkers of types.
+class BulkKeywords(TypedDict, total=False):
+    """Fields of BulkOptions, as keywords."""
+
+    runner: Literal["local", "ray"]
+    workers: int
+    networks: Literal["auto", "own", "shared"]
+    address: str | None
+    shard: str | None
+    split_s: float
+    checkpoint_s: float
+    retry_failed: bool
+    max_failures: int | None

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..errors import ChangedError
 from ..models.manifest import MODEL_FILES
@@ -13,6 +14,7 @@ from .inputs import Input, camera_of
 from .messages import Fault, OwnCamera, Probe, Probed, Segment, Task, Whole
 from .options import BulkOptions
 from .store.journal import State, cut_key
+from .store.ownership import PARTS
 from .store.records import Ended, InputLine, ModelRecord
 
 # Recorded settings that are not part of the key: the hashes of the networks stand for their names.
@@ -57,6 +59,12 @@ def recipe(options: Options) -> Recipe:
         models.append({"name": manifest.name, "task": task, "sha256": sha256, "precision": precision})
     settings = {name: value for name, value in options.to_json().items() if name not in NOT_RECORDED}
     return Recipe(settings, models)
+
+
+def job_folder(out: Path, bulk: BulkOptions) -> Path:
+    """Return the folder a job writes to: the data set, or with --shard a separate data set for annotate-merge."""
+    i, n = bulk.part()
+    return out if n == 1 else out / PARTS / f"{i}-of-{n}"
 
 
 @dataclass

@@ -159,9 +159,11 @@ class Body:
 
 @cache
 def load_body(name: str) -> Body:
-    """Return the body of that name from the model folders.
+    """Return the body of that name, such as ``open-body`` or ``smpl``, from the model folders.
 
-    Raises UsageError if there is none, with instructions for a licensed one, and ModelError if it is damaged.
+    Raises:
+        UsageError: There is none; the message says how to get a licensed one.
+        ModelError: Its file is damaged.
     """
     try:
         path = find_model("body", name).path("body.npz")

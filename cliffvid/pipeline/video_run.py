@@ -13,9 +13,8 @@ from ..options import Options
 from ..tables import Bodies, Frames, Tracks, VideoInfo
 from ..tracks.boxes import Boxes, check_fit, check_frames, read_boxes
 from ..tracks.write import Writer, open_writer, output_format
-from ..video.image_files import Images
-from ..video.open import open_source
-from ..video.reader import Video
+from ..video.open import VideoInput, name_of, open_input_video
+from ..video.reader import Source
 from ..video.shots import ShotDetector
 from .batching import Batch, Part, rows_in
 from .chain import Chain
@@ -33,20 +32,20 @@ class VideoRun:
     ``parts`` runs in the decoder thread; everything else runs in the thread that consumes the chain's output.
     """
 
-    def __init__(self, video: Path | str, chain: Chain) -> None:
-        self.video, self.chain = video, chain
+    def __init__(self, video: VideoInput, chain: Chain) -> None:
+        self.input, self.video, self.chain = video, name_of(video), chain
         self.options, self.models = chain.options, chain.models
         self.counts, self.cuts = Counts(), ShotDetector()
         self.boxes: Boxes | None = None  # of all people, where they are given
         self._last: int | None = None  # the last frame that boxes may have so far
-        self._source: Video | Images | None = None
+        self._source: Source | None = None
 
     def __enter__(self) -> Self:
         # GPU decoding needs YUV planes: FFmpeg's RGB conversion (--pixels exact) and bwdif do not run on a GPU.
         options = self.options
         stay = self.models.pictures_on_device and options.pixels == "planes" and not options.deinterlace
         stay = stay and options.decode_device == "cuda"
-        self._source = open_source(self.video, options, self.models.sessions[0].pictures if stay else None)
+        self._source = open_input_video(self.input, options, self.models.sessions[0].pictures if stay else None)
         try:
             self.boxes = self.known_boxes()
         except BaseException:
@@ -59,7 +58,7 @@ class VideoRun:
             self._source.__exit__()
 
     @property
-    def source(self) -> Video | Images:
+    def source(self) -> Source:
         assert self._source, "open it with a with statement"
         return self._source
 
@@ -119,7 +118,7 @@ class VideoRun:
 
 
 @contextmanager
-def open_run(video: Path | str, options: Options, models: Models) -> Iterator[VideoRun]:
+def open_run(video: VideoInput, options: Options, models: Models) -> Iterator[VideoRun]:
     """Open a video in its own chain. Raises InputError or BackendError."""
     chain = Chain(options, models)
     with VideoRun(video, chain) as run, chain:  # exits in reverse order: the threads stop before the video closes
@@ -139,7 +138,7 @@ class Outcome:
 class GuardedRun(VideoRun):
     """One video of many in a chain. An error is stored and fails this video only."""
 
-    def __init__(self, video: Path | str, chain: Chain) -> None:
+    def __init__(self, video: VideoInput, chain: Chain) -> None:
         super().__init__(video, chain)
         self.error: Exception | None = None
 
@@ -189,7 +188,7 @@ class GuardedRun(VideoRun):
 class WrittenRun(GuardedRun):
     """One video of many, from opening it to writing its tracks file."""
 
-    def __init__(self, video: Path | str, out: Path, chain: Chain) -> None:
+    def __init__(self, video: VideoInput, out: Path, chain: Chain) -> None:
         super().__init__(video, chain)
         self.out = out
         self.report: Report | None = None

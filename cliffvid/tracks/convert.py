@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, Unpack
 
 import numpy as np
 
@@ -12,12 +12,13 @@ from ..errors import InputError, UsageError
 from ..files import Claim, check_free, write_whole
 from ..geometry import symmetric_size
 from ..models.body import load_body
+from ..option import given
 from ..tables import Tracks
 from .formats.table import FORMATS, Format, format_of
 from .level import Levels
 from .meta import Meta, center_px, shots_of
 from .motion import Gaps, Piece, SceneFacts, on_even_clock, pieces, usual_rate
-from .options import ConvertOptions
+from .options import ConvertKeywords, ConvertOptions
 from .read import chosen, read_both
 from .write import open_writer
 
@@ -57,7 +58,11 @@ class Conversion:
 
 
 def convert(
-    tracks: str | Path, out: str | Path, options: ConvertOptions | None = None, like: str | Path | None = None
+    tracks: str | Path,
+    out: str | Path,
+    options: ConvertOptions | None = None,
+    like: str | Path | None = None,
+    **keywords: Unpack[ConvertKeywords],
 ) -> ConvertReport:
     """Write the motion of a tracks file in another format.
 
@@ -67,6 +72,7 @@ def convert(
             ``per_person`` one per track. Then it is a folder, created if needed; with a single one it may be a file.
         options: The format ``to`` write, and its settings. Default: the format that the ending of ``out`` stands for.
         like: See ``read_tracks``.
+        **keywords: The fields of ConvertOptions, instead of ``options``.
 
     Raises:
         UsageError: ``out`` exists or does not tell the format, or a track or the body is missing.
@@ -74,8 +80,8 @@ def convert(
         NotInstalledError: The format needs an optional package.
         OutputError: A file cannot be written.
     """
+    options = given(ConvertOptions, options, keywords)
     tracks, out, like = Path(tracks), Path(out), None if like is None else Path(like)
-    options = options or ConvertOptions()
     to = format_of(out) if options.to == "auto" else options.to
     kind = FORMATS[to]
     if options.per_person and kind.holds == "rows":

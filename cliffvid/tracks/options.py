@@ -1,7 +1,7 @@
 """Define the options of converting and smoothing tracks."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 from ..option import check_up, check_values, option
 from ..options import OVERWRITE, UP
@@ -48,3 +48,32 @@ class SmoothOptions:
 
     def __post_init__(self) -> None:
         check_values(self)
+
+
+# Written by `make docs-reference`, from the above, for checkers of types.
+class ConvertKeywords(TypedDict, total=False):
+    """Fields of ConvertOptions, as keywords."""
+
+    to: Literal[
+        "auto", "npz", "parquet", "cliff", "csv", "joints", "gltf", "usd", "bvh", "trc", "amass", "blender-script"
+    ]
+    track: tuple[int, ...]
+    fps: int
+    max_gap_s: float
+    up: str
+    layout: Literal["auto", "smplh", "smplx"]
+    cm: bool
+    skeleton_only: bool
+    per_person: bool
+    overwrite: bool
+
+
+class SmoothKeywords(TypedDict, total=False):
+    """Fields of SmoothOptions, as keywords."""
+
+    method: Literal["savgol", "one-euro"]
+    sigma_s: float
+    cutoff_hz: float
+    speed_gain: float
+    max_gap_s: float
+    overwrite: bool

@@ -240,10 +240,11 @@ def arrow_schema(like: Tracks, meta: Mapping[str, object] | None = None) -> Sche
     return schema
 
 
-def arrow_table(tracks: Tracks) -> ArrowTable:
+def arrow_table(tracks: Tracks, meta: Mapping[str, object] | None = None) -> ArrowTable:
+    """Return a table as an Arrow table; ``meta`` as in ``arrow_schema``."""
     import pyarrow as pa
 
-    schema = arrow_schema(tracks)
+    schema = arrow_schema(tracks, meta)
     arrays = []
     for field in schema:
         column = np.ascontiguousarray(getattr(tracks, field.name))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from PIL import Image, ImageOps, features
@@ -86,7 +86,7 @@ class Images(Source):
             files=tuple(label(file.name) for file in self.files),
         )
 
-    def __enter__(self) -> "Images":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

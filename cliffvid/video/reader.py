@@ -7,7 +7,7 @@ from fractions import Fraction
 from itertools import chain, islice
 from numbers import Rational
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import av
 import numpy as np
@@ -59,6 +59,13 @@ class Source:
     """An open video or images; ``_shown`` yields their frames one by one."""
 
     path: Path | str
+    info: VideoInfo
+
+    def __enter__(self) -> Self:
+        raise NotImplementedError
+
+    def __exit__(self, *_: object) -> None:
+        raise NotImplementedError
 
     def frames(
         self,
@@ -113,7 +120,7 @@ class Video(Source):
             frames_claimed=stream.frames or None,
         )
 
-    def __enter__(self) -> "Video":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -275,10 +282,12 @@ def batches(shown: Iterable[DisplayedFrame], size: int, counts: DecodeCounts, pa
     """Yield frames in batches of at most ``size``, all of one kind. No pixel is copied: that took 1 ms at 1080p."""
     rows: list[DisplayedFrame] = []
     for row in shown:
-        if rows and (len(rows) == size or row.image.kind != rows[0].image.kind):
+        if rows and row.image.kind != rows[0].image.kind:
             yield _table(rows, path)
         rows.append(row)
         counts.frames += 1
+        if len(rows) == size:  # before the next frame is asked for: a live source may not have it yet
+            yield _table(rows, path)
     if rows:
         yield _table(rows, path)
 

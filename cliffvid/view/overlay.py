@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ..errors import InputError, UsageError
 from ..files import check_free, claims
 from ..geometry import Array, camera_to_side, principal_point_px
 from ..models.body import Body, load_body
+from ..option import given
 from ..options import Options
 from ..tables import NOT_DRAWN, Float64, Frames, Tracks
 from ..tracks.colors import track_color
@@ -24,7 +25,7 @@ from ..video.image_files import Images
 from ..video.open import open_source
 from ..video.reader import DecodeCounts, Video
 from .draw import Pixels, draw_boxes, draw_ids, draw_skeletons
-from .options import OverlayOptions
+from .options import OverlayKeywords, OverlayOptions
 from .renderers import Renderer, Scene, compose, open_renderer
 
 FRAME_BATCH = 4  # posed together
@@ -85,6 +86,7 @@ def overlay(
     options: OverlayOptions | None = None,
     allow_network: bool = False,
     watch: Callable[[Stages, int | None], None] = lambda stages, frames: None,
+    **keywords: Unpack[OverlayKeywords],
 ) -> OverlayReport:
     """Draw tracks on their video. After an error no partial file is left behind.
 
@@ -95,6 +97,7 @@ def overlay(
         options: How to draw; the defaults if None.
         allow_network: Allow ``video`` to be a URL.
         watch: Called at the start with the stages and the number of frames, None if unknown, to show progress.
+        **keywords: The fields of OverlayOptions, instead of ``options``.
 
     Raises:
         UsageError: ``out`` exists, or the body is missing.
@@ -102,7 +105,7 @@ def overlay(
         BackendError: No renderer works.
         OutputError: ``out`` cannot be written.
     """
-    options, tracks, out = options or OverlayOptions(), Path(tracks), Path(out)
+    options, tracks, out = given(OverlayOptions, options, keywords), Path(tracks), Path(out)
     check_target(out, options.overwrite, video, tracks)
     rows, meta = read_both(tracks)
     painter = Painter(options, meta["body"]["name"], meta)

@@ -68,6 +68,12 @@ def test_the_reference_page_lists_all_commands_and_options_as_they_are():
     assert script["PAGE"].read_text() == script["page"](), "make docs-reference"
 
 
+def test_the_types_of_options_as_keywords_follow_from_the_options():
+    script = runpy.run_path(str(ROOT / "docs" / "keywords.py"))
+    for home in script["HOMES"]:
+        assert home.read_text() == script["module"](home), "make docs-reference"
+
+
 def test_every_option_has_a_flag_or_is_for_python_alone():
     """A field of a class of options is described where it stands; what is not is tuning, or of --camera's file."""
     homes = [

@@ -79,6 +79,7 @@ ALLOWED = {
     ("cliffvid/evaluate/pseudogt/files.py", "zipfile.ZipFile"): OPENED,
     ("cliffvid/tracks/boxes.py", "pc.read_csv"): OPENED,
     ("cliffvid/tracks/boxes.py", "pq.ParquetFile"): OPENED,
+    ("cliffvid/tracks/data_set.py", "pq.ParquetFile"): OPENED,
     ("cliffvid/tracks/read.py", "pq.ParquetFile"): OPENED,
     ("cliffvid/tracks/read.py", "zipfile.ZipFile"): OPENED,
     ("cliffvid/video/container.py", "av.open"): CHECKED,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict, Unpack, cast
 from ...errors import InputError, OutputError
 from ...files import sync_folder
 from ...names import label
+from ...tracks.data_set import VIDEOS
 from ...tracks.write import META_KEY, about, open_parquet
 from .journal import Journal, Log, State
 from .ownership import TRACKS, WORK, check_own, remove
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROW_GROUP = 16384
-VIDEOS = "videos.parquet"
+
 NO_SHARD: ShardFacts = {"file": None, "sha256": None}  # of inputs without rows
 # The columns of videos.parquet, without those that a manifest adds.
 VIDEO_COLUMNS = {

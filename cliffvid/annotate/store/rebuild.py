@@ -15,8 +15,9 @@ from ...files import sync_folder
 from ...inputs import open_input
 from ...npz import size_of
 from ...options import Options
+from ...tracks.data_set import VIDEOS
 from ...tracks.read import check_parquet
-from .dataset import NO_SHARD, VIDEO_COLUMNS, VIDEOS, Shards, conclude, done_line, hash_of, writing
+from .dataset import NO_SHARD, VIDEO_COLUMNS, Shards, conclude, done_line, hash_of, writing
 from .journal import Journal, lock, replay
 from .ownership import NAME, TRACKS, WORK, has_journal, is_shard
 from .records import CountsFacts, DoneLine, Ended, FailedLine, InputLine, JobLine, ShardFacts
