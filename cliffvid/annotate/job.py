@@ -39,7 +39,7 @@ def annotate(
     Sources are folders, patterns, lists (.txt), manifests (.csv, .parquet), files, or ``-`` (stdin). A bad input fails
     alone. Raises UsageError, ModelError, BackendError, and OutputError if the disk is full; finished inputs are kept.
     """
-    found = find_inputs(sources, Path(out))
+    found = find_inputs(sources, Path(out), options)
     return annotate_inputs(found, Path(out), options or Options(), bulk or BulkOptions(), watch)
 
 
@@ -127,7 +127,7 @@ class BulkJob:
                 "doubled": found.doubled,
             }
         )
-        self.tasks.add(map(plan.probe, given))
+        self.tasks.add(map(plan.probe, given.values()))
 
         def took(answer: Answer) -> None:
             assert isinstance(answer.reply, Probed | Fault)

@@ -8,6 +8,7 @@ from .heif import brands, is_still
 from .image_files import Images, is_image, is_pattern
 from .images.base import Device
 from .reader import Video
+from .shards import shard_of
 
 
 def open_source(path: Path | str, options: Options | None = None, device: Device | None = None) -> Video | Images:
@@ -17,7 +18,7 @@ def open_source(path: Path | str, options: Options | None = None, device: Device
     errors.py, and BackendError.
     """
     path = source_of(path)  # Python callers name files as text, too
-    if isinstance(path, Path) and (os.path.isdir(path) or is_pattern(path) or _is_image(path)):
+    if isinstance(path, Path) and not shard_of(path) and (os.path.isdir(path) or is_pattern(path) or _is_image(path)):
         return Images(path, options)
     return Video(path, options, device)
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import av
 
+from .container import check_read
 from .damage import Settled
 from .packets import times_by_dts
 
@@ -53,6 +54,7 @@ def read_index(container: av.container.InputContainer, stream: av.VideoStream, f
                 keys.append(packet.pts)
     except av.FFmpegError:
         pass  # the container breaks off: packets before that are sound
+    check_read(container)
     if len(set(shown)) < len(shown) or any(b < a for a, b in pairwise(decoding)):
         return None
     if first.ticks is None or first.frame.pts not in shown:
