@@ -76,12 +76,12 @@ class FoundInputs:
         values = sidecar_values(Path(tar, sidecar))
         if values is None:
             self.ignore([Path(tar, sidecar)])
-        taken = {name: value for name, value in (values or {}).items() if self._has_column(name)}
-        self.sidecar_columns.update(taken)
+        taken: dict[str, object] = {}
+        for column, value in (values or {}).items():
+            if column in self.sidecar_columns or len(self.sidecar_columns) < SIDECAR_COLUMNS_MAX:
+                self.sidecar_columns.add(column)
+                taken[column] = value
         return taken
-
-    def _has_column(self, name: str) -> bool:
-        return name in self.sidecar_columns or len(self.sidecar_columns) < SIDECAR_COLUMNS_MAX
 
     def ignore(self, paths: list[Path]) -> None:
         self.ignored += len(paths)

@@ -112,7 +112,7 @@ def _headers(file: BinaryIO, end: int) -> Iterator[tuple[bytes, Member | None]]:
             head, start = _block(file, start), start + BLOCK
         whole = kind in REGULAR and about.known
         name = _name(head) if about.name is None else about.name
-        if name.endswith(b"/"):  # an old way to say folder
+        if kind == b"\0" and name.endswith(b"/"):  # an old way to say folder
             whole, size = False, 0
         yield name, Member(start, size) if whole else None
         if start + size > end:
