@@ -68,6 +68,8 @@ class RangeFile(io.RawIOBase):
     ``fault``, for the code that called FFmpeg to raise.
     """
 
+    content: str | None = None  # what identifies it, if reading it again is dear
+
     def __init__(self, name: str, size: int) -> None:
         self.name, self.size = name, size
         self.fault: InputError | None = None

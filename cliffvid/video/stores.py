@@ -112,6 +112,7 @@ class StoredFile(RangeFile):
         if not facts.size:
             raise EmptyError(f"{address}: the object is empty; upload it again")
         super().__init__(address, facts.size)
+        self.content = f"{address} {facts.content}"
         self._store = _store(address, options)
         self._held: dict[int, bytes] = {}  # by where they begin, the one used last at the end
 
