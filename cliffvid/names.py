@@ -5,10 +5,10 @@ import re
 # Control characters, line separators, and marks that reverse the direction of text.
 STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 # In addresses: a user's name and password, and parameters of a query that sign it.
-USER = re.compile(r"(?<=://)[^/?#@\s]+@")
+USER = re.compile(r"(?<=://)[^/?#\s]+@")
 SIGNING = re.compile(
     r"(?i)(?<=[?&])(x-(amz|goog)-[\w-]+|awsaccesskeyid|googleaccessid|signature|expires|policy|key-pair-id|sig|s[eprtv]|"
-    r"token|access_token|api_?key|key|password|secret)=[^&#\s)]*&?"
+    r"token|access_token|api_?key|key|password|secret)=[^&#\s]*?(?=[,;:)]?(?:$|[&#\s]))&?"
 )
 NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte
 

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeGuard, TypeVar, cast
 
-from ..errors import AccessError, EmptyError, InputError, NotFoundError, RefusedError, UnreadableError
+from ..errors import AccessError, CliffvidError, EmptyError, InputError, NotFoundError, RefusedError, UnreadableError
 from ..inputs import RangeFile
 from ..names import public
 from ..optional import load
@@ -86,8 +86,7 @@ def open_ranges(source: Path | str, options: Options) -> RangeFile | None:
 
 def facts_of(address: str, options: Options) -> Facts:
     """Return the size and the ETag of an object, by one request. Raises InputError or NotInstalledError."""
-    store = _store(address, options)
-    info = _asked(address, lambda: store.info(address))
+    info = _asked(address, lambda: _store(address, options).info(address))
     size, etag = info.get("size"), str(info.get("ETag") or info.get("etag") or "").strip('"')
     if info.get("type") == "directory":
         raise NotFoundError(f"{address}: a folder of objects; name one of them, or all by a slash at the end")
@@ -98,9 +97,12 @@ def facts_of(address: str, options: Options) -> Facts:
 
 def list_store(pattern: str, options: Options) -> list[str]:
     """Return the addresses that match a pattern, or all below a prefix that ends in a slash, sorted."""
-    store = _store(pattern, options)
-    ask = store.find if pattern.endswith("/") else store.glob
-    found = _asked(pattern, lambda: ask(pattern, detail=True))
+
+    def ask() -> dict[str, dict[str, object]]:
+        store = _store(pattern, options)
+        return (store.find if pattern.endswith("/") else store.glob)(pattern, detail=True)
+
+    found = _asked(pattern, ask)
     return sorted(f"{_scheme(pattern)}://{name}" for name, info in found.items() if info["type"] == "file")
 
 
@@ -158,6 +160,8 @@ def _file_system(scheme: str) -> FileSystem:
     if scheme == "s3":
         retries = {"mode": "standard", "total_max_attempts": 1}  # it is retried here, not in three layers
         settings["config_kwargs"] = {"retries": retries, "connect_timeout": CONNECT_S, "read_timeout": READ_S}
+    else:
+        settings["token"] = os.environ.get("FSSPEC_GS_TOKEN", "google_default")
     made = load("fsspec", install).filesystem(scheme, **settings)
     made.retries = 1
     return cast(FileSystem, made)
@@ -168,6 +172,8 @@ def _asked(address: str, ask: Callable[[], T]) -> T:
     for wait_s in (*WAITS_S, None):
         try:
             return ask()
+        except CliffvidError:
+            raise
         except Exception as error:  # of some library for networks
             if refused := _refusal(address, error):
                 raise refused from error

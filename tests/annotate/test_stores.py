@@ -1,9 +1,11 @@
 """Data sets from where videos live: tar shards, and a local S3 server. The rows are those of loose files."""
 
+import http.server
 import io
 import json
 import os
 import tarfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -192,3 +194,31 @@ def test_a_film_is_read_once_and_split_as_a_file_is(bucket, toys, tmp_path):
     assert segments >= 6 and bucket.bytes_read("front") < 3 * size  # not the whole film for each
     annotate("front.mp4", "behind.mp4", "-o", "local", "--workers", 1, cwd=tmp_path, toys=toys)
     assert same_rows(tmp_path / "split", tmp_path / "local")
+
+
+def test_an_address_with_secrets_is_opened_as_given_and_named_without_them(data, toys, tmp_path):
+    asked = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=data / "in")
+
+        def do_GET(self):
+            asked.append(self.path)
+            super().do_GET()
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{serving.server_port}"
+        names = [f"http://me:5ec2e7@{host}/{name}.mp4?X-Amz-Signature=5ec2e7" for name in ("03", "gone")]
+        (tmp_path / "list.txt").write_text("\n".join(names))
+        done = annotate("list.txt", "-o", "out", "--allow-network", cwd=tmp_path, toys=toys, check=1)
+        serving.shutdown()
+    assert "/03.mp4?X-Amz-Signature=5ec2e7" in asked
+    statuses = {video["video"]: video["status"] for video in videos(tmp_path / "out")}
+    assert statuses == {f"http://{host}/03.mp4": "ok", f"http://{host}/gone.mp4": "failed"}
+    written = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert "5ec2e7" not in done.stderr and b"5ec2e7" not in written
