@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self, TypeAlias, get_origin, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from .names import label
+from .names import label, public
 from .pending import PendingInputs
 
 Array: TypeAlias = NDArray[Any]
@@ -270,4 +270,4 @@ class VideoInfo:
     @property
     def name(self) -> str:
         """Return the file's name without its folder, as text that every reader accepts."""
-        return label(Path(self.path).name)
+        return label(Path(public(str(self.path))).name)

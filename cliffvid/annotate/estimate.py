@@ -62,7 +62,7 @@ def dry_run(
     folder = job_folder(out, bulk)
     state = state_of(folder)
     elsewhere = state_of(out).live if folder != out else {}
-    found = find_inputs(sources, out)
+    found = find_inputs(sources, out, options)
     with (
         tempfile.TemporaryDirectory() as work,
         BulkJob(Path(work), _NoJournal(state), options, bulk, lambda event, progress: None) as job,
@@ -82,19 +82,19 @@ def dry_run(
             "workers": job.pool.count,
             "estimate_s": None,
         }
-        if todo and (rate := _trial(job, todo[len(todo) // 2][0])):
+        if todo and (rate := _trial(job, plan, todo[len(todo) // 2][0])):
             total["estimate_s"] = frames / rate / job.pool.count
     return (*(line for _, line in lines), total)
 
 
-def _trial(job: BulkJob, name: str) -> float | None:
+def _trial(job: BulkJob, plan: Plan, name: str) -> float | None:
     rates: list[float] = []
 
     def took(answer: Answer) -> None:
         assert isinstance(answer.reply, TrialSpeed)
         rates.append(answer.reply.frames_per_s)
 
-    job.tasks.add([Trial(video=name, frames=TRIAL_FRAMES)])
+    job.tasks.add([Trial(video=name, address=plan.addresses.get(name), frames=TRIAL_FRAMES)])
     job.tasks.drive(took, lambda task, fault: None, job.stopped)
     return rates[0] if rates else None
 

@@ -57,7 +57,8 @@ def annotate(
     """
     names = [sources] if isinstance(sources, str | Path) else sources
     run, job = given_apart((Options, options), (BulkOptions, bulk), keywords)
-    return annotate_inputs(find_inputs([str(name) for name in names], Path(out)), Path(out), run, job, watch)
+    found = find_inputs([str(name) for name in names], Path(out), run)
+    return annotate_inputs(found, Path(out), run, job, watch)
 
 
 def annotate_inputs(found: FoundInputs, out: Path, options: Options, bulk: BulkOptions, watch: Watch) -> Summary:
@@ -125,7 +126,7 @@ class BulkJob:
                 "doubled": found.doubled,
             }
         )
-        self.tasks.add(map(plan.probe, given))
+        self.tasks.add(map(plan.probe, given.values()))
 
         def took(answer: Answer) -> None:
             assert isinstance(answer.reply, Probed | Fault)

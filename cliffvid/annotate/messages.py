@@ -15,6 +15,7 @@ class Task:
     """A unit of work on an input."""
 
     video: str
+    address: str | None = None  # of the input, if its name leaves out secrets
     size_s: float = 0.0  # of video
     attempt: int = 1
     last: bool = False  # the final attempt, which runs alone in its process
@@ -22,6 +23,11 @@ class Task:
     @property
     def do(self) -> str:
         return type(self).__name__.lower()
+
+    @property
+    def source(self) -> str:
+        """Return what to open."""
+        return self.address or self.video
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

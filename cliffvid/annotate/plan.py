@@ -77,13 +77,20 @@ class Plan:
     split_s: float = 0.0
     elsewhere: dict[str, Ended] = field(default_factory=dict)  # finished inputs of the whole data set, for a part
     failed: dict[str, Fault] = field(default_factory=dict)  # by name
+    addresses: dict[str, str | None] = field(default_factory=dict)  # of inputs whose names leave out secrets
     kept: dict[str, Fault] = field(default_factory=dict)  # finished earlier, unreadable now
 
-    def probe(self, name: str) -> Task:
+    def probe(self, given: Input) -> Task:
         """Return the task that probes an input; an input with known content is not analysed again."""
-        before = self.state.inputs.get(name)
+        name, before = given.name, self.state.inputs.get(given.name)
+        self.addresses[name] = given.address
         same = before and before["kind"] != "unreadable" and before["split_s"] == self.split_s
-        return Probe(video=name, known=before["content"] if before and same else None, split_s=self.split_s)
+        return Probe(
+            video=name,
+            address=given.address,
+            known=before["content"] if before and same else None,
+            split_s=self.split_s,
+        )
 
     def take(self, given: Input, reply: Probed | Fault) -> None:
         """Add the result of probing an input to the plan."""
@@ -146,15 +153,16 @@ class Plan:
 
     def tasks_of(self, name: str) -> list[Task]:
         """Return the task of an input, or those of its unfinished segments."""
-        line = self.lines[name]
+        line, address = self.lines[name], self.addresses.get(name)
         camera = camera_of(line["extra"])
         duration_s = line["duration_s"] or (line["frames"] or 0) / 25
         if not line["cuts"]:
-            return [Whole(video=name, size_s=duration_s, content=line["content"], **camera)]
+            return [Whole(video=name, address=address, size_s=duration_s, content=line["content"], **camera)]
         done = self.state.segments.get(cut_key(line), {})
         return [
             Segment(
                 video=name,
+                address=address,
                 size_s=(end or duration_s) - start,
                 part=part,
                 start_s=start,

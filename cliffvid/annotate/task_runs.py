@@ -13,6 +13,7 @@ from typing import TypeAlias, cast
 import numpy as np
 
 from ..errors import BackendError, CliffvidError, InputError, ModelError, UsageError
+from ..names import public
 from ..options import Options
 from ..pipeline.batching import Batch, Part
 from ..pipeline.chain import Chain
@@ -39,7 +40,7 @@ class WholeRun(GuardedRun):
     """Process an input from its first frame to its last."""
 
     def __init__(self, task: Whole | Segment, chain: Chain, work: Path) -> None:
-        super().__init__(source_of(task.video), chain)
+        super().__init__(source_of(task.source), chain)
         if task.focal_px or task.fov_deg:
             self.options = dataclasses.replace(self.options, camera_wh_px=None, **task.camera)
         self.task, self.work, self._start = task, work, time.perf_counter()
@@ -50,7 +51,7 @@ class WholeRun(GuardedRun):
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Open the input for as long as its frames are read. Raises ChangedError if it changes meanwhile."""
-        with unchanged(self.task.video, self.task.content), super().reading():
+        with unchanged(self.task.source, self.task.content, self.options), super().reading():
             yield
 
     def write(self, bodies: Bodies | None) -> None:
@@ -118,7 +119,7 @@ class TrialRun(GuardedRun):
     """Measure frames per second on the first frames of an input, with networks open."""
 
     def __init__(self, task: Trial, chain: Chain) -> None:
-        super().__init__(source_of(task.video), chain)
+        super().__init__(source_of(task.source), chain)
         self.task, self._start = task, time.perf_counter()
         self._first: int | None = None if self.options.start_s else 0
         self._rate: float | None = None
@@ -199,8 +200,8 @@ def probed(task: Probe, options: Options) -> Iterator[Answer]:
     """Yield the facts about an input; only its content hash if that is the one ``known``."""
     content = None
     try:
-        source = source_of(task.video)
-        content = content_of(source)
+        source = source_of(task.source)
+        content = content_of(source, options)
         facts = Probed(content) if content == task.known else _facts(source, content, task.split_s, options)
         yield Answer(task, facts)
     except Exception as error:
@@ -261,4 +262,4 @@ def fault_of(error: Exception) -> Fault:
     else:
         message = f"{type(error).__name__}: {error}"
     kind = "OutputError" if full else type(error).__name__
-    return Fault(kind, message, stop, transient=not stop and not own)
+    return Fault(kind, public(message), stop, transient=not stop and not own)

@@ -39,7 +39,9 @@ def _is_missing(name: str) -> bool:
     try:
         os.stat(name)
     except (FileNotFoundError, NotADirectoryError):
-        return True
+        from ..video.shards import shard_of
+
+        return not shard_of(Path(name))
     except OSError:  # it may exist
         return False
     return False

@@ -11,6 +11,7 @@ from .image_files import Images, is_image, is_pattern
 from .images.base import Device
 from .memory import ByteStream, FileVideo, FrameSource
 from .reader import Source, Video
+from .shards import shard_of
 
 VideoInput: TypeAlias = str | Path | ByteStream | FrameSource
 
@@ -22,7 +23,7 @@ def open_source(path: Path | str, options: Options | None = None, device: Device
     errors.py, and BackendError.
     """
     path = source_of(path)  # Python callers name files as text, too
-    if isinstance(path, Path) and (os.path.isdir(path) or is_pattern(path) or _is_image(path)):
+    if isinstance(path, Path) and not shard_of(path) and (os.path.isdir(path) or is_pattern(path) or _is_image(path)):
         return Images(path, options)
     return Video(path, options, device)
 

@@ -35,8 +35,20 @@ def imports(path):
 
 @pytest.mark.parametrize("path", RUNTIME, ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_need_not_be_installed_is_imported_on_use(path):
-    optional = {"cliffvid.export", "moderngl", "onnxruntime", "openvino", "pyrender", "ray", "tensorrt", "tensorrt_rtx"}
-    optional |= {"pxr"}
+    optional = {
+        "cliffvid.export",
+        "fsspec",
+        "gcsfs",
+        "s3fs",
+        "moderngl",
+        "onnxruntime",
+        "openvino",
+        "pxr",
+        "pyrender",
+        "ray",
+        "tensorrt",
+        "tensorrt_rtx",
+    }
     for module, level, at_top in imports(path):
         name = "cliffvid.export" if level and module.split(".")[0] == "export" else module.split(".")[0]
         assert name not in optional or not at_top or path.parent.name == "renderers"

@@ -144,7 +144,7 @@ def fields(kind, place=""):
 
 
 def test_the_page_names_each_field_of_a_manifest_and_its_template_is_one():
-    page = (Path(__file__).parents[2] / "docs" / "own-networks.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "pages" / "howto" / "own-networks.md").read_text(encoding="utf-8")
     table = page.split("## The manifest")[1].split("## A template")[0]
     named = {name for line in table.splitlines() if line.startswith("| `") for name in re.findall("`([\\w.]+)`", line)}
     kinds = [manifest_schema.MANIFEST, *manifest_schema.RULES.values()]
