@@ -13,7 +13,7 @@ FROM python:3.13-slim-bookworm
 ARG EXTRAS=cpu,overlay
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libegl1 libgl1-mesa-dri \
+    && apt-get install --yes --no-install-recommends libegl1 libgl1 libgl1-mesa-dri \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /wheels /wheels
 RUN python -m pip install --no-cache-dir "$(echo /wheels/*.whl)[$EXTRAS]" \

@@ -54,7 +54,7 @@ def directives(script: Path) -> dict[str, str]:
 
 
 def sbatch(script: Path, *args, cwd: Path, env: dict[str, str], signalled: bool = False) -> int:
-    """Run a batch script; if ``signalled``, send what it asks for as soon as something is done. Returns its exit code."""
+    """The exit code of a batch script that, if ``signalled``, gets its signal as soon as something is done."""
     journal = cwd / "annotated" / "parts" / "0-of-2" / "journal.jsonl"
     with open(Path(env["SPOOL"]) / "log", "a") as log:
         running = subprocess.Popen(["bash", script, *map(str, args)], cwd=cwd, env=env, stdout=log, stderr=log)
