@@ -173,6 +173,7 @@ class LocalPool:
             return []
         task, reply, rows = task_of(message["task"]), reply_of(message["reply"]), process.line.recv_bytes()
         if isinstance(reply, Fault):
+            process.log.read()
             reply = _with_log(reply, process)
         answer = Answer(task, reply, rows, self._name(process, process.tasks.pop(task)[1]))
         process.since = time.monotonic()
@@ -184,6 +185,7 @@ class LocalPool:
         code = process.popen.wait()
         self._processes.remove(process)
         process.log.read()
+        process.log.close()
         how = f"by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"with exit code {code}"
         if not self._began:
             last = f" ({process.log.lines[-1].strip()})" if process.log.lines else ""
@@ -191,14 +193,11 @@ class LocalPool:
                 f"a worker's process ended {how} before it began{last}; does `cliffvid doctor` work here?"
             )
         crash = Fault("Crashed", f"the process that worked on it ended {how}", transient=True)
-        answers = [Answer(task, _with_log(fault or crash, process)) for task in process.tasks]
-        process.log.close()
-        return answers
+        return [Answer(task, _with_log(fault or crash, process)) for task in process.tasks]
 
 
 def _with_log(fault: Fault, process: Process) -> Fault:
-    """Return the fault with the last lines that its process wrote, before those that it has."""
-    process.log.read()
+    """Return the fault with the last lines that were read from its process, before those that it has."""
     return replace(fault, log=last_lines([*process.log.lines, *(fault.log or "").splitlines()]))
 
 

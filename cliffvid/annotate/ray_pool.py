@@ -224,7 +224,7 @@ class LoggedLines(logging.Handler):
 class _Actor:
     """Ray actor that wraps a Worker. The first task that needs the networks opens them.
 
-    Its folder for work is its own: what a task reads from or writes to it comes and goes with the call.
+    Each task has a folder for work of its own: what it reads from or writes to it comes and goes with the call.
     """
 
     def __init__(self, hello: Hello) -> None:
@@ -236,8 +236,7 @@ class _Actor:
         if options.models_dir and not options.models_dir.is_dir():  # this machine has its models elsewhere
             options = replace(options, models_dir=None)
         self._options, self._models, self._checked = options, hello["models"], False
-        self._folder = tempfile.TemporaryDirectory(prefix="cliffvid-")
-        self._worker = Worker(options, Path(self._folder.name))
+        self._worker = Worker(options, Path(tempfile.gettempdir()))
         self._log = LoggedLines()
         logging.getLogger().addHandler(self._log)
 
@@ -249,20 +248,18 @@ class _Actor:
         from .task_runs import fault_of
 
         self._log.lines.clear()
-        work, task = Path(self._folder.name), task_of(json.loads(plain))
-        for name, data in files.items():
-            path = work / Path(name).name
-            path.write_bytes(data)
-        try:
-            self._check_models()
-            (answer,) = self._worker.run(iter([task]))
-            reply, rows = answer.reply, answer.rows
-            made = {path.name: path.read_bytes() for path in (work / name for name in _files_of(reply))}
-        except CliffvidError as error:
-            reply, rows, made = fault_of(error), b"", {}
-        finally:
-            for path in work.iterdir():
-                path.unlink()
+        with tempfile.TemporaryDirectory(prefix="cliffvid-") as folder:
+            work = self._worker.work = Path(folder)
+            for name, data in files.items():
+                path = work / Path(name).name
+                path.write_bytes(data)
+            try:
+                self._check_models()
+                (answer,) = self._worker.run(iter([task_of(json.loads(plain))]))
+                reply, rows = answer.reply, answer.rows
+                made = {path.name: path.read_bytes() for path in (work / name for name in _files_of(reply))}
+            except CliffvidError as error:
+                reply, rows, made = fault_of(error), b"", {}
         if isinstance(reply, Fault):
             reply = replace(reply, log=last_lines([*self._log.lines, *(reply.log or "").splitlines()]))
         return json.dumps(to_json(reply)), rows, made

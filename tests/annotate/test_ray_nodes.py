@@ -161,16 +161,18 @@ def test_a_node_needs_no_path_of_the_driver(data, toys, tmp_path):
     assert '"segment"' in (tmp_path / "out" / "journal.jsonl").read_text()
 
 
-def test_a_node_with_another_version_of_a_model_stops_the_job(data, toys, toy_options, tmp_path, monkeypatch):
+def test_a_node_with_another_version_of_a_model_stops_the_job(toys, toy_options, tmp_path, monkeypatch):
     there = shutil.copytree(toys, tmp_path / "models")
     manifest = there / "toy-regressor" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"model.onnx": "', '"model.onnx": "0', 1))
+    facts = json.loads(manifest.read_text())
+    facts["files"]["model.onnx"] = "0" * 64
+    manifest.write_text(json.dumps(facts))
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.chdir(tmp_path)
     ours = recipe(toy_options()).models
     monkeypatch.setenv("CLIFFVID_ENGINES", str(there))
     options = toy_options().to_json() | {"models_dir": "/nowhere/models"}
-    actor = _Actor({"options": options, "models": ours, "cwd": str(data)})
-    monkeypatch.chdir(data)
+    actor = _Actor({"options": options, "models": ours, "cwd": str(tmp_path)})
     task = Whole(video="in/long.mp4", content="")
     reply, rows, files = actor.do(json.dumps(to_json(task)), {})
     fault = reply_of(json.loads(reply))
