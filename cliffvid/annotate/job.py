@@ -13,10 +13,10 @@ from ..machine import interruptible, version
 from ..option import given_apart
 from ..options import Options, RunKeywords
 from .inputs import FoundInputs, find_inputs
-from .messages import Answer, Event, Fault, Join, Probed, Processed, Segment, Task
+from .messages import Answer, Event, Fault, Join, LeftOut, Probed, Processed, Segment, Task, said_of
 from .options import BulkKeywords, BulkOptions
 from .plan import Plan, in_part, job_folder, recipe
-from .progress import Progress, Summary, Watch
+from .progress import MetricsFile, Progress, Summary, Watch
 from .scheduler import Failed, Scheduler, Took, open_pool
 from .split import SegmentMerger
 from .store.dataset import Shards, conclude, open_journal, writing
@@ -65,8 +65,10 @@ def annotate_inputs(found: FoundInputs, out: Path, options: Options, bulk: BulkO
     """Run ``annotate`` on inputs that are found already."""
     folder = job_folder(out, bulk)
     elsewhere = state_of(out).live if folder != out else {}
-    with open_journal(folder) as log, BulkJob(folder, log, options, bulk, watch) as job, interruptible(job.stop):
-        return job.run(found, elsewhere)
+    with open_journal(folder) as log:
+        watch = MetricsFile(bulk.metrics, folder, bulk.checkpoint_s, watch) if bulk.metrics else watch
+        with BulkJob(folder, log, options, bulk, watch) as job, interruptible(job.stop):
+            return job.run(found, elsewhere)
 
 
 class BulkJob:
@@ -80,7 +82,7 @@ class BulkJob:
         self.tasks = Scheduler(self.pool)
         self.progress = Progress(pool=self.pool)
         self.interrupted = False
-        self.done, self.failures = 0, 0
+        self.failures = 0
         self.fault: str | None = None
 
     def __enter__(self) -> "BulkJob":
@@ -117,15 +119,8 @@ class BulkJob:
         plan = Plan(self.recipe, self.journal.state, split_s=split_s, elsewhere=elsewhere)
         given = {name: each for name, each in found.inputs.items() if in_part(name, self.bulk)}
         self.progress.inputs = len(given)
-        self._tell(
-            {
-                "type": "found",
-                "inputs": len(given),
-                "ignored": found.ignored,
-                "ignored_names": found.ignored_names,
-                "doubled": found.doubled,
-            }
-        )
+        left_out: LeftOut = {"ignored": found.ignored, "ignored_names": found.ignored_names}
+        self._tell({"type": "found", "inputs": len(given), "doubled": found.doubled, **left_out})
         self.tasks.add(map(plan.probe, given.values()))
 
         def took(answer: Answer) -> None:
@@ -147,13 +142,14 @@ class BulkJob:
             "software": f"cliffvid {version()}",
             "options": self.options.to_json(),
             "host": platform.node(),
+            "workers": self.pool.count,
         }
         with writing(self.folder):
             self.journal.append(begun, *plan.changed())
             self.shards.forget(plan.stale(self.bulk.retry_failed))
         self._tell(begun)
         for name, fault in plan.kept.items():
-            self._tell({"type": "kept", "video": name, "error": fault.error, "message": fault.message})
+            self._tell({"type": "kept", "video": name, **said_of(fault)})
         for name, fault in plan.failed.items():
             if not plan.finished(name):
                 self._give_up(plan, name, 0, fault)
@@ -182,7 +178,7 @@ class BulkJob:
                 joins.remove(task.video)
             else:
                 self._took_whole(plan, task, processed.result, answer.rows)
-            progress.done_s += task.size_s
+            progress.take(answer)
 
         def failed(task: Task, fault: Fault) -> None:
             if isinstance(task, Segment | Join):
@@ -199,10 +195,7 @@ class BulkJob:
             self.watch({"type": "tick"}, self.progress)
 
         def retry(task: Task, fault: Fault) -> None:
-            error, message = fault.error, fault.message
-            self._tell(
-                {"type": "retry", "video": task.video, "attempt": task.attempt, "error": error, "message": message}
-            )
+            self._tell({"type": "retry", "video": task.video, "attempt": task.attempt, **said_of(fault)})
 
         self.tasks.drive(took, failed, self.stopped, retry, tick)
 
@@ -267,13 +260,15 @@ class BulkJob:
             "finished": time.time(),
             "job": len(self.journal.state.jobs) - 1,
         }
+        if fault.log:
+            ended["log"] = fault.log
         with writing(self.folder):
             self.journal.append({"type": "failed", **ended})
         self.failures += 1
         self._count(ended, 0)
 
     def _count(self, ended: Ended, frames: int) -> None:
-        self.done += 1
+        self.progress.done += 1
         self.progress.frames += frames
         self.progress.statuses[ended["status"]] += 1
         self._tell({"type": "video", **ended})
@@ -288,8 +283,8 @@ class BulkJob:
         state, stopped = self.journal.state, self.stopped()
         ended = [plan.finished(name) for name in plan.lines]
         statuses = Counter(each["status"] if each else "skipped" for each in ended)
-        seconds = time.monotonic() - self.progress.started
-        summary = Summary(self.folder, statuses, self.done, self.progress.frames, seconds, stopped)
+        seconds = self.progress.seconds
+        summary = Summary(self.folder, statuses, self.progress.done, self.progress.frames, seconds, stopped)
         if state.jobs:
             with writing(self.folder):
                 conclude(self.folder, self.journal, stopped, statuses=statuses)

@@ -1,12 +1,15 @@
 """Define the messages between a job, its pool and its workers, and the events for observers."""
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias, TypedDict
 
+from ..names import printable
 from .store.records import Ended, JobLine, Result
 
 LEAST_LIMIT_S, LIMIT_PER_S = 900.0, 240.0  # time limit in seconds: in general, plus per second of video
+LOG_LINES, LOG_WIDTH = 40, 200  # of a log's end
 Parsed: TypeAlias = Any  # parsed JSON from our own process
 
 
@@ -102,6 +105,7 @@ class Fault:
     stop: bool = False  # every task would fail like this
     transient: bool = False  # a retry may succeed
     content: str | None = None  # of an input that could be hashed but not opened
+    log: str | None = None  # the last lines that its worker logged
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,7 @@ class Answer:
     task: Task
     reply: Reply
     rows: bytes = b""
+    worker: str = ""  # its name in the pool
 
 
 TASKS = {kind.__name__: kind for kind in (Probe, Whole, Segment, Join, Trial)}
@@ -163,6 +168,12 @@ def _fields(plain: Parsed) -> Parsed:
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
     del fields["type"]
     return fields
+
+
+def last_lines(lines: Iterable[str]) -> str | None:
+    """Return the last lines of a log as printable text of bounded size; None if there are none."""
+    kept = deque((line.rstrip() for line in lines if line.strip()), LOG_LINES)
+    return "\n".join(printable(line)[:LOG_WIDTH] for line in kept) or None
 
 
 def limit_s(tasks: Iterable[Task]) -> float:
@@ -191,23 +202,26 @@ class FoundEvent(LeftOut):
     doubled: int
 
 
-class KeptEvent(TypedDict):
-    """A finished input is unreadable now; its earlier results are kept."""
+class FaultWords(TypedDict):
+    """An error's class and message."""
 
-    type: Literal["kept"]
-    video: str
     error: str
     message: str
 
 
-class RetryEvent(TypedDict):
+class KeptEvent(FaultWords):
+    """A finished input is unreadable now; its earlier results are kept."""
+
+    type: Literal["kept"]
+    video: str
+
+
+class RetryEvent(FaultWords):
     """A task will be retried."""
 
     type: Literal["retry"]
     video: str
     attempt: int
-    error: str
-    message: str
 
 
 class SegmentEvent(TypedDict):
@@ -232,6 +246,10 @@ class EndEvent(TypedDict):
     stopped: str | None
     statuses: dict[str, int]
     seconds: float
+
+
+def said_of(fault: Fault) -> FaultWords:
+    return {"error": fault.error, "message": fault.message}
 
 
 Event: TypeAlias = TickEvent | FoundEvent | JobLine | KeptEvent | RetryEvent | SegmentEvent | VideoEvent | EndEvent

@@ -1,6 +1,9 @@
 """Define the options of annotating a data set."""
 
+# ruff: noqa: RUF009  (option() makes a field, as dataclasses.field does)
+
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypedDict
 
 from ..option import check, check_values, option
@@ -29,6 +32,9 @@ class BulkOptions:
     )
     checkpoint_s: float = option(
         30.0, "Write finished inputs every so many seconds.", panel=SAFETY, flags=("--checkpoint",), least=0
+    )
+    metrics: Path | None = option(
+        None, "Keep a file of metrics for Prometheus up to date, every --checkpoint seconds.", panel=SAFETY
     )
     retry_failed: bool = option(False, "Retry inputs that failed in an earlier run.", panel=SAFETY)
     max_failures: int | None = option(
@@ -65,5 +71,6 @@ class BulkKeywords(TypedDict, total=False):
     shard: str | None
     split_s: float
     checkpoint_s: float
+    metrics: Path | None
     retry_failed: bool
     max_failures: int | None

@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from ..names import label
 from .store.journal import State, at_work, read_state
+from .store.ownership import NAME, PARTS, has_journal
 from .store.records import InputLine
 
 SLOWEST = 5
@@ -30,6 +31,7 @@ class SlowFacts(TypedDict):
 class Status(TypedDict):
     """Status of a data set."""
 
+    folder: str
     inputs: int
     statuses: dict[str, int]
     errors: dict[str, int]
@@ -40,6 +42,8 @@ class Status(TypedDict):
     at_work: bool | None
     run: RunFacts
     frames_per_s: float | None
+    videos_per_min: float | None
+    workers: int | None
     left_s: float | None
     slowest: list[SlowFacts]
 
@@ -69,6 +73,7 @@ def status(folder: Path) -> Status:
     worked = ((name, video.get("seconds")) for name, video in ended.items())
     slowest = sorted(((name, took) for name, took in worked if took is not None), key=lambda each: -each[1])[:SLOWEST]
     return {
+        "folder": label(str(folder)),
         "inputs": len(state.inputs),
         "statuses": dict(statuses.most_common()) | ({"to do": len(state.inputs) - len(ended)} if left(state) else {}),
         "errors": dict(errors.most_common()),
@@ -79,9 +84,22 @@ def status(folder: Path) -> Status:
         "at_work": working,
         "run": {"inputs": len(here), "frames": frames, "seconds": seconds},
         "frames_per_s": frames / seconds if seconds else None,
+        "videos_per_min": len(here) / seconds * 60 if seconds else None,
+        "workers": state.jobs[-1].get("workers") if state.jobs else None,
         "left_s": seconds * left_s / did_s if did_s and not state.end else None,
         "slowest": [{"video": label(name), "seconds": took} for name, took in slowest],
     }
+
+
+def data_sets(folder: Path) -> list[Path]:
+    """Return the folder, if it is a data set, and the parts of it that jobs with --shard make."""
+    parts = sorted(path.parent for path in (folder / PARTS).glob(f"*/{NAME}"))
+    return [folder, *parts] if not parts or has_journal(folder) else parts
+
+
+def is_over(facts: Status) -> bool:
+    """Return whether no job is at work any more, as far as that can be determined."""
+    return facts["at_work"] is False or bool(facts["ended"] and not facts["at_work"])
 
 
 def left(state: State) -> int:

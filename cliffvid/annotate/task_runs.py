@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import os
 import time
+import traceback
 import uuid
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -28,7 +29,19 @@ from ..video.open import open_source, source_of
 from ..video.shots import ShotDetector
 from ..video.split_points import cuts
 from .content import content_of, unchanged
-from .messages import Answer, Fault, Join, Probe, Probed, Processed, Segment, Trial, TrialSpeed, Whole
+from .messages import (
+    Answer,
+    Fault,
+    Join,
+    Probe,
+    Probed,
+    Processed,
+    Segment,
+    Trial,
+    TrialSpeed,
+    Whole,
+    last_lines,
+)
 from .row_sink import Sink
 from .store.records import CountsFacts
 
@@ -255,11 +268,13 @@ def fault_of(error: Exception) -> Fault:
     full = bool(codes & set(DISK_FULL))
     stop = full or isinstance(error, ModelError | BackendError | UsageError)
     own = isinstance(error, InputError) and not codes & set(TRANSIENT)
+    log = None
     if isinstance(error, CliffvidError):
         message = str(error)
     elif isinstance(error, OSError) and full:
         message = f"{error.strerror}: no room for the results; make room, then give the same command again"
     else:
         message = f"{type(error).__name__}: {error}"
+        log = last_lines("".join(traceback.format_exception(error)).splitlines())
     kind = "OutputError" if full else type(error).__name__
-    return Fault(kind, public(message), stop, transient=not stop and not own)
+    return Fault(kind, public(message), stop, transient=not stop and not own, log=log)

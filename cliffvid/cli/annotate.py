@@ -59,16 +59,25 @@ def annotate(
     raise typer.Exit(0 if code == 1 and allow_failures and not summary.stopped else code)
 
 
-def annotate_status(folder: DataSet, as_json: Json = False) -> None:
-    """Tell how far a data set is; also while a job works on it."""
-    from ..annotate.status import status
+def annotate_status(
+    folder: DataSet,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on until no job is at work; exit with 1 unless all is done.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Tell how far a data set is, and the parts of it; also while jobs work on it."""
+    from ..annotate.status import data_sets, status
     from .annotate_view import status_text
+    from .annotate_watch import watched
 
-    facts = status(folder)
-    if as_json:
-        result_json(facts)
-    else:
-        result(*status_text(folder, facts).split("\n"))
+    found = watched(folder, as_json) if watch else [status(each) for each in data_sets(folder)]
+    for facts in found:
+        if as_json:
+            result_json(facts)
+        else:
+            result(*status_text(facts).split("\n"))
+    raise typer.Exit(1 if watch and any(facts["ended"] != "all done" for facts in found) else 0)
 
 
 def annotate_merge(folder: DataSet, as_json: Json = False) -> None:

@@ -43,6 +43,7 @@ ALLOWED = {
     ("cliffvid/models/backends/trt_plans.py", "model.read_bytes"): HASHED,
     ("cliffvid/models/backends/trt_plans.py", "facts_path(path).read_text"): OWN,
     ("cliffvid/models/backends/trt_plans.py", "path.read_bytes"): OWN,
+    ("cliffvid/annotate/ray_pool.py", "path.read_bytes"): OWN,
     ("cliffvid/models/backends/trt.py", "plan.path.read_bytes"): OWN,
     ("cliffvid/models/backends/trt.py", "self._cache_path().read_bytes"): OWN,
     ("cliffvid/models/batch_size.py", "_file().read_text"): OWN,

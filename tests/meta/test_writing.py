@@ -49,6 +49,8 @@ ALLOWED = {
     ("annotate/row_sink.py", "self._writer.write_table"): BULK,
     ("annotate/row_sink.py", "writer.write_table"): "into memory, to travel between processes",
     ("annotate/task_runs.py", "path.open"): BULK,
+    ("annotate/ray_pool.py", "path.open"): BULK,
+    ("annotate/ray_pool.py", "path.write_bytes"): "a worker's own temporary folder",
     ("annotate/task_runs.py", "np.savez_compressed"): BULK,
     ("cli/console.py", "os.open"): "the null device, instead of a stream that was closed",
     ("locks.py", "os.open"): "locks, which hold nothing, and the new files that files.py writes",

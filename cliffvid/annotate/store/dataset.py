@@ -36,6 +36,7 @@ VIDEO_COLUMNS = {
     "status": "string",  # ok, partial, empty, failed, skipped
     "error": "string",
     "message": "string",
+    "log": "string",  # of a failed input: the last lines that its worker logged
     "attempts": "int32",
     "duration_s": "float64",
     "frames": "int64",

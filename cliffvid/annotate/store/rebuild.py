@@ -229,7 +229,7 @@ def _done(video: str, rows: int, row: Row | None, finished: float, jobs: _Jobs) 
 
 
 def _failed(row: Row, jobs: _Jobs) -> FailedLine:
-    return {
+    line: FailedLine = {
         "type": "failed",
         "video": row["video"],
         "key": row["key"],
@@ -240,3 +240,6 @@ def _failed(row: Row, jobs: _Jobs) -> FailedLine:
         "finished": row["finished"],
         "job": jobs.number(row, row["finished"]),
     }
+    if row.get("log"):
+        line["log"] = row["log"]
+    return line

@@ -48,6 +48,7 @@ class JobLine(TypedDict):
     software: str
     options: dict[str, object]
     host: NotRequired[str]
+    workers: NotRequired[int]
 
 
 class InputLine(TypedDict):
@@ -86,6 +87,7 @@ class Ended(_HowEnded, total=False):
     width_px: int | None
     height_px: int | None
     error: str
+    log: str  # the last lines that the worker of a failed input logged
     file: str | None  # of its rows; in memory only, on disk the line has it
 
 
@@ -167,7 +169,7 @@ STATUSES = ("ok", "partial", "empty", "failed")
 RECORDS: dict[str, tuple[Keys, Keys]] = {
     "job": (
         {"started": NUMBER, "inputs": WHOLE, "settings": OBJECT, "models": LIST, "software": TEXT, "options": OBJECT},
-        {"host": TEXT},
+        {"host": TEXT, "workers": WHOLE},
     ),
     "input": (
         {"video": TEXT, "key": TEXT, "content": TEXT, "kind": TEXT + NONE, "duration_s": NUMBER + NONE}
@@ -175,7 +177,7 @@ RECORDS: dict[str, tuple[Keys, Keys]] = {
         {},
     ),
     "done": ({"file": TEXT + NONE, "sha256": TEXT + NONE, "videos": LIST}, {"forget": LIST}),
-    "failed": (ENDED | {"error": TEXT}, {}),
+    "failed": (ENDED | {"error": TEXT}, {"log": TEXT}),
     "segment": (
         {"cut_key": TEXT, "part": WHOLE, "file": TEXT + NONE, "thumbs": TEXT, "warnings": LIST} | RESULT,
         {},
@@ -183,7 +185,7 @@ RECORDS: dict[str, tuple[Keys, Keys]] = {
     "end": ({"stopped": TEXT + NONE, "finished": NUMBER, "videos_sha256": TEXT}, {"statuses": OBJECT}),
 }
 DONE_VIDEO: tuple[Keys, Keys] = (ENDED | RESULT, {})
-GIVEN_UP: tuple[Keys, Keys] = (ENDED | {"error": TEXT, "rows": WHOLE}, {})  # as merged from a part
+GIVEN_UP: tuple[Keys, Keys] = (ENDED | {"error": TEXT, "rows": WHOLE}, {"log": TEXT})  # as merged from a part
 
 
 class BadRecord(InputError):

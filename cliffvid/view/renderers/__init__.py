@@ -26,8 +26,8 @@ NEAREST_M = 0.05  # near plane: closer geometry is clipped
 WITHOUT = "or draw skeletons (--view skeleton, --skeleton-only), which needs nothing"
 HOW_TO_GET_EGL = (
     "no picture can be rendered here, because EGL is missing or has no driver: on Debian and Ubuntu "
-    "apt-get install libegl1 libgl1-mesa-dri (software, no GPU needed); --view skeleton, or --skeleton-only of a "
-    "report, needs nothing"
+    "apt-get install libegl1 libgl1 libgl1-mesa-dri (software, no GPU needed); --view skeleton, or --skeleton-only of "
+    "a report, needs nothing"
 )
 
 
