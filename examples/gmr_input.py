@@ -15,6 +15,4 @@ for path in report.files:
     with np.load(path) as motion:
         frames = len(motion["trans"])
         assert motion["root_orient"].shape == (frames, 3) and motion["pose_body"].shape == (frames, 63)
-        print(
-            f"{path}: {frames} frames of {motion['mocap_frame_rate']}/s, {motion['gender']}, betas {motion['betas'].shape}"
-        )
+        print(f"{path}: {frames} frames of {motion['mocap_frame_rate']}/s, {motion['gender']}")

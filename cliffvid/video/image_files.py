@@ -28,8 +28,9 @@ from ..names import label, listed
 from ..options import Options
 from ..tables import UInt8, VideoInfo
 from . import heif
+from .deinterlace import DisplayedFrame
 from .images.rgb import RgbImage
-from .reader import DecodeCounts, DisplayedFrame, Source
+from .reader import DecodeCounts, Source
 
 # Listed, because by default Pillow also opens formats that run other programs (EPS) or hold other files.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")

@@ -18,9 +18,10 @@ from ..errors import CliffvidError, EmptyError, InputError, NoVideoError, UsageE
 from ..files import output_errors
 from ..options import Options
 from ..tables import Frames, UInt8, VideoInfo
+from .deinterlace import DisplayedFrame
 from .images.base import Device
 from .images.rgb import RgbImage
-from .reader import DecodeCounts, DisplayedFrame, Source, Video
+from .reader import DecodeCounts, Source, Video
 
 T = TypeVar("T")
 BLOCK_BYTES = 1 << 20  # copied at once

@@ -7,7 +7,7 @@ from fractions import Fraction
 from itertools import chain, islice
 from numbers import Rational
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import av
 import numpy as np
@@ -18,8 +18,8 @@ from ..tables import Frames, VideoInfo
 from .color import Display, hdr_kind
 from .container import check_memory, nothing_decoded, open_video
 from .damage import Damage, Settled
-from .deinterlace import TimedFrame, deinterlaced
-from .images.base import Decoded, Device
+from .deinterlace import DisplayedFrame, TimedFrame, deinterlaced
+from .images.base import Device
 from .packets import End, packets, times_by_dts
 from .seek import Index, read_index, verified
 from .timing import Clock
@@ -39,16 +39,6 @@ class DecodeCounts:
     ignored_files: int = 0  # files in a folder of images that are no images
     scaled: int = 0  # floating-point images, in which 1 is read as white
     notes: dict[str, list[str]] = field(default_factory=dict)  # by field, the names of the first such images; why
-
-
-class DisplayedFrame(NamedTuple):
-    """One frame as displayed."""
-
-    image: Decoded
-    index: int  # type: ignore[assignment]  # hides tuple.index()
-    pts: int
-    time_s: float
-    damaged: bool
 
 
 class _Rotten(Exception):
