@@ -41,16 +41,20 @@ def load(source: Path) -> None:
     """Replace the scene by that of a .glb, at the video's frame rate, from frame 0."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
-    scene.render.fps = max(1, round(RATE))
-    scene.render.fps_base = scene.render.fps / RATE
+    scene.render.fps = whole = max(1, round(RATE))  # the importer heeds this alone, not fps_base
     bpy.ops.import_scene.gltf(filepath=str(source), disable_bone_shape=True)
-    scene.frame_start = 0
-    scene.frame_end = max(1, round(max(action.frame_range[1] for action in bpy.data.actions)))
+    scene.render.fps_base = whole / RATE
     for action in bpy.data.actions:
         for curve in curves(action):
-            for key in curve.keyframe_points if curve.data_path == "scale" else ():
-                key.co.y = max(key.co.y, HIDDEN)
+            keys = [0.0] * (2 * len(curve.keyframe_points))  # frame, value, frame, value, ...
+            curve.keyframe_points.foreach_get("co", keys)
+            keys[::2] = [round(frame * RATE / whole, 3) for frame in keys[::2]]
+            if curve.data_path == "scale":
+                keys[1::2] = [max(scale, HIDDEN) for scale in keys[1::2]]
+            curve.keyframe_points.foreach_set("co", keys)
             curve.update()
+    scene.frame_start = 0
+    scene.frame_end = max(1, round(max(action.frame_range[1] for action in bpy.data.actions)))
 
 
 def curves(action: bpy.types.Action) -> list[bpy.types.FCurve]:
