@@ -9,7 +9,8 @@ QUERIES = {
         select video, track_id, count(*) as rows, max(time_s) - min(time_s) as seconds
         from rows group by all order by seconds desc, video, track_id limit 5""",
     "how far people are": """
-        select video, round(median(transl[3]), 2) as metres from rows where flags & 2 = 0 group by all order by video""",
+        select video, round(median(transl[3]), 2) as metres
+        from rows where flags & 2 = 0 group by all order by video""",
     "what went wrong": "select video, status, message from videos where status <> 'ok' order by video",
 }
 database = duckdb.connect()
