@@ -1,6 +1,6 @@
 """Write the motion of each person for GMR, which retargets it to robots: gmr_input.py video.parquet folder/.
 
-GMR's loader of SMPL-X wants AMASS's keys, at a rate that divides by 30: it plays every second of 60 frames.
+GMR's loader wants AMASS's keys of SMPL-X, z up, and plays what has fewer than 30 frames a second too fast.
 """
 
 import sys
@@ -15,4 +15,4 @@ for path in report.files:
     with np.load(path) as motion:
         frames = len(motion["trans"])
         assert motion["root_orient"].shape == (frames, 3) and motion["pose_body"].shape == (frames, 63)
-        print(f"{path}: {frames} frames of {motion['mocap_frame_rate']}/s, {motion['gender']}")
+        print(f"{path}: {frames} frames of {motion['mocap_frame_rate']}/s, betas {motion['betas'].shape}")
