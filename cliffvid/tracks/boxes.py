@@ -219,7 +219,12 @@ def _mot(path: Path, table: ArrowTable) -> Raw:
     score = _numbers(path, table, MOT[-1]) if MOT[-1] in table.schema.names else None
     if score is not None:
         score = np.where(score == -1, 1.0, score)  # not given
-    return Raw(frame - 1, np.stack([x, y, x + w, y + h], axis=1), score, track)
+    raw = Raw(frame - 1, np.stack([x, y, x + w, y + h], axis=1), score, track)
+    if score is not None and not score.all():  # ground truth marks with 0 what is not to be used
+        boxes_of(path, raw)  # rows are numbered as in the file
+        used = score != 0
+        raw = Raw(raw.frame[used], raw.xyxy[used], score[used], track[used])
+    return raw
 
 
 def _numbers(path: Path, table: ArrowTable, name: str) -> Float64:

@@ -70,7 +70,9 @@ def test_scores_and_identities_may_be_missing(tmp_path):
     detections.write_text("1,-1,10,20,30,60,-1,-1,-1,-1\n3,-1,10,20,30,60,-1,-1,-1,-1\n")
     nobody = tmp_path / "n.csv"
     nobody.write_text("frame_idx,x0,y0,x1,y1\n")
-    for path, count in ((plain, 3), (detections, 2), (nobody, 0)):
+    ignored = tmp_path / "gt.txt"
+    ignored.write_text("1,-1,10,20,30,60,1\n1,-1,10,20,30,60,0\n")
+    for path, count in ((plain, 3), (detections, 2), (nobody, 0), (ignored, 1)):
         boxes = read_boxes(path).boxes
         assert boxes.track_id is None and boxes.det_score.tolist() == [1.0] * count
 
