@@ -45,7 +45,7 @@ ALLOWED = {
     ("cliffvid/models/backends/trt_plans.py", "path.read_bytes"): OWN,
     ("cliffvid/models/backends/trt.py", "plan.path.read_bytes"): OWN,
     ("cliffvid/models/backends/trt.py", "self._cache_path().read_bytes"): OWN,
-    ("cliffvid/models/batch_size.py", "_file().read_text"): OWN,
+    ("cliffvid/models/remembered.py", "_file(name).read_text"): OWN,
     ("cliffvid/models/manifest.py", "original.read_bytes"): OWN,
     ("cliffvid/view/html.py", "(WEB / name).read_text"): OWN,
     ("cliffvid/evaluate/precision.py", "path.read_bytes"): OWN,
