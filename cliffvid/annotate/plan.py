@@ -45,7 +45,10 @@ class Recipe:
 
 
 def recipe(options: Options) -> Recipe:
-    """Return the recipe of a run with these options; no network is opened. Raises UsageError or ModelError."""
+    """Return the recipe of a run with these options. Raises UsageError, ModelError or BackendError.
+
+    No network is opened, but where ``--precision auto`` has not measured this GPU yet.
+    """
     from ..models.precision import choose
     from ..pipeline.file_meta import NOT_RECORDED
     from ..pipeline.networks import networks_of

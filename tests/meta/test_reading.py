@@ -46,7 +46,7 @@ ALLOWED = {
     ("cliffvid/annotate/ray_pool.py", "path.read_bytes"): OWN,
     ("cliffvid/models/backends/trt.py", "plan.path.read_bytes"): OWN,
     ("cliffvid/models/backends/trt.py", "self._cache_path().read_bytes"): OWN,
-    ("cliffvid/models/batch_size.py", "_file().read_text"): OWN,
+    ("cliffvid/models/remembered.py", "_file(name).read_text"): OWN,
     ("cliffvid/models/manifest.py", "original.read_bytes"): OWN,
     ("cliffvid/tracks/formats/blender_script.py", "Path(__file__).with_name('in_blender.py').read_text"): OWN,
     (

@@ -121,6 +121,17 @@ def without_memory(whose: str) -> str:
     return ""
 
 
+def automatic() -> dict[str, object]:
+    """Return what --precision auto says, and whether each network that it opened was allowed TensorFloat-32."""
+    inside.sessions.clear()
+    try:
+        open_models(Options(device="cuda", precision="auto", detector="person-open", threads=1)).close()
+    except CliffvidError as error:
+        options = [session.get_provider_options().get("CUDAExecutionProvider") for session in inside.sessions]
+        return {"words": describe(error), "tf32": [each["use_tf32"] for each in options if each]}
+    return {}
+
+
 def placed(name: str) -> list[str]:
     """Return the nodes of a network of the package that run on the CPU."""
     inside.sessions.clear()
@@ -141,6 +152,7 @@ def main(folder: Path) -> None:
         "second": {"pixels": "planes", "decode_device": "cuda", "device": "cuda:1"},
     }
     found: dict[str, object] = {name: run(film, models_dir, **options) for name, options in ways.items()}
+    found["auto"] = automatic()
     found["full"] = {whose: without_memory(whose) for whose in inside.full}
     print(json.dumps(found | {name: placed(name) for name in ("person-open", "cliff-open", "yolov3-tiny")}))
 

@@ -105,6 +105,14 @@ def test_what_is_short_of_memory_is_told(found, whose, words):
     assert words in found["full"][whose] and "\n" not in found["full"][whose]
 
 
+def test_precisions_with_wrong_outputs_are_refused(found):
+    """A CUDA without kernels computes nothing right; each candidate was opened once, as it would run."""
+    words = found["auto"]["words"]
+    assert words.startswith("error: person-open: no precision gives the right outputs on cuda (fp32: ")
+    assert "tf32: " in words and words.count("its results would be wrong") == 2 and "choose --device cpu" in words
+    assert found["auto"]["tf32"] == ["0", "1"]
+
+
 def test_nothing_counts_as_fetched_where_there_is_no_onnxruntime_gpu(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     fetch.main(tmp_path)
