@@ -126,6 +126,7 @@ def bucket(data):
         yield bucket
 
 
+@pytest.mark.slow
 def test_a_bucket_has_the_rows_of_loose_files_also_where_requests_fail(bucket, data, local, toys):
     bucket.faults(every=10)
     args = ("s3://clips/in/*.mp4", "-o", "stored", "--workers", 1, "--allow-network")
@@ -174,6 +175,7 @@ def test_a_store_is_asked_only_with_leave_and_credentials(bucket, toys, tmp_path
     assert bucket.requests() == [] and not os.path.exists(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_film_is_read_once_and_split_as_a_file_is(bucket, toys, tmp_path):
     noise = np.random.default_rng(0).integers(-40, 40, (144, 192, 3))
     pictures = [
