@@ -4,6 +4,7 @@ import http.server
 import io
 import json
 import os
+import sys
 import tarfile
 import threading
 from pathlib import Path
@@ -15,9 +16,11 @@ import pytest
 import needs
 import s3_server
 from bulk import annotate, rows, videos
+from cliffvid import Options
 from cliffvid.annotate.inputs import find_inputs, sidecar_values
 from cliffvid.annotate.lists import numbered
-from cliffvid.errors import UsageError
+from cliffvid.errors import RefusedError, UsageError
+from cliffvid.video import stores
 from clips import film, index_first, make_clip, picture
 
 CLIPS = 12
@@ -173,6 +176,13 @@ def test_a_store_is_asked_only_with_leave_and_credentials(bucket, toys, tmp_path
     done = annotate(*args, "--allow-network", cwd=tmp_path, toys=toys, env=nobody, check=1)
     assert "no credentials" in done.stderr and len(done.stderr.splitlines()) == 1
     assert bucket.requests() == [] and not os.path.exists(tmp_path / "out")
+
+
+def test_a_store_that_nothing_installed_reads_is_refused_with_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    stores._file_system.cache_clear()
+    with pytest.raises(RefusedError, match=r's3://clips/a\.mp4: s3fs is not .* pip install "cliffvid\[s3\]"'):
+        stores.facts_of("s3://clips/a.mp4", Options(allow_network=True))
 
 
 @pytest.mark.slow
