@@ -13,7 +13,16 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeGuard, TypeVar, cast
 
-from ..errors import AccessError, CliffvidError, EmptyError, InputError, NotFoundError, RefusedError, UnreadableError
+from ..errors import (
+    AccessError,
+    CliffvidError,
+    EmptyError,
+    InputError,
+    NotFoundError,
+    NotInstalledError,
+    RefusedError,
+    UnreadableError,
+)
 from ..inputs import RangeFile
 from ..names import public
 from ..optional import load
@@ -75,7 +84,7 @@ def in_store(address: Path | str) -> TypeGuard[str]:
 
 
 def open_ranges(source: Path | str, options: Options) -> RangeFile | None:
-    """Open an input that FFmpeg cannot read by itself; None for any other. Raises InputError or NotInstalledError."""
+    """Open an input that FFmpeg cannot read by itself; None for any other. Raises InputError."""
     if isinstance(source, Path):
         if is_shard(source):
             refuse_shard(source)
@@ -85,7 +94,7 @@ def open_ranges(source: Path | str, options: Options) -> RangeFile | None:
 
 
 def facts_of(address: str, options: Options) -> Facts:
-    """Return the size and the ETag of an object, by one request. Raises InputError or NotInstalledError."""
+    """Return the size and the ETag of an object, by one request. Raises InputError."""
     info = _asked(address, lambda: _store(address, options).info(address))
     size, etag = info.get("size"), str(info.get("ETag") or info.get("etag") or "").strip('"')
     if info.get("type") == "directory":
@@ -146,7 +155,10 @@ class StoredFile(RangeFile):
 def _store(address: str, options: Options) -> FileSystem:
     if not options.allow_network:
         raise RefusedError(f"{address}: an address; give --allow-network to read from it")
-    return _file_system(_scheme(address))
+    try:
+        return _file_system(_scheme(address))
+    except NotInstalledError as error:  # other inputs need no store
+        raise RefusedError(f"{address}: {error}") from error
 
 
 @cache

@@ -4,6 +4,7 @@ import http.server
 import io
 import json
 import os
+import sys
 import tarfile
 import threading
 from pathlib import Path
@@ -15,9 +16,11 @@ import pytest
 import needs
 import s3_server
 from bulk import annotate, rows, videos
+from cliffvid import Options
 from cliffvid.annotate.inputs import find_inputs, sidecar_values
 from cliffvid.annotate.lists import numbered
-from cliffvid.errors import UsageError
+from cliffvid.errors import RefusedError, UsageError
+from cliffvid.video import stores
 from clips import film, index_first, make_clip, picture
 
 CLIPS = 12
@@ -126,6 +129,7 @@ def bucket(data):
         yield bucket
 
 
+@pytest.mark.slow
 def test_a_bucket_has_the_rows_of_loose_files_also_where_requests_fail(bucket, data, local, toys):
     bucket.faults(every=10)
     args = ("s3://clips/in/*.mp4", "-o", "stored", "--workers", 1, "--allow-network")
@@ -174,6 +178,14 @@ def test_a_store_is_asked_only_with_leave_and_credentials(bucket, toys, tmp_path
     assert bucket.requests() == [] and not os.path.exists(tmp_path / "out")
 
 
+def test_a_store_that_nothing_installed_reads_is_refused_with_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    stores._file_system.cache_clear()
+    with pytest.raises(RefusedError, match=r's3://clips/a\.mp4: s3fs is not .* pip install "cliffvid\[s3\]"'):
+        stores.facts_of("s3://clips/a.mp4", Options(allow_network=True))
+
+
+@pytest.mark.slow
 def test_a_film_is_read_once_and_split_as_a_file_is(bucket, toys, tmp_path):
     noise = np.random.default_rng(0).integers(-40, 40, (144, 192, 3))
     pictures = [
