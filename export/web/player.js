@@ -126,6 +126,7 @@ class Person {
     this.material.transparent = state === 'other';
     this.material.opacity = state === 'other' ? 0.22 : 1;
     this.material.depthWrite = state !== 'other';
+    this.material.needsUpdate = true; // else opaque shaders stay as they are
   }
 }
 
@@ -264,6 +265,16 @@ async function start() {
     controls.update();
   }
 
+  // Keeps the chosen person where they are in the picture.
+  function follow() {
+    const chosen = people.find((person) => person.id === state.selected);
+    if (!chosen?.group.visible) return;
+    chosen.place(AT);
+    camera.position.add(AT).sub(goal);
+    controls.target.add(AT).sub(goal);
+    goal.copy(AT);
+  }
+
   function seek(time) {
     state.time = Math.min(Math.max(time, data.begin), data.end);
     slider.value = state.time;
@@ -272,6 +283,7 @@ async function start() {
     slider.ariaValueText = timeline.ariaValueText = clock.textContent;
     panel.dataset.time = state.time.toFixed(3);
     people.forEach((person) => person.pose(state.time));
+    follow();
     stale = true;
     const share = (state.time - data.begin) / Math.max(data.end - data.begin, 1e-9);
     document.querySelectorAll('.playhead').forEach((line) => line.setAttribute('x1', 1000 * share));
@@ -354,13 +366,6 @@ async function start() {
     if (state.playing) {
       seek(state.time + step);
       if (state.time >= data.end) play(false);
-      const chosen = people.find((person) => person.id === state.selected);
-      if (chosen?.group.visible) {
-        chosen.place(AT);
-        camera.position.add(AT).sub(goal);
-        controls.target.add(AT).sub(goal);
-        goal.copy(AT);
-      }
     }
     if (!controls.update() && !stale) return;
     stale = false;
