@@ -47,6 +47,11 @@ ALLOWED = {
     ("cliffvid/models/backends/trt.py", "self._cache_path().read_bytes"): OWN,
     ("cliffvid/models/batch_size.py", "_file().read_text"): OWN,
     ("cliffvid/models/manifest.py", "original.read_bytes"): OWN,
+    ("cliffvid/tracks/formats/blender_script.py", "Path(__file__).with_name('in_blender.py').read_text"): OWN,
+    (
+        "cliffvid/tracks/formats/usd.py",
+        "path.read_bytes",
+    ): "what usd-core has just written",
     ("cliffvid/view/html.py", "(WEB / name).read_text"): OWN,
     ("cliffvid/evaluate/precision.py", "path.read_bytes"): OWN,
     ("cliffvid/models/backends/trt_plans.py", "open"): LOCK,
