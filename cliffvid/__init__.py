@@ -10,6 +10,7 @@ tracks.select(track=1).joints()   # (rows, 24, 3) metres, one row per frame; doc
 import os
 import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the names that __getattr__ resolves, for editors and type checkers
@@ -123,6 +124,17 @@ def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'cliffvid' has no attribute {name!r}")
     return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+class _Door(ModuleType):
+    """This module; importing the rooms ``annotate`` and ``evaluate`` does not hide the functions of these names."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Door
 
 
 def __dir__() -> list[str]:

@@ -71,6 +71,7 @@ def test_public_names():
     assert cliffvid.__all__ == sorted(cliffvid.__all__)
     for name in cliffvid.__all__:
         assert inspect.getdoc(getattr(cliffvid, name)), name
+        assert not inspect.ismodule(getattr(cliffvid, name)), name  # rooms are called annotate and evaluate, too
     with pytest.raises(AttributeError):
         cliffvid.nonsense  # noqa: B018
 
