@@ -1,6 +1,5 @@
 """What the README and the pages of the documentation tell a user to type: all of it runs."""
 
-import json
 import os
 import re
 import shlex
@@ -15,20 +14,10 @@ from PIL import Image
 
 from cliffvid.cli.app import app
 from cliffvid.cli.flags import make_command
+from doc_pages import BLOCK, PAGES, blocks
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "pages").rglob("*.md"))]
-BLOCK = re.compile(r"(<!-- not run: [^\n]+ -->\n)?^```(\w+)\n(.*?)^```$", re.M | re.S)
-# Libraries without types are no fault of ours.
-LIBRARIES = "MissingImports", "MissingTypeStubs", "UnknownVariableType", "UnknownMemberType", "UnknownArgumentType"
-STRICT = {"typeCheckingMode": "strict"} | {f"report{name}": False for name in LIBRARIES}
 NAMES = {path: str(path.relative_to(ROOT)) for path in PAGES}
-
-
-def blocks(page: Path, language: str, run: bool = False) -> list[str]:
-    """Return the blocks of a language on a page; with ``run``, only those that are not marked as not run."""
-    found = BLOCK.findall(page.read_text())
-    return [text for mark, kind, text in found if kind == language and not (run and mark)]
 
 
 def commands(page: Path) -> list[str]:
@@ -98,23 +87,6 @@ def test_every_command_block_runs(page, desk, request):
 def test_every_python_block_runs(page, desk):
     run(["cliffvid", "process", "video.mp4", "-q"], desk)
     run([sys.executable, "-c", "\n".join(blocks(page, "python", True))], desk)
-
-
-def test_every_python_block_is_typed(tmp_path):
-    """By mypy --strict and basedpyright's strict mode, as a user's own script."""
-    for page in PAGES:
-        if found := blocks(page, "python", True):
-            (tmp_path / f"{page.stem.replace('-', '_')}.py").write_text("\n".join(found))
-    (tmp_path / "pyrightconfig.json").write_text(json.dumps(STRICT | {"extraPaths": [str(ROOT)]}))
-    for tool in (["mypy", "--strict", "--follow-imports=silent", "--ignore-missing-imports"], ["basedpyright"]):
-        done = subprocess.run(
-            [sys.executable, "-m", *tool, "."],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env=os.environ | {"MYPYPATH": str(ROOT)},
-        )
-        assert done.returncode == 0, done.stdout
 
 
 def test_the_site_is_complete_and_its_links_lead_somewhere(tmp_path):

@@ -52,7 +52,6 @@ ALLOWED = {
     (
         "cliffvid/tracks/formats/usd.py",
         "path.read_bytes",
-    ): "what usd-core has just written, in a folder that files.py made",
     ): "what usd-core has just written",
     ("cliffvid/view/html.py", "(WEB / name).read_text"): OWN,
     ("cliffvid/evaluate/precision.py", "path.read_bytes"): OWN,
