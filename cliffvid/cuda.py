@@ -33,13 +33,16 @@ class Gpu:
         self.name = bytes(properties.name).decode().rstrip("\0")
         self.capability = f"{properties.major}.{properties.minor}"
 
-    def _checked(self, answer: tuple[Any, ...]) -> Any:
-        """Return the result of a call's (status, result) tuple. Raises BackendError unless the status is success."""
+    def _checked(self, answer: tuple[Any, ...], memory: str = "the GPU's") -> Any:
+        """Return the result of a call's (status, result) tuple. Raises BackendError unless the status is success.
+
+        ``memory``: whose memory the call takes.
+        """
         status, *result = answer
         if status != self._cuda.cudaError_t.cudaSuccess:
             words = self._cuda.cudaGetErrorString(status)[1]
             if status == self._cuda.cudaError_t.cudaErrorMemoryAllocation:
-                raise BackendError("the GPU's memory is full; take smaller batches, or end what else runs on it")
+                raise BackendError(f"{memory} memory is full; take smaller batches, or end what else runs there")
             raise BackendError(f"CUDA error {int(status)}: {bytes(words).decode()}")
         return result[0] if result else None
 
@@ -76,7 +79,7 @@ class Gpu:
         """Return GPU memory of ``size`` bytes and as much page-locked (pinned) host memory."""
         device = self._checked(self._cuda.cudaMalloc(size))
         try:
-            host = self._checked(self._cuda.cudaMallocHost(size))
+            host = self._checked(self._cuda.cudaMallocHost(size), "this machine's page-locked")
         except BackendError:
             self._cuda.cudaFree(device)
             raise

@@ -25,7 +25,8 @@ import re
 
 # Out-of-memory messages of libraries that have no exception class for it.
 OUT_OF_MEMORY = re.compile(
-    r"allocat|alloc_failed|bad.alloc|out of memory|memory is full|failed to map segment|can't start new thread",
+    r"allocat|alloc_failed|bad.alloc|out of memory|memory is full|memory does not suffice|failed to map segment|"
+    r"can't start new thread",
     re.IGNORECASE,
 )
 

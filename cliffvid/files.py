@@ -122,6 +122,20 @@ def write_whole(out: Path, data: bytes, overwrite: bool) -> None:
         file.write(data)
 
 
+@contextmanager
+def folder_beside(out: Path) -> Iterator[Path]:
+    """Yield a temporary folder next to ``out``, for libraries that write to a name of their own."""
+    with output_errors(out):
+        target = _target(out)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = PartFile(target.parent, make_folder)
+    try:
+        yield part.path
+    finally:
+        part.remove()
+        os.close(part.handle)
+
+
 def write_folder(folder: Path, files: dict[str, bytes]) -> None:
     """Create or replace a folder of files as a whole; on failure the old one is kept. Raises OutputError."""
     with output_errors(folder):

@@ -1,7 +1,7 @@
 """Compute letterbox layouts, crop corners, bounding-box info, camera transforms, projection and IoU in numpy.
 
 Conventions: pixel coordinates with x = 0 at the left edge of the first pixel. Bounding boxes are xyxy. The camera has
-x right, y down, z forward, and its principal point at the exact centre of the frame (W/2, H/2).
+x right, y down, z forward, and its principal point at the exact centre of the frame (W/2, H/2) unless it is known.
 """
 
 from dataclasses import replace
@@ -104,21 +104,38 @@ def diagonal_focal_px(frame_wh: tuple[int, int]) -> float:
     return float(np.hypot(*frame_wh))
 
 
-def bbox_info(center_size: Array, focal_px: Array, frame_wh: Array, rule: BboxInfo) -> Array:
-    """Return CLIFF's bounding-box info (P,3), float32: where each crop is in the frame (paper, eq. 2, normalised)."""
-    offset = (center_size[:, :2] - frame_wh / 2) / focal_px[:, None] * rule.centre_scale
+def principal_point_px(
+    frame_wh: tuple[int, int], cx_px: float | None = None, cy_px: float | None = None
+) -> tuple[float, float]:
+    """Return a camera's principal point in pixels: as known, else the centre of the frame."""
+    return frame_wh[0] / 2 if cx_px is None else cx_px, frame_wh[1] / 2 if cy_px is None else cy_px
+
+
+def symmetric_size(frame_wh: tuple[int, int], center_px: tuple[float, float]) -> tuple[float, float]:
+    """Return the size of the smallest frame around the principal point that holds the frame."""
+    width, height = (2 * max(center, side - center) for side, center in zip(frame_wh, center_px, strict=True))
+    return width, height
+
+
+def bbox_info(center_size: Array, focal_px: Array, center_px: Array, rule: BboxInfo) -> Array:
+    """Return CLIFF's bounding-box info (P,3), float32: where each crop is in the frame (paper, eq. 2, normalised).
+
+    ``center_px`` (P,2) is the principal point.
+    """
+    offset = (center_size[:, :2] - center_px) / focal_px[:, None] * rule.centre_scale
     size = (center_size[:, 2] / focal_px - rule.size_offset) / rule.size_scale
     return np.concatenate([offset, size[:, None]], axis=1).astype(np.float32)
 
 
-def camera_to_transl(camera: Array, center_size: Array, focal_px: Array, frame_wh: Array) -> Array:
+def camera_to_transl(camera: Array, center_size: Array, focal_px: Array, center_px: Array) -> Array:
     """Return the crop cameras s, tx, ty (P,3) as translations (P,3) in the full-frame camera, in metres, float64.
 
-    From CLIFF, common/utils.py. A scale of zero or less gives an implausible or negative depth: see ``camera_is_bad``.
+    ``center_px`` (P,2) is the principal point. From CLIFF, common/utils.py. A scale of zero or less gives an
+    implausible or negative depth: see ``camera_is_bad``.
     """
     camera, center_size = camera.astype(np.float64), center_size.astype(np.float64)
     bs = center_size[:, 2] * camera[:, 0] + 1e-9
-    xy = 2 * (center_size[:, :2] - frame_wh / 2) / bs[:, None] + camera[:, 1:]
+    xy = 2 * (center_size[:, :2] - center_px) / bs[:, None] + camera[:, 1:]
     return np.concatenate([xy, (2 * focal_px / bs)[:, None]], axis=1)
 
 
@@ -128,10 +145,11 @@ def camera_is_bad(transl: Array, nearest_m: float = 0.1, farthest_m: float = 100
     return ~(np.isfinite(transl).all(axis=1) & (depth > nearest_m) & (depth < farthest_m))
 
 
-def project(points: Array, focal_px: Array, frame_wh: tuple[int, int]) -> Array:
-    """Project camera-space points (P,J,3) in metres to frame pixels (P,J,2)."""
+def project(points: Array, focal_px: Array, center_px: tuple[float, float]) -> Array:
+    """Project camera-space points (P,J,3) in metres to frame pixels (P,J,2), by the principal point."""
     xy = points[..., :2] / points[..., 2:]
-    return xy * focal_px[:, None, None] + np.array(frame_wh) / 2
+    pixels: Array = xy * focal_px[:, None, None] + np.array(center_px)
+    return pixels
 
 
 def camera_to_side(points: Array, depth_m: float, axes: Array | None = None) -> Array:

@@ -1,11 +1,12 @@
-"""Open untrusted input files: regular files only, without blocking, up to a given size."""
+"""Open untrusted input files: regular files only, without blocking, up to a given size; and ranges of others."""
 
+import io
 import os
 import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import AccessError, EmptyError, NotFoundError, RefusedError
+from .errors import AccessError, EmptyError, InputError, NotFoundError, RefusedError
 
 
 def check_input(path: Path) -> None:
@@ -58,3 +59,55 @@ def read_input(path: Path, bytes_max: int) -> bytes:
     """Return the content of an untrusted file. Raises InputError as ``open_input`` does."""
     with open_input(path, bytes_max) as file:
         return file.read(bytes_max + 1)
+
+
+class RangeFile(io.RawIOBase):
+    """A read-only file of which ranges are fetched as they are read.
+
+    FFmpeg takes a failed read for damage, or for the end. So ``read`` ends the file there and keeps the error in
+    ``fault``, for the code that called FFmpeg to raise.
+    """
+
+    content: str | None = None  # what identifies it, if reading it again is dear
+
+    def __init__(self, name: str, size: int) -> None:
+        self.name, self.size = name, size
+        self.fault: InputError | None = None
+        self._at = 0
+
+    def fetch(self, start: int, size: int) -> bytes:
+        """Return at least one byte from ``start`` on and ``size`` at most. Raises InputError."""
+        raise NotImplementedError
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        begin = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
+        self._at = max(begin + offset, 0)
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to ``size`` bytes; none at the end of the file and after an error."""
+        left = max(self.size - self._at, 0)
+        size = left if size < 0 else min(size, left)
+        parts: list[bytes] = []
+        while size and not self.fault:
+            try:
+                parts.append(self.fetch(self._at, size))
+            except InputError as error:
+                self.fault = error
+                break
+            self._at, size = self._at + len(parts[-1]), size - len(parts[-1])
+        return b"".join(parts)
+
+    def check(self) -> None:
+        """Raise the error that ended reading."""
+        if self.fault:
+            raise self.fault

@@ -7,9 +7,11 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -172,6 +174,20 @@ def nvidia_gpus() -> tuple[bool | None, str]:
 
 
 @cache  # it reads and parses a file, which is noticeable for short clips
+@contextmanager
+def interruptible(stop: Callable[[], None]) -> Iterator[None]:
+    """Call ``stop`` at SIGTERM and Ctrl-C, instead of what they do otherwise; only in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def version() -> str:
     from importlib.metadata import version
 

@@ -46,6 +46,8 @@ TRACKS = {
         "deinterlace?": bool,
         "image_fps?": float,
         "box_scale?": (float, None),
+        "cx_px?": (float, None),
+        "cy_px?": (float, None),
     },
     "models?": [{"name": str}],
     "body?": {"name": str},

@@ -1,15 +1,28 @@
-"""Make file names printable: they may contain bytes that are not UTF-8, and characters that control a terminal."""
+"""Make names printable: they may contain bytes that are not UTF-8, characters that control a terminal, and secrets."""
 
 import re
 
 # Control characters, line separators, and marks that reverse the direction of text.
 STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# In addresses: a user's name and password, and parameters of a query that sign it.
+USER = re.compile(r"(?<=://)[^/?#\s]+@")
+SIGNING = re.compile(
+    r"(?i)(?<=[?&])(x-(amz|goog)-[\w-]+|awsaccesskeyid|googleaccessid|signature|expires|policy|key-pair-id|sig|s[eprtv]|"
+    r"token|access_token|api_?key|key|password|secret)=[^&#\s]*?(?=[,;:)]?(?:$|[&#\s]))&?"
+)
 NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte
 
 
+def public(text: str) -> str:
+    """Return text in which addresses have neither passwords nor signatures."""
+    if "://" not in text:
+        return text
+    return re.sub(r"[?&]+(?=$|[#\s),;:])", "", SIGNING.sub("", USER.sub("", text)))
+
+
 def label(text: str) -> str:
-    """Return text that every reader accepts: bytes that are not UTF-8 become backslash escapes."""
-    text = NO_BYTE.sub(_escaped, text)
+    """Return text that every reader accepts, without secrets: bytes that are not UTF-8 become backslash escapes."""
+    text = NO_BYTE.sub(_escaped, public(text))
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

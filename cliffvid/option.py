@@ -1,7 +1,8 @@
 """Describe an option once: its default, help, panel and limits. Checks and flags follow from that."""
 
 import math
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
 from difflib import get_close_matches
 from numbers import Integral, Real
 from types import NoneType, UnionType
@@ -10,6 +11,7 @@ from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin
 from .errors import UsageError
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,34 @@ def choices(options: type, name: str) -> tuple[str, ...]:
     """Return the words that an option accepts."""
     (found,) = (Kind.of(each.type).choices for each in fields(options) if each.name == name)
     return found
+
+
+def given(kind: type[T], options: T | None, keywords: Mapping[str, object]) -> T:
+    """Return the options given as an object or as keywords, the defaults without either.
+
+    Raises UsageError for both, for an unknown keyword, and for a required one that is missing.
+    """
+    if options is not None:
+        check(
+            not keywords, f"options and keywords ({', '.join(keywords)}): give all as {kind.__name__}, or as keywords"
+        )
+        return options
+    known = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]  # they are dataclasses
+    for name in keywords:
+        check(name in known, f"no option {name!r}: {_meant(name, tuple(known))}{kind.__name__} lists them")
+    missing = [name for name, each in known.items() if each.default is MISSING and name not in keywords]
+    check(not missing, f"{kind.__name__}: give {', '.join(missing)}=...")
+    return kind(**keywords)
+
+
+def given_apart(
+    first: tuple[type[T], T | None], second: tuple[type[U], U | None], keywords: Mapping[str, object]
+) -> tuple[T, U]:
+    """Return two objects of options, as ``given``, from keywords for either: (kind, options) of each."""
+    (kind, options), (other, others) = first, second
+    names = {each.name for each in fields(other)}  # type: ignore[arg-type]  # it is a dataclass
+    theirs = {name: value for name, value in keywords.items() if name in names}
+    return given(kind, options, {n: v for n, v in keywords.items() if n not in names}), given(other, others, theirs)
 
 
 def check(good: bool, message: str) -> None:

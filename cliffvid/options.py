@@ -1,19 +1,36 @@
 """Define the options of a run; those of other commands are in their rooms' ``options.py``."""
 
 # ruff: noqa: RUF009  (option() makes a field, as dataclasses.field does)
+import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, TypedDict, get_args
 
+from .errors import UnreadableError, UsageError
+from .inputs import read_input
 from .machine import is_device
-from .option import check, check_values, option
+from .metadata import SIDE, violation
+from .names import printable
+from .option import check, check_values, flag_name, option
 
 GENDERS: tuple[str, ...] = get_args(Literal["neutral", "male", "female"])
 PANELS = "Output", "Video", "Models", "Detection", "Camera", "Speed", "Safety"  # of the help, in this order
 OUTPUT, VIDEO, MODELS, DETECTION, CAMERA, SPEED, SAFETY = PANELS
-UP = "Up in side views, amass, bvh and gltf: auto, floor, camera, or x,y,z as the camera sees it. auto: floor if sure."
+UP = "Up in side views and people's motion: auto, floor, camera, or x,y,z as the camera sees it. auto: floor if sure."
 START, END, OVERWRITE = ("--start",), ("--end",), ("--overwrite", "-y")
+CAMERA_KINDS = {
+    "focal_px?": float,
+    "fov_deg?": float,
+    "cx_px?": float,
+    "cy_px?": float,
+    "width_px?": SIDE,
+    "height_px?": SIDE,
+}
+CAMERA_KEYS = tuple(name.rstrip("?") for name in CAMERA_KINDS)
+CAMERA_BYTES = 1 << 20
+A_CAMERA = 'give {"focal_px": 1400} or {"fov_deg": 60}, and cx_px, cy_px, width_px, height_px if known'
+OF_THE_DETECTOR = "detector", "detector_shape", "score", "iou_max", "max_people", "detect_every"  # not with boxes
 
 
 @dataclass(frozen=True)
@@ -83,7 +100,7 @@ class Options:
     max_frame_mpx: float = option(  # an 8K frame has 33
         64.0, "Refuse frames of more megapixels.", panel=SAFETY, above=0
     )
-    allow_network: bool = option(False, "Allow http, https and rtsp addresses as inputs.", panel=SAFETY)
+    allow_network: bool = option(False, "Allow addresses as inputs: http, https, rtsp, s3, gs.", panel=SAFETY)
     decode_device: Literal["auto", "cpu", "cuda"] = option(  # auto: the CPU until decoding on a GPU has been measured
         "auto", "Device of the video decoder. auto: the CPU.", panel=SPEED
     )
@@ -97,6 +114,13 @@ class Options:
     fov_deg: float | None = option(
         None, "Horizontal field of view in degrees, instead of --focal-px.", "none", panel=CAMERA, above=0, below=180
     )
+    cx_px: float | None = option(
+        None, "Principal point from the left edge, pixels; needs a focal length.", "the middle", panel=CAMERA
+    )
+    cy_px: float | None = option(
+        None, "Principal point from the top edge, pixels; needs a focal length.", "the middle", panel=CAMERA
+    )
+    camera_wh_px: tuple[int, int] | None = None  # size of the frames that the camera is of; others are refused
     score: float | None = option(
         None, "Minimum detection score.", "the detector's own", panel=DETECTION, above=0, below=1
     )
@@ -108,6 +132,7 @@ class Options:
         above=0,
         below=1,
     )
+    boxes: Path | None = option(None, "Take people's boxes from this file: no detector runs.", "none", panel=DETECTION)
     min_track_s: float = option(  # rows are held back until it is known
         0.0, "Flag the rows of tracks shorter than this many seconds; none is dropped.", panel=DETECTION, least=0
     )
@@ -131,12 +156,49 @@ class Options:
             f"--device {self.device}: choose auto, cpu, cuda or cuda:N, of which N counts the GPUs from 0",
         )
         check_span(self.start_s, self.end_s)
+        known = self.focal_px is not None or self.fov_deg is not None
+        point = self.cx_px is not None or self.cy_px is not None
+        check(known or not point, "--cx-px and --cy-px: need the focal length too, --focal-px or --fov-deg")
+        if self.boxes is not None:
+            changed = [each for each in fields(self) if each.name in OF_THE_DETECTOR]
+            changed = [each for each in changed if getattr(self, each.name) != each.default]
+            check(not changed, f"--boxes and {', '.join(map(flag_name, changed))}: no detector runs; give one of them")
         check(self.focal_px is None or self.fov_deg is None, "--focal-px and --fov-deg: give one of them")
+
+    def with_camera(self, path: Path) -> Self:
+        """Return the options with the camera in a JSON file.
+
+        Args:
+            path: Its keys: ``focal_px`` or ``fov_deg``; if known ``cx_px``, ``cy_px``, ``width_px``, ``height_px``.
+
+        Raises:
+            InputError: The file cannot be read.
+            UsageError: Its camera is impossible, or the options have one.
+        """
+        given = [name for name in CAMERA_KEYS if getattr(self, name, None) is not None]
+        check(not given, f"--camera and --{''.join(given[:1]).replace('_', '-')}: give one of them")
+        try:
+            camera = json.loads(read_input(path, CAMERA_BYTES))
+        except (ValueError, RecursionError) as error:
+            raise UnreadableError(f"{path}: not readable as JSON ({error}); {A_CAMERA}") from error
+        if wrong := violation(camera, CAMERA_KINDS):
+            raise UnreadableError(f"{path}: no camera: {printable(wrong)}; {A_CAMERA}")
+        if unknown := sorted(set(camera) - set(CAMERA_KEYS)):
+            raise UnreadableError(f"{path}: unknown key {printable(repr(unknown[0]))}; {A_CAMERA}")
+        size = camera.pop("width_px", None), camera.pop("height_px", None)
+        try:
+            check("focal_px" in camera or "fov_deg" in camera, "a camera needs focal_px or fov_deg")
+            check((size[0] is None) == (size[1] is None), "give width_px and height_px, or neither")
+            return replace(self, **camera, camera_wh_px=None if size[0] is None else size)
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from error
 
     def to_json(self) -> dict[str, object]:
         """Return the options as plain values, for another process or a later run; ``from_json`` reads them."""
         end_s = None if math.isinf(self.end_s) else self.end_s
-        return asdict(self) | {"models_dir": self.models_dir and str(self.models_dir.absolute()), "end_s": end_s}
+        boxes = None if self.boxes is None else str(self.boxes)
+        folder = self.models_dir and str(self.models_dir.absolute())
+        return asdict(self) | {"models_dir": folder, "boxes": boxes, "end_s": end_s}
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Self:
@@ -151,3 +213,54 @@ class Options:
 def check_span(start_s: float, end_s: float) -> None:
     """Raise UsageError for an empty span of time."""
     check(start_s < end_s, f"--start {start_s:g} --end {end_s:g}: need 0 <= start < end, in seconds")
+
+
+# Written by `make docs-reference`, from the above, for checkers of types.
+class RunKeywords(TypedDict, total=False):
+    """Fields of Options, as keywords."""
+
+    format: Literal["auto", "parquet", "npz", "cliff"]
+    models_dir: Path | None
+    detector: str
+    detector_shape: Literal["auto", "square", "frame"]
+    regressor: str
+    backend: Literal["auto", "onnxruntime", "openvino", "tensorrt"]
+    device: str
+    precision: Literal["fp32", "auto", "tf32", "fp16", "bf16", "int8"]
+    threads: int
+    frame_batch: int | Literal["auto"]
+    person_batch: int | Literal["auto"]
+    detect_every: int
+    videos_at_once: int | Literal["auto"]
+    prefetch: int
+    start_s: float
+    end_s: float
+    stride: int
+    stream: int | None
+    matrix: Literal["auto", "official", "bt601", "bt709", "bt2020"]
+    hdr: Literal["tonemap", "refuse"]
+    deinterlace: bool
+    pixels: Literal["exact", "planes"]
+    image_fps: float
+    max_frame_mpx: float
+    allow_network: bool
+    decode_device: Literal["auto", "cpu", "cuda"]
+    max_people: int
+    box_scale: float | None
+    focal_px: float | None
+    fov_deg: float | None
+    cx_px: float | None
+    cy_px: float | None
+    camera_wh_px: tuple[int, ...] | None
+    score: float | None
+    iou_max: float | None
+    boxes: Path | None
+    min_track_s: float
+    overwrite: bool
+    gate_rotation_median_deg: float
+    gate_rotation_p99_deg: float
+    gate_persons_percent: float
+    track_iou_min: float
+    track_iou_min_weak: float
+    track_score_strong: float
+    track_memory_s: float

@@ -45,8 +45,8 @@ class PendingGroup:
         (height, width), (top, left, bottom, right) = self.inner_hw, self.margins
         return top + height + bottom, left + width + right
 
-    def where(self, chosen: NDArray[np.bool_]) -> "PendingGroup":
-        """Return the chosen inputs, by a mask (P,)."""
+    def __getitem__(self, chosen: slice | NDArray[np.bool_]) -> "PendingGroup":
+        """Return the chosen inputs, by a slice or a mask (P,)."""
         rows = {name: getattr(self, name) for name in EACH}
         rows = {name: array[chosen] for name, array in rows.items() if len(array) == len(self)}
         return replace(self, starts=self.starts[chosen], **rows)
@@ -71,11 +71,16 @@ class PendingInputs:
         return len(self), *self.groups[0].size_hw, 3
 
     def __getitem__(self, rows: slice | NDArray[np.bool_]) -> "PendingInputs":
-        """Return the chosen inputs, by a slice or a mask (P,)."""
-        chosen = np.zeros(len(self), bool)
-        chosen[rows] = True
-        parts = np.split(chosen, np.cumsum(list(map(len, self.groups)))[:-1])
-        return PendingInputs([group.where(some) for group, some in zip(self.groups, parts, strict=True)])
+        """Return the chosen inputs, by a slice without steps or a mask (P,)."""
+        parts, start = [], 0
+        for group in self.groups:
+            if isinstance(rows, slice):  # nothing is copied
+                first, last, _ = rows.indices(len(self))
+                parts.append(group[max(first - start, 0) : max(last - start, 0)])
+            else:
+                parts.append(group[rows[start : start + len(group)]])
+            start += len(group)
+        return PendingInputs(parts)
 
     def __array_function__(
         self, function: object, types: object, args: tuple[Sequence["PendingInputs"]], options: object

@@ -8,12 +8,12 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeAlias, get_type_hints
+from typing import Annotated, Any, Self, TypeAlias, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .names import label
+from .names import label, public
 from .pending import PendingInputs
 
 Array: TypeAlias = NDArray[Any]
@@ -35,7 +35,8 @@ def column_specs(table: type["Table"]) -> Specs:
     """Return ``{column: (allowed dtypes, shape)}`` from annotations such as ``"float32 P 24 3 3"``, once per table."""
     if table not in _specs:
         specs: Specs = {}
-        for name, hint in get_type_hints(table, include_extras=True).items():
+        hints = get_type_hints(table, include_extras=True).items()
+        for name, hint in ((name, hint) for name, hint in hints if get_origin(hint) is Annotated):
             dtypes, *shape = hint.__metadata__[0].split()
             specs[name] = (tuple(map(np.dtype, dtypes.split("|"))), tuple(int(n) if n.isdigit() else n for n in shape))
         _specs[table] = specs
@@ -137,6 +138,9 @@ class Frames(Table):
     time_s: Annotated[Float64, "float64 N"]  # pts in seconds since the first frame
     damaged: Annotated[Bool, "bool N"]  # decoded after or from damaged data
     images: Annotated[Objects, "object N"]  # all of one kind and size: see video/images/base.py
+    # Of videos whose camera is not that of the run's options.
+    focal_px: Annotated[Float64 | None, "float64 N"] = field(default=None, kw_only=True)
+    center_px: Annotated[Float64 | None, "float64 N 2"] = field(default=None, kw_only=True)  # principal point
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -177,6 +181,7 @@ class Crops(People):
     crop_center_size_px: Annotated[Float32, "float32 P 3"]  # cx, cy, and the side that the manifest names
     focal_px: Annotated[Float32, "float32 P"]
     frame_wh_px: Annotated[Float32, "float32 P 2"]
+    center_px: Annotated[Float32, "float32 P 2"]  # the camera's principal point
     bbox_info: Annotated[Float32, "float32 P 3"]
     pixels: Annotated[UInt8 | Float32, "uint8|float32|object P h w 3"]  # object: PendingInputs
 
@@ -265,4 +270,4 @@ class VideoInfo:
     @property
     def name(self) -> str:
         """Return the file's name without its folder, as text that every reader accepts."""
-        return label(Path(self.path).name)
+        return label(Path(public(str(self.path))).name)

@@ -1,4 +1,4 @@
-"""Draw the rooms and which imports which, read from the code, as docs/house.svg: `make docs-house`."""
+"""Draw the rooms and which imports which, read from the code, as docs/pages/explain/house.svg: `make docs-house`."""
 
 import ast
 from html import escape
@@ -80,4 +80,4 @@ def drawing() -> str:
 
 
 if __name__ == "__main__":
-    (ROOT / "docs" / "house.svg").write_text(drawing(), encoding="utf-8")
+    (ROOT / "docs" / "pages" / "explain" / "house.svg").write_text(drawing(), encoding="utf-8")

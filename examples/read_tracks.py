@@ -4,10 +4,10 @@ import sys
 
 import numpy as np
 
-from cliffvid import read_meta, read_tracks
+from cliffvid import read_tracks
 
-tracks, meta = read_tracks(sys.argv[1]), read_meta(sys.argv[1])
-print(f"{len(tracks)} rows, body {meta['body']['name']}, made by {meta['software']}")
+tracks = read_tracks(sys.argv[1])
+print(f"{len(tracks)} rows, body {tracks.body.name}, made by {tracks.meta.get('software')}")
 print(" frame  time_s  track  score  box (x0 y0 x1 y1)            translation (m)")
 for i in range(min(8, len(tracks))):
     box = " ".join(f"{v:6.1f}" for v in tracks.bbox_xyxy[i])

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
 
+from ..machine import interruptible
 from ..names import label
 from ..options import Options
 from .inputs import find_inputs
-from .job import BulkJob, job_folder
+from .job import BulkJob
 from .messages import Answer, Fault, LeftOut, Probed, Trial, TrialSpeed
 from .options import BulkOptions
-from .plan import Intake, Plan
+from .plan import Intake, Plan, job_folder
 from .store.journal import state_of
 from .store.records import Ended, InputLine, Line
 from .store.state import State
@@ -66,11 +67,11 @@ def dry_run(
     folder = job_folder(out, bulk)
     state = state_of(folder)
     elsewhere: Mapping[str, Ended] = state_of(out).live if folder != out else {}
-    found = find_inputs(sources, out)
+    found = find_inputs(sources, out, options)
     with (
         tempfile.TemporaryDirectory() as work,
         BulkJob(Path(work), _NoJournal(state), options, bulk, lambda event, progress: None) as job,
-        job.signals(),
+        interruptible(job.stop),
     ):
         plan = job.plan(found, elsewhere)
         _look_at_all(job, plan)
@@ -87,7 +88,7 @@ def dry_run(
             "workers": job.pool.count,
             "estimate_s": None,
         }
-        if todo and (rate := _trial(job, todo[len(todo) // 2][0])):
+        if todo and (rate := _trial(job, plan, todo[len(todo) // 2][0])):
             total["estimate_s"] = frames / rate / job.pool.count
     return (*(line for _, line in lines), total)
 
@@ -103,14 +104,14 @@ def _look_at_all(job: BulkJob, plan: Plan) -> None:
     job.tasks.drive(took, lambda task, fault: took(Answer(task, fault)), job.stopped, tick=intake.release)
 
 
-def _trial(job: BulkJob, name: str) -> float | None:
+def _trial(job: BulkJob, plan: Plan, name: str) -> float | None:
     rates: list[float] = []
 
     def took(answer: Answer) -> None:
         assert isinstance(answer.reply, TrialSpeed)
         rates.append(answer.reply.frames_per_s)
 
-    job.tasks.add([Trial(video=name, frames=TRIAL_FRAMES)])
+    job.tasks.add([Trial(video=name, address=plan.addresses.get(name), frames=TRIAL_FRAMES)])
     job.tasks.drive(took, lambda task, fault: None, job.stopped)
     return rates[0] if rates else None
 

@@ -1,23 +1,21 @@
 """Find inputs in folders, glob patterns, lists, manifests and single paths."""
 
 import glob
-import io
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, cast
 
 from ..errors import InputError, UsageError
-from ..inputs import open_input
-from ..npz import size_of
-from ..tracks.read import check_parquet
+from ..names import label, public
+from ..options import Options
 from ..video.image_files import NAMED, is_hidden, is_image
-from .lists import names_in, names_on_stdin, text_in
-from .store.columns import Column, Packed, Records
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from ..video.shards import is_shard, read_member, read_shard
+from ..video.stores import in_store, list_store
+from .lists import names_in, names_on_stdin, numbered
+from .manifests import NONE, Extra, batches_of
+from .store.columns import Packed, Records
 
 # File extensions of videos in folders. A file named directly, or in a list, may have any extension.
 VIDEO_SUFFIXES = frozenset(
@@ -30,65 +28,94 @@ VIDEO_SUFFIXES = frozenset(
 )
 LIST_SUFFIXES = (".txt", ".list", ".lst")
 MANIFEST_SUFFIXES = (".csv", ".parquet")
-
-
-Extra: TypeAlias = dict[str, object]  # an input's other columns in the manifest
-NONE: Extra = {}
+SIDECAR_BYTES, SIDECAR_COLUMNS_MAX = 1 << 18, 64  # of one JSON file beside a video in a tar file; of all together
 
 
 @dataclass
 class FoundInputs:
     """Inputs found in the sources, in order, without duplicates.
 
-    An input is one video or image sequence; its path as given is its name in the data set.
+    An input is one video or image sequence; its path as given, without secrets, is its name in the data set.
     """
 
     inputs: Records[Extra] = field(default_factory=Records)  # by name
+    addresses: dict[str, str] = field(default_factory=dict)  # as given, of inputs whose names leave out secrets
     ignored: int = 0  # files in folders that are neither videos nor, in folders without videos, images
     ignored_names: list[str] = field(default_factory=list)  # the first of them
     doubled: int = 0  # duplicate names
+    sidecar_columns: set[str] = field(default_factory=set)
 
     def add(self, name: str, extra: Extra = NONE) -> None:
-        if name in self.inputs:
+        known = public(name)
+        if known in self.inputs:
             self.doubled += 1
-        else:
-            self.inputs[name] = extra
+            return
+        self.inputs[known] = extra
+        if known != name:
+            self.addresses[known] = name
 
     def add_rows(self, names: list[str], extras: Packed[Extra]) -> None:
-        before = len(self.inputs)
-        self.inputs.put(names, extras, keep=True)
+        """Add many inputs, with their rows of a manifest."""
+        before, known = len(self.inputs), list(map(public, names))
+        for name, address in zip(known, names, strict=True) if known != names else ():
+            if name != address and name not in self.inputs:
+                self.addresses.setdefault(name, address)
+        self.inputs.put(known, extras, keep=True)
         self.doubled += len(names) - (len(self.inputs) - before)
 
-    def add_all(self, names: list[str]) -> None:
-        for name in names:
-            self.add(name)
+    def add_shard(self, name: str, extra: Extra) -> None:
+        """Add the videos in a tar file, each with the columns of the JSON file of the same stem beside it."""
+        shard = read_shard(Path(name))
+        beside = {video: f"{os.path.splitext(video)[0]}.json" for video in shard.members if is_video(Path(video))}
+        for video, sidecar in beside.items():
+            self.add(f"{name}/{video}", extra | self._columns(name, sidecar) if sidecar in shard.members else extra)
+        rest = sorted(shard.members.keys() - beside.keys() - set(beside.values()))
+        self.ignore([Path(name, member) for member in (*shard.ignored, *rest)])
+        self.doubled += shard.doubled
+        if shard.fault:
+            self.add(name, extra)  # so that it is reported as failed
+
+    def _columns(self, tar: str, sidecar: str) -> dict[str, object]:
+        """Return what a sidecar says, within the number of columns that sidecars may add in all."""
+        values = sidecar_values(Path(tar, sidecar))
+        if values is None:
+            self.ignore([Path(tar, sidecar)])
+        taken: dict[str, object] = {}
+        for column, value in (values or {}).items():
+            if column in self.sidecar_columns or len(self.sidecar_columns) < SIDECAR_COLUMNS_MAX:
+                self.sidecar_columns.add(column)
+                taken[column] = value
+        return taken
 
     def ignore(self, paths: list[Path]) -> None:
         self.ignored += len(paths)
         self.ignored_names = sorted([*self.ignored_names, *map(str, paths)], key=is_hidden)[:NAMED]
 
 
-def find_inputs(sources: list[str], leave_out: Path) -> FoundInputs:
+def find_inputs(sources: list[str], leave_out: Path, options: Options | None = None) -> FoundInputs:
     """Return all inputs that the sources name, without those in the folder ``leave_out``.
 
-    Raises UsageError for a source without inputs, InputError for an unreadable manifest.
+    Raises UsageError for a source without inputs, InputError for an unreadable manifest or a store that cannot be
+    listed.
     """
-    found = FoundInputs()
-    for source in sources:
+    found, options = FoundInputs(), options or Options()
+    for source in (name for each in sources for name in ([each] if os.path.exists(each) else numbered(each))):
         before = len(found.inputs) + found.doubled
         path = Path(source)
         if source == "-":
-            found.add_all(names_on_stdin())
+            _add_names(names_on_stdin(), found)
+        elif in_store(source):
+            _add_stored(source, found, options)
         elif os.path.isdir(path):  # Path.is_dir raises PermissionError
             _add_folder(path, {leave_out.resolve()}, found)
         elif path.suffix.lower() in LIST_SUFFIXES and os.path.isfile(path):
-            found.add_all(names_in(path))
+            _add_names(names_in(path), found)
         elif path.suffix.lower() in MANIFEST_SUFFIXES and os.path.isfile(path):
-            _add_manifest(path, found)
+            _add_manifest(path, found, options)
         elif set("*?[") & set(source) and not os.path.exists(path) and "://" not in source:
             _add_pattern(source, {leave_out.resolve()}, found)
         else:
-            found.add(source)
+            _add_names([source], found)
         if len(found.inputs) + found.doubled == before:
             raise UsageError(f"{source}: names no video and no image; is it the right place?")
     return found
@@ -114,6 +141,59 @@ def inputs_in(folder: Path, leave_out: set[Path]) -> FoundInputs:
 
 def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+
+
+def _add_names(names: Iterable[str], found: FoundInputs) -> None:
+    for name in names:
+        _add_name(name, found)
+
+
+def _add_name(name: str, found: FoundInputs, extra: Extra = NONE) -> None:
+    """Add what a name stands for: an input, or the videos in a tar file."""
+    if is_shard(Path(name)):
+        found.add_shard(name, extra)
+    else:
+        found.add(name, extra)
+
+
+def sidecar_values(path: Path) -> dict[str, object] | None:
+    """Return what the JSON object in a tar file says, as values of columns; None if it is none, or too large.
+
+    What is no single value stays JSON. A name that videos.parquet has itself is prefixed with ``json_``.
+    """
+    from .store.dataset import VIDEO_COLUMNS
+
+    try:
+        values = json.loads(read_member(path, SIDECAR_BYTES), parse_constant=lambda name: None)
+    except (InputError, ValueError, RecursionError):
+        return None
+    if not isinstance(values, dict):
+        return None
+    names = {name: f"json_{name}" if name in VIDEO_COLUMNS else label(name) for name in values}
+    return {names[name]: _column_value(value) for name, value in values.items() if name}
+
+
+def _column_value(value: object) -> object:
+    if isinstance(value, list | dict):
+        return json.dumps(value)
+    if isinstance(value, int) and value.bit_length() > 63:
+        return str(value)
+    return label(value) if isinstance(value, str) else value
+
+
+def _add_stored(source: str, found: FoundInputs, options: Options) -> None:
+    """Add what an address in a store stands for: a pattern, a prefix, a list, a manifest or a video."""
+    suffix = Path(source).suffix.lower()
+    if source.endswith("/"):
+        _add_names(filter(lambda name: is_video(Path(name)), list_store(source, options)), found)
+    elif set("*?[") & set(source):
+        _add_names(list_store(source, options), found)
+    elif suffix in LIST_SUFFIXES:
+        _add_names(names_in(source, options), found)
+    elif suffix in MANIFEST_SUFFIXES:
+        _add_manifest(source, found, options)
+    else:
+        found.add(source)
 
 
 def _add_folder(folder: Path, leave_out: set[Path], found: FoundInputs) -> None:
@@ -150,45 +230,13 @@ def _add_pattern(pattern: str, leave_out: set[Path], found: FoundInputs) -> None
             if "**" not in pattern:  # "**" has matched the files below already
                 _add_folder(Path(match), leave_out, found)
         else:
-            found.add(match)
+            _add_name(match, found)
 
 
-def _add_manifest(path: Path, found: FoundInputs) -> None:
-    number = 0
-    for batch in _batches(path):
-        columns: dict[str, Column] = {
-            name: each.to_pylist() for name, each in zip(batch.schema.names, batch.columns, strict=True)
-        }
-        names = [str(name or "") for name in cast(list[object], columns.pop("path"))]
-        if "" in names:
-            raise InputError(f"{path}: row {number + names.index('') + 1} has no path")
-        found.add_rows(names, Packed(columns, len(names)))
-        number += len(names)
-
-
-def _batches(path: Path) -> "Iterator[pa.RecordBatch]":
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet as pq
-
-    from .store.dataset import VIDEO_COLUMNS
-
-    try:
-        if path.suffix.lower() == ".csv":
-            types = pa.csv.ConvertOptions(column_types={"path": pa.string()})
-            text = io.BytesIO(text_in(path).encode("utf-8", "surrogateescape"))
-            table = pa.csv.read_csv(text, pa.csv.ReadOptions(use_threads=False), convert_options=types)
+def _add_manifest(path: Path | str, found: FoundInputs, options: Options) -> None:
+    for names, extras in batches_of(path, options):
+        if any(is_shard(Path(name)) for name in names):
+            for name, extra in zip(names, extras, strict=True):
+                _add_name(name, found, extra)
         else:
-            with open_input(path) as file:
-                source = pq.ParquetFile(file, pre_buffer=False)
-                check_parquet(source.metadata, size_of(file))
-                table = source.read(use_threads=False)
-    except (OSError, ValueError, NotImplementedError) as error:
-        raise InputError(f"{path}: not a readable manifest ({error})") from error
-    if "path" not in table.column_names:
-        raise InputError(f"{path}: has no column 'path'; its columns: {', '.join(table.column_names)}")
-    if taken := sorted(set(table.column_names) & set(VIDEO_COLUMNS)):
-        raise InputError(f"{path}: columns that videos.parquet has itself: {', '.join(taken)}; rename them")
-    for batch in table.to_batches(max_chunksize=4096):
-        if len(batch):
-            yield batch
+            found.add_rows(names, extras)

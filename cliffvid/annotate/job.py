@@ -1,61 +1,75 @@
 """Bulk annotation. Start reading here: ``annotate`` plans, schedules tasks, and commits their results."""
 
 import platform
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Unpack
 
 from ..errors import CliffvidError, OutputError
-from ..machine import version
-from ..options import Options
+from ..machine import interruptible, version
+from ..option import given_apart
+from ..options import Options, RunKeywords
 from .inputs import FoundInputs, find_inputs
-from .messages import Answer, Event, Fault, Join, Probe, Probed, Processed, Segment, Task
-from .options import BulkOptions
-from .plan import Intake, Plan, part_of, recipe
-from .progress import Progress, Summary, Watch
+from .messages import Answer, Event, Fault, Join, LeftOut, Probe, Probed, Processed, Segment, Task, said_of
+from .options import BulkKeywords, BulkOptions
+from .plan import Intake, Plan, job_folder, part_of, recipe
+from .progress import MetricsFile, Progress, Summary, Watch
 from .scheduler import Failed, Scheduler, Took, open_pool
 from .split import SegmentMerger
 from .store.dataset import Shards, conclude, writing
 from .store.endings import finished, given_up
 from .store.journal import Log, state_of
 from .store.opening import found_lines, open_journal
-from .store.ownership import PARTS, WORK
+from .store.ownership import WORK
 from .store.records import Ended, JobLine, Result
+
+
+class AnnotateKeywords(RunKeywords, BulkKeywords, total=False):
+    """Fields of Options and BulkOptions, as keywords."""
+
 
 SHARD_BYTES = 64e6  # of rows in memory, before compression
 
 
 def annotate(
-    sources: list[str],
+    sources: str | Path | Iterable[str | Path],
     out: str | Path,
     options: Options | None = None,
     bulk: BulkOptions | None = None,
     watch: Watch = lambda event, progress: None,
+    **keywords: Unpack[AnnotateKeywords],
 ) -> Summary:
-    """Annotate all inputs that the sources name into the data set ``out``; skip those that are finished already.
+    """Annotate all inputs into a data set; skip those that are finished already. A bad input fails alone.
 
-    Sources are folders, patterns, lists (.txt), manifests (.csv, .parquet), files, or ``-`` (stdin). A bad input fails
-    alone. Raises UsageError, ModelError, BackendError, and OutputError if the disk is full; finished inputs are kept.
+    Args:
+        sources: One or several folders, patterns, lists (.txt), manifests (.csv, .parquet), files, or ``-`` (stdin).
+        out: The folder of the data set, created if needed; ``read_tracks(out, video=...)`` reads it.
+        options: The settings of each video; the defaults if None.
+        bulk: The settings of the job; the defaults if None.
+        watch: Called with each event and the progress.
+        **keywords: The fields of Options and BulkOptions, instead of both.
+
+    Raises:
+        UsageError: An option is invalid, or a source names no input.
+        ModelError, BackendError: The networks cannot be used.
+        OutputError: The disk is full; finished inputs are kept.
     """
-    found = find_inputs(sources, Path(out))
-    return annotate_inputs(found, Path(out), options or Options(), bulk or BulkOptions(), watch)
+    names = [sources] if isinstance(sources, str | Path) else sources
+    run, job = given_apart((Options, options), (BulkOptions, bulk), keywords)
+    found = find_inputs([str(name) for name in names], Path(out), run)
+    return annotate_inputs(found, Path(out), run, job, watch)
 
 
 def annotate_inputs(found: FoundInputs, out: Path, options: Options, bulk: BulkOptions, watch: Watch) -> Summary:
     """Run ``annotate`` on inputs that are found already."""
     folder = job_folder(out, bulk)
     elsewhere: Mapping[str, Ended] = state_of(out).live if folder != out else {}
-    with open_journal(folder) as journal, BulkJob(folder, journal, options, bulk, watch) as job, job.signals():
-        return job.run(found, elsewhere)
-
-
-def job_folder(out: Path, bulk: BulkOptions) -> Path:
-    """Return the folder a job writes to: the data set, or with --shard a separate data set for annotate-merge."""
-    i, n = bulk.part()
-    return out if n == 1 else out / PARTS / f"{i}-of-{n}"
+    with open_journal(folder) as log:
+        watch = MetricsFile(bulk.metrics, folder, bulk.checkpoint_s, watch) if bulk.metrics else watch
+        with BulkJob(folder, log, options, bulk, watch) as job, interruptible(job.stop):
+            return job.run(found, elsewhere)
 
 
 class BulkJob:
@@ -69,7 +83,7 @@ class BulkJob:
         self.tasks = Scheduler(self.pool)
         self.progress = Progress(pool=self.pool)
         self.interrupted = False
-        self.done, self.failures = 0, 0
+        self.failures = 0
         self.fault: str | None = None
 
     def __enter__(self) -> "BulkJob":
@@ -78,24 +92,11 @@ class BulkJob:
     def __exit__(self, *_: object) -> None:
         self.pool.close()
 
-    @contextmanager
-    def signals(self) -> Iterator[None]:
-        """Handle SIGTERM and Ctrl-C: the first stops the job between two steps, the second at once."""
-
-        def stop(number: int, frame: object) -> None:
-            if self.interrupted:
-                raise KeyboardInterrupt
-            self.interrupted = True
-
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def stop(self) -> None:
+        """Stop the job between two steps; asked again, at once."""
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
 
     def run(self, found: FoundInputs, elsewhere: Mapping[str, Ended]) -> Summary:
         with writing(self.folder):
@@ -118,16 +119,16 @@ class BulkJob:
         split_s = self.bulk.split_s if whole else 0.0
         given = part_of(found.inputs, self.bulk)
         self.progress.inputs = len(given)
-        self._tell(
-            {
-                "type": "found",
-                "inputs": len(given),
-                "ignored": found.ignored,
-                "ignored_names": found.ignored_names,
-                "doubled": found.doubled,
-            }
+        left_out: LeftOut = {"ignored": found.ignored, "ignored_names": found.ignored_names}
+        self._tell({"type": "found", "inputs": len(given), "doubled": found.doubled, **left_out})
+        return Plan(
+            self.recipe,
+            self.journal.state,
+            given,
+            split_s=split_s,
+            elsewhere=elsewhere,
+            addresses=found.addresses,
         )
-        return Plan(self.recipe, self.journal.state, given, split_s=split_s, elsewhere=elsewhere)
 
     def _begin(self, plan: Plan) -> None:
         """Write the settings and the names of new inputs to the journal."""
@@ -140,6 +141,7 @@ class BulkJob:
             "software": f"cliffvid {version()}",
             "options": self.options.to_json(),
             "host": platform.node(),
+            "workers": self.pool.count,
         }
         state = self.journal.state
         new = [
@@ -169,6 +171,7 @@ class BulkJob:
                 joins.remove(task.video)
             else:
                 self._took_whole(plan, task, reply.result, answer.rows)
+            progress.take(answer)
             self._worked(plan, task)
 
         def failed(task: Task, fault: Fault) -> None:
@@ -179,12 +182,12 @@ class BulkJob:
                 joins.refuse(task.video)
             else:
                 self._give_up(plan, task.video, task.attempt, fault)
+            progress.done_s += task.size_s
             self._worked(plan, task)
 
         self._drive(took, failed, lambda: self._go_on(plan, intake.release(), joins))
 
     def _worked(self, plan: Plan, task: Task) -> None:
-        self.progress.done_s += task.size_s
         if not isinstance(task, Segment):
             plan.lines.pop(task.video, None)
 
@@ -199,7 +202,7 @@ class BulkJob:
             self.journal.append()
         for name in names:
             if fault := plan.kept.pop(name, None):
-                self._tell({"type": "kept", "video": name, "error": fault.error, "message": fault.message})
+                self._tell({"type": "kept", "video": name, **said_of(fault)})
             fault = plan.failed.pop(name, None)
             if ended := plan.finished(name):
                 if name not in self.journal.state.live:
@@ -224,10 +227,7 @@ class BulkJob:
             self.watch({"type": "tick"}, self.progress)
 
         def retry(task: Task, fault: Fault) -> None:
-            error, message = fault.error, fault.message
-            self._tell(
-                {"type": "retry", "video": task.video, "attempt": task.attempt, "error": error, "message": message}
-            )
+            self._tell({"type": "retry", "video": task.video, "attempt": task.attempt, **said_of(fault)})
 
         self.tasks.drive(took, failed, self.stopped, retry, tick)
 
@@ -263,6 +263,8 @@ class BulkJob:
     def _give_up(self, plan: Plan, name: str, attempts: int, fault: Fault) -> None:
         key, job = plan.lines[name]["key"], len(self.journal.state.jobs) - 1
         ended = given_up(name, key, attempts, fault.error, fault.message, job)
+        if fault.log:
+            ended["log"] = fault.log
         with writing(self.folder):
             if attempts:
                 self.journal.append(ended)
@@ -272,7 +274,7 @@ class BulkJob:
         self._count(ended, 0)
 
     def _count(self, ended: Ended, frames: int) -> None:
-        self.done += 1
+        self.progress.done += 1
         self.progress.frames += frames
         self.progress.statuses[ended["status"]] += 1
         self._tell({**ended, "type": "video"})
@@ -288,8 +290,8 @@ class BulkJob:
             self.journal.append()
         state, stopped = self.journal.state, self.stopped()
         statuses = plan.statuses()
-        seconds = time.monotonic() - self.progress.started
-        summary = Summary(self.folder, statuses, self.done, self.progress.frames, seconds, stopped)
+        seconds = self.progress.seconds
+        summary = Summary(self.folder, statuses, self.progress.done, self.progress.frames, seconds, stopped)
         if state.jobs:
             with writing(self.folder):
                 conclude(self.folder, self.journal, stopped, statuses=statuses)

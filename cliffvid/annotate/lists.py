@@ -3,11 +3,16 @@
 import codecs
 import logging
 import os
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from ..errors import InputError, UsageError
-from ..inputs import read_input
+from ..errors import InputError, RefusedError, UsageError
+from ..inputs import RangeFile, open_input
+from ..options import Options
+from ..video.stores import open_ranges
 
 log = logging.getLogger(__name__)
 # Byte order marks. UTF-32's begins with UTF-16's, so it is checked first.
@@ -20,6 +25,7 @@ MARKS = {
 }
 HEAD, LONGEST = 1 << 16, 1 << 13  # bytes: the block that is checked for binary data; the longest name
 LIST_BYTES = 1 << 30
+BRACES, NUMBERED_MAX = re.compile(r"\{([0-9]{1,9})\.\.([0-9]{1,9})\}"), 100_000
 A_LIST = "a list has one name a line, in UTF-8, or in UTF-16 with a byte order mark"
 
 
@@ -46,17 +52,54 @@ def names_on_stdin() -> list[str]:
     return _lines(text)
 
 
-def names_in(path: Path) -> list[str]:
-    """Return the names in a list file. Raises InputError if it is not a text file."""
-    return _lines(text_in(path))
+def names_in(path: Path | str, options: Options | None = None) -> list[str]:
+    """Return the names in a list. Raises InputError if it is not a text file."""
+    return _lines(text_in(path, options))
 
 
-def text_in(path: Path) -> str:
+def text_in(path: Path | str, options: Options | None = None) -> str:
     """Return the text of a list or manifest. Raises InputError if it cannot be read or is not text."""
-    text = _decoded(read_input(path, LIST_BYTES))
+    with open_list(path, options or Options()) as file:
+        data = file.read()
+        if isinstance(file, RangeFile):
+            file.check()
+    text = _decoded(data)
     if text is None:
         raise InputError(f"{path}: not a text file; {A_LIST}")
     return text
+
+
+def open_list(path: Path | str, options: Options) -> BinaryIO | RangeFile:
+    """Open a list or manifest, in a store or here. Raises InputError, also for one that is too large."""
+    file = open_ranges(path, options)
+    if file and file.size > LIST_BYTES:
+        raise RefusedError(f"{path}: {file.size:,} bytes, expected {LIST_BYTES:,} at most; the right file?")
+    return file or open_input(Path(path), LIST_BYTES)
+
+
+def numbered(pattern: str) -> list[str]:
+    """Return the names that a pattern with ranges in braces stands for: {08..10} for 08, 09 and 10, as in a shell.
+
+    A name without them stands for itself. Raises UsageError for too many.
+    """
+    names = [""]
+    for text, first, last in _braces(pattern):
+        ends = int(first or 0), int(last or 0)
+        step, width = 1 if ends[0] <= ends[1] else -1, max(len(first), len(last)) if first != str(ends[0]) else 0
+        if len(names) * (abs(ends[1] - ends[0]) + 1) > NUMBERED_MAX:
+            raise UsageError(f"{pattern}: stands for more than {NUMBERED_MAX:,} names; write them into a list")
+        parts = [f"{n:0{width}d}" for n in range(ends[0], ends[1] + step, step)] if first else [""]
+        names = [name + text + part for name in names for part in parts]
+    return names
+
+
+def _braces(pattern: str) -> Iterator[tuple[str, str, str]]:
+    """Yield each text before a range and the range's ends, then the text after the last one."""
+    at = 0
+    for found in BRACES.finditer(pattern):
+        yield pattern[at : found.start()], found[1], found[2]
+        at = found.end()
+    yield pattern[at:], "", ""
 
 
 def _decoded(data: bytes | bytearray) -> str | None:

@@ -1,6 +1,8 @@
 """Pool of worker processes on this machine; a crash fails only the task that caused it."""
 
+import faulthandler
 import json
+import logging
 import os
 import queue
 import signal
@@ -9,16 +11,49 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from ..errors import BackendError
 from ..machine import thread_environment, usable_cores
 from ..options import Options
-from .messages import Answer, Fault, Task, limit_s, reply_of, task_of, to_json
+from .messages import LOG_LINES, Answer, Fault, Task, last_lines, limit_s, reply_of, task_of, to_json
+
+log = logging.getLogger(__name__)
+PIPE_BYTES = 1 << 16  # read at once, and the longest line
+WARNING = "warning: "  # begins what a worker's log has to tell the user
+
+
+class WorkerLog:
+    """The last lines that a worker process wrote to stdout and stderr, read from a pipe without waiting.
+
+    Its warnings are logged here too. What else its libraries print is kept for the record of a failed input.
+    """
+
+    def __init__(self) -> None:
+        self.pipe, self.given = os.pipe()
+        os.set_blocking(self.pipe, False)
+        self.lines: deque[str] = deque(maxlen=LOG_LINES)
+        self.open, self._begun = True, b""
+
+    def read(self) -> None:
+        """Take in what has been written since the last call."""
+        with suppress(BlockingIOError):
+            while part := os.read(self.pipe, PIPE_BYTES):
+                *whole, self._begun = (self._begun + part).split(b"\n")
+                self._begun = self._begun[-PIPE_BYTES:]
+                for line in (each.decode(errors="surrogateescape") for each in whole):
+                    self.lines.append(line)
+                    if line.startswith(WARNING):
+                        log.warning("%s", line.removeprefix(WARNING))
+            self.open = False  # its other end is closed
+
+    def close(self) -> None:
+        os.close(self.pipe)
 
 
 @dataclass
@@ -27,6 +62,7 @@ class Process:
 
     popen: subprocess.Popen[bytes]
     line: Connection
+    log: WorkerLog
     tasks: dict[Task, tuple[float, int]] = field(default_factory=dict)  # when each was submitted, and its place
     since: float = 0.0  # when it was idle or answered last
 
@@ -57,14 +93,20 @@ class LocalPool:
         """Return ``(worker, task, seconds)`` of all tasks in the workers."""
         now = time.monotonic()
         return [
-            (f"{process.popen.pid}" + (f".{place}" if self.width > 1 else ""), task, now - since)
+            (self._name(process, place), task, now - since)
             for process in self._processes
             for task, (since, place) in process.tasks.items()
         ]
 
+    def _name(self, process: Process, place: int) -> str:
+        return f"{process.popen.pid}" + (f".{place}" if self.width > 1 else "")
+
     def submit(self, task: Task) -> None:
         fitting = [process for process in self._processes if process.takes(task, self.width)]
         process = min(fitting, key=lambda each: len(each.tasks)) if fitting else self._start()
+        if not process.tasks:
+            process.log.read()
+            process.log.lines.clear()
         now, taken = time.monotonic(), {place for _, place in process.tasks.values()}
         process.since = process.since if process.tasks else now
         process.tasks[task] = now, min(set(range(self.width)) - taken)
@@ -78,7 +120,10 @@ class LocalPool:
         """
         busy = [process for process in self._processes if process.tasks]
         answers: list[Answer] = []
-        ready = wait([process.line for process in busy], timeout_s)
+        logs = [process.log for process in self._processes if process.log.open]
+        ready = wait([*(process.line for process in busy), *(each.pipe for each in logs)], timeout_s)
+        for each in logs:
+            each.read()
         for process in (each for each in busy if each.line in ready):
             try:
                 answers += self._heard(process)
@@ -99,18 +144,22 @@ class LocalPool:
             process.line.close()
             process.popen.kill()
             process.popen.wait()
+            process.log.close()
 
     def _start(self) -> Process:
         here, there = socket.socketpair()
+        output = WorkerLog()
         with there:
             popen = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(there.fileno())],
                 pass_fds=[there.fileno()],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
-                stdout=2,  # to stderr: stdout is for --json
+                stdout=output.given,
+                stderr=output.given,
             )
-        process = Process(popen, Connection(here.detach()))
+        os.close(output.given)
+        process = Process(popen, Connection(here.detach()), output)
         self._processes.append(process)
         with suppress(OSError):
             process.line.send_bytes(json.dumps(self._hello).encode())
@@ -122,8 +171,11 @@ class LocalPool:
         if "hello" in message:
             self._began = True
             return []
-        answer = Answer(task_of(message["task"]), reply_of(message["reply"]), process.line.recv_bytes())
-        del process.tasks[answer.task]
+        task, reply, rows = task_of(message["task"]), reply_of(message["reply"]), process.line.recv_bytes()
+        if isinstance(reply, Fault):
+            process.log.read()
+            reply = _with_log(reply, process)
+        answer = Answer(task, reply, rows, self._name(process, process.tasks.pop(task)[1]))
         process.since = time.monotonic()
         return [answer]
 
@@ -132,16 +184,30 @@ class LocalPool:
         process.line.close()
         code = process.popen.wait()
         self._processes.remove(process)
+        process.log.read()
+        process.log.close()
         how = f"by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"with exit code {code}"
         if not self._began:
-            raise BackendError(f"a worker's process ended {how} before it began; does `cliffvid doctor` work here?")
+            last = f" ({process.log.lines[-1].strip()})" if process.log.lines else ""
+            raise BackendError(
+                f"a worker's process ended {how} before it began{last}; does `cliffvid doctor` work here?"
+            )
         crash = Fault("Crashed", f"the process that worked on it ended {how}", transient=True)
-        return [Answer(task, fault or crash) for task in process.tasks]
+        return [Answer(task, _with_log(fault or crash, process)) for task in process.tasks]
+
+
+def _with_log(fault: Fault, process: Process) -> Fault:
+    """Return the fault with the last lines that were read from its process, before those that it has."""
+    return replace(fault, log=last_lines([*process.log.lines, *(fault.log or "").splitlines()]))
 
 
 def main(handle: int) -> None:
     """Run a worker process until the other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # they reach all processes of a terminal or job; the parent decides
+        signal.signal(number, signal.SIG_IGN)
+    faulthandler.enable(all_threads=False)  # those at work on other inputs would push it out of the log
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
+    logging.addLevelName(logging.WARNING, WARNING.strip(": "))
     line = Connection(handle)
     try:
         hello = json.loads(line.recv_bytes())

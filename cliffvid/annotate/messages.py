@@ -1,12 +1,15 @@
 """Define the messages between a job, its pool and its workers, and the events for observers."""
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias, TypedDict
 
+from ..names import printable
 from .store.records import Ended, JobLine, Result
 
 LEAST_LIMIT_S, LIMIT_PER_S = 900.0, 240.0  # time limit in seconds: in general, plus per second of video
+LOG_LINES, LOG_WIDTH = 40, 200  # of a log's end
 Parsed: TypeAlias = Any  # parsed JSON from our own process
 
 
@@ -15,6 +18,7 @@ class Task:
     """A unit of work on an input."""
 
     video: str
+    address: str | None = None  # of the input, if its name leaves out secrets
     size_s: float = 0.0  # of video
     attempt: int = 1
     last: bool = False  # the final attempt, which runs alone in its process
@@ -22,6 +26,11 @@ class Task:
     @property
     def do(self) -> str:
         return type(self).__name__.lower()
+
+    @property
+    def source(self) -> str:
+        """Return what to open."""
+        return self.address or self.video
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +41,38 @@ class Probe(Task):
     split_s: float
 
 
+class OwnCamera(TypedDict):
+    """The camera of one input, which replaces that of the options if it has a focal length."""
+
+    focal_px: float | None
+    fov_deg: float | None
+    cx_px: float | None
+    cy_px: float | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Whole(Task):
+class Filmed(Task):
+    """A task with the camera that a manifest gives for its input."""
+
+    focal_px: float | None = None
+    fov_deg: float | None = None
+    cx_px: float | None = None
+    cy_px: float | None = None
+
+    @property
+    def camera(self) -> OwnCamera:
+        return {"focal_px": self.focal_px, "fov_deg": self.fov_deg, "cx_px": self.cx_px, "cy_px": self.cy_px}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole(Filmed):
     """Process an input from its first frame to its last."""
 
     content: str  # its planned hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Segment(Task):
+class Segment(Filmed):
     """Process the frames between two split points of a long input; the rows have no track ids."""
 
     content: str
@@ -73,6 +105,7 @@ class Fault:
     stop: bool = False  # every task would fail like this
     transient: bool = False  # a retry may succeed
     content: str | None = None  # of an input that could be hashed but not opened
+    log: str | None = None  # the last lines that its worker logged
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +144,7 @@ class Answer:
     task: Task
     reply: Reply
     rows: bytes = b""
+    worker: str = ""  # its name in the pool
 
 
 TASKS = {kind.__name__: kind for kind in (Probe, Whole, Segment, Join, Trial)}
@@ -134,6 +168,12 @@ def _fields(plain: Parsed) -> Parsed:
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
     del fields["type"]
     return fields
+
+
+def last_lines(lines: Iterable[str]) -> str | None:
+    """Return the last lines of a log as printable text of bounded size; None if there are none."""
+    kept = deque((line.rstrip() for line in lines if line.strip()), LOG_LINES)
+    return "\n".join(printable(line)[:LOG_WIDTH] for line in kept) or None
 
 
 def limit_s(tasks: Iterable[Task]) -> float:
@@ -162,23 +202,26 @@ class FoundEvent(LeftOut):
     doubled: int
 
 
-class KeptEvent(TypedDict):
-    """A finished input is unreadable now; its earlier results are kept."""
+class FaultWords(TypedDict):
+    """An error's class and message."""
 
-    type: Literal["kept"]
-    video: str
     error: str
     message: str
 
 
-class RetryEvent(TypedDict):
+class KeptEvent(FaultWords):
+    """A finished input is unreadable now; its earlier results are kept."""
+
+    type: Literal["kept"]
+    video: str
+
+
+class RetryEvent(FaultWords):
     """A task will be retried."""
 
     type: Literal["retry"]
     video: str
     attempt: int
-    error: str
-    message: str
 
 
 class SegmentEvent(TypedDict):
@@ -203,6 +246,10 @@ class EndEvent(TypedDict):
     stopped: str | None
     statuses: dict[str, int]
     seconds: float
+
+
+def said_of(fault: Fault) -> FaultWords:
+    return {"error": fault.error, "message": fault.message}
 
 
 Event: TypeAlias = TickEvent | FoundEvent | JobLine | KeptEvent | RetryEvent | SegmentEvent | VideoEvent | EndEvent

@@ -1,7 +1,10 @@
 """Define the options of annotating a data set."""
 
+# ruff: noqa: RUF009  (option() makes a field, as dataclasses.field does)
+
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, TypedDict
 
 from ..option import check, check_values, option
 from ..options import SAFETY, SPEED
@@ -30,6 +33,9 @@ class BulkOptions:
     checkpoint_s: float = option(
         30.0, "Write finished inputs every so many seconds.", panel=SAFETY, flags=("--checkpoint",), least=0
     )
+    metrics: Path | None = option(
+        None, "Keep a file of metrics for Prometheus up to date, every --checkpoint seconds.", panel=SAFETY
+    )
     retry_failed: bool = option(False, "Retry inputs that failed in an earlier run.", panel=SAFETY)
     max_failures: int | None = option(
         None, "Stop when more inputs than this have failed.", "no limit", panel=SAFETY, least=0
@@ -52,3 +58,19 @@ class BulkOptions:
         good = i.isdecimal() and n.isdecimal() and 0 <= int(i) < int(n)
         check(good, f"--shard {self.shard}: must be i/n with 0 <= i < n, as 0/3, 1/3, 2/3")
         return int(i), int(n)
+
+
+# Written by `make docs-reference`, from the above, for checkers of types.
+class BulkKeywords(TypedDict, total=False):
+    """Fields of BulkOptions, as keywords."""
+
+    runner: Literal["local", "ray"]
+    workers: int
+    networks: Literal["auto", "own", "shared"]
+    address: str | None
+    shard: str | None
+    split_s: float
+    checkpoint_s: float
+    metrics: Path | None
+    retry_failed: bool
+    max_failures: int | None

@@ -5,24 +5,27 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..errors import ChangedError
 from ..models.manifest import MODEL_FILES
 from ..models.registry import find_model
+from ..option import check
 from ..options import Options
-from .inputs import Extra
-from .messages import Fault, Probe, Probed, Segment, Task, Whole
+from .manifests import Extra, camera_of
+from .messages import Fault, OwnCamera, Probe, Probed, Segment, Task, Whole
 from .options import BulkOptions
 from .progress import Progress
 from .scheduler import AHEAD
 from .store.columns import Records
+from .store.ownership import PARTS
 from .store.records import Ended, InputLine, ModelRecord
 from .store.state import State, cut_key
 
 # Recorded settings that are not part of the key: the hashes of the networks stand for their names.
 NO_KEY = ("detector", "regressor")
 # Settings added later. At their defaults they are not part of the key, so that earlier data sets keep theirs.
-ADDED = ("detect_every",)
+ADDED = "detect_every", "boxes", "cx_px", "cy_px", "camera_wh_px"
 
 
 @dataclass(frozen=True)
@@ -32,28 +35,44 @@ class Recipe:
     settings: dict[str, object]
     models: list[ModelRecord]
 
-    def key(self, content: str) -> str:
-        """Return a hash that identifies the rows of an input with this content."""
+    def key(self, content: str, camera: OwnCamera | None = None) -> str:
+        """Return a hash that identifies the rows of an input with this content, and with a camera of its own if any."""
         old = {name: getattr(Options, name) for name in ADDED}
-        settings = {k: v for k, v in self.settings.items() if k not in NO_KEY and not (k in old and v == old[k])}
+        own: dict[str, object] = {}
+        if camera and (camera["focal_px"] or camera["fov_deg"]):
+            own = {**camera, "camera_wh_px": None}
+        settings = {
+            k: v for k, v in (self.settings | own).items() if k not in NO_KEY and not (k in old and v == old[k])
+        }
         models = [[model["sha256"], model["precision"]] for model in self.models]
         text = json.dumps([content, settings, models], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def recipe(options: Options) -> Recipe:
-    """Return the recipe of a run with these options; no network is opened. Raises UsageError or ModelError."""
+    """Return the recipe of a run with these options. Raises UsageError, ModelError or BackendError.
+
+    No network is opened, but where ``--precision auto`` has not measured this GPU yet.
+    """
     from ..models.precision import choose
     from ..pipeline.file_meta import NOT_RECORDED
+    from ..pipeline.networks import networks_of
 
     models: list[ModelRecord] = []
-    for task, name in (("detect", options.detector), ("regress", options.regressor)):
+    check(options.boxes is None, "--boxes: are those of one input; process takes them, a data set does not")
+    for task, name in networks_of(options):
         manifest = find_model(task, name, options.models_dir)
         precision = choose(manifest, options).precision if options.precision == "auto" else options.precision
         sha256 = manifest.files.get(MODEL_FILES[precision])
         models.append({"name": manifest.name, "task": task, "sha256": sha256, "precision": precision})
     settings = {name: value for name, value in options.to_json().items() if name not in NOT_RECORDED}
     return Recipe(settings, models)
+
+
+def job_folder(out: Path, bulk: BulkOptions) -> Path:
+    """Return the folder a job writes to: the data set, or with --shard a separate data set for annotate-merge."""
+    i, n = bulk.part()
+    return out if n == 1 else out / PARTS / f"{i}-of-{n}"
 
 
 @dataclass
@@ -71,6 +90,7 @@ class Plan:
     split_s: float = 0.0
     elsewhere: Mapping[str, Ended] = field(default_factory=dict)  # finished inputs of the whole data set, for a part
     failed: dict[str, Fault] = field(default_factory=dict)  # by name
+    addresses: Mapping[str, str] = field(default_factory=dict)  # of inputs whose names leave out secrets
     kept: dict[str, Fault] = field(default_factory=dict)  # finished earlier, unreadable now
     merged: dict[str, str] = field(default_factory=dict)  # the status of those that are finished elsewhere
 
@@ -78,7 +98,12 @@ class Plan:
         """Return the task that probes an input; an input with known content is not analysed again."""
         before = self.state.inputs.get(name)
         same = before and before["kind"] != "unreadable" and before["split_s"] == self.split_s
-        return Probe(video=name, known=before["content"] if before and same else None, split_s=self.split_s)
+        return Probe(
+            video=name,
+            address=self.addresses.get(name),
+            known=before["content"] if before and same else None,
+            split_s=self.split_s,
+        )
 
     def order(self) -> list[str]:
         """Return the names in the order to look at them: finished ones last, as they are likely unchanged."""
@@ -87,6 +112,7 @@ class Plan:
     def take(self, name: str, reply: Probed | Fault) -> None:
         """Add the result of probing an input to the plan."""
         before, extra = self.state.inputs.get(name), self.given[name]
+        camera = camera_of(extra)
         done = name in self.state.live and self.state.live[name]["status"] != "failed"
         if isinstance(reply, Fault):
             if reply.content is None and done and before:
@@ -95,12 +121,12 @@ class Plan:
             self.failed[name] = reply
             reply = Probed(reply.content or reply.error, "unreadable")
         elif reply.kind is None and before:  # unchanged
-            self.lines[name] = {**before, "extra": extra, "key": self.recipe.key(reply.content)}
+            self.lines[name] = {**before, "extra": extra, "key": self.recipe.key(reply.content, camera)}
             return
         self.lines[name] = {
             "type": "input",
             "video": name,
-            "key": self.recipe.key(reply.content),
+            "key": self.recipe.key(reply.content, camera),
             "content": reply.content,
             "kind": reply.kind,
             "duration_s": reply.duration_s,
@@ -138,15 +164,22 @@ class Plan:
 
     def tasks_of(self, name: str) -> list[Task]:
         """Return the task of an input, or those of its unfinished segments."""
-        line = self.lines[name]
+        line, address = self.lines[name], self.addresses.get(name)
+        camera = camera_of(line["extra"])
         duration_s = line["duration_s"] or (line["frames"] or 0) / 25
         if not line["cuts"]:
-            return [Whole(video=name, size_s=duration_s, content=line["content"])]
+            return [Whole(video=name, address=address, size_s=duration_s, content=line["content"], **camera)]
         done = self.state.segments.get(cut_key(line), {})
-        content = line["content"]
         return [
             Segment(
-                video=name, size_s=(end or duration_s) - start, part=part, start_s=start, end_s=end, content=content
+                video=name,
+                address=address,
+                size_s=(end or duration_s) - start,
+                part=part,
+                start_s=start,
+                end_s=end,
+                content=line["content"],
+                **camera,
             )
             for part, (start, end) in enumerate(zip([0.0, *line["cuts"]], [*line["cuts"], None], strict=True))
             if part not in done

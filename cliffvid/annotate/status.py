@@ -11,7 +11,7 @@ from typing import TypeAlias, TypedDict, cast
 
 from ..names import label
 from .store.journal import at_work, read_state
-from .store.ownership import NAME
+from .store.ownership import NAME, PARTS, has_journal
 from .store.state import State
 
 SLOWEST = 5
@@ -46,6 +46,7 @@ class SlowFacts(TypedDict):
 class Status(TypedDict):
     """Status of a data set."""
 
+    folder: str
     inputs: int
     statuses: dict[str, int]
     errors: dict[str, int]
@@ -56,6 +57,8 @@ class Status(TypedDict):
     at_work: bool | None
     run: RunFacts
     frames_per_s: float | None
+    videos_per_min: float | None
+    workers: int | None
     left_s: float | None
     slowest: list[SlowFacts]
 
@@ -79,6 +82,7 @@ def status(folder: Path) -> Status:
     seconds = until - started if started else 0.0
     left = sums.left + len(state.found)
     return {
+        "folder": label(str(folder)),
         "inputs": len(state.inputs) + len(state.found),
         "statuses": dict(sums.statuses.most_common()) | ({"to do": left} if left else {}),
         "errors": dict(sums.errors.most_common()),
@@ -89,9 +93,22 @@ def status(folder: Path) -> Status:
         "at_work": working,
         "run": {"inputs": len(sums.here), "frames": sums.frames, "seconds": seconds},
         "frames_per_s": sums.frames / seconds if seconds else None,
+        "videos_per_min": len(sums.here) / seconds * 60 if seconds else None,
+        "workers": state.jobs[-1].get("workers") if state.jobs else None,
         "left_s": seconds * sums.left_s / sums.did_s if sums.did_s and not state.end else None,
         "slowest": [{"video": label(name), "seconds": took} for took, name in sums.slowest],
     }
+
+
+def data_sets(folder: Path) -> list[Path]:
+    """Return the folder, if it is a data set, and the parts of it that jobs with --shard make."""
+    parts = sorted(path.parent for path in (folder / PARTS).glob(f"*/{NAME}"))
+    return [folder, *parts] if not parts or has_journal(folder) else parts
+
+
+def is_over(facts: Status) -> bool:
+    """Return whether no job is at work any more, as far as that can be determined."""
+    return facts["at_work"] is False or bool(facts["ended"] and not facts["at_work"])
 
 
 @dataclass

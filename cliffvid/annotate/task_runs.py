@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import os
 import time
+import traceback
 import uuid
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import TypeAlias, cast
 import numpy as np
 
 from ..errors import BackendError, CliffvidError, InputError, ModelError, UsageError
+from ..names import public
 from ..options import Options
 from ..pipeline.batching import Batch, Part
 from ..pipeline.chain import Chain
@@ -27,7 +29,19 @@ from ..video.open import open_source, source_of
 from ..video.shots import ShotDetector
 from ..video.split_points import cuts
 from .content import content_of, unchanged
-from .messages import Answer, Fault, Join, Probe, Probed, Processed, Segment, Trial, TrialSpeed, Whole
+from .messages import (
+    Answer,
+    Fault,
+    Join,
+    Probe,
+    Probed,
+    Processed,
+    Segment,
+    Trial,
+    TrialSpeed,
+    Whole,
+    last_lines,
+)
 from .row_sink import Sink
 from .store.records import CountsFacts
 
@@ -39,7 +53,9 @@ class WholeRun(GuardedRun):
     """Process an input from its first frame to its last."""
 
     def __init__(self, task: Whole | Segment, chain: Chain, work: Path) -> None:
-        super().__init__(source_of(task.video), chain)
+        super().__init__(source_of(task.source), chain)
+        if task.focal_px or task.fov_deg:
+            self.options = dataclasses.replace(self.options, camera_wh_px=None, **task.camera)
         self.task, self.work, self._start = task, work, time.perf_counter()
         self._sink = Sink(task.video, work, at_once=isinstance(task, Segment))
         self._tracking = Tracking(Tracker(self.options), self.counts.shots)
@@ -48,7 +64,7 @@ class WholeRun(GuardedRun):
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Open the input for as long as its frames are read. Raises ChangedError if it changes meanwhile."""
-        with unchanged(self.task.video, self.task.content), super().reading():
+        with unchanged(self.task.source, self.task.content, self.options), super().reading():
             yield
 
     def write(self, bodies: Bodies | None) -> None:
@@ -116,7 +132,7 @@ class TrialRun(GuardedRun):
     """Measure frames per second on the first frames of an input, with networks open."""
 
     def __init__(self, task: Trial, chain: Chain) -> None:
-        super().__init__(source_of(task.video), chain)
+        super().__init__(source_of(task.source), chain)
         self.task, self._start = task, time.perf_counter()
         self._first: int | None = None if self.options.start_s else 0
         self._rate: float | None = None
@@ -147,7 +163,7 @@ class JoinRun:
 
     def __init__(self, task: Join, options: Options, work: Path) -> None:
         self.task, self.options, self.work = task, options, work
-        self.counts = Counts()
+        self.counts, self.boxes = Counts(), None
         self._done: Answer | None = None
 
     def parts(self) -> Iterator[Batch[Frames]]:
@@ -197,8 +213,8 @@ def probed(task: Probe, options: Options) -> Iterator[Answer]:
     """Yield the facts about an input; only its content hash if that is the one ``known``."""
     content = None
     try:
-        source = source_of(task.video)
-        content = content_of(source)
+        source = source_of(task.source)
+        content = content_of(source, options)
         facts = Probed(content) if content == task.known else _facts(source, content, task.split_s, options)
         yield Answer(task, facts)
     except Exception as error:
@@ -252,11 +268,13 @@ def fault_of(error: Exception) -> Fault:
     full = bool(codes & set(DISK_FULL))
     stop = full or isinstance(error, ModelError | BackendError | UsageError)
     own = isinstance(error, InputError) and not codes & set(TRANSIENT)
+    log = None
     if isinstance(error, CliffvidError):
         message = str(error)
     elif isinstance(error, OSError) and full:
         message = f"{error.strerror}: no room for the results; make room, then give the same command again"
     else:
         message = f"{type(error).__name__}: {error}"
+        log = last_lines("".join(traceback.format_exception(error)).splitlines())
     kind = "OutputError" if full else type(error).__name__
-    return Fault(kind, message, stop, transient=not stop and not own)
+    return Fault(kind, public(message), stop, transient=not stop and not own, log=log)

@@ -8,11 +8,12 @@ from typing import TypedDict
 from ..errors import InputError, UsageError
 from ..names import label
 from ..options import Options
+from ..tracks.data_set import VIDEOS
 from .inputs import FoundInputs
 from .job import annotate_inputs
 from .options import BulkOptions
 from .progress import Summary, Watch
-from .store.dataset import NO_SHARD, VIDEOS, Shards, conclude, done_line, hash_of, writing
+from .store.dataset import NO_SHARD, Shards, conclude, done_line, hash_of, writing
 from .store.journal import read_state
 from .store.opening import open_journal
 from .store.ownership import NAME, PARTS, TRACKS, WORK, is_own, remove

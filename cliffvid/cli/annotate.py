@@ -8,7 +8,7 @@ import typer
 from ..annotate.options import BulkOptions
 from ..options import SAFETY, Options
 from .console import result, result_json, say
-from .flags import Json, Quiet, flag, with_flags, without
+from .flags import CameraFile, Json, Quiet, flag, with_flags, without
 
 DataSet = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set.")]
 
@@ -23,8 +23,9 @@ def annotate(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the data set.")],
-    options: Annotated[Options, without("format", "overwrite", "videos_at_once")],
+    options: Annotated[Options, without("format", "overwrite", "videos_at_once", "boxes")],
     bulk: BulkOptions,
+    camera: CameraFile = None,
     allow_failures: Annotated[
         bool, typer.Option("--allow-failures", help="Exit with 0 although inputs failed.", rich_help_panel=SAFETY)
     ] = False,
@@ -38,6 +39,7 @@ def annotate(
     from .targets import check_folder
 
     check_folder(out)
+    options = options.with_camera(camera) if camera else options
     if dry_run:
         from ..annotate.estimate import dry_run as estimate
         from .annotate_view import plan_text
@@ -57,16 +59,25 @@ def annotate(
     raise typer.Exit(0 if code == 1 and allow_failures and not summary.stopped else code)
 
 
-def annotate_status(folder: DataSet, as_json: Json = False) -> None:
-    """Tell how far a data set is; also while a job works on it."""
-    from ..annotate.status import status
+def annotate_status(
+    folder: DataSet,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on until no job is at work; exit with 1 unless all is done.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Tell how far a data set is, and the parts of it; also while jobs work on it."""
+    from ..annotate.status import data_sets, status
     from .annotate_view import status_text
+    from .annotate_watch import watched
 
-    facts = status(folder)
-    if as_json:
-        result_json(facts)
-    else:
-        result(*status_text(folder, facts).split("\n"))
+    found = watched(folder, as_json) if watch else [status(each) for each in data_sets(folder)]
+    for facts in found:
+        if as_json:
+            result_json(facts)
+        else:
+            result(*status_text(facts).split("\n"))
+    raise typer.Exit(1 if watch and any(facts["ended"] != "all done" for facts in found) else 0)
 
 
 def annotate_merge(folder: DataSet, as_json: Json = False) -> None:

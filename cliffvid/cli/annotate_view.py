@@ -2,7 +2,6 @@
 
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Self
 
 from rich.console import RenderableType
@@ -109,12 +108,11 @@ def counted(count: int, thing: str) -> str:
 def line_of(progress: Progress) -> str:
     if progress.phase == "plan":
         return f"plan: {progress.planned} of {progress.inputs} inputs looked at"
-    seconds = time.monotonic() - progress.started
     ended = sum(progress.statuses.values())
     line = f"{ended} of {progress.inputs} inputs, {progress.statuses['failed']} failed"
-    line += f", {progress.frames / seconds:.1f} frames/s" if progress.frames else ""
-    if 0 < progress.done_s < progress.size_s:
-        line += f", about {duration(seconds * (progress.size_s / progress.done_s - 1))} left"
+    line += f", {progress.frames / progress.seconds:.1f} frames/s" if progress.frames else ""
+    if progress.left_s is not None:
+        line += f", about {duration(progress.left_s)} left"
     return line
 
 
@@ -210,22 +208,32 @@ def plan_text(lines: tuple[*tuple[PlanLine, ...], PlanTotal]) -> str:
     return "\n".join(said)
 
 
+def rates(facts: Status) -> str:
+    """Return the speed of a run in words, to be appended; empty if it is unknown."""
+    if not facts["frames_per_s"] or not facts["videos_per_min"]:
+        return ""
+    text = f", {facts['frames_per_s']:.1f} frames/s, {facts['videos_per_min']:.1f} videos/min"
+    if facts["workers"] and facts["workers"] > 1:
+        text += f", {facts['frames_per_s'] / facts['workers']:.1f} frames/s for each of {facts['workers']} workers"
+    return text
+
+
 HOW = {True: "at work", False: "broken off; the same command goes on from there", None: "at work, or broken off"}
 
 
-def status_text(folder: Path, facts: Status) -> str:
+def status_text(facts: Status) -> str:
     """Return the status as readable text."""
 
     said = ", ".join(f"{count} {name}" for name, count in facts["statuses"].items())
     held = f"{counted(facts['rows'], 'row')} in {counted(facts['shards'], 'shard')}"
-    lines = [f"{folder}: {counted(facts['inputs'], 'input')}: {said or 'none'}; {held}"]
+    lines = [f"{facts['folder']}: {counted(facts['inputs'], 'input')}: {said or 'none'}; {held}"]
     lines += [f"  failed: {count} {error}" for error, count in facts["errors"].items()]
     run = facts["run"]
     how = f"ended: {facts['ended']}" if facts["ended"] else HOW[facts["at_work"]]
     line = (
         f"  last run ({how}): {counted(run['inputs'], 'input')}, {run['frames']} frames in {duration(run['seconds'])}"
     )
-    lines.append(line + (f", {facts['frames_per_s']:.1f} frames/s" if facts["frames_per_s"] else ""))
+    lines.append(line + rates(facts))
     if facts["left_s"] is not None:
         lines.append(f"  about {duration(facts['left_s'])} left")
     if facts["ended"] and facts["at_work"]:

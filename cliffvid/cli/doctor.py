@@ -93,7 +93,8 @@ def cudnn() -> Iterator[Finding]:
             try:
                 number = ctypes.CDLL(CUDNN).cudnnGetVersion()
             except (OSError, AttributeError) as error:
-                words = f"does not load: {error}; networks fail on the GPU: pip install nvidia-cudnn-cu13"
+                cuda = onnxruntime.cuda_version.partition(".")[0]  # of its build; that of the driver may be newer
+                words = f"does not load: {error}; networks fail on the GPU: pip install nvidia-cudnn-cu{cuda}"
                 yield Finding("backend", "cuDNN", False, words)
             else:
                 version = f"{number // 10000}.{number // 100 % 100}.{number % 100}"

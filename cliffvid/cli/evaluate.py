@@ -1,5 +1,6 @@
 """Commands for pseudo-ground-truth and evaluation."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -169,6 +170,7 @@ def _predict(tracks: Path, truth: Path, images: Path, options: EvalOptions, run:
         options.protocol == "paper", "--images: makes the tracks of --protocol paper; for another, process the images"
     )
     check(not tracks.is_file() and not tracks.suffix, f"{tracks}: with --images name a folder for the tracks")
+    run = replace(run, boxes=truth)
     with open_models(run) as models:
         for file in truth_files(truth):
             people = read_truth(file, options.truth_body)

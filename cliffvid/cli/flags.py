@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.models import ArgumentInfo, ParameterInfo
 
 from ..option import Described, Kind, description, flag_name, is_time, number, seconds
-from ..options import OUTPUT, PANELS, Options
+from ..options import CAMERA, OUTPUT, PANELS, Options
 
 # Names in earlier versions, for "did you mean".
 RENAMED = {"--engine": "--runner", "--engines": "--models"}
@@ -209,5 +209,14 @@ def parse_message(error: ParseError) -> str:
     return f"{words} ({context.command_path} --help)" if words and context else words
 
 
+CameraFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--camera",
+        help="JSON file of the camera: focal_px or fov_deg, cx_px, cy_px.",
+        rich_help_panel=CAMERA,
+        show_default="none",
+    ),
+]
 ModelsDir = Annotated[Path | None, flag(Options, "models_dir")]
 Overwrite = Annotated[bool, flag(Options, "overwrite")]

@@ -39,7 +39,9 @@ def _is_missing(name: str) -> bool:
     try:
         os.stat(name)
     except (FileNotFoundError, NotADirectoryError):
-        return True
+        from ..video.shards import shard_of
+
+        return not shard_of(Path(name))
     except OSError:  # it may exist
         return False
     return False
@@ -66,13 +68,16 @@ def in_folders(videos: list[Path | str], leave_out: set[Path], quiet: bool) -> l
 
 def those_that_open(requests: list[Job], options: Options, as_json: bool) -> list[Job]:
     """Return the requests from the first readable input on; report those before it, so that no network is loaded."""
+    from ..tracks.boxes import read_boxes
     from ..video.open import open_source
 
     for index, request in enumerate(requests):
         if isinstance(request.video, str) and options.allow_network:  # slow to open
             return requests[index:]
         try:
-            open_source(request.video, options).__exit__()
+            with open_source(request.video, options) as source:
+                if options.boxes is not None:
+                    read_boxes(options.boxes, source.info.files)
         except InputError as error:
             print_failed(request.video, error, as_json)
         else:

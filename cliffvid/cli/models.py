@@ -1,5 +1,6 @@
 """Commands that make, list and check models, and the doctor."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -92,6 +93,28 @@ def _answers(manifest: "Manifest", precision: str) -> str:
     )
 
 
+@models_app.command("new")
+def new(
+    network: Annotated[Path, typer.Argument(metavar="NETWORK", help="The network: one .onnx file.")],
+    like: Annotated[str, typer.Option(help="Name of the model whose inputs, outputs and rules it has.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of model folders.")] = Path("engines"),
+    name: Annotated[str | None, typer.Option(help="Name of the model.", show_default="the file's")] = None,
+    licence: Annotated[str, typer.Option(help="Licence of the network.", show_default="unknown")] = "",
+    models_dir: ModelsDir = None,
+) -> None:
+    """Make a model folder of a network of yours, by the rules of another model, and verify it."""
+    from ..export.folder.own import new_model
+
+    manifest = new_model(network, like, out, name, licence, models_dir)
+    say(f"{manifest.folder}: written and verified; check by hand that these are your network's:")
+    for rule, values in manifest.rules.items():
+        fields = dataclasses.asdict(values).items()
+        say(f"  {rule}: {', '.join(f'{field} {value}' for field, value in fields if value is not None)}")
+    say(f"  images: RGB, 0..255; outputs: {', '.join(f'{k}: {v.unit}' for k, v in manifest.outputs.items())}")
+    kind = "detector" if manifest.task == "detect" else "regressor"
+    say(f"then look: cliffvid process VIDEO --{kind} {manifest.name} --overlay out.mp4")
+
+
 Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video like those to come; a folder of images.")]
 Detector = Annotated[str, flag(Options, "detector")]
 
@@ -134,8 +157,6 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Say what this machine can do: GPU, backends, models, and where the official files come from."""
-    import dataclasses
-
     from .doctor import examine
 
     sick = 0

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import CliffvidError, UsageError, describe
+from ..option import check
 from ..options import Options
 from ..view.options import VISUALS, OverlayOptions
 from .console import result, result_json, say
-from .flags import Json, Quiet, offering, only, with_flags
+from .flags import CameraFile, Json, Quiet, offering, only, with_flags
 from .inputs import facts_text, in_folders, print_failed, those_that_open, without_missing
 
 if TYPE_CHECKING:
@@ -67,11 +68,13 @@ def process(
     look: Annotated[OverlayOptions, only("view")],
     visuals: Visuals = None,
     smooth: Smooth = False,
+    camera: CameraFile = None,
     as_json: Json = False,
     quiet: Quiet = False,
     options: Options,
 ) -> None:
     """Write the body tracks of each video."""
+    options = options.with_camera(camera) if camera else options
     inputs, missing = without_missing(inputs, as_json)
     if not inputs:
         raise typer.Exit(1)
@@ -81,6 +84,10 @@ def process(
 
     look = replace(look, start_s=options.start_s, end_s=options.end_s, overwrite=options.overwrite)
     videos = in_folders(_inputs(inputs), {place for place in (out, overlay) if place}, quiet or as_json)
+    check(
+        options.boxes is None or len(videos) == 1,
+        f"--boxes {options.boxes}: is of one input, {len(videos)} are given; process each with its own boxes",
+    )
     every = _results(videos, out or Path(), smooth, overlay, report, visuals, options)
     wanted = those_that_open(every, options, as_json)
     if not wanted:

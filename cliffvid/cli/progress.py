@@ -33,7 +33,7 @@ class View:
         self._shown.close()
 
     def announce(self, models: Models) -> None:
-        sessions = models.detector, models.regressor
+        sessions = models.sessions
         manifests = [session.manifest for session in sessions]
         # one name stands for two TensorRT backends, so it is shown
         runs = " and ".join(sorted({f"{session.backend} on {session.device}" for session in sessions}))
@@ -60,7 +60,8 @@ class View:
         size_kb = report.bytes / 1000
         people = report.people / report.frames if report.frames else 0
         (frames_at_once, people_at_once), fill = report.batch_sizes.values(), report.batch_fill
-        some = f" ({report.frames_detected} seen by the detector)" if report.frames_detected < report.frames else ""
+        few = report.detector and report.frames_detected < report.frames
+        some = f" ({report.frames_detected} seen by the detector)" if few else ""
         full = " and ".join(f"{share:.0%}" for share in fill.values())
         self.say(
             f"{report.video}: {report.frames} frames{some}, {people:.1f} people a frame, {report.tracks} tracks",

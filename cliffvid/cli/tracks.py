@@ -66,7 +66,7 @@ def convert(
         ),
     ] = None,
 ) -> None:
-    """Convert a tracks file for other programs: AMASS, BVH, glTF, the CLIFF demo's npz, CSV."""
+    """Convert a tracks file for other programs: glTF, USD, FBX by Blender, BVH, TRC, AMASS, CSV, joints."""
     from ..tracks.convert import convert as write
 
     report = write(tracks, out, options, like)

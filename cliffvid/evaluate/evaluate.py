@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import lap
 import numpy as np
@@ -9,12 +10,13 @@ import numpy as np
 from ..errors import InputError, UsageError
 from ..geometry import Array, box_iou
 from ..models.body import Body, load_body
+from ..option import given
 from ..tables import Int64, Tracks
 from ..tracks.meta import Meta
 from ..tracks.read import read_both
 from .ground_truth import HIPS, Truth, read_truth, truth_files
 from .metrics import acceleration_mm, distances_mm, procrustes, rooted
-from .options import EvalOptions
+from .options import EvalKeywords, EvalOptions
 from .pseudogt.make import read_regressor
 from .scores import Evaluation, Sums
 
@@ -40,12 +42,23 @@ PROTOCOLS = {
 }
 
 
-def evaluate(tracks: Path, truth: Path, options: EvalOptions | None = None) -> Evaluation:
-    """Evaluate a tracks file, or a folder of files named after the sequences, against a ground-truth file or folder.
+def evaluate(
+    tracks: str | Path, truth: str | Path, options: EvalOptions | None = None, **keywords: Unpack[EvalKeywords]
+) -> Evaluation:
+    """Evaluate tracks against ground truth.
 
-    Raises UsageError if a required body is missing, InputError if files are unreadable or do not match, ModelError.
+    Args:
+        tracks: A tracks file, or a folder of files named after the sequences.
+        truth: A file or folder of ground truth, as 3DPW, EMDB and AGORA publish it.
+        options: The protocol and its settings; the defaults if None.
+        **keywords: The fields of EvalOptions, instead of ``options``.
+
+    Raises:
+        UsageError: A required body is missing.
+        InputError: Files are unreadable or do not match.
+        ModelError: A body's file is damaged.
     """
-    options = options or EvalOptions()
+    options, tracks, truth = given(EvalOptions, options, keywords), Path(tracks), Path(truth)
     rule = PROTOCOLS[options.protocol]
     iou_min = rule.iou_min if options.iou_min is None else options.iou_min
     evaluation = Evaluation(options.protocol, rule.words, iou_min, "", "")

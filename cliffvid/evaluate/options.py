@@ -3,7 +3,7 @@
 # ruff: noqa: RUF009  (option() makes a field, as dataclasses.field does)
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 from ..option import check_values, option
 from ..view.options import Renderer
@@ -41,3 +41,13 @@ class PseudoGTViewOptions:
 
     def __post_init__(self) -> None:
         check_values(self)
+
+
+# Written by `make docs-reference`, from the above, for checkers of types.
+class EvalKeywords(TypedDict, total=False):
+    """Fields of EvalOptions, as keywords."""
+
+    protocol: Literal["demo", "paper"]
+    joint_regressor: Path | None
+    truth_body: str | None
+    iou_min: float | None

@@ -1,37 +1,31 @@
 """Predict bodies from ground-truth boxes, without a detector, as the paper's protocol requires."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
 from ..options import Options
-from ..pipeline.batching import Batch, Part, lifted, rebatch, rows_in
-from ..pipeline.chain import Chain, note_regressed
-from ..pipeline.crop import crops
-from ..pipeline.detect import Found
+from ..pipeline.chain import Chain
 from ..pipeline.networks import Models, no_tracks
-from ..pipeline.regress import regress
-from ..pipeline.track import track
 from ..pipeline.video_run import VideoRun
-from ..tables import Bodies, Crops, Int32, People, Tracks
+from ..tables import Frames, Int64
+from ..tracks.boxes import Boxes
 from ..tracks.write import open_writer
 from ..video.image_files import is_image
 from .evaluate import PROTOCOLS, image_key
 from .ground_truth import Truth
 
-# Fields of Options that are not used here, so not recorded.
-OF_THE_DETECTOR = ("detector", "detector_shape", "score", "iou_max", "max_people", "focal_px", "fov_deg")
+OF_THE_CAMERA = "focal_px", "fov_deg"  # fields of Options that are not used here, so not recorded
 
 
 def predict(truth: Truth, images: Path, out: Path, options: Options, models: Models) -> int:
     """Write tracks predicted from ground-truth boxes, enlarged 1.2 times, and focal length; return the row count.
 
-    ``track_id`` is the ground-truth person, from 1. Raises InputError if images are missing, OutputError.
+    ``track_id`` is the ground-truth person, from 1. ``options.boxes`` is the file of ``truth``. Raises InputError if
+    images are missing, OutputError.
     """
     options = replace(options, box_scale=PROTOCOLS["paper"].box_scale)
     like, count = no_tracks(models.regressor.manifest), 0
@@ -58,72 +52,55 @@ def images_of(truth: Truth, images: Path) -> Path:
 
 
 class TrueBoxes(VideoRun):
-    """A run that takes its people from ground truth."""
+    """A run that takes boxes, identities and focal lengths from ground truth."""
 
     def __init__(self, images: Path, chain: Chain, truth: Truth) -> None:
         super().__init__(images, chain)
         self._truth = truth
-        self._person: dict[tuple[float, bytes], int] = {}
 
-    def __enter__(self) -> Self:
-        super().__enter__()
+    def known_boxes(self) -> Boxes:
+        """Return the boxes of all people that are evaluated. Raises InputError if images are missing."""
         truth = self._truth
-        numbers = np.arange(len(self.info.files))
+        self._numbers = np.arange(len(self.info.files))  # of each image in the ground truth
         if truth.files:
             place = {image_key(name): i for i, name in enumerate(truth.files)}
-            numbers = np.array([place.get(image_key(name), -1) for name in self.info.files])
+            self._numbers = np.array([place.get(image_key(name), -1) for name in self.info.files])
         wanted = np.unique(truth.frame_idx[truth.evaluated])
-        if not np.isin(wanted, numbers).all():
-            missing = int((~np.isin(wanted, numbers)).sum())
-            self.__exit__()
+        if not np.isin(wanted, self._numbers).all():
+            missing = int((~np.isin(wanted, self._numbers)).sum())
             raise InputError(f"{self.video}: {missing} of the {len(wanted)} images of {truth.name} are not there")
-        self._numbers = numbers
-        return self
+        rows = [self._rows(frame_idx) for frame_idx in range(len(self._numbers))]
+        row = np.concatenate([np.zeros(0, np.int64), *rows])
+        return Boxes(
+            frame_idx=np.repeat(np.arange(len(rows)), [len(each) for each in rows]),
+            bbox_xyxy=(truth.bbox_xyxy[row] / self._times).astype(np.float32),
+            det_score=np.ones(len(row), np.float32),
+            track_id=truth.person[row].astype(np.int32) + 1,
+        )
+
+    @property
+    def _times(self) -> int:
+        """Return how many times smaller the images are than those of the ground truth."""
+        return max(1, round(max(self._truth.size_wh) / max(self.info.width_px, self.info.height_px)))
+
+    def _rows(self, frame_idx: int) -> Int64:
+        """Return the rows of ground truth in an image."""
+        truth = self._truth
+        rows = np.flatnonzero((truth.frame_idx == self._numbers[frame_idx]) & truth.evaluated)
+        return rows[np.isfinite(truth.bbox_xyxy[rows]).all(axis=1)]
+
+    def check_boxes(self, frames: Frames | None) -> None:
+        """Raise nothing: ground truth may be outside the frame."""
+
+    def with_camera(self, frames: Frames) -> Frames:
+        """Return frames with the focal lengths of the ground truth."""
+        first = [self._rows(frame_idx)[:1] for frame_idx in frames.frame_idx.tolist()]
+        focal_px = [self._truth.focal_px[row[0]] / self._times if len(row) else np.nan for row in first]
+        return replace(frames, focal_px=np.array(focal_px, np.float64))
 
     def meta(self) -> dict[str, Any]:
-        """Return the metadata of a run without the detector's model and settings."""
+        """Return the metadata of a run, with ground truth for the settings of the camera."""
         meta = super().meta()
-        settings = {name: value for name, value in meta["settings"].items() if name not in OF_THE_DETECTOR}
+        settings = {name: value for name, value in meta["settings"].items() if name not in OF_THE_CAMERA}
         settings |= {"boxes": f"ground truth of {self._truth.dataset}", "focal": "ground truth"}
-        models = [model for model in meta["models"] if model["task"] == "regress"]
-        return meta | {"settings": settings, "models": models}
-
-    def tracks(self) -> Iterator[Tracks]:
-        """Yield the tracks of all frames with people, in order. Call it only once."""
-        ahead = self.chain.stages.ahead
-        crops = rebatch(ahead("crop", "people", self._cropped(), rows_in), self.chain.batch_sizes()["regress"])
-        pose = partial(regress, session=self.models.regressor)
-        posed = ahead("regress", "people", lifted(pose, crops, note_regressed), rows_in)
-        bodies = (part.rows.bodies for batch in posed for part in batch if part.rows is not None and len(part))
-        for tracks in track(bodies, self):
-            self.counts.add(tracks)
-            yield tracks
-
-    def update(self, bodies: Bodies, starts: Sequence[int], shots: Sequence[int]) -> Int32:
-        """Return the track ids (P,) of some people, like a Tracker, but from ground truth."""
-        rows = zip(bodies.time_s.tolist(), bodies.bbox_xyxy, strict=True)
-        return np.array([self._person.pop((time_s, box.tobytes())) + 1 for time_s, box in rows], np.int32)
-
-    def _cropped(self) -> Iterator[Batch[Crops]]:
-        """Yield the crops of each frame's ground-truth people, then an end marker."""
-        truth, manifest = self._truth, self.models.regressor.manifest
-        for frames in self.source.frames(1, self.counts.decode):
-            rows = np.flatnonzero((truth.frame_idx == self._numbers[frames.frame_idx[0]]) & truth.evaluated)
-            rows = rows[np.isfinite(truth.bbox_xyxy[rows]).all(axis=1)]
-            if not len(rows):
-                continue
-            times = max(1, round(truth.size_wh[0] / frames.size_wh[0]))
-            boxes = (truth.bbox_xyxy[rows] / times).astype(np.float32)
-            for row, box in zip(rows, boxes, strict=True):
-                self._person[float(frames.time_s[0]), box.tobytes()] = int(truth.person[row])
-            people = People(
-                frame_idx=np.repeat(frames.frame_idx, len(rows)),
-                pts=np.repeat(frames.pts, len(rows)),
-                time_s=np.repeat(frames.time_s, len(rows)),
-                det_score=np.ones(len(rows), np.float32),
-                bbox_xyxy=boxes,
-                flags=np.zeros(len(rows), np.uint16),
-            )
-            known = replace(self.options, focal_px=float(truth.focal_px[rows[0]] / times), fov_deg=None)
-            yield [Part(self, crops(Found(frames, people), manifest, known))]
-        yield [Part(self)]
+        return meta | {"settings": settings}

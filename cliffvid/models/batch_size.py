@@ -5,26 +5,23 @@ best of 1 to 32. On a GPU the best size depends on the GPU, runtime and network,
 user's cache folder.
 """
 
-import json
 import logging
 import math
 import time
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 
-from ..errors import OutputError
-from ..files import write_whole
 from ..geometry import shrunk
 from ..machine import nvidia_gpus, on_gpu
 from ..options import Options
 from .manifest import MODEL_FILES, canvas_shape
+from .remembered import recall, remember
 from .session import Arrays, Session
 
 log = logging.getLogger(__name__)
+REMEMBERED = "batches.json"
 ON_CPU = {"detect": 4, "regress": 8}
 # Of each video decoded at once, up to three batches of frames are on a GPU: 64 frames of 1080p are 200 MB.
 TRIED = {"detect": (1, 2, 4, 8, 16, 32, 64), "regress": (4, 8, 16, 32, 64, 128, 256)}
@@ -35,11 +32,14 @@ ROUNDS = 3
 TUNE_S = 20.0  # no larger size is tried after this; the first run of a size may compile kernels
 
 
-def with_batch_sizes(options: Options, detector: Session, regressor: Session) -> Options:
+def with_batch_sizes(options: Options, detector: Session | None, regressor: Session) -> Options:
     """Return the options with each ``auto`` batch size replaced by a number, which the sessions then expect."""
-    frames = batch_for(detector, options) if options.frame_batch == "auto" else options.frame_batch
+    frames = options.frame_batch
+    if frames == "auto":
+        frames = batch_for(detector, options) if detector else ON_CPU["detect"]
     people = batch_for(regressor, options) if options.person_batch == "auto" else options.person_batch
-    detector.pad_to(math.ceil(frames / options.detect_every))
+    if detector:
+        detector.pad_to(math.ceil(frames / options.detect_every))
     regressor.pad_to(people)
     return replace(options, frame_batch=frames, person_batch=people)
 
@@ -58,13 +58,13 @@ def batch_for(session: Session, options: Options) -> int:
         return ON_CPU[task]
     row = example_row(session, options)
     key = _key(session, row)
-    known = _remembered()
-    if known.get(key) not in TRIED[task]:
-        log.info("%s: finding the fastest batch size on %s, once", session.manifest.name, session.device)
-        known[key] = least_good(speeds(session, row, TRIED[task]))
-        with suppress(OutputError):  # the file only saves time
-            write_whole(_file(), json.dumps(known, indent=2).encode(), overwrite=True)
-    return known[key]
+    known = recall(REMEMBERED)
+    if isinstance(size := known.get(key), int) and size in TRIED[task]:
+        return size
+    log.info("%s: finding the fastest batch size on %s, once", session.manifest.name, session.device)
+    known[key] = size = least_good(speeds(session, row, TRIED[task]))
+    remember(REMEMBERED, known)
+    return size
 
 
 def example_row(session: Session, options: Options) -> Arrays:
@@ -104,18 +104,3 @@ def _key(session: Session, row: Arrays) -> str:
     shapes = " ".join("x".join(map(str, array.shape[1:])) for array in row.values())
     network = session.manifest.files[MODEL_FILES[session.precision]]
     return f"padded {session.backend} {session.precision} {network} {shapes}; {nvidia_gpus()[1]}; {session.device}"
-
-
-def _file() -> Path:
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("cliffvid")) / "batches.json"
-
-
-def _remembered() -> dict[str, int]:
-    """Return the batch sizes measured in earlier runs; none if the file is missing or damaged."""
-    try:
-        known = json.loads(_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}

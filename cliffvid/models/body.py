@@ -82,14 +82,16 @@ class Body:
         weights = np.take_along_axis(self.weights.T, strongest, axis=1).astype(np.float64)
         return strongest, weights / weights.sum(axis=1, keepdims=True)
 
-    def joints(self, global_orient: Reals, body_pose: Reals, betas: Reals, transl: Reals) -> Float64:
-        """Return joints (P,J,3) in metres, in the frame of ``transl``.
+    def joints(
+        self, global_orient: Reals, body_pose: Reals, betas: Reals, transl: Reals, first: int | None = None
+    ) -> Float64:
+        """Return joints (P,J,3) in metres, in the frame of ``transl``; of these the ``first`` ones, None: all.
 
         Takes axis-angle rotations (P,3) and (P,3K), betas (P,up to B) and transl (P,3). Joints after the first K are at
         rest. As in SMPL, the root rotates about its rest position, so the pelvis is always at its rest position for the
         betas, plus transl. Raises ModelError for more betas or joints than the body has.
         """
-        return self._bones(global_orient, body_pose, betas)[2] + transl[:, None]
+        return self._bones(global_orient, body_pose, betas, first)[2] + transl[:, None]
 
     def surface(self, global_orient: Reals, body_pose: Reals, betas: Reals, transl: Reals) -> tuple[Float32, Float32]:
         """Return vertices in metres and normals, each (P,V,3); arguments as for ``joints``.
@@ -123,18 +125,22 @@ class Body:
         moved: Float64 = np.einsum("jck,pk->pjc", self.joint_dirs_m[..., : betas.shape[1]], betas)
         return self.rest_joints_m + moved
 
-    def _bones(self, global_orient: Reals, body_pose: Reals, betas: Reals) -> tuple[Float64, Float64, Float64, Float64]:
-        """Return rotations to parent and to camera (P,J,3,3), and joints (P,J,3) posed at transl 0 and at rest."""
-        rest = self.rest_joints(betas)
-        turn = np.broadcast_to(np.eye(3), (*rest.shape[:2], 3, 3)).copy()
+    def _bones(
+        self, global_orient: Reals, body_pose: Reals, betas: Reals, first: int | None = None
+    ) -> tuple[Float64, Float64, Float64, Float64]:
+        """Return rotations to parent and to camera (P,J,3,3), and joints (P,J,3) posed at transl 0 and at rest.
+
+        ``first``: only of so many joints, whose parents are among them, as parents come first.
+        """
         moved = 1 + body_pose.shape[1] // 3
         if moved > len(self.parents):
             raise ModelError(f"body {self.name!r} has {len(self.parents)} joints, the tracks have {moved}")
-        turn[:, :moved] = rotation_matrix(
-            np.concatenate([global_orient, body_pose], axis=1).reshape(len(rest), moved, 3)
-        )
+        rest = self.rest_joints(betas)[:, :first]
+        turn = np.broadcast_to(np.eye(3), (*rest.shape[:2], 3, 3)).copy()
+        given = np.concatenate([global_orient, body_pose], axis=1).reshape(len(rest), moved, 3)[:, :first]
+        turn[:, : given.shape[1]] = rotation_matrix(given)
         joints, world = rest.copy(), turn.copy()
-        for j, parent in enumerate(self.parents):
+        for j, parent in enumerate(self.parents[:first]):
             if parent < 0:
                 continue
             world[:, j] = world[:, parent] @ turn[:, j]
@@ -153,9 +159,11 @@ class Body:
 
 @cache
 def load_body(name: str) -> Body:
-    """Return the body of that name from the model folders.
+    """Return the body of that name, such as ``open-body`` or ``smpl``, from the model folders.
 
-    Raises UsageError if there is none, with instructions for a licensed one, and ModelError if it is damaged.
+    Raises:
+        UsageError: There is none; the message says how to get a licensed one.
+        ModelError: Its file is damaged.
     """
     try:
         path = find_model("body", name).path("body.npz")

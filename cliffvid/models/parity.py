@@ -77,7 +77,7 @@ def detect_errors(answers: Arrays, rows: Array) -> tuple[dict[str, float], dict[
         off_px = np.abs(np.c_[center, side][:, None] - wanted[None, :, :4]).max(-1)
         off = np.stack(
             [
-                off_px / side.max(-1, keepdims=True),
+                off_px / side.max(-1, keepdims=True).clip(SHORTEST),  # candidates that are none may be points
                 # candidates whose most likely class is not a person have objectness 0
                 np.abs(objectness[:, None] - wanted[None, :, 4]) * (objectness > 0)[:, None],
                 np.abs(prob[:, None] - wanted[None, :, 5]),
@@ -88,6 +88,13 @@ def detect_errors(answers: Arrays, rows: Array) -> tuple[dict[str, float], dict[
     px, *relative = map(float, worst)
     names = ("box_px", "objectness", "class_prob")
     return dict(zip(names, (px, *relative[1:]), strict=True)), dict(zip(names, relative, strict=True))
+
+
+def detector_rows(answers: Arrays) -> Array:
+    """Return a detector's candidates as the rows (N,A,6) of a reference."""
+    box, rest = answers["box_px"], (answers["objectness"], answers["class_prob"])
+    center, side = (box[..., :2] + box[..., 2:]) / 2, box[..., 2:] - box[..., :2]
+    return np.concatenate([center, side, *(array[..., None] for array in rest)], axis=-1)
 
 
 def check_samples(session: Network, batch: int | None = None) -> dict[str, float] | None:
@@ -190,9 +197,7 @@ def prove_by_onnxruntime(session: Network, inputs: Arrays) -> None:
     if manifest.task == "detect":
         # where many candidates are equally unlikely, the last ones may differ
         answers = {name: array[:, :SURE] for name, array in answers.items()}
-        box, rest = reference["box_px"], (reference["objectness"], reference["class_prob"])
-        center, side = (box[..., :2] + box[..., 2:]) / 2, box[..., 2:] - box[..., :2]
-        reference = {"rows": np.concatenate([center, side, *(array[..., None] for array in rest)], axis=-1)}
+        reference = {"rows": detector_rows(reference)}
     given = manifest.parity.get("bound", {}).get(MODEL_FILES[session.precision])
     bound = float(given or DEFAULT_BOUND[session.precision])
     hold(session, answers, reference, bound, "onnxruntime on the CPU")

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from ..machine import plain_device, processor
+from ..machine import on_gpu, plain_device, processor
 from ..options import Options
+from .gpu_precision import bound_on_gpu, measured_on_gpu
 from .manifest import MODEL_FILES, Manifest, Measured
 from .session import DEFAULT
 
@@ -31,10 +32,15 @@ def runtime_version(backend: str) -> str:
 
 
 def choose(manifest: Manifest, options: Options) -> Choice:
-    """Return the fastest backend and precision measured here within the bounds of Options; fp32 if there is none."""
+    """Return the fastest backend and precision measured here within the bounds of Options; fp32 if there is none.
+
+    What `models quality` measured on a video comes first. Without it, a GPU is measured on the model's own samples.
+    """
     exact = DEFAULT if options.backend == "auto" else options.backend
     known = [entry for entry in manifest.quality if _counts(entry, manifest, options)]
     if not any(entry["precision"] != "fp32" for entry in known):
+        if exact == DEFAULT and on_gpu(options.device, exact) and (found := measured_here(manifest, options)):
+            return found
         return Choice(
             exact,
             "fp32",
@@ -55,6 +61,22 @@ def choose(manifest: Manifest, options: Options) -> Choice:
         if entry["items_per_s"] > best["items_per_s"]:
             words += f"; not {entry['precision']} by {entry['backend']}: {', '.join(violations(entry, options))}"
     return Choice(best["backend"], best["precision"], words)
+
+
+def measured_here(manifest: Manifest, options: Options) -> Choice | None:
+    """Return the fastest precision that holds its bound on this GPU; None if the model has no samples to tell."""
+    found = measured_on_gpu(manifest, options, runtime_version(DEFAULT))
+    good = {precision: entry for precision, entry in found.items() if not entry["fault"]}
+    if not good:
+        return None
+    precision = max(good, key=lambda name: good[name]["items_per_s"])
+    best, bound = good[precision], bound_on_gpu(manifest, precision)
+    words = f"{manifest.name}: {precision}, measured on this GPU: {best['items_per_s']:.0f} a second"
+    words += f", off by {best['error']:.2g} on the model's samples, bound {bound:.2g}"
+    for name, entry in found.items():
+        if name != precision:
+            words += f"; {name}: " + (entry["fault"] or f"{entry['items_per_s']:.0f} a second")
+    return Choice(DEFAULT, precision, words)
 
 
 def _counts(entry: Measured, manifest: Manifest, options: Options) -> bool:

@@ -103,11 +103,14 @@ def open_session(
     return OomRetry(module.open_session(manifest, device, threads, precision), threads)
 
 
-def not_loaded(path: Path | str, runtime: str, error: Exception) -> ModelError | BackendMemoryError:
+def not_loaded(
+    path: Path | str, runtime: str, error: Exception, memory_is_short: bool = False
+) -> ModelError | BackendMemoryError:
     """Return the error to raise where a runtime cannot load a network."""
-    if is_short_of_memory(error):
-        return BackendMemoryError(f"{path}: memory does not suffice to load it; end what else runs here ({error})")
-    return ModelError(f"{path}: {runtime} cannot load it ({error}); export the model again")
+    words = " ".join(str(error).split())
+    if memory_is_short or is_short_of_memory(error):
+        return BackendMemoryError(f"{path}: memory does not suffice to load it; end what else runs here ({words})")
+    return ModelError(f"{path}: {runtime} cannot load it ({words}); export the model again")
 
 
 def as_taken(manifest: Manifest, inputs: Arrays) -> Arrays:

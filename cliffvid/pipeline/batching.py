@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, Self, TypeAlias, TypeVar
 
+from ..tracks.boxes import Boxes
 from .counts import Counts
 
 
@@ -23,10 +24,12 @@ class Cuttable(Rows, Protocol):
 
 
 class HasCounts(Protocol):
-    """The video that a part's rows belong to; it keeps the counts."""
+    """The video that a part's rows belong to; it keeps the counts, and the boxes if they are given."""
 
     @property
     def counts(self) -> Counts: ...
+    @property
+    def boxes(self) -> Boxes | None: ...
 
 
 R = TypeVar("R", bound=Rows)

@@ -1,7 +1,7 @@
 """Chain the stages and pass any number of videos through them at a time. Start reading at ``Chain.bodies``."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Self
 
@@ -12,7 +12,7 @@ from ..tables import Bodies, Frames
 from .batching import Batch, Part, R, S, lifted, rebatch, rows_in
 from .counts import Counts
 from .crop import check_crop, crop
-from .detect import Found, detect
+from .detect import Found, detect, given
 from .interpolate import detect_some
 from .networks import Models
 from .regress import Regressed, regress
@@ -47,21 +47,27 @@ class Chain:
         decoded = self.stages.merged("decode", "frames", videos, videos_at_once(options), rows_in)
         frames, parts = rebatch(decoded, sizes["detect"]), math.inf
         if models.pictures_on_device:
-            put = partial(uploaded, session=models.detector)
+            put = partial(uploaded, session=models.sessions[0])
             frames, parts = self._ahead("upload", "frames", lifted(put, frames)), BATCHES_HELD
-        find = self._counted("detect", partial(detect, session=models.detector, options=options))
-        if options.detect_every > 1:
-            people = detect_some(frames, find, options.detect_every * options.stride)
-        else:
-            people = lifted(find, frames, note_detected)
-        found = self._ahead("detect", "frames", people)
         cut = partial(crop, manifest=models.regressor.manifest, options=options)
-        crops = rebatch(self._ahead("crop", "people", lifted(cut, found)), sizes["regress"], parts)
+        crops = rebatch(self._ahead("crop", "people", lifted(cut, self._found(frames))), sizes["regress"], parts)
         pose = self._counted("regress", partial(regress, session=models.regressor))
         posed = self._ahead("regress", "people", lifted(pose, crops, note_regressed))
         for batch in posed:
             for part in batch:
                 yield Part(part.video, part.rows.bodies if part.rows is not None else None)
+
+    def _found(self, frames: Iterator[Batch[Frames]]) -> Iterator[Batch[Found]]:
+        """Yield the frames with their people: by the detector, or by boxes that are given."""
+        options = self.options
+        if self.models.detector is None:
+            return with_known_boxes(frames)
+        find = self._counted("detect", partial(detect, session=self.models.detector, options=options))
+        if options.detect_every > 1:
+            people = detect_some(frames, find, options.detect_every * options.stride)
+        else:
+            people = lifted(find, frames, note_detected)
+        return self._ahead("detect", "frames", people)
 
     def _ahead(self, name: str, unit: str, batches: Iterator[Batch[R]]) -> Iterator[Batch[R]]:
         return self.stages.ahead(name, unit, batches, rows_in)
@@ -84,6 +90,23 @@ class Chain:
         """Return the mean fill ratio of each network's batches, 0 to 1."""
         sizes = self.batch_sizes()
         return {name: rows / (batches * sizes[name]) for name, (batches, rows) in self._asked.items() if batches}
+
+
+def with_known_boxes(batches: Iterable[Batch[Frames]]) -> Iterator[Batch[Found]]:
+    """Yield each batch with the people whose boxes its videos know."""
+    for batch in batches:
+        found: Batch[Found] = []
+        for part in batch:
+            if part.rows is None:
+                found.append(Part(part.video))
+                continue
+            assert part.video.boxes is not None, "without a detector, videos need boxes"
+            known = given(part.rows, part.video.boxes)
+            note_detected(part.video.counts, known)
+            found.append(Part(part.video, known))
+        del batch  # free it before the next one is requested; same for ``found``
+        yield found
+        del found
 
 
 def note_detected(counts: Counts, found: Found) -> None:

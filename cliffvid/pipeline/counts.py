@@ -47,9 +47,13 @@ class Counts:
     shots: list[tuple[int, int]] = field(default_factory=list)  # (frame_idx, shot) at each shot boundary
     flags: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FLAG_BITS, 0))
 
+    def __post_init__(self) -> None:
+        self._ids: set[int] = set()  # which may be any numbers, where they came with the boxes
+
     def add(self, tracks: Tracks) -> None:
         self.rows += len(tracks)
-        self.tracks = max(self.tracks, int(tracks.track_id.max()))
+        self._ids.update(tracks.track_id.tolist())
+        self.tracks = len(self._ids)
         flagged = tracks.flags[tracks.flags != 0]
         for name, bit in FLAG_BITS.items() if len(flagged) else ():
             self.flags[name] += int((flagged & bit != 0).sum())

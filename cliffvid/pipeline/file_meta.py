@@ -6,7 +6,8 @@ from typing import Any
 
 from ..machine import version
 from ..models.manifest import MODEL_FILES, canvas_shape
-from ..options import Options
+from ..names import label
+from ..options import OF_THE_DETECTOR, Options
 from ..tables import VideoInfo
 from .counts import Counts
 from .networks import Models, body_size
@@ -27,6 +28,8 @@ NOT_RECORDED = (
     "max_frame_mpx",
     "allow_network",
 )
+# Settings that are recorded where they are given alone.
+ADDED = "boxes", "cx_px", "cy_px", "camera_wh_px"
 
 
 def file_meta(info: VideoInfo, options: Options, models: Models, counts: Counts) -> dict[str, Any]:
@@ -47,7 +50,7 @@ def file_meta(info: VideoInfo, options: Options, models: Models, counts: Counts)
                 "device": session.device,
                 "precision": session.precision,
             }
-            for session in (models.detector, models.regressor)
+            for session in models.sessions
         ],
         "body": {
             "name": body,
@@ -73,7 +76,13 @@ def _video(info: VideoInfo, counts: Counts) -> dict[str, object]:
 
 def _settings(options: Options, models: Models) -> dict[str, object]:
     settings = {k: v for k, v in dataclasses.asdict(options).items() if k not in NOT_RECORDED}
-    settings["detector_shape"] = canvas_shape(models.detector.manifest, options)
+    settings = {k: v for k, v in settings.items() if k not in ADDED or v is not None}
+    if models.detector:
+        settings["detector_shape"] = canvas_shape(models.detector.manifest, options)
+    else:
+        settings = {k: v for k, v in settings.items() if k not in OF_THE_DETECTOR}
+    if options.boxes is not None:
+        settings["boxes"] = label(options.boxes.name)
     settings |= {"precision_chosen": list(models.chosen)} if models.chosen else {}
     settings["end_s"] = None if math.isinf(options.end_s) else options.end_s
     return settings

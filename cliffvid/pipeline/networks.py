@@ -18,17 +18,22 @@ from .upload import on_device
 
 @dataclass(frozen=True)
 class Models:
-    """The two open networks of a run, as a context manager. One pair serves any number of videos in turn."""
+    """The open networks of a run, as a context manager. They serve any number of videos in turn."""
 
-    detector: Session
+    detector: Session | None  # None where the boxes are given
     regressor: Session
     chosen: tuple[str, ...] = ()  # the choice of --precision auto for each network, with its reason
     pictures_on_device: bool = False  # letterboxing and cropping run on the networks' device
 
+    @property
+    def sessions(self) -> list[Session]:
+        """Return the open networks, the detector first if there is one."""
+        return [session for session in (self.detector, self.regressor) if session is not None]
+
     def take_warnings(self) -> list[str]:
         """Return the sessions' warnings and clear them, so that each is reported once."""
         warnings: list[str] = []
-        for session in (self.detector, self.regressor):
+        for session in self.sessions:
             warnings += session.warnings
             session.warnings.clear()
         return warnings
@@ -41,13 +46,13 @@ class Models:
 
     def close(self) -> None:
         """Release the networks' memory; repeated calls are allowed."""
-        self.detector.close()
-        self.regressor.close()
+        for session in self.sessions:
+            session.close()
         release_memory()
 
 
 def open_models(options: Options) -> Models:
-    """Open the detector and the regressor.
+    """Open the detector, unless ``options.boxes`` is given, and the regressor.
 
     Args:
         options: The settings that choose the networks, backend, device and precision.
@@ -61,9 +66,9 @@ def open_models(options: Options) -> Models:
         BackendError: The backend or device cannot be used.
     """
     with ExitStack() as opened:
-        sessions: list[Session] = []
+        sessions: dict[str, Session] = {}
         chosen: list[str] = []
-        for task, name in (("detect", options.detector), ("regress", options.regressor)):
+        for task, name in networks_of(options):
             manifest = find_model(task, name, options.models_dir)
             backend: str = options.backend
             precision: str = options.precision
@@ -72,14 +77,21 @@ def open_models(options: Options) -> Models:
                 backend, precision = choice.backend, choice.precision
                 chosen.append(choice.words)
             session = open_session(manifest, backend, options.device, options.threads, precision)
-            sessions.append(opened.enter_context(session))
-        canvas_shape(sessions[0].manifest, options)
-        check_crop(sessions[1].manifest, options)
-        body_size(sessions[1].manifest)
-        detector, regressor = sessions
+            sessions[task] = opened.enter_context(session)
+        detector, regressor = sessions.get("detect"), sessions["regress"]
+        if detector:
+            canvas_shape(detector.manifest, options)
+        check_crop(regressor.manifest, options)
+        body_size(regressor.manifest)
         models = Models(detector, regressor, tuple(chosen), on_device(detector, regressor))
         opened.pop_all()
         return models
+
+
+def networks_of(options: Options) -> list[tuple[str, str]]:
+    """Return task and name of each network of a run."""
+    detector = [] if options.boxes is not None else [("detect", options.detector)]
+    return [*detector, ("regress", options.regressor)]
 
 
 def no_tracks(manifest: Manifest) -> Tracks:

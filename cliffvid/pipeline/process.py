@@ -4,13 +4,17 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from operator import length_hint
 from pathlib import Path
+from typing import Unpack
 
 from ..concurrency import closed_at_exit
 from ..files import check_free
-from ..options import Options
-from ..tables import Frames, Tracks
-from ..tracks.write import output_format
-from ..video.open import source_of
+from ..option import given
+from ..options import Options, RunKeywords
+from ..tables import Frames
+from ..tracks.meta import Meta, known
+from ..tracks.video_tracks import VideoTracks
+from ..tracks.write import OF_ALL_ROWS, output_format
+from ..video.open import VideoInput, name_of
 from .batching import Batch
 from .chain import Chain
 from .networks import Models, open_models
@@ -20,21 +24,24 @@ from .video_run import Outcome, WrittenRun, open_run
 
 
 def process(
-    video: str | Path,
+    video: VideoInput,
     out: str | Path,
     options: Options | None = None,
     *,
     models: Models | None = None,
     watch: Callable[[Chain], None] = lambda chain: None,
+    **keywords: Unpack[RunKeywords],
 ) -> Report:
     """Write the tracks of a video to a file. After an error no partial file is left behind.
 
     Args:
-        video: A video file, an image, a folder or pattern of images, or a URL.
+        video: A video file, an image, a folder or pattern of images, or a URL; a file open as binary, which
+            is read to its end first; or a FrameSource.
         out: The tracks file to write. Its suffix selects the format, unless ``options.format`` does.
         options: The settings; the defaults if None.
         models: Networks opened with ``open_models``, to reuse across calls. If None, they are opened for this call.
         watch: Called with the chain when it starts, to show progress.
+        **keywords: The fields of Options, instead of ``options``: ``device="cuda", score=0.4``.
 
     Returns:
         The report of the run.
@@ -46,9 +53,9 @@ def process(
         BackendError: The inference backend or device fails.
         OutputError: ``out`` cannot be written.
     """
-    options = options or Options()
+    options = given(Options, options, keywords)
     output_format(Path(out), options.format)
-    check_free(Path(out), options.overwrite, source_of(video))
+    check_free(Path(out), options.overwrite, name_of(video))
     (outcome,) = process_many([(video, out)], options, models=models, watch=watch)
     if outcome.error:
         raise outcome.error
@@ -58,11 +65,12 @@ def process(
 
 @closed_at_exit
 def process_many(
-    jobs: Iterable[tuple[str | Path, str | Path]],
+    jobs: Iterable[tuple[VideoInput, str | Path]],
     options: Options | None = None,
     *,
     models: Models | None = None,
     watch: Callable[[Chain], None] = lambda chain: None,
+    **keywords: Unpack[RunKeywords],
 ) -> Generator["Outcome"]:
     """Write the tracks of many videos, with batches shared between them.
 
@@ -73,6 +81,7 @@ def process_many(
         options: The settings; the defaults if None.
         models: Networks opened with ``open_models``, to reuse across calls. If None, they are opened for this call.
         watch: Called with the chain when it starts, to show progress.
+        **keywords: The fields of Options, instead of ``options``: ``device="cuda", score=0.4``.
 
     Yields:
         The outcome of each video as soon as it is done: its report or its error. A failed video leaves no ``out``.
@@ -82,7 +91,7 @@ def process_many(
         ModelError: A model is missing or unsuitable.
         BackendError: The inference backend or device fails.
     """
-    options = options or Options()
+    options = given(Options, options, keywords)
     with ExitStack() as stack:
         models = models or stack.enter_context(open_models(options))
         begun: set[WrittenRun] = set()
@@ -91,8 +100,8 @@ def process_many(
         chain.expected = length_hint(jobs)
         watch(chain)
 
-        def begin(video: str | Path, out: str | Path) -> Iterator[Batch[Frames]]:
-            run = WrittenRun(source_of(video), Path(out), chain)
+        def begin(video: VideoInput, out: str | Path) -> Iterator[Batch[Frames]]:
+            run = WrittenRun(video, Path(out), chain)
             begun.add(run)
             return run.parts()
 
@@ -111,16 +120,20 @@ def _close(runs: set[WrittenRun]) -> None:
 
 
 @closed_at_exit
-def stream(video: str | Path, options: Options | None = None, models: Models | None = None) -> Generator[Tracks]:
+def stream(
+    video: VideoInput, options: Options | None = None, models: Models | None = None, **keywords: Unpack[RunKeywords]
+) -> Generator[VideoTracks]:
     """Yield the tracks of each frame that has people, as soon as they are ready.
 
     Args:
-        video: A video file, an image, a folder or pattern of images, or a URL.
+        video: A video file, an image, a folder or pattern of images, or a URL; a file open as binary, which
+            is read to its end first; or a FrameSource.
         options: The settings; the defaults if None.
         models: Networks opened with ``open_models``, to reuse across calls. If None, they are opened for this call.
+        **keywords: The fields of Options, instead of ``options``.
 
     Yields:
-        One table per frame with people, in order, rows sorted by track id.
+        One table per frame with people, in order, rows sorted by track id, with the metadata known by then.
 
     Raises:
         UsageError: The options contradict each other or the models.
@@ -128,8 +141,12 @@ def stream(video: str | Path, options: Options | None = None, models: Models | N
         ModelError: A model is missing or unsuitable.
         BackendError: The inference backend or device fails.
     """
-    options = options or Options()
+    options = given(Options, options, keywords)
     with ExitStack() as stack:
         models = models or stack.enter_context(open_models(options))
-        for tracks in stack.enter_context(open_run(source_of(video), options, models)).tracks():
-            yield from by_frame(tracks)
+        run = stack.enter_context(open_run(video, options, models))
+        meta: Meta | None = None
+        for tracks in run.tracks():
+            meta = meta or known({name: value for name, value in run.meta().items() if name not in OF_ALL_ROWS})
+            for rows in by_frame(tracks):
+                yield VideoTracks.of(rows, meta)

@@ -45,7 +45,7 @@ def posed(crops: Crops, answer: Arrays) -> Regressed:
         if not there.all():
             crops, answer = crops[there], {name: array[there] for name, array in answer.items()}
     rotations = axis_angle(answer["rotmat"]).astype(np.float32, order="C")
-    transl = camera_to_transl(answer["camera"], crops.crop_center_size_px, crops.focal_px, crops.frame_wh_px)
+    transl = camera_to_transl(answer["camera"], crops.crop_center_size_px, crops.focal_px, crops.center_px)
     flags = crops.flags | camera_is_bad(transl) * np.uint16(BAD_CAMERA)
     flags |= implausible(crops, answer) * np.uint16(IMPLAUSIBLE)
     bodies = Bodies(
@@ -76,8 +76,8 @@ def implausible(crops: Crops, answer: Arrays) -> Bool:
     """
     if "posed_xyxy" not in answer:
         return np.zeros(len(crops), bool)
-    size_px = np.tile(crops.frame_wh_px, 2)
-    posed = np.clip(answer["posed_xyxy"] * crops.focal_px[:, None] + size_px / 2, 0, size_px)
+    size_px, center_px = np.tile(crops.frame_wh_px, 2), np.tile(crops.center_px, 2)
+    posed = np.clip(answer["posed_xyxy"] * crops.focal_px[:, None] + center_px, 0, size_px)
     overlap = np.diagonal(box_iou(posed, crops.bbox_xyxy))
     good: Bool = (overlap >= APART_IOU) & (answer["posed_off"] <= OFF_MAX)
     return ~good  # negated, so that NaN counts as implausible

@@ -46,7 +46,7 @@ class Report:
     batch_sizes: dict[str, int]  # per network, as given or chosen; smaller if a warning reports it
     batch_fill: dict[str, float]  # mean fill ratio of each network's batches, 0 to 1
     peak_memory_mb: float | None  # peak resident memory of this process
-    detector: str
+    detector: str | None  # None where the boxes were given
     regressor: str
     precision_chosen: list[str]  # the choice of --precision auto for each network, with its reason
     warnings: list[str]
@@ -80,7 +80,7 @@ class Report:
             return BRIEF
         if share > 0.6:
             return ADVICE[name]
-        networks_s = self.busy_s["detect"] + self.busy_s["regress"]
+        networks_s = self.busy_s.get("detect", 0.0) + self.busy_s["regress"]
         return NETWORKS if networks_s > 0.6 * self.seconds else WAITING
 
     def as_dict(self) -> dict[str, object]:
@@ -103,7 +103,8 @@ def stage_times(stages: Stages, models: Models, track_s: float) -> Times:
     """Return the busy and the waiting seconds of each stage so far; ``track_s``: spent on tracking and writing."""
     busy = stages.busy_s() | {TRACK_AND_WRITE: track_s}
     waiting = stages.waiting_s() | {TRACK_AND_WRITE: stages.stages[-1].consumer_wait_s}
-    for name, session in (("detect", models.detector), ("regress", models.regressor)):
+    for session in models.sessions:
+        name = session.manifest.task
         busy[name] -= session.turn_wait_s
         waiting[name] += session.turn_wait_s
     return busy, waiting

@@ -2,14 +2,17 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 
 from ..options import Options
 from ..tables import Bodies, Int32, Tracks
+from ..tracks.boxes import Boxes
 from .depth_jumps import DepthJumps
 from .short_tracks import ShortTracks
+from .tracker import Tracker
 
 
 class Identifies(Protocol):
@@ -18,6 +21,33 @@ class Identifies(Protocol):
     options: Options
 
     def update(self, bodies: Bodies, starts: Sequence[int], shots: Sequence[int]) -> Int32: ...
+
+
+class KnownIdentities:
+    """The track ids of people whose boxes came with them."""
+
+    def __init__(self, options: Options, boxes: Boxes) -> None:
+        self.options, self._boxes, self._row = options, boxes, 0
+
+    def update(self, bodies: Bodies, starts: Sequence[int], shots: Sequence[int]) -> Int32:
+        """Return the track ids (P,) of some people: their boxes in order, of which the regressor dropped some."""
+        boxes, rows = self._boxes, list[int]()
+        assert boxes.track_id is not None, "see tracker_of"
+        for start, stop in pairwise([*starts, len(bodies)]):
+            self._row = int(np.searchsorted(boxes.frame_idx, bodies.frame_idx[start]))
+            for box in bodies.bbox_xyxy[start:stop]:
+                while (boxes.bbox_xyxy[self._row] != box).any():
+                    self._row += 1
+                rows.append(self._row)
+                self._row += 1
+        return boxes.track_id[rows]
+
+
+def tracker_of(options: Options, boxes: Boxes | None) -> Identifies:
+    """Return what assigns the track ids: those that came with the boxes, else a tracker."""
+    if boxes is None or boxes.track_id is None:
+        return Tracker(options)
+    return KnownIdentities(options, boxes)
 
 
 class Tracking:

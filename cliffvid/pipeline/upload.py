@@ -11,9 +11,9 @@ from ..video.images.gpu import failing
 BATCHES_HELD = 4
 
 
-def on_device(detector: Session, regressor: Session) -> bool:
+def on_device(detector: Session | None, regressor: Session) -> bool:
     """Return whether letterboxing and cropping run on the networks' device; on the CPU that is not worthwhile."""
-    both = detector, regressor
+    both = detector or regressor, regressor
     bilinear = regressor.manifest.rules["crop"].resample == "bilinear"
     return bilinear and all(session.device != "cpu" and session.pictures is not None for session in both)
 

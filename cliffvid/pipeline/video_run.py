@@ -1,5 +1,6 @@
 """Run one video through the chain: its frames, counts, tracks and file metadata."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,19 +11,19 @@ from typing import Any, Self
 from ..files import Claim, check_free
 from ..options import Options
 from ..tables import Bodies, Frames, Tracks, VideoInfo
+from ..tracks.boxes import Boxes, check_fit, check_frames, read_boxes
 from ..tracks.write import Writer, open_writer, output_format
-from ..video.image_files import Images
-from ..video.open import open_source
-from ..video.reader import Video
+from ..video.open import VideoInput, name_of, open_input_video
+from ..video.reader import Source
 from ..video.shots import ShotDetector
 from .batching import Batch, Part, rows_in
 from .chain import Chain
 from .counts import Counts
+from .crop import check_camera, with_camera
 from .file_meta import file_meta
 from .networks import Models, no_tracks
 from .report import Report, Times, elapsed, peak_memory_mb, stage_times
-from .track import Tracking, track
-from .tracker import Tracker
+from .track import Tracking, track, tracker_of
 
 
 class VideoRun:
@@ -31,18 +32,25 @@ class VideoRun:
     ``parts`` runs in the decoder thread; everything else runs in the thread that consumes the chain's output.
     """
 
-    def __init__(self, video: Path | str, chain: Chain) -> None:
-        self.video, self.chain = video, chain
+    def __init__(self, video: VideoInput, chain: Chain) -> None:
+        self.input, self.video, self.chain = video, name_of(video), chain
         self.options, self.models = chain.options, chain.models
         self.counts, self.cuts = Counts(), ShotDetector()
-        self._source: Video | Images | None = None
+        self.boxes: Boxes | None = None  # of all people, where they are given
+        self._last: int | None = None  # the last frame that boxes may have so far
+        self._source: Source | None = None
 
     def __enter__(self) -> Self:
         # GPU decoding needs YUV planes: FFmpeg's RGB conversion (--pixels exact) and bwdif do not run on a GPU.
         options = self.options
         stay = self.models.pictures_on_device and options.pixels == "planes" and not options.deinterlace
         stay = stay and options.decode_device == "cuda"
-        self._source = open_source(self.video, options, self.models.detector.pictures if stay else None)
+        self._source = open_input_video(self.input, options, self.models.sessions[0].pictures if stay else None)
+        try:
+            self.boxes = self.known_boxes()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -50,7 +58,7 @@ class VideoRun:
             self._source.__exit__()
 
     @property
-    def source(self) -> Video | Images:
+    def source(self) -> Source:
         assert self._source, "open it with a with statement"
         return self._source
 
@@ -58,14 +66,40 @@ class VideoRun:
     def info(self) -> VideoInfo:
         return self.source.info
 
+    def known_boxes(self) -> Boxes | None:
+        """Return the boxes of ``options.boxes``. Raises InputError."""
+        if self.options.boxes is None:
+            return None
+        self._box_file = read_boxes(self.options.boxes, self.info.files)
+        return self._box_file.boxes
+
+    def check_boxes(self, frames: Frames | None) -> None:
+        """Raise InputError if boxes do not fit some frames; None: if they are of frames after the last."""
+        path, options = self.options.boxes, self.options
+        if path is None:
+            return
+        if frames is not None:
+            self._last = int(frames.frame_idx[-1]) + options.stride - 1
+            check_fit(path, self._box_file, frames.frame_idx, frames.size_wh)
+        elif self._last is not None and math.isinf(options.end_s) and not self.counts.decode.damaged:
+            check_frames(path, self._box_file.boxes, self._last)
+
+    def with_camera(self, frames: Frames) -> Frames:
+        """Return the frames with the camera of this video's options, if they are not the chain's."""
+        return frames if self.options is self.chain.options else with_camera(frames, self.options)
+
     def parts(self) -> Iterator[Batch[Frames]]:
         """Yield all frames, one batch per part, then an end marker. Call it only once."""
         options, size = self.options, self.chain.batch_sizes()["detect"]
         span = (options.start_s, options.end_s, options.stride, options.pixels == "planes")
         for frames in self.source.frames(size, self.counts.decode, *span):
             self.counts.shots += self.cuts.find(frames)
+            self.check_boxes(frames)
+            check_camera(self.options, self.video, frames.size_wh)
+            frames = self.with_camera(frames)
             yield [Part(self, frames)]
             del frames  # free them before the next batch is decoded: a batch of 4K frames is 100 MB
+        self.check_boxes(None)
         yield [Part(self)]
 
     def bodies(self) -> Iterator[Bodies]:
@@ -74,7 +108,7 @@ class VideoRun:
 
     def tracks(self) -> Iterator[Tracks]:
         """Yield the tracks of all frames with people, in order, in tables of one or more frames. Call it only once."""
-        for tracks in track(self.bodies(), Tracker(self.options), self.counts.shots):
+        for tracks in track(self.bodies(), tracker_of(self.options, self.boxes), self.counts.shots):
             self.counts.add(tracks)
             yield tracks
 
@@ -84,7 +118,7 @@ class VideoRun:
 
 
 @contextmanager
-def open_run(video: Path | str, options: Options, models: Models) -> Iterator[VideoRun]:
+def open_run(video: VideoInput, options: Options, models: Models) -> Iterator[VideoRun]:
     """Open a video in its own chain. Raises InputError or BackendError."""
     chain = Chain(options, models)
     with VideoRun(video, chain) as run, chain:  # exits in reverse order: the threads stop before the video closes
@@ -104,7 +138,7 @@ class Outcome:
 class GuardedRun(VideoRun):
     """One video of many in a chain. An error is stored and fails this video only."""
 
-    def __init__(self, video: Path | str, chain: Chain) -> None:
+    def __init__(self, video: VideoInput, chain: Chain) -> None:
         super().__init__(video, chain)
         self.error: Exception | None = None
 
@@ -154,11 +188,12 @@ class GuardedRun(VideoRun):
 class WrittenRun(GuardedRun):
     """One video of many, from opening it to writing its tracks file."""
 
-    def __init__(self, video: Path | str, out: Path, chain: Chain) -> None:
+    def __init__(self, video: VideoInput, out: Path, chain: Chain) -> None:
         super().__init__(video, chain)
         self.out = out
         self.report: Report | None = None
-        self._tracking, self._own_s = Tracking(Tracker(self.options), self.counts.shots), 0.0
+        self._own_s = 0.0
+        self._tracking: Tracking | None = None
         self._claim: Claim | None = None
         self._writer: Writer | None = None
 
@@ -186,6 +221,8 @@ class WrittenRun(GuardedRun):
             like = no_tracks(self.models.regressor.manifest)
             kind = output_format(self.out, self.options.format)
             self._writer = open_writer(kind, self.out, like, self.meta(), self.options.overwrite)
+            self._tracking = Tracking(tracker_of(self.options, self.boxes), self.counts.shots)
+        assert self._tracking  # begun with the writer
         tracks = self._tracking.finish() if bodies is None else self._tracking.feed(bodies)
         if tracks is not None:
             self.counts.add(tracks)
@@ -226,7 +263,7 @@ class WrittenRun(GuardedRun):
             batch_sizes=self.chain.batch_sizes(),
             batch_fill=self.chain.batch_fill(),
             peak_memory_mb=peak_memory_mb(),
-            detector=models.detector.manifest.name,
+            detector=models.detector.manifest.name if models.detector else None,
             regressor=models.regressor.manifest.name,
             precision_chosen=list(models.chosen),
             warnings=self.counts.warnings() + models.take_warnings(),

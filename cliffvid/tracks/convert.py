@@ -4,32 +4,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import TypeAlias, Unpack
 
 import numpy as np
 
 from ..errors import InputError, UsageError
 from ..files import Claim, check_free, write_whole
-from ..models.body import Body, load_body
-from ..tables import Array, Float64, Tracks
+from ..geometry import symmetric_size
+from ..models.body import load_body
+from ..option import given
+from ..tables import Tracks
+from .formats.table import FORMATS, Format, format_of
 from .level import Levels
-from .meta import Meta, shots_of
-from .motion import Y_UP, Z_UP, Gaps, Piece, on_even_clock, pieces, usual_step
-from .options import ConvertOptions
+from .meta import Meta, center_px, shots_of
+from .motion import Gaps, Piece, SceneFacts, on_even_clock, pieces, usual_rate
+from .options import ConvertKeywords, ConvertOptions
 from .read import chosen, read_both
-from .write import in_file, open_writer
+from .write import open_writer
 
-SUFFIXES = {
-    "parquet": ".parquet",
-    "npz": ".npz",
-    "cliff": "_cliff.npz",
-    "csv": ".csv",
-    "gltf": ".glb",
-    "amass": ".npz",
-    "bvh": ".bvh",
-}
-MANY = ("amass", "bvh")  # one file per piece of a track
-MOTION = (*MANY, "gltf")  # of bodies on a floor; the others have the camera's frame
 SLOWEST_FPS = 30  # Blender's add-ons reject lower rates, and PHC and GMR play them too fast
+Encode: TypeAlias = Callable[[list[Piece], Path], bytes]  # the motion in a file, and the file's name
 
 
 @dataclass(frozen=True)
@@ -43,103 +37,125 @@ class ConvertReport:
     level: str | None = None  # how the camera is held, in words, if the format needs it
 
 
+@dataclass(frozen=True)
+class Conversion:
+    """One conversion: what is written to where."""
+
+    to: str
+    rows: Tracks
+    meta: Meta
+    levels: Levels | None  # if the format has people on a floor
+    sources: tuple[Path, Path | None]
+    target: Path
+    in_folder: bool  # the names of several files begin with the target's
+    options: ConvertOptions
+
+    def write(self, out: Path, data: bytes) -> None:
+        write_whole(out, data, self.options.overwrite)
+
+    def check_free(self, out: Path) -> None:
+        check_free(out, self.options.overwrite, *self.sources)
+
+
 def convert(
-    tracks: str | Path, out: str | Path, options: ConvertOptions, like: str | Path | None = None
+    tracks: str | Path,
+    out: str | Path,
+    options: ConvertOptions | None = None,
+    like: str | Path | None = None,
+    **keywords: Unpack[ConvertKeywords],
 ) -> ConvertReport:
     """Write the motion of a tracks file in another format.
 
     Args:
         tracks: The tracks file.
-        out: A file or a folder. ``amass`` and ``bvh`` write one file per continuous piece of a track. For them it is a
-            folder, created if needed; with a single piece it may be a file.
-        options: The format ``to`` write, and its settings.
+        out: A file or a folder. ``amass``, ``bvh`` and ``trc`` write one file per continuous piece of a track, and
+            ``per_person`` one per track. Then it is a folder, created if needed; with a single one it may be a file.
+        options: The format ``to`` write, and its settings. Default: the format that the ending of ``out`` stands for.
         like: See ``read_tracks``.
+        **keywords: The fields of ConvertOptions, instead of ``options``.
 
     Raises:
-        UsageError: ``out`` exists, or a track or the body is missing.
+        UsageError: ``out`` exists or does not tell the format, or a track or the body is missing.
         InputError: The tracks are unreadable or hold no usable rows.
+        NotInstalledError: The format needs an optional package.
         OutputError: A file cannot be written.
     """
+    options = given(ConvertOptions, options, keywords)
     tracks, out, like = Path(tracks), Path(out), None if like is None else Path(like)
-    suffix = SUFFIXES[options.to]
-    in_folder = out.is_dir() or (options.to in MANY and out.suffix.lower() != suffix)
-    target = out / (tracks.stem.removesuffix("_cliff") + suffix) if in_folder else out
-    levels: Levels | None = None
+    to = format_of(out) if options.to == "auto" else options.to
+    kind = FORMATS[to]
+    if options.per_person and kind.holds == "rows":
+        raise UsageError(f"--per-person: --to {to} has one file; give --track to choose people")
+    many = kind.holds == "piece" or options.per_person
+    in_folder = out.is_dir() or (many and not out.name.lower().endswith(kind.endings))
+    target = out / (tracks.stem.removesuffix("_cliff") + kind.endings[0]) if in_folder else out
     with Claim(target):  # one claim covers all files of the conversion
         rows, meta = read_both(tracks, like)
-        if options.to in MOTION:  # the level that all people show, so that files of single tracks fit together
+        levels = None
+        if kind.axes is not None:  # the level that all people show, so that files of single tracks fit together
             levels = Levels.find(rows, load_body(meta["body"]["name"]), options.up, shots_of(meta))
         rows = chosen(rows, options.track, tracks)
-        if levels and options.to in MANY:
-            files, warnings = _per_piece(rows, meta, levels, (tracks, like), target, in_folder, options)
-        else:
-            files, warnings = _whole(rows, meta, levels, (tracks, like), target, options)
+        work = Conversion(to, rows, meta, levels, (tracks, like), target, in_folder, options)
+        files, warnings = _write_rows(work) if kind.holds == "rows" else _write_motion(work, kind)
     level = levels.words() if levels else None
     return ConvertReport(files, len(rows), len(np.unique(rows.track_id)), warnings, level)
 
 
-def _whole(
-    rows: Tracks,
-    meta: Meta,
-    levels: Levels | None,
-    sources: tuple[Path, Path | None],
-    target: Path,
-    options: ConvertOptions,
-) -> tuple[list[Path], list[str]]:
-    check_free(target, options.overwrite, *sources)
-    warnings: list[str] = []
-    if options.to == "csv":
-        write_whole(target, csv(rows, _joint_names(rows)), options.overwrite)
-    elif levels:
-        data, warnings = _glb(rows, meta, levels, sources[0], options)
-        write_whole(target, data, options.overwrite)
+def _write_rows(work: Conversion) -> tuple[list[Path], list[str]]:
+    rows, target = work.rows, work.target
+    work.check_free(target)
+    if work.to == "csv":
+        from .formats.csv import csv, flat_columns
+
+        work.write(target, csv(flat_columns(rows)))
+    elif work.to == "blender-script":
+        from .formats.blender_script import script
+
+        work.write(target, script(usual_rate(rows)))
+    elif work.levels:
+        from .formats.joints import joints_table
+
+        work.write(target, joints_table(rows, load_body(work.meta["body"]["name"]), work.levels, target))
     else:
-        with open_writer(options.to, target, rows, meta, options.overwrite) as writer:
+        with open_writer(work.to, target, rows, work.meta, work.options.overwrite) as writer:
             writer.write(rows)
             writer.finish()
-    return [target], warnings
+    return [target], []
 
 
-def _per_piece(
-    rows: Tracks,
-    meta: Meta,
-    levels: Levels,
-    sources: tuple[Path, Path | None],
-    out: Path,
-    in_folder: bool,
-    options: ConvertOptions,
-) -> tuple[list[Path], list[str]]:
-    body, gaps = load_body(meta["body"]["name"]), Gaps()
-    save, axes, warnings = _saver(body, meta, options)
-    found = list(pieces(rows, body, axes, levels, options.max_gap_s, gaps))
+def _write_motion(work: Conversion, kind: Format) -> tuple[list[Path], list[str]]:
+    assert work.levels is not None and kind.axes is not None
+    body, gaps, options = load_body(work.meta["body"]["name"]), Gaps(), work.options
+    encode, warnings = _people_encoder(work) if kind.holds == "people" else _piece_encoder(work)
+    found = list(pieces(work.rows, body, kind.axes, work.levels, options.max_gap_s, gaps))
     if not found:
-        raise InputError(f"{sources[0]}: no row has a valid position: nothing to convert")
-    targets = [out]
-    if in_folder:
-        many = {piece.track_id for piece in found if piece.number > 1}
-        targets = [out.with_stem(f"{out.stem}_{_name(piece, many)}") for piece in found]
-    elif len(found) > 1:
-        raise UsageError(f"{out}: one file, but there are {len(found)} pieces of motion; name a folder, or --track")
+        raise InputError(f"{work.sources[0]}: no row has a valid position: nothing to convert")
+    if kind.holds == "piece":
+        shares = [[piece] for piece in found]
+    elif options.per_person:
+        shares = _by_person(found)
+    else:
+        shares = [found]
+    targets = _targets(work, shares)
     for target in targets:
-        check_free(target, options.overwrite, *sources)
-    for target, piece in zip(targets, found, strict=True):
-        write_whole(target, save(on_even_clock(piece, options.fps)), options.overwrite)
+        work.check_free(target)
+    for target, share in zip(targets, shares, strict=True):
+        work.write(target, encode(share, target))
     return targets, warnings + gaps.warnings(options.max_gap_s)
 
 
-def _saver(body: Body, meta: Meta, options: ConvertOptions) -> tuple[Callable[[Piece], bytes], Float64, list[str]]:
-    """Return a function that encodes a piece as file bytes, the axes it expects, and warnings."""
-    if options.to == "bvh":
-        from .formats.bvh import bvh_text
-
-        return lambda piece: bvh_text(piece, body, options.fps, options.cm).encode(), Y_UP, []
-    from .formats.amass import Target, amass_npz
-
-    target = Target(body, options.layout)
-    if options.fps < SLOWEST_FPS:
-        target.warnings.append(f"--fps {options.fps}: Blender's add-ons want {SLOWEST_FPS} or more")
-    source = meta["video"]["name"]
-    return lambda piece: amass_npz(piece, target, options.fps, source), Z_UP, target.warnings
+def _targets(work: Conversion, shares: list[list[Piece]]) -> list[Path]:
+    """Return the file of each share of the motion."""
+    out = work.target
+    if FORMATS[work.to].holds == "people" and not work.options.per_person:
+        return [out]
+    if work.in_folder:
+        many = {share[0].track_id for share in shares if share[0].number > 1}
+        return [out.with_stem(f"{out.stem}_{_name(share[0], many)}") for share in shares]
+    if len(shares) > 1:
+        what = "people" if work.options.per_person else "pieces of motion"
+        raise UsageError(f"{out}: one file, but there are {len(shares)} {what}; name a folder, or --track")
+    return [out]
 
 
 def _name(piece: Piece, many: set[int]) -> str:
@@ -147,66 +163,53 @@ def _name(piece: Piece, many: set[int]) -> str:
     return f"track{piece.track_id:04d}{part}"
 
 
-def _glb(rows: Tracks, meta: Meta, levels: Levels, tracks: Path, options: ConvertOptions) -> tuple[bytes, list[str]]:
-    from .formats.gltf import glb
+def _piece_encoder(work: Conversion) -> tuple[Encode, list[str]]:
+    """Return a function that encodes one piece as a file's bytes, and warnings."""
+    body, options = load_body(work.meta["body"]["name"]), work.options
+    fps = options.fps
+    if work.to == "bvh":
+        from .formats.bvh import bvh_text
 
-    body, gaps, video = load_body(meta["body"]["name"]), Gaps(), meta["video"]
-    found = list(pieces(rows, body, Y_UP, levels, options.max_gap_s, gaps))
-    if not found:
-        raise InputError(f"{tracks}: no row has a valid position: nothing to convert")
-    people = [list(group) for _, group in groupby(found, key=lambda piece: piece.track_id)]
-    step_s = usual_step(rows)[1] or 0.04
-    width, height = video["width_px"], video["height_px"]
-    focal = float(np.median(rows.focal_px))
-    camera = {"aspectRatio": width / height, "yfov": float(2 * np.arctan(height / 2 / focal)), "znear": 0.05}
-    data = glb(people, body, step_s, options.skeleton_only, video["name"], camera)
-    warnings = gaps.warnings(options.max_gap_s)
-    if not options.skeleton_only:
+        return lambda share, _: bvh_text(on_even_clock(share[0], fps), body, fps, options.cm).encode(), []
+    if work.to == "trc":
+        from .formats.trc import trc_text
+
+        return lambda share, out: trc_text(on_even_clock(share[0], fps), body, fps, out.name).encode(), []
+    from .formats.amass import Target, amass_npz
+
+    target, source = Target(body, options.layout), work.meta["video"]["name"]
+    if fps < SLOWEST_FPS:
+        target.warnings.append(f"--fps {fps}: Blender's add-ons want {SLOWEST_FPS} or more")
+    return lambda share, _: amass_npz(on_even_clock(share[0], fps), target, fps, source), target.warnings
+
+
+def _people_encoder(work: Conversion) -> tuple[Encode, list[str]]:
+    """Return a function that encodes people as a file's bytes, and warnings."""
+    body, video, skeleton_only = load_body(work.meta["body"]["name"]), work.meta["video"], work.options.skeleton_only
+    size_wh = video["width_px"], video["height_px"]
+    scene = SceneFacts(
+        body,
+        name=video["name"],
+        rate=usual_rate(work.rows),
+        size_px=symmetric_size(size_wh, center_px(work.meta, size_wh)),  # glTF's cameras have no principal point
+        focal_px=float(np.median(work.rows.focal_px)) if len(work.rows) else 0.0,
+        skeleton_only=skeleton_only,
+    )
+    warnings: list[str] = []
+    if not skeleton_only:
         if licence := body.licence_warning("the file"):
             warnings.append(licence)
         if body.pose_dirs_m is not None:
-            warnings.append("glTF skins without the body's pose correctives: bent joints look a little thinner")
-    return data, warnings
+            warnings.append("skinned without the body's pose correctives: bent joints look a little thinner")
+    if work.to == "gltf":
+        from .formats.gltf import glb
+
+        return lambda share, _: glb(_by_person(share), scene), warnings
+    from .formats.usd import load_usd, usd_file
+
+    load_usd()
+    return lambda share, out: usd_file(_by_person(share), scene, out), warnings
 
 
-def csv(rows: Tracks, joints: list[str]) -> bytes:
-    """Return all columns as CSV, one number per column, with units in the names; floats in full precision."""
-    import pyarrow as pa
-    import pyarrow.csv
-
-    columns: dict[str, Array] = {}
-    for name, column in in_file(rows).items():
-        names = _column_names(name, column, joints)
-        columns |= dict(zip(names, column.reshape(len(rows), len(names)).T, strict=True))
-    sink = pa.BufferOutputStream()
-    pyarrow.csv.write_csv(pa.table({n: np.ascontiguousarray(c) for n, c in columns.items()}), sink)
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
-
-
-def _column_names(name: str, column: Array, joints: list[str]) -> list[str]:
-    axes = ("x", "y", "z")
-    match name:
-        case "bbox_xyxy":
-            return ["bbox_x0_px", "bbox_y0_px", "bbox_x1_px", "bbox_y1_px"]
-        case "global_orient":
-            return [f"global_orient_{axis}_rad" for axis in axes]
-        case "body_pose":
-            return [f"{joint}_{axis}_rad" for joint in joints[1:] for axis in axes]
-        case "joint_confidence":
-            return [f"{joint}_confidence" for joint in joints]
-        case "betas":
-            return [f"beta_{k}" for k in range(column.shape[1])]
-        case "transl":
-            return [f"transl_{axis}_m" for axis in axes]
-        case "pred_cam":
-            return ["pred_cam_s", "pred_cam_tx", "pred_cam_ty"]
-        case "crop_center_size_px":
-            return ["crop_cx_px", "crop_cy_px", "crop_size_px"]
-    return [name]
-
-
-def _joint_names(rows: Tracks) -> list[str]:
-    from ..models.body import SMPL_JOINTS
-
-    return SMPL_JOINTS[: 1 + rows.body_pose.shape[1] // 3]
+def _by_person(found: list[Piece]) -> list[list[Piece]]:
+    return [list(group) for _, group in groupby(found, key=lambda piece: piece.track_id)]

@@ -6,7 +6,6 @@ motion less (Casiez 2012). Rotations are unit quaternions (F,J,4); times are inc
 """
 
 from collections.abc import Iterator
-from statistics import median
 from typing import TypeVar
 
 import numpy as np
@@ -66,11 +65,15 @@ def running_median(values: Float64, time_s: Float64, half_s: float) -> Float64:
     half = np.minimum(half_s, np.minimum(time_s - time_s[0], time_s[-1] - time_s))
     low = np.searchsorted(time_s, time_s - half)
     high = np.searchsorted(time_s, time_s + half, side="right")
-    found, known = np.full(len(values), np.nan), values.tolist()
-    for i, (start, stop) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
-        near = [value for value in known[start:stop] if value == value]
-        if near:
-            found[i] = median(near)
+    found = np.empty(len(values))
+    for start in range(0, len(values), BLOCK):
+        block = slice(start, start + BLOCK)
+        near = low[block, None] + np.arange((high - low)[block].max())
+        window = np.where(near < high[block, None], values[np.minimum(near, len(values) - 1)], np.nan)
+        window.sort(axis=1)  # NaNs last
+        known = (window == window).sum(axis=1, keepdims=True)
+        middle = np.take_along_axis(window, np.hstack([(known - 1) // 2, known // 2]), axis=1)
+        found[block] = middle.sum(axis=1) / 2
     return found
 
 

@@ -20,6 +20,7 @@ from .meta import LevelFacts
 CAMERA_UP: Float64 = np.array([0.0, -1.0, 0.0])  # of a camera that is held level
 LEGS = ((1, 4), (4, 7), (2, 5), (5, 8))  # thighs and shins, by their joints
 HIPS, ANKLES, FEET, NECK = (1, 2), (7, 8), (7, 8, 10, 11), 12
+JOINTS = 1 + NECK  # the first ones, which are all that is looked at
 STRAIGHT = 0.93  # distance of neck and ankles over the length of body and legs of a person who stands
 LEAN_MAX_DEG = 60.0  # a straight body further from the camera's own up does not stand: it is lying
 STANDING_MIN = 5  # fewer rows of standing people say nothing
@@ -106,7 +107,12 @@ class Levels:
         """
         starts, shot_of = [0, *(first for first, _ in shots)], [0, *(shot for _, shot in shots)]
         which = np.array(shot_of)[np.searchsorted(starts, tracks.frame_idx, side="right") - 1]
-        found = {shot: _level(tracks[which == shot], body, up) for shot in set(shot_of)}
+        order = np.argsort(which, kind="stable")
+        tracks, which = tracks[order], which[order]
+        found = {}
+        for shot in set(shot_of):
+            first, end = np.searchsorted(which, (shot, shot + 1)).tolist()
+            found[shot] = _level(tracks[first:end], body, up)
         return cls(tuple(starts), tuple(found[shot] for shot in shot_of))
 
 
@@ -164,7 +170,7 @@ def grounded(tracks: Tracks, body: Body, levels: Levels) -> Tracks:
         if level.floor_m is None or not len(rows):
             continue
         some = tracks[rows]
-        joints = body.joints(some.global_orient, some.body_pose, some.betas, some.transl)
+        joints = body.joints(some.global_orient, some.body_pose, some.betas, some.transl, JOINTS)
         foot, height = _lower_foot(joints, level.up)
         seen = (height < 0) & ((some.flags & NOT_DRAWN) == 0)
         times = (level.floor_m + sole) / np.where(seen, height, np.nan)
@@ -186,13 +192,13 @@ def grounded(tracks: Tracks, body: Body, levels: Levels) -> Tracks:
 
 
 def posed_rows(tracks: Tracks, body: Body) -> tuple[Tracks, Float64]:
-    """Return the rows that are looked at, and their joints (P,J,3)."""
+    """Return the rows that are looked at, and their first JOINTS joints (P,J,3)."""
     if len(tracks) > ROWS_MAX:  # every nth row of each track: those of a frame are in the order of their tracks
         tracks = tracks[np.sort(np.argsort(tracks.track_id, kind="stable")[:: 1 + len(tracks) // ROWS_MAX])]
     given = tracks.global_orient, tracks.body_pose, tracks.betas, tracks.transl
     good = (tracks.flags & NOT_DRAWN) == 0
     tracks = tracks[good & np.all([np.isfinite(column).all(axis=1) for column in given], axis=0)]
-    return tracks, body.joints(tracks.global_orient, tracks.body_pose, tracks.betas, tracks.transl)
+    return tracks, body.joints(tracks.global_orient, tracks.body_pose, tracks.betas, tracks.transl, JOINTS)
 
 
 def _standing(joints: Float64) -> tuple[Bool, Float64]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import NotRequired, TypedDict, cast
 
+from ..geometry import principal_point_px
+
 
 class VideoFacts(TypedDict):
     """The input video: the fields of tables.VideoInfo as plain values."""
@@ -85,6 +87,12 @@ class Meta(TypedDict, total=False):
 def known(meta: Mapping[str, object]) -> Meta:
     """Return a tracks file's metadata as type Meta, unchecked."""
     return cast(Meta, meta)
+
+
+def center_px(meta: Meta, frame_wh: tuple[int, int]) -> tuple[float, float]:
+    """Return the principal point of the camera in frames of this size."""
+    settings = cast(dict[str, float | None], meta.get("settings", {}))
+    return principal_point_px(frame_wh, settings.get("cx_px"), settings.get("cy_px"))
 
 
 def shots_of(meta: Meta) -> list[tuple[int, int]]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..geometry import Array
 from ..models.body import Body
-from ..rotations import axis_angle, quaternion, rotation_matrix, slerp
+from ..rotations import axis_angle, quaternion, rotation_matrix, rotation_vector, slerp
 from ..tables import BAD_CAMERA, Float64, Int64, Tracks
 from .level import Level, Levels, grounded
 
@@ -30,6 +30,25 @@ class Piece:
 
     def __len__(self) -> int:
         return len(self.time_s)
+
+    def joints(self, body: Body) -> Float64:
+        """Return the joints (F,J,3) in metres, in the axes of the piece."""
+        turns = rotation_vector(self.turns)
+        betas = np.broadcast_to(self.betas, (len(self), len(self.betas)))
+        transl = self.pelvis_m - body.rest_joints(self.betas[None])[0, 0]
+        return body.joints(turns[:, 0], turns[:, 1:].reshape(len(self), -1), betas, transl)
+
+
+@dataclass(frozen=True, eq=False)
+class SceneFacts:
+    """What a file with several people's motion has in common."""
+
+    body: Body
+    name: str  # of the video
+    rate: float  # rows of a track per second
+    size_px: tuple[float, float]  # of the smallest frame around the principal point that holds the video
+    focal_px: float
+    skeleton_only: bool  # without the body's surface
 
 
 @dataclass
@@ -90,6 +109,20 @@ def _piece(rows: Tracks, number: int, body: Body, axes: Float64, level: Level) -
     return Piece(int(rows.track_id[0]), number, rows.time_s, steady_signs(turns), pelvis @ axes.T, betas[0], level)
 
 
+def level_joints(tracks: Tracks, body: Body, axes: Float64, levels: Levels) -> Float64:
+    """Return the joints (P,J,3) of a table's rows on the floor, turned by ``axes``; NaN without a usable camera."""
+    joints = np.full((len(tracks), len(body.parents), 3), np.nan)
+    good = np.flatnonzero((tracks.flags & BAD_CAMERA) == 0)
+    rows = grounded(_of_one_shape(tracks[good], body), body, levels)
+    span = np.searchsorted(levels.starts, rows.frame_idx, side="right") - 1
+    for k in np.unique(span):
+        some, level = rows[span == k], levels.levels[k]
+        places = body.joints(some.global_orient, some.body_pose, some.betas, some.transl) @ level.axes.T
+        places[..., 1] += level.floor_m or 0
+        joints[good[span == k]] = places @ axes.T
+    return joints
+
+
 def joint_turns(rows: Tracks) -> Array:
     """Return the parent-relative rotations of a table's joints as unit quaternions (P,J,4)."""
     return quaternion(np.concatenate([rows.global_orient, rows.body_pose], axis=1).reshape(len(rows), -1, 3))
@@ -124,6 +157,11 @@ def usual_step(tracks: Tracks) -> tuple[int, float]:
         return 1, 0.0
     frames, times = (np.median(np.diff(column[order])[same]) for column in (tracks.frame_idx, tracks.time_s))
     return int(frames), float(times)
+
+
+def usual_rate(tracks: Tracks) -> float:
+    """Return the usual number of rows per second of a track, to six digits; 25 if there is none."""
+    return float(f"{1 / (usual_step(tracks)[1] or 0.04):.6g}")
 
 
 def derivative(places: Array, frame_idx: Int64, time_s: Float64, order: int, step: int = 1) -> Float64:

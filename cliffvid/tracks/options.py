@@ -1,9 +1,9 @@
 """Define the options of converting and smoothing tracks."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, TypedDict
 
-from ..option import check_up, check_values, described, option
+from ..option import check_up, check_values, option
 from ..options import OVERWRITE, UP
 
 
@@ -11,18 +11,21 @@ from ..options import OVERWRITE, UP
 class ConvertOptions:
     """Settings of converting tracks to another format. Raises UsageError for an invalid value."""
 
-    to: Literal["npz", "parquet", "cliff", "amass", "bvh", "gltf", "csv"] = field(
-        metadata=described("Format to write.")
-    )
+    to: Literal[
+        "auto", "npz", "parquet", "cliff", "csv", "joints", "gltf", "usd", "bvh", "trc", "amass", "blender-script"
+    ] = option("auto", "Format to write. auto: by the ending of -o, such as .glb.")
     track: tuple[int, ...] = option((), "Write only this track; repeat for several.", "all")
-    fps: int = option(60, "Frame rate of amass and bvh, which is constant.", least=1, most=1000)
+    fps: int = option(60, "Frame rate of amass, bvh and trc, which is constant.", least=1, most=1000)
     max_gap_s: float = option(
         0.5, "Interpolate across gaps up to this many seconds; split the motion at longer ones.", least=0
     )
     up: str = option("auto", UP)
     layout: Literal["auto", "smplh", "smplx"] = option("auto", "Layout of amass. auto: by the tracks' body.")
     cm: bool = option(False, "Write BVH in centimetres instead of metres.")
-    skeleton_only: bool = option(False, "Write glTF without the body's surface; a licence may forbid passing it on.")
+    skeleton_only: bool = option(
+        False, "Write glTF or USD without the body's surface; a licence may forbid passing it on."
+    )
+    per_person: bool = option(False, "Write a glTF or USD file for each person.")
     overwrite: bool = option(False, "Replace existing files.", flags=OVERWRITE)
 
     def __post_init__(self) -> None:
@@ -45,3 +48,32 @@ class SmoothOptions:
 
     def __post_init__(self) -> None:
         check_values(self)
+
+
+# Written by `make docs-reference`, from the above, for checkers of types.
+class ConvertKeywords(TypedDict, total=False):
+    """Fields of ConvertOptions, as keywords."""
+
+    to: Literal[
+        "auto", "npz", "parquet", "cliff", "csv", "joints", "gltf", "usd", "bvh", "trc", "amass", "blender-script"
+    ]
+    track: tuple[int, ...]
+    fps: int
+    max_gap_s: float
+    up: str
+    layout: Literal["auto", "smplh", "smplx"]
+    cm: bool
+    skeleton_only: bool
+    per_person: bool
+    overwrite: bool
+
+
+class SmoothKeywords(TypedDict, total=False):
+    """Fields of SmoothOptions, as keywords."""
+
+    method: Literal["savgol", "one-euro"]
+    sigma_s: float
+    cutoff_hz: float
+    speed_gain: float
+    max_gap_s: float
+    overwrite: bool

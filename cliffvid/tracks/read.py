@@ -1,6 +1,7 @@
 """Read tracks from files."""
 
 import json
+import os
 import shlex
 import zipfile
 import zlib
@@ -15,10 +16,12 @@ from ..errors import InputError, UsageError
 from ..inputs import open_input
 from ..metadata import TRACKS, violation
 from ..npz import check_unpacked, load_npz, size_of
+from ..option import check
 from ..tables import BAD_CAMERA, Tracks, column_specs
 from .arrow_types import ArrowTable, Footer, ParquetFile
 from .meta import Meta
 from .rewritten import Misfit, exact, in_order, matched, plain
+from .video_tracks import VideoTracks
 from .write import COLUMNS, META_CRC_KEY, META_KEY, SCHEMA_VERSION
 
 VALUE_BYTES = 8  # largest size of a number in a column
@@ -36,22 +39,31 @@ UNREADABLE = (
 )
 
 
-def read_tracks(path: str | Path, like: str | Path | None = None) -> Tracks:
-    """Return all rows of a tracks file.
+def read_tracks(path: str | Path, like: str | Path | None = None, *, video: str | None = None) -> VideoTracks:
+    """Return all rows of a tracks file, or those of one video of a data set.
 
     Args:
-        path: A tracks file, parquet or npz.
+        path: A tracks file, parquet or npz; or the folder of a data set, as ``annotate`` writes it.
         like: The original tracks file, if another program rewrote its rows and lost the metadata. The rows must fit it.
+        video: The video, named as in the data set's videos.parquet.
 
     Returns:
-        The rows as numpy columns, sorted by (frame_idx, track_id).
+        The rows as numpy columns, sorted by (frame_idx, track_id), with their metadata.
 
     Raises:
+        UsageError: A data set holds no such video, or none was named.
         InputError: A file is missing, damaged or not a tracks file, or the rows are not from ``like``.
     """
+    path = Path(path)
+    if os.path.isdir(path):
+        from .data_set import read_video
+
+        check(like is None, f"{path}: a data set has its metadata; like=... is for a tracks file")
+        return VideoTracks.of(*read_video(path, video))
+    check(video is None, f"{path}: video={video!r} chooses from the folder of a data set, and this is none")
     if like is not None:
-        return read_both(Path(path), Path(like))[0]
-    return _read(Path(path))[0]
+        return VideoTracks.of(*read_both(path, Path(like)))
+    return VideoTracks.of(*_read(path))
 
 
 def read_meta(path: str | Path) -> Meta:
@@ -119,11 +131,11 @@ def _read(path: Path, rows: bool = True, meta: bool = True) -> tuple[Tracks, Met
         _check_meta(path, found)
     known: Meta = found or {}
     video = known.get("video")
-    _check_rows(path, tracks, video.get("files") if video else None)
+    check_rows(path, tracks, video.get("files") if video else None)
     return tracks, known
 
 
-def _check_rows(path: Path, rows: Tracks, files: list[str] | None) -> None:
+def check_rows(path: Path, rows: Tracks, files: list[str] | None) -> None:
     """Raise InputError for NaN or infinity, a frame index out of range, or confidences of another body's joints."""
     joints = rows.body_pose.shape[1] // 3 + 1
     if len(rows) and rows.joint_confidence is not None and rows.joint_confidence.shape[1] != joints:
@@ -171,7 +183,7 @@ def _read_parquet(file: BinaryIO, rows: bool) -> tuple[Tracks, bytes | None]:
     # Without Arrow's threads: 7 of 113 short processes that used them aborted at exit, none of 71 without.
     source: ParquetFile = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
     check_parquet(source.metadata, size_of(file), COLUMNS)
-    present = _present(source.schema_arrow.names)
+    names = present(source.schema_arrow.names)
     # From the footer, or from the schema if another program rewrote the rows with pyarrow.
     kept = source.metadata.metadata or {}
     meta, crc = kept.get(META_KEY.encode()), kept.get(META_CRC_KEY.encode())
@@ -179,7 +191,7 @@ def _read_parquet(file: BinaryIO, rows: bool) -> tuple[Tracks, bytes | None]:
         raise ValueError("its metadata has another checksum")
     if not rows:
         return Tracks.empty(), meta
-    return in_order(from_arrow(source.read(present, use_threads=False))), meta
+    return in_order(from_arrow(source.read(names, use_threads=False))), meta
 
 
 def check_parquet(metadata: Footer, size: int, names: Iterable[str] | None = None) -> None:
@@ -205,18 +217,18 @@ def from_arrow(table: ArrowTable) -> Tracks:
 
 def _read_npz(file: BinaryIO, rows: bool) -> tuple[Tracks, str | None]:
     with zipfile.ZipFile(file) as archive:
-        names = [name.removesuffix(".npy") for name in archive.namelist()]
-    present = _present(names)
-    known = [META_KEY] if META_KEY in names else []
-    arrays = load_npz(file, [*known, *(present if rows else ())])
+        stored = [name.removesuffix(".npy") for name in archive.namelist()]
+    names = present(stored)
+    known = [META_KEY] if META_KEY in stored else []
+    arrays = load_npz(file, [*known, *(names if rows else ())])
     meta = str(arrays[META_KEY]) if known else None
     if not rows:
         return Tracks.empty(), meta
     specs = column_specs(Tracks)
-    return in_order(Tracks(**{name: exact(name, arrays[name], specs[name][0][0]) for name in present})), meta
+    return in_order(Tracks(**{name: exact(name, arrays[name], specs[name][0][0]) for name in names})), meta
 
 
-def _present(names: list[str]) -> list[str]:
+def present(names: list[str]) -> list[str]:
     """Return those of a file's columns that are of Tracks. Raises Misfit if one is missing that is not optional."""
     if missing := [name for name in COLUMNS if name not in names and name not in Tracks.optional()]:
         raise Misfit(f"it has no column {missing[0]!r}")

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
@@ -12,13 +13,14 @@ from ..files import check_free, claims
 from ..geometry import Array
 from ..models.body import Body, load_body
 from ..models.smpl_files import BETAS_MAX
+from ..option import given
 from ..rotations import rotation_vector, slerp
 from ..tables import BAD_CAMERA, IMPLAUSIBLE, INTERPOLATED, ODD_DEPTH, Bool, Float32, Float64, Int64, Tracks
 from .filters import one_euro, one_euro_turns, savgol, savgol_turns
 from .level import Levels
 from .meta import shots_of
 from .motion import derivative, joint_turns, usual_step, weighted_median
-from .options import SmoothOptions
+from .options import SmoothKeywords, SmoothOptions
 from .read import read_both
 from .write import open_writer, output_format
 
@@ -64,20 +66,23 @@ def _number(value: float | None) -> str:
 
 
 @claims
-def smooth(tracks: str | Path, out: str | Path, options: SmoothOptions | None = None) -> SmoothReport:
+def smooth(
+    tracks: str | Path, out: str | Path, options: SmoothOptions | None = None, **keywords: Unpack[SmoothKeywords]
+) -> SmoothReport:
     """Smooth the tracks of a file and write them to another file; the input file is not changed.
 
     Args:
         tracks: The tracks file to read.
         out: The tracks file to write.
         options: The filter and its settings; the defaults if None.
+        **keywords: The fields of SmoothOptions, instead of ``options``.
 
     Raises:
         UsageError: ``out`` exists.
         InputError: The tracks cannot be read.
         OutputError: ``out`` cannot be written.
     """
-    options, tracks, out = options or SmoothOptions(), Path(tracks), Path(out)
+    options, tracks, out = given(SmoothOptions, options, keywords), Path(tracks), Path(out)
     format = output_format(out)
     check_free(out, options.overwrite, tracks)
     rows, meta = read_both(tracks)

@@ -36,7 +36,7 @@ CONVENTIONS = {
     "transl": "metres; camera frame: x right, y down, z forward; pelvis = rest pelvis(betas) + transl",
     "pred_cam": "s, tx, ty of the crop's weak-perspective camera",
     "crop_center_size_px": "cx, cy, size of the crop in pixels of the displayed frame",
-    "focal_px": "focal length assumed, pixels; principal point at (width/2, height/2)",
+    "focal_px": "focal length assumed, pixels; principal point at settings.cx_px, cy_px, else (width/2, height/2)",
     "flags": "bits: " + ", ".join(f"{bit} {name}" for name, bit in FLAG_BITS.items()),
     "confidence": "probability that the mean of the joints' distances from the truth is at most 0.1 m, hips aligned; "
     "absent where the network does not tell",
@@ -240,10 +240,11 @@ def arrow_schema(like: Tracks, meta: Mapping[str, object] | None = None) -> Sche
     return schema
 
 
-def arrow_table(tracks: Tracks) -> ArrowTable:
+def arrow_table(tracks: Tracks, meta: Mapping[str, object] | None = None) -> ArrowTable:
+    """Return a table as an Arrow table; ``meta`` as in ``arrow_schema``."""
     import pyarrow as pa
 
-    schema = arrow_schema(tracks)
+    schema = arrow_schema(tracks, meta)
     arrays = []
     for field in schema:
         column = np.ascontiguousarray(getattr(tracks, field.name))
@@ -254,15 +255,14 @@ def arrow_table(tracks: Tracks) -> ArrowTable:
     return table
 
 
-CONVERT = "to convert tracks: cliffvid convert TRACKS --to"
+CONVERT = "to convert tracks: cliffvid convert TRACKS -o {out}"
 # Suffixes that are not tracks files, and what the user of -o probably meant.
 FOREIGN = {
     **dict.fromkeys((".mp4", ".mov", ".mkv", ".avi", ".webm", ".gif"), "for a film: --overlay {out}"),
     **dict.fromkeys((".html", ".htm"), "for a report: --report {out}"),
     **dict.fromkeys((".jpg", ".jpeg", ".png"), "for pictures of images: --visuals bbox"),
-    **dict.fromkeys((".glb", ".gltf"), CONVERT + " gltf -o {out}"),
-    ".bvh": CONVERT + " bvh -o {out}",
-    ".csv": CONVERT + " csv -o {out}",
+    **dict.fromkeys((".glb", ".usd", ".usda", ".usdc", ".bvh", ".trc", ".csv"), CONVERT),
+    ".gltf": CONVERT + " --to gltf",
     ".json": "for a summary on stdout: --json",
 }
 

@@ -10,16 +10,18 @@ from av.codec.hwaccel import HWAccel
 
 from ..cuda import Gpu
 from ..errors import BackendError, NoVideoError, RefusedError, UnreadableError
-from ..inputs import check_input
+from ..inputs import RangeFile, check_input
 from ..machine import on_gpu, split_device, usable_cores
 from ..options import Options
 from .heif import STILLS
+from .stores import STORES, open_ranges
 
 # Self-contained containers. Listed, because by default FFmpeg also opens playlists that read other files and addresses,
 # and even a text file (as an animated terminal); a protocol list alone does not prevent it.
 CONTAINERS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,asf,ogg,mxf,nut,gif,dv,rm,wtv,yuv4mpegpipe"
 )
+RANGES = {"protocol_whitelist": "none", "format_whitelist": CONTAINERS}  # read by Python
 FILE = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
 WEB = {"protocol_whitelist": "http,https,tcp,tls", "format_whitelist": CONTAINERS}
 CAMERA = {"protocol_whitelist": "rtsp,rtp,udp,tcp,tls", "format_whitelist": "rtsp"}
@@ -58,6 +60,7 @@ def open_video(
     """
     container = _open(path, options, surfaces)
     try:
+        check_read(container)
         brand = container.metadata.get("major_brand")
         if brand in STILLS:
             raise NoVideoError(f"{path}: a picture ({brand}), not a video; pictures are read from local files")
@@ -87,17 +90,15 @@ def open_video(
 
 
 def _open(path: Path | str, options: Options, surfaces: bool) -> av.container.InputContainer:
-    if isinstance(path, Path):
-        check_input(path)
-        name, rules, timeout = f"file:{path.absolute()}", FILE, None
-    else:
-        name, rules, timeout = path, _network_rules(path, options), NETWORK_TIMEOUT_S
+    file, rules, timeout = named(path, options)
     on_cuda = options.decode_device == "cuda"
     try:
         networks = options.device if on_gpu(options.device, options.backend) else None
         device = cuda(surfaces, networks) if on_cuda else None
-        return av.open(name, container_options=rules, timeout=timeout, hwaccel=device, **TITLES)
+        return av.open(file, "r", container_options=rules, timeout=timeout, hwaccel=device, **TITLES)
     except (*DECODING, BackendError) as error:
+        if isinstance(file, RangeFile):
+            file.check()
         if on_cuda:
             _open(path, replace(options, decode_device="cpu"), False).close()  # raises if the file is at fault
             words = f"{path}: FFmpeg cannot decode it on a CUDA device ({reason(error)}); try --decode-device cpu"
@@ -107,6 +108,22 @@ def _open(path: Path | str, options: Options, surfaces: bool) -> av.container.In
         raise UnreadableError(
             f"{path}: not a readable video ({reason(error)}); a download cut short, or no video at all?"
         ) from error
+
+
+def named(path: Path | str, options: Options) -> tuple[str | RangeFile, dict[str, str], int | None]:
+    """Return what PyAV opens for an input, with which rules and time limit in seconds."""
+    if file := open_ranges(path, options):
+        return file, RANGES, None
+    if isinstance(path, Path):
+        check_input(path)
+        return f"file:{path.absolute()}", FILE, None
+    return path, _network_rules(path, options), NETWORK_TIMEOUT_S
+
+
+def check_read(container: av.container.InputContainer) -> None:
+    """Raise the InputError that ended the reading of a file, which FFmpeg takes for damage or for the end."""
+    if container.file:
+        container.file.file.check()
 
 
 def cuda(surfaces: bool = False, networks: str | None = None) -> HWAccel:
@@ -148,7 +165,7 @@ def decoding_fault(device: HWAccel | None) -> str | None:
 def _network_rules(address: str, options: Options) -> dict[str, str]:
     scheme = address.split("://")[0].lower()
     if scheme not in NETWORK:
-        raise RefusedError(f"{address}: addresses must begin with {', '.join(NETWORK)}")
+        raise RefusedError(f"{address}: addresses must begin with {', '.join([*NETWORK, *STORES])}")
     if not options.allow_network:
         raise RefusedError(f"{address}: an address; give --allow-network to read from it")
     return NETWORK[scheme]

@@ -8,6 +8,18 @@ from typing import NamedTuple
 import av
 from av.filter import Graph
 
+from .images.base import Decoded
+
+
+class DisplayedFrame(NamedTuple):
+    """One frame as displayed."""
+
+    image: Decoded
+    index: int  # type: ignore[assignment]  # hides tuple.index()
+    pts: int
+    time_s: float
+    damaged: bool
+
 
 class TimedFrame(NamedTuple):
     """A decoded frame with its index and time; ``damaged``: it follows damage that no key frame has ended yet."""

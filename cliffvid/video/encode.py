@@ -14,8 +14,9 @@ from av.video.reformatter import ColorRange, Colorspace
 from ..errors import OutputError, UsageError
 from ..files import NewFile, cannot_write
 from ..machine import usable_cores
+from ..options import Options
 from ..tables import UInt8, VideoInfo
-from .container import FILE, TITLES
+from .container import TITLES, named
 
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 ENCODER = {"crf": "20", "preset": "veryfast"}
@@ -139,7 +140,8 @@ class _Sound:
         self._next: SoundPacket | None = None
         streams: tuple[av.AudioStream, ...] = ()
         if isinstance(source.path, Path) and source.container != "images":  # an address is read once only
-            self._file = av.open(f"file:{source.path.absolute()}", container_options=FILE, **TITLES)
+            file, rules, _ = named(source.path, Options())
+            self._file = av.open(file, "r", container_options=rules, **TITLES)
             self.start_s = Fraction(self._file.start_time or 0, av.time_base)
             streams = self._file.streams.audio
             if streams:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from PIL import Image, ImageOps, features
@@ -28,8 +28,9 @@ from ..names import label, listed
 from ..options import Options
 from ..tables import UInt8, VideoInfo
 from . import heif
+from .deinterlace import DisplayedFrame
 from .images.rgb import RgbImage
-from .reader import DecodeCounts, DisplayedFrame, Source
+from .reader import DecodeCounts, Source
 
 # Listed, because by default Pillow also opens formats that run other programs (EPS) or hold other files.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")
@@ -86,7 +87,7 @@ class Images(Source):
             files=tuple(label(file.name) for file in self.files),
         )
 
-    def __enter__(self) -> "Images":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

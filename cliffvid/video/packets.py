@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -9,6 +10,7 @@ from typing import TypeAlias
 import av
 
 from ..inputs import open_input
+from .container import check_read
 
 VideoPacket: TypeAlias = "av.Packet[av.VideoStream]"  # PyAV's class is generic in its stub only
 
@@ -27,7 +29,7 @@ class End:
         if times_by_dts(container) and self.last and stream.frames:
             # Each dropped frame is an empty chunk, which FFmpeg counts in dts and does not return.
             came = (self.last.dts or 0) + 1
-            return came < stream.frames and came + _dropped_at_end(path, self.last) < stream.frames
+            return came < stream.frames and came + _dropped_at_end(path, container, self.last) < stream.frames
         if stream.frames:  # containers with an index
             return self.packets < stream.frames
         alone = len(container.streams) == 1 and container.format.name.startswith("matroska")
@@ -42,14 +44,19 @@ def times_by_dts(container: av.container.InputContainer) -> bool:
 
 
 def packets(container: av.container.InputContainer, stream: av.VideoStream, end: End) -> Iterator[VideoPacket]:
-    """Yield packets up to the end, or to where the container breaks off, and record the end in ``end``."""
+    """Yield packets up to the end, or to where the container breaks off, and record the end in ``end``.
+
+    Raises InputError where the file could not be read.
+    """
     source = container.demux(stream)
     while True:
         try:
             packet = next(source)
         except StopIteration:
+            check_read(container)
             return
         except (av.FFmpegError, ValueError):
+            check_read(container)
             end.broke_off = True
             return
         if packet.size:  # PyAV adds an empty packet at the end
@@ -58,12 +65,13 @@ def packets(container: av.container.InputContainer, stream: av.VideoStream, end:
             yield packet
 
 
-def _dropped_at_end(path: Path | str, last: VideoPacket) -> int:
+def _dropped_at_end(path: Path | str, container: av.container.InputContainer, last: VideoPacket) -> int:
     """Return the number of frames dropped after the last packet of an AVI file."""
-    if isinstance(path, str) or last.pos is None:  # an address is read once only
+    ranges = container.file and container.file.file
+    if last.pos is None or (isinstance(path, str) and not ranges):  # a stream is read once only
         return 0
     dropped = 0
-    with open_input(path) as file:
+    with nullcontext(ranges) if ranges else open_input(Path(path)) as file:
         file.seek(last.pos - 8)
         own, size = name, _ = _chunk(file.read(8))
         while re.fullmatch(rb"[0-9]{2}[a-z]{2}", name):

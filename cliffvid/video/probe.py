@@ -70,7 +70,7 @@ def _video(source: Video, options: Options) -> dict[str, object]:
         rate, varies = _rate([float(t * info.time_base) for t in times])
         return {
             "container": info.container,
-            "size_bytes": source.path.stat().st_size if isinstance(source.path, Path) else None,
+            "size_bytes": _size(source.path, container),
             "streams": [_stream(s) for s in container.streams],
             "stream": stream.index,
             "codec": info.codec,
@@ -89,6 +89,12 @@ def _video(source: Video, options: Options) -> dict[str, object]:
                 "has_b_frames": bool(decoder.has_b_frames),
             },
         }
+
+
+def _size(path: Path | str, container: av.container.InputContainer) -> int | None:
+    if container.file:
+        return int(container.file.file.size)
+    return path.stat().st_size if isinstance(path, Path) else None
 
 
 def _stream(stream: av.stream.Stream) -> dict[str, object]:

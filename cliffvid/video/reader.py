@@ -7,7 +7,7 @@ from fractions import Fraction
 from itertools import chain, islice
 from numbers import Rational
 from pathlib import Path
-from typing import NamedTuple
+from typing import Self
 
 import av
 import numpy as np
@@ -18,8 +18,8 @@ from ..tables import Frames, VideoInfo
 from .color import Display, hdr_kind
 from .container import check_memory, nothing_decoded, open_video
 from .damage import Damage, Settled
-from .deinterlace import TimedFrame, deinterlaced
-from .images.base import Decoded, Device
+from .deinterlace import DisplayedFrame, TimedFrame, deinterlaced
+from .images.base import Device
 from .packets import End, packets, times_by_dts
 from .seek import Index, read_index, verified
 from .timing import Clock
@@ -41,16 +41,6 @@ class DecodeCounts:
     notes: dict[str, list[str]] = field(default_factory=dict)  # by field, the names of the first such images; why
 
 
-class DisplayedFrame(NamedTuple):
-    """One frame as displayed."""
-
-    image: Decoded
-    index: int  # type: ignore[assignment]  # hides tuple.index()
-    pts: int
-    time_s: float
-    damaged: bool
-
-
 class _Rotten(Exception):
     """Raised when threaded decoding finds damage."""
 
@@ -59,6 +49,13 @@ class Source:
     """An open video or images; ``_shown`` yields their frames one by one."""
 
     path: Path | str
+    info: VideoInfo
+
+    def __enter__(self) -> Self:
+        raise NotImplementedError
+
+    def __exit__(self, *_: object) -> None:
+        raise NotImplementedError
 
     def frames(
         self,
@@ -113,7 +110,7 @@ class Video(Source):
             frames_claimed=stream.frames or None,
         )
 
-    def __enter__(self) -> "Video":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -275,10 +272,12 @@ def batches(shown: Iterable[DisplayedFrame], size: int, counts: DecodeCounts, pa
     """Yield frames in batches of at most ``size``, all of one kind. No pixel is copied: that took 1 ms at 1080p."""
     rows: list[DisplayedFrame] = []
     for row in shown:
-        if rows and (len(rows) == size or row.image.kind != rows[0].image.kind):
+        if rows and row.image.kind != rows[0].image.kind:
             yield _table(rows, path)
         rows.append(row)
         counts.frames += 1
+        if len(rows) == size:  # before the next frame is asked for: a live source may not have it yet
+            yield _table(rows, path)
     if rows:
         yield _table(rows, path)
 

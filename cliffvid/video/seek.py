@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import av
 
+from .container import check_read
 from .damage import Settled
 from .packets import times_by_dts
 
@@ -35,8 +36,28 @@ class Index:
         return [self.keys[last - back] for back in (0, 1, 2, 4) if last - back >= 0]
 
 
+KEPT_MAX = 4  # of an hour of film each 10 MB
+_KEPT: dict[tuple[str | None, int], Index | None] = {}  # by content and stream
+
+
 def read_index(container: av.container.InputContainer, stream: av.VideoStream, first: Settled) -> Index | None:
-    """Return the index of a freshly opened stream; None if its times are missing, repeated or jump back."""
+    """Return the index of a freshly opened stream; None if its times are missing, repeated or jump back.
+
+    Indices of the last objects in stores are kept: each segment of a film needs it, and reading it reads the film.
+    """
+    content = container.file.file.content if container.file else None
+    key = content, stream.index
+    if content and key in _KEPT:
+        return _KEPT[key]
+    index = _read_index(container, stream, first)
+    if content:
+        _KEPT[key] = index
+        for old in list(_KEPT)[:-KEPT_MAX]:
+            _KEPT.pop(old, None)
+    return index
+
+
+def _read_index(container: av.container.InputContainer, stream: av.VideoStream, first: Settled) -> Index | None:
     shown, keys, decoding = [], [], []
     try:
         for packet in container.demux(stream):
@@ -53,6 +74,7 @@ def read_index(container: av.container.InputContainer, stream: av.VideoStream, f
                 keys.append(packet.pts)
     except av.FFmpegError:
         pass  # the container breaks off: packets before that are sound
+    check_read(container)
     if len(set(shown)) < len(shown) or any(b < a for a, b in pairwise(decoding)):
         return None
     if first.ticks is None or first.frame.pts not in shown:

@@ -48,9 +48,11 @@ def draw_ids(image: Pixels, people: Tracks, scores: bool = False) -> None:
             cv2.putText(image, text, (x, y), FONT, 0.45 * pen, color, round(thickness), cv2.LINE_AA)
 
 
-def draw_skeletons(image: Pixels, people: Tracks, joints: Array, parents: tuple[int, ...]) -> None:
+def draw_skeletons(
+    image: Pixels, people: Tracks, joints: Array, parents: tuple[int, ...], center_px: tuple[float, float]
+) -> None:
     """Draw bones and joints (P,J,3), in metres in the camera frame, farthest person first."""
-    points = project(joints, people.focal_px, image.shape[1::-1])
+    points = project(joints, people.focal_px, center_px)
     for i in np.argsort(-people.transl[:, 2]):
         if not np.isfinite(points[i]).all() or np.abs(points[i]).max() > 1e5:
             continue  # a camera flagged as bad gives no usable projection

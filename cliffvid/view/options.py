@@ -3,7 +3,7 @@
 # ruff: noqa: RUF009  (option() makes a field, as dataclasses.field does)
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 from ..option import check_up, check_values, option
 from ..options import END, OVERWRITE, START, UP, check_span
@@ -34,3 +34,20 @@ class OverlayOptions:
         check_values(self)
         check_up(self.up)
         check_span(self.start_s, self.end_s)
+
+
+# Written by `make docs-reference`, from the above, for checkers of types.
+class OverlayKeywords(TypedDict, total=False):
+    """Fields of OverlayOptions, as keywords."""
+
+    view: Literal["overlay", "side", "both", "skeleton"]
+    boxes: bool
+    ids: bool
+    renderer: Literal["auto", "gl", "pyrender"]
+    alpha: float
+    up: str
+    body: str | None
+    track: tuple[int, ...]
+    start_s: float
+    end_s: float
+    overwrite: bool

@@ -4,27 +4,28 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from ..concurrency import AHEAD_BYTES, Stages
 from ..errors import InputError, UsageError
 from ..files import check_free, claims
-from ..geometry import Array, camera_to_side
+from ..geometry import Array, camera_to_side, principal_point_px
 from ..models.body import Body, load_body
+from ..option import given
 from ..options import Options
 from ..tables import NOT_DRAWN, Float64, Frames, Tracks
 from ..tracks.colors import track_color
 from ..tracks.level import Levels
-from ..tracks.meta import Meta, shots_of
+from ..tracks.meta import Meta, center_px, shots_of
 from ..tracks.read import chosen, read_both
 from ..video.encode import FORMATS, Film
 from ..video.image_files import Images
 from ..video.open import open_source
 from ..video.reader import DecodeCounts, Video
 from .draw import Pixels, draw_boxes, draw_ids, draw_skeletons
-from .options import OverlayOptions
+from .options import OverlayKeywords, OverlayOptions
 from .renderers import Renderer, Scene, compose, open_renderer
 
 FRAME_BATCH = 4  # posed together
@@ -85,6 +86,7 @@ def overlay(
     options: OverlayOptions | None = None,
     allow_network: bool = False,
     watch: Callable[[Stages, int | None], None] = lambda stages, frames: None,
+    **keywords: Unpack[OverlayKeywords],
 ) -> OverlayReport:
     """Draw tracks on their video. After an error no partial file is left behind.
 
@@ -95,6 +97,7 @@ def overlay(
         options: How to draw; the defaults if None.
         allow_network: Allow ``video`` to be a URL.
         watch: Called at the start with the stages and the number of frames, None if unknown, to show progress.
+        **keywords: The fields of OverlayOptions, instead of ``options``.
 
     Raises:
         UsageError: ``out`` exists, or the body is missing.
@@ -102,10 +105,10 @@ def overlay(
         BackendError: No renderer works.
         OutputError: ``out`` cannot be written.
     """
-    options, tracks, out = options or OverlayOptions(), Path(tracks), Path(out)
+    options, tracks, out = given(OverlayOptions, options, keywords), Path(tracks), Path(out)
     check_target(out, options.overwrite, video, tracks)
     rows, meta = read_both(tracks)
-    painter = Painter(options, meta["body"]["name"])
+    painter = Painter(options, meta["body"]["name"], meta)
     rows = chosen(rows, options.track, tracks)
     counts, start = DecodeCounts(), time.perf_counter()
     again = decoding(meta, allow_network)
@@ -155,8 +158,8 @@ class SideCamera:
 class Painter:
     """Poses and draws people by the options; opens the renderer at once, so that a missing one fails early."""
 
-    def __init__(self, options: OverlayOptions, body_name: str) -> None:
-        self.options = options
+    def __init__(self, options: OverlayOptions, body_name: str, meta: Meta | None = None) -> None:
+        self.options, self.meta = options, meta or {}  # ``meta``: that of the tracks, for their camera
         self.body: Body = load_body(check_family(options.body or body_name, body_name))
         self.renderer: Renderer | None = None if options.view == "skeleton" else open_renderer(options.renderer)
         self.device = f"{self.renderer.name} ({self.renderer.device})" if self.renderer else None
@@ -203,7 +206,8 @@ class Painter:
         self.not_drawn += int((~good).sum())
         side = np.empty_like(image) if options.view in SIDES else None
         if self.renderer is None:
-            draw_skeletons(image, people[good], vertices[good], self.body.parents)
+            center = center_px(self.meta, image.shape[1::-1])
+            draw_skeletons(image, people[good], vertices[good], self.body.parents, center)
         else:
             assert normals is not None, "a renderer draws surfaces"
             scene = self.scene(image.shape[1::-1], people[good], vertices[good], normals[good])
@@ -227,7 +231,7 @@ class Painter:
                 vertices * np.stack([people.focal_px / focal_px] * 2 + [np.ones_like(people.focal_px)], 1)[:, None]
             )
         colors = np.array([track_color(int(i)) for i in people.track_id], np.float32).reshape(-1, 3) / 255
-        return Scene(size_wh, focal_px, self.body.levels, vertices, normals, colors)
+        return Scene(size_wh, focal_px, center_px(self.meta, size_wh), self.body.levels, vertices, normals, colors)
 
 
 def people_in(frames: Frames, rows: Tracks) -> Tracks:
@@ -245,7 +249,8 @@ def side_of(scene: Scene, camera: SideCamera) -> Scene:
     """Return the same people seen from the side."""
     vertices = camera_to_side(scene.vertices, camera.depth_m, camera.axes)
     normals = camera_to_side(scene.normals, 0, camera.axes)
-    return Scene(scene.size_wh, scene.focal_px, scene.levels, vertices, normals, scene.colors)
+    middle = principal_point_px(scene.size_wh)
+    return Scene(scene.size_wh, scene.focal_px, middle, scene.levels, vertices, normals, scene.colors)
 
 
 def check_target(out: Path, overwrite: bool, *sources: Path | str) -> None:

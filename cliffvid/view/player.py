@@ -60,6 +60,7 @@ def player_data(
 
     The scene is level as in the shot of the middle row.
     """
+    begin_s, end_s = (float(tracks.time_s.min()), float(tracks.time_s.max())) if len(tracks) else (0.0, 0.0)
     tracks = grounded(tracks[(tracks.flags & NOT_DRAWN) == 0], body, levels)
     level = levels.at(int(tracks.frame_idx[len(tracks) // 2]) if len(tracks) else 0)
     every = max(1, -(-len(tracks) // ROWS_MAX))
@@ -71,8 +72,8 @@ def player_data(
     data: Player = {
         "size": list(size_wh),
         "focal": float(np.median(tracks.focal_px)) if len(tracks) else float(np.hypot(*size_wh)),
-        "begin": float(tracks.time_s.min()) if len(tracks) else 0.0,
-        "end": float(tracks.time_s.max()) if len(tracks) else 0.0,
+        "begin": begin_s,
+        "end": end_s,
         "centre": centre.tolist(),
         "reach": float(np.percentile(around, 75)) if len(tracks) else 3.0,
         "axes": level.axes.tolist(),

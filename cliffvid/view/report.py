@@ -11,9 +11,10 @@ import numpy as np
 
 from ..errors import InputError, UsageError
 from ..files import check_free, claims, write_whole
+from ..geometry import symmetric_size
 from ..tables import AT_BORDER, BAD_CAMERA, IMPLAUSIBLE, NOT_DRAWN, Tracks
 from ..tracks.level import Levels
-from ..tracks.meta import Meta, shots_of
+from ..tracks.meta import Meta, center_px, shots_of
 from ..tracks.read import read_both
 from ..video.open import open_source
 from ..video.reader import DecodeCounts
@@ -74,12 +75,12 @@ def report(
     check_page(out, overwrite, tracks, video)
     rows, meta = read_both(tracks)
     view: Literal["skeleton", "overlay"] = "skeleton" if skeleton_only or video is None else "overlay"
-    painter = Painter(OverlayOptions(view=view, renderer=renderer, alpha=1.0, up=up), meta["body"]["name"])
+    painter = Painter(OverlayOptions(view=view, renderer=renderer, alpha=1.0, up=up), meta["body"]["name"], meta)
     size_wh, pictures = (meta["video"]["width_px"], meta["video"]["height_px"]), dict[int, bytes]()
     if video:
         size_wh, pictures = contact_sheet(video, tracks, meta, rows, painter, allow_network)
     levels = Levels.find(rows, painter.body, up, shots_of(meta))
-    data, pack, every = player_data(rows, painter.body, size_wh, skeleton_only, levels)
+    data, pack, every = player_data(rows, painter.body, _around(meta, size_wh), skeleton_only, levels)
     warnings = _warnings(meta, None if skeleton_only else painter.body.licence_warning("the page"), len(rows), every)
     text = page(
         "report.html",
@@ -89,7 +90,6 @@ def report(
         notes="".join(f'<div class="note">{escape(line[0].upper() + line[1:])}.</div>' for line in warnings),
         facts=_facts(rows, meta),
         timeline=charts.timeline(rows),
-        ramp=", ".join(charts.CONFIDENCE),
         people=charts.people_per_frame(rows),
         sheet=_sheet(rows, pictures) if video else "",
         depth=charts.depth(rows),
@@ -160,7 +160,8 @@ def _picture(image: Pixels, person: Tracks, painter: Painter) -> bytes:
             scene = painter.scene(image.shape[1::-1], person, *painter.body.surface(*given))
             compose(image, painter.renderer.render(scene), painter.options.alpha)
         else:
-            draw_skeletons(image, person, painter.body.joints(*given), painter.body.parents)
+            center = center_px(painter.meta, image.shape[1::-1])
+            draw_skeletons(image, person, painter.body.joints(*given), painter.body.parents, center)
     x0, y0, x1, y1 = person.bbox_xyxy[0].astype(float)
     height = max(1.35 * (y1 - y0), 1.35 * (x1 - x0) * PICTURE_WH[1] / PICTURE_WH[0], 16)
     width = height * PICTURE_WH[0] / PICTURE_WH[1]
@@ -169,6 +170,12 @@ def _picture(image: Pixels, person: Tracks, painter: Painter) -> bytes:
     move = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
     crop = cv2.warpAffine(image, move, PICTURE_WH, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 84])[1].tobytes()
+
+
+def _around(meta: Meta, size_wh: tuple[int, int]) -> tuple[int, int]:
+    """Return the size of a frame around the principal point: the player's camera has no other."""
+    width, height = symmetric_size(size_wh, center_px(meta, size_wh))
+    return round(width), round(height)
 
 
 def _sheet(rows: Tracks, pictures: dict[int, bytes]) -> str:
@@ -180,7 +187,7 @@ def _sheet(rows: Tracks, pictures: dict[int, bytes]) -> str:
         span = f"{mine.time_s[0]:.1f} to {mine.time_s[-1]:.1f} s"
         source = base64.b64encode(jpeg).decode("ascii")
         figures.append(
-            f'<figure data-track="{track_id}"><img alt="track {track_id}" src="data:image/jpeg;base64,{source}">'
+            f'<figure data-track="{track_id}"><img alt="Track {track_id}" src="data:image/jpeg;base64,{source}">'
             f"<figcaption><b>{track_id}</b> · {span}</figcaption></figure>"
         )
     return f'<h2>Everybody <small>{few}</small></h2><div class="sheet">{"".join(figures)}</div>'

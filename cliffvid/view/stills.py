@@ -15,6 +15,7 @@ from ..geometry import Array
 from ..option import check_choice
 from ..options import Options
 from ..tables import Frames, Tracks
+from ..tracks.meta import Meta
 from ..tracks.read import read_both
 from ..tracks.write import SUFFIXES
 from ..video.image_files import Images
@@ -72,16 +73,16 @@ class Stills:
         """Return the output path of each kind for one image."""
         return {kind: place.with_name(f"{place.name}_{kind}.jpg") for kind in self.kinds}
 
-    def painter(self, body: str) -> Painter | None:
+    def painter(self, body: str, meta: Meta | None = None) -> Painter | None:
         """Return the painter of the bodies, None if none are requested. Raises BackendError if no renderer works."""
         views: dict[str, Literal["overlay", "side"]] = {"front": "overlay", "side": "side"}
         wanted = [views[kind] for kind in self.kinds if kind in views]
-        return Painter(OverlayOptions(view="both" if len(wanted) > 1 else wanted[0]), body) if wanted else None
+        return Painter(OverlayOptions(view="both" if len(wanted) > 1 else wanted[0]), body, meta) if wanted else None
 
     def draw(self) -> int:
         """Draw the rows of ``out`` and return the number of images written. Raises OutputError."""
         (rows, meta), options, count = read_both(self.out), self.options, 0
-        painter = self.painter(meta["body"]["name"])
+        painter = self.painter(meta["body"]["name"], meta)
         with open_source(self.source, options) as source, Stages(AHEAD) as stages:
             span = options.start_s, options.end_s, options.stride
             frames = stages.ahead("decode", "frames", source.frames(1, DecodeCounts(), *span))

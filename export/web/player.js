@@ -9,8 +9,9 @@ import {
 import { OrbitControls } from 'three/examples/jsm/controls/OrbitControls.js';
 
 const KINDS = { f4: Float32Array, i2: Int16Array, u2: Uint16Array, i1: Int8Array, u1: Uint8Array, u4: Uint32Array };
-const BACKDROP = 0xeceae6;
 const GAP_S = 0.25; // a person not seen for so long is not shown
+const LEAP_S = 1; // what an arrow key with Shift goes
+const FRAME_S = 0.04; // what one without goes where nobody is seen
 const panel = document.getElementById('player');
 const data = JSON.parse(document.getElementById('data').textContent);
 
@@ -125,6 +126,7 @@ class Person {
     this.material.transparent = state === 'other';
     this.material.opacity = state === 'other' ? 0.22 : 1;
     this.material.depthWrite = state !== 'other';
+    this.material.needsUpdate = true; // else opaque shaders stay as they are
   }
 }
 
@@ -146,7 +148,6 @@ function stage() {
   renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
   renderer.outputColorSpace = SRGBColorSpace;
   const scene = new Scene();
-  scene.background = new Color(BACKDROP);
   scene.add(new HemisphereLight(0xffffff, 0xb9b2a6, 2.1));
   const key = new DirectionalLight(0xfff6e8, 1.7);
   key.position.set(-4, 7, 5);
@@ -164,9 +165,18 @@ function addFloor(scene, middle, height, reach) {
     for (let j = -half; j < half; j++) points.push(i, 0, j, i, 0, j + 1, j, 0, i, j + 1, 0, i);
   }
   const geometry = new BufferGeometry().setAttribute('position', new Float32BufferAttribute(points, 3));
-  const grid = new LineSegments(geometry, new LineBasicMaterial({ color: 0xd3cec5 }));
+  const grid = new LineSegments(geometry, new LineBasicMaterial());
   grid.position.set(Math.round(middle.x), height, Math.round(middle.z));
   scene.add(grid);
+  return grid;
+}
+
+// Paints the scene in the page's colours, which follow the reader's choice of light or dark.
+function paint(scene, grid) {
+  const style = getComputedStyle(panel);
+  scene.background = new Color().setStyle(style.getPropertyValue('--stage').trim());
+  scene.fog.color.copy(scene.background);
+  grid?.material.color.setStyle(style.getPropertyValue('--grid').trim());
 }
 
 async function start() {
@@ -181,18 +191,37 @@ async function start() {
   const upright = (point) => point.applyMatrix4(level);
   const middle = upright(new Vector3(...data.centre));
   const reach = Math.max(2, data.reach);
-  if (data.floor !== null) addFloor(scene, middle, data.floor, reach);
+  const grid = data.floor === null ? null : addFloor(scene, middle, data.floor, reach);
   const [width, height] = data.size;
   const filmedFov = (2 * Math.atan(height / 2 / data.focal) * 180) / Math.PI;
   const distance = new Vector3(...data.centre).length();
-  scene.fog = new Fog(BACKDROP, distance + reach, distance + 5 * reach);
+  scene.fog = new Fog(0, distance + reach, distance + 5 * reach);
+  const dark = matchMedia('(prefers-color-scheme: dark)');
+  let stale = true; // whether the picture is not that of the scene
+  dark.addEventListener('change', () => {
+    paint(scene, grid);
+    stale = true;
+  });
+  paint(scene, grid);
   const camera = new PerspectiveCamera(filmedFov, width / height, 0.05, 1000 + 10 * distance);
   const controls = new OrbitControls(camera, renderer.domElement);
   controls.enableDamping = true;
+  renderer.domElement.style.touchAction = 'pan-y'; // a finger that moves up or down scrolls the page
   const slider = panel.querySelector('input'), clock = panel.querySelector('output');
+  const timeline = document.querySelector('svg[role=slider]');
+  const moments = [...new Set(people.flatMap((person) => [...person.time]))].sort((a, b) => a - b);
   const button = panel.querySelector('[data-do=play]');
   const state = { time: data.begin, playing: false, selected: null };
   const goal = new Vector3();
+  let fov = filmedFov;
+
+  // Sees the whole frame as it was filmed in narrow windows too.
+  function widen() {
+    stale = true;
+    const lack = fov === filmedFov ? Math.max(1, width / height / camera.aspect) : 1;
+    camera.fov = (360 / Math.PI) * Math.atan(lack * Math.tan((fov * Math.PI) / 360));
+    camera.updateProjectionMatrix();
+  }
 
   function look(where) {
     const far = 2.2 * reach + 1.5;
@@ -205,10 +234,10 @@ async function start() {
       camera.up.copy(upright(new Vector3(0, -1, 0)));
       controls.target.copy(upright(new Vector3(0, 0, data.centre[2])));
     }
-    camera.fov = where === 'filmed' ? filmedFov : 45;
+    fov = where === 'filmed' ? filmedFov : 45;
     scene.fog.near = (where === 'filmed' ? distance : far) + reach;
     scene.fog.far = scene.fog.near + 4 * reach;
-    camera.updateProjectionMatrix();
+    widen();
     controls.update();
   }
 
@@ -218,6 +247,7 @@ async function start() {
     for (const item of document.querySelectorAll('[data-track]')) {
       const mine = Number(item.dataset.track) === state.selected;
       item.classList.toggle('selected', mine);
+      if (item.ariaPressed !== null) item.ariaPressed = mine;
       item.classList.toggle('faded', state.selected !== null && !mine);
     }
     const chosen = people.find((person) => person.id === state.selected);
@@ -226,21 +256,35 @@ async function start() {
     if (!chosen.time.some((t) => Math.abs(t - state.time) <= GAP_S)) seek(chosen.time[0]);
     chosen.pose(state.time);
     chosen.place(goal);
-    camera.fov = 40;
+    fov = 40;
     scene.fog.near = 4 + reach;
     scene.fog.far = 4 + 5 * reach;
-    camera.updateProjectionMatrix();
+    widen();
     camera.position.copy(goal).add(AT.set(1.3, 0.9, 3.6));
     controls.target.copy(goal);
     controls.update();
+  }
+
+  // Keeps the chosen person where they are in the picture.
+  function follow() {
+    const chosen = people.find((person) => person.id === state.selected);
+    if (!chosen?.group.visible) return;
+    chosen.place(AT);
+    camera.position.add(AT).sub(goal);
+    controls.target.add(AT).sub(goal);
+    goal.copy(AT);
   }
 
   function seek(time) {
     state.time = Math.min(Math.max(time, data.begin), data.end);
     slider.value = state.time;
     clock.textContent = `${state.time.toFixed(2)} s`;
+    timeline.ariaValueNow = state.time.toFixed(3);
+    slider.ariaValueText = timeline.ariaValueText = clock.textContent;
     panel.dataset.time = state.time.toFixed(3);
     people.forEach((person) => person.pose(state.time));
+    follow();
+    stale = true;
     const share = (state.time - data.begin) / Math.max(data.end - data.begin, 1e-9);
     document.querySelectorAll('.playhead').forEach((line) => line.setAttribute('x1', 1000 * share));
     document.querySelectorAll('.playhead').forEach((line) => line.setAttribute('x2', 1000 * share));
@@ -253,8 +297,15 @@ async function start() {
     panel.dataset.playing = on;
   }
 
-  slider.min = data.begin;
-  slider.max = data.end;
+  // Seeks to the next moment, or the one before, at which anybody is seen.
+  function step(way) {
+    const near = nearest(moments, state.time);
+    const reached = way * (moments[near] - state.time) > 1e-3;
+    seek(moments[reached ? near : near + way] ?? state.time + way * FRAME_S);
+  }
+
+  slider.min = timeline.ariaValueMin = data.begin;
+  slider.max = timeline.ariaValueMax = data.end;
   slider.step = 'any';
   slider.addEventListener('input', () => {
     play(false);
@@ -273,17 +324,36 @@ async function start() {
       seek(data.begin + ((event.clientX - box.left) / box.width) * (data.end - data.begin));
     }),
   );
+  const keys = {
+    ' ': () => play(!state.playing),
+    ArrowLeft: (leap) => (leap ? seek(state.time - LEAP_S) : step(-1)),
+    ArrowRight: (leap) => (leap ? seek(state.time + LEAP_S) : step(1)),
+    Escape: () => state.selected !== null && select(state.selected),
+  };
+  const onSlider = {
+    ArrowDown: keys.ArrowLeft,
+    ArrowUp: keys.ArrowRight,
+    PageDown: () => seek(state.time - LEAP_S),
+    PageUp: () => seek(state.time + LEAP_S),
+    Home: () => seek(data.begin),
+    End: () => seek(data.end),
+  };
   addEventListener('keydown', (event) => {
-    if (event.code !== 'Space' || event.target.closest('button, input')) return;
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    const chosen = /^[1-9]$/.test(event.key) ? data.tracks[event.key - 1] : undefined;
+    const known = event.target.closest('[role=slider], input') ? { ...keys, ...onSlider } : keys;
+    const act = chosen ? () => select(chosen.id) : known[event.key];
+    if (!act || (event.key === ' ' && event.target.closest('button'))) return;
     event.preventDefault();
-    play(!state.playing);
+    if (event.key !== ' ' && event.key !== 'Escape' && !chosen) play(false);
+    act(event.shiftKey);
   });
 
   function fit() {
     const box = panel.querySelector('canvas').parentElement.getBoundingClientRect();
     renderer.setSize(box.width, box.height, false);
     camera.aspect = box.width / box.height;
-    camera.updateProjectionMatrix();
+    widen();
   }
   addEventListener('resize', fit);
   fit();
@@ -296,15 +366,9 @@ async function start() {
     if (state.playing) {
       seek(state.time + step);
       if (state.time >= data.end) play(false);
-      const chosen = people.find((person) => person.id === state.selected);
-      if (chosen?.group.visible) {
-        chosen.place(AT);
-        camera.position.add(AT).sub(goal);
-        controls.target.add(AT).sub(goal);
-        goal.copy(AT);
-      }
     }
-    controls.update();
+    if (!controls.update() && !stale) return;
+    stale = false;
     renderer.render(scene, camera);
   });
   panel.dataset.ready = 'true';

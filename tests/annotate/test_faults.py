@@ -19,6 +19,7 @@ from bulk import annotate, kill_group, make_inputs, rows, start, truth, videos
 from cliffvid import Options, OutputError
 from cliffvid.annotate import messages
 from cliffvid.annotate.job import annotate as annotate_here
+from cliffvid.annotate.messages import LOG_LINES
 from cliffvid.annotate.options import BulkOptions
 from cliffvid.annotate.status import status
 from cliffvid.annotate.store.journal import read_state
@@ -114,6 +115,12 @@ def test_what_breaks_the_decoder_costs_its_own_input_alone(tmp_path, toys, break
         "fault-always": "OSError",
     }
     assert "SIGSEGV" in ended["crash-decode"]["message"] and "SIGSEGV" in ended["crash-open"]["message"]
+    logs = {name: video["log"] for name, video in ended.items() if video["log"]}
+    assert logs.keys() == {"crash-decode", "crash-open", "fault-always"}
+    assert all("Segmentation fault" in logs[name] for name in ("crash-decode", "crash-open"))
+    assert logs["fault-always"].splitlines()[-1] == "OSError: [Errno 5] Input/output error"
+    assert all(len(text.splitlines()) <= LOG_LINES and len(text) < LOG_LINES * 201 for text in logs.values())
+    assert "Segmentation fault" not in done.stderr and "reader.py" not in done.stderr
     tries = {path.name: len(path.read_text()) for path in (tmp_path / "flags").iterdir()}
     assert tries == {"crash-decode.mp4": 3, "crash-once.mp4": 1, "fault-once.mp4": 1, "fault-always.mp4": 3}
     good = [f"in/{name}.mp4" for name in names if ended[name]["status"] == "ok"]
@@ -225,7 +232,10 @@ def test_nothing_is_left_running_when_the_command_alone_is_killed(tmp_path, toys
         time.sleep(0.005)
     left = children(running, "cliffvid.annotate.local_pool")
     running.kill()
-    running.communicate(timeout=60)  # until none of them holds its stderr
+    running.communicate(timeout=60)
+    until = time.monotonic() + 20
+    while time.monotonic() < until and any("cliffvid" in command_line(pid) for pid in left):
+        time.sleep(0.01)
     assert len(left) == 1 and not [pid for pid in left if "cliffvid" in command_line(pid)]
 
 
@@ -238,12 +248,12 @@ def test_a_job_at_work_is_told_from_one_that_was_killed(tmp_path, toys):
     os.kill(running.pid, signal.SIGSTOP)  # or it might end before it is looked at
     facts = status(out)
     assert (facts["at_work"], facts["ended"]) == (True, None)
-    assert "last run (at work):" in status_text(out, facts)
+    assert "last run (at work):" in status_text(facts)
     running.kill()
     running.wait()
     facts, state = status(out), read_state(out)
     assert (facts["at_work"], facts["ended"]) == (False, None)
-    assert "last run (broken off; the same command goes on from there):" in status_text(out, facts)
+    assert "last run (broken off; the same command goes on from there):" in status_text(facts)
     last = max(video["finished"] for video in state.live.values())
     assert facts["run"]["seconds"] == last - state.jobs[-1]["started"]
     kill_group(running)

@@ -18,7 +18,7 @@ import pytest
 from bulk import TOYS, annotate, command, make_inputs, rows, truth, videos
 from clips import film, make_clip, picture
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "pages" / "howto" / "datasets.md"
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +223,7 @@ def test_every_reader_sees_one_table(undisturbed, data):
         want = expected[name].to_pylist()
         assert [v.tolist() if hasattr(v, "tolist") else v for v in by_pandas[name]] == want, name
         assert by_polars[name].to_list() == want and by_duckdb[name].to_pylist() == want, name
-    query = re.search(r"```sql\n(.*?)```", README.read_text(), re.S).group(1)
+    query = re.search(r"```sql\n(.*?)```", PAGE.read_text(), re.S).group(1)
     answer = duckdb.sql(query.replace("annotated/", f"{undisturbed}/")).fetchall()
     scores = expected.group_by("video").aggregate([("det_score", "mean")]).to_pylist()
     people = {row["video"]: (row["status"], row["people"]) for row in states.to_pylist()}

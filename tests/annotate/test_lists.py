@@ -4,8 +4,10 @@ import io
 import os
 import sys
 
+import pyarrow as pa
 import pytest
 
+from bulk import annotate, rows, videos
 from cliffvid.annotate.inputs import find_inputs
 from cliffvid.cli.process import _inputs
 from cliffvid.errors import InputError, UsageError
@@ -102,3 +104,28 @@ def test_a_terminal_is_told_what_is_awaited_and_a_closed_stdin_is_an_error(monke
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(UsageError, match="stdin is closed"):
         _inputs(["-"])
+
+
+def test_a_manifest_gives_each_input_its_camera(toys, tmp_path):
+    for name in "abc":
+        make_clip(tmp_path / f"{name}.mp4", frames=3, people=1)
+    cut = {"cwd": tmp_path, "toys": toys}
+    annotate("a.mp4", "b.mp4", "-o", "own", "--focal-px", 300, "--cx-px", 80, **cut)
+    (tmp_path / "m.csv").write_text("path,focal_px,cx_px,cy_px\na.mp4,300,80,\nb.mp4,300,80,\nc.mp4,,,\n")
+    annotate("m.csv", "-o", "given", **cut)
+    annotate("c.mp4", "-o", "plain", **cut)
+    given = {video["video"]: video for video in videos(tmp_path / "given")}
+    expected = videos(tmp_path / "own") + videos(tmp_path / "plain")
+    assert {video["video"]: video["key"] for video in expected} == {name: row["key"] for name, row in given.items()}
+    table = rows(tmp_path / "given").sort_by([("video", "ascending"), ("frame_idx", "ascending")])
+    wanted = pa.concat_tables([rows(tmp_path / "own"), rows(tmp_path / "plain")])
+    wanted = wanted.sort_by([("video", "ascending"), ("frame_idx", "ascending")])
+    for name in ("focal_px", "transl"):
+        assert table[name].to_pylist() == wanted[name].to_pylist()
+    for row, words in (
+        ("a.mp4,0,,", "--focal-px 0.0: must be"),
+        ("a.mp4,,3,", "--cx-px and --cy-px: need the focal length"),
+    ):
+        (tmp_path / "m.csv").write_text(f"path,focal_px,cx_px,cy_px\n{row}\n")
+        assert f"m.csv: row 1: {words}" in annotate("m.csv", "-o", "none", check=1, **cut).stderr
+        assert not (tmp_path / "none" / "journal.jsonl").exists()

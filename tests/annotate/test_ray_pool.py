@@ -17,7 +17,7 @@ KILLS = int(os.environ.get("CLIFFVID_RAY_KILLS", "2"))
 
 CLUSTER = """
 import ray, sys
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
 print(ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()
 ray.shutdown()

@@ -111,7 +111,7 @@ def test_where_a_lock_tells_nothing_it_is_not_said_whether_a_job_is_at_work(copy
     with monkeypatch.context() as patch:
         patch.setattr("fcntl.flock", without_locks)
         facts = status(copy / "out")
-        assert facts["at_work"] is None and "(at work, or broken off)" in status_text(copy / "out", facts)
+        assert facts["at_work"] is None and "(at work, or broken off)" in status_text(facts)
         with pytest.raises(OutputError, match="No locks available"):
             open_journal(copy / "out")
     journal.write_text("".join(lines).replace(f'"host": "{platform.node()}"', '"host": "another"'))

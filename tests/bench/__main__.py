@@ -50,7 +50,9 @@ def main() -> int:
         if name == "profile":
             result(f"{' '.join(map(str, profile(options.out)))} written")
         elif name == "readme":
-            result(f"README.md: filled in {', '.join(fill(Path('README.md'), options.out)) or 'nothing'}")
+            for page in (Path("README.md"), *sorted(Path("docs/pages/explain").glob("*.md"))):
+                if names := fill(page, options.out):
+                    result(f"{page}: filled in {', '.join(names)}")
         else:
             module, function = KNOWN[name].split(":")
             measured: Result = getattr(import_module(f".{module}", __package__), function)(options.repeats)

@@ -20,10 +20,11 @@ from cliffvid.pending import pending_among
 from cliffvid.pipeline.networks import Models
 from cliffvid.pipeline.process import process
 from cliffvid.tables import VideoInfo
+from cliffvid.video.deinterlace import DisplayedFrame
 from cliffvid.video.images.gpu import Surface
 from cliffvid.video.images.orientation import UPRIGHT
 from cliffvid.video.images.yuv import YuvImage
-from cliffvid.video.reader import DisplayedFrame, Source
+from cliffvid.video.reader import Source
 
 from .fakes import Constant, constant_models, people_seen
 from .harness import Case, Result, take_turns

@@ -13,7 +13,7 @@ from clips import make_clip
 from nullcuda import inside
 from toys import make_convolved
 
-STEPS = "sessions", "shapes", "pictures", "e2e"
+STEPS = "sessions", "shapes", "pictures", "e2e", "ways"
 
 
 def main(folder: Path) -> None:

@@ -126,7 +126,9 @@ def _people(rows: list[tuple[int, float]]) -> tuple[np.ndarray, ...]:
 def _crowd(body: Body, size_wh: tuple[int, int], rows: list[tuple[int, float]]) -> Scene:
     vertices, normals = body.surface(*_people(rows))
     colors = np.array([track_color(i) for i in range(len(vertices))], np.float32) / 255
-    return Scene(size_wh, float(np.hypot(*size_wh)), body.levels, vertices, normals, colors)
+    return Scene(
+        size_wh, float(np.hypot(*size_wh)), (size_wh[0] / 2, size_wh[1] / 2), body.levels, vertices, normals, colors
+    )
 
 
 def _moving(size_wh: tuple[int, int]) -> list[np.ndarray]:

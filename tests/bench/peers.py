@@ -59,7 +59,7 @@ def frame_by_frame(film: Path, out: Path, people: int, detect: Callable, regress
             info = np.concatenate([offset, (center_size[:, 2:] / focal[:, None] - 0.24) / 0.06], axis=1)
             rotmat, betas, camera = regress(crop[None], info.astype(np.float32))
             size = np.array([[wide, high]], np.float32)
-            found = axis_angle(rotmat)[0], betas[0], camera_to_transl(camera, center_size, focal, size)[0], index
+            found = axis_angle(rotmat)[0], betas[0], camera_to_transl(camera, center_size, focal, size / 2)[0], index
             for column, value in zip(rows.values(), found, strict=True):
                 column.append(value)
     np.savez(out, **{name: np.array(column) for name, column in rows.items()})

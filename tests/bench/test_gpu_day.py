@@ -19,7 +19,7 @@ from cliffvid.models.manifest import read_manifest
 from cliffvid.models.session import open_session
 from nullcuda.run import run
 
-NAMES = ["env", "roof", "torch", "compile", "nets", "sessions", "shapes", "pictures", "same", "e2e", "py"]
+NAMES = ["env", "roof", "torch", "compile", "nets", "sessions", "shapes", "pictures", "same", "e2e", "ways", "py"]
 no_gpu = pytest.mark.skipif(os.path.exists("/dev/nvidia0"), reason="a GPU is here")
 
 
@@ -119,11 +119,28 @@ def test_a_run_is_compared_with_the_cpus(day, monkeypatch, toy_options, clip):
 
 
 def test_whole_runs_are_measured(day, films):
+    code, found = day("ways")
+    rows = found["ways"]["rows"]
+    assert code == 0 and [(row["videos"], row["frames"]) for row in rows] == [(1, 30), (2, 60)]
+    assert all(row["people_found"] == 3 * row["frames"] and row["frames_s"] > 0 for row in rows)
+    assert all(set(row["fill"]) == {"detect", "regress"} for row in rows)
+
+
+def test_the_table_is_of_sizes_videos_and_people(day, films):
+    """And what each stage takes stands beside it."""
     code, found = day("e2e")
     rows = found["e2e"]["rows"]
-    assert code == 0 and [(row["videos"], row["frames"]) for row in rows] == [(1, 30), (2, 60)]
-    assert all(row["people"] == runs.PEOPLE * row["frames"] and row["frames_s"] > 0 for row in rows)
-    assert all(set(row["fill"]) == {"detect", "regress"} for row in rows)
+    assert code == 0 and [(row["videos"], row["people"]) for row in rows] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    for row in rows:
+        assert row["people_found"] == row["people"] * row["frames"] and row["frames"] == 30 * row["videos"]
+        assert row["each_s"] == pytest.approx(row["frames_s"] / row["videos"])
+        assert all(row[f"{stage}_ms"] >= 0 for stage in ("decode", "detect", "crop", "regress"))
+    assert (runs.SIZES, runs.COUNTS) == (("720p", "1080p", "4k"), (1, 2, 4, 8))
+    assert set(rows[0]) >= set(STEPS["e2e"].columns) - {"upload_ms"}  # of frames on a GPU
+
+
+def test_a_day_is_25_minutes():
+    assert sum(step.seconds for step in STEPS.values()) <= 25 * 60
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +149,7 @@ def null_day(tmp_path_factory):
     return run(Path(__file__).with_name("on_null_cuda.py"), str(tmp_path_factory.mktemp("day")))
 
 
-@pytest.mark.parametrize("step", ["sessions", "shapes", "pictures", "e2e"])
+@pytest.mark.parametrize("step", ["sessions", "shapes", "pictures", "e2e", "ways"])
 def test_onnxruntime_gpu_runs_a_step_as_a_whole(null_day, step):
     found = null_day["steps"][step]
     assert found["code"] == 0 and found["ended"] and not [row for row in found["rows"] if "error" in row]
@@ -146,7 +163,8 @@ def test_networks_are_called_with_what_is_on_the_device(null_day):
 
 
 def test_whole_runs_make_pictures_where_the_networks_run(null_day):
-    assert [row["pictures_on_device"] for row in null_day["steps"]["e2e"]["rows"]] == [True] * 4
+    rows = [*null_day["steps"]["e2e"]["rows"], *null_day["steps"]["ways"]["rows"]]
+    assert [row["pictures_on_device"] for row in rows] == [True] * 8
 
 
 @pytest.mark.parametrize("name", ["use_tf32", "prefer_nhwc", "enable_cuda_graph", "fuse_conv_bias"])

@@ -124,4 +124,4 @@ def test_cudnn_is_looked_for_where_onnxruntime_has_cuda(monkeypatch, file):
     monkeypatch.setattr(doctor, "load_onnxruntime", lambda: FakeOrt(FakeGpu()))
     monkeypatch.setattr(doctor, "CUDNN", file)
     (finding,) = doctor.cudnn()
-    assert finding.ok is False and "does not load" in finding.words and "pip install" in finding.words
+    assert finding.ok is False and "does not load" in finding.words and "pip install nvidia-cudnn-cu12" in finding.words

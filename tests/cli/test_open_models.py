@@ -43,7 +43,7 @@ def joints_of(tracks):
 
 
 def projected(tracks):
-    return project(joints_of(tracks), tracks.focal_px, (768, 576))
+    return project(joints_of(tracks), tracks.focal_px, (384, 288))
 
 
 def test_people_are_found_and_followed(tracks):

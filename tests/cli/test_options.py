@@ -73,7 +73,7 @@ def test_the_help_shows_each_option_its_default_and_its_choices(cliffvid, path):
         if path in (("process",), ("annotate",)) and param.param_type_name == "option":
             assert param.rich_help_panel in PANELS, name
         if (words := choices.get(param.name)) and param.param_type_name == "option":
-            assert " | ".join(words) in shown, (name, shown)
+            assert set(words) <= set(shown.split()), (name, shown)  # a long list breaks between its words
             offered = [item.value for item in param.shell_complete(typer.Context(command), "")]
             assert offered == list(words), name
             assert param.default in (*words, None)
@@ -185,8 +185,8 @@ def test_process_takes_timecodes(cliffvid, clip, tmp_path):
         ("out.mp4", "for a film: --overlay out.mp4"),
         ("OUT.MP4", "for a film: --overlay OUT.MP4"),
         ("out.html", "for a report: --report out.html"),
-        ("one.glb", "cliffvid convert TRACKS --to gltf -o one.glb"),
-        ("one.bvh", "cliffvid convert TRACKS --to bvh -o one.bvh"),
+        ("one.glb", "cliffvid convert TRACKS -o one.glb"),
+        ("one.bvh", "cliffvid convert TRACKS -o one.bvh"),
         ("out.json", "for a summary on stdout: --json"),
         ("odd.name", "give --format"),
     ],

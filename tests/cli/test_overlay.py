@@ -267,7 +267,7 @@ def test_without_egl_it_says_what_to_install(clip, tmp_path):
             text=True,
         )
         assert done.returncode == 1 and "Traceback" not in done.stderr
-        assert "apt-get install libegl1 libgl1-mesa-dri" in done.stderr and "--view skeleton" in done.stderr
+        assert "apt-get install libegl1 libgl1 libgl1-mesa-dri" in done.stderr and "--view skeleton" in done.stderr
     assert not (tmp_path / "o.mp4").exists()
 
 

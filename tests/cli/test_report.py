@@ -1,6 +1,7 @@
 """The report: what its numbers say, that it needs nothing else, and that it works in a real browser."""
 
 import base64
+import dataclasses
 import json
 import re
 import zlib
@@ -96,12 +97,28 @@ def test_charts_show_what_is_in_the_tracks(tracks):
     second = re.search(r'<g data-track="2".*?</g>', line, re.S)[0]
     bars = [(float(x), float(w)) for x, w in re.findall(r'<rect x="([\d.]+)" y="4" width="([\d.]+)"', second)]
     np.testing.assert_allclose(bars, [(0, 1000 / 3), (2000 / 3, 1000 / 3)], atol=0.02)
-    colors = [re.findall(r'fill="(#\w+)"', g)[0] for g in re.findall(r'<g data-track="\d".*?</g>', line, re.S)]
-    assert [charts.CONFIDENCE.index(c) for c in colors] == [5, 4, 3]  # 0.9, 0.7, 0.5
+    levels = [re.findall(r'class="c(\d)"', g)[0] for g in re.findall(r'<g data-track="\d".*?</g>', line, re.S)]
+    assert levels == ["5", "4", "3"]  # of 0.9, 0.7, 0.5
     heights = [float(y) for y in re.findall(r"V([\d.]+)H", charts.people_per_frame(rows))]
     np.testing.assert_allclose(heights, [0] * 10 + [30] * 10 + [0] * 10, atol=0.1)  # 3, 2, 3 of 3 people, from above
     assert charts.depth(rows).count('<path class="line"') == 3
     assert len(re.findall("M", re.search(r'data-track="2".*?d="(.*?)"', charts.depth(rows))[1])) == 2  # the gap
+    assert re.findall(r'<span data-track="(\d)">', charts.depth(rows)) == ["1", "2", "3"]  # the legend
+
+
+@pytest.mark.parametrize(
+    "seconds, expected",
+    [(0.0, ["0 s"]), (5.0, [f"{t} s" for t in range(6)]), (1.4, ["0 s", "0.5 s", "1 s"])]
+    + [(150.0, ["0:00 min", "0:30 min", "1:00 min", "1:30 min", "2:00 min", "2:30 min"])]
+    + [(9000.0, ["0:00 min", "30:00 min", "1:00:00 h", "1:30:00 h", "2:00:00 h", "2:30:00 h"])],
+)
+def test_times_below_a_chart_are_round_and_where_they_belong(seconds, expected, tracks):
+    rows = read_tracks(tracks)
+    rows = dataclasses.replace(rows, time_s=seconds * (rows.time_s - rows.time_s.min()) / np.ptp(rows.time_s))
+    found = re.findall(r'<span style="--at:([\d.]+)%">(.*?)</span>', charts.depth(rows))
+    assert [label for _, label in found] == expected
+    spread = [float(share) / 100 * seconds for share, _ in found]
+    np.testing.assert_allclose(np.diff(spread), seconds and np.diff(spread)[0], rtol=1e-2)
 
 
 def test_jitter_is_acceleration_whatever_the_clock():
@@ -120,7 +137,7 @@ def test_pictures_show_each_person_with_a_body(clip, tmp_path):
     for skeleton_only in (False, True):
         page = report(tracks, tmp_path / "r.html", clip, skeleton_only, overwrite=True)
         text = (tmp_path / "r.html").read_text()
-        found = re.findall(r'<figure data-track="(\d)"><img alt="track \d" src="data:image/jpeg;base64,(.*?)"', text)
+        found = re.findall(r'<figure data-track="(\d)"><img alt="Track \d" src="data:image/jpeg;base64,(.*?)"', text)
         assert page.pictures == 2 and [track for track, _ in found] == ["1", "2"]
         images = [cv2.imdecode(np.frombuffer(base64.b64decode(b), np.uint8), 1) for _, b in found]
         assert all(image.shape == (240, 180, 3) for image in images)
@@ -217,7 +234,7 @@ def test_it_plays_and_selects_in_a_real_browser(skeleton_only, clip, tracks, tmp
         window.until("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
         shot = cv2.imdecode(np.frombuffer(window.picture(), np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(int)
         joints = body.joints(rows.global_orient, rows.body_pose, rows.betas, rows.transl)
-        centred = project(joints, rows.focal_px, (192, 144)) - [96, 72]
+        centred = project(joints, rows.focal_px, (0, 0))
         at = centred * height / 144 + [x + width / 2, y + height / 2]
         for person in range(3):
             for joint in (3, 4, 5, 7, 8):

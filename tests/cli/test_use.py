@@ -24,7 +24,7 @@ def test_convert(cliffvid, clip, tmp_path):
     code, _, err = cliffvid("convert", "a.npz", "--to", "amass", "--track", 2, "-o", "c.npz", toy_models=False)
     assert code == 2 and "--overwrite" in err
     code, _, err = cliffvid("convert", "a.npz", "--to", "fbx", "-o", "d", toy_models=False)
-    assert code == 2 and "choose one of npz" in err
+    assert code == 2 and "choose one of auto, npz" in err
     code, _, err = cliffvid("convert", "none.npz", "--to", "csv", "-o", "d", toy_models=False)
     assert code == 1 and "no such file" in err
 

@@ -295,7 +295,7 @@ def standing(tmp_path):
     places = [[0.6 * k - 3.3, 0.2, 9.0] for k in range(12)]
     table = read_tracks(make_tracks(tmp_path / "made.npz", tmp_path / "made.mp4", places, frames=1, focal_px=800.0))
     given = people(places)
-    pixels = project(load_body("open-body").joints(*given), np.full(12, 800.0), (1000, 800))
+    pixels = project(load_body("open-body").joints(*given), np.full(12, 800.0), (500, 400))
     table.bbox_xyxy[:] = np.hstack([pixels.min(axis=1), pixels.max(axis=1)])
     return table
 

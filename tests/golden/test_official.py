@@ -52,9 +52,9 @@ def test_bbox_info_and_full_camera(cliff):
     frame_wh = np.tile([640.0, 480.0], (5, 1))
     focal = np.full(5, geo.diagonal_focal_px((640, 480)))
     np.testing.assert_allclose(focal, cliff["focal"], rtol=1e-9)
-    info = geo.bbox_info(center_size, focal, frame_wh, BboxInfo(2.8, 0.24, 0.06))
+    info = geo.bbox_info(center_size, focal, frame_wh / 2, BboxInfo(2.8, 0.24, 0.06))
     np.testing.assert_allclose(info, cliff["bbox_info"], atol=2e-6, rtol=1e-6)
-    transl = geo.camera_to_transl(cliff["crop_cam"], center_size, focal, frame_wh)
+    transl = geo.camera_to_transl(cliff["crop_cam"], center_size, focal, frame_wh / 2)
     np.testing.assert_allclose(transl, cliff["full_cam"], rtol=1e-5)
     assert geo.camera_is_bad(transl).tolist() == [True, True, False, False, False]  # s = 0 and s < 0
 

@@ -20,7 +20,7 @@ from track_files import make_tracks
 from truth_files import World, found_tracks, pw3d
 
 EXAMPLES = settings.default.max_examples // 3
-ENDINGS = (".parquet", ".npz", ".html", ".mp4", ".csv", ".glb", ".bvh", ".part", "")
+ENDINGS = (".parquet", ".npz", ".html", ".mp4", ".csv", ".glb", ".usd", ".bvh", ".trc", ".part", "")
 # Of each command the words, with {out} and {more} where the outputs go, and the endings that these should have.
 COMMANDS = [
     ("process in/clip.mp4 -o {out} {models}", (".parquet", ".npz", "")),
@@ -32,6 +32,7 @@ COMMANDS = [
     ("smooth in/t.npz -o {out}", (".parquet", ".npz")),
     *((f"convert in/t.npz --to {to} -o {{out}}", (end, "")) for to, end in (("csv", ".csv"), ("gltf", ".glb"))),
     *((f"convert in/t.npz --to {to} -o {{out}}", (end, "")) for to, end in (("bvh", ".bvh"), ("amass", ".npz"))),
+    *(("convert in/t.npz -o {out}", (end,)) for end in (".glb", ".usd", ".trc", ".csv", ".parquet")),
     ("pseudogt convert in/gt.npz -o {out}", (".parquet",)),
     ("pseudogt make in/found.npz in/images -o {out}", (".npz",)),
     ("pseudogt view in/gt.npz --images in/images -o {out} --skeleton-only", (".html",)),

@@ -101,8 +101,8 @@ def test_crop_camera_and_full_camera_see_a_point_on_the_same_pixel(box, s, tx, t
     center_size = geo.crop_boxes(box, CLIFF_CROP)
     focal_px = np.array([geo.diagonal_focal_px(frame_wh)])
     camera = np.array([[s, tx, ty]])
-    transl = geo.camera_to_transl(camera, center_size, focal_px, np.array([frame_wh], float))
-    pixel = geo.project(np.array([[[x, y, 0.0]]]) + transl[:, None], focal_px, frame_wh)[0, 0]
+    transl = geo.camera_to_transl(camera, center_size, focal_px, np.array([frame_wh]) / 2)
+    pixel = geo.project(np.array([[[x, y, 0.0]]]) + transl[:, None], focal_px, geo.principal_point_px(frame_wh))[0, 0]
     cx, cy, size = center_size[0]
     in_crop = np.array([cx, cy]) + size / 2 * s * (np.array([x, y]) + [tx, ty])  # weak perspective, CLIFF's head
     np.testing.assert_allclose(pixel, in_crop, rtol=1e-6, atol=1e-2)

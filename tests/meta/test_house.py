@@ -35,7 +35,20 @@ def imports(path):
 
 @pytest.mark.parametrize("path", RUNTIME, ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_need_not_be_installed_is_imported_on_use(path):
-    optional = {"cliffvid.export", "moderngl", "onnxruntime", "openvino", "pyrender", "ray", "tensorrt", "tensorrt_rtx"}
+    optional = {
+        "cliffvid.export",
+        "fsspec",
+        "gcsfs",
+        "s3fs",
+        "moderngl",
+        "onnxruntime",
+        "openvino",
+        "pxr",
+        "pyrender",
+        "ray",
+        "tensorrt",
+        "tensorrt_rtx",
+    }
     for module, level, at_top in imports(path):
         name = "cliffvid.export" if level and module.split(".")[0] == "export" else module.split(".")[0]
         assert name not in optional or not at_top or path.parent.name == "renderers"
@@ -58,6 +71,7 @@ def test_public_names():
     assert cliffvid.__all__ == sorted(cliffvid.__all__)
     for name in cliffvid.__all__:
         assert inspect.getdoc(getattr(cliffvid, name)), name
+        assert not inspect.ismodule(getattr(cliffvid, name)), name  # rooms are called annotate and evaluate, too
     with pytest.raises(AttributeError):
         cliffvid.nonsense  # noqa: B018
 
@@ -67,8 +81,14 @@ def test_the_reference_page_lists_all_commands_and_options_as_they_are():
     assert script["PAGE"].read_text() == script["page"](), "make docs-reference"
 
 
+def test_the_types_of_options_as_keywords_follow_from_the_options():
+    script = runpy.run_path(str(ROOT / "docs" / "keywords.py"))
+    for home in script["HOMES"]:
+        assert home.read_text() == script["module"](home), "make docs-reference"
+
+
 def test_every_option_has_a_flag_or_is_for_python_alone():
-    """A field of a class of options is described where it stands; what is not is tuning."""
+    """A field of a class of options is described where it stands; what is not is tuning, or of --camera's file."""
     homes = [
         "cliffvid.options",
         *(f"cliffvid.{path.parent.name}.options" for path in ROOT.glob("cliffvid/*/options.py")),
@@ -77,7 +97,7 @@ def test_every_option_has_a_flag_or_is_for_python_alone():
     assert len(kinds) > 5
     for kind in kinds:
         for field in fields(kind):
-            assert description(field) or field.name.startswith(("track_", "gate_")), (kind, field.name)
+            assert description(field) or field.name.startswith(("track_", "gate_", "camera_")), (kind, field.name)
 
 
 def commands(command):
@@ -88,7 +108,10 @@ def commands(command):
 
 
 def test_readme_and_format_page_name_what_is_there():
-    readme, page = (ROOT / "README.md").read_text(), (ROOT / "docs" / "format.md").read_text()
+    readme, page = (
+        (ROOT / "README.md").read_text(),
+        (ROOT / "docs" / "pages" / "reference" / "tracks-file.md").read_text(),
+    )
     flags = {flag for command in commands(cli.make_command(cli.app)) for param in command.params for flag in param.opts}
     flags |= {"--help"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", readme)) <= flags

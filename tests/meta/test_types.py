@@ -11,12 +11,20 @@ import pytest
 
 import cliffvid
 
-SCRIPT = """from cliffvid import Options, OverlayOptions, overlay, process, read_tracks
+SCRIPT = """from cliffvid import Options, OverlayOptions, convert, overlay, process, process_many, read_tracks, stream
 report = process("video.mp4", "video.parquet", Options(scoer=0.5))
 print(report.peopl, report.people)
 print(read_tracks("video.parquet").body_pose.shape)
 overlay("video.mp4", "video.parquet", "overlay.mp4", OverlayOptions(view="sideways"))
+process("video.mp4", "video.parquet", device="cpu", scoer=0.5)
+process("video.mp4", "video.parquet", device="cpu", score=0.5, detect_every=2)
+list(process_many([("video.mp4", "video.parquet")], precison="fp16"))
+for rows in stream("video.mp4", max_people=3):
+    print(rows.joints(frame="level").shape, rows.video["name"])
+    print(rows.joints(frame="world"))
+convert("video.parquet", "video.glb", to="glb")
 """
+WRONG = ("scoer", "peopl", "sideways", "scoer", "precison", "world", "glb")
 CHECKERS = {"mypy": ["mypy", "--follow-imports=silent"], "basedpyright": ["basedpyright"]}
 
 
@@ -35,12 +43,12 @@ def test_mistakes_in_a_script_are_told_and_nothing_else(checker, tmp_path):
         env=os.environ | {"MYPYPATH": library},
     )
     faults = [line for line in done.stdout.splitlines() if "error:" in line or " - error" in line]
-    assert done.returncode == 1 and len(faults) == 3, done.stdout + done.stderr
-    assert "scoer" in faults[0] and "peopl" in faults[1] and "sideways" in faults[2]
+    assert done.returncode == 1 and len(faults) == len(WRONG), done.stdout + done.stderr
+    assert all(word in fault for word, fault in zip(WRONG, faults, strict=True)), faults
 
 
 def test_every_public_name_is_typed_from_where_it_is_imported():
     tree = ast.parse(Path(cliffvid.__file__).read_text())
     (typed,) = (node for node in tree.body if isinstance(node, ast.If))
     homes = {name.name: node.module for node in typed.body for name in node.names}
-    assert homes == cliffvid._HOME and set(homes) == set(cliffvid.__all__)
+    assert homes == cliffvid._HOME and {*homes, "__version__"} == set(cliffvid.__all__)

@@ -50,9 +50,12 @@ ALLOWED = {
     ("annotate/row_sink.py", "self._writer.write_table"): BULK,
     ("annotate/row_sink.py", "writer.write_table"): "into memory, to travel between processes",
     ("annotate/task_runs.py", "path.open"): BULK,
+    ("annotate/ray_pool.py", "path.open"): BULK,
+    ("annotate/ray_pool.py", "path.write_bytes"): "a worker's own temporary folder",
     ("annotate/task_runs.py", "np.savez_compressed"): BULK,
     ("cli/console.py", "os.open"): "the null device, instead of a stream that was closed",
     ("locks.py", "os.open"): "locks, which hold nothing, and the new files that files.py writes",
+    ("video/memory.py", "tempfile.mkstemp"): "a copy of what an open file holds, removed in the end",
     (
         "video/encode.py",
         "av.open",
@@ -67,8 +70,8 @@ ALLOWED = {
     ("view/stills.py", "Image.fromarray(image).save"): MEMORY,
     ("models/smpl_files.py", "np.savez"): MEMORY,
     ("tracks/formats/amass.py", "np.savez_compressed"): MEMORY,
-    ("tracks/convert.py", "save"): "makes the bytes that files.py writes",
-    ("tracks/convert.py", "pyarrow.csv.write_csv"): MEMORY,
+    ("tracks/formats/csv.py", "pyarrow.csv.write_csv"): MEMORY,
+    ("tracks/formats/joints.py", "pq.write_table"): MEMORY,
 }
 
 

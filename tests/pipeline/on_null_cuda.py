@@ -15,6 +15,7 @@ import numpy as np
 
 from bench.fakes import Injected, people_seen
 from cliffvid import Options
+from cliffvid.errors import CliffvidError, describe
 from cliffvid.models.manifest import BUNDLED, read_manifest
 from cliffvid.models.session import open_session
 from cliffvid.pipeline.networks import Models, open_models
@@ -106,6 +107,31 @@ def rows_of(film: Path, options: Options, models: Models) -> tuple[int, int]:
         return run.counts.decode.frames, people
 
 
+def without_memory(whose: str) -> str:
+    """Return what a network says that is opened and run while nothing can be allocated."""
+    manifest = read_manifest(BUNDLED / "person-open")
+    inside.full[whose].value = True
+    try:
+        with open_session(manifest, device="cuda") as session:
+            session.run({"image": np.zeros((1, *manifest.row_shapes()["image"]), np.uint8)})
+    except CliffvidError as error:
+        return describe(error)
+    finally:
+        inside.full[whose].value = False
+    return ""
+
+
+def automatic() -> dict[str, object]:
+    """Return what --precision auto says, and whether each network that it opened was allowed TensorFloat-32."""
+    inside.sessions.clear()
+    try:
+        open_models(Options(device="cuda", precision="auto", detector="person-open", threads=1)).close()
+    except CliffvidError as error:
+        options = [session.get_provider_options().get("CUDAExecutionProvider") for session in inside.sessions]
+        return {"words": describe(error), "tf32": [each["use_tf32"] for each in options if each]}
+    return {}
+
+
 def placed(name: str) -> list[str]:
     """Return the nodes of a network of the package that run on the CPU."""
     inside.sessions.clear()
@@ -126,6 +152,8 @@ def main(folder: Path) -> None:
         "second": {"pixels": "planes", "decode_device": "cuda", "device": "cuda:1"},
     }
     found: dict[str, object] = {name: run(film, models_dir, **options) for name, options in ways.items()}
+    found["auto"] = automatic()
+    found["full"] = {whose: without_memory(whose) for whose in inside.full}
     print(json.dumps(found | {name: placed(name) for name in ("person-open", "cliff-open", "yolov3-tiny")}))
 
 

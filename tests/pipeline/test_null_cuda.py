@@ -1,9 +1,11 @@
 """What a run asks of a GPU: onnxruntime-gpu and FFmpeg's NVDEC path, on a CUDA without kernels that counts."""
 
+import platform
 from pathlib import Path
 
 import pytest
 
+from nullcuda import fetch
 from nullcuda.run import run
 
 FRAMES, FRAME_BATCH = 59, 2
@@ -49,6 +51,12 @@ def test_all_of_a_process_have_one_context(found, way):
     assert found[way]["contexts"] == 1
 
 
+@pytest.mark.parametrize(("way", "most"), [("planes", 7), ("nvdec", 9)])
+def test_copies_of_a_frame(found, way, most):
+    """Of planes three, and of what a picture is made of, and each input of a network, one; here two frames a batch."""
+    assert found[way]["h2d"] / FRAMES <= most
+
+
 @pytest.mark.parametrize(
     ("way", "sent", "fetched"), [("planes", 3.2e6, 20e3), ("nvdec", 60e3, 20e3), ("exact", 6.4e6, 3.2e6)]
 )
@@ -86,3 +94,26 @@ def test_the_whole_run_was_counted(found, way):
 @pytest.mark.parametrize("network", ["person-open", "cliff-open", "yolov3-tiny"])
 def test_networks_of_the_package_run_on_the_gpu_as_a_whole(found, network):
     assert found[network] == []
+
+
+@pytest.mark.parametrize(
+    ("whose", "words"),
+    [("gpu", "model.onnx: memory does not suffice to load it; end "), ("host", "page-locked memory is full; take sm")],
+)
+def test_what_is_short_of_memory_is_told(found, whose, words):
+    """cuBLAS only says that it was not initialized."""
+    assert words in found["full"][whose] and "\n" not in found["full"][whose]
+
+
+def test_precisions_with_wrong_outputs_are_refused(found):
+    """A CUDA without kernels computes nothing right; each candidate was opened once, as it would run."""
+    words = found["auto"]["words"]
+    assert words.startswith("error: person-open: no precision gives the right outputs on cuda (fp32: ")
+    assert "tf32: " in words and words.count("its results would be wrong") == 2 and "choose --device cpu" in words
+    assert found["auto"]["tf32"] == ["0", "1"]
+
+
+def test_nothing_counts_as_fetched_where_there_is_no_onnxruntime_gpu(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    fetch.main(tmp_path)
+    assert not list(tmp_path.iterdir()) and "tests on the null CUDA are skipped" in capsys.readouterr().err

@@ -15,7 +15,7 @@ SIZE_WH, FOCAL_PX = (640, 480), 500.0
 def boxes(places):
     """The box (P,4) in the frame of each of some people who stand at places (P,3)."""
     joints = load_body("open-body").joints(*people(places))
-    points = project(joints, np.full(len(places), FOCAL_PX), SIZE_WH)
+    points = project(joints, np.full(len(places), FOCAL_PX), (SIZE_WH[0] / 2, SIZE_WH[1] / 2))
     return np.hstack([points.min(axis=1), points.max(axis=1)]).astype(np.float32)
 
 
@@ -25,6 +25,7 @@ def bodies(detected, posed, off=0.1, there=None, **more):
     columns = {name: np.zeros((count, *c.shape[1:]), c.dtype) for name, c in Crops.empty(h=4, w=4).columns().items()}
     columns |= {"bbox_xyxy": np.clip(detected, 0, [*SIZE_WH] * 2).astype(np.float32)}
     columns["focal_px"][:], columns["frame_wh_px"][:], columns["crop_center_size_px"][:] = FOCAL_PX, SIZE_WH, 100
+    columns["center_px"][:] = np.divide(SIZE_WH, 2)
     columns["flags"][:] = AT_BORDER
     answer = {
         "rotmat": np.tile(np.eye(3, dtype=np.float32), (count, 24, 1, 1)),

@@ -78,6 +78,16 @@ class Browser:
             time.sleep(0.1)
         raise AssertionError(f"never true: {condition}; log: {self.log()}")
 
+    def appear(self, width: int, height: int, dark: bool) -> None:
+        """Show pages as a window of that size in CSS pixels does, on a light or dark system."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self._devtools("Emulation.setDeviceMetricsOverride", metrics)
+        self._devtools("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+    def _devtools(self, command: str, values: dict) -> None:
+        self._ask("POST", "/goog/cdp/execute", {"cmd": command, "params": values})
+
     def click(self, selector: str, x: int = 0, y: int = 0) -> None:
         """A real click of the mouse at the middle of an element, or so far from there."""
         found = self._ask("POST", "/element", {"using": "css selector", "value": selector})
@@ -91,9 +101,9 @@ class Browser:
         self._ask("POST", "/actions", {"actions": [mouse]})
 
     def key(self, name: str) -> None:
-        """A real press of a key, by its name in the DOM: ArrowLeft, Home ..."""
-        codes = {"ArrowLeft": "\ue012", "ArrowRight": "\ue014", "Home": "\ue011", "End": "\ue010"}
-        press = [{"type": kind, "value": codes[name]} for kind in ("keyDown", "keyUp")]
+        """A real press of a key, by its name in the DOM: ArrowLeft, Home ... or its character."""
+        codes = {"ArrowLeft": "\ue012", "ArrowRight": "\ue014", "Home": "\ue011", "End": "\ue010", "Escape": "\ue00c"}
+        press = [{"type": kind, "value": codes.get(name, name)} for kind in ("keyDown", "keyUp")]
         self._ask("POST", "/actions", {"actions": [{"type": "key", "id": "keys", "actions": press}]})
 
     def log(self) -> list[str]:

@@ -21,6 +21,7 @@ class FakeOrt:
     """What cliffvid uses of the module."""
 
     SessionOptions, RunOptions = real.SessionOptions, real.RunOptions
+    cuda_version = "12.8"
 
     def __init__(self, gpu) -> None:
         self.place, self.gpu = ("cuda", gpu.number), gpu

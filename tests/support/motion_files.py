@@ -70,8 +70,15 @@ class Gltf:
         assert kind == b"BIN\0" and size == len(rest) - 8 == -(-self.json["buffers"][0]["byteLength"] // 4) * 4
         self.binary = rest[8:]
         self.parents = {child: k for k, node in enumerate(self.json["nodes"]) for child in node.get("children", [])}
-        self.names = {node["name"]: k for k, node in enumerate(self.json["nodes"])}
+        self.names = {self._path(k): k for k in range(len(self.json["nodes"]))}
         assert len(self.names) == len(self.json["nodes"])
+
+    def _path(self, k: int) -> str:
+        """The name of a node that is a root, root/name of any other."""
+        name, top = self.json["nodes"][k]["name"], k
+        while top in self.parents:
+            top = self.parents[top]
+        return name if top == k else f"{self.json['nodes'][top]['name']}/{name}"
 
     def numbers(self, accessor: int) -> np.ndarray:
         what = self.json["accessors"][accessor]

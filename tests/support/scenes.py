@@ -29,7 +29,15 @@ def people(transl, seed=0):
 def scene(transl, focal_px, size_wh, seed=0) -> Scene:
     body = load_body("open-body")
     vertices, normals = body.surface(*people(transl, seed))
-    return Scene(size_wh, float(focal_px), body.levels, vertices, normals, COLORS[: len(transl)])
+    return Scene(
+        size_wh,
+        float(focal_px),
+        (size_wh[0] / 2, size_wh[1] / 2),
+        body.levels,
+        vertices,
+        normals,
+        COLORS[: len(transl)],
+    )
 
 
 # In two of them somebody stands before somebody else, named before or after. A plain camera; a wide one, close, with

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.spatial.transform import Rotation, Slerp
+from scipy.spatial.transform import Rotation
 
 import needs
 from bodies import body_arrays, save_npz
@@ -22,40 +22,14 @@ from cliffvid.tracks.convert import convert
 from cliffvid.tracks.formats.bvh import euler_zxy
 from cliffvid.tracks.motion import weighted_median
 from cliffvid.tracks.options import ConvertOptions
-from cliffvid.tracks.write import WRITERS
 from motion_files import Gltf, bvh_joints
+from motions import MOTIONS, RATE, random_motion, save, truth_at
 from reference import turned
 
-RATE = 60.0
 FORMATS = ("npz", "parquet", "cliff", "csv", "amass", "bvh", "gltf")
 # Which way is up, and which way somebody looks who faces the camera: by format.
 UP = dict.fromkeys(FORMATS, (0, -1, 0)) | {"amass": (0, 0, 1), "bvh": (0, 1, 0), "gltf": (0, 1, 0)}
 AHEAD = dict.fromkeys(FORMATS, (0, 0, -1)) | {"amass": (0, -1, 0), "bvh": (0, 0, 1), "gltf": (0, 0, 1)}
-
-
-def save(path: Path, frames, ids, *, turn=None, pose=None, betas=None, transl=None, body="open-body", flags=None):
-    """A tracks file of a row for each frame number and identity, on a clock of RATE; what is not told is 0."""
-    count = len(frames)
-    moved, shape = (63, 11) if body.startswith("smplx") else (69, 10)
-    like = Tracks.empty(Tracks.optional(), pose=moved, shape=shape, joints=moved // 3 + 1)
-    columns = {n: np.zeros((count, *c.shape[1:]), c.dtype) for n, c in like.columns().items()}
-    columns["frame_idx"][:], columns["track_id"][:] = frames, ids
-    columns["joint_confidence"] += np.linspace(0, 1, moved // 3 + 1, dtype=np.float32)
-    columns["time_s"][:] = columns["frame_idx"] / RATE
-    columns["pts"][:] = columns["frame_idx"] * 1000
-    columns["det_score"][:], columns["focal_px"][:] = 0.9, 1200
-    given_ = {"global_orient": turn, "body_pose": pose, "betas": betas, "transl": transl, "flags": flags}
-    for name, values in given_.items():
-        if values is not None:
-            columns[name][:] = values
-    tracks = Tracks(**columns)
-    tracks = tracks[np.lexsort((tracks.track_id, tracks.frame_idx))]
-    with WRITERS["npz"](path, like) as writer:
-        writer.write(tracks)
-        info = {"name": "a.mp4", "codec": "h264", "width_px": 1280, "height_px": 720}
-        counts = {"decode": {"frames": int(max(frames, default=0)) + 1}}
-        writer.finish({"video": info, "body": {"name": body}, "models": [], "complete": True, "counts": counts})
-    return path
 
 
 def joints_in(path: Path, to: str, time_s: float = 0.0) -> np.ndarray:
@@ -67,7 +41,7 @@ def joints_in(path: Path, to: str, time_s: float = 0.0) -> np.ndarray:
     if to == "gltf":
         file = Gltf(path.read_bytes())
         world = file.at(time_s)
-        return np.stack([world[file.names[f"1_{name}"]][:3, 3] for name in SMPL_JOINTS])
+        return np.stack([world[file.names[f"track_1/{name}"]][:3, 3] for name in SMPL_JOINTS])
     if to == "amass":
         data = np.load(path)
         row = round(time_s * data["mocap_framerate"])
@@ -109,30 +83,6 @@ def test_who_stands_upright_and_faces_the_camera_does_so_in_every_format(to, tmp
     np.testing.assert_allclose(-ahead @ joints["pelvis"], 5.0, atol=1e-4)
     np.testing.assert_allclose(-up @ joints["pelvis"], 0.2, atol=1e-4)
     np.testing.assert_allclose(joints["pelvis"][0], 0.4, atol=1e-4)
-
-
-MOTIONS = st.tuples(st.integers(0, 10**6), st.lists(st.integers(1, 4), min_size=1, max_size=8))
-
-
-def random_motion(folder: Path, seed: int, steps: list[int]):
-    """A person on irregular frames: any turns, so also beyond half a turn; a tracks file and its truth."""
-    rng = np.random.default_rng(seed)
-    frames = np.concatenate([[3], 3 + np.cumsum(steps)])
-    count = len(frames)
-    turn, pose = rng.normal(0, 2, (count, 3)), rng.normal(0, 0.6, (count, 69))
-    transl = [0, 0, 6] + rng.normal(0, 1, (count, 3))
-    betas = np.tile(rng.normal(0, 1, 10), (count, 1))
-    path = save(folder / "a.npz", frames, [1] * count, turn=turn, pose=pose, betas=betas, transl=transl)
-    return path, read_tracks(path)
-
-
-def truth_at(rows: Tracks, time_s: float) -> np.ndarray:
-    """Joints in the camera's frame: rotations by scipy's slerp, the pelvis along a line, at the video's true times."""
-    body = load_body("open-body")
-    pose = np.concatenate([rows.global_orient, rows.body_pose], axis=1).reshape(len(rows), -1, 3).astype(float)
-    now = np.stack([Slerp(rows.time_s, Rotation.from_rotvec(pose[:, j]))(time_s).as_rotvec() for j in range(24)])
-    transl = np.array([np.interp(time_s, rows.time_s, column) for column in rows.transl.T])
-    return body.joints(now[:1], now[1:].reshape(1, 69), rows.betas[:1].astype(float), transl[None])[0]
 
 
 @settings(max_examples=25)
@@ -181,7 +131,7 @@ def test_gltf_moves_as_the_tracks_do_with_a_key_at_each_rows_own_time(tmp_path_f
     for time_s in (rows.time_s[0], rows.time_s[-1], (rows.time_s[0] + 2 * rows.time_s[-1]) / 3):
         truth = truth_at(rows, time_s) * [1, -1, -1]
         world = file.at(float(np.float32(time_s)))
-        found = np.stack([world[file.names[f"1_{name}"]][:3, 3] for name in SMPL_JOINTS])
+        found = np.stack([world[file.names[f"track_1/{name}"]][:3, 3] for name in SMPL_JOINTS])
         np.testing.assert_allclose(found, truth, atol=2e-4)
     surface = file.skinned("track_1_body", file.at(float(np.float32(rows.time_s[-1]))))
     last = rows[-1:]
@@ -308,12 +258,12 @@ def test_the_gltf_camera_sees_people_where_the_video_did(tmp_path):
     tracks = save(tmp_path / "a.npz", [0, 1], [1, 1], turn=[2.8, 0.3, 0.1], transl=[0.8, -0.3, 4.0])
     rows, body = read_tracks(tracks), load_body("open-body")
     joints = body.joints(rows.global_orient, rows.body_pose, rows.betas, rows.transl)
-    truth = project(joints, rows.focal_px, (1280, 720))[0]
+    truth = project(joints, rows.focal_px, (640, 360))[0]
     convert(tracks, tmp_path / "o.glb", ConvertOptions("gltf"))
     file = Gltf((tmp_path / "o.glb").read_bytes())
     world, camera = file.at(0.0), file.json["cameras"][0]["perspective"]
     np.testing.assert_array_equal(world[file.names["camera"]], np.eye(4))  # at the origin, looks along -z
-    points = np.stack([world[file.names[f"1_{name}"]][:3, 3] for name in SMPL_JOINTS])
+    points = np.stack([world[file.names[f"track_1/{name}"]][:3, 3] for name in SMPL_JOINTS])
     depth, reach = -points[:, 2], np.tan(camera["yfov"] / 2)
     u = 640 * (1 + points[:, 0] / depth / reach / camera["aspectRatio"])
     v = 360 * (1 - points[:, 1] / depth / reach)
@@ -336,6 +286,21 @@ def test_a_skeleton_is_sticks_from_joint_to_joint(tmp_path):
     a, b, c = (file.numbers(primitive["attributes"]["POSITION"]).astype(float)[faces[:, k]] for k in range(3))
     volumes = (a * np.cross(b, c)).sum(axis=1).reshape(-1, 8).sum(axis=1) / 6
     assert (volumes > 0).all()
+
+
+def test_a_gltf_for_each_person_has_only_that_one_with_the_same_bones(tmp_path):
+    tracks = walkers(tmp_path)
+    files = convert(tracks, tmp_path / "out", ConvertOptions("gltf", per_person=True)).files
+    assert [path.name for path in files] == ["w_track0001.glb", "w_track0002.glb", "w_track0007.glb"]
+    whole = Gltf(convert(tracks, tmp_path / "o.glb").files[0].read_bytes())
+    for track, path in zip((1, 2, 7), files, strict=True):
+        file = Gltf(path.read_bytes())
+        (skin,) = file.json["skins"]
+        assert [file.json["nodes"][joint]["name"] for joint in skin["joints"]] == SMPL_JOINTS
+        alone, among = (each.skinned(f"track_{track}_body", each.at(0.8)) for each in (file, whole))
+        np.testing.assert_allclose(alone, among, atol=1e-6)
+    with pytest.raises(UsageError, match=r"one file, but there are 3 people; name a folder, or --track"):
+        convert(tracks, tmp_path / "p.glb", ConvertOptions(per_person=True))
 
 
 def test_another_library_reads_the_gltf(tmp_path):
@@ -409,7 +374,7 @@ def test_all_55_joints_of_smplx_have_names_and_places(tmp_path):
     convert(tracks, tmp_path / "o.glb", ConvertOptions("gltf", skeleton_only=True))
     file = Gltf((tmp_path / "o.glb").read_bytes())
     world = file.at(0.0)
-    np.testing.assert_allclose([world[file.names[f"1_{n}"]][:3, 3] for n in body.joint_names], truth, atol=1e-4)
+    np.testing.assert_allclose([world[file.names[f"track_1/{n}"]][:3, 3] for n in body.joint_names], truth, atol=1e-4)
 
 
 def test_what_cannot_be_meant_is_refused_and_leaves_nothing(tmp_path):
@@ -439,7 +404,7 @@ def test_what_cannot_be_meant_is_refused_and_leaves_nothing(tmp_path):
 
 def test_the_same_file_whenever_it_is_written(tmp_path):
     tracks = walkers(tmp_path)
-    for to in ("amass", "bvh", "gltf"):
+    for to in ("amass", "bvh", "trc", "gltf"):
         one, two = (convert(tracks, tmp_path / name, ConvertOptions(to, track=(2,))).files[0] for name in ("a", "b"))
         assert one.read_bytes() == two.read_bytes()
         one.unlink(), two.unlink()

@@ -32,7 +32,14 @@ OF_MANIFESTS = [
 OF_TRACKS = [
     *(
         ["convert", "t.npz", "--to", to, "-o", f"new{end}", "--overwrite"]
-        for to, end in (("npz", ".npz"), ("cliff", ".npz"), ("csv", ".csv"), ("gltf", ".glb"))
+        for to, end in (
+            ("npz", ".npz"),
+            ("cliff", ".npz"),
+            ("joints", ".csv"),
+            ("csv", ".csv"),
+            ("gltf", ".glb"),
+            ("usd", ".usd"),
+        )
     ),
     ["report", "t.npz", "-o", "new.html", "--overwrite", "--skeleton-only"],
     ["report", "t.npz", "-o", "new.html", "--overwrite", "--skeleton-only", "--video", "clip.mp4"],

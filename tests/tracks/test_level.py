@@ -8,6 +8,7 @@ from cliffvid.errors import UsageError
 from cliffvid.models.body import load_body
 from cliffvid.tables import IMPLAUSIBLE, Tracks
 from cliffvid.tracks.convert import convert
+from cliffvid.tracks.filters import running_median
 from cliffvid.tracks.level import Levels, find_level, grounded, posed_rows, sole_m
 from cliffvid.tracks.motion import Y_UP, Gaps, pieces
 from cliffvid.tracks.options import ConvertOptions
@@ -164,8 +165,8 @@ def test_each_shot_has_a_camera_and_all_stand_upright_in_every_format(tmp_path):
         assert str(amass["frame"]) == "level_zup"
         assert amass["trans"][:, 2].std() < 0.1 and amass["trans"][:, 2].mean() > 0
         world = file.at(start_s + 2.0)
-        assert world[file.names[f"{track}_head"]][1, 3] > 1.3
-        assert -0.1 < min(world[file.names[f"{track}_{side}_foot"]][1, 3] for side in ("left", "right")) < 0.2
+        assert world[file.names[f"track_{track}/head"]][1, 3] > 1.3
+        assert -0.1 < min(world[file.names[f"track_{track}/{side}_foot"]][1, 3] for side in ("left", "right")) < 0.2
 
 
 def test_up_may_be_given_or_be_the_cameras(tmp_path):
@@ -244,3 +245,19 @@ def test_rows_are_left_out_of_long_films_and_people_are_not(monkeypatch):
     tracks, _ = walk(view, people=2, errs=ERRS)
     monkeypatch.setattr("cliffvid.tracks.level.ROWS_MAX", 60)
     assert len(np.unique(posed_rows(tracks, BODY)[0].track_id)) == 2
+
+
+def test_a_running_median_is_that_of_the_values_around():
+    """Against the median of each time's neighbours, one by one, over more rows than are computed together."""
+    rng = np.random.default_rng(0)
+    time_s = np.cumsum(rng.uniform(0.01, 0.2, 700))
+    values = rng.normal(size=700)
+    values[rng.random(700) < 0.3] = np.nan
+    values[100:140] = np.nan
+    found = running_median(values, time_s, 0.5)
+    assert 0 < np.isnan(found).sum() < 60
+    for i, at in enumerate(time_s):
+        half = min(0.5, at - time_s[0], time_s[-1] - at)
+        near = values[(time_s >= at - half) & (time_s <= at + half)]
+        near = near[~np.isnan(near)]
+        np.testing.assert_equal(found[i], np.median(near) if len(near) else np.nan)

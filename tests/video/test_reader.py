@@ -7,9 +7,10 @@ import pytest
 
 from cliffvid import InputError, Options
 from cliffvid.video import container
+from cliffvid.video.deinterlace import DisplayedFrame
 from cliffvid.video.images.orientation import Orientation
 from cliffvid.video.images.rgb import RgbImage
-from cliffvid.video.reader import DecodeCounts, DisplayedFrame, Video, batches
+from cliffvid.video.reader import DecodeCounts, Video, batches
 from clips import film, index_first, make_clip, picture, read_index
 from plane_frames import smooth, stored
 from traps import ORIENTATIONS, TRAPS, remuxed, with_packet

@@ -25,8 +25,8 @@ def test_joints_are_drawn_where_they_project():
     person, body = one_person([0.3, 0.1, 3.0]), load_body("open-body")
     image = np.zeros((480, 640, 3), np.uint8)
     joints = body.joints(person.global_orient, person.body_pose, person.betas, person.transl)
-    draw_skeletons(image, person, joints, body.parents)
-    points = project(joints, person.focal_px, (640, 480))[0]
+    draw_skeletons(image, person, joints, body.parents, (320, 240))
+    points = project(joints, person.focal_px, (320, 240))[0]
     dots = np.argwhere(image.min(axis=2) > 200)[:, ::-1] + 0.5
     gap = np.linalg.norm(points[:, None] - dots[None], axis=-1)
     assert gap.min(axis=1).max() < 1 and gap.min(axis=0).max() < 2.5
@@ -42,7 +42,7 @@ def test_joints_are_drawn_where_they_project():
 def test_an_impossible_camera_draws_no_skeleton_and_its_box():
     image, person, body = np.zeros((48, 64, 3), np.uint8), one_person([0, 0, 1e-9]), load_body("open-body")
     joints = body.joints(person.global_orient, person.body_pose, person.betas, person.transl)
-    draw_skeletons(image, person, joints, body.parents)
+    draw_skeletons(image, person, joints, body.parents, (320, 240))
     assert not image.any()
     draw_boxes(image, person)
     assert image[10:31, 10].any(axis=1).all() and not image[32:].any()

@@ -105,7 +105,9 @@ def test_the_side_view_is_the_same_body_seen_from_the_right_angle():
     camera_axes = about_y  # the camera's axes turned by +90 degrees, as columns
     np.testing.assert_allclose(side, (made.vertices - centre) @ camera_axes + centre, atol=1e-5)
     for renderer in RENDERERS:
-        turned = Scene(made.size_wh, made.focal_px, made.levels, side, camera_to_side(made.normals, 0), made.colors)
+        turned = Scene(
+            made.size_wh, made.focal_px, made.center_px, made.levels, side, camera_to_side(made.normals, 0), made.colors
+        )
         drawn = picture(renderer, turned)
         seen = [np.isfinite(reference.depth_map(v, body.faces, made.focal_px, made.size_wh)) for v in side]
         assert reference.mask_iou(drawn[..., 3] >= 128, seen[0] | seen[1]) >= 0.98

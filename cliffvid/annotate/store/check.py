@@ -29,7 +29,7 @@ STATUSES = ("ok", "partial", "empty", "failed")
 RECORDS: dict[str, tuple[Keys, Keys]] = {
     "job": (
         {"started": NUMBER, "inputs": WHOLE, "settings": OBJECT, "models": LIST, "software": TEXT, "options": OBJECT},
-        {"host": TEXT},
+        {"host": TEXT, "workers": WHOLE},
     ),
     "found": ({"videos": LIST}, {}),
     "input": (
@@ -39,7 +39,7 @@ RECORDS: dict[str, tuple[Keys, Keys]] = {
     ),
     "inputs": ({"videos": OBJECT}, {}),
     "done": ({"file": TEXT + NONE, "sha256": TEXT + NONE, "videos": LIST + OBJECT}, {"forget": LIST}),
-    "failed": (ENDED | {"error": TEXT}, {}),
+    "failed": (ENDED | {"error": TEXT}, {"log": TEXT}),
     "segment": (
         {"cut_key": TEXT, "part": WHOLE, "file": TEXT + NONE, "thumbs": TEXT, "warnings": LIST} | RESULT,
         {},
@@ -47,7 +47,7 @@ RECORDS: dict[str, tuple[Keys, Keys]] = {
     "end": ({"stopped": TEXT + NONE, "finished": NUMBER, "videos_sha256": TEXT}, {"statuses": OBJECT}),
 }
 DONE_VIDEO: tuple[Keys, Keys] = (ENDED | RESULT, {})
-GIVEN_UP: tuple[Keys, Keys] = (ENDED | {"error": TEXT, "rows": WHOLE}, {})  # as merged from a part
+GIVEN_UP: tuple[Keys, Keys] = (ENDED | {"error": TEXT, "rows": WHOLE}, {"log": TEXT})  # as merged from a part
 
 
 class BadRecord(InputError):
@@ -151,7 +151,7 @@ def rows_of(videos: Unchecked) -> Packed[Unchecked]:
 
 def _check_inputs(videos: dict[str, Unchecked]) -> None:
     must = {name: kinds for name, kinds in RECORDS["input"][0].items() if name != "type"}
-    rows = _check_rows(videos, must, "inputs")
+    rows = _check_rows(videos, must, {}, "inputs")
     for cuts in rows.values("cuts"):
         if cuts:
             _check_values(cuts, NUMBER, "cuts")
@@ -160,7 +160,7 @@ def _check_inputs(videos: dict[str, Unchecked]) -> None:
 def _check_done_rows(videos: dict[str, Unchecked], has_file: bool, jobs: int) -> None:
     columns = videos.get("columns")
     failed = type(columns) is dict and "error" in columns
-    rows = _check_rows(videos, GIVEN_UP[0] if failed else DONE_VIDEO[0], "videos")
+    rows = _check_rows(videos, *(GIVEN_UP if failed else DONE_VIDEO), "videos")
     statuses, numbers = set(rows.values("status")), {int(str(job)) for job in set(rows.values("job"))}
     if statuses - {"failed"} if failed else statuses - set(STATUSES[:-1]):
         raise BadRecord(f"unknown status {statuses!r}")
@@ -190,16 +190,16 @@ def _check_counts_columns(rows: Packed[Unchecked]) -> None:
         _check_column(column, NUMBER + NONE, path)
 
 
-def _check_rows(videos: dict[str, Unchecked], must: Keys, what: str) -> Packed[Unchecked]:
+def _check_rows(videos: dict[str, Unchecked], must: Keys, may: Keys, what: str) -> Packed[Unchecked]:
     """Check records that are held as columns: their keys, and the types in each column."""
     _check(videos, {"count": WHOLE, "columns": OBJECT}, {}, what)
     count, columns = videos["count"], videos["columns"]
     if count < 1 or not fits(columns, count):
         raise BadRecord(f"columns of {what!r} that are not all of {count} rows")
-    if unknown := columns.keys() ^ must.keys():
+    if unknown := (columns.keys() - may.keys()) ^ must.keys():
         raise BadRecord(f"unknown or missing key {min(unknown)!r} of {what!r}")
     for name, column in columns.items():
-        _check_column(column, must[name], name)
+        _check_column(column, must.get(name) or may[name], name)
     if count > 1 and type(columns["video"]) is list and len(columns["video"]) != count:
         raise BadRecord(f"one name for {count} rows of {what!r}")
     return Packed(columns, count)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict, Unpack, cast
 from ...errors import InputError, OutputError
 from ...files import sync_folder
 from ...names import label
+from ...tracks.data_set import VIDEOS
 from ...tracks.write import META_KEY, about, open_parquet
 from .journal import Log
 from .ownership import TRACKS, WORK, remove
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROW_GROUP, VIDEO_GROUP = 16384, 65536  # rows
-VIDEOS = "videos.parquet"
 NO_SHARD: ShardFacts = {"file": None, "sha256": None}  # of inputs without rows
 # The columns of videos.parquet, without those that a manifest adds.
 VIDEO_COLUMNS = {
@@ -36,6 +36,7 @@ VIDEO_COLUMNS = {
     "status": "string",  # ok, partial, empty, failed, skipped
     "error": "string",
     "message": "string",
+    "log": "string",  # of a failed input: the last lines that its worker logged
     "attempts": "int32",
     "duration_s": "float64",
     "frames": "int64",

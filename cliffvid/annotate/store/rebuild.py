@@ -15,8 +15,9 @@ from ...files import sync_folder
 from ...inputs import open_input
 from ...npz import size_of
 from ...options import Options
+from ...tracks.data_set import VIDEOS
 from ...tracks.read import check_parquet
-from .dataset import NO_SHARD, VIDEO_COLUMNS, VIDEOS, Shards, conclude, done_line, hash_of, writing
+from .dataset import NO_SHARD, VIDEO_COLUMNS, Shards, conclude, done_line, hash_of, writing
 from .journal import Journal, lock, replay
 from .ownership import NAME, TRACKS, WORK, has_journal, is_shard
 from .records import CountsFacts, DoneLine, Ended, FailedLine, InputLine, JobLine, ShardFacts
@@ -228,7 +229,7 @@ def _done(video: str, rows: int, row: Row | None, finished: float, jobs: _Jobs) 
 
 
 def _failed(row: Row, jobs: _Jobs) -> FailedLine:
-    return {
+    line: FailedLine = {
         "type": "failed",
         "video": row["video"],
         "key": row["key"],
@@ -239,3 +240,6 @@ def _failed(row: Row, jobs: _Jobs) -> FailedLine:
         "finished": row["finished"],
         "job": jobs.number(row, row["finished"]),
     }
+    if row.get("log"):
+        line["log"] = row["log"]
+    return line

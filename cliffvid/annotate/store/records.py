@@ -46,6 +46,7 @@ class JobLine(TypedDict):
     software: str
     options: dict[str, object]
     host: NotRequired[str]
+    workers: NotRequired[int]
 
 
 class InputLine(TypedDict):
@@ -98,6 +99,7 @@ class Ended(_HowEnded, total=False):
     width_px: int | None
     height_px: int | None
     error: str
+    log: str  # the last lines that the worker of a failed input logged
     file: str | None  # of its rows; in memory only, on disk the line has it
 
 

@@ -15,6 +15,7 @@ from ...names import label
 from ...npz import load_npy
 from ...tables import BAD_CAMERA, Bool, Float64, Tracks
 from ...tracks.formats.cliff import PICKED, SMPL_VERTICES, with_vertices
+from ...tracks.meta import Meta, center_px
 from ...tracks.read import read_both
 from ...video.image_files import image_size
 from .check import image_path
@@ -66,7 +67,8 @@ def make(tracks: Path, images: Path, out: Path, regressor: Path | None = None, o
     names = [named.get(name, name) for name in files]
     seen = {index: _size(images, names[index], tracks) for index in np.unique(rows.frame_idx).tolist()}
     parts = [
-        _arrays(rows[start : start + BLOCK], body, extra, files, seen) for start in range(0, max(len(rows), 1), BLOCK)
+        _arrays(rows[start : start + BLOCK], meta, body, extra, files, seen)
+        for start in range(0, max(len(rows), 1), BLOCK)
     ]
     arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     facts = {"kind": KIND, "software": meta.get("software", ""), "body": meta["body"], "models": meta.get("models", [])}
@@ -84,14 +86,15 @@ def _size(images: Path, name: str, tracks: Path) -> tuple[int, int]:
 
 
 def _arrays(
-    rows: Tracks, body: Body, extra: Array | None, files: list[str], seen: dict[int, tuple[int, int]]
+    rows: Tracks, meta: Meta, body: Body, extra: Array | None, files: list[str], seen: dict[int, tuple[int, int]]
 ) -> dict[str, tables.Array]:
     """Return the arrays of the file for some rows."""
     count = len(rows)
     joints, there = keypoints(rows, body, extra)
     sizes = np.array([seen[index] for index in rows.frame_idx.tolist()], float).reshape(count, 2)
+    centers = np.array([center_px(meta, seen[index]) for index in rows.frame_idx.tolist()]).reshape(count, 2)
     with np.errstate(invalid="ignore"):  # keypoints that the body does not have are at 0
-        at = np.nan_to_num(project(joints, rows.focal_px, (0, 0)) + sizes[:, None] / 2)
+        at = np.nan_to_num(project(joints, rows.focal_px, (0, 0)) + centers[:, None])
     pixels = np.concatenate([at, np.zeros((count, 24, 1))], axis=2)
     inside = ((pixels[..., :2] >= 0) & (pixels[..., :2] <= sizes[:, None])).all(axis=2) & (joints[..., 2] > 0)
     pixels[..., 2] = inside & there

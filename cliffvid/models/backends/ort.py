@@ -117,9 +117,10 @@ def open_network(
             str(path), settings, providers=[(provider, options)], enable_fallback=0
         )
     except Exception as error:  # onnxruntime raises a dozen unrelated classes
-        if provider != CPU and not is_short_of_memory(error):
+        short = queue.is_short_of_memory()  # libraries only say that they were not initialized
+        if provider != CPU and not short and not is_short_of_memory(error):
             raise did_not_load(error) from error
-        raise not_loaded(path, "onnxruntime", error) from error
+        raise not_loaded(path, "onnxruntime", error, short) from error
     # onnxruntime silently falls back to the CPU if a provider's libraries do not load. This is checked here, since
     # session.disable_cpu_ep_fallback would also forbid the CPU to compute shapes.
     if provider not in (loaded := session.get_providers()):

@@ -101,7 +101,7 @@ class Pictures:
             network = self._network(FROM_NV12, queue)
             for planes in surfaces:
                 binding = network.io_binding()
-                self._bind(queue, binding, {"width": np.array([width])})
+                binding.bind_cpu_input("width", np.array([width]))
                 for name, (address, pitch) in planes.items():
                     binding.bind_input(f"{name}_padded", *self._where, np.uint8, (shapes[name][0], pitch), address)
                     binding.bind_output(name, *self._where, np.uint8, shapes[name], places[name])
@@ -110,11 +110,11 @@ class Pictures:
         return made
 
     def _bind(self, queue: Queue, binding: OrtBinding, arrays: Mapping[str, Array]) -> None:
-        for name, array in arrays.items():
-            if name in ON_HOST:
-                binding.bind_cpu_input(name, np.ascontiguousarray(array))
-            else:
-                binding.bind_input(name, *self._where, array.dtype.type, array.shape, queue.put(array))
+        for name in arrays.keys() & ON_HOST:
+            binding.bind_cpu_input(name, arrays[name])
+        there = [(name, array) for name, array in arrays.items() if name not in ON_HOST]
+        for (name, array), place in zip(there, queue.put_together([array for _, array in there]), strict=True):
+            binding.bind_input(name, *self._where, array.dtype.type, array.shape, place)
 
     def make(self, inputs: PendingInputs, dtype: str) -> OrtValue:
         """Return the inputs as an array (P,h,w,3) on the device. Values are rounded for uint8 only."""

@@ -1,7 +1,9 @@
 """Queue onnxruntime's work on a GPU's stream, so that nothing waits but for the answers of a batch."""
 
 import ctypes
+from collections.abc import Sequence
 from contextlib import suppress
+from itertools import accumulate
 from types import ModuleType
 
 import numpy as np
@@ -14,6 +16,7 @@ from .ort_types import OrtBinding, OrtNetwork
 
 ALIGNMENT = 256  # of CUDA's own allocations
 LEAST_BYTES = 1 << 20  # of memory for ``put``
+SHORT_BYTES = 128 << 20  # with less of it free on a GPU, a library that fails to start is short of memory
 KEPT_BYTES = 192 << 20  # as much of it is kept for later; frames of many sizes would add up
 
 
@@ -40,6 +43,14 @@ class Queue:
         """Let the calling thread use the queue."""
         if self.gpu:
             self.gpu.enter()
+
+    def is_short_of_memory(self) -> bool:
+        """Return whether the GPU has hardly any free memory."""
+        if self.gpu is None:
+            return False
+        with suppress(BackendError):  # after an error that lasts, CUDA answers nothing
+            return self.gpu.free_bytes() < SHORT_BYTES
+        return False
 
     def buffer(self, size: int) -> Buffer:
         """Return memory on the device, zeros, and pinned memory of this machine."""
@@ -78,6 +89,19 @@ class Queue:
         buffer = buffer if not address else Buffer(address, buffer.host, buffer.memory)
         self.gpu.send(buffer, array.nbytes, self.stream)
         return buffer.device
+
+    def put_together(self, arrays: Sequence[Array]) -> list[int]:
+        """Put arrays by one copy; return the address of each."""
+        if self.gpu is None:
+            return [self.put(array) for array in arrays]
+        *starts, size = accumulate((-(-array.nbytes // ALIGNMENT) * ALIGNMENT for array in arrays), initial=0)
+        buffer = self._room(size)
+        for array, start in zip(arrays, starts, strict=True):
+            place = buffer.memory[start : start + array.nbytes]
+            place.view(array.dtype).reshape(array.shape)[...] = array
+        self._given += size
+        self.gpu.send(buffer, size, self.stream)
+        return [buffer.device + start for start in starts]
 
     def _room(self, size: int) -> Buffer:
         """Return a part of the buffers of ``put``."""

@@ -5,7 +5,6 @@ No library is used: it would add an object for each line of JSON below, but no v
 
 import json
 import struct
-from collections.abc import Mapping
 from typing import NotRequired, TypeAlias, TypedDict
 
 import numpy as np
@@ -15,7 +14,7 @@ from ...geometry import Array
 from ...models.body import Body, vertex_normals
 from ...rotations import axis_angle, quaternion
 from ..colors import track_color
-from ..motion import Y_UP, Piece
+from ..motion import Y_UP, Piece, SceneFacts
 
 Json: TypeAlias = dict[str, object]
 FLOAT, UINT, USHORT, UBYTE = 5126, 5125, 5123, 5121
@@ -100,17 +99,21 @@ class Glb:
         return head + b"".join(chunks)
 
 
-def glb(
-    tracks: list[list[Piece]], body: Body, step_s: float, skeleton_only: bool, name: str, camera: Mapping[str, float]
-) -> bytes:
+def glb(tracks: list[list[Piece]], scene: SceneFacts) -> bytes:
     """Return the file for these tracks, each a list of pieces in time order; a track is hidden between its pieces.
 
     Axes: y up, x right; the camera looks along -z, so a person facing it faces +z. It is above the origin, or there if
-    no floor is known. Units: metres, and seconds of the video; each row is a keyframe at its own timestamp. ``camera``:
-    glTF properties of a perspective camera.
+    no floor is known. Units: metres, and seconds of the video; each row is a keyframe at its own timestamp. Bones have
+    the body's names, the same for each person.
     """
     file = Glb()
-    skin = None if skeleton_only else _shared(file, body)
+    skin = None if scene.skeleton_only else _shared(file, scene.body)
+    width, height = scene.size_px
+    camera = {
+        "aspectRatio": width / height,
+        "yfov": float(2 * np.arctan(height / 2 / scene.focal_px)),
+        "znear": 0.05,
+    }
     level = tracks[0][0].level
     held = quaternion(axis_angle(Y_UP @ level.axes @ Y_UP.T))
     roots = [
@@ -123,8 +126,8 @@ def glb(
         )
     ]
     for pieces in tracks:
-        roots += _person(file, pieces, body, step_s, skin)
-    return file.file(name, roots, cameras=[{"type": "perspective", "name": "camera", "perspective": camera}])
+        roots += _person(file, pieces, scene.body, 1 / scene.rate, skin)
+    return file.file(scene.name, roots, cameras=[{"type": "perspective", "name": "camera", "perspective": camera}])
 
 
 def _shared(file: Glb, body: Body) -> Primitive:
@@ -149,7 +152,7 @@ def _person(file: Glb, pieces: list[Piece], body: Body, step_s: float, skin: Pri
     for j, bone in enumerate(bones):
         children = [first + k for k, parent in enumerate(body.parents) if parent == j]
         more = {"children": children} if children else {}
-        file.node(name=f"{track_id}_{body.joint_names[j]}", translation=bone.tolist(), **more)
+        file.node(name=body.joint_names[j], translation=bone.tolist(), **more)
     person = file.node(name=f"track_{track_id}", children=[first])
     _keys(file, pieces, first, person, step_s)
     binds = np.tile(np.eye(4), (len(rest), 1, 1))

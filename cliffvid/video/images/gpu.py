@@ -12,7 +12,8 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import cast
+from functools import lru_cache
+from typing import NamedTuple, cast
 
 import av
 import numpy as np
@@ -27,6 +28,7 @@ from .matrix import BLACK, GREY, to_rgb
 from .orientation import UPRIGHT, Orientation
 
 CUBIC = -0.75  # OpenCV's coefficient
+LAYOUTS_KEPT = 32  # of frames whose weights are kept; few, but for folders of images
 TILE = 64  # pixels; narrow tiles take fewer samples beside a crop, wide ones fewer indices
 
 
@@ -68,6 +70,14 @@ class Surface:
         return Block(samples, len(decoded), size_wh, device, first.orientation, colors).images()
 
 
+class Layout(NamedTuple):
+    """How the frames of a block are stored, and displayed."""
+
+    size_wh: tuple[int, int]  # as stored
+    orientation: Orientation
+    colors: tuple[str, bool] | None
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Block:
     """Frames of one size in a device's memory: RGB, or all their luma (F,H,W) and then their chroma (F,H/2,W/2,2)."""
@@ -78,6 +88,10 @@ class Block:
     device: Device
     orientation: Orientation = UPRIGHT
     colors: tuple[str, bool] | None = None  # matrix and full range of planes, see matrix.to_rgb
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.size_wh, self.orientation, self.colors)
 
     def images(self) -> Objects:
         """Return the frames as a column of images."""
@@ -102,11 +116,7 @@ class GpuImage:
 
     @classmethod
     def letterboxed(cls, images: Objects, rule: Letterbox) -> Array:
-        w, h = images[0].size_wh
-        _, (new_w, new_h), (left, top) = letterbox_layout((w, h), rule)
-        rows, columns = resized(h, new_h, rule.interpolation), resized(w, new_w, rule.interpolation)
-        margins = top, left, rule.height_px - top - new_h, rule.width_px - left - new_w
-        return cast(Array, PendingInputs([replace(_pending(images, rows, columns), margins=margins, fill=rule.fill)]))
+        return cast(Array, PendingInputs([_of_frames(_letterbox(images[0].block.layout, rule), images)]))
 
     @classmethod
     def cropped(cls, images: Objects, rows: Array, corners: Array, rule: CropRule, dtype: str) -> Array:
@@ -115,15 +125,16 @@ class GpuImage:
         x0, y0, x1, y1 = corners.T
         lines = _within(_cut(y0, y1, rule.height_px, rule.corners), h)
         columns = _within(_cut(x0, x1, rule.width_px, rule.corners), w)
-        return cast(Array, PendingInputs([_pending(images, lines, columns, rows)]))
+        group = _of_first(images[0].block.layout, lines, columns)
+        return cast(Array, PendingInputs([_of_frames(group, images, rows)]))
 
     @classmethod
     def thumbnails(cls, images: Objects) -> Float32:
         """Return the thumbnails, which are copied back from the device. Raises BackendError."""
-        columns, rows = map(_sampled, images[0].size_wh, THUMB_WH)
         device: Device = images[0].block.device
+        group = _of_frames(_thumbnail(images[0].block.layout), images)
         with failing(f"thumbnails of {len(images)} frames cannot be made on {device.device}"):
-            thumbs = device.make(PendingInputs([_pending(images, rows, columns)]), "uint8").numpy()
+            thumbs = device.make(PendingInputs([group]), "uint8").numpy()
         return thumbs.astype(np.float32) / np.float32(255)
 
     @classmethod
@@ -156,35 +167,49 @@ class ResampleWeights:
         return ResampleWeights(size - 1 - self.line, self.weight)
 
 
-def _pending(images: Objects, rows: ResampleWeights, columns: ResampleWeights, of: Array | None = None) -> PendingGroup:
-    """Return inputs of the images, or of ``images[of]``, made of these rows and columns as displayed."""
-    block: Block = images[0].block
-    (width, height), (exchanged, left_right, up_down) = images[0].size_wh, block.orientation
+@lru_cache(LAYOUTS_KEPT)
+def _letterbox(layout: Layout, rule: Letterbox) -> PendingGroup:
+    """Return the canvas of a block's first frame."""
+    w, h = layout.orientation.size(layout.size_wh)
+    _, (new_w, new_h), (left, top) = letterbox_layout((w, h), rule)
+    rows, columns = resized(h, new_h, rule.interpolation), resized(w, new_w, rule.interpolation)
+    margins = top, left, rule.height_px - top - new_h, rule.width_px - left - new_w
+    return replace(_of_first(layout, rows, columns), margins=margins, fill=rule.fill)
+
+
+@lru_cache(LAYOUTS_KEPT)
+def _thumbnail(layout: Layout) -> PendingGroup:
+    """Return the thumbnail of a block's first frame."""
+    columns, rows = map(_sampled, layout.orientation.size(layout.size_wh), THUMB_WH)
+    return _of_first(layout, rows, columns)
+
+
+def _of_first(layout: Layout, rows: ResampleWeights, columns: ResampleWeights) -> PendingGroup:
+    """Return inputs of a block's first frame, made of these rows and columns as displayed; see ``_of_frames``."""
+    (width, height), (exchanged, left_right, up_down) = layout.orientation.size(layout.size_wh), layout.orientation
     rows, columns = (rows.mirrored(height) if up_down else rows), (columns.mirrored(width) if left_right else columns)
     lines, across = (each.each for each in ((columns, rows) if exchanged else (rows, columns)))
-    frame = np.array([image.row for image in images])
-    frame = frame if of is None else frame[of]
-    (width, height), tile = block.size_wh, math.gcd(block.size_wh[0], TILE)
+    width, height = layout.size_wh
+    tile = math.gcd(width, TILE)
     first, last = (find(across.line, axis=(1, 2)) // tile for find in (np.min, np.max))
     tiles = int((last - first).max(initial=0)) + 1
     first = np.minimum(first, width // tile - tiles)  # no line is left
     place = (across.line - tile * first[:, None, None])[:, :, None]
     line = lines.line[..., None]
-    if block.colors is None:
+    if layout.colors is None:
         black: tuple[int, ...] = (0,)
-        matrix, start = np.eye(3), (frame * height)[:, None]
+        matrix = np.eye(3)
         sample = 3 * place + np.arange(3, dtype=np.int32)[:, None]
     else:
-        black, matrix = (BLACK[block.colors[1]], GREY), to_rgb(*block.colors)[:, :3]
+        black, matrix = (BLACK[layout.colors[1]], GREY), to_rgb(*layout.colors)[:, :3]
         line = np.concatenate([line, line >> 1], axis=-1)
-        start = np.stack([frame * height, block.count * height + frame * (height // 2)], axis=-1)
         pair = tiles * tile + (place & ~1)
         sample = np.concatenate([place, pair, pair + 1], axis=2)
     return PendingGroup(
-        frames=block.samples,
-        tile=tile * (3 if block.colors is None else 1),
+        frames=None,
+        tile=tile * (3 if layout.colors is None else 1),
         tiles=tiles,
-        starts=(start * (width // tile) + first[:, None]).astype(np.int32),
+        starts=np.repeat(first[:, None], len(black), axis=1),
         lines=line * (width // tile),
         line_weights=lines.weight,
         places=sample.reshape(*sample.shape[:2], math.prod(sample.shape[2:])),
@@ -192,8 +217,21 @@ def _pending(images: Objects, rows: ResampleWeights, columns: ResampleWeights, o
         matrix=matrix.astype(np.float32),
         black=black,
         exchanged=exchanged,
-        precise=block.colors is None,
+        precise=layout.colors is None,
     )
+
+
+def _of_frames(group: PendingGroup, images: Objects, of: Array | None = None) -> PendingGroup:
+    """Return the inputs of the first frame for the images, or for ``images[of]``."""
+    block: Block = images[0].block
+    width, height = block.size_wh
+    frame = np.array([image.row for image in images])
+    frame = frame if of is None else frame[of]
+    line = frame[:, None] * height  # the first one of each plane
+    if block.colors is not None:
+        line = np.concatenate([line, block.count * height + line // 2], axis=1)
+    starts = line * (width // math.gcd(width, TILE)) + group.starts
+    return replace(group, frames=block.samples, starts=starts.astype(np.int32))
 
 
 def _sampled(size: int, new_size: int) -> ResampleWeights:

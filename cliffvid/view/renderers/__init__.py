@@ -26,8 +26,8 @@ NEAREST_M = 0.05  # near plane: closer geometry is clipped
 WITHOUT = "or draw skeletons (--view skeleton, --skeleton-only), which needs nothing"
 HOW_TO_GET_EGL = (
     "no picture can be rendered here, because EGL is missing or has no driver: on Debian and Ubuntu "
-    "apt-get install libegl1 libgl1-mesa-dri (software, no GPU needed); --view skeleton, or --skeleton-only of a "
-    "report, needs nothing"
+    "apt-get install libegl1 libgl1 libgl1-mesa-dri (software, no GPU needed); --view skeleton, or --skeleton-only of "
+    "a report, needs nothing"
 )
 
 
@@ -44,10 +44,11 @@ class Owner:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """People of one body model and one camera: x right, y down, z forward, metres, principal point (W/2, H/2)."""
+    """People of one body model and one camera: x right, y down, z forward, metres."""
 
     size_wh: tuple[int, int]
     focal_px: float
+    center_px: tuple[float, float]  # the principal point
     levels: tuple[tuple[float, Int32], ...]  # (size in metres of the omitted detail, faces (F,3) int32); 0 first
     vertices: Array  # (P,V,3) float32
     normals: Array  # (P,V,3) float32
@@ -60,7 +61,7 @@ class Scene:
 
     def boxes_px(self) -> Int64:
         """Return each person's pixel box x0, y0, x1, y1 (P,4) int64, clipped to the frame; empty if not visible."""
-        limit = np.array(self.size_wh)
+        limit, center = np.array(self.size_wh), np.array(self.center_px)
         boxes = np.zeros((len(self.vertices), 4), np.int64)
         for box, points in zip(boxes, self.vertices, strict=True):
             x, y, z = np.ascontiguousarray(points.T)  # five times faster than along the first axis
@@ -72,8 +73,8 @@ class Scene:
                 continue
             u, v = x / z, y / z
             low, high = np.array([u.min(), v.min()]), np.array([u.max(), v.max()])
-            box[:2] = np.clip(np.floor(low * self.focal_px + limit / 2) - 1, 0, limit)
-            box[2:] = np.clip(np.ceil(high * self.focal_px + limit / 2) + 1, 0, limit)
+            box[:2] = np.clip(np.floor(low * self.focal_px + center) - 1, 0, limit)
+            box[2:] = np.clip(np.ceil(high * self.focal_px + center) + 1, 0, limit)
         return boxes
 
 

@@ -211,7 +211,7 @@ def projection(scene: Scene, left: int, top: int, width: int, height: int) -> Fl
     matrix = np.zeros((4, 4), np.float32)
     for axis, (start, size) in enumerate(((left, width), (top, height))):
         matrix[axis, axis] = 2 * scene.focal_px / size
-        matrix[axis, 2] = (scene.size_wh[axis] - 2 * start) / size - 1
+        matrix[axis, 2] = 2 * (scene.center_px[axis] - start) / size - 1
     matrix[2, 2:] = (far + near) / (far - near), -2 * far * near / (far - near)
     matrix[3, 2] = 1
     return matrix

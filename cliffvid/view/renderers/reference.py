@@ -39,7 +39,7 @@ class PyrenderRenderer:
         pyrender, (width, height) = self._pyrender, scene.size_wh
         near, far = scene.depths_m()
         stage = pyrender.Scene(bg_color=[0.0] * 4, ambient_light=[AMBIENT] * 3)
-        stage.add(pyrender.IntrinsicsCamera(*[scene.focal_px] * 2, width / 2, height / 2, near, far))
+        stage.add(pyrender.IntrinsicsCamera(*[scene.focal_px] * 2, *scene.center_px, near, far))
         for strength, towards in ((KEY, (-0.45, 0.75, 0.60)), (SKY, (0.0, 1.0, 0.1))):
             stage.add(pyrender.DirectionalLight(intensity=strength), pose=_light_pose(towards))
         for vertices, normals, color in zip(scene.vertices, scene.normals, scene.colors, strict=True):

@@ -31,7 +31,7 @@ def _apart(rows: Tracks, body: Body, size_wh: tuple[int, int]) -> Array:
     for start in range(0, len(rows), BLOCK):
         some = rows[start : start + BLOCK]
         surface = body.surface(some.global_orient, some.body_pose, some.betas, some.transl)[0]
-        pixels = np.clip(project(surface, some.focal_px, size_wh), 0, size_wh)
+        pixels = np.clip(project(surface, some.focal_px, (size_wh[0] / 2, size_wh[1] / 2)), 0, size_wh)
         posed = np.hstack([pixels.min(axis=1), pixels.max(axis=1)])
         apart[start : start + BLOCK] |= np.diagonal(box_iou(posed, some.bbox_xyxy)) < APART_IOU
     return apart

@@ -25,20 +25,23 @@ class Step(NamedTuple):
 
 NETWORKS = "net", "by", "batch", "per_s", "first_s"
 RUNS = "by", "pixels", "decode", "videos", "frame_batch", "frames_s", "cores", "gpu_percent", "decoder_percent"
+TABLE = "size", "videos", "people", "each_s", "frames_s"
+STAGES = "decode_ms", "upload_ms", "detect_ms", "crop_ms", "regress_ms"  # a frame, without waits
 STEPS = {
-    "env": Step("machine:env", 30, ("what", "first"), "driver, clocks, libraries, packages"),
-    "roof": Step("machine:roof", 40, ("what", "value", "unit"), "what the card does at best: products, copies"),
-    "torch": Step("torch_nets:eagerly", 120, NETWORKS, "both networks in torch, by precision and batch"),
-    "compile": Step("torch_nets:compiled", 130, NETWORKS, "the same by torch.compile: the baseline to beat"),
-    "nets": Step("nets:nets", 300, ("net", "file", "mb"), "model folders of both networks with random weights"),
-    "sessions": Step("sessions:sessions", 420, NETWORKS, "both networks by onnxruntime, by way to run and batch"),
+    "env": Step("machine:env", 20, ("what", "first"), "driver, clocks, libraries, packages"),
+    "roof": Step("machine:roof", 30, ("what", "value", "unit"), "what the card does at best: products, copies"),
+    "torch": Step("torch_nets:eagerly", 90, NETWORKS, "both networks in torch, by precision and batch"),
+    "compile": Step("torch_nets:compiled", 100, NETWORKS, "the same by torch.compile: the baseline to beat"),
+    "nets": Step("nets:nets", 150, ("net", "file", "mb"), "model folders of both networks with random weights"),
+    "sessions": Step("sessions:sessions", 270, NETWORKS, "both networks by onnxruntime, by way to run and batch"),
     "shapes": Step("sessions:shapes", 40, ("by", "batch", "calls_s"), "what a batch of another size costs"),
-    "pictures": Step("pictures:pictures", 60, ("what", "ms_a_frame", "first_s"), "letterbox, crops, colours"),
+    "pictures": Step("pictures:pictures", 40, ("what", "ms_a_frame", "first_s"), "letterbox, crops, colours"),
     "same": Step(
-        "same:same", 60, ("by", "rows", "pairs", "box_px", "pose_rad"), "the example clip beside the CPU's rows"
+        "same:same", 50, ("by", "rows", "pairs", "box_px", "pose_rad"), "the example clip beside the CPU's rows"
     ),
-    "e2e": Step("runs:e2e", 480, RUNS, "whole runs, both networks of real size"),
-    "py": Step("gil:py", 75, ("function", "share", "frames_s"), "who holds Python's lock in a whole run"),
+    "e2e": Step("runs:e2e", 480, TABLE + STAGES, "whole runs by size, videos at once and people a frame; each stage"),
+    "ways": Step("runs:ways", 150, RUNS, "whole runs by the way of networks and frames"),
+    "py": Step("gil:py", 60, ("function", "share", "frames_s"), "who holds Python's lock in a whole run"),
 }
 
 
@@ -86,7 +89,7 @@ def read_plan(words: Sequence[str] | None = None) -> Plan:
     add("--detector", default="random-yolov3", help="name of the detector in --nets")
     add("--regressor", default="random-cliff-hr48", help="name of the regressor in --nets")
     add("--ways", type=lambda text: tuple(text.split(",")), default=(), help="ways of step sessions, by commas")
-    add("--large", action="store_true", help="e2e with larger batches and more videos than are chosen by themselves")
+    add("--large", action="store_true", help="e2e and ways with larger batches, ways with more videos")
     add("--quick", action="store_true", help="small and short: figures mean nothing")
     add("--autotune", action="store_true", help="let torch.compile try its kernels")
     add("--seconds", type=float, help="how long each step begins something new (default: its own)")

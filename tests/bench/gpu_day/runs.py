@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import cast
@@ -22,9 +24,11 @@ from .notes import Notes, Row, Watch
 from .plan import Decoder, Pixels, Plan
 from .sessions import WAYS, provided
 
-PEOPLE = 3  # a frame
-FRAMES, QUICK_FRAMES = 240, 30
+FRAMES, QUICK_FRAMES = 240, 30  # of the clip that films repeat
+CASE_FRAMES = 1920  # of all films of a case together
 WARM_S = 3.0  # of the first film, before a case is timed
+SIZES, COUNTS = ("720p", "1080p", "4k"), (1, 2, 4, 8)  # of the table; counts of videos at once, and of people a frame
+QUICK_SIZES, QUICK_COUNTS = ("360p",), (1, 2)
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Case:
     videos: int
     frame_batch: int = 16
     person_batch: int = 64
+    size: str = "1080p"
+    people: int = 3  # a frame
 
 
 USUAL = (
@@ -62,7 +68,15 @@ WATCHED = Case("fp16", "planes", "cuda", 4)
 
 
 def e2e(plan: Plan, notes: Notes) -> None:
-    """Frames a second at 1080p with 3 people a frame, and what bounded them."""
+    """Frames a second of each film and of all, by size, videos at once and people a frame; and each stage's share."""
+    sizes, counts = (QUICK_SIZES, QUICK_COUNTS) if plan.quick else (SIZES, COUNTS)
+    usual = (LARGE[0] if plan.large else WATCHED) if plan.on_gpu else ON_CPU[1]
+    table = product(sizes, counts, counts)
+    run_cases(plan, notes, (replace(usual, size=size, videos=videos, people=n) for size, videos, n in table))
+
+
+def ways(plan: Plan, notes: Notes) -> None:
+    """Frames a second at 1080p with 3 people a frame, and what bounded them, by the networks' and the frames' way."""
     cases = LARGE if plan.large else USUAL
     run_cases(plan, notes, ON_CPU if not plan.on_gpu else cases[1:5] if plan.quick and not plan.large else cases)
 
@@ -75,11 +89,11 @@ def run_cases(plan: Plan, notes: Notes, cases: Iterable[Case]) -> None:
             with notes.row(**asdict(case)) as row:
                 if case.by not in opened:
                     opened[case.by] = stack.enter_context(_models(plan, case.by))
-                row |= _run(plan, case, opened[case.by])
+                row |= _run(plan, case, _seeing(opened[case.by], case.people))
 
 
 def _models(plan: Plan, way: str) -> Models:
-    """Both networks, the detector seeing PEOPLE: one with random weights finds thousands of them."""
+    """Both networks."""
     with ExitStack() as stack, provided(WAYS[way].options):
         sessions: list[Session] = []
         for name in (plan.detector, plan.regressor):
@@ -87,9 +101,13 @@ def _models(plan: Plan, way: str) -> Models:
             sessions.append(stack.enter_context(session))
         stack.pop_all()
     detector, regressor = sessions
-    slots = detector.manifest.outputs["objectness"].shape[1]
-    seeing = cast(Session, Injected(detector, lambda canvas_wh: people_seen(PEOPLE, slots, canvas_wh)))
-    return Models(seeing, regressor, (), on_device(seeing, regressor))
+    return Models(detector, regressor, (), on_device(detector, regressor))
+
+
+def _seeing(models: Models, people: int) -> Models:
+    """The same networks, the detector seeing so many people: one with random weights finds thousands of them."""
+    slots = models.detector.manifest.outputs["objectness"].shape[1]
+    return replace(models, detector=cast(Session, Injected(models.detector, partial(people_seen, people, slots))))
 
 
 def _run(plan: Plan, case: Case, models: Models) -> Row:
@@ -103,7 +121,7 @@ def _run(plan: Plan, case: Case, models: Models) -> Row:
         device=plan.device,
         precision=WAYS[case.by].precision,
     )
-    jobs = [(film, plan.work / f"{film.stem}.parquet") for film in _films(plan, case.videos)]
+    jobs = [(film, plan.work / f"{film.stem}.parquet") for film in _films(plan, case.size, case.videos)]
     chains: list[Chain] = []
     if not plan.quick:
         list(_reports(jobs[:1], replace(options, end_s=WARM_S), models, []))
@@ -114,13 +132,14 @@ def _run(plan: Plan, case: Case, models: Models) -> Row:
     frames, stages = sum(report.frames for report in reports), chains[0].stages
     return {
         "frames_s": frames / wall_s,
+        "each_s": frames / wall_s / case.videos,
+        **{f"{name}_ms": 1000 * seconds / frames for name, seconds in stages.busy_s().items()},
         "cores": round(cpu_s / wall_s, 2),
         **watch.facts(),
         "wall_s": round(wall_s, 2),
         "frames": frames,
-        "people": sum(report.people for report in reports),
+        "people_found": sum(report.people for report in reports),
         "pictures_on_device": models.pictures_on_device,
-        "busy_s": {name: round(seconds, 2) for name, seconds in stages.busy_s().items()},
         "waiting_s": {name: round(seconds, 2) for name, seconds in stages.waiting_s().items()},
         "fill": chains[0].batch_fill(),
         "warnings": sorted({warning for report in reports for warning in report.warnings}),
@@ -136,14 +155,14 @@ def _reports(jobs: list[tuple[Path, Path]], options: Options, models: Models, ch
         yield outcome.report
 
 
-def _films(plan: Plan, count: int) -> list[Path]:
-    """So many films, 24 s long or 16 s where they are many: files of their own, as a system keeps what was read."""
+def _films(plan: Plan, size: str, count: int) -> list[Path]:
+    """So many films, CASE_FRAMES together or a bit more: files of their own, as a system keeps what was read."""
     frames = QUICK_FRAMES if plan.quick else FRAMES
-    source = clip("360p" if plan.quick else "1080p", frames)
-    seconds = 1 if plan.quick else 16 if count > 2 else 24
+    source = clip("360p" if plan.quick else size, frames)
+    seconds = 1 if plan.quick else max(CASE_FRAMES // count, FRAMES) // RATE
     made = []
     for index in range(count):
-        made.append(plan.work / f"film-{seconds}-{index}.mp4")
+        made.append(plan.work / f"film-{size}-{seconds}-{index}.mp4")
         if not made[-1].exists():
             part = made[-1].with_suffix(".part")
             repeated(source, max(1, seconds * RATE // frames), part).replace(made[-1])

@@ -28,6 +28,8 @@
     X(surfaces)         /* frames that FFmpeg took memory for, which it reuses */ \
     X(surfaces_freed)
 
+extern atomic_bool nullcuda_gpu_is_full, nullcuda_host_is_full; /* as a scenario sets them: nothing can be allocated */
+
 #define NULLCUDA_INDEX(name) COUNT_##name,
 enum { NULLCUDA_COUNTS(NULLCUDA_INDEX) COUNTS };
 

@@ -13,6 +13,7 @@ import onnxruntime
 library = ctypes.CDLL("libnullcuda.so")
 library.nullcuda_names.restype = library.cudaGetErrorString.restype = ctypes.c_char_p
 NAMES = library.nullcuda_names().decode().split()
+full = {name: ctypes.c_bool.in_dll(library, f"nullcuda_{name}_is_full") for name in ("gpu", "host")}
 _values = (ctypes.c_longlong * len(NAMES)).in_dll(library, "nullcuda_counts")
 
 
@@ -72,6 +73,10 @@ def _cuda_python() -> ModuleType:
         found = ctypes.create_string_buffer(4096)
         return library.cudaGetDeviceProperties(found, number), SimpleNamespace(name=found.value, major=9, minor=0)
 
+    def free_and_total():
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        return library.cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total)), free.value, total.value
+
     def made_by(function, kind):
         def call(given):
             made = ctypes.c_void_p()
@@ -88,6 +93,7 @@ def _cuda_python() -> ModuleType:
         cudaStreamCreateWithFlags=made_by(library.cudaStreamCreateWithFlags, ctypes.c_uint),
         cudaMalloc=made_by(library.cudaMalloc, ctypes.c_size_t),
         cudaMallocHost=made_by(library.cudaMallocHost, ctypes.c_size_t),
+        cudaMemGetInfo=free_and_total,
         cudaMemcpyAsync=send,
         cudaError_t=SimpleNamespace(cudaSuccess=0, cudaErrorMemoryAllocation=2),
         cudaStreamLegacy=1,

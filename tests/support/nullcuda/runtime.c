@@ -23,7 +23,9 @@ cudaError_t cudaSetDevice(int device) {
 cudaError_t cudaDriverGetVersion(int *version) { return *version = VERSION, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int *version) { return *version = VERSION, cudaSuccess; }
 const char *cudaGetErrorName(cudaError_t error) { return error ? "cudaError" : "cudaSuccess"; }
-const char *cudaGetErrorString(cudaError_t error) { return error ? "an error of the null CUDA" : "no error"; }
+const char *cudaGetErrorString(cudaError_t error) {
+    return error == cudaErrorMemoryAllocation ? "out of memory" : error ? "an error of the null CUDA" : "no error";
+}
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *found, int device) {
     if (device < 0 || device >= GPUS) return cudaErrorInvalidDevice;
@@ -67,13 +69,16 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, in
 
 /* -- memory ------------------------------------------------------------------------------------------------------ */
 
+atomic_bool nullcuda_gpu_is_full, nullcuda_host_is_full;
+
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total) {
-    *available = *total = MEMORY;
+    *available = nullcuda_gpu_is_full ? 0 : MEMORY;
+    *total = MEMORY;
     return cudaSuccess;
 }
 cudaError_t cudaMalloc(void **memory, size_t size) {
     nullcuda_use_primary();
-    *memory = size < MEMORY ? nullcuda_allocate(size) : NULL;
+    *memory = size < MEMORY && !nullcuda_gpu_is_full ? nullcuda_allocate(size) : NULL;
     return *memory ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 cudaError_t cudaMallocAsync(void **memory, size_t size, cudaStream_t stream) { return cudaMalloc(memory, size); }
@@ -83,7 +88,7 @@ cudaError_t cudaMallocFromPoolAsync(void **memory, size_t size, cudaMemPool_t po
 cudaError_t cudaFree(void *memory) { return nullcuda_free(memory), cudaSuccess; }
 cudaError_t cudaFreeAsync(void *memory, cudaStream_t stream) { return cudaFree(memory); }
 cudaError_t cudaHostAlloc(void **memory, size_t size, unsigned flags) {
-    *memory = aligned_alloc(64, (size + 63) / 64 * 64);
+    *memory = nullcuda_host_is_full ? NULL : aligned_alloc(64, (size + 63) / 64 * 64);
     return *memory ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 cudaError_t cudaMallocHost(void **memory, size_t size) { return cudaHostAlloc(memory, size, 0); }

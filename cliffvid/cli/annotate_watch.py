@@ -1,0 +1,44 @@
+"""Watch the status of a data set until no job is at work: redrawn in a terminal, else lines on stdout."""
+
+import time
+from pathlib import Path
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from ..annotate.status import Status, data_sets, is_over, status
+from ..names import printable
+from .annotate_view import EVERY_S, duration, rates, status_text
+from .console import can_draw, live, result, result_json
+
+LOOK_S, SHARE = 1.0, 10.0  # seconds between two looks, and at least so many times what a look takes
+
+
+def watched(folder: Path, as_json: bool) -> list[Status]:
+    """Show the status again and again; return the last one of each data set, which is not shown."""
+    found: list[Status] = []
+
+    def draw(width: int) -> RenderableType:
+        return Text("\n".join(map(printable, "\n".join(map(status_text, found)).split("\n"))))
+
+    told = time.monotonic() - EVERY_S
+    with live(draw):
+        while True:
+            start = time.monotonic()
+            found = [status(each) for each in data_sets(folder)]
+            if all(map(is_over, found)):
+                return found
+            if start - told >= EVERY_S and (as_json or not can_draw()):
+                told = start
+                for facts in found:
+                    if as_json:
+                        result_json(facts)
+                    else:
+                        result(_line(facts))
+            time.sleep(max(LOOK_S, SHARE * (time.monotonic() - start)))
+
+
+def _line(facts: Status) -> str:
+    counts = ", ".join(f"{count} {name}" for name, count in facts["statuses"].items())
+    left = f", about {duration(facts['left_s'])} left" if facts["left_s"] is not None else ""
+    return f"{facts['folder']}: {counts or 'nothing yet'}{rates(facts)}{left}"

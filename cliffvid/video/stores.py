@@ -1,0 +1,236 @@
+"""Read objects in stores (S3, Google Cloud Storage) by ranges, through fsspec.
+
+Nothing but the store that an address names is contacted. An error of the store is retried a few times; what the store
+says about an object that is missing, or forbidden, is believed at once.
+"""
+
+import errno
+import os
+import random
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeGuard, TypeVar, cast
+
+from ..errors import (
+    AccessError,
+    CliffvidError,
+    EmptyError,
+    InputError,
+    NotFoundError,
+    NotInstalledError,
+    RefusedError,
+    UnreadableError,
+)
+from ..inputs import RangeFile
+from ..names import public
+from ..optional import load
+from ..options import Options
+from .shards import MemberFile, is_shard, refuse_shard, shard_of
+
+
+class StoreKind(NamedTuple):
+    """How the stores of one scheme are read."""
+
+    package: str
+    extra: str
+    who: str  # what to do without credentials
+
+
+STORES = {
+    "s3": StoreKind(
+        "s3fs",
+        "s3",
+        "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; public data: FSSPEC_S3_ANON=true",
+    ),
+    "gs": StoreKind("gcsfs", "gcs", "set GOOGLE_APPLICATION_CREDENTIALS; public data: FSSPEC_GS_TOKEN=anon"),
+}
+# Credentials are looked for in the surroundings, not on the network: elsewhere than in a cloud, asking takes seconds.
+NO_LOOKUPS = {"AWS_EC2_METADATA_DISABLED": "true", "NO_GCE_CHECK": "true"}
+CONNECT_S, READ_S = 10, 20
+WAITS_S = 0.3, 0.6, 1.2  # between attempts
+REFUSED = errno.EINVAL, errno.EPERM, errno.ENOSYS  # codes that s3fs gives to answers which no retry changes
+NOBODY = "RefreshError", "ProfileNotFound", "TokenRetrievalError"  # errors of credentials, beside those named so
+# A read at a new place fetches the least, as a header may be all that is needed; reads that go on fetch ever more.
+LEAST_BYTES, MOST_BYTES, HELD_BYTES = 1 << 16, 1 << 21, 1 << 24
+T = TypeVar("T")
+
+
+class FileSystem(Protocol):
+    """What is used of a file system of fsspec."""
+
+    def info(self, path: str) -> dict[str, object]: ...
+    def cat_file(self, path: str, *, start: int, end: int) -> bytes: ...
+    def glob(self, path: str, *, detail: bool) -> dict[str, dict[str, object]]: ...
+    def find(self, path: str, *, detail: bool) -> dict[str, dict[str, object]]: ...
+
+
+class Facts(NamedTuple):
+    """What a store says about an object."""
+
+    size: int
+    etag: str
+
+    @property
+    def content(self) -> str:
+        """Return what stands for the content in a data set, of which not a byte was read."""
+        return f"etag {self.etag} size {self.size}"
+
+
+def in_store(address: Path | str) -> TypeGuard[str]:
+    """Return whether a name is the address of an object in a store."""
+    return isinstance(address, str) and "://" in address and _scheme(address) in STORES
+
+
+def open_ranges(source: Path | str, options: Options) -> RangeFile | None:
+    """Open an input that FFmpeg cannot read by itself; None for any other. Raises InputError."""
+    if isinstance(source, Path):
+        if is_shard(source):
+            refuse_shard(source)
+        tar = shard_of(source)
+        return MemberFile(source, tar) if tar else None
+    return StoredFile(source, options) if in_store(source) else None
+
+
+def facts_of(address: str, options: Options) -> Facts:
+    """Return the size and the ETag of an object, by one request. Raises InputError."""
+    info = _asked(address, lambda: _store(address, options).info(address))
+    size, etag = info.get("size"), str(info.get("ETag") or info.get("etag") or "").strip('"')
+    if info.get("type") == "directory":
+        raise NotFoundError(f"{address}: a folder of objects; name one of them, or all by a slash at the end")
+    if not isinstance(size, int) or size < 0 or not etag:
+        raise UnreadableError(f"{address}: the store does not tell its size and ETag, by which it would be read")
+    return Facts(size, etag)
+
+
+def list_store(pattern: str, options: Options) -> list[str]:
+    """Return the addresses that match a pattern, or all below a prefix that ends in a slash, sorted."""
+
+    def ask() -> dict[str, dict[str, object]]:
+        store = _store(pattern, options)
+        return (store.find if pattern.endswith("/") else store.glob)(pattern, detail=True)
+
+    found = _asked(pattern, ask)
+    return sorted(f"{_scheme(pattern)}://{name}" for name, info in found.items() if info["type"] == "file")
+
+
+class StoredFile(RangeFile):
+    """An object, of which the ranges read last are held in memory."""
+
+    def __init__(self, address: str, options: Options) -> None:
+        facts = facts_of(address, options)
+        if not facts.size:
+            raise EmptyError(f"{address}: the object is empty; upload it again")
+        super().__init__(address, facts.size)
+        self.content = f"{address} {facts.content}"
+        self._store = _store(address, options)
+        self._held: dict[int, bytes] = {}  # by where they begin, the one used last at the end
+
+    def fetch(self, start: int, size: int) -> bytes:
+        for begin, data in self._held.items():
+            if begin <= start < begin + len(data):
+                break
+        else:
+            begin, data = start, self._get(start)
+        self._held[begin] = self._held.pop(begin, data)
+        return data[start - begin : start - begin + size]
+
+    def _get(self, start: int) -> bytes:
+        before = next((len(data) for begin, data in self._held.items() if begin + len(data) == start), 0)
+        end = start + min(max(2 * before, LEAST_BYTES), MOST_BYTES)
+        end = min([end, self.size, *(begin for begin in self._held if begin > start)])
+        data = _asked(self.name, lambda: self._range(start, end))
+        while self._held and sum(map(len, self._held.values())) + len(data) > HELD_BYTES:
+            del self._held[next(iter(self._held))]
+        return data
+
+    def _range(self, start: int, end: int) -> bytes:
+        data = self._store.cat_file(self.name, start=start, end=end)
+        if len(data) != end - start:
+            raise EOFError(f"{len(data):,} bytes for the {end - start:,} from {start:,} on, of {self.size:,} promised")
+        return data
+
+
+def _store(address: str, options: Options) -> FileSystem:
+    if not options.allow_network:
+        raise RefusedError(f"{address}: an address; give --allow-network to read from it")
+    try:
+        return _file_system(_scheme(address))
+    except NotInstalledError as error:  # other inputs need no store
+        raise RefusedError(f"{address}: {error}") from error
+
+
+@cache
+def _file_system(scheme: str) -> FileSystem:
+    """Return the one client of a kind of store in this process: each holds connections."""
+    for name, value in NO_LOOKUPS.items():
+        os.environ.setdefault(name, value)
+    install = f'pip install "cliffvid[{STORES[scheme].extra}]"'
+    load(STORES[scheme].package, install)
+    settings: dict[str, object] = {"use_listings_cache": False}
+    if scheme == "s3":
+        retries = {"mode": "standard", "total_max_attempts": 1}  # it is retried here, not in three layers
+        settings["config_kwargs"] = {"retries": retries, "connect_timeout": CONNECT_S, "read_timeout": READ_S}
+    else:
+        settings["token"] = os.environ.get("FSSPEC_GS_TOKEN", "google_default")
+    made = load("fsspec", install).filesystem(scheme, **settings)
+    made.retries = 1
+    return cast(FileSystem, made)
+
+
+def _asked(address: str, ask: Callable[[], T]) -> T:
+    """Return the store's answer, asked for again where another try may help. Raises InputError."""
+    for wait_s in (*WAITS_S, None):
+        try:
+            return ask()
+        except CliffvidError:
+            raise
+        except Exception as error:  # of some library for networks
+            if refused := _refusal(address, error):
+                raise refused from error
+            if wait_s is None:
+                raise _given_up(address, error) from _cause(error)
+        time.sleep(wait_s * random.uniform(0.5, 1))
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _refusal(address: str, error: Exception) -> InputError | None:
+    """Return the error for an answer that stays the same however often it is asked for."""
+    kind, words = type(error).__name__, reason(error)
+    if isinstance(error, FileNotFoundError):
+        return NotFoundError(f"{address}: the store has no such object, or no such bucket; check the name")
+    if "Credential" in kind or kind in NOBODY:
+        return AccessError(f"{address}: no credentials for the store ({words}); {STORES[_scheme(address)].who}")
+    if isinstance(error, PermissionError):
+        return AccessError(f"{address}: the store forbids reading it; check the credentials and the bucket's policy")
+    if isinstance(error, ValueError) or kind == "ParamValidationError":
+        return NotFoundError(f"{address}: no address of an object ({words}); it has a bucket and a key")
+    if isinstance(error, OSError) and error.errno in REFUSED:
+        return UnreadableError(f"{address}: the store refuses to deliver it ({words})")
+    return None
+
+
+def _given_up(address: str, error: Exception) -> InputError:
+    if isinstance(error, EOFError):
+        return UnreadableError(f"{address}: the store sent {error}; upload it again")
+    return UnreadableError(f"{address}: the store does not deliver it ({reason(error)}); try again later")
+
+
+def _cause(error: Exception) -> Exception:
+    """Return the cause of giving up, by which a bulk job knows that another attempt may help."""
+    if isinstance(error, EOFError):
+        return error
+    cause = TimeoutError(errno.ETIMEDOUT, reason(error))
+    cause.__cause__ = error
+    return cause
+
+
+def reason(error: Exception) -> str:
+    """Return an error of a library in one line, without secrets."""
+    words = public(" ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split()))
+    return words if len(words) <= 200 else f"{words[:200]} ..."
+
+
+def _scheme(address: str) -> str:
+    return address.partition("://")[0].lower()
