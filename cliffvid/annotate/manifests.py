@@ -5,10 +5,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
+import numpy as np
+
 from ..errors import InputError, UsageError
 from ..inputs import RangeFile
 from ..npz import size_of
 from ..options import Options
+from ..tables import Bool
 from ..tracks.read import check_parquet
 from .lists import open_list, text_in
 from .messages import OwnCamera
@@ -50,16 +53,30 @@ def _number(value: object) -> float | None:
 
 
 def _check_cameras(path: Path | str, extras: Packed[Extra], begin: int, count: int) -> None:
-    """Raise InputError for the first of ``count`` rows whose camera is impossible; equal cameras are checked once."""
-    names = [name for name in CAMERA_COLUMNS if name in extras.columns]
-    rows: dict[str, int] = {}
-    for row, values in enumerate(zip(*(extras.values(name)[:count] for name in names), strict=True)):
-        rows.setdefault(repr(values), row)
-    for row in rows.values():
+    """Raise InputError for the first of ``count`` rows whose camera is impossible."""
+    if extras.columns.keys().isdisjoint(CAMERA_COLUMNS):
+        return
+    for row in np.flatnonzero(~_plausible(extras)[:count]).tolist():
         try:
             Options(**camera_of(extras[row]))
         except (UsageError, TypeError, ValueError) as error:
             raise InputError(f"{path}: row {begin + row + 1}: {error}") from error
+
+
+def _plausible(extras: Packed[Extra]) -> Bool:
+    """Return which rows surely have a possible camera or none: what is left is checked one by one."""
+    given, values = {}, {}
+    for name in CAMERA_COLUMNS:
+        column = extras.values(name) if name in extras.columns else [None] * len(extras)
+        given[name] = np.array([value is not None and value != "" for value in column])
+        numbers = (value if type(value) in (int, float) else np.nan for value in column)
+        values[name] = np.array(list(numbers), np.float64)
+    possible = np.all([~given[name] | np.isfinite(values[name]) for name in CAMERA_COLUMNS], axis=0)
+    possible &= ~given["focal_px"] | (values["focal_px"] > 0)
+    possible &= ~given["fov_deg"] | ((values["fov_deg"] > 0) & (values["fov_deg"] < 180))
+    length, point = given["focal_px"].astype(int) + given["fov_deg"], given["cx_px"] | given["cy_px"]
+    plausible: Bool = possible & (length < 2) & (~point | (length == 1))
+    return plausible
 
 
 def _batches(path: Path | str, options: Options) -> "Iterator[pa.RecordBatch]":
