@@ -121,7 +121,7 @@ def test_where_a_lock_tells_nothing_it_is_not_said_whether_a_job_is_at_work(copy
 
 
 def test_who_asks_for_the_status_does_not_stop_a_job_that_begins(copy, monkeypatch):
-    monkeypatch.setattr("cliffvid.annotate.store.journal.LOCK_WAIT_S", 10)
+    monkeypatch.setattr(journal, "LOCK_WAIT_S", 10)
     with open(copy / "out" / "journal.jsonl", "rb") as asking:
         fcntl.flock(asking, fcntl.LOCK_SH)
         with ThreadPoolExecutor() as threads:
