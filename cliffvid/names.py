@@ -4,6 +4,7 @@ import re
 
 # Control characters, line separators, and marks that reverse the direction of text.
 STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+ADDRESS = re.compile(r"\w+://\S+")
 # In addresses: a user's name and password, and parameters of a query that sign it.
 USER = re.compile(r"(?<=://)[^/?#\s]+@")
 SIGNING = re.compile(
@@ -15,15 +16,21 @@ NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand fo
 
 def public(text: str) -> str:
     """Return text in which addresses have neither passwords nor signatures."""
-    if "://" not in text:
-        return text
-    return re.sub(r"[?&]+(?=$|[#\s),;:])", "", SIGNING.sub("", USER.sub("", text)))
+    return ADDRESS.sub(_public, text)
+
+
+def _public(address: re.Match[str]) -> str:
+    return re.sub(r"[?&]+(?=$|[#),;:])", "", SIGNING.sub("", USER.sub("", address[0])))
+
+
+def encodable(text: str) -> str:
+    """Return text that every reader accepts: bytes that are not UTF-8 become backslash escapes."""
+    return NO_BYTE.sub(_escaped, text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def label(text: str) -> str:
-    """Return text that every reader accepts, without secrets: bytes that are not UTF-8 become backslash escapes."""
-    text = NO_BYTE.sub(_escaped, public(text))
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Return a name or message as ``encodable``, and ``public``."""
+    return encodable(public(text))
 
 
 def printable(text: str) -> str:

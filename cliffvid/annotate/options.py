@@ -34,7 +34,7 @@ class BulkOptions:
         30.0, "Write finished inputs every so many seconds.", panel=SAFETY, flags=("--checkpoint",), least=0
     )
     metrics: Path | None = option(
-        None, "Keep a file of metrics for Prometheus up to date, every --checkpoint seconds.", panel=SAFETY
+        None, "Keep a file of metrics for Prometheus up to date, every --checkpoint seconds.", "none", panel=SAFETY
     )
     retry_failed: bool = option(False, "Retry inputs that failed in an earlier run.", panel=SAFETY)
     max_failures: int | None = option(

@@ -55,10 +55,9 @@ def read_tracks(path: str | Path, like: str | Path | None = None, *, video: str 
         InputError: A file is missing, damaged or not a tracks file, or the rows are not from ``like``.
     """
     path = Path(path)
-    if os.path.isdir(path):
+    if os.path.isdir(path) and like is None:  # a data set has its metadata
         from .data_set import read_video
 
-        check(like is None, f"{path}: a data set has its metadata; like=... is for a tracks file")
         return VideoTracks.of(*read_video(path, video))
     check(video is None, f"{path}: video={video!r} chooses from the folder of a data set, and this is none")
     if like is not None:

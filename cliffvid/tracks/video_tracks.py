@@ -16,7 +16,7 @@ from ..models.body import Body, load_body
 from ..option import check, check_up
 from ..tables import FLAG_BITS, Array, Float32, Float64, Tracks
 from .level import Levels
-from .meta import Meta, VideoFacts, shots_of
+from .meta import Meta, VideoFacts, center_px, shots_of
 from .motion import Z_UP
 from .write import arrow_table, open_writer, output_format
 
@@ -133,14 +133,14 @@ class VideoTracks(Tracks):
         return self._in_frame(vertices.astype(np.float64), frame).astype(np.float32)
 
     def keypoints_2d(self) -> Float64:
-        """Return the joints (rows, J, 2) in pixels of the displayed frame, by ``focal_px`` and the frame's centre.
+        """Return the joints (rows, J, 2) in pixels of the displayed frame, by ``focal_px`` and the principal point.
 
         Raises:
             UsageError: The metadata names no video or no body, or the body is missing here.
         """
-        video = self.video
-        focal_px, size_wh = self.focal_px.astype(np.float64), (video["width_px"], video["height_px"])
-        return project(self.joints(), focal_px, size_wh).astype(np.float64)
+        video, focal_px = self.video, self.focal_px.astype(np.float64)
+        center = center_px(self.meta, (video["width_px"], video["height_px"]))
+        return project(self.joints(), focal_px, center).astype(np.float64)
 
     def to_arrow(self) -> "pa.Table":
         """Return the rows as a pyarrow Table: the columns of a tracks file, vectors as fixed-size lists.

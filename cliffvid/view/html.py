@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from ..names import label
+from ..names import encodable
 
 WEB = Path(__file__).parent / "web"
 
@@ -13,7 +13,7 @@ WEB = Path(__file__).parent / "web"
 def page(template: str, title: str, **values: str) -> bytes:
     """Return the page's bytes. ``values`` are inserted verbatim: the caller escapes text."""
     head = Template(part("head.html").rstrip()).substitute(title=escape(f"{title} · cliffvid"))
-    return label(Template(part(template)).substitute(head=head, **values)).encode()
+    return encodable(Template(part(template)).substitute(head=head, **values)).encode()
 
 
 def script_json(data: object) -> str:

@@ -19,6 +19,7 @@ import pytest
 
 from bulk import annotate, command, make_inputs, rows, truth, videos, without_sums
 from cliffvid.annotate.status import status
+from cliffvid.annotate.store import journal as store_journal
 from cliffvid.annotate.store.dataset import hash_of
 from cliffvid.annotate.store.opening import open_journal
 from cliffvid.annotate.upkeep import verify
@@ -122,7 +123,7 @@ def test_where_a_lock_tells_nothing_it_is_not_said_whether_a_job_is_at_work(copy
 
 
 def test_who_asks_for_the_status_does_not_stop_a_job_that_begins(copy, monkeypatch):
-    monkeypatch.setattr("cliffvid.annotate.store.journal.LOCK_WAIT_S", 10)
+    monkeypatch.setattr(store_journal, "LOCK_WAIT_S", 10)
     with open(copy / "out" / "journal.jsonl", "rb") as asking:
         fcntl.flock(asking, fcntl.LOCK_SH)
         with ThreadPoolExecutor() as threads:

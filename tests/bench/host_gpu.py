@@ -66,7 +66,7 @@ def feed(folder: Path, kind: str, people: int, frames: int, prefetch: int = 0) -
     """Process as many frames as if on a GPU and return the rows written."""
     options = Options(overwrite=True, pixels="planes", frame_batch=16, person_batch=64, prefetch=prefetch)
     options = options if kind == "planes" else Options(**vars(options) | {"decode_device": "cuda"})
-    with mock.patch("cliffvid.pipeline.video_run.open_source", lambda *_: NullVideo(kind, frames)):
+    with mock.patch("cliffvid.pipeline.video_run.open_input_video", lambda *_: NullVideo(kind, frames)):
         return process(folder / "film.mp4", folder / "a.parquet", options, models=null_models(people)).people
 
 

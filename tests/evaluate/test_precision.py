@@ -1,6 +1,7 @@
 import json
 import shutil
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 from PIL import Image
@@ -106,7 +107,7 @@ def test_a_copy_of_what_shipped_once_does_not_hide_what_ships_now(monkeypatch, t
     monkeypatch.chdir(tmp_path)
     shipped = shutil.copytree(BUNDLED, tmp_path / "bundled")
     for module in ("models.manifest", "models.registry", "evaluate.precision"):
-        monkeypatch.setattr(f"cliffvid.{module}.BUNDLED", shipped)
+        monkeypatch.setattr(import_module(f"cliffvid.{module}"), "BUNDLED", shipped)
     manifest = find_model("regress", "cliff-open")
     copy = keep(manifest, [entry(manifest, "openvino", "fp32", 25)], {"model.int8.onnx": b"a network"}).folder
     assert find_model("regress", "cliff-open").folder == copy

@@ -85,7 +85,7 @@ def test_every_command_block_runs(page, desk, request):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python", True)], ids=lambda page: page.stem)
 def test_every_python_block_runs(page, desk):
-    run(["cliffvid", "process", "video.mp4", "-q"], desk)
+    run(["bash", "-ec", "cliffvid process video.mp4 -q; cliffvid convert video.parquet -o video_joints.parquet"], desk)
     run([sys.executable, "-c", "\n".join(blocks(page, "python", True))], desk)
 
 

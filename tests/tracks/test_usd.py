@@ -99,7 +99,7 @@ def test_the_usd_camera_sees_people_where_the_video_did(tmp_path):
     tracks = save(tmp_path / "a.npz", range(40), [1] * 40, turn=[2.8, 0.3, 0.1], transl=[0.8, -0.3, 4.0])
     rows, body = read_tracks(tracks)[:1], load_body("open-body")
     joints = body.joints(rows.global_orient, rows.body_pose, rows.betas, rows.transl)
-    truth = project(joints, rows.focal_px, (1280, 720))[0]
+    truth = project(joints, rows.focal_px, (640, 360))[0]
     convert(tracks, tmp_path / "o.usd", ConvertOptions("usd", up="0.2,-0.9,-0.3"))
     read = Read(tmp_path / "o.usd")
     camera = UsdGeom.Camera(read.stage.GetPrimAtPath("/World/camera")).GetCamera(0)

@@ -31,6 +31,8 @@ def test_joints_are_where_people_are_and_keypoints_where_the_camera_sees_them(fi
     np.testing.assert_allclose(joints[:2], load_body("open-body").joints(turn, pose, shape, transl), atol=1e-5)
     seen = joints[..., :2] / joints[..., 2:] * FOCAL + np.array(SIZE) / 2
     np.testing.assert_allclose(tracks.keypoints_2d(), seen, atol=1e-3)
+    tracks.meta["settings"] = tracks.meta.get("settings", {}) | {"cx_px": 100.0, "cy_px": 50.0}
+    np.testing.assert_allclose(tracks.keypoints_2d(), seen - np.array(SIZE) / 2 + [100, 50], atol=1e-3)
     low, high = tracks.vertices().min(axis=1), tracks.vertices().max(axis=1)
     assert (joints.min(axis=1) > low - 0.05).all() and (joints.max(axis=1) < high + 0.05).all()
 
