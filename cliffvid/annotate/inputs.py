@@ -13,8 +13,7 @@ from ..options import Options
 from ..video.image_files import NAMED, is_hidden, is_image
 from ..video.shards import is_shard, read_member, read_shard
 from ..video.stores import in_store, list_store
-from .lists import names_in, names_on_stdin, numbered
-from .manifests import NONE, Extra, batches_of
+from .lists import NONE, Extra, batches_of, names_in, names_on_stdin, numbered
 from .store.columns import Packed, Records
 
 # File extensions of videos in folders. A file named directly, or in a list, may have any extension.

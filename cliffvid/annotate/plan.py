@@ -12,7 +12,7 @@ from ..models.manifest import MODEL_FILES
 from ..models.registry import find_model
 from ..option import check
 from ..options import Options
-from .manifests import Extra, camera_of
+from .lists import Extra, camera_of
 from .messages import Fault, OwnCamera, Probe, Probed, Segment, Task, Whole
 from .options import BulkOptions
 from .progress import Progress
