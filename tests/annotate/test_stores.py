@@ -113,7 +113,7 @@ def test_sidecars_of_strangers_make_no_more_columns_than_a_table_can_bear(tmp_pa
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
     found = find_inputs([str(tmp_path / "a.tar")], tmp_path)
-    assert [len(each.extra) for each in found.inputs.values()] == [64, 0, 0, 0] and found.ignored == 3
+    assert [len(extra) for extra in found.inputs.values()] == [64, 0, 0, 0] and found.ignored == 3
     values = sidecar_values(tmp_path / "a.tar" / "0.json")
     assert values["column 1"] == str(1 << 80) and values["none"] is None and values["text"] == "\\ud800"
 
