@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Fixed: an open range lets pip replace a CPU build by the newest one for GPUs, several gigabytes of it.
 TORCH ?= 2.13.0
+# Resolved before all the rest, with which pip searches through hundreds of versions of botocore.
+STORES := "s3fs>=2025.3" "moto[server]>=5.1"
 
 # What the tests must find rather than skip: sources, nullcuda, cuda, egl, chromium, and packages by name.
 REQUIRE ?= sources,tensorrt_rtx
@@ -40,7 +42,7 @@ $(VENV)/installed: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/installed-dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==$(TORCH)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==$(TORCH)" $(STORES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
 	@touch $@ $(VENV)/installed
 
@@ -101,7 +103,7 @@ test-wheel: dist
 	$(WHEEL)/venv/bin/python -m pip install --quiet --disable-pip-version-check \
 		"$$(echo dist/*.whl)[cpu,heic,openvino,overlay,test]"
 	mkdir $(WHEEL)/away
-	cp -r pyproject.toml examples tests $(WHEEL)/away
+	cp -r pyproject.toml docs examples tests $(WHEEL)/away
 	cd $(WHEEL)/away && script -qec "../venv/bin/$(DEMO_COMMAND)" /dev/null
 	cd $(WHEEL)/away && ../venv/bin/python examples/read_tracks.py demo/pedestrians.parquet
 	cd $(WHEEL)/away && CLIFFVID_REQUIRE="$(subst nullcuda,,$(REQUIRE))" ../venv/bin/pytest $(PARALLEL) -m "not slow" \
