@@ -190,6 +190,8 @@ def _attributes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 class MemberFile(RangeFile):
     """A member of a tar file. Raises InputError if it is not there as a whole."""
 
+    _tar: BinaryIO | None = None  # an object that was never opened is closed too
+
     def __init__(self, path: Path, tar: Path) -> None:
         shard, name = read_shard(tar), path.relative_to(tar).as_posix()
         if name not in shard.members:
@@ -201,6 +203,7 @@ class MemberFile(RangeFile):
         self._start, self._tar = member.start, open_input(tar)
 
     def fetch(self, start: int, size: int) -> bytes:
+        assert self._tar
         try:
             data = os.pread(self._tar.fileno(), size, self._start + start)
         except OSError as error:
@@ -210,7 +213,7 @@ class MemberFile(RangeFile):
         return data
 
     def close(self) -> None:
-        if not self.closed:
+        if self._tar:
             self._tar.close()
         super().close()
 

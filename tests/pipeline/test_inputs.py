@@ -7,8 +7,8 @@ import tempfile
 
 import numpy as np
 import pytest
-import torch
 
+import needs
 from cliffvid import FrameSource, process, process_many, read_tracks, stream
 from cliffvid.errors import InputError, UsageError
 from cliffvid.tables import Tracks
@@ -68,6 +68,7 @@ def test_frames_in_memory_give_the_rows_of_their_file(pixels, tmp_path, toy_opti
     same(rows, truth, but=("pts", "time_s"))
     np.testing.assert_allclose(rows.time_s, truth.time_s, atol=1e-6)
     assert rows.video["name"] == "<frames>" and rows.video["width_px"] == truth.video["width_px"]
+    torch = needs.package("torch")
     process(FrameSource(map(torch.from_numpy, images), fps=25, name="t"), tmp_path / "b.parquet", toy_options(stride=2))
     rows = read_tracks(tmp_path / "b.parquet")
     assert set(rows.frame_idx.tolist()) == set(range(0, 30, 2)) and rows.video["name"] == "t"
