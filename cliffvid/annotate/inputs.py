@@ -149,7 +149,7 @@ def _add_names(names: Iterable[str], found: FoundInputs) -> None:
 
 def _add_name(name: str, found: FoundInputs, extra: Extra = NONE) -> None:
     """Add what a name stands for: an input, or the videos in a tar file."""
-    if is_shard(Path(name)):
+    if is_shard(name):
         found.add_shard(name, extra)
     else:
         found.add(name, extra)
@@ -234,7 +234,7 @@ def _add_pattern(pattern: str, leave_out: set[Path], found: FoundInputs) -> None
 
 def _add_manifest(path: Path | str, found: FoundInputs, options: Options) -> None:
     for names, extras in batches_of(path, options):
-        if any(is_shard(Path(name)) for name in names):
+        if any(map(is_shard, names)):
             for name, extra in zip(names, extras, strict=True):
                 _add_name(name, found, extra)
         else:

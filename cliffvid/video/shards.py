@@ -55,8 +55,9 @@ class _Broken(Exception):
     """Raised where a tar file breaks off or is damaged."""
 
 
-def is_shard(path: Path) -> bool:
-    return path.suffix.lower() == SUFFIX and os.path.isfile(path)
+def is_shard(name: str) -> bool:
+    """Return whether a name is that of a tar file. No Path is made of it: those keep the parts of all names."""
+    return name.lower().endswith(SUFFIX) and os.path.isfile(name)
 
 
 def shard_of(path: Path) -> Path | None:

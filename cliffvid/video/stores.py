@@ -86,7 +86,7 @@ def in_store(address: Path | str) -> TypeGuard[str]:
 def open_ranges(source: Path | str, options: Options) -> RangeFile | None:
     """Open an input that FFmpeg cannot read by itself; None for any other. Raises InputError."""
     if isinstance(source, Path):
-        if is_shard(source):
+        if is_shard(str(source)):
             refuse_shard(source)
         tar = shard_of(source)
         return MemberFile(source, tar) if tar else None

@@ -24,7 +24,7 @@ from cliffvid.annotate.upkeep import verify
 from cliffvid.errors import InputError
 from clips import make_clip
 
-INPUTS, BYTES_EACH = 20_000, 500
+INPUTS, BYTES_EACH = 20_000, 400
 
 
 class IdlePool:
