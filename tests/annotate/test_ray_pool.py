@@ -1,6 +1,5 @@
 """Bulk annotation on a Ray cluster: the same data set, whatever is lost meanwhile."""
 
-import json
 import os
 import random
 import secrets
@@ -10,7 +9,7 @@ import time
 
 import pytest
 
-from bulk import annotate, kill_group, make_inputs, rows, start, truth, videos
+from bulk import annotate, ended, kill_group, make_inputs, rows, start, truth, videos
 from clips import make_clip
 
 KILLS = int(os.environ.get("CLIFFVID_RAY_KILLS", "2"))
@@ -116,9 +115,8 @@ def test_a_killed_process_and_a_killed_actor_cost_nothing(data, toys, cluster):
     done = subprocess.run(command, cwd=data, env=os.environ | cluster[1], capture_output=True, text=True, timeout=100)
     assert done.returncode == 11, done.stderr  # five inputs cannot be read
     assert same(data / "lossy", data)
-    lines = [json.loads(line) for line in (data / "lossy" / "journal.jsonl").read_text().splitlines()]
-    ended = [video for line in lines if line["type"] == "done" for video in line["videos"]]
-    assert {video["video"]: video["attempts"] for video in ended if video["attempts"] > 1} == {"in/long.mp4": 3}
+    attempts = {video["video"]: video["attempts"] for video in ended(data / "lossy")}
+    assert {name: count for name, count in attempts.items() if count > 1} == {"in/long.mp4": 3}
 
 
 def test_what_is_not_there_is_told(data, toys):

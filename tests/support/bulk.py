@@ -1,5 +1,6 @@
 """Help for tests of bulk annotation: inputs of every kind, the command in a process of its own, and the truth."""
 
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cliffvid import Options, process
+from cliffvid.annotate.store.check import rows_of
 from cliffvid.errors import InputError
 from cliffvid.tracks.read import read_tracks
 from cliffvid.tracks.write import arrow_table
@@ -110,6 +112,13 @@ def videos(out: Path) -> list[dict]:
     """What videos.parquet says, but for what differs from run to run."""
     table = pq.read_table(out / "videos.parquet", use_threads=False)
     return table.drop_columns(list(VOLATILE)).to_pylist()
+
+
+def ended(out: Path) -> list[dict]:
+    """Each record of an input that ended, in the order of the journal."""
+    lines = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    done = [line["videos"] for line in lines if line["type"] == "done"]
+    return [dict(video) for videos in done for video in (rows_of(videos) if isinstance(videos, dict) else videos)]
 
 
 def truth(names: list[str], base: Path, toys: Path) -> pa.Table:
