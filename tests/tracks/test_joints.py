@@ -117,7 +117,7 @@ def test_the_ending_tells_the_format_or_what_is_missing_is_told(tmp_path):
     for out, words in (
         ("p.npz", "p.npz: .npz does not tell the format: give --to npz or --to cliff or --to amass"),
         ("p", "p: its ending does not tell the format: give --to, or one of the endings "),
-        ("p.fbx", "p.fbx: its ending does not tell the format: give --to, or one of the endings "),
+        ("p.fbx", "p.fbx: Blender writes that from a .glb file; convert to .glb, and to .py for Blender's script"),
         (".", f"{tmp_path}: its ending does not tell the format: give --to, or one of the endings "),
     ):
         with pytest.raises(UsageError, match=re.escape(words)):

@@ -38,6 +38,10 @@ def format_of(out: Path) -> str:
     """Return the format that a file's ending stands for. Raises UsageError if it stands for none, or for several."""
     endings = {ending: [name for name, each in FORMATS.items() if ending in each.endings] for ending in _endings()}
     matching = [] if os.path.isdir(out) else [ending for ending in endings if out.name.lower().endswith(ending)]
+    if out.suffix.lower() in (".fbx", ".blend"):
+        raise UsageError(
+            f"{out}: Blender writes that from a .glb file; convert to .glb, and to .py for Blender's script"
+        )
     if not matching:
         known = ", ".join(ending for ending, names in endings.items() if len(names) == 1)
         raise UsageError(f"{out}: its ending does not tell the format: give --to, or one of the endings {known}")
