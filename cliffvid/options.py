@@ -29,6 +29,7 @@ CAMERA_KINDS = {
 }
 CAMERA_KEYS = tuple(name.rstrip("?") for name in CAMERA_KINDS)
 CAMERA_BYTES = 1 << 20
+FOCAL_PX, FOV_LEAST_DEG = (1.0, 1e9), 0.001  # beyond them the numbers of rows, float32, overflow
 A_CAMERA = 'give {"focal_px": 1400} or {"fov_deg": 60}, and cx_px, cy_px, width_px, height_px if known'
 OF_THE_DETECTOR = "detector", "detector_shape", "score", "iou_max", "max_people", "detect_every"  # not with boxes
 
@@ -109,10 +110,20 @@ class Options:
         None, "Size of a person's crop, in bounding boxes.", "the regressor's own", panel=CAMERA, above=0
     )
     focal_px: float | None = option(
-        None, "Focal length in pixels.", "the frame's diagonal, as CLIFF assumes", panel=CAMERA, above=0
+        None,
+        "Focal length in pixels.",
+        "the frame's diagonal, as CLIFF assumes",
+        panel=CAMERA,
+        least=FOCAL_PX[0],
+        most=FOCAL_PX[1],
     )
     fov_deg: float | None = option(
-        None, "Horizontal field of view in degrees, instead of --focal-px.", "none", panel=CAMERA, above=0, below=180
+        None,
+        "Horizontal field of view in degrees, instead of --focal-px.",
+        "none",
+        panel=CAMERA,
+        least=FOV_LEAST_DEG,
+        below=180,
     )
     cx_px: float | None = option(
         None, "Principal point from the left edge, pixels; needs a focal length.", "the middle", panel=CAMERA

@@ -8,14 +8,15 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 
 from ..errors import InputError, RefusedError, UsageError
 from ..inputs import RangeFile, open_input
+from ..names import printable
 from ..npz import size_of
-from ..options import Options
+from ..options import FOCAL_PX, FOV_LEAST_DEG, Options
 from ..tables import Bool
 from ..tracks.read import check_parquet
 from ..video.stores import open_ranges
@@ -146,9 +147,9 @@ def batches_of(path: Path | str, options: Options) -> Iterator[tuple[list[str], 
     begin = 0
     for batch in _batches(path, options):
         columns: dict[str, Column] = {
-            name: each.to_pylist() for name, each in zip(batch.schema.names, batch.columns, strict=True)
+            name: _values(path, name, each) for name, each in zip(batch.schema.names, batch.columns, strict=True)
         }
-        names = [str(name or "") for name in cast(list[object], columns.pop("path"))]
+        names = [_name(path, name) for name in cast(list[object], columns.pop("path"))]
         extras = Packed[Extra](columns, len(names))
         nameless = names.index("") if "" in names else len(names)
         _check_cameras(path, extras, begin, nameless)
@@ -156,6 +157,23 @@ def batches_of(path: Path | str, options: Options) -> Iterator[tuple[list[str], 
             raise InputError(f"{path}: row {begin + nameless + 1} has no path")
         yield names, extras
         begin += len(names)
+
+
+def _values(path: Path | str, name: str, column: "pa.Array[Any]") -> list[object]:
+    """Return a column's values. Raises InputError for those that Python has no type for, such as nanoseconds."""
+    try:
+        values: list[object] = column.to_pylist()
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{path}: column {name!r}: {error}; store it as text") from error
+    return values
+
+
+def _name(path: Path | str, value: object) -> str:
+    if isinstance(value, str | bytes):
+        return os.fsdecode(value)
+    if value is None:
+        return ""
+    raise InputError(f"{path}: column 'path' holds {value!r}, expected text")
 
 
 def camera_of(extra: Mapping[str, object]) -> OwnCamera:
@@ -188,8 +206,8 @@ def _plausible(extras: Packed[Extra]) -> Bool:
         numbers = (value if type(value) in (int, float) else np.nan for value in column)
         values[name] = np.array(list(numbers), np.float64)
     possible = np.all([~given[name] | np.isfinite(values[name]) for name in CAMERA_COLUMNS], axis=0)
-    possible &= ~given["focal_px"] | (values["focal_px"] > 0)
-    possible &= ~given["fov_deg"] | ((values["fov_deg"] > 0) & (values["fov_deg"] < 180))
+    possible &= ~given["focal_px"] | ((values["focal_px"] >= FOCAL_PX[0]) & (values["focal_px"] <= FOCAL_PX[1]))
+    possible &= ~given["fov_deg"] | ((values["fov_deg"] >= FOV_LEAST_DEG) & (values["fov_deg"] < 180))
     length, point = given["focal_px"].astype(int) + given["fov_deg"], given["cx_px"] | given["cy_px"]
     plausible: Bool = possible & (length < 2) & (~point | (length == 1))
     return plausible
@@ -215,7 +233,12 @@ def _batches(path: Path | str, options: Options) -> "Iterator[pa.RecordBatch]":
     except (OSError, ValueError, NotImplementedError) as error:
         raise InputError(f"{path}: not a readable manifest ({error})") from error
     if "path" not in table.column_names:
-        raise InputError(f"{path}: has no column 'path'; its columns: {', '.join(table.column_names)}")
+        shown = printable(", ".join(table.column_names))[:200]
+        raise InputError(
+            f"{path}: has no column 'path'; its columns: {shown}; a CSV's first line names them, by commas"
+        )
+    if len(set(table.column_names)) < len(table.column_names):
+        raise InputError(f"{path}: has two columns of one name; rename one")
     if taken := sorted(set(table.column_names) & set(VIDEO_COLUMNS)):
         raise InputError(f"{path}: columns that videos.parquet has itself: {', '.join(taken)}; rename them")
     for batch in table.to_batches(max_chunksize=4096):

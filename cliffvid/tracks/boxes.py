@@ -1,4 +1,4 @@
-"""Read people's boxes from a file: parquet, CSV, MOT text, COCO json or tracks. docs/format.md describes them."""
+"""Read people's boxes from a file: parquet, CSV, MOT text, COCO json or tracks."""
 
 import io
 import json
@@ -25,6 +25,7 @@ SCORES = "score", "det_score"
 MOT = "frame", "track_id", "x", "y", "w", "h", "score"  # a MOT file's columns; those after them say nothing here
 FORMATS = "give .parquet, .csv, MOT .txt, COCO .json, or a tracks file"
 PIXELS_MAX = float(1 << 20)
+EXPECTED = "expected frame_idx, x0, y0, x1, y1, and score, track_id if any"
 ANOTHER = "the boxes of another video"
 # Of COCO's json, the names that are read. Others are passed over, as masks and keypoints.
 ANNOTATION = {
@@ -183,7 +184,7 @@ def _csv(path: Path, names: Sequence[str] = ()) -> ArrowTable:
     """Return a CSV file's table; with ``names``, of a file without a header whose further columns are left out."""
     import pyarrow.csv as pc
 
-    data = read_input(path, TEXT_BYTES)
+    data = read_input(path, TEXT_BYTES).lstrip(b"\r\n")
     count = data.split(b"\n", 1)[0].count(b",") + 1
     columns = [*names, *(f"column {number}" for number in range(len(names), count))][:count] if names else None
     options = pc.ReadOptions(use_threads=False, column_names=columns)
@@ -196,14 +197,13 @@ def _columns(path: Path, table: ArrowTable) -> Raw:
     sides = next((sides for sides in SIDES if sides[0] in names), SIDES[0])
     score = next((name for name in SCORES if name in names), None)
     if missing := [name for name in ("frame_idx", *sides) if name not in names]:
-        raise InputError(f"{path}: has no column {missing[0]!r}; its columns: {printable(', '.join(names))[:200]}")
+        shown = printable(", ".join(names))[:200]
+        raise InputError(f"{path}: has no column {missing[0]!r}; {EXPECTED}, in CSV by commas; its columns: {shown}")
     known = {"frame_idx", *sides, *([score] if score else []), "track_id"}
     unknown = [name for name in names if name not in known]
     if len(set(names)) < len(names) or (unknown and sides == SIDES[0]):  # the others are of cliffvid's own csv
         what = f"an unknown column {unknown[0]!r}" if unknown else "two columns of one name"
-        raise InputError(
-            f"{path}: has {printable(what)}; expected frame_idx, x0, y0, x1, y1, and score, track_id if any"
-        )
+        raise InputError(f"{path}: has {printable(what)}; {EXPECTED}")
     frame, *box = (_numbers(path, table, name) for name in ("frame_idx", *sides))
     track = _numbers(path, table, "track_id") if "track_id" in names else None
     return Raw(frame, np.stack(box, axis=1), _numbers(path, table, score) if score else None, track)
@@ -213,7 +213,7 @@ def _mot(path: Path, table: ArrowTable) -> Raw:
     """Return the boxes of a MOT file, whose frames count from 1."""
     if len(table.schema.names) < len(MOT) - 1:
         raise InputError(
-            f"{path}: row 1 has {len(table.schema.names)} columns, MOT has frame, id, x, y, w, h, conf, ..."
+            f"{path}: row 1 has {len(table.schema.names)} columns, MOT has frame, id, x, y, w, h, conf, ... by commas"
         )
     frame, track, x, y, w, h = (_numbers(path, table, name) for name in MOT[:-1])
     score = _numbers(path, table, MOT[-1]) if MOT[-1] in table.schema.names else None

@@ -5,6 +5,7 @@ import os
 import sys
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from bulk import annotate, rows, videos
@@ -124,8 +125,44 @@ def test_a_manifest_gives_each_input_its_camera(toys, tmp_path):
         assert table[name].to_pylist() == wanted[name].to_pylist()
     for row, words in (
         ("a.mp4,0,,", "--focal-px 0.0: must be"),
+        ("a.mp4,1e39,,", "--focal-px 1e+39: must be"),
         ("a.mp4,,3,", "--cx-px and --cy-px: need the focal length"),
     ):
         (tmp_path / "m.csv").write_text(f"path,focal_px,cx_px,cy_px\n{row}\n")
         assert f"m.csv: row 1: {words}" in annotate("m.csv", "-o", "none", check=1, **cut).stderr
         assert not (tmp_path / "none" / "journal.jsonl").exists()
+
+
+def test_two_columns_of_one_name_and_other_separators_are_refused(tmp_path):
+    for text, words in (("path,who,who\na.mp4,x,y", "two columns of one name"), ("path;who\na.mp4;x", "by commas")):
+        (tmp_path / "m.csv").write_text(text)
+        with pytest.raises(InputError, match=f"m.csv: .*{words}"):
+            find_inputs([str(tmp_path / "m.csv")], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"path": [b"a.mp4", "ü\udcff".encode(errors="surrogateescape")]}, None),
+        (
+            {
+                "path": pa.array(["a.mp4", "ü\u2028"]).dictionary_encode(),
+                "day": pa.array([0, 1000], pa.timestamp("ns")),
+            },
+            None,
+        ),
+        ({"path": ["a.mp4"], "day": pa.array([1 << 30], pa.date32())}, "column 'day': .*; store it as text"),
+        ({"path": ["a.mp4"], "days": [[1 << 60]]}, None),
+        ({"path": [7]}, "column 'path' holds 7, expected text"),
+        ({"paths": ["a.mp4"]}, "has no column 'path'; its columns: paths"),
+    ],
+    ids=["bytes", "categories", "a late day", "lists", "numbers", "no path"],
+)
+def test_a_manifest_of_any_types_is_read_or_refused_by_its_column(columns, words, tmp_path):
+    pq.write_table(pa.table(columns), tmp_path / "m.parquet")
+    if words:
+        with pytest.raises(InputError, match=f"m.parquet: {words}"):
+            find_inputs([str(tmp_path / "m.parquet")], tmp_path)
+        return
+    names = pa.array(columns["path"]).to_pylist()
+    assert list(find_inputs([str(tmp_path / "m.parquet")], tmp_path).inputs) == [os.fsdecode(name) for name in names]

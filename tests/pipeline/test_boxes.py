@@ -90,7 +90,10 @@ def test_boxes_of_another_video_leave_no_file(detected, toy_options, tmp_path):
 def test_the_command_reads_the_boxes_before_it_opens_a_network(cliffvid, clip, toys, detected, tmp_path):
     (tmp_path / "b.csv").write_text("frame_idx,x0,y0,x1\n")
     words = "process", clip, "--models", toys, "--regressor", "none of them", "-o", "x.parquet"
-    for boxes, said in (("b.csv", "b.csv: has no column 'y1'"), (detected, "no regress model")):
+    for boxes, said in (
+        ("b.csv", "b.csv: has no column 'y1'; expected frame_idx, x0, y0, x1, y1,"),
+        (detected, "no regress model"),
+    ):
         code, _, err = cliffvid(*words, "--boxes", boxes, toy_models=False)
         assert code != 0 and said in err, err
     code, _, err = cliffvid(*words[:2], clip, "--boxes", detected, toy_models=False)

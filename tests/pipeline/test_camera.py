@@ -120,7 +120,9 @@ GOOD = {"focal_px": 240, "cx_px": 64, "cy_px": 56}
     [
         ({"cx_px": 3}, "needs focal_px or fov_deg"),
         (GOOD | {"fov_deg": 60}, "--focal-px and --fov-deg"),
-        (GOOD | {"focal_px": 0}, "--focal-px 0: must be a number, above 0"),
+        (GOOD | {"focal_px": 0}, "--focal-px 0: must be a number, 1 to 1e+09"),
+        ({"focal_px": 1e39}, "--focal-px 1e+39: must be"),  # infinite in a row's float32
+        ({"fov_deg": 1e-39}, "--fov-deg 1e-39: must be"),
         (GOOD | {"focal_px": "a"}, "focal_px is 'a', expected a number"),
         (GOOD | {"cx_px": float("nan")}, "cx_px is nan"),
         (GOOD | {"focal": 3}, "unknown key 'focal'"),
