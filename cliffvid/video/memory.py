@@ -26,6 +26,7 @@ from .reader import DecodeCounts, Source, Video
 T = TypeVar("T")
 BLOCK_BYTES = 1 << 20  # copied at once
 TICKS = 1_000_000  # a second, of frames that come with their times
+FPS = 1e-3, 1e6  # a rate is kept as a ratio whose denominator is at most 100,000
 TIME_MAX_S = 1e12  # times of day since 1970 are 2e9
 
 
@@ -47,7 +48,7 @@ class FrameSource(Source):
         name: The name of the video in tracks files and messages.
 
     Raises:
-        UsageError: Neither or both of ``times_s`` and ``fps`` are given, or ``fps`` is not above 0.
+        UsageError: Neither or both of ``times_s`` and ``fps`` are given, or ``fps`` is out of range.
     """
 
     def __init__(
@@ -60,8 +61,8 @@ class FrameSource(Source):
     ) -> None:
         if (times_s is None) == (fps is None):
             raise UsageError(f"{name}: give either times_s, the time of each frame, or fps")
-        if fps is not None and not 0 < fps < math.inf:
-            raise UsageError(f"{name}: fps {fps}: must be above 0")
+        if fps is not None and not FPS[0] <= fps <= FPS[1]:
+            raise UsageError(f"{name}: fps {fps}: must be {FPS[0]:g} to {FPS[1]:g}; otherwise give times_s")
         self.path, self._frames, self._times, self._fps = name, frames, times_s, fps
         rate = None if fps is None else Fraction(fps).limit_denominator(100_000)
         self._taken: Iterator[ArrayLike] | None = None
