@@ -51,7 +51,7 @@ TRACKS = {
     },
     "models?": [{"name": str}],
     "body?": {"name": str},
-    "counts?": {"decode?": {"frames?": COUNT}, "flags?": {}, "shots?": [[COUNT]]},
+    "counts?": {"decode?": {"frames?": COUNT}, "flags?": {}, "shots?": [[COUNT]], "moving?": [COUNT]},
     "complete?": bool,
 }
 

@@ -117,7 +117,7 @@ def counts_of(parts: list[CountsFacts]) -> Counts:
                 total[name] = values[0]
             else:
                 nested = isinstance(values[0], dict)
-                total[name] = added(values) if nested else sum(values, [] if name == "shots" else 0)
+                total[name] = added(values) if nested else sum(values, [] if name in ("shots", "moving") else 0)
         return total
 
     total = added(parts)

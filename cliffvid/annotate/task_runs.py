@@ -22,11 +22,11 @@ from ..pipeline.counts import Counts
 from ..pipeline.track import Tracking, track
 from ..pipeline.tracker import Tracker
 from ..pipeline.video_run import GuardedRun
-from ..tables import Array, Bodies, Float32, Frames, Tracks
+from ..tables import Bodies, Float32, Frames, Tracks, UInt8
 from ..tracks.read import from_arrow
 from ..video.image_files import Images
 from ..video.open import open_source, source_of
-from ..video.shots import ShotDetector
+from ..video.shots import CameraMotion, ShotDetector
 from ..video.split_points import cuts
 from .content import content_of, unchanged
 from .messages import (
@@ -108,21 +108,30 @@ class SegmentRun(WholeRun):
     def __init__(self, task: Segment, chain: Chain, work: Path) -> None:
         super().__init__(task, chain, work)
         self.options = dataclasses.replace(self.options, start_s=task.start_s, end_s=task.end_s or float("inf"))
-        self._kept: list[tuple[int, Array]] = []
+        self._kept: list[tuple[int, UInt8]] = []
+        self._grays: list[tuple[int, UInt8]] = []
         self.cuts.kept = self._kept  # shot boundaries are found once all segments are there
+
+    def camera_motion(self) -> CameraMotion:
+        """Return what keeps images to find the camera's motion in once all segments are there."""
+        motion = super().camera_motion()
+        motion.kept = self._grays
+        return motion
 
     def write(self, bodies: Bodies | None) -> None:
         if bodies is not None:
             self._sink.write(Tracks(**bodies.columns(), track_id=np.zeros(len(bodies), np.int32)))
             return
         self.counts.shots.clear()
+        self.counts.moving.clear()
         self._done = self._finish(self._keep())
 
     def _keep(self) -> str:
         path = self.work / f"{uuid.uuid4().hex}.npz"
         with path.open("wb") as file:
             indices, pictures = zip(*self._kept, strict=True)
-            np.savez_compressed(file, frame_idx=np.array(indices), thumbs=np.stack(pictures))
+            at, grays = [index for index, _ in self._grays], [gray for _, gray in self._grays]
+            np.savez_compressed(file, frame_idx=indices, thumbs=pictures, gray_idx=at, grays=grays)
             file.flush()
             os.fsync(file.fileno())
         return path.name
@@ -176,7 +185,9 @@ class JoinRun:
 
     def _steps(self) -> Steps:
         start, counts = time.perf_counter(), self.counts
-        counts.shots = ShotDetector().find_in(_thumbs_of([self.work / file for file in self.task.thumbs]))
+        pictures = [self.work / file for file in self.task.thumbs]
+        counts.shots = ShotDetector().find_in(_thumbs_of(pictures))
+        CameraMotion(counts.shots, counts.moving).watch_in(_grays_of(pictures))
         bodies = _bodies_of([self.work / file for file in self.task.files])
         with Sink(self.task.video, self.work, at_once=True) as sink:
             for table in track(bodies, Tracker(self.options), counts.shots):
@@ -245,6 +256,13 @@ def _thumbs_of(files: list[Path]) -> Iterator[tuple[int, Float32]]:
         with np.load(file, allow_pickle=False) as kept:
             for index, thumb in zip(kept["frame_idx"].tolist(), kept["thumbs"], strict=True):
                 yield index, thumb.astype(np.float32) / 255
+
+
+def _grays_of(files: list[Path]) -> Iterator[tuple[int, UInt8]]:
+    for file in files:
+        with np.load(file, allow_pickle=False) as kept:
+            if "grays" in kept:  # an earlier version kept none
+                yield from zip(kept["gray_idx"].tolist(), kept["grays"], strict=True)
 
 
 def _bodies_of(files: list[Path]) -> Iterator[Bodies]:

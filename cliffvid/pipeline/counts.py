@@ -45,6 +45,7 @@ class Counts:
     rows: int = 0
     tracks: int = 0
     shots: list[tuple[int, int]] = field(default_factory=list)  # (frame_idx, shot) at each shot boundary
+    moving: list[int] = field(default_factory=list)  # shots in which the camera moves
     flags: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FLAG_BITS, 0))
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from ..tracks.boxes import Boxes, check_fit, check_frames, read_boxes
 from ..tracks.write import Writer, open_writer, output_format
 from ..video.open import VideoInput, name_of, open_input_video
 from ..video.reader import Source
-from ..video.shots import ShotDetector
+from ..video.shots import CameraMotion, ShotDetector
 from .batching import Batch, Part, rows_in
 from .chain import Chain
 from .counts import Counts
@@ -84,6 +84,11 @@ class VideoRun:
         elif self._last is not None and math.isinf(options.end_s) and not self.counts.decode.damaged:
             check_frames(path, self._box_file.boxes, self._last)
 
+    def camera_motion(self) -> CameraMotion:
+        """Return what watches the frames for the camera's motion."""
+        rate, stride = self.info.rate, self.options.stride
+        return CameraMotion(self.counts.shots, self.counts.moving, float(rate) if rate else None, stride)
+
     def with_camera(self, frames: Frames) -> Frames:
         """Return the frames with the camera of this video's options, if they are not the chain's."""
         return frames if self.options is self.chain.options else with_camera(frames, self.options)
@@ -92,8 +97,10 @@ class VideoRun:
         """Yield all frames, one batch per part, then an end marker. Call it only once."""
         options, size = self.options, self.chain.batch_sizes()["detect"]
         span = (options.start_s, options.end_s, options.stride, options.pixels == "planes")
+        motion = self.camera_motion()
         for frames in self.source.frames(size, self.counts.decode, *span):
             self.counts.shots += self.cuts.find(frames)
+            motion.watch(frames)
             self.check_boxes(frames)
             check_camera(self.options, self.video, frames.size_wh)
             frames = self.with_camera(frames)

@@ -16,7 +16,7 @@ from ..option import given
 from ..tables import Tracks
 from .formats.table import FORMATS, Format, format_of
 from .level import Levels
-from .meta import Meta, center_px, shots_of
+from .meta import Meta, center_px
 from .motion import Gaps, Piece, SceneFacts, on_even_clock, pieces, usual_rate
 from .options import ConvertKeywords, ConvertOptions
 from .read import chosen, read_both
@@ -93,11 +93,11 @@ def convert(
         rows, meta = read_both(tracks, like)
         levels = None
         if kind.axes is not None:  # the level that all people show, so that files of single tracks fit together
-            levels = Levels.find(rows, load_body(meta["body"]["name"]), options.up, shots_of(meta))
+            levels = Levels.find(rows, load_body(meta["body"]["name"]), options.up, meta)
         rows = chosen(rows, options.track, tracks)
         work = Conversion(to, rows, meta, levels, (tracks, like), target, in_folder, options)
         files, warnings = _write_rows(work) if kind.holds == "rows" else _write_motion(work, kind)
-    level = levels.words() if levels else None
+    level, warnings = (levels.words(), warnings + levels.warnings()) if levels else (None, warnings)
     return ConvertReport(files, len(rows), len(np.unique(rows.track_id)), warnings, level)
 
 

@@ -2,20 +2,20 @@
 
 Nothing but the tracks is needed. Bodies that stand say which way is up, to some degrees. People's feet, all on one
 plane, say it better the further apart they stand. Distances along the line of sight are the weak point of a single
-camera; where a foot is seen and the floor is known, they follow. The camera must stand still within a shot.
+camera; where a foot is seen and the floor is known, they follow. A camera that moves is taken to be level.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 
 from ..models.body import Body
+from ..names import listed
 from ..tables import BAD_CAMERA, NOT_DRAWN, Bool, Float64, Int64, Tracks
 from .filters import running_median
-from .meta import LevelFacts
+from .meta import LevelFacts, Meta, shots_of
 
 CAMERA_UP: Float64 = np.array([0.0, -1.0, 0.0])  # of a camera that is held level
 LEGS = ((1, 4), (4, 7), (2, 5), (5, 8))  # thighs and shins, by their joints
@@ -40,11 +40,12 @@ ROWS_MAX = 20_000  # beyond it only every second, third, ... row is looked at
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """Which way is up in a standing camera's frame, and where the floor is."""
+    """Which way is up in a camera's frame, and where the floor is."""
 
     up: Float64  # (3,) unit vector
     floor_m: float | None = None  # the floor's height along ``up``, seen from the camera: below 0; None: unknown
     sigma_deg: float | None = None  # standard error of ``up``; None: given
+    moves: bool = False  # the camera does
 
     @property
     def axes(self) -> Float64:
@@ -63,15 +64,16 @@ class Level:
 
     def words(self) -> str:
         """Return how the camera is held, in words."""
+        moves = "the camera moves and" if self.moves else "the camera"
         if self.floor_m is None and self.up is CAMERA_UP:
-            return "the camera is taken to be level"
+            return f"{moves} is taken to be level"
         pitch = np.degrees(np.arcsin(np.clip(-self.up[2], -1, 1)))
         roll = np.degrees(np.arctan2(self.up[0], -self.up[1]))
         error = "" if self.sigma_deg is None else f" (by {self.sigma_deg:.0f} degrees)"
         way = "down" if pitch > 0 else "up"
         where = "no floor below it" if self.floor_m is None else f"{-self.floor_m:.1f} m above the floor"
         rolled = f", rolled {roll:.0f}" if abs(pitch) < 89 else ""
-        return f"the camera looks {abs(pitch):.0f} degrees {way}{error}{rolled}, {where}"
+        return f"{moves} looks {abs(pitch):.0f} degrees {way}{error}{rolled}, {where}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,21 +92,38 @@ class Levels:
         names = [""] if len(self.levels) == 1 else [f"from frame {start} on " for start in self.starts]
         return "; ".join(name + level.words() for name, level in zip(names, self.levels, strict=True))
 
+    def warnings(self) -> list[str]:
+        """Return a warning if up and the floor were found for a camera that moves."""
+        pairs = zip(self.starts, self.levels, strict=True)
+        at = [str(start) for start, level in pairs if level.moves and level.sigma_deg is not None]
+        where = "" if len(self.levels) == 1 else f" in the shots from frame {listed(at[:3], len(at))} on"
+        return (
+            [f"the camera moves{where}: no one up and floor hold for a whole shot; --up auto takes none"] if at else []
+        )
+
     def facts(self) -> list[LevelFacts]:
         """Return the level from each of ``starts`` on as plain values, for metadata."""
         pairs = zip(self.starts, self.levels, strict=True)
         return [
-            {"from_frame": at, "up": level.up.tolist(), "floor_m": level.floor_m, "up_sigma_deg": level.sigma_deg}
+            {
+                "from_frame": at,
+                "up": level.up.tolist(),
+                "floor_m": level.floor_m,
+                "up_sigma_deg": level.sigma_deg,
+                "camera_moves": level.moves,
+            }
             for at, level in pairs
         ]
 
     @classmethod
-    def find(cls, tracks: Tracks, body: Body, up: str, shots: Sequence[tuple[int, int]] = ()) -> Self:
+    def find(cls, tracks: Tracks, body: Body, up: str, meta: Meta | None = None) -> Self:
         """Return the levels of a video's shots, by ``--up``: ``auto``, ``floor``, ``camera`` or a vector.
 
-        ``shots``: (frame_idx, shot) of the frames whose shot differs from the frame before. ``auto`` takes what the
-        people of a shot say where it is sure, else the camera's own axes.
+        ``auto`` takes what the people of a shot say where it is sure and the camera stands, else the camera's own axes.
+        ``meta``: that of the tracks, where shots and moving cameras are named; without it there is one shot.
         """
+        meta = meta or {}
+        shots, moving = shots_of(meta), meta.get("counts", {}).get("moving", [])
         starts, shot_of = [0, *(first for first, _ in shots)], [0, *(shot for _, shot in shots)]
         which = np.array(shot_of)[np.searchsorted(starts, tracks.frame_idx, side="right") - 1]
         order = np.argsort(which, kind="stable")
@@ -112,7 +131,9 @@ class Levels:
         found = {}
         for shot in set(shot_of):
             first, end = np.searchsorted(which, (shot, shot + 1)).tolist()
-            found[shot] = _level(tracks[first:end], body, up)
+            moves = shot in moving
+            level = _level(tracks[first:end], body, "camera" if moves and up == "auto" else up)
+            found[shot] = replace(level, moves=moves)
         return cls(tuple(starts), tuple(found[shot] for shot in shot_of))
 
 

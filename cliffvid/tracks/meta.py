@@ -57,6 +57,7 @@ class CountFacts(TypedDict, total=False):
     flags: dict[str, int]
     decode: DecodeFacts
     shots: list[list[int]]  # frame_idx and shot of the frames whose shot differs from the frame before
+    moving: list[int]  # shots in which the camera moves
 
 
 class LevelFacts(TypedDict):
@@ -66,6 +67,7 @@ class LevelFacts(TypedDict):
     up: list[float]
     floor_m: float | None
     up_sigma_deg: float | None
+    camera_moves: bool
 
 
 class Meta(TypedDict, total=False):

@@ -18,7 +18,6 @@ from ..rotations import rotation_vector, slerp
 from ..tables import BAD_CAMERA, IMPLAUSIBLE, INTERPOLATED, ODD_DEPTH, Bool, Float32, Float64, Int64, Tracks
 from .filters import one_euro, one_euro_turns, savgol, savgol_turns
 from .level import Levels
-from .meta import shots_of
 from .motion import derivative, joint_turns, usual_step, weighted_median
 from .options import SmoothKeywords, SmoothOptions
 from .read import read_both
@@ -94,7 +93,7 @@ def smooth(
     settings = {k: v for k, v in dataclasses.asdict(options).items() if k != "overwrite"}
     meta["smoothing"] = settings | {"filled": filled, "before": before, "after": after}
     if not warnings:  # the body is known
-        meta["level"] = Levels.find(steady, body, "auto", shots_of(meta)).facts()
+        meta["level"] = Levels.find(steady, body, "auto", meta).facts()
     meta.setdefault("counts", {})["rows"] = len(steady)
     meta["counts"].setdefault("flags", {})["interpolated"] = int((steady.flags & INTERPOLATED != 0).sum())
     with open_writer(format, out, rows, meta, options.overwrite) as writer:

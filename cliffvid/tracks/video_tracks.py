@@ -16,7 +16,7 @@ from ..models.body import Body, load_body
 from ..option import check, check_up
 from ..tables import FLAG_BITS, Array, Float32, Float64, Tracks
 from .level import Levels
-from .meta import Meta, VideoFacts, center_px, shots_of
+from .meta import Meta, VideoFacts, center_px
 from .motion import Z_UP
 from .write import arrow_table, open_writer, output_format
 
@@ -221,4 +221,4 @@ def level(tracks: VideoTracks, up: str = "auto") -> Levels:
         UsageError: ``up`` is none of these, or the body is missing.
     """
     check_up(up)
-    return Levels.find(tracks, tracks.body, up, shots_of(tracks.meta))
+    return Levels.find(tracks, tracks.body, up, tracks.meta)

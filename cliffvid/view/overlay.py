@@ -1,7 +1,7 @@
 """Draw tracks on their video in a second pass: decode, pose, draw, encode."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -18,7 +18,7 @@ from ..options import Options
 from ..tables import NOT_DRAWN, Float64, Frames, Tracks
 from ..tracks.colors import track_color
 from ..tracks.level import Levels
-from ..tracks.meta import Meta, center_px, shots_of
+from ..tracks.meta import Meta, center_px
 from ..tracks.read import chosen, read_both
 from ..video.encode import FORMATS, Film
 from ..video.image_files import Images
@@ -110,6 +110,7 @@ def overlay(
     rows, meta = read_both(tracks)
     painter = Painter(options, meta["body"]["name"], meta)
     rows = chosen(rows, options.track, tracks)
+    levels = painter.levels(rows, meta)
     counts, start = DecodeCounts(), time.perf_counter()
     again = decoding(meta, allow_network)
     with open_source(video, again) as source, Stages(AHEAD) as stages:
@@ -120,13 +121,14 @@ def overlay(
             batch = min(FRAME_BATCH, max(AHEAD_BYTES // (3 * source.info.width_px * source.info.height_px), 1))
             frames = source.frames(batch, counts, options.start_s, options.end_s, again.stride)
             shots = stages.ahead("pose", "frames", painter.pose(stages.ahead("decode", "frames", frames), rows))
-            for drawn in stages.ahead("draw", "frames", painter.draw(shots, rows, shots_of(meta))):
+            for drawn in stages.ahead("draw", "frames", painter.draw(shots, levels, mean_depth_m(rows))):
                 for image, time_s in zip(drawn.images, drawn.time_s, strict=True):
                     film.write(image, (counts.first_pts or 0) + round(float(time_s) / source.info.time_base))
             film.finish()
         seconds = time.perf_counter() - start
         busy_s = stages.busy_s() | {"encode": seconds - stages.stages[-1].consumer_wait_s}
     warnings = [f"{counts.damaged} damaged or missing pieces of video are not in the film"] if counts.damaged else []
+    warnings += levels.warnings()
     return OverlayReport(
         *(out, film.frames, painter.drawn, painter.not_drawn, painter.device, film.sound, seconds, busy_s, warnings)
     )
@@ -175,20 +177,16 @@ class Painter:
             else:
                 yield Shot(frames, people, self.body.joints(*given), None)
 
-    def draw(self, shots: Iterator[Shot], rows: Tracks, cuts: Sequence[tuple[int, int]] = ()) -> Iterator[Drawn]:
-        """Yield the finished images; ``rows`` are all rows to draw, from which the fixed side camera is placed.
-
-        ``cuts``: see ``Levels.find``.
-        """
-        levels, depth_m = self.levels(rows, cuts), mean_depth_m(rows)
+    def draw(self, shots: Iterator[Shot], levels: Levels, depth_m: float) -> Iterator[Drawn]:
+        """Yield the finished images; the fixed side camera is level, at a depth."""
         for shot in shots:
             sides = [SideCamera(depth_m, levels.at(index).axes) for index in shot.frames.frame_idx.tolist()]
             images = [self._picture(*frame, side) for frame, side in zip(shot, sides, strict=True)]
             yield Drawn(images, shot.frames.time_s)
 
-    def levels(self, rows: Tracks, cuts: Sequence[tuple[int, int]] = ()) -> Levels:
-        """Return which way is up; the camera's own up where it is not needed."""
-        return Levels.find(rows, self.body, self.options.up if self.options.view in SIDES else "camera", cuts)
+    def levels(self, rows: Tracks, meta: Meta | None = None) -> Levels:
+        """Return which way is up, in each of the shots that ``meta`` names; the camera's own up if it is not needed."""
+        return Levels.find(rows, self.body, self.options.up if self.options.view in SIDES else "camera", meta)
 
     def _picture(
         self, image: Pixels, people: Tracks, vertices: Array, normals: Array | None, side: SideCamera

@@ -14,7 +14,7 @@ from ..files import check_free, claims, write_whole
 from ..geometry import symmetric_size
 from ..tables import AT_BORDER, BAD_CAMERA, IMPLAUSIBLE, NOT_DRAWN, Tracks
 from ..tracks.level import Levels
-from ..tracks.meta import Meta, center_px, shots_of
+from ..tracks.meta import Meta, center_px
 from ..tracks.read import read_both
 from ..video.open import open_source
 from ..video.reader import DecodeCounts
@@ -79,9 +79,10 @@ def report(
     size_wh, pictures = (meta["video"]["width_px"], meta["video"]["height_px"]), dict[int, bytes]()
     if video:
         size_wh, pictures = contact_sheet(video, tracks, meta, rows, painter, allow_network)
-    levels = Levels.find(rows, painter.body, up, shots_of(meta))
+    levels = Levels.find(rows, painter.body, up, meta)
     data, pack, every = player_data(rows, painter.body, _around(meta, size_wh), skeleton_only, levels)
     warnings = _warnings(meta, None if skeleton_only else painter.body.licence_warning("the page"), len(rows), every)
+    warnings += levels.warnings()
     text = page(
         "report.html",
         meta["video"]["name"],

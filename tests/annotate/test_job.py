@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -97,7 +98,9 @@ def test_what_is_done_is_not_done_again_and_what_changed_is(undisturbed, data, t
 def test_a_long_video_is_cut_and_nobody_can_tell(data, toys):
     images = [picture(index, 4, 192, 144) for index in range(400)]
     dark = [image // 2 + 100 * (np.indices((144, 192))[0][..., None] // 40 % 2).astype(np.uint8) for image in images]
-    shots = [*images[:75], *dark[75:200], *images[200:]]  # cuts: at a key frame where segments begin, and elsewhere
+    ground = cv2.resize(np.random.default_rng(0).integers(0, 150, (6, 40), np.uint8), (960, 144))[..., None]
+    behind = [np.where(image == 90, ground[:, k : k + 192], image) for k, image in enumerate(images)]  # the camera pans
+    shots = [*images[:75], *dark[75:200], *behind[200:]]  # cuts: at a key frame where segments begin, and elsewhere
     film(data / "long.mp4", shots, options={"g": "25"})
     whole = annotate("long.mp4", "-o", "whole", "--json", cwd=data, toys=toys)
     cut = annotate("long.mp4", "-o", "cut", "--split", 3, "--json", cwd=data, toys=toys)
@@ -105,9 +108,12 @@ def test_a_long_video_is_cut_and_nobody_can_tell(data, toys):
     assert len(pieces) == 5 and '"segment"' not in whole.stdout
     assert rows(data / "cut").equals(rows(data / "whole")) and videos(data / "cut") == videos(data / "whole")
     assert rows(data / "cut").equals(truth(["long.mp4"], data, toys))
-    lines = [json.loads(line) for line in (data / "cut" / "journal.jsonl").read_text().splitlines()]
-    counts = next(line["videos"][0]["counts"] for line in lines if line["type"] == "done")
-    assert {75, 200} <= {frame for frame, _ in counts["shots"]}
+    counts = {}
+    for out in ("whole", "cut"):
+        lines = [json.loads(line) for line in (data / out / "journal.jsonl").read_text().splitlines()]
+        counts[out] = next(line["videos"][0]["counts"] for line in lines if line["type"] == "done")
+    assert {75, 200} <= {frame for frame, _ in counts["cut"]["shots"]} and counts["cut"]["moving"]
+    assert all(counts["cut"][name] == counts["whole"][name] for name in ("shots", "moving"))
     assert not list((data / "cut" / "work").iterdir())
 
 

@@ -12,10 +12,12 @@ from cliffvid.tracks.filters import running_median
 from cliffvid.tracks.level import Levels, find_level, grounded, posed_rows, sole_m
 from cliffvid.tracks.motion import Y_UP, Gaps, pieces
 from cliffvid.tracks.options import ConvertOptions
-from cliffvid.tracks.read import read_meta
+from cliffvid.tracks.read import read_meta, read_tracks
 from cliffvid.tracks.smooth import smooth
+from cliffvid.tracks.video_tracks import level as find_levels
 from cliffvid.tracks.write import WRITERS
 from cliffvid.view.options import OverlayOptions
+from cliffvid.view.report import report
 from motion_files import Gltf, bvh_joints
 
 BODY = load_body("open-body")
@@ -132,11 +134,12 @@ def test_depths_that_err_are_put_right_by_the_floor():
     assert 0.25 < np.median(height[air]) - np.median(height[~air]) < 0.8
 
 
-def save(path, tracks, shots=()):
+def save(path, tracks, shots=(), moving=None):
     with WRITERS["npz"](path, tracks) as writer:
         writer.write(tracks)
         info = {"name": "a.mp4", "codec": "h264", "width_px": 1280, "height_px": 720}
         counts = {"decode": {"frames": 200}, "shots": [list(pair) for pair in shots]}
+        counts |= {} if moving is None else {"moving": moving}  # older files have none
         writer.finish({"video": info, "body": {"name": "open-body"}, "models": [], "complete": True, "counts": counts})
     return path
 
@@ -167,6 +170,24 @@ def test_each_shot_has_a_camera_and_all_stand_upright_in_every_format(tmp_path):
         world = file.at(start_s + 2.0)
         assert world[file.names[f"track_{track}/head"]][1, 3] > 1.3
         assert -0.1 < min(world[file.names[f"track_{track}/{side}_foot"]][1, 3] for side in ("left", "right")) < 0.2
+
+
+def test_where_the_camera_moves_it_is_taken_to_be_level(tmp_path):
+    """Two shots, of which the second moves: by default it has no level, in what is converted, drawn and smoothed."""
+    views = camera(18, -3, 5.3), camera(25, 20, 2.1)
+    parts = [walk(view, people=3, first=60 * i, ids=3 * i, seed=i)[0] for i, view in enumerate(views)]
+    path = save(tmp_path / "a.npz", Tracks.concat(parts), shots=[(60, 1)], moving=[1])
+    done = convert(path, tmp_path / "auto", ConvertOptions("bvh"))
+    assert "18 degrees down" in done.level and not any("moves" in warning for warning in done.warnings)
+    assert done.level.endswith("from frame 60 on the camera moves and is taken to be level")
+    (warning,) = convert(path, tmp_path / "floor", ConvertOptions("bvh", up="floor")).warnings
+    assert "the camera moves in the shots from frame 60 on" in warning and "--up auto" in warning
+    found = find_levels(read_tracks(path)).levels
+    assert off_deg(found[0], views[0]) <= 1 and found[1].up.tolist() == [0, -1, 0] and found[1].floor_m is None
+    smooth(path, tmp_path / "s.parquet")
+    assert [each["camera_moves"] for each in read_meta(tmp_path / "s.parquet")["level"]] == [False, True]
+    page = report(path, tmp_path / "a.html", skeleton_only=True, up="floor")
+    assert warning in page.warnings and warning[1:] in (tmp_path / "a.html").read_text()
 
 
 def test_up_may_be_given_or_be_the_cameras(tmp_path):

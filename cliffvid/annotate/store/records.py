@@ -23,6 +23,7 @@ class CountsFacts(TypedDict, total=False):
     decode: DecodeRecord
     tracks: int | None
     shots: list[tuple[int, int]]
+    moving: list[int]
     flags: dict[str, int]
 
 

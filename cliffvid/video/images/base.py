@@ -52,8 +52,8 @@ class Image(Protocol):
         """Return crops (P,h,w,3) of ``images[rows]`` between corners x0, y0, x1, y1 (P,4), black outside the image."""
 
     @classmethod
-    def thumbnails(cls, images: Objects) -> Iterable[Float32]:
-        """Return each image at THUMB_WH, 0 to 1; of large images from every n-th pixel."""
+    def thumbnails(cls, images: Objects, size_wh: tuple[int, int] = THUMB_WH) -> Iterable[Float32]:
+        """Return each image (h,w,3) at a small size, 0 to 1; of large images from every n-th pixel."""
 
     @classmethod
     def uploaded(cls, images: Objects, device: "Device") -> Objects:
@@ -103,8 +103,8 @@ class HostImage(ABC):
         """Write the image at another size (h,w,3) to ``out``."""
 
     @abstractmethod
-    def sparse(self) -> UInt8:
-        """Return enough of its pixels (h,w,3) for a thumbnail."""
+    def sparse(self, thumb_wh: tuple[int, int]) -> UInt8:
+        """Return enough of its pixels (h,w,3) for a thumbnail of a size."""
 
     @property
     def kind(self) -> object:
@@ -124,6 +124,6 @@ class HostImage(ABC):
         return canvas
 
     @classmethod
-    def thumbnails(cls, images: Objects) -> Iterable[Float32]:
-        small = (cv2.resize(image.sparse(), THUMB_WH, interpolation=cv2.INTER_AREA) for image in images)
+    def thumbnails(cls, images: Objects, size_wh: tuple[int, int] = THUMB_WH) -> Iterable[Float32]:
+        small = (cv2.resize(image.sparse(size_wh), size_wh, interpolation=cv2.INTER_AREA) for image in images)
         return (thumb.astype(np.float32) / np.float32(255) for thumb in small)

@@ -129,10 +129,10 @@ class GpuImage:
         return cast(Array, PendingInputs([_of_frames(group, images, rows)]))
 
     @classmethod
-    def thumbnails(cls, images: Objects) -> Float32:
+    def thumbnails(cls, images: Objects, size_wh: tuple[int, int] = THUMB_WH) -> Float32:
         """Return the thumbnails, which are copied back from the device. Raises BackendError."""
         device: Device = images[0].block.device
-        group = _of_frames(_thumbnail(images[0].block.layout), images)
+        group = _of_frames(_thumbnail(images[0].block.layout, size_wh), images)
         with failing(f"thumbnails of {len(images)} frames cannot be made on {device.device}"):
             thumbs = device.make(PendingInputs([group]), "uint8").numpy()
         return thumbs.astype(np.float32) / np.float32(255)
@@ -178,9 +178,9 @@ def _letterbox(layout: Layout, rule: Letterbox) -> PendingGroup:
 
 
 @lru_cache(LAYOUTS_KEPT)
-def _thumbnail(layout: Layout) -> PendingGroup:
+def _thumbnail(layout: Layout, size_wh: tuple[int, int]) -> PendingGroup:
     """Return the thumbnail of a block's first frame."""
-    columns, rows = map(_sampled, layout.orientation.size(layout.size_wh), THUMB_WH)
+    columns, rows = map(_sampled, layout.orientation.size(layout.size_wh), size_wh)
     return _of_first(layout, rows, columns)
 
 

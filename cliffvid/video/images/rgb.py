@@ -8,7 +8,7 @@ import numpy as np
 
 from ...rules import CropRule
 from ...tables import Array, Objects, UInt8
-from .base import THUMB_WH, Device, HostImage, thumbnail_step
+from .base import Device, HostImage, thumbnail_step
 from .gpu import Block
 
 
@@ -33,8 +33,8 @@ class RgbImage(HostImage):
     def scale(self, size_wh: tuple[int, int], interpolation: int, out: UInt8) -> None:
         cv2.resize(self.pixels, size_wh, dst=out, interpolation=interpolation)
 
-    def sparse(self) -> UInt8:
-        right, down = map(thumbnail_step, self.size_wh, THUMB_WH)
+    def sparse(self, thumb_wh: tuple[int, int]) -> UInt8:
+        right, down = map(thumbnail_step, self.size_wh, thumb_wh)
         return np.ascontiguousarray(self.pixels[::down, ::right])
 
     @classmethod

@@ -7,7 +7,7 @@ import numpy as np
 
 from ...rules import CropRule
 from ...tables import Array, Objects, UInt8
-from .base import THUMB_WH, Device, HostImage
+from .base import Device, HostImage
 from .gpu import Block
 from .matrix import BLACK, GREY, to_rgb
 from .orientation import UPRIGHT, Orientation
@@ -43,8 +43,8 @@ class YuvImage(HostImage):
     def scale(self, size_wh: tuple[int, int], interpolation: int, out: UInt8) -> None:
         self.scaled(size_wh, interpolation, out=out)
 
-    def sparse(self) -> UInt8:
-        width, height = (min(side, 4 * small) for side, small in zip(self.size_wh, THUMB_WH, strict=True))
+    def sparse(self, thumb_wh: tuple[int, int]) -> UInt8:
+        width, height = (min(side, 4 * small) for side, small in zip(self.size_wh, thumb_wh, strict=True))
         return self.scaled((width, height), cv2.INTER_NEAREST)
 
     @classmethod
