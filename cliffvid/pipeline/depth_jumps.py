@@ -40,7 +40,8 @@ class DepthJumps:
         columns = good, tracks.track_id[good], tracks.time_s[good], tracks.transl[good, 2]
         odd = []
         for row, track_id, time_s, depth_m in zip(*(column.tolist() for column in columns), strict=True):
-            lately = self._lately.get(track_id) or self._lately.setdefault(track_id, Lately())
+            if (lately := self._lately.get(track_id)) is None:
+                lately = self._lately[track_id] = Lately()
             times, depths = lately.times, lately.depths
             while times and time_s - times[0] > LATELY_S:
                 times.popleft()
