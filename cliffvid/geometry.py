@@ -166,18 +166,27 @@ def camera_to_side(points: Array, depth_m: float, axes: Array | None = None) -> 
 
 def box_iou(a: Array, b: Array, offset_px: float = 0.0) -> Array:
     """Return the IoU (...,A,B) of boxes (...,A,4) and (...,B,4); ``offset_px`` 1: the corners are inclusive pixels."""
-    a, b = _by_corner(a)[..., :, None], _by_corner(b)[..., None, :]
+    a, b = by_corner(a)[..., :, None], by_corner(b)[..., None, :]
+    return iou_by_corner(a, b, area(a, offset_px), area(b, offset_px), offset_px)
+
+
+def iou_by_corner(a: Array, b: Array, area_a: Array, area_b: Array, offset_px: float) -> Array:
+    """Return the IoU (...) of boxes as columns (4,...), whose areas are known."""
     low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
-    inter = _area(np.maximum(high - low + offset_px, 0))
-    union = _area(a[2:] - a[:2] + offset_px) + _area(b[2:] - b[:2] + offset_px) - inter
-    return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+    width, height = np.maximum(high - low + offset_px, 0)
+    inter = width * height
+    union = area_a + area_b - inter
+    iou: Array = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+    return iou
 
 
-def _by_corner(boxes: Array) -> Array:
+def by_corner(boxes: Array) -> Array:
     """Return boxes (...,4) as contiguous columns (4,...), which take half the time to compare."""
     return np.ascontiguousarray(boxes.transpose(-1, *range(boxes.ndim - 1)))
 
 
-def _area(sides: Array) -> Array:
-    area: Array = sides[0] * sides[1]
-    return area
+def area(boxes: Array, offset_px: float) -> Array:
+    """Return the area (...) of boxes as columns (4,...)."""
+    width, height = boxes[2:] - boxes[:2] + offset_px
+    size: Array = width * height
+    return size

@@ -188,6 +188,7 @@ def interruptible(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@cache
 def version() -> str:
     from importlib.metadata import version
 

@@ -15,12 +15,12 @@ def axis_angle(rotmat: Array) -> Array:
     x, y, z = m[0, 0], m[1, 1], m[2, 2]
     wx, wy, wz = m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]
     xy, xz, yz = m[1, 0] + m[0, 1], m[0, 2] + m[2, 0], m[2, 1] + m[1, 2]
-    squares = np.array([1 + x + y + z, 1 + x - y - z, 1 - x + y - z, 1 - x - y + z])  # of w, x, y, z, four times
-    ww, xx, yy, zz = squares
-    best = np.argmax(squares, axis=0)
+    ww, xx, yy, zz = 1 + x + y + z, 1 + x - y - z, 1 - x + y - z, 1 - x - y + z  # the squares, four times
     turns = np.array([wx, wy, wz, ww])  # the quaternion x, y, z, w times four times w, or another component
-    for component, row in enumerate(((xx, xy, xz, wx), (xy, yy, yz, wy), (xz, yz, zz, wz)), 1):
-        np.copyto(turns, row, where=best == component)
+    largest = ww
+    for square, row in ((xx, (xx, xy, xz, wx)), (yy, (xy, yy, yz, wy)), (zz, (xz, yz, zz, wz))):
+        np.copyto(turns, row, where=square > largest)
+        largest = np.maximum(square, largest)
     return rotation_vector(np.moveaxis(turns, 0, -1))
 
 

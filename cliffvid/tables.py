@@ -29,6 +29,7 @@ Arrays: TypeAlias = dict[str, Array]  # by the names of a network's inputs or ou
 Shape: TypeAlias = tuple[int | str, ...]  # lengths of axes, or the names of free ones
 Specs: TypeAlias = dict[str, tuple[tuple[np.dtype[Any], ...], Shape]]
 _specs: dict[type, Specs] = {}
+COLUMN_TYPES = np.ndarray, PendingInputs
 
 
 def column_specs(table: type["Table"]) -> Specs:
@@ -83,7 +84,7 @@ class Table:
 
     def __getitem__(self, rows: slice | Array) -> Self:
         """Return the selected rows, by a slice, an index array or a mask."""
-        return self._of({name: column[rows] for name, column in self.columns().items()})
+        return self.checked({name: column[rows] for name, column in self.columns().items()})
 
     @classmethod
     def concat(cls, tables: list[Self]) -> Self:
@@ -92,10 +93,10 @@ class Table:
         present = [table.columns() for table in tables]
         if any(columns.keys() != present[0].keys() for columns in present):
             raise ValueError(f"{cls.__name__}: tables of different columns")
-        return cls._of({name: np.concatenate([columns[name] for columns in present]) for name in present[0]})
+        return cls.checked({name: np.concatenate([columns[name] for columns in present]) for name in present[0]})
 
     @classmethod
-    def _of(cls, columns: dict[str, Array]) -> Self:
+    def checked(cls, columns: dict[str, Array]) -> Self:
         """Return a table of columns already checked: checking took a fifth of the time of tracking."""
         table = object.__new__(cls)
         table.__dict__.update(columns)
@@ -119,7 +120,7 @@ class Table:
 
 def _fits(column: Array, dtypes: tuple[np.dtype[Any], ...], shape: Shape, sizes: dict[str, int]) -> bool:
     """Return whether a column matches its annotation; ``sizes`` holds the lengths of the axes met so far."""
-    if not isinstance(column, np.ndarray | PendingInputs) or column.dtype not in dtypes:
+    if not isinstance(column, COLUMN_TYPES) or column.dtype not in dtypes:
         return False
     if column.ndim != len(shape):
         return False

@@ -22,7 +22,7 @@ from ..pipeline.counts import Counts
 from ..pipeline.track import Tracking, track
 from ..pipeline.tracker import Tracker
 from ..pipeline.video_run import GuardedRun
-from ..tables import Bodies, Float32, Frames, Tracks, UInt8
+from ..tables import Bodies, Float32, Frames, Int64, Tracks, UInt8
 from ..tracks.read import from_arrow
 from ..video.image_files import Images
 from ..video.open import open_source, source_of
@@ -185,8 +185,8 @@ class JoinRun:
 
     def _steps(self) -> Steps:
         start, counts = time.perf_counter(), self.counts
-        pictures = [self.work / file for file in self.task.thumbs]
-        counts.shots = ShotDetector().find_in(_thumbs_of(pictures))
+        pictures, cuts = [self.work / file for file in self.task.thumbs], ShotDetector()
+        counts.shots = [cut for file in pictures for cut in cuts.find_in(*_thumbs_of(file))]
         CameraMotion(counts.shots, counts.moving).watch_in(_grays_of(pictures))
         bodies = _bodies_of([self.work / file for file in self.task.files])
         with Sink(self.task.video, self.work, at_once=True) as sink:
@@ -251,11 +251,9 @@ def counts_facts(counts: Counts) -> CountsFacts:
     return cast(CountsFacts, dataclasses.asdict(counts))
 
 
-def _thumbs_of(files: list[Path]) -> Iterator[tuple[int, Float32]]:
-    for file in files:
-        with np.load(file, allow_pickle=False) as kept:
-            for index, thumb in zip(kept["frame_idx"].tolist(), kept["thumbs"], strict=True):
-                yield index, thumb.astype(np.float32) / 255
+def _thumbs_of(file: Path) -> tuple[Int64, Float32]:
+    with np.load(file, allow_pickle=False) as kept:
+        return kept["frame_idx"], kept["thumbs"].astype(np.float32) / 255
 
 
 def _grays_of(files: list[Path]) -> Iterator[tuple[int, UInt8]]:

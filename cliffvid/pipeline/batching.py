@@ -3,8 +3,10 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Generic, Protocol, Self, TypeAlias, TypeVar
 
+from ..tables import Table
 from ..tracks.boxes import Boxes
 from .counts import Counts
 
@@ -35,6 +37,7 @@ class HasCounts(Protocol):
 R = TypeVar("R", bound=Rows)
 S = TypeVar("S", bound=Rows)
 C = TypeVar("C", bound=Cuttable)
+T = TypeVar("T", bound=Table)
 R_co = TypeVar("R_co", bound=Rows, covariant=True)
 
 
@@ -94,7 +97,7 @@ def rebatch(batches: Iterable[Batch[C]], rows: int, parts: float = math.inf) -> 
     """Yield the same rows in the same order, in batches of ``rows`` rows across videos; the last may be smaller.
 
     A batch is also closed once it holds ``parts`` nonempty parts. A video's end marker comes after all its rows.
-    Consecutive parts of one video are not concatenated here; the consumer does that once, if needed.
+    Consecutive parts of one video are not concatenated here, see ``joined``.
     """
     batch: Batch[C] = []
     room = rows
@@ -113,3 +116,22 @@ def rebatch(batches: Iterable[Batch[C]], rows: int, parts: float = math.inf) -> 
                 batch, room = [], rows
     if batch:
         yield batch
+
+
+def joined(batches: Iterable[Batch[T]]) -> Iterator[Batch[T]]:
+    """Yield each batch with consecutive parts of one video as one part."""
+    for batch in batches:
+        whole = _joined(batch)
+        del batch  # free it before the next one is requested; same for ``whole``
+        yield whole
+        del whole
+
+
+def _joined(batch: Batch[T]) -> Batch[T]:
+    whole: Batch[T] = []
+    for video, group in groupby(batch, lambda part: part.video):
+        parts = list(group)
+        if tables := [part.rows for part in parts if part.rows is not None]:
+            whole.append(Part(video, tables[0].concat(tables)))
+        whole += [part for part in parts if part.rows is None]
+    return whole

@@ -9,7 +9,7 @@ from ..concurrency import Sources, Stages
 from ..models.batch_size import videos_at_once, with_batch_sizes
 from ..options import Options
 from ..tables import Bodies, Frames
-from .batching import Batch, Part, R, S, lifted, rebatch, rows_in
+from .batching import Batch, Part, R, S, joined, lifted, rebatch, rows_in
 from .counts import Counts
 from .crop import check_crop, crop
 from .detect import Found, detect, given
@@ -50,7 +50,8 @@ class Chain:
             put = partial(uploaded, session=models.sessions[0])
             frames, parts = self._ahead("upload", "frames", lifted(put, frames)), BATCHES_HELD
         cut = partial(crop, manifest=models.regressor.manifest, options=options)
-        crops = rebatch(self._ahead("crop", "people", lifted(cut, self._found(frames))), sizes["regress"], parts)
+        crops = self._ahead("crop", "people", lifted(cut, self._found(frames)))
+        crops = joined(rebatch(crops, sizes["regress"], parts))
         pose = self._counted("regress", partial(regress, session=models.regressor))
         posed = self._ahead("regress", "people", lifted(pose, crops, note_regressed))
         for batch in posed:

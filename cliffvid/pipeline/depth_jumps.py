@@ -2,8 +2,8 @@
 
 from collections import deque
 from dataclasses import replace
+from math import inf
 from statistics import median
-from typing import TypeAlias
 
 import numpy as np
 
@@ -15,7 +15,17 @@ LATELY_S = 1.0
 LEAST = 3  # recent rows needed to judge a depth
 LEAP = 1.5  # ratio to the median depth of the recent rows
 RUN_M_S = 12.0  # and a speed above any human running speed
-Lately: TypeAlias = tuple[deque[float], deque[float]]  # times and depths of a track's recent rows
+
+
+class Lately:
+    """Times and depths of a track's recent rows; ``low`` and ``high`` bound their depths, and perhaps earlier ones."""
+
+    __slots__ = ("depths", "high", "low", "times")
+
+    def __init__(self) -> None:
+        self.times: deque[float] = deque()
+        self.depths: deque[float] = deque()
+        self.low, self.high = inf, -inf
 
 
 class DepthJumps:
@@ -30,13 +40,17 @@ class DepthJumps:
         columns = good, tracks.track_id[good], tracks.time_s[good], tracks.transl[good, 2]
         odd = []
         for row, track_id, time_s, depth_m in zip(*(column.tolist() for column in columns), strict=True):
-            lately = self._lately.setdefault(track_id, (deque(), deque()))
-            times, depths = lately
+            if (lately := self._lately.get(track_id)) is None:
+                lately = self._lately[track_id] = Lately()
+            times, depths = lately.times, lately.depths
             while times and time_s - times[0] > LATELY_S:
                 times.popleft()
                 depths.popleft()
-            if is_depth_jump(time_s, depth_m, lately):
-                odd.append(row)
+            lately.low, lately.high = min(depth_m, lately.low), max(depth_m, lately.high)
+            if lately.high > LEAP * lately.low:
+                if is_depth_jump(time_s, depth_m, lately):
+                    odd.append(row)
+                lately.low, lately.high = min([depth_m, *depths]), max([depth_m, *depths])
             times.append(time_s)
             depths.append(depth_m)
         self._forget(tracks)
@@ -50,12 +64,12 @@ class DepthJumps:
         """Drop tracks not seen within the last LATELY_S."""
         if len(tracks):
             since_s = float(tracks.time_s[-1]) - LATELY_S
-            self._lately = {track_id: rows for track_id, rows in self._lately.items() if rows[0][-1] >= since_s}
+            self._lately = {track_id: rows for track_id, rows in self._lately.items() if rows.times[-1] >= since_s}
 
 
 def is_depth_jump(time_s: float, depth_m: float, lately: Lately) -> bool:
     """Return whether a depth cannot follow from a track's recent rows."""
-    times, depths = lately
+    times, depths = lately.times, lately.depths
     if len(depths) < LEAST or max(depth_m, max(depths)) <= LEAP * min(depth_m, min(depths)):
         return False  # whatever the median
     usual_m = median(depths)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..geometry import Array, box_iou, canvas_to_frame, shrunk
+from ..geometry import Array, area, by_corner, canvas_to_frame, iou_by_corner, shrunk
 from ..models.manifest import Manifest, canvas_shape
 from ..models.session import Runnable, together
 from ..options import Options
@@ -76,11 +76,14 @@ def suppress(boxes: Array, left: Bool, rule: Selection) -> Bool:
 
     In each round the best box that is left in each frame is kept, and those that it overlaps go.
     """
-    frames, kept = np.arange(len(boxes)), np.zeros_like(left)
+    frames, kept, offset_px = np.arange(len(boxes)), np.zeros_like(left), rule.iou_offset_px
+    columns = by_corner(boxes)
+    areas = area(columns, offset_px)
     while left.any():
         best = left.argmax(axis=1)
         kept[frames, best] |= left[frames, best]
-        left &= box_iou(boxes[frames, best][:, None], boxes, rule.iou_offset_px)[:, 0] < rule.iou_max
+        chosen, chosen_area = columns[:, frames, best][..., None], areas[frames, best][:, None]
+        left &= iou_by_corner(chosen, columns, chosen_area, areas, offset_px) < rule.iou_max
         left[frames, best] = False
     return kept
 

@@ -45,7 +45,7 @@ class ShortTracks:
                 break
             frame = self._held.popleft()
             flags = frame.flags | np.where(long, 0, SHORT_TRACK).astype(np.uint16)
-            free.append(Tracks(**(frame.columns() | {"flags": flags})))
+            free.append(Tracks.checked(frame.columns() | {"flags": flags}))
         return Tracks.concat(free) if free else None
 
 

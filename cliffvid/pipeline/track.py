@@ -81,7 +81,7 @@ class Tracking:
         track_id = self.tracker.update(bodies, starts, shots)
         order = np.lexsort((track_id, bodies.frame_idx))
         columns = {name: column[order] for name, column in bodies.columns().items()}
-        return self._leaps.flagged(Tracks(**columns, track_id=track_id[order]))
+        return self._leaps.flagged(Tracks.checked(columns | {"track_id": track_id[order]}))
 
     def _shot(self, frame_idx: int) -> int:
         at = bisect_right(self._shots, frame_idx, key=lambda begun: begun[0])

@@ -6,7 +6,7 @@ A frame has few people, so this is plain Python on numbers: numpy's calls took f
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import lap
 import numpy as np
@@ -29,19 +29,13 @@ REACH_S = 0.8  # its increase per second unseen
 TALLER = 0.3  # difference in log height that counts as distance 1
 WIDEN = 0.3  # margin on each side, as a fraction of the box's width and height
 
+N = TypeVar("N", float, Float64)
 Place: TypeAlias = tuple[float, float, float, float]  # of a box: center x and y, width, height
-Powers: TypeAlias = tuple[float, float, float, float]  # the seconds since the last frame, to the power of 1 to 4
+Powers: TypeAlias = tuple[
+    float, float, float, float
+]  # of the seconds since the last frame: 1st, 2nd, half the 3rd, a quarter of the 4th
 Costs: TypeAlias = list[tuple[float, int]]  # of a row's possible pairs: cost and column
-
-
-class WideBox(NamedTuple):
-    """A box with its margins, and its area."""
-
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-    area: float
+WideBox: TypeAlias = tuple[float, float, float, float, float]  # a box xyxy with its margins, and its area
 
 
 class Person(NamedTuple):
@@ -64,12 +58,12 @@ class Filter:
         self.var, self.cross, self.speed_var = sigma * sigma, 0.0, speed_sigma * speed_sigma
 
     def predict(self, powers: Powers, acceleration_sigma: float) -> None:
-        dt, dt2, dt3, dt4 = powers
+        dt, dt2, half_dt3, quarter_dt4 = powers
         noise, cross, speed_var = acceleration_sigma * acceleration_sigma, self.cross, self.speed_var
         self.a += dt * self.speed_a
         self.b += dt * self.speed_b
-        self.var = self.var + 2 * dt * cross + dt2 * speed_var + noise * dt4 / 4
-        self.cross = cross + dt * speed_var + noise * dt3 / 2
+        self.var = self.var + 2 * dt * cross + dt2 * speed_var + noise * quarter_dt4
+        self.cross = cross + dt * speed_var + noise * half_dt3
         self.speed_var = speed_var + noise * dt2
 
     def correct(self, a: float, b: float, sigma: float) -> None:
@@ -140,27 +134,31 @@ class Tracker:
     def _frame(self, people: list[Person], time_s: float, shot: int) -> list[int]:
         dt, self._time_s = time_s - self._time_s, time_s
         self._tracks = [track for track in self._tracks if time_s - track.seen_s <= self.options.track_memory_s]
-        powers = dt, dt**2, dt**3, dt**4
+        powers = dt, dt**2, dt**3 / 2, dt**4 / 4
         for track in self._tracks:
             track.predict(powers)
         free = [track for track in self._tracks if track.shot == shot]
         ids = [0] * len(people)
 
-        def match(strong: bool, costs: Rule) -> None:
+        def match(strong: bool, places: Rule, most: float) -> None:
             """Match the rest of the strong or weak people to free tracks at minimum total cost."""
             rows = [row for row, person in enumerate(people) if person.strong == strong and not ids[row]]
             if not (rows and free):
                 return
-            columns = assigned([costs(people[row], free, time_s) for row in rows])
+            pairs = [(people[row], places(people[row], free, time_s)) for row in rows]
+            columns = [cheapest(*each, free, time_s, most) for each in pairs]
+            taken = {column for column in columns if column >= 0}
+            if len(taken) + columns.count(-1) < len(columns):
+                columns = assigned([in_full(*each, free, time_s, most) for each in pairs])
+                taken = set(columns)
             for row, column in zip(rows, columns, strict=True):
                 if column >= 0:
                     ids[row] = free[column].take(people[row], time_s)
-            taken = set(columns)
             free[:] = [track for column, track in enumerate(free) if column not in taken]
 
-        match(True, self._near)
-        match(False, self._near)
-        match(True, _far)
+        match(True, self._near, COST_MAX)
+        match(False, self._near, COST_MAX)
+        match(True, _far, RELINK_MAX)
         for row, person in enumerate(people):
             if not ids[row]:
                 ids[row] = self._next_id
@@ -169,33 +167,52 @@ class Tracker:
         return ids
 
     def _near(self, person: Person, tracks: list[Track], time_s: float) -> Costs:
-        """Return the costs of tracks whose predicted box overlaps the person's: 1 - IoU plus appearance cost."""
+        """Return 1 - IoU of the tracks whose predicted box overlaps the person's enough."""
         most = 1 - (self.options.track_iou_min if person.strong else self.options.track_iou_min_weak)
         x0, y0, x1, y1, area = person.wide
         costs = []
         for column, track in enumerate(tracks):
             left, top, right, bottom, track_area = track.wide
             if left < x1 and x0 < right and top < y1 and y0 < bottom:
-                inter = (min(x1, right) - max(x0, left)) * (min(y1, bottom) - max(y0, top))
+                wide = (x1 if x1 < right else right) - (x0 if x0 > left else left)
+                inter = wide * ((y1 if y1 < bottom else bottom) - (y0 if y0 > top else top))
                 cost = 1 - inter / (area + track_area - inter)
                 if cost <= most:
-                    cost += appearance_cost(person.looks, track.looks, time_s - track.seen_s)
-                    if cost <= COST_MAX:
-                        costs.append((cost, column))
+                    costs.append((cost, column))
         return costs
 
 
 def _far(person: Person, tracks: list[Track], time_s: float) -> Costs:
-    """Return the costs of lost tracks: distance plus appearance cost."""
+    """Return the distances of lost tracks."""
     costs = []
     for column, track in enumerate(tracks):
-        unseen_s = time_s - track.seen_s
-        cost = distance(person.place, track.last, (track.center.a, track.center.b), unseen_s)
+        cost = distance(person.place, track.last, (track.center.a, track.center.b), time_s - track.seen_s)
         if cost <= RELINK_MAX:
-            cost += appearance_cost(person.looks, track.looks, unseen_s)
-            if cost <= RELINK_MAX:
-                costs.append((cost, column))
+            costs.append((cost, column))
     return costs
+
+
+def cheapest(person: Person, places: Costs, tracks: list[Track], time_s: float, most: float) -> int:
+    """Return the column of the least cost with appearance, -1 if all exceed ``most``; ``places`` are costs without."""
+    least, found = most, -1
+    for place, column in sorted(places):
+        if place > least:
+            break  # so does every later cost, as appearance only adds
+        track = tracks[column]
+        cost = place + appearance_cost(person.looks, track.looks, time_s - track.seen_s)
+        if cost < least or (cost == least and not 0 <= found < column):
+            least, found = cost, column
+    return found
+
+
+def in_full(person: Person, places: Costs, tracks: list[Track], time_s: float, most: float) -> Costs:
+    """Return all costs with appearance that do not exceed ``most``."""
+    looks = person.looks
+    costs = (
+        (place + appearance_cost(looks, tracks[column].looks, time_s - tracks[column].seen_s), column)
+        for place, column in places
+    )
+    return [(cost, column) for cost, column in costs if cost <= most]
 
 
 def distance(place: Place, last: Place, predicted: tuple[float, float], unseen_s: float) -> float:
@@ -227,9 +244,9 @@ def assigned(costs: list[Costs]) -> list[int]:
 def people_of(bodies: Bodies, strong_score: float) -> list[Person]:
     """Return the rows as people."""
     boxes = bodies.bbox_xyxy.astype(np.float64)
-    wide = [widened(*box) for box in boxes.tolist()]
+    wide = zip(*(column.tolist() for column in widened(*boxes.T)), strict=True)
     strong = (bodies.det_score >= strong_score).tolist()
-    return [Person(*row) for row in zip(places_of(boxes), wide, strong, appearances(bodies), strict=True)]
+    return list(map(Person._make, zip(places_of(boxes), wide, strong, appearances(bodies), strict=True)))
 
 
 def places_of(boxes: Float64) -> list[Place]:
@@ -238,8 +255,8 @@ def places_of(boxes: Float64) -> list[Place]:
     return list(map(tuple, np.concatenate([(low + high) / 2, high - low], axis=1).tolist()))
 
 
-def widened(x0: float, y0: float, x1: float, y1: float) -> WideBox:
-    """Return a box with its margins."""
+def widened(x0: N, y0: N, x1: N, y1: N) -> tuple[N, N, N, N, N]:
+    """Return a box, or the columns of many, with margins, and its area."""
     margin_x, margin_y = (x1 - x0) * WIDEN, (y1 - y0) * WIDEN
     x0, y0, x1, y1 = x0 - margin_x, y0 - margin_y, x1 + margin_x, y1 + margin_y
-    return WideBox(x0, y0, x1, y1, (x1 - x0) * (y1 - y0))
+    return x0, y0, x1, y1, (x1 - x0) * (y1 - y0)

@@ -43,7 +43,7 @@ class VideoTracks(Tracks):
     @classmethod
     def of(cls, rows: Tracks, meta: Meta, whole: "VideoTracks | None" = None) -> Self:
         """Return rows with metadata; ``whole``: the rows that they are a part of."""
-        made = cls._of(rows.columns())
+        made = cls.checked(rows.columns())
         made.__dict__.update(meta=meta, _all=whole)
         return made
 

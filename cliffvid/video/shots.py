@@ -7,7 +7,7 @@ from statistics import median
 
 import numpy as np
 
-from ..tables import Float32, Frames, UInt8
+from ..tables import Float32, Frames, Int64, UInt8
 from .images.align import GRAY_WH, STILL, Reference
 from .images.base import kind_of
 
@@ -43,14 +43,16 @@ class ShotDetector:
         continues. Fades and dissolves are not detected.
         """
         thumbs = kind_of(frames.images).thumbnails(frames.images)
-        return self.find_in(zip(frames.frame_idx.tolist(), thumbs, strict=True))
+        return self.find_in(frames.frame_idx, thumbs)
 
-    def find_in(self, thumbs: Iterable[tuple[int, Float32]]) -> list[tuple[int, int]]:
-        """Return the same, from (frame_idx, thumbnail)."""
+    def find_in(self, frame_idx: Int64, thumbs: Float32) -> list[tuple[int, int]]:
+        """Return the same, from the frames' indices (N,) and thumbnails (N,h,w,3)."""
         found = []
-        for index, thumb in thumbs:
+        last = thumbs[:1] if self._last is None else self._last[None]
+        changes = [*difference(thumbs[:1], last).tolist(), *difference(thumbs[1:], thumbs[:-1]).tolist()]
+        for index, thumb, change in zip(frame_idx.tolist(), thumbs, changes, strict=True):
             before = self._shot
-            self._see(thumb)
+            self._see(thumb, change)
             self._last = thumb
             if self.kept is not None:
                 self.kept.append((index, np.rint(thumb * 255).astype(np.uint8)))
@@ -58,10 +60,9 @@ class ShotDetector:
                 found.append((index, self._shot))
         return found
 
-    def _see(self, thumb: Float32) -> None:
+    def _see(self, thumb: Float32, change: float) -> None:
         if self._last is None:
             return
-        change = difference(thumb, self._last)
         usual = median(self._changes) if self._changes else change
         self._changes.append(change)
         self._since += 1
@@ -136,9 +137,10 @@ def to_gray(thumb: Float32) -> UInt8:
     return gray
 
 
-def difference(a: Float32, b: Float32) -> float:
-    """Return the mean absolute difference of two thumbnails."""
-    return float(np.abs(a - b).mean())
+def difference(a: Float32, b: Float32) -> Float32:
+    """Return the mean absolute differences (...) of thumbnails (...,h,w,3)."""
+    means: Float32 = np.abs(a - b).mean(axis=(-3, -2, -1))
+    return means
 
 
 def likeness(a: Float32, b: Float32) -> float:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cliffvid.models.session import together
-from cliffvid.pipeline.batching import Part, lifted, rebatch
+from cliffvid.pipeline.batching import Part, joined, lifted, rebatch
 from cliffvid.pipeline.counts import Counts
 from cliffvid.tables import People
 
@@ -49,6 +49,14 @@ def test_rebatch_mixes_runs_and_ends_each_after_its_rows(given, rows):
         mine = [part for part in out if part.video == run]
         assert mine[-1].rows is None and all(len(part) for part in mine[:-1])
         assert sum(map(len, mine)) == sum(size for other, size in given if other == run)
+
+
+def test_parts_of_one_video_that_follow_each_other_are_joined_and_ends_stay():
+    batch = [Part("a", people([0, 1])), Part("a", people([2])), Part("a"), Part("b", people([3])), Part("c")]
+    ((first, end, other, last),) = joined([[*batch]])
+    assert [first.video, end.video, other.video, last.video] == ["a", "a", "b", "c"]
+    assert first.rows.frame_idx.tolist() == [0, 1, 2] and other.rows.frame_idx.tolist() == [3]
+    assert end.rows is None and last.rows is None
 
 
 def test_an_end_does_not_wait_for_rows_of_others():

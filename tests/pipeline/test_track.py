@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 import needs
 from cliffvid import Options
+from cliffvid.pipeline.appearance import Appearance
 from cliffvid.pipeline.short_tracks import by_frame
 from cliffvid.pipeline.track import Tracking, track
-from cliffvid.pipeline.tracker import COST_MAX, Tracker, assigned
+from cliffvid.pipeline.tracker import COST_MAX, Person, Track, Tracker, assigned, cheapest, in_full
 from cliffvid.tables import BAD_CAMERA, ODD_DEPTH, SHORT_TRACK, Bodies, Tracks
 from crossings import crossings
 from reference import identity_figures
@@ -86,6 +87,17 @@ def test_two_who_pass_each_other_keep_their_ids():
     found = {(frame, box): track_id for frame, track_id, box in ids_of(rows)}
     ids = [found[row[0], tuple(np.array(row[3], np.float32))] for row in rows]
     assert len(set(zip(ids, truth, strict=True))) == 2
+
+
+LOOKS = st.builds(Appearance, st.sampled_from([0.0, 0.3, float("nan")]), st.just([0, 0, 0, 1]), st.just([0.0] * 10))
+
+
+@given(LOOKS, st.lists(st.tuples(st.sampled_from([0, 0.2, 0.4, 0.7, 1]), LOOKS), max_size=5), st.sampled_from([0.6, 1]))
+def test_the_cheapest_track_is_that_of_all_costs_in_full(looks, tracks, most):
+    place, wide = (50, 50, 40, 100), (0, 0, 100, 100, 1e4)
+    live = [Track(k, Person(place, wide, True, seen), 0.0, 0) for k, (_, seen) in enumerate(tracks)]
+    asked = Person(place, wide, True, looks), [(cost, k) for k, (cost, _) in enumerate(tracks)], live, 0.1, most
+    assert cheapest(*asked) == min(in_full(*asked), default=(0, -1))[1]
 
 
 @given(st.lists(st.dictionaries(st.integers(0, 4), st.floats(0, COST_MAX), max_size=4), max_size=4))

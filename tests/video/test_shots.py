@@ -76,6 +76,7 @@ def test_cuts_of_a_film_in_parts_are_those_of_the_whole():
         part = ShotDetector()
         part.kept = []
         part.find(frames(some))
-        kept += [(at, thumb.astype(np.float32) / 255) for at, thumb in part.kept]
+        kept += part.kept
     whole = ShotDetector().find(frames(slice(None)))
-    assert ShotDetector().find_in(kept) == whole == [(20, 1), (22, 0), (42, 2)]
+    indices, thumbs = map(np.array, zip(*kept, strict=True))
+    assert ShotDetector().find_in(indices, thumbs.astype(np.float32) / 255) == whole == [(20, 1), (22, 0), (42, 2)]

@@ -1,7 +1,7 @@
 """What every kind of image can do. A batch holds images of one kind, so each is asked for the batch as a whole."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol, Self
 
 import cv2
@@ -52,8 +52,8 @@ class Image(Protocol):
         """Return crops (P,h,w,3) of ``images[rows]`` between corners x0, y0, x1, y1 (P,4), black outside the image."""
 
     @classmethod
-    def thumbnails(cls, images: Objects, size_wh: tuple[int, int] = THUMB_WH) -> Iterable[Float32]:
-        """Return each image (h,w,3) at a small size, 0 to 1; of large images from every n-th pixel."""
+    def thumbnails(cls, images: Objects, size_wh: tuple[int, int] = THUMB_WH) -> Float32:
+        """Return each image at a small size (N,h,w,3), 0 to 1; of large images from every n-th pixel."""
 
     @classmethod
     def uploaded(cls, images: Objects, device: "Device") -> Objects:
@@ -124,6 +124,6 @@ class HostImage(ABC):
         return canvas
 
     @classmethod
-    def thumbnails(cls, images: Objects, size_wh: tuple[int, int] = THUMB_WH) -> Iterable[Float32]:
-        small = (cv2.resize(image.sparse(size_wh), size_wh, interpolation=cv2.INTER_AREA) for image in images)
-        return (thumb.astype(np.float32) / np.float32(255) for thumb in small)
+    def thumbnails(cls, images: Objects, size_wh: tuple[int, int] = THUMB_WH) -> Float32:
+        small = [cv2.resize(image.sparse(size_wh), size_wh, interpolation=cv2.INTER_AREA) for image in images]
+        return np.array(small, np.float32) / np.float32(255)

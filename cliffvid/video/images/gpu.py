@@ -191,28 +191,31 @@ def _of_first(layout: Layout, rows: ResampleWeights, columns: ResampleWeights) -
     lines, across = (each.each for each in ((columns, rows) if exchanged else (rows, columns)))
     width, height = layout.size_wh
     tile = math.gcd(width, TILE)
-    first, last = (find(across.line, axis=(1, 2)) // tile for find in (np.min, np.max))
+    ends = across.line[:, [0, -1]]  # the lines in between are between them
+    first, last = (find(ends, axis=(1, 2)) // tile for find in (np.min, np.max))
     tiles = int((last - first).max(initial=0)) + 1
     first = np.minimum(first, width // tile - tiles)  # no line is left
-    place = (across.line - tile * first[:, None, None])[:, :, None]
-    line = lines.line[..., None]
+    place = across.line - tile * first[:, None, None]
+    line = lines.line * (width // tile)
     if layout.colors is None:
         black: tuple[int, ...] = (0,)
         matrix = np.eye(3)
-        sample = 3 * place + np.arange(3, dtype=np.int32)[:, None]
+        samples = [3 * place + channel for channel in range(3)]
+        line = line[..., None]
     else:
         black, matrix = (BLACK[layout.colors[1]], GREY), to_rgb(*layout.colors)[:, :3]
-        line = np.concatenate([line, line >> 1], axis=-1)
-        pair = tiles * tile + (place & ~1)
-        sample = np.concatenate([place, pair, pair + 1], axis=2)
+        line = np.stack([line, (lines.line >> 1) * (width // tile)], axis=-1)
+        pair = (place & ~1) + tiles * tile
+        samples = [place, pair, pair + 1]
     return PendingGroup(
         frames=None,
         tile=tile * (3 if layout.colors is None else 1),
         tiles=tiles,
         starts=np.repeat(first[:, None], len(black), axis=1),
-        lines=line * (width // tile),
+        lines=line,
         line_weights=lines.weight,
-        places=sample.reshape(*sample.shape[:2], math.prod(sample.shape[2:])),
+        # one copy for each sample: numpy is slow where the last axis is short
+        places=np.stack([each[..., k] for each in samples for k in range(place.shape[2])], axis=-1),
         column_weights=across.weight,
         matrix=matrix.astype(np.float32),
         black=black,
@@ -255,14 +258,16 @@ def resized(sizes: int | Int64, new_size: int, interpolation: str) -> ResampleWe
         weights = ResampleWeights(line, weight.astype(np.float32))
     else:
         weights = _around((np.arange(new_size)[:, None] + 0.5) * step - 0.5, interpolation)
-    return ResampleWeights(np.clip(weights.line, 0, size - 1), weights.weight)
+    np.clip(weights.line, 0, size - 1, out=weights.line)
+    return weights
 
 
 def _around(place: Float64, interpolation: str) -> ResampleWeights:
     """Return the weights of the lines around places (...,n,1)."""
     low = np.floor(place)
     if interpolation == "linear":
-        line, part = low.astype(np.int32), (place - low).astype(np.float32)
+        line = low.astype(np.int32)
+        part = np.subtract(place, low, out=low).astype(np.float32)
         return ResampleWeights(np.concatenate([line, line + 1], axis=-1), np.concatenate([1 - part, part], axis=-1))
     lines = low + np.arange(-1, 3)
     return ResampleWeights(lines.astype(np.int32), _cubic(np.abs(place - lines)).astype(np.float32))
@@ -279,10 +284,11 @@ def _cut(low: Float64 | Int64, high: Float64 | Int64, size: int, corners: str) -
     if corners == "exact":  # see rgb.warp
         return _around(low[:, None, None] + np.arange(size)[:, None] * ((high - low) / size)[:, None, None], "linear")
     weights = resized(np.maximum(high - low, 1), size, "linear")
-    return ResampleWeights(weights.line + low.astype(np.int32)[:, None, None], weights.weight)
+    np.add(weights.line, low.astype(np.int32)[:, None, None], out=weights.line)
+    return weights
 
 
 def _within(weights: ResampleWeights, size: int) -> ResampleWeights:
     """Return the weights, 0 for lines outside a frame: it is black there."""
-    outside = (weights.line < 0) | (weights.line >= size)
-    return ResampleWeights(np.clip(weights.line, 0, size - 1), np.where(outside, np.float32(0), weights.weight))
+    line = np.clip(weights.line, 0, size - 1)
+    return ResampleWeights(line, weights.weight * (line == weights.line))
