@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import InputError, RefusedError, UsageError
 from ..inputs import RangeFile, open_input
+from ..names import printable
 from ..npz import size_of
 from ..options import Options
 from ..tables import Bool
@@ -159,13 +160,27 @@ def batches_of(path: Path | str, options: Options) -> Iterator[tuple[list[str], 
 
 
 def camera_of(extra: Mapping[str, object]) -> OwnCamera:
-    """Return the camera in a manifest's columns. Raises ValueError and TypeError for what is no number."""
-    focal_px, fov_deg, cx_px, cy_px = (_number(extra.get(name)) for name in CAMERA_COLUMNS)
-    return {"focal_px": focal_px, "fov_deg": fov_deg, "cx_px": cx_px, "cy_px": cy_px}
+    """Return the camera in an input's columns. Raises InputError for an impossible one, and for what is no number."""
+    given = {name: extra[name] for name in CAMERA_COLUMNS if extra.get(name) not in (None, "")}
+    focal_px, fov_deg, cx_px, cy_px = (_number(name, given.get(name)) for name in CAMERA_COLUMNS)
+    camera: OwnCamera = {"focal_px": focal_px, "fov_deg": fov_deg, "cx_px": cx_px, "cy_px": cy_px}
+    if given and not _plausible(Packed({name: [value] for name, value in camera.items()}, 1)).all():
+        try:
+            Options(**camera)
+        except UsageError as error:
+            raise InputError(str(error)) from error
+    return camera
 
 
-def _number(value: object) -> float | None:
-    return None if value is None or value == "" else float(value)  # type: ignore[arg-type]  # raises for others
+def _number(name: str, value: object) -> float | None:
+    if value is None:
+        return None
+    try:
+        if not isinstance(value, bool):
+            return float(value)  # type: ignore[arg-type]  # raises for others
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise InputError(f"{name} {printable(str(value)[:40])}: must be a number")
 
 
 def _check_cameras(path: Path | str, extras: Packed[Extra], begin: int, count: int) -> None:
@@ -174,8 +189,8 @@ def _check_cameras(path: Path | str, extras: Packed[Extra], begin: int, count: i
         return
     for row in np.flatnonzero(~_plausible(extras)[:count]).tolist():
         try:
-            Options(**camera_of(extras[row]))
-        except (UsageError, TypeError, ValueError) as error:
+            camera_of(extras[row])
+        except InputError as error:
             raise InputError(f"{path}: row {begin + row + 1}: {error}") from error
 
 
