@@ -12,7 +12,7 @@ from ..names import label, public
 from ..options import Options
 from ..video.image_files import NAMED, is_hidden, is_image
 from ..video.shards import is_shard, read_member, read_shard
-from ..video.stores import in_store, list_store
+from ..video.stores import in_store, is_listable, list_store, suffix_of
 from .lists import NONE, Extra, batches_of, names_in, names_on_stdin, numbered
 from .store.columns import Packed, Records
 
@@ -182,10 +182,10 @@ def _column_value(value: object) -> object:
 
 def _add_stored(source: str, found: FoundInputs, options: Options) -> None:
     """Add what an address in a store stands for: a pattern, a prefix, a list, a manifest or a video."""
-    suffix = Path(source).suffix.lower()
-    if source.endswith("/"):
+    listable, suffix = is_listable(source), suffix_of(source)
+    if listable and source.endswith("/"):
         _add_names(filter(lambda name: is_video(Path(name)), list_store(source, options)), found)
-    elif set("*?[") & set(source):
+    elif listable and set("*?[") & set(source):
         _add_names(list_store(source, options), found)
     elif suffix in LIST_SUFFIXES:
         _add_names(names_in(source, options), found)

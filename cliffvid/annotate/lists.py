@@ -19,7 +19,7 @@ from ..npz import size_of
 from ..options import Options
 from ..tables import Bool
 from ..tracks.read import check_parquet
-from ..video.stores import open_ranges
+from ..video.stores import open_ranges, suffix_of
 from .messages import OwnCamera
 from .store.columns import Column, Packed
 
@@ -218,7 +218,7 @@ def _batches(path: Path | str, options: Options) -> "Iterator[pa.RecordBatch]":
     from .store.dataset import VIDEO_COLUMNS
 
     try:
-        if str(path).lower().endswith(".csv"):
+        if suffix_of(path) == ".csv":
             types = pa.csv.ConvertOptions(column_types={"path": pa.string()})
             text = io.BytesIO(text_in(path, options).encode("utf-8", "surrogateescape"))
             table = pa.csv.read_csv(text, pa.csv.ReadOptions(use_threads=False), convert_options=types)

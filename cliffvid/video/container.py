@@ -14,7 +14,7 @@ from ..inputs import RangeFile, check_input
 from ..machine import on_gpu, split_device, usable_cores
 from ..options import Options
 from .heif import STILLS
-from .stores import STORES, open_ranges
+from .stores import STORES, check_leave, open_ranges
 
 # Self-contained containers. Listed, because by default FFmpeg also opens playlists that read other files and addresses,
 # and even a text file (as an animated terminal); a protocol list alone does not prevent it.
@@ -23,10 +23,8 @@ CONTAINERS = (
 )
 RANGES = {"protocol_whitelist": "none", "format_whitelist": CONTAINERS}  # read by Python
 FILE = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
-WEB = {"protocol_whitelist": "http,https,tcp,tls", "format_whitelist": CONTAINERS}
 CAMERA = {"protocol_whitelist": "rtsp,rtp,udp,tcp,tls", "format_whitelist": "rtsp"}
-NETWORK = {"http": WEB, "https": WEB, "rtsp": CAMERA}
-NETWORK_TIMEOUT_S = 30
+CAMERA_TIMEOUT_S = 30
 
 
 class Titles(TypedDict, total=False):
@@ -117,7 +115,10 @@ def named(path: Path | str, options: Options) -> tuple[str | RangeFile, dict[str
     if isinstance(path, Path):
         check_input(path)
         return f"file:{path.absolute()}", FILE, None
-    return path, _network_rules(path, options), NETWORK_TIMEOUT_S
+    if path.partition("://")[0].lower() != "rtsp":
+        raise RefusedError(f"{path}: addresses must begin with {', '.join(['rtsp', *STORES])}")
+    check_leave(path, options)
+    return path, CAMERA, CAMERA_TIMEOUT_S
 
 
 def check_read(container: av.container.InputContainer) -> None:
@@ -160,15 +161,6 @@ def decoding_fault(device: HWAccel | None) -> str | None:
     if device and not decoder.is_hwaccel:
         return "this FFmpeg decodes no H.264 there"
     return None if frames else "no frame came out"
-
-
-def _network_rules(address: str, options: Options) -> dict[str, str]:
-    scheme = address.split("://")[0].lower()
-    if scheme not in NETWORK:
-        raise RefusedError(f"{address}: addresses must begin with {', '.join([*NETWORK, *STORES])}")
-    if not options.allow_network:
-        raise RefusedError(f"{address}: an address; give --allow-network to read from it")
-    return NETWORK[scheme]
 
 
 def _choose(container: av.container.InputContainer, path: Path | str, options: Options) -> av.VideoStream:
