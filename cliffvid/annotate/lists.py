@@ -19,7 +19,8 @@ from ..npz import size_of
 from ..options import Options
 from ..tables import Bool
 from ..tracks.read import check_parquet
-from ..video.stores import open_ranges, suffix_of
+from ..video.ranges import open_ranges
+from ..video.stores import suffix_of
 from .messages import OwnCamera
 from .store.columns import Column, Packed
 

@@ -9,12 +9,12 @@ import av
 from av.codec.hwaccel import HWAccel
 
 from ..cuda import Gpu
-from ..errors import BackendError, NoVideoError, RefusedError, UnreadableError
-from ..inputs import RangeFile, check_input
+from ..errors import BackendError, InputError, NoVideoError, RefusedError, UnreadableError
+from ..inputs import RangeFile, check_input, open_input
 from ..machine import on_gpu, split_device, usable_cores
 from ..options import Options
-from .heif import STILLS
-from .stores import STORES, check_leave, open_ranges
+from .ranges import open_ranges
+from .stores import STORES, check_leave
 
 # Self-contained containers. Listed, because by default FFmpeg also opens playlists that read other files and addresses,
 # and even a text file (as an animated terminal); a protocol list alone does not prevent it.
@@ -25,6 +25,12 @@ RANGES = {"protocol_whitelist": "none", "format_whitelist": CONTAINERS}  # read 
 FILE = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
 CAMERA = {"protocol_whitelist": "rtsp,rtp,udp,tcp,tls", "format_whitelist": "rtsp"}
 CAMERA_TIMEOUT_S = 30
+
+
+# Major brands of stills in mp4's boxes (HEIC, AVIF): FFmpeg takes each of their tiles for a video.
+# Those of sequences (avis, hevc, msf1 ...) are videos with a track.
+STILLS = ("heic", "heix", "heim", "heis", "avci", "mif1", "mif2", "avif")
+BRANDS_BYTES = 256  # first bytes of a file, which contain its brands
 
 
 class Titles(TypedDict, total=False):
@@ -213,3 +219,21 @@ def check_memory(error: Exception, path: Path | str, options: Options) -> None:
 
 def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
+
+
+def brands(path: Path) -> list[str]:
+    """Return an ISO media file's brands, the major one first; none for any other file."""
+    try:
+        with open_input(path) as file:
+            head = file.read(BRANDS_BYTES)
+    except (OSError, InputError):
+        return []  # opening it reports why
+    if head[4:8] != b"ftyp":
+        return []
+    end = min(int.from_bytes(head[:4], "big"), len(head))
+    return [head[at : at + 4].decode("latin-1") for at in (8, *range(16, end, 4))]
+
+
+def is_still(kinds: list[str]) -> bool:
+    """Return whether these are the brands of a still image."""
+    return bool(kinds) and kinds[0] in STILLS

@@ -28,7 +28,6 @@ from ..inputs import RangeFile
 from ..names import public
 from ..optional import load
 from ..options import Options
-from .shards import MemberFile, is_shard, refuse_shard, shard_of
 from .web import CONNECT_S, READ_S, SCHEMES, CopiedFile, web
 
 
@@ -102,16 +101,8 @@ def in_store(address: Path | str) -> TypeGuard[str]:
     return isinstance(address, str) and "://" in address and _scheme(address) in STORES
 
 
-def open_ranges(source: Path | str, options: Options) -> RangeFile | None:
-    """Open an input that FFmpeg cannot read by itself; None for any other. Raises InputError."""
-    if isinstance(source, Path):
-        if is_shard(str(source)):
-            refuse_shard(source)
-        tar = shard_of(source)
-        return MemberFile(source, tar) if tar else None
-    if not in_store(source):
-        return None
-    facts = facts_of(source, options)
+def open_object(source: str, facts: Facts, options: Options) -> RangeFile:
+    """Open an object whose facts are known. Raises InputError."""
     if not facts.size:
         raise EmptyError(f"{source}: the file is empty; upload it again")
     if facts.ranges:

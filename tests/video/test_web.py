@@ -1,8 +1,10 @@
 """Files at web addresses: the bytes that the server has, and nothing from where it should not lead."""
 
 import http.server
+import io
 import random
 import re
+import tarfile
 import threading
 import time
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from cliffvid.annotate.content import content_of
 from cliffvid.annotate.inputs import find_inputs
 from cliffvid.errors import AccessError, EmptyError, NotFoundError, RefusedError, UnreadableError
 from cliffvid.video import stores
-from cliffvid.video.stores import open_ranges
+from cliffvid.video.ranges import open_ranges
 
 LEAVE = Options(allow_network=True)
 DATA = random.Random(0).randbytes(3_000_000)
@@ -169,3 +171,38 @@ def test_lists_and_manifests_at_addresses_name_inputs(server, tmp_path):
     ]
     server.data = b"c.mp4\n"
     assert list(find_inputs([f"{server.base}/whole/l.txt"], tmp_path, LEAVE).inputs) == ["c.mp4"]
+
+
+def test_members_of_a_tar_file_are_read_by_their_headers_and_their_own_bytes(server, tmp_path):
+    with io.BytesIO() as file, tarfile.open(fileobj=file, mode="w") as tar:
+        for name, data in (("a.mp4", DATA), ("a.json", b'{"caption": "of a"}'), ("b/c.MP4", DATA[:500_000])):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+        tar.close()
+        server.data = file.getvalue()
+    address = f"{server.base}/ranges/{{000..001}}.tar"
+    one, two = (f"{server.base}/ranges/{number}.tar" for number in ("000", "001"))
+    found = find_inputs([address], tmp_path, LEAVE)
+    assert list(found.inputs) == [f"{one}/a.mp4", f"{one}/b/c.MP4", f"{two}/a.mp4", f"{two}/b/c.MP4"]
+    assert found.inputs[f"{one}/a.mp4"] == {"caption": "of a"} and not found.inputs[f"{one}/b/c.MP4"]
+    spans = [span for _, span, _ in server.asked]
+    assert sum(int(last) - int(first) for first, last in (span[6:].split("-") for span in spans)) < len(server.data)
+    server.asked.clear()
+    for name, data in (("a.mp4", DATA), ("b/c.MP4", DATA[:500_000])):
+        with open_ranges(f"{two}/{name}", LEAVE) as member:
+            assert member.read() == data
+            member.check()
+    assert content_of(f"{two}/a.mp4", LEAVE) != content_of(f"{two}/b/c.MP4", LEAVE)
+    with pytest.raises(NotFoundError, match="no such member"):
+        open_ranges(f"{two}/gone.mp4", LEAVE)
+    with pytest.raises(UnreadableError, match="a tar file; name a member"):
+        open_ranges(two, LEAVE)
+
+
+def test_a_compressed_tar_file_is_refused_with_the_remedy(tmp_path):
+    for name, program in (("a.tar.gz", "gunzip"), ("A.TGZ", "gunzip"), ("a.tar.zst", "unzstd")):
+        (tmp_path / name).write_bytes(b"x")
+        for source in (tmp_path / name, f"s3://bucket/{name}"):
+            with pytest.raises(RefusedError, match=rf"{name}: a compressed tar file; uncompress it \({program}\)"):
+                open_ranges(source, LEAVE)
