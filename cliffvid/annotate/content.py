@@ -14,8 +14,9 @@ from ..npz import size_of
 from ..options import Options
 from ..video.image_files import Images
 from ..video.open import open_source, source_of
+from ..video.ranges import content_in_store, open_ranges
 from ..video.shards import shard_of
-from ..video.stores import facts_of, in_store, open_ranges
+from ..video.stores import in_store
 
 BLOCK, BLOCKS = 1 << 16, 16
 
@@ -65,7 +66,7 @@ def content_of(source: Path | str, options: Options) -> str:
     does.
     """
     if isinstance(source, str):
-        return facts_of(source, options).content if in_store(source) else public(source)
+        return content_in_store(source, options) if in_store(source) else public(source)
     digest = hashlib.sha256()
     try:
         if member := open_ranges(source, options):

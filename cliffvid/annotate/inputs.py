@@ -3,7 +3,7 @@
 import glob
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +11,10 @@ from ..errors import InputError, UsageError
 from ..names import label, public
 from ..options import Options
 from ..video.image_files import NAMED, is_hidden, is_image
-from ..video.shards import is_shard, read_member, read_shard
-from ..video.stores import in_store, list_store
+from ..video.open import source_of
+from ..video.ranges import is_stored_shard, read_member, shard_at
+from ..video.shards import is_shard
+from ..video.stores import in_store, is_listable, list_store, suffix_of
 from .lists import NONE, Extra, batches_of, names_in, names_on_stdin, numbered
 from .store.columns import Packed, Records
 
@@ -62,23 +64,31 @@ class FoundInputs:
         self.inputs.put(known, extras, keep=True)
         self.doubled += len(names) - (len(self.inputs) - before)
 
-    def add_shard(self, name: str, extra: Extra) -> None:
+    def add_shard(self, name: str, extra: Extra, options: Options) -> None:
         """Add the videos in a tar file, each with the columns of the JSON file of the same stem beside it."""
-        shard = read_shard(Path(name))
+        try:
+            shard = shard_at(name, options)
+        except InputError:
+            if not in_store(name):
+                raise
+            self.add(name, extra)  # so that it is reported as failed
+            return
         beside = {video: f"{os.path.splitext(video)[0]}.json" for video in shard.members if is_video(Path(video))}
         for video, sidecar in beside.items():
-            self.add(f"{name}/{video}", extra | self._columns(name, sidecar) if sidecar in shard.members else extra)
+            self.add(
+                f"{name}/{video}", extra | self._columns(name, sidecar, options) if sidecar in shard.members else extra
+            )
         rest = sorted(shard.members.keys() - beside.keys() - set(beside.values()))
-        self.ignore([Path(name, member) for member in (*shard.ignored, *rest)])
+        self.ignore([f"{name}/{member}" for member in (*shard.ignored, *rest)])
         self.doubled += shard.doubled
         if shard.fault:
             self.add(name, extra)  # so that it is reported as failed
 
-    def _columns(self, tar: str, sidecar: str) -> dict[str, object]:
+    def _columns(self, tar: str, sidecar: str, options: Options) -> dict[str, object]:
         """Return what a sidecar says, within the number of columns that sidecars may add in all."""
-        values = sidecar_values(Path(tar, sidecar))
+        values = sidecar_values(source_of(f"{tar}/{sidecar}"), options)
         if values is None:
-            self.ignore([Path(tar, sidecar)])
+            self.ignore([f"{tar}/{sidecar}"])
         taken: dict[str, object] = {}
         for column, value in (values or {}).items():
             if column in self.sidecar_columns or len(self.sidecar_columns) < SIDECAR_COLUMNS_MAX:
@@ -86,7 +96,7 @@ class FoundInputs:
                 taken[column] = value
         return taken
 
-    def ignore(self, paths: list[Path]) -> None:
+    def ignore(self, paths: Sequence[Path | str]) -> None:
         self.ignored += len(paths)
         self.ignored_names = sorted([*self.ignored_names, *map(str, paths)], key=is_hidden)[:NAMED]
 
@@ -102,19 +112,19 @@ def find_inputs(sources: list[str], leave_out: Path, options: Options | None = N
         before = len(found.inputs) + found.doubled
         path = Path(source)
         if source == "-":
-            _add_names(names_on_stdin(), found)
+            _add_names(names_on_stdin(), found, options)
         elif in_store(source):
             _add_stored(source, found, options)
         elif os.path.isdir(path):  # Path.is_dir raises PermissionError
             _add_folder(path, {leave_out.resolve()}, found)
         elif path.suffix.lower() in LIST_SUFFIXES and os.path.isfile(path):
-            _add_names(names_in(path), found)
+            _add_names(names_in(path), found, options)
         elif path.suffix.lower() in MANIFEST_SUFFIXES and os.path.isfile(path):
             _add_manifest(path, found, options)
         elif set("*?[") & set(source) and not os.path.exists(path) and "://" not in source:
-            _add_pattern(source, {leave_out.resolve()}, found)
+            _add_pattern(source, {leave_out.resolve()}, found, options)
         else:
-            _add_names([source], found)
+            _add_names([source], found, options)
         if len(found.inputs) + found.doubled == before:
             raise UsageError(f"{source}: names no video and no image; is it the right place?")
     return found
@@ -142,20 +152,20 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
 
 
-def _add_names(names: Iterable[str], found: FoundInputs) -> None:
+def _add_names(names: Iterable[str], found: FoundInputs, options: Options) -> None:
     for name in names:
-        _add_name(name, found)
+        _add_name(name, found, options)
 
 
-def _add_name(name: str, found: FoundInputs, extra: Extra = NONE) -> None:
+def _add_name(name: str, found: FoundInputs, options: Options, extra: Extra = NONE) -> None:
     """Add what a name stands for: an input, or the videos in a tar file."""
-    if is_shard(name):
-        found.add_shard(name, extra)
+    if is_shard(name) or is_stored_shard(name):
+        found.add_shard(name, extra, options)
     else:
         found.add(name, extra)
 
 
-def sidecar_values(path: Path) -> dict[str, object] | None:
+def sidecar_values(path: Path | str, options: Options) -> dict[str, object] | None:
     """Return what the JSON object in a tar file says, as values of columns; None if it is none, or too large.
 
     What is no single value stays JSON. A name that videos.parquet has itself is prefixed with ``json_``.
@@ -163,7 +173,7 @@ def sidecar_values(path: Path) -> dict[str, object] | None:
     from .store.dataset import VIDEO_COLUMNS
 
     try:
-        values = json.loads(read_member(path, SIDECAR_BYTES), parse_constant=lambda name: None)
+        values = json.loads(read_member(path, SIDECAR_BYTES, options), parse_constant=lambda name: None)
     except (InputError, ValueError, RecursionError):
         return None
     if not isinstance(values, dict):
@@ -182,17 +192,18 @@ def _column_value(value: object) -> object:
 
 def _add_stored(source: str, found: FoundInputs, options: Options) -> None:
     """Add what an address in a store stands for: a pattern, a prefix, a list, a manifest or a video."""
-    suffix = Path(source).suffix.lower()
-    if source.endswith("/"):
-        _add_names(filter(lambda name: is_video(Path(name)), list_store(source, options)), found)
-    elif set("*?[") & set(source):
-        _add_names(list_store(source, options), found)
+    listable, suffix = is_listable(source), suffix_of(source)
+    if listable and source.endswith("/"):
+        names = list_store(source, options)
+        _add_names([name for name in names if is_video(Path(name)) or is_stored_shard(name)], found, options)
+    elif listable and set("*?[") & set(source):
+        _add_names(list_store(source, options), found, options)
     elif suffix in LIST_SUFFIXES:
-        _add_names(names_in(source, options), found)
+        _add_names(names_in(source, options), found, options)
     elif suffix in MANIFEST_SUFFIXES:
         _add_manifest(source, found, options)
     else:
-        found.add(source)
+        _add_name(source, found, options)
 
 
 def _add_folder(folder: Path, leave_out: set[Path], found: FoundInputs) -> None:
@@ -218,7 +229,7 @@ def _add_folder(folder: Path, leave_out: set[Path], found: FoundInputs) -> None:
         found.ignore([path for path in paths if path not in taken])
 
 
-def _add_pattern(pattern: str, leave_out: set[Path], found: FoundInputs) -> None:
+def _add_pattern(pattern: str, leave_out: set[Path], found: FoundInputs, options: Options) -> None:
     """Add all matches; a pattern that matches only images is one input, as in ``process``."""
     matches = sorted(glob.glob(pattern, recursive=True))
     if matches and all(is_image(Path(match)) for match in matches) and "**" not in pattern:
@@ -229,13 +240,13 @@ def _add_pattern(pattern: str, leave_out: set[Path], found: FoundInputs) -> None
             if "**" not in pattern:  # "**" has matched the files below already
                 _add_folder(Path(match), leave_out, found)
         else:
-            _add_name(match, found)
+            _add_name(match, found, options)
 
 
 def _add_manifest(path: Path | str, found: FoundInputs, options: Options) -> None:
     for names, extras in batches_of(path, options):
-        if any(map(is_shard, names)):
+        if any(map(is_shard, names)) or any(map(is_stored_shard, names)):
             for name, extra in zip(names, extras, strict=True):
-                _add_name(name, found, extra)
+                _add_name(name, found, options, extra)
         else:
             found.add_rows(names, extras)

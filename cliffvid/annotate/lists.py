@@ -19,7 +19,8 @@ from ..npz import size_of
 from ..options import FOCAL_PX, FOV_LEAST_DEG, Options
 from ..tables import Bool
 from ..tracks.read import check_parquet
-from ..video.stores import open_ranges
+from ..video.ranges import open_ranges
+from ..video.stores import suffix_of
 from .messages import OwnCamera
 from .store.columns import Column, Packed
 
@@ -177,13 +178,27 @@ def _name(path: Path | str, value: object) -> str:
 
 
 def camera_of(extra: Mapping[str, object]) -> OwnCamera:
-    """Return the camera in a manifest's columns. Raises ValueError and TypeError for what is no number."""
-    focal_px, fov_deg, cx_px, cy_px = (_number(extra.get(name)) for name in CAMERA_COLUMNS)
-    return {"focal_px": focal_px, "fov_deg": fov_deg, "cx_px": cx_px, "cy_px": cy_px}
+    """Return the camera in an input's columns. Raises InputError for an impossible one, and for what is no number."""
+    given = {name: extra[name] for name in CAMERA_COLUMNS if extra.get(name) not in (None, "")}
+    focal_px, fov_deg, cx_px, cy_px = (_number(name, given.get(name)) for name in CAMERA_COLUMNS)
+    camera: OwnCamera = {"focal_px": focal_px, "fov_deg": fov_deg, "cx_px": cx_px, "cy_px": cy_px}
+    if given and not _plausible(Packed({name: [value] for name, value in camera.items()}, 1)).all():
+        try:
+            Options(**camera)
+        except UsageError as error:
+            raise InputError(str(error)) from error
+    return camera
 
 
-def _number(value: object) -> float | None:
-    return None if value is None or value == "" else float(value)  # type: ignore[arg-type]  # raises for others
+def _number(name: str, value: object) -> float | None:
+    if value is None:
+        return None
+    try:
+        if not isinstance(value, bool):
+            return float(value)  # type: ignore[arg-type]  # raises for others
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise InputError(f"{name} {printable(str(value)[:40])}: must be a number")
 
 
 def _check_cameras(path: Path | str, extras: Packed[Extra], begin: int, count: int) -> None:
@@ -192,8 +207,8 @@ def _check_cameras(path: Path | str, extras: Packed[Extra], begin: int, count: i
         return
     for row in np.flatnonzero(~_plausible(extras)[:count]).tolist():
         try:
-            Options(**camera_of(extras[row]))
-        except (UsageError, TypeError, ValueError) as error:
+            camera_of(extras[row])
+        except InputError as error:
             raise InputError(f"{path}: row {begin + row + 1}: {error}") from error
 
 
@@ -221,7 +236,7 @@ def _batches(path: Path | str, options: Options) -> "Iterator[pa.RecordBatch]":
     from .store.dataset import VIDEO_COLUMNS
 
     try:
-        if str(path).lower().endswith(".csv"):
+        if suffix_of(path) == ".csv":
             types = pa.csv.ConvertOptions(column_types={"path": pa.string()})
             text = io.BytesIO(text_in(path, options).encode("utf-8", "surrogateescape"))
             table = pa.csv.read_csv(text, pa.csv.ReadOptions(use_threads=False), convert_options=types)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import ChangedError
+from ..errors import ChangedError, InputError
 from ..models.manifest import MODEL_FILES
 from ..models.registry import find_model
 from ..option import check
@@ -112,7 +112,11 @@ class Plan:
     def take(self, name: str, reply: Probed | Fault) -> None:
         """Add the result of probing an input to the plan."""
         before, extra = self.state.inputs.get(name), self.given[name]
-        camera = camera_of(extra)
+        camera: OwnCamera | None = None
+        try:
+            camera = camera_of(extra)
+        except InputError as error:
+            reply = Fault(type(error).__name__, f"{name}: {error}", content=reply.content)
         done = name in self.state.live and self.state.live[name]["status"] != "failed"
         if isinstance(reply, Fault):
             if reply.content is None and done and before:

@@ -26,8 +26,8 @@ from ..tables import Bodies, Float32, Frames, Int64, Tracks, UInt8
 from ..tracks.read import from_arrow
 from ..video.image_files import Images
 from ..video.open import open_source, source_of
+from ..video.seek import cuts
 from ..video.shots import CameraMotion, ShotDetector
-from ..video.split_points import cuts
 from .content import content_of, unchanged
 from .messages import (
     Answer,

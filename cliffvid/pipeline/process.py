@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
+from itertools import islice
 from operator import length_hint
 from pathlib import Path
 from typing import Unpack
 
 from ..concurrency import closed_at_exit
 from ..files import check_free
-from ..option import given
+from ..option import check, given
 from ..options import Options, RunKeywords
 from ..tables import Frames
 from ..tracks.meta import Meta, known
@@ -92,12 +93,18 @@ def process_many(
         BackendError: The inference backend or device fails.
     """
     options = given(Options, options, keywords)
+    expected = length_hint(jobs)
+    if options.boxes is not None:
+        jobs = list(islice(jobs, 2))
+        check(
+            len(jobs) < 2, f"--boxes {options.boxes}: is of one input, more are given; process each with its own boxes"
+        )
     with ExitStack() as stack:
         models = models or stack.enter_context(open_models(options))
         begun: set[WrittenRun] = set()
         stack.callback(_close, begun)
         chain = stack.enter_context(Chain(options, models))
-        chain.expected = length_hint(jobs)
+        chain.expected = expected
         watch(chain)
 
         def begin(video: VideoInput, out: str | Path) -> Iterator[Batch[Frames]]:

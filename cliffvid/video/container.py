@@ -9,12 +9,12 @@ import av
 from av.codec.hwaccel import HWAccel
 
 from ..cuda import Gpu
-from ..errors import BackendError, NoVideoError, RefusedError, UnreadableError
-from ..inputs import RangeFile, check_input
+from ..errors import BackendError, InputError, NoVideoError, RefusedError, UnreadableError
+from ..inputs import RangeFile, check_input, open_input
 from ..machine import on_gpu, split_device, usable_cores
 from ..options import Options
-from .heif import STILLS
-from .stores import STORES, open_ranges
+from .ranges import open_ranges
+from .stores import STORES, check_leave
 
 # Self-contained containers. Listed, because by default FFmpeg also opens playlists that read other files and addresses,
 # and even a text file (as an animated terminal); a protocol list alone does not prevent it.
@@ -23,10 +23,14 @@ CONTAINERS = (
 )
 RANGES = {"protocol_whitelist": "none", "format_whitelist": CONTAINERS}  # read by Python
 FILE = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
-WEB = {"protocol_whitelist": "http,https,tcp,tls", "format_whitelist": CONTAINERS}
 CAMERA = {"protocol_whitelist": "rtsp,rtp,udp,tcp,tls", "format_whitelist": "rtsp"}
-NETWORK = {"http": WEB, "https": WEB, "rtsp": CAMERA}
-NETWORK_TIMEOUT_S = 30
+CAMERA_TIMEOUT_S = 30
+
+
+# Major brands of stills in mp4's boxes (HEIC, AVIF): FFmpeg takes each of their tiles for a video.
+# Those of sequences (avis, hevc, msf1 ...) are videos with a track.
+STILLS = ("heic", "heix", "heim", "heis", "avci", "mif1", "mif2", "avif")
+BRANDS_BYTES = 256  # first bytes of a file, which contain its brands
 
 
 class Titles(TypedDict, total=False):
@@ -117,7 +121,10 @@ def named(path: Path | str, options: Options) -> tuple[str | RangeFile, dict[str
     if isinstance(path, Path):
         check_input(path)
         return f"file:{path.absolute()}", FILE, None
-    return path, _network_rules(path, options), NETWORK_TIMEOUT_S
+    if path.partition("://")[0].lower() != "rtsp":
+        raise RefusedError(f"{path}: addresses must begin with {', '.join(['rtsp', *STORES])}")
+    check_leave(path, options)
+    return path, CAMERA, CAMERA_TIMEOUT_S
 
 
 def check_read(container: av.container.InputContainer) -> None:
@@ -160,15 +167,6 @@ def decoding_fault(device: HWAccel | None) -> str | None:
     if device and not decoder.is_hwaccel:
         return "this FFmpeg decodes no H.264 there"
     return None if frames else "no frame came out"
-
-
-def _network_rules(address: str, options: Options) -> dict[str, str]:
-    scheme = address.split("://")[0].lower()
-    if scheme not in NETWORK:
-        raise RefusedError(f"{address}: addresses must begin with {', '.join([*NETWORK, *STORES])}")
-    if not options.allow_network:
-        raise RefusedError(f"{address}: an address; give --allow-network to read from it")
-    return NETWORK[scheme]
 
 
 def _choose(container: av.container.InputContainer, path: Path | str, options: Options) -> av.VideoStream:
@@ -221,3 +219,21 @@ def check_memory(error: Exception, path: Path | str, options: Options) -> None:
 
 def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
+
+
+def brands(path: Path) -> list[str]:
+    """Return an ISO media file's brands, the major one first; none for any other file."""
+    try:
+        with open_input(path) as file:
+            head = file.read(BRANDS_BYTES)
+    except (OSError, InputError):
+        return []  # opening it reports why
+    if head[4:8] != b"ftyp":
+        return []
+    end = min(int.from_bytes(head[:4], "big"), len(head))
+    return [head[at : at + 4].decode("latin-1") for at in (8, *range(16, end, 4))]
+
+
+def is_still(kinds: list[str]) -> bool:
+    """Return whether these are the brands of a still image."""
+    return bool(kinds) and kinds[0] in STILLS

@@ -27,7 +27,7 @@ from ..inputs import check_input, open_input
 from ..names import label, listed
 from ..options import Options
 from ..tables import UInt8, VideoInfo
-from . import heif
+from .container import brands, is_still
 from .deinterlace import DisplayedFrame
 from .images.rgb import RgbImage
 from .reader import DecodeCounts, Source
@@ -35,7 +35,21 @@ from .reader import DecodeCounts, Source
 # Listed, because by default Pillow also opens formats that run other programs (EPS) or hold other files.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")
 HEIC = 'pip install "cliffvid[heic]"'
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", *heif.SUFFIXES)
+SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".heic",
+    ".heif",
+    ".hif",
+    ".avif",
+)
 WITH_MORE = ("MPO", "HEIF")  # a phone shows the first picture: the others are views, depths, or of a burst
 BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # tags of a TIFF, and a value of the second
 NAMED = 5  # names listed of many files
@@ -201,13 +215,13 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 def reader_of(path: Path) -> Callable[[BinaryIO], Image.Image]:
     """Return the function that opens an image up to its header. Raises RefusedError if it is not installed."""
-    kinds = heif.brands(path)
+    kinds = brands(path)
     if "avif" in kinds:
         if not features.check("avif"):
             words = "pip install -U pillow, or save it as JPEG"
             raise RefusedError(f"{path}: AVIF, which this Pillow does not read: {words}")
         return partial(Image.open, formats=("AVIF",))
-    return _heif_reader(path) if heif.is_still(kinds) else partial(Image.open, formats=FORMATS)
+    return _heif_reader(path) if is_still(kinds) else partial(Image.open, formats=FORMATS)
 
 
 def _heif_reader(path: Path) -> Callable[[BinaryIO], Image.Image]:

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from ..errors import UsageError
 from ..options import Options
-from .heif import brands, is_still
+from .container import brands, is_still
 from .image_files import Images, is_image, is_pattern
 from .images.base import Device
 from .memory import ByteStream, FileVideo, FrameSource

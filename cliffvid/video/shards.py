@@ -5,6 +5,7 @@ its share. Only regular, uncompressed, unsparse members are there; all others ar
 """
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -22,6 +23,8 @@ REGULAR, SPARSE = (b"\0", b"0", b"7"), b"S"  # types of members; 7 is contiguous
 NAMES, ATTRIBUTES, COMMENTS = b"L", b"x", b"Kg"  # types of headers about the next member; of links and of all members
 WITHOUT_DATA = b"123456"  # links, devices, folders, pipes: whatever size they claim
 USTAR = b"ustar\0"  # other formats keep no part of the name in the field of the prefix
+PACKED = dict.fromkeys((".tar.gz", ".tgz"), "gunzip") | dict.fromkeys((".tar.zst", ".tzst"), "unzstd")
+PACKED |= dict.fromkeys((".tar.bz2", ".tbz2"), "bunzip2") | dict.fromkeys((".tar.xz", ".txz"), "unxz")
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
@@ -60,6 +63,18 @@ def is_shard(name: str) -> bool:
     return name.lower().endswith(SUFFIX) and os.path.isfile(name)
 
 
+def tar_in(address: str) -> str:
+    """Return the address of the tar file that an address of a member leads into, or is; empty for any other."""
+    found = re.match(r"(\w+://[^?#]+?\.tar)(/|$)", address, re.IGNORECASE)
+    return found[1] if found else ""
+
+
+def refuse_compressed(name: Path | str) -> None:
+    """Raise RefusedError for the name of a compressed tar file, in which no member can be found without reading it."""
+    if program := next((each for end, each in PACKED.items() if str(name).lower().endswith(end)), None):
+        raise RefusedError(f"{name}: a compressed tar file; uncompress it ({program}), and name the .tar file")
+
+
 def shard_of(path: Path) -> Path | None:
     """Return the tar file that a path leads into; None for any other path."""
     above = (parent for parent in path.parents if parent.suffix.lower() == SUFFIX)
@@ -75,13 +90,20 @@ def read_shard(path: Path) -> Shard:
 
 @lru_cache(maxsize=256)
 def _read_shard(path: Path, stamp: tuple[int, ...]) -> Shard:
-    shard = Shard()
     with open_input(path) as file:
-        try:
-            for name, member in _headers(file, os.fstat(file.fileno()).st_size):
-                _add(shard, os.fsdecode(name), member)
-        except _Broken as error:
-            shard.fault = str(error)
+        return read_headers(file, os.fstat(file.fileno()).st_size)
+
+
+def read_headers(file: BinaryIO | RangeFile, size: int) -> Shard:
+    """Return what an open tar file holds. Raises InputError if its ranges cannot be fetched."""
+    shard = Shard()
+    try:
+        for name, member in _headers(file, size):
+            _add(shard, os.fsdecode(name), member)
+    except _Broken as error:
+        shard.fault = str(error)
+    if isinstance(file, RangeFile):
+        file.check()
     return shard
 
 
@@ -94,7 +116,7 @@ def _add(shard: Shard, name: str, member: Member | None) -> None:
         shard.members[name] = member
 
 
-def _headers(file: BinaryIO, end: int) -> Iterator[tuple[bytes, Member | None]]:
+def _headers(file: BinaryIO | RangeFile, end: int) -> Iterator[tuple[bytes, Member | None]]:
     """Yield the name and the place of each member; None for what is no regular file. Raises _Broken."""
     at, about = 0, _Next()
     for _ in range(HEADERS_MAX):
@@ -123,7 +145,7 @@ def _headers(file: BinaryIO, end: int) -> Iterator[tuple[bytes, Member | None]]:
     raise _Broken(f"has more than {HEADERS_MAX:,} members; split it")
 
 
-def _block(file: BinaryIO, at: int) -> bytes:
+def _block(file: BinaryIO | RangeFile, at: int) -> bytes:
     file.seek(at)
     head = file.read(BLOCK)
     if len(head) < BLOCK:
@@ -195,11 +217,7 @@ class MemberFile(RangeFile):
 
     def __init__(self, path: Path, tar: Path) -> None:
         shard, name = read_shard(tar), path.relative_to(tar).as_posix()
-        if name not in shard.members:
-            raise NotFoundError(f"{path}: {tar} has no such member" + (f"; it {shard.fault}" if shard.fault else ""))
-        member = shard.members[name]
-        if member.start + member.size > tar.stat().st_size:
-            raise UnreadableError(f"{path}: cut short with {tar}; copy or download that again")
+        member = _member(shard, str(path), str(tar), name, tar.stat().st_size)
         super().__init__(str(path), member.size)
         self._start, self._tar = member.start, open_input(tar)
 
@@ -219,22 +237,34 @@ class MemberFile(RangeFile):
         super().close()
 
 
-def read_member(path: Path, bytes_max: int) -> bytes:
-    """Return the content of a member. Raises InputError, also for one that is larger than ``bytes_max``."""
-    tar = shard_of(path)
-    if not tar:
-        raise NotFoundError(f"{path}: no member of a tar file")
-    with MemberFile(path, tar) as file:
-        if file.size > bytes_max:
-            raise RefusedError(f"{path}: {file.size:,} bytes, expected {bytes_max:,} at most")
-        data = file.read()
-        file.check()
-        return data
+class StoredMember(RangeFile):
+    """A member of a tar file of which ranges are fetched. Raises InputError if it is not there as a whole."""
+
+    def __init__(self, name: str, tar: RangeFile, shard: Shard) -> None:
+        member = _member(shard, name, tar.name, name[len(tar.name) + 1 :], tar.size)
+        super().__init__(name, member.size)
+        self.content, self._start, self._tar = f"{name} {tar.content}", member.start, tar
+
+    def fetch(self, start: int, size: int) -> bytes:
+        return self._tar.fetch(self._start + start, size)
+
+    def close(self) -> None:
+        self._tar.close()
+        super().close()
 
 
-def refuse_shard(path: Path) -> None:
+def _member(shard: Shard, path: str, tar: str, name: str, size: int) -> Member:
+    if name not in shard.members:
+        raise NotFoundError(f"{path}: {tar} has no such member" + (f"; it {shard.fault}" if shard.fault else ""))
+    member = shard.members[name]
+    if member.start + member.size > size:
+        raise UnreadableError(f"{path}: cut short with {tar}; copy or download that again")
+    return member
+
+
+def refuse_shard(path: Path | str, shard: Shard) -> None:
     """Raise UnreadableError for a tar file itself, which is no video."""
-    fault = read_shard(path).fault
+    fault = shard.fault
     raise UnreadableError(
         f"{path}: {fault}; members after that are lost, copy or download it again"
         if fault

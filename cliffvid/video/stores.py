@@ -1,4 +1,4 @@
-"""Read objects in stores (S3, Google Cloud Storage) by ranges, through fsspec.
+"""Read objects in stores (S3, Google Cloud Storage, through fsspec) and at web addresses by ranges.
 
 Nothing but the store that an address names is contacted. An error of the store is retried a few times; what the store
 says about an object that is missing, or forbidden, is believed at once.
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeGuard, TypeVar, cast
+from urllib.parse import urlsplit
 
 from ..errors import (
     AccessError,
@@ -27,7 +28,7 @@ from ..inputs import RangeFile
 from ..names import public
 from ..optional import load
 from ..options import Options
-from .shards import MemberFile, is_shard, refuse_shard, shard_of
+from .web import CONNECT_S, READ_S, SCHEMES, CopiedFile, web
 
 
 class StoreKind(NamedTuple):
@@ -36,8 +37,19 @@ class StoreKind(NamedTuple):
     package: str
     extra: str
     who: str  # what to do without credentials
+    place: str = "the store"
+    missing: str = "has no such object, or no such bucket; check the name"
+    forbidden: str = "check the credentials and the bucket's policy"
+    shape: str = "an object ({}); it has a bucket and a key"
 
 
+WEB = StoreKind(
+    *("", "", ""),
+    place="the server",
+    missing="has no such file; check the address",
+    forbidden="the address may have expired, or need a user and a password",
+    shape="a file ({}); it is like https://host/clip.mp4",
+)
 STORES = {
     "s3": StoreKind(
         "s3fs",
@@ -45,10 +57,10 @@ STORES = {
         "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; public data: FSSPEC_S3_ANON=true",
     ),
     "gs": StoreKind("gcsfs", "gcs", "set GOOGLE_APPLICATION_CREDENTIALS; public data: FSSPEC_GS_TOKEN=anon"),
+    **dict.fromkeys(SCHEMES, WEB),
 }
 # Credentials are looked for in the surroundings, not on the network: elsewhere than in a cloud, asking takes seconds.
 NO_LOOKUPS = {"AWS_EC2_METADATA_DISABLED": "true", "NO_GCE_CHECK": "true"}
-CONNECT_S, READ_S = 10, 20
 WAITS_S = 0.3, 0.6, 1.2  # between attempts
 REFUSED = errno.EINVAL, errno.EPERM, errno.ENOSYS  # codes that s3fs gives to answers which no retry changes
 NOBODY = "RefreshError", "ProfileNotFound", "TokenRetrievalError"  # errors of credentials, beside those named so
@@ -62,6 +74,11 @@ class FileSystem(Protocol):
 
     def info(self, path: str) -> dict[str, object]: ...
     def cat_file(self, path: str, *, start: int, end: int) -> bytes: ...
+
+
+class Listing(FileSystem, Protocol):
+    """One whose objects can be listed."""
+
     def glob(self, path: str, *, detail: bool) -> dict[str, dict[str, object]]: ...
     def find(self, path: str, *, detail: bool) -> dict[str, dict[str, object]]: ...
 
@@ -70,12 +87,13 @@ class Facts(NamedTuple):
     """What a store says about an object."""
 
     size: int
-    etag: str
+    tag: str
+    ranges: bool
 
     @property
     def content(self) -> str:
         """Return what stands for the content in a data set, of which not a byte was read."""
-        return f"etag {self.etag} size {self.size}"
+        return f"{self.tag} size {self.size}"
 
 
 def in_store(address: Path | str) -> TypeGuard[str]:
@@ -83,32 +101,50 @@ def in_store(address: Path | str) -> TypeGuard[str]:
     return isinstance(address, str) and "://" in address and _scheme(address) in STORES
 
 
-def open_ranges(source: Path | str, options: Options) -> RangeFile | None:
-    """Open an input that FFmpeg cannot read by itself; None for any other. Raises InputError."""
-    if isinstance(source, Path):
-        if is_shard(str(source)):
-            refuse_shard(source)
-        tar = shard_of(source)
-        return MemberFile(source, tar) if tar else None
-    return StoredFile(source, options) if in_store(source) else None
+def open_object(source: str, facts: Facts, options: Options) -> RangeFile:
+    """Open an object whose facts are known. Raises InputError."""
+    if not facts.size:
+        raise EmptyError(f"{source}: the file is empty; upload it again")
+    if facts.ranges:
+        return StoredFile(source, facts, options)
+    copy = _asked(source, lambda: web().copy(source, facts.size))
+    return CopiedFile(source, facts.size, f"{source} {facts.content}", copy)
+
+
+def check_leave(address: str, options: Options) -> None:
+    """Raise RefusedError unless addresses may be read from."""
+    if not options.allow_network:
+        raise RefusedError(f"{address}: an address; give --allow-network to read from it")
 
 
 def facts_of(address: str, options: Options) -> Facts:
     """Return the size and the ETag of an object, by one request. Raises InputError."""
     info = _asked(address, lambda: _store(address, options).info(address))
     size, etag = info.get("size"), str(info.get("ETag") or info.get("etag") or "").strip('"')
+    tag = info.get("tag") or (etag and f"etag {etag}")
     if info.get("type") == "directory":
         raise NotFoundError(f"{address}: a folder of objects; name one of them, or all by a slash at the end")
-    if not isinstance(size, int) or size < 0 or not etag:
+    if not isinstance(size, int) or size < 0 or not isinstance(tag, str) or not tag:
         raise UnreadableError(f"{address}: the store does not tell its size and ETag, by which it would be read")
-    return Facts(size, etag)
+    return Facts(size, tag, bool(info.get("ranges", True)))
+
+
+def is_listable(address: str) -> bool:
+    """Return whether an address may be a pattern or a prefix: web servers do not list what they have."""
+    return _scheme(address) not in SCHEMES
+
+
+def suffix_of(name: Path | str) -> str:
+    """Return the suffix of a name in lower case, without the query of a web address."""
+    is_web = isinstance(name, str) and in_store(name) and not is_listable(name)
+    return Path(urlsplit(str(name)).path if is_web else name).suffix.lower()
 
 
 def list_store(pattern: str, options: Options) -> list[str]:
     """Return the addresses that match a pattern, or all below a prefix that ends in a slash, sorted."""
 
     def ask() -> dict[str, dict[str, object]]:
-        store = _store(pattern, options)
+        store = cast(Listing, _store(pattern, options))
         return (store.find if pattern.endswith("/") else store.glob)(pattern, detail=True)
 
     found = _asked(pattern, ask)
@@ -118,10 +154,7 @@ def list_store(pattern: str, options: Options) -> list[str]:
 class StoredFile(RangeFile):
     """An object, of which the ranges read last are held in memory."""
 
-    def __init__(self, address: str, options: Options) -> None:
-        facts = facts_of(address, options)
-        if not facts.size:
-            raise EmptyError(f"{address}: the object is empty; upload it again")
+    def __init__(self, address: str, facts: Facts, options: Options) -> None:
         super().__init__(address, facts.size)
         self.content = f"{address} {facts.content}"
         self._store = _store(address, options)
@@ -153,8 +186,7 @@ class StoredFile(RangeFile):
 
 
 def _store(address: str, options: Options) -> FileSystem:
-    if not options.allow_network:
-        raise RefusedError(f"{address}: an address; give --allow-network to read from it")
+    check_leave(address, options)
     try:
         return _file_system(_scheme(address))
     except NotInstalledError as error:  # other inputs need no store
@@ -164,6 +196,8 @@ def _store(address: str, options: Options) -> FileSystem:
 @cache
 def _file_system(scheme: str) -> FileSystem:
     """Return the one client of a kind of store in this process: each holds connections."""
+    if scheme in SCHEMES:
+        return web()
     for name, value in NO_LOOKUPS.items():
         os.environ.setdefault(name, value)
     install = f'pip install "cliffvid[{STORES[scheme].extra}]"'
@@ -197,24 +231,25 @@ def _asked(address: str, ask: Callable[[], T]) -> T:
 
 def _refusal(address: str, error: Exception) -> InputError | None:
     """Return the error for an answer that stays the same however often it is asked for."""
-    kind, words = type(error).__name__, reason(error)
+    kind, words, store = type(error).__name__, reason(error), STORES[_scheme(address)]
     if isinstance(error, FileNotFoundError):
-        return NotFoundError(f"{address}: the store has no such object, or no such bucket; check the name")
+        return NotFoundError(f"{address}: {store.place} {store.missing}")
     if "Credential" in kind or kind in NOBODY:
-        return AccessError(f"{address}: no credentials for the store ({words}); {STORES[_scheme(address)].who}")
+        return AccessError(f"{address}: no credentials for {store.place} ({words}); {store.who}")
     if isinstance(error, PermissionError):
-        return AccessError(f"{address}: the store forbids reading it; check the credentials and the bucket's policy")
+        return AccessError(f"{address}: {store.place} forbids reading it; {store.forbidden}")
     if isinstance(error, ValueError) or kind == "ParamValidationError":
-        return NotFoundError(f"{address}: no address of an object ({words}); it has a bucket and a key")
+        return NotFoundError(f"{address}: no address of {store.shape.format(words)}")
     if isinstance(error, OSError) and error.errno in REFUSED:
-        return UnreadableError(f"{address}: the store refuses to deliver it ({words})")
+        return UnreadableError(f"{address}: {store.place} refuses to deliver it ({words})")
     return None
 
 
 def _given_up(address: str, error: Exception) -> InputError:
+    place = STORES[_scheme(address)].place
     if isinstance(error, EOFError):
-        return UnreadableError(f"{address}: the store sent {error}; upload it again")
-    return UnreadableError(f"{address}: the store does not deliver it ({reason(error)}); try again later")
+        return UnreadableError(f"{address}: {place} sent {error}; upload it again")
+    return UnreadableError(f"{address}: {place} does not deliver it ({reason(error)}); try again later")
 
 
 def _cause(error: Exception) -> Exception:

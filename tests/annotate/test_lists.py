@@ -1,14 +1,19 @@
 """Lists of inputs: the names that were meant, whatever wrote them, and a word for what is no list."""
 
+import datetime
 import io
+import json
 import os
+import subprocess
 import sys
+import tarfile
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from bulk import annotate, rows, videos
+from bulk import annotate, command, rows, videos, without_sums
 from cliffvid.annotate.inputs import find_inputs
 from cliffvid.cli.process import _inputs
 from cliffvid.errors import InputError, UsageError
@@ -166,3 +171,56 @@ def test_a_manifest_of_any_types_is_read_or_refused_by_its_column(columns, words
         return
     names = pa.array(columns["path"]).to_pylist()
     assert list(find_inputs([str(tmp_path / "m.parquet")], tmp_path).inputs) == [os.fsdecode(name) for name in names]
+
+
+BAD = {"text": "wide", "truth": True, "impossible": -1.0, "beyond": 1e400, "day": datetime.date(2026, 1, 2)}
+
+
+@pytest.mark.parametrize("source", ["csv", "parquet"])
+@pytest.mark.parametrize("column", ["focal_px", "fov_deg", "cx_px", "cy_px"])
+def test_a_manifest_with_no_number_for_a_camera_is_refused_naming_the_row(tmp_path, source, column):
+    for what, value in BAD.items() if not column.startswith("c") else [("text", "wide"), ("truth", True)]:
+        path = tmp_path / f"m.{source}"
+        table = pa.table({"path": ["a.mp4", "b.mp4"], column: [None, value]})
+        pa.csv.write_csv(table, path) if source == "csv" else pq.write_table(table, path)
+        with pytest.raises(
+            InputError, match=rf"m\.{source}: row 2: (--)?{column.replace('_', '[-_]')} .*: must be a n"
+        ):
+            find_inputs([str(path)], tmp_path)
+            pytest.fail(what)
+
+
+def test_an_input_whose_own_camera_is_no_number_fails_alone(toys, tmp_path):
+    clip = make_clip(tmp_path / "a.mp4", frames=3, people=1).read_bytes()
+    columns = ["focal_px", "fov_deg", "cx_px", "cy_px"]
+    given = [{column: value} for column in columns for value in ("wide", True, [1], "1" * 400)]
+    given += [{"focal_px": 0}, {"cx_px": 3}, {"focal_px": "300", "cy_px": None}]
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for number, about in enumerate(given):
+            for ending, content in ((".mp4", clip), (".json", json.dumps(about).encode())):
+                info = tarfile.TarInfo(f"{number:02d}{ending}")
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    done = annotate("a.tar", "-o", "out", cwd=tmp_path, toys=toys, check=1)
+    made = videos(tmp_path / "out")
+    assert [video["status"] for video in made] == ["failed"] * (len(given) - 1) + ["ok"]
+    for about, video in zip(given[:-1], made, strict=False):
+        message = video["message"].replace("--", "").replace("-", "_")
+        assert video["error"] == "InputError" and message.startswith(f"{video['video']}: {next(iter(about))}"), message
+    assert sum(line.startswith("failed: ") for line in done.stderr.splitlines()) == len(given) - 1
+
+
+def test_repair_of_an_old_data_set_whose_focal_px_was_text_fails_that_input_alone(toys, tmp_path):
+    for name in "ab":
+        make_clip(tmp_path / f"{name}.mp4", frames=3, people=1)
+    (tmp_path / "m.csv").write_text("path,lens\na.mp4,wide\nb.mp4,\n")
+    annotate("m.csv", "-o", "out", cwd=tmp_path, toys=toys)
+    journal = tmp_path / "out" / "journal.jsonl"
+    journal.write_text(without_sums(journal).replace('"lens"', '"focal_px"'))
+    for shard in (tmp_path / "out" / "tracks").iterdir():
+        shard.write_bytes(b"damaged")
+    verify = command("annotate-verify", "out", "--repair")
+    done = subprocess.run(verify, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert {video["video"]: video["status"] for video in videos(tmp_path / "out")} == {"a.mp4": "failed", "b.mp4": "ok"}
+    assert "a.mp4: focal_px wide: must be a number" in done.stderr

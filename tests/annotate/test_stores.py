@@ -114,7 +114,7 @@ def test_sidecars_of_strangers_make_no_more_columns_than_a_table_can_bear(tmp_pa
                 tar.addfile(info, io.BytesIO(content))
     found = find_inputs([str(tmp_path / "a.tar")], tmp_path)
     assert [len(extra) for extra in found.inputs.values()] == [64, 0, 0, 0] and found.ignored == 3
-    values = sidecar_values(tmp_path / "a.tar" / "0.json")
+    values = sidecar_values(tmp_path / "a.tar" / "0.json", Options())
     assert values["column 1"] == str(1 << 80) and values["none"] is None and values["text"] == "\\ud800"
 
 
@@ -183,6 +183,19 @@ def test_a_store_that_nothing_installed_reads_is_refused_with_the_remedy(monkeyp
     stores._file_system.cache_clear()
     with pytest.raises(RefusedError, match=r's3://clips/a\.mp4: s3fs is not .* pip install "cliffvid\[s3\]"'):
         stores.facts_of("s3://clips/a.mp4", Options(allow_network=True))
+
+
+def test_shards_in_a_bucket_have_the_rows_of_loose_files(bucket, data, local, toys, tmp_path):
+    make_shards(tmp_path / "shards", sorted((data / "in").iterdir()))
+    for shard in (tmp_path / "shards").iterdir():
+        bucket.put(f"shards/{shard.name}", shard.read_bytes())
+    bucket.faults(every=10)
+    args = ("s3://clips/shards/{000..003}.tar", "-o", "out", "--workers", 1, "--allow-network")
+    annotate(*args, cwd=tmp_path, toys=toys, env=bucket.env, check=1)
+    assert same_rows(tmp_path / "out", local)
+    made = {video["video"]: video for video in videos(tmp_path / "out")}
+    assert made.pop("s3://clips/shards/003.tar")["error"] == "NotFoundError" and len(made) == CLIPS
+    assert made["s3://clips/shards/000.tar/03.mp4"]["caption"] == "of 03"
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cliffvid import Options, process, read_meta, read_tracks
+from cliffvid import Options, process, process_many, read_meta, read_tracks
 from cliffvid.errors import InputError, UsageError
 from cliffvid.pipeline import networks
 from clips import make_clip, person_box
@@ -108,3 +108,13 @@ def test_options_of_the_detector_are_refused(tmp_path):
     ):
         with pytest.raises(UsageError, match=f"--boxes and {flag}"):
             Options(boxes=tmp_path / "b.csv", **more)
+
+
+def test_one_file_of_boxes_is_not_taken_for_several_videos(detected, clip, toy_options, tmp_path):
+    options = replace(toy_options(), detector="auto", boxes=detected, overwrite=True)
+    with pytest.raises(UsageError, match=r"^--boxes .*detected\.parquet: is of one input.*each with its own boxes$"):
+        list(process_many([(clip, tmp_path / "1.parquet"), (clip, tmp_path / "2.parquet")], options))
+    assert not list(tmp_path.glob("?.parquet"))
+    (outcome,) = process_many(((clip, tmp_path / f"{number}.parquet") for number in range(1)), options)
+    assert not outcome.error
+    same(read_tracks(detected), read_tracks(tmp_path / "0.parquet"))

@@ -90,7 +90,7 @@ def test_addresses_are_read_only_on_demand(clip, server, tmp_path):
     with pytest.raises(RefusedError, match="--allow-network"):
         Video(f"{address}/film.mp4")
     for other in ("ftp://127.0.0.1/film.mp4", "file:///etc/passwd", "concat://a|b", "data://text,hello"):
-        with pytest.raises(RefusedError, match="addresses must begin with http"):
+        with pytest.raises(RefusedError, match="addresses must begin with rtsp, s3, gs, http, https"):
             Video(other, Options(allow_network=True))
     assert asked == []
     with Video(f"{address}/film.mp4", Options(allow_network=True)) as near, Video(clip) as here:
@@ -98,7 +98,7 @@ def test_addresses_are_read_only_on_demand(clip, server, tmp_path):
             np.stack([image.rgb() for t in v.frames(30, DecodeCounts()) for image in t.images]) for v in (near, here)
         )
     np.testing.assert_array_equal(ours, theirs)
-    with pytest.raises(UnreadableError):
+    with pytest.raises(NotFoundError, match="the server has no such file"):
         Video(f"{address}/missing.mp4", Options(allow_network=True))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cliffvid import Options
 from cliffvid.video import reader as decode
 from cliffvid.video.reader import DecodeCounts, Video
-from cliffvid.video.split_points import cuts
+from cliffvid.video.seek import cuts
 from clips import X264, film, picture
 from decode_times import copied, packed
 

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cliffvid import Options
 from cliffvid.errors import InputError, NotFoundError, RefusedError, UnreadableError
-from cliffvid.video.shards import read_member, read_shard
+from cliffvid.video.ranges import read_member
+from cliffvid.video.shards import read_shard
 
 
 def shard(path: Path, members: dict[str, bytes], format=tarfile.PAX_FORMAT) -> Path:
@@ -63,11 +65,11 @@ def test_what_is_no_regular_file_is_counted_and_names_are_only_names(tmp_path):
     assert list(found.members) == ["etc/passwd", "../../etc/passwd", "twice.mp4", "last.mp4"]
     assert len(found.ignored) == 7 and found.doubled == 1 and found.fault is None
     for name, data in {"etc/passwd": b"absolute", "../../etc/passwd": b"above", "twice.mp4": b"last"}.items():
-        assert read_member(tmp_path / "a.tar" / name, 100) == data
+        assert read_member(tmp_path / "a.tar" / name, 100, Options()) == data
     with pytest.raises(NotFoundError, match="no such member"):
-        read_member(tmp_path / "a.tar" / "link.mp4", 100)
+        read_member(tmp_path / "a.tar" / "link.mp4", 100, Options())
     with pytest.raises(RefusedError, match="8 bytes, expected 7"):
-        read_member(tmp_path / "a.tar" / "etc/passwd", 7)
+        read_member(tmp_path / "a.tar" / "etc/passwd", 7, Options())
 
 
 def test_a_large_pax_header_costs_its_member_alone(tmp_path):
@@ -84,9 +86,9 @@ def test_a_member_of_a_size_beyond_the_file_fails_alone(tmp_path):
     huge.size = 1 << 62
     path.write_bytes(path.read_bytes()[:1024] + huge.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
     assert "cut short" in read_shard(path).fault
-    assert read_member(path / "good.mp4", 100) == b"good"
+    assert read_member(path / "good.mp4", 100, Options()) == b"good"
     with pytest.raises(UnreadableError, match=r"huge\.mp4: cut short"):
-        read_member(path / "huge.mp4", 1 << 63)
+        read_member(path / "huge.mp4", 1 << 63, Options())
 
 
 def test_cut_or_damaged_shards_keep_what_stands_before(tmp_path):
@@ -97,7 +99,7 @@ def test_cut_or_damaged_shards_keep_what_stands_before(tmp_path):
         found = read_shard(path)
         assert found.fault and len(found.members) <= size // 512
         for name in list(found.members)[: size // 1536]:
-            assert read_member(path / name, 1000) == bytes([int(name[0])]) * 700
+            assert read_member(path / name, 1000, Options()) == bytes([int(name[0])]) * 700
     path.write_bytes(whole[:1536] + b"\xff" + whole[1537:])
     assert list(read_shard(path).members) == ["0.mp4"] and "damaged at byte 1,536" in read_shard(path).fault
 
@@ -115,4 +117,4 @@ def test_no_bytes_make_it_raise_anything_else_or_read_beyond(tmp_path_factory, d
     path.write_bytes(content[: data.draw(st.integers(1, len(content)))])
     for name in read_shard(path).members:
         with suppress(InputError):
-            assert len(read_member(path / name, 1 << 20)) <= len(content)
+            assert len(read_member(path / name, 1 << 20, Options())) <= len(content)

@@ -237,7 +237,7 @@ def _extra_types(state: State) -> "dict[str, pa.DataType]":
     for name, column in values.items():
         try:
             types[name] = pa.array(column).type
-        except (pa.ArrowInvalid, pa.ArrowTypeError):  # of mixed types
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):  # of mixed types, or above 63 bits
             types[name] = pa.string()
     return types
 
