@@ -94,6 +94,21 @@ def annotate_merge(folder: DataSet, as_json: Json = False) -> None:
     raise typer.Exit(1 if merged["unfinished"] else 0)
 
 
+def annotate_export(
+    folder: DataSet,
+    hf: Annotated[Path, typer.Option("--hf", help="New folder, for datasets.load_dataset and Hugging Face's Hub.")],
+    as_json: Json = False,
+) -> None:
+    """Export a data set for Hugging Face: parquet files, and a card with models, licences, settings and counts."""
+    from ..annotate.store.hugging_face import export_hf
+
+    made = export_hf(folder, hf)
+    if as_json:
+        result_json(made)
+    else:
+        result(f"{hf}: {made['videos']} videos and {made['rows']} rows in {made['files']} files")
+
+
 def annotate_verify(
     folder: DataSet,
     repair: Annotated[bool, typer.Option("--repair", help="Redo what is found wrong.")] = False,

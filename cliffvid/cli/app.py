@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from ..errors import CliffvidError, describe
 from ..machine import thread_environment, usable_cores
-from .annotate import annotate, annotate_merge, annotate_status, annotate_verify
+from .annotate import annotate, annotate_export, annotate_merge, annotate_status, annotate_verify
 from .console import close_streams, hear_the_library, open_streams, result, say
 from .evaluate import evaluate, pseudogt_app
 from .exporting import export_app
@@ -120,6 +120,7 @@ for panel, command, name in (
     (DATA_SETS, annotate_status, "annotate-status"),
     (DATA_SETS, annotate_merge, "annotate-merge"),
     (DATA_SETS, annotate_verify, "annotate-verify"),
+    (DATA_SETS, annotate_export, "annotate-export"),
     (GROUND_TRUTH, evaluate, "eval"),
     (MACHINE, doctor, "doctor"),
 ):
