@@ -180,7 +180,7 @@ docs-reference: $(VENV)/installed
 
 # The figures of the documentation: what was measured is in its folder, and all tables and plots are made from that.
 FIGURES := docs/pages/explain/figures
-WHAT ?= growth start
+WHAT ?= growth
 figures: $(VENV)/installed-dev
 	$(BENCH) $(WHAT) --repeats 3 --out $(FIGURES) || true  # a goal that was missed is shown
 	$(MAKE) readme
