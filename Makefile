@@ -11,7 +11,7 @@ STORES := "s3fs>=2025.3" "moto[server]>=5.1"
 REQUIRE ?= sources,tensorrt_rtx
 
 .PHONY: help demo test test-wheel fuzz lint open-models engines player bench gpu-day accuracy every profile dist docs docs-house \
-	docs-reference readme clean
+	docs-reference readme figures clean
 
 help:
 	@echo "make demo         process the example clip: demo/pedestrians.parquet, .mp4 and .html"
@@ -25,6 +25,7 @@ help:
 	@echo "make player       rebuild the report's 3D player (needs npm)"
 	@echo "make bench        measure this machine: each stage, the whole, memory; bench-decode and so on one alone,"
 	@echo "                  bench-e2e all that is end to end"
+	@echo "make figures [WHAT=\"growth start\"]   measure, and put the figures into the documentation"
 	@echo "make gpu-day [STEPS=\"sessions e2e\"]   measure all, or some steps, on a machine with an NVIDIA GPU"
 	@echo "make accuracy [AGAINST=dir] [FILMS=dir]   measure the models on real people, beside those of another folder;"
 	@echo "                  DETECTOR=openvino:int8 REGRESSOR=openvino:int8   beside themselves in other precisions"
@@ -130,7 +131,7 @@ player:
 
 # Figures are ratios within one run, on a quiet machine; each target writes bench/out/<name>.json.
 BENCH := PYTHONPATH=tests $(BIN)/python -m bench
-BENCHES := decode detect crop regress track write host host-gpu engine many annotate annotate-plan shapes start memory threads peers engines overlay
+BENCHES := decode detect crop regress track write host host-gpu engine many annotate annotate-plan shapes start memory threads peers engines overlay growth
 TARGETS := $(BENCHES:%=bench-%) bench-e2e
 .PHONY: $(TARGETS)
 
@@ -177,9 +178,16 @@ docs-reference: $(VENV)/installed
 	$(BIN)/python docs/reference.py
 	$(BIN)/python docs/keywords.py
 
-# Puts the figures of bench/out between the marks in README.md.
+# The figures of the documentation: what was measured is in its folder, and all tables and plots are made from that.
+FIGURES := docs/pages/explain/figures
+WHAT ?= growth
+figures: $(VENV)/installed-dev
+	$(BENCH) $(WHAT) --repeats 3 --out $(FIGURES) || true  # a goal that was missed is shown
+	$(MAKE) readme
+
+# Puts the figures between the marks in README.md and the pages, and draws the plots.
 readme: $(VENV)/installed-dev
-	$(BENCH) readme
+	$(BENCH) readme --out $(FIGURES)
 
 clean:
 	rm -rf $(VENV) build demo bench/out

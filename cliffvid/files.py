@@ -2,7 +2,9 @@
 
 import errno
 import os
+import re
 import stat
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,12 +15,16 @@ from pathlib import Path
 from typing import IO, ParamSpec, Self, TypeVar
 
 from .errors import OutputError, UsageError
-from .locks import ASIDE, PartFile, is_at, lock, make_file, make_folder, open_lock
+from .locks import ASIDE, PartFile, has_locks, is_at, lock, make_file, make_folder, open_lock
 
 Args = ParamSpec("Args")
 Result = TypeVar("Result")
-NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}  # errno of file systems without hard links
+# Of file systems without hard links; the last two are those of macOS and Windows.
+NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.ENOTSUP, errno.EINVAL}
+# Names that Windows takes for a device or a stream of another file, or shortens.
+RESERVED = re.compile(r"(?i)((con|prn|aux|nul|conin\$|conout\$|(com|lpt)[1-9¹²³])\s*(\..*)?|.*:.*|.*[. ])")
 ADVICE = {
+    errno.EINVAL: "choose another name",
     errno.ENOSPC: "make room there, or choose another place",
     errno.EDQUOT: "make room there, or choose another place",
     errno.ENAMETOOLONG: "choose a shorter name",
@@ -39,6 +45,7 @@ class NewFile:
             self._target = _target(out)
             self._target.parent.mkdir(parents=True, exist_ok=True)
             self._part = PartFile(self._target.parent, make_file)
+        assert self._part.handle is not None
         self.part, self.file = self._part.path, open(self._part.handle, "r+b")
 
     def __enter__(self) -> Self:
@@ -55,6 +62,8 @@ class NewFile:
             self.file.flush()
             os.fsync(self.file.fileno())
             size = os.fstat(self.file.fileno()).st_size
+            if not has_locks():
+                self.file.close()
             if self._overwrite:
                 os.replace(self.part, self._target)
             else:
@@ -82,7 +91,9 @@ class NewFile:
 
 
 def _target(out: Path) -> Path:
-    """Return ``out`` with symbolic links resolved. Raises OSError for a name that is too long or a link loop."""
+    """Return ``out`` with symbolic links resolved. Raises OSError for a name that is no file's, or a link loop."""
+    if sys.platform == "win32" and RESERVED.fullmatch(out.name):
+        raise OSError(errno.EINVAL, "Windows takes this name for something else")
     target = Path(os.path.realpath(out))
     with suppress(FileNotFoundError):
         os.stat(target)
@@ -132,8 +143,7 @@ def folder_beside(out: Path) -> Iterator[Path]:
     try:
         yield part.path
     finally:
-        part.remove()
-        os.close(part.handle)
+        _end(part)
 
 
 def write_folder(folder: Path, files: dict[str, bytes]) -> None:
@@ -156,9 +166,15 @@ def write_folder(folder: Path, files: dict[str, bytes]) -> None:
                 target.rename(aside / target.name)
             new.rename(target)
         finally:
-            part.remove()
-            os.close(part.handle)
+            _end(part)
         _sync(target.parent)
+
+
+def _end(folder: PartFile) -> None:
+    """Remove a temporary folder, while it is locked."""
+    folder.remove()
+    if folder.handle is not None:
+        os.close(folder.handle)
 
 
 def _sync(folder: Path) -> None:
@@ -167,7 +183,9 @@ def _sync(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's directory entries to disk (fsync)."""
+    """Flush a folder's directory entries to disk (fsync); on Windows they cannot be, as it opens no folder."""
+    if not has_locks():
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -240,10 +258,14 @@ def _release(path: Path, handle: int | None, made: list[Path], process: int) -> 
         return
     if handle is not None:
         facts = os.fstat(handle)
+        is_ours = is_at(handle, path) and stat.S_ISREG(facts.st_mode) and not facts.st_size
+        if not has_locks():
+            os.close(handle)
         with suppress(OSError):
-            if is_at(handle, path) and stat.S_ISREG(facts.st_mode) and not facts.st_size:
+            if is_ours:
                 path.unlink()  # while it is locked
-        os.close(handle)
+        if has_locks():
+            os.close(handle)
     with suppress(OSError):
         for folder in made:
             folder.rmdir()

@@ -3,10 +3,17 @@
 import io
 import os
 import stat
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import BinaryIO
 
 from .errors import AccessError, EmptyError, InputError, NotFoundError, RefusedError
+
+
+def open_flags(*names: str) -> int:
+    """Return these flags of os.open, such as ``O_CLOEXEC``, as far as the system has them; Windows has few."""
+    return reduce(or_, (getattr(os, name, 0) for name in ("O_BINARY", *names)))
 
 
 def check_input(path: Path) -> None:
@@ -38,7 +45,7 @@ def open_input(path: Path, bytes_max: int | None = None) -> BinaryIO:
     check_input(path)
     try:
         # Non-blocking, in case the file has been replaced by a pipe.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        handle = os.open(path, os.O_RDONLY | open_flags("O_NONBLOCK", "O_NOCTTY"))
     except PermissionError as error:
         raise AccessError(f"{path}: not allowed to read it; check the file's permissions") from error
     except FileNotFoundError as error:

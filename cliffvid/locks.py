@@ -1,7 +1,7 @@
 """Create, lock and clean up temporary files in output folders.
 
-Locks are the system's (flock), so they end with their process, however it ends. On a file system without locks nothing
-is refused and nothing is cleaned up.
+Locks are the system's (flock), so they end with their process, however it ends. Without them, as on Windows and some
+network file systems, nothing is refused and nothing is cleaned up.
 """
 
 import os
@@ -15,6 +15,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from .inputs import open_flags
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -22,6 +24,11 @@ except ImportError:  # Windows
 
 OURS = re.compile(r"\.cliffvid-[0-9a-f]{16}\.(part|lock)")  # fixed length, however long the result's name is
 ASIDE = "aside"  # subfolder of a new folder in progress: it holds the folder being replaced, under its name
+
+
+def has_locks() -> bool:
+    """Return whether files can be locked; where they cannot, on Windows, no open file can be renamed or removed."""
+    return fcntl is not None
 
 
 def lock(handle: int) -> bool | None:
@@ -42,7 +49,7 @@ def open_lock(path: Path) -> int:
 
     Raises OSError.
     """
-    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags = open_flags("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC")
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
     except PermissionError:
@@ -62,18 +69,18 @@ def is_at(handle: int, path: Path) -> bool:
 class PartFile:
     """Temporary file or folder next to its target, locked and with an unpredictable name.
 
-    ``make`` creates and opens it; the caller closes ``handle``. ``remove`` deletes it, and so does the end of the
-    process. Raises OSError.
+    ``make`` creates and opens it; the caller closes ``handle``, which is None where folders cannot be opened.
+    ``remove`` deletes it, and so does the end of the process. Raises OSError.
     """
 
-    def __init__(self, folder: Path, make: Callable[[Path], int]) -> None:
+    def __init__(self, folder: Path, make: Callable[[Path], int | None]) -> None:
         sweep(folder)
         while True:
             self.path = folder / f".cliffvid-{secrets.token_hex(8)}.part"
             # Registered before the file exists, so that a signal in between leaves no file.
             self.remove = weakref.finalize(self, _remove_own, self.path, os.getpid())
             self.handle = make(self.path)
-            if lock(self.handle) is not False and is_at(self.handle, self.path):
+            if self.handle is None or (lock(self.handle) is not False and is_at(self.handle, self.path)):
                 return
             os.close(self.handle)  # another run locked it first, as a stale file to clean up
             self.remove()
@@ -81,12 +88,14 @@ class PartFile:
 
 def make_file(path: Path) -> int:
     """Create and open a new file, with the mode that the umask gives."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | open_flags("O_NOFOLLOW", "O_CLOEXEC"), 0o666)
 
 
-def make_folder(path: Path) -> int:
-    """Create and open a new folder, with the mode that the umask gives."""
+def make_folder(path: Path) -> int | None:
+    """Create and open a new folder, with the mode that the umask gives; Windows opens none."""
     path.mkdir()
+    if not has_locks():
+        return None
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
@@ -109,6 +118,8 @@ def _remove(path: Path) -> None:
 @cache  # once per run: it lists the folder
 def sweep(folder: Path) -> None:
     """Remove stale temporary files of this user's killed runs: those with cliffvid's names that no process locks."""
+    if not has_locks():  # nothing tells which are stale
+        return
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in [entry for entry in entries if OURS.fullmatch(entry.name)]:
             with suppress(OSError):

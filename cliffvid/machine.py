@@ -87,8 +87,8 @@ def _quotas() -> Iterator[Bound]:
     for folder in _levels("cpu"):
         for file in (folder / "cpu.max", folder / "cpu.cfs_quota_us"):  # version 2, version 1
             with suppress(OSError, ValueError, ZeroDivisionError):
-                words = file.read_text().split()
-                words += [] if file.name == "cpu.max" else (folder / "cpu.cfs_period_us").read_text().split()
+                words = file.read_text("utf-8").split()
+                words += [] if file.name == "cpu.max" else (folder / "cpu.cfs_period_us").read_text("utf-8").split()
                 quota, period = map(int, words)  # "max" or -1: no limit
                 if quota > 0:
                     yield Bound(math.ceil(quota / period), f"quota of {file}")
@@ -98,7 +98,7 @@ def _limits() -> Iterator[Bound]:
     for folder in _levels("memory"):
         for file in (folder / "memory.max", folder / "memory.limit_in_bytes"):
             with suppress(OSError, ValueError):
-                if (size := int(file.read_text())) > 0:
+                if (size := int(file.read_text("utf-8"))) > 0:
                     yield Bound(size, f"limit of {file}")
 
 
@@ -164,7 +164,7 @@ def nvidia_gpus() -> tuple[bool | None, str]:
     if not shutil.which(query[0]):
         return None, "none seen: there is no nvidia-smi; runs on the CPU"
     try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(query, capture_output=True, encoding="utf-8", errors="replace", timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return False, f"nvidia-smi does not answer ({error}); check the driver"
     if done.returncode:

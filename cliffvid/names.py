@@ -1,5 +1,6 @@
 """Make names printable: they may contain bytes that are not UTF-8, characters that control a terminal, and secrets."""
 
+import os
 import re
 
 # Control characters, line separators, and marks that reverse the direction of text.
@@ -31,6 +32,11 @@ def encodable(text: str) -> str:
 def label(text: str) -> str:
     """Return a name or message as ``encodable``, and ``public``."""
     return encodable(public(text))
+
+
+def posix(name: str) -> str:
+    """Return a path as data sets name it, with forward slashes, so that they are alike on all systems."""
+    return name.replace(os.sep, "/")
 
 
 def printable(text: str) -> str:

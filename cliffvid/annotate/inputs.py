@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError, UsageError
-from ..names import label, public
+from ..names import label, posix, public
 from ..options import Options
 from ..video.image_files import NAMED, is_hidden, is_image
 from ..video.open import source_of
@@ -47,6 +47,7 @@ class FoundInputs:
     sidecar_columns: set[str] = field(default_factory=set)
 
     def add(self, name: str, extra: Extra = NONE) -> None:
+        name = posix(name)
         known = public(name)
         if known in self.inputs:
             self.doubled += 1
@@ -57,6 +58,7 @@ class FoundInputs:
 
     def add_rows(self, names: list[str], extras: Packed[Extra]) -> None:
         """Add many inputs, with their rows of a manifest."""
+        names = list(map(posix, names))
         before, known = len(self.inputs), list(map(public, names))
         for name, address in zip(known, names, strict=True) if known != names else ():
             if name != address and name not in self.inputs:

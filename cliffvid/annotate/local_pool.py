@@ -6,7 +6,6 @@ import logging
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,53 +14,61 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import IO, Any, TypeAlias
 
 from ..errors import BackendError
 from ..machine import thread_environment, usable_cores
 from ..options import Options
 from .messages import LOG_LINES, Answer, Fault, Task, last_lines, limit_s, reply_of, task_of, to_json
 
+Message: TypeAlias = dict[str, Any]  # parsed JSON from our own process
 log = logging.getLogger(__name__)
-PIPE_BYTES = 1 << 16  # read at once, and the longest line
+LINE_BYTES = 1 << 16  # the longest line of a log
+SETTLE_S = 1.0  # how long at most what a process logged before its answer, or its end, may take to arrive
+MARK = "\x1eanswer"  # a line of the log: what was logged before an answer ends here
 WARNING = "warning: "  # begins what a worker's log has to tell the user
 
 
 class WorkerLog:
-    """The last lines that a worker process wrote to stdout and stderr, read from a pipe without waiting.
+    """The last lines that a worker process wrote to stderr, and to stdout, read by a thread.
 
     Its warnings are logged here too. What else its libraries print is kept for the record of a failed input.
     """
 
-    def __init__(self) -> None:
-        self.pipe, self.given = os.pipe()
-        os.set_blocking(self.pipe, False)
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._pipe = pipe
+        self._marks: queue.SimpleQueue[None] = queue.SimpleQueue()
         self.lines: deque[str] = deque(maxlen=LOG_LINES)
-        self.open, self._begun = True, b""
+        self._thread = threading.Thread(target=self._read, daemon=True, name="cliffvid-log")
+        self._thread.start()
 
-    def read(self) -> None:
-        """Take in what has been written since the last call."""
-        with suppress(BlockingIOError):
-            while part := os.read(self.pipe, PIPE_BYTES):
-                *whole, self._begun = (self._begun + part).split(b"\n")
-                self._begun = self._begun[-PIPE_BYTES:]
-                for line in (each.decode(errors="surrogateescape") for each in whole):
+    def settle(self) -> None:
+        """Wait until the lines are there that were written before an answer."""
+        with suppress(queue.Empty):
+            self._marks.get(timeout=SETTLE_S)
+
+    def close(self) -> None:
+        """Wait until the lines are there that were written before the end of the process."""
+        self._thread.join(SETTLE_S)
+
+    def _read(self) -> None:
+        with self._pipe as pipe:
+            while raw := pipe.readline(LINE_BYTES):
+                line = raw.decode(errors="surrogateescape").rstrip("\r\n")
+                if line == MARK:
+                    self._marks.put(None)
+                elif line:
                     self.lines.append(line)
                     if line.startswith(WARNING):
                         log.warning("%s", line.removeprefix(WARNING))
-            self.open = False  # its other end is closed
-
-    def close(self) -> None:
-        os.close(self.pipe)
 
 
-@dataclass
+@dataclass(eq=False)
 class Process:
-    """A worker process, the connection to it, and its tasks."""
+    """A worker process and its tasks."""
 
     popen: subprocess.Popen[bytes]
-    line: Connection
     log: WorkerLog
     tasks: dict[Task, tuple[float, int]] = field(default_factory=dict)  # when each was submitted, and its place
     since: float = 0.0  # when it was idle or answered last
@@ -70,11 +77,15 @@ class Process:
         """Return whether there is room for a task; a last attempt is alone in its process."""
         return len(self.tasks) < (1 if any(each.last for each in (task, *self.tasks)) else width)
 
+    def send(self, message: dict[str, object]) -> None:
+        with suppress(OSError):  # it has died; wait() reports that
+            write(stdin_of(self.popen), message)
+
 
 class LocalPool:
     """Pool of ``count`` worker processes with up to ``width`` tasks each.
 
-    Each opens the networks once. Results are sent as JSON and Arrow over a socket, so that a worker's messages cannot
+    Each opens the networks once. Results are sent as JSON and Arrow over a pipe, so that a worker's messages cannot
     run code here. If a process ends, all its tasks have failed; the last attempt at a task is alone in its process.
     """
 
@@ -83,6 +94,7 @@ class LocalPool:
         self._environment = os.environ | thread_environment(options.threads or usable_cores())
         self._hello = options.to_json() | {"work": str(work.absolute())}
         self._processes: list[Process] = []
+        self._heard: queue.SimpleQueue[tuple[Process, Message | None, bytes]] = queue.SimpleQueue()
         self._began = False  # whether any worker has started successfully
 
     def takes(self, task: Task) -> bool:
@@ -105,30 +117,24 @@ class LocalPool:
         fitting = [process for process in self._processes if process.takes(task, self.width)]
         process = min(fitting, key=lambda each: len(each.tasks)) if fitting else self._start()
         if not process.tasks:
-            process.log.read()
             process.log.lines.clear()
         now, taken = time.monotonic(), {place for _, place in process.tasks.values()}
         process.since = process.since if process.tasks else now
         process.tasks[task] = now, min(set(range(self.width)) - taken)
-        with suppress(OSError):  # it has died; wait() reports that
-            process.line.send_bytes(json.dumps(to_json(task)).encode())
+        process.send(to_json(task))
 
     def wait(self, timeout_s: float) -> list[Answer]:
         """Return the answers to the tasks that ended, crashed ones included.
 
         Raises BackendError if a process ends before any worker has started.
         """
-        busy = [process for process in self._processes if process.tasks]
         answers: list[Answer] = []
-        logs = [process.log for process in self._processes if process.log.open]
-        ready = wait([*(process.line for process in busy), *(each.pipe for each in logs)], timeout_s)
-        for each in logs:
-            each.read()
-        for process in (each for each in busy if each.line in ready):
-            try:
-                answers += self._heard(process)
-            except (EOFError, OSError):
-                answers += self._buried(process)
+        with suppress(queue.Empty):
+            process, message, rows = self._heard.get(timeout=timeout_s)
+            while True:
+                if process in self._processes:
+                    answers += self._answers(process, message, rows)
+                process, message, rows = self._heard.get_nowait()
         for process in self._processes[:]:
             most_s = limit_s(process.tasks)  # of all together, as each may wait for the others
             if process.tasks and time.monotonic() - process.since > most_s:
@@ -141,39 +147,43 @@ class LocalPool:
         """End all processes; unfinished tasks are dropped."""
         while self._processes:
             process = self._processes.pop()
-            process.line.close()
             process.popen.kill()
-            process.popen.wait()
-            process.log.close()
+            _end(process)
 
     def _start(self) -> Process:
-        here, there = socket.socketpair()
-        output = WorkerLog()
-        with there:
-            popen = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(there.fileno())],
-                pass_fds=[there.fileno()],
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output.given,
-                stderr=output.given,
-            )
-        os.close(output.given)
-        process = Process(popen, Connection(here.detach()), output)
+        popen = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert popen.stdout and popen.stderr
+        process = Process(popen, WorkerLog(popen.stderr))
+        threading.Thread(
+            target=self._listen, args=(process, popen.stdout), daemon=True, name="cliffvid-answers"
+        ).start()
         self._processes.append(process)
-        with suppress(OSError):
-            process.line.send_bytes(json.dumps(self._hello).encode())
+        process.send(self._hello)
         return process
 
-    def _heard(self, process: Process) -> list[Answer]:
-        """Return the answer that a process sends; none if it says that it has started."""
-        message = json.loads(process.line.recv_bytes())
+    def _listen(self, process: Process, pipe: IO[bytes]) -> None:
+        """Take in what a process answers, until it ends."""
+        with pipe:
+            while heard := read(pipe):
+                self._heard.put((process, *heard))
+        self._heard.put((process, None, b""))
+
+    def _answers(self, process: Process, message: Message | None, rows: bytes) -> list[Answer]:
+        """Return the answer that a process sent; none if it says that it has started."""
+        if message is None:
+            return self._buried(process)
         if "hello" in message:
             self._began = True
             return []
-        task, reply, rows = task_of(message["task"]), reply_of(message["reply"]), process.line.recv_bytes()
+        task, reply = task_of(message["task"]), reply_of(message["reply"])
+        process.log.settle()
         if isinstance(reply, Fault):
-            process.log.read()
             reply = _with_log(reply, process)
         answer = Answer(task, reply, rows, self._name(process, process.tasks.pop(task)[1]))
         process.since = time.monotonic()
@@ -181,11 +191,8 @@ class LocalPool:
 
     def _buried(self, process: Process, fault: Fault | None = None) -> list[Answer]:
         """Return the answers of a process that died: its tasks have failed. The next task gets a new process."""
-        process.line.close()
-        code = process.popen.wait()
+        code = _end(process)
         self._processes.remove(process)
-        process.log.read()
-        process.log.close()
         how = f"by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"with exit code {code}"
         if not self._began:
             last = f" ({process.log.lines[-1].strip()})" if process.log.lines else ""
@@ -196,41 +203,73 @@ class LocalPool:
         return [Answer(task, _with_log(fault or crash, process)) for task in process.tasks]
 
 
+def _end(process: Process) -> int:
+    """Return the exit code of a process once it has ended, and all that it logged is there."""
+    code = process.popen.wait()
+    with suppress(OSError):  # what it did not read any more
+        stdin_of(process.popen).close()
+    process.log.close()
+    return code
+
+
+def stdin_of(popen: subprocess.Popen[bytes]) -> IO[bytes]:
+    assert popen.stdin
+    return popen.stdin
+
+
+def write(pipe: IO[bytes], message: Message, rows: bytes = b"") -> None:
+    """Send a message, as one line of JSON, and the rows that belong to it."""
+    pipe.write(json.dumps(message | {"bytes": len(rows)}).encode() + b"\n" + rows)
+    pipe.flush()
+
+
+def read(pipe: IO[bytes]) -> tuple[Message, bytes] | None:
+    """Return the next message and its rows; None if the other process has ended, or ends within them."""
+    if not (line := pipe.readline()).endswith(b"\n"):
+        return None
+    message: Message = json.loads(line)
+    rows = pipe.read(size := message.pop("bytes"))
+    return (message, rows) if len(rows) == size else None
+
+
 def _with_log(fault: Fault, process: Process) -> Fault:
     """Return the fault with the last lines that were read from its process, before those that it has."""
     return replace(fault, log=last_lines([*process.log.lines, *(fault.log or "").splitlines()]))
 
 
-def main(handle: int) -> None:
-    """Run a worker process until the other end closes."""
+def main() -> None:
+    """Run a worker process until its stdin ends; what is printed meanwhile goes to the log, which is stderr."""
     for number in (signal.SIGINT, signal.SIGTERM):  # they reach all processes of a terminal or job; the parent decides
         signal.signal(number, signal.SIG_IGN)
     faulthandler.enable(all_threads=False)  # those at work on other inputs would push it out of the log
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
     logging.addLevelName(logging.WARNING, WARNING.strip(": "))
-    line = Connection(handle)
+    tell, answers = os.fdopen(0, "rb", closefd=False), os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
     try:
-        hello = json.loads(line.recv_bytes())
+        if not (hello := read(tell)):
+            raise EOFError
         from .worker import Worker
 
-        worker = Worker(Options.from_json(hello), Path(hello["work"]))
-        line.send_bytes(json.dumps({"hello": os.getpid()}).encode())
+        worker = Worker(Options.from_json(hello[0]), Path(hello[0]["work"]))
+        write(answers, {"hello": os.getpid()})
         tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
-        threading.Thread(target=_receive, args=(line, tasks), daemon=True, name="cliffvid-tasks").start()
+        threading.Thread(target=_receive, args=(tell, tasks), daemon=True, name="cliffvid-tasks").start()
         while True:
             for answer in worker.run(_arriving(tasks)):
-                line.send_bytes(json.dumps({"task": to_json(answer.task), "reply": to_json(answer.reply)}).encode())
-                line.send_bytes(answer.rows)
+                os.write(2, f"\n{MARK}\n".encode())
+                write(answers, {"task": to_json(answer.task), "reply": to_json(answer.reply)}, answer.rows)
     except (EOFError, ConnectionError):
         os._exit(0)  # the parent is gone, so nothing needs the result
 
 
-def _receive(line: Connection, tasks: queue.SimpleQueue[Task]) -> None:
+def _receive(pipe: IO[bytes], tasks: queue.SimpleQueue[Task]) -> None:
     """Take in tasks as they come, so that the parent never waits to send one; end the process when it is gone."""
-    with suppress(EOFError, OSError):
-        while True:
-            tasks.put(task_of(json.loads(line.recv_bytes())))
-    os._exit(0)
+    try:
+        while message := read(pipe):
+            tasks.put(task_of(message[0]))
+    finally:
+        os._exit(0)
 
 
 def _arriving(tasks: queue.SimpleQueue[Task]) -> Iterator[Task | None]:
@@ -241,4 +280,4 @@ def _arriving(tasks: queue.SimpleQueue[Task]) -> Iterator[Task | None]:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

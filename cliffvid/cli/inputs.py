@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -48,12 +49,12 @@ def _is_missing(name: str) -> bool:
 
 
 def in_folders(videos: list[Path | str], leave_out: set[Path], quiet: bool) -> list[Path | str]:
-    """Return the inputs, with each folder of videos replaced by its contents."""
+    """Return the inputs, with each folder of videos, and each pattern of videos, replaced by what is in it."""
     from ..annotate.inputs import inputs_in
     from .annotate_view import counted, left_out
 
     found: list[Path | str] = []
-    for video in videos:
+    for video in chain.from_iterable(map(_matches, videos)):
         if isinstance(video, str) or not os.path.isdir(video):
             found.append(video)
             continue
@@ -64,6 +65,16 @@ def in_folders(videos: list[Path | str], leave_out: set[Path], quiet: bool) -> l
             left = f"; {left_out(facts)}" if inside.ignored else ""
             say(f"{video}: {counted(len(inside.inputs), 'input')}{left}")
     return found
+
+
+def _matches(video: Path | str) -> list[Path | str]:
+    """Return what a pattern matches, which Windows' prompt leaves to programs; one that matches images stays."""
+    from ..video.image_files import is_image, is_pattern, natural_key
+
+    if isinstance(video, str) or not is_pattern(video):
+        return [video]
+    matches = sorted(video.parent.glob(video.name), key=natural_key)
+    return [*matches] if matches and not any(map(is_image, matches)) else [video]
 
 
 def those_that_open(requests: list[Job], options: Options, as_json: bool) -> list[Job]:

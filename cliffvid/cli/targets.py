@@ -1,6 +1,8 @@
 """Choose output paths: one file for each input, with its name."""
 
 import os
+import re
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from ..tracks.write import FOREIGN
 from ..video.image_files import is_pattern
 from ..video.open import stem
 
+CASELESS = sys.platform in ("win32", "darwin")  # A.parquet and a.parquet are one file there
 FILE_ENDINGS = {*FOREIGN, ".parquet", ".npz"}
 
 
@@ -43,20 +46,20 @@ def distinct_names(inputs: list[Path | str]) -> list[str]:
     stems = [stem(source) for source in inputs]
     alike: dict[str, list[Path]] = {}
     for place, name in zip(places, stems, strict=True):
-        alike.setdefault(name, []).append(place.parent)
+        alike.setdefault(_folded(name), []).append(place.parent)
     choices = []
     for place, name in zip(places, stems, strict=True):
-        folder = place.parent.relative_to(os.path.commonpath(alike[name]))
+        folder = place.parent.relative_to(os.path.commonpath(alike[_folded(name)]))
         choices.append((name, str(folder / name), str(folder / place.name)))
     level = [0] * len(inputs)
     while True:
         names = [each[at] for each, at in zip(choices, level, strict=True)]
-        often = Counter(names)
-        again = [i for i, name in enumerate(names) if often[name] > 1]
+        often = Counter(map(_folded, names))
+        again = [i for i, name in enumerate(names) if often[_folded(name)] > 1]
         if not again:
             return names
         if all(level[i] == 2 for i in again):
-            first, second = [inputs[i] for i in again if names[i] == names[again[0]]][:2]
+            first, second = [inputs[i] for i in again if _folded(names[i]) == _folded(names[again[0]])][:2]
             raise UsageError(
                 f"{first} and {second}: their results would have one name; process them one by one with -o"
             )
@@ -64,8 +67,13 @@ def distinct_names(inputs: list[Path | str]) -> list[str]:
             level[i] = min(level[i] + 1, 2)
 
 
+def _folded(name: str) -> str:
+    return name.casefold() if CASELESS else name
+
+
 def _place(source: Path | str) -> Path:
-    """Return an input as an absolute path; for a URL its host and path, for a pattern its folder."""
+    """Return an input as an absolute path, without a drive; for a URL its host and path, for a pattern its folder."""
     if isinstance(source, str):
         return Path("/", source.split("?")[0].partition("://")[2])
-    return Path(os.path.abspath(source.parent if is_pattern(source) else source))
+    path = Path(os.path.abspath(source.parent if is_pattern(source) else source))
+    return Path("/", re.sub(r"\W", "_", path.drive.rstrip(":")), *path.parts[1:])  # drives have no common folder

@@ -2,10 +2,16 @@
 
 import ctypes
 import platform
-import resource
 import struct
 import sys
+from contextlib import suppress
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]  # a module's name; as in locks.py
+
+REFUSALS = () if sys.platform == "linux" else (OSError, ValueError)  # macOS refuses limits of the memory
 CPU_S, CPU_S_PER_MB = 10, 1
 OVERHEAD_BYTES, VALUE_BYTES, VALUES_BYTES_MAX = 128 << 20, 16, 2 << 30  # of memory; VALUE_BYTES a byte of the file
 # By architecture: its number for seccomp, and those of allowed calls: read, write, fstat, lseek, mmap, mprotect,
@@ -17,7 +23,18 @@ CALLS = {
 
 
 def confine(size: int) -> None:
-    """Give up what reading a file of ``size`` bytes does not need: memory, CPU time, and most system calls."""
+    """Give up what reading a file of ``size`` bytes does not need: memory, CPU time, and most system calls.
+
+    What the system cannot limit stays: Windows limits nothing, macOS not the memory.
+    """
+    if resource:
+        limit(size)
+    if sys.platform == "linux" and platform.machine() in CALLS:
+        filter_calls(*CALLS[platform.machine()])
+
+
+def limit(size: int) -> None:
+    """Limit memory, CPU time, and what can be opened or started."""
     seconds = CPU_S + CPU_S_PER_MB * (size >> 20)
     memory = OVERHEAD_BYTES + 4 * size + min(VALUE_BYTES * size, VALUES_BYTES_MAX)
     limits = {
@@ -28,12 +45,11 @@ def confine(size: int) -> None:
         resource.RLIMIT_NOFILE: 0,  # no further file, no socket
         resource.RLIMIT_NPROC: 0,
     }
-    for limit, most in limits.items():
-        _, hard = resource.getrlimit(limit)
+    for kind, most in limits.items():
+        _, hard = resource.getrlimit(kind)
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(limit, (most, most))
-    if sys.platform == "linux" and platform.machine() in CALLS:
-        filter_calls(*CALLS[platform.machine()])
+        with suppress(*REFUSALS):
+            resource.setrlimit(kind, (most, most))
 
 
 def filter_calls(machine: int, allowed: tuple[int, ...]) -> None:

@@ -224,7 +224,8 @@ class MemberFile(RangeFile):
     def fetch(self, start: int, size: int) -> bytes:
         assert self._tar
         try:
-            data = os.pread(self._tar.fileno(), size, self._start + start)
+            self._tar.seek(self._start + start)
+            data = self._tar.read(size)
         except OSError as error:
             raise UnreadableError(f"{self.name}: cannot be read ({error.strerror})") from error
         if not data:

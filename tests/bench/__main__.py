@@ -9,7 +9,7 @@ from cliffvid.cli.console import result
 from cliffvid.errors import CliffvidError, describe
 
 from .harness import Result
-from .readme import fill
+from .readme import draw, fill, pages
 from .timeline import profile
 
 # name -> where it is measured
@@ -33,6 +33,7 @@ KNOWN = {
     "peers": "peers:peers",
     "engines": "engines:engines",
     "overlay": "overlay:overlay",
+    "growth": "growth:growth",
 }
 GROUPS = {"e2e": ("host", "engine", "many", "start", "memory")}  # end to end
 
@@ -50,9 +51,11 @@ def main() -> int:
         if name == "profile":
             result(f"{' '.join(map(str, profile(options.out)))} written")
         elif name == "readme":
-            for page in (Path("README.md"), *sorted(Path("docs/pages/explain").glob("*.md"))):
+            for page in pages():
                 if names := fill(page, options.out):
                     result(f"{page}: filled in {', '.join(names)}")
+            for path in draw(options.out):
+                result(f"{path}: drawn")
         else:
             module, function = KNOWN[name].split(":")
             measured: Result = getattr(import_module(f".{module}", __package__), function)(options.repeats)

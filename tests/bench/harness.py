@@ -3,8 +3,10 @@
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -72,11 +74,13 @@ class Result:
     goals: dict[str, str] = field(default_factory=dict)  # what a ratio is to be, such as "<= 1.5"
     quality: dict = field(default_factory=dict)
     clips: dict[str, str] = field(default_factory=dict)  # name -> sha256
+    begun_on: dict = field(default_factory=lambda: machine())
 
     def save(self, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.what}.json"
-        facts = {"what": self.what, "unit": self.unit, "machine": machine(), "versions": versions()}
+        facts = {"what": self.what, "unit": self.unit, "date": date.today().isoformat(), "commit": commit()}
+        facts |= {"machine": self.begun_on, "versions": versions()}
         facts |= {name: getattr(self, name) for name in ("settings", "clips", "rows", "ratios", "goals", "quality")}
         path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         return path
@@ -106,6 +110,16 @@ class Result:
             result(f"{name}: {value:.3f}{goal}{mark}")
         for name, value in self.quality.items():
             result(f"{name}: {value}")
+
+
+def commit() -> str | None:
+    """The commit that was measured, with + if files were changed since; None outside a repository."""
+    asked = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    try:
+        done = subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
 
 
 def machine() -> dict:

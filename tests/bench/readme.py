@@ -1,10 +1,28 @@
-"""Figures into a page: what stands between the marks of measurements becomes the table of their last runs."""
+"""Figures into pages: what stands between the marks of measurements becomes the table of their runs; and plots."""
 
 import json
 import re
 from pathlib import Path
 
+from .plots import plots
+
+ROOT = Path(__file__).parents[2]
+FIGURES, PICTURES = ROOT / "docs" / "pages" / "explain" / "figures", ROOT / "docs" / "pages" / "pictures"
 MARKS = re.compile(r"(<!-- bench ([\w ]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def pages() -> list[Path]:
+    return [ROOT / "README.md", *sorted((ROOT / "docs" / "pages").rglob("*.md"))]
+
+
+def draw(figures: Path, pictures: Path = PICTURES) -> list[Path]:
+    """Draw the plots of growth, if it was measured; their paths."""
+    if not (figures / "growth.json").is_file():
+        return []
+    drawn = plots(json.loads((figures / "growth.json").read_text(encoding="utf-8")))
+    for name, text in drawn.items():
+        (pictures / name).write_text(text, encoding="utf-8")
+    return [pictures / name for name in drawn]
 
 
 def fill(page: Path, figures: Path) -> list[str]:
@@ -36,4 +54,7 @@ def lines(measured: list[dict]) -> str:
     ]
     where = dict.fromkeys(f"{facts['machine']['cpu']}, {facts['machine']['cores']} cores" for facts in measured)
     turns = ", ".join(f"{facts['what']} {facts['settings'].get('repeats', 1)}" for facts in measured)
-    return "\n".join(["| | ratio | goal |", "|---|---|---|", *rows, "", f"{'; '.join(where)}. Turns: {turns}.", ""])
+    when = dict.fromkeys(f"{facts['date']}, commit {facts['commit']}" for facts in measured)
+    load = max(facts["machine"]["load_1min"] or 0 for facts in measured)
+    table = ["| | ratio | goal |", "|---|---|---|", *rows, ""] if rows else []
+    return "\n".join([*table, f"{'; '.join([*where, *when])}. Load at the start: {load:g}. Turns: {turns}.", ""])

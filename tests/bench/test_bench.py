@@ -1,18 +1,22 @@
 import json
 import re
+import shutil
 import sys
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 import needs
 from bench import __main__ as command
-from bench import bulk, host_gpu, overlay, threads, whole
+from bench import bulk, growth, host_gpu, overlay, threads, whole
+from bench.clips import small_clip
 from bench.fakes import constant_models
 from bench.harness import Case, Result, take_turns
 from bench.nets import constant_nets
-from bench.readme import fill
+from bench.plots import PLOTS, svg
+from bench.readme import FIGURES, MARKS, PICTURES, draw, fill, pages
 from bench.shapes import cut_to_16_9, matched
 from bench.timeline import profile
 from cliffvid import Options, read_tracks
@@ -151,9 +155,61 @@ def test_figures_take_the_place_between_their_marks_and_leave_the_rest(tmp_path)
     for _ in range(2):  # again and again gives the same
         assert fill(page, tmp_path) == ["x", "z"]
         text = page.read_text()
-        assert "| r | 2.00 | <= 1.5 |\n| s | 0.90 | >= 0.8 |\n" in text and "x 3, z 5." in text
+        assert (
+            "| r | 2.00 | <= 1.5 |\n| s | 0.90 | >= 0.8 |\n" in text
+            and "x 3, z 5." in text
+            and "Load at the start: " in text
+        )
         assert "old" not in text and "beside" not in text and text.startswith("a\n<!-- bench x z -->\n")
         assert text.endswith("<!-- end -->\nb\n<!-- bench x y -->\nkept\n<!-- end -->\n")
+
+
+# What pages show from measurements whose files were not kept; a run of `make figures` with their names adds them.
+NOT_KEPT = {"engine", "many", "peers", "host", "decode", "memory", "start", "engines"}
+
+
+def test_tables_and_plots_of_the_documentation_are_those_of_the_figures_kept(tmp_path):
+    kept = {path.stem: json.loads(path.read_text("utf-8")) for path in FIGURES.glob("*.json")}
+    shown = set()
+    for page in pages():
+        shutil.copy(page, tmp_path / "page.md")
+        shown |= {name for match in MARKS.finditer(page.read_text("utf-8")) for name in match[2].split()}
+        fill(tmp_path / "page.md", FIGURES)
+        assert (tmp_path / "page.md").read_text("utf-8") == page.read_text("utf-8"), f"{page}: make readme"
+    assert "growth" in kept and shown - kept.keys() <= NOT_KEPT
+    for name, facts in kept.items():
+        assert facts["what"] == name and facts["commit"] and facts["date"] and facts["settings"]["repeats"] >= 1
+        assert facts["machine"]["cpu"] and facts["machine"]["cores"]
+    drawn = draw(FIGURES, tmp_path)
+    assert {path.name for path in drawn} == {path.name for path in PICTURES.glob("growth-*.svg")}
+    for path in drawn:
+        assert path.read_bytes() == (PICTURES / path.name).read_bytes(), f"{path.name}: make readme"
+
+
+def test_a_plot_places_its_points_on_the_scale_that_it_shows():
+    drawn = ElementTree.fromstring(svg([(0, 50), (10, 100)], "ms <a frame>", "people"))
+    name = "{http://www.w3.org/2000/svg}"
+    texts = {each.text: (float(each.get("x")), float(each.get("y"))) for each in drawn.iter(f"{name}text")}
+    points = [(float(each.get("cx")), float(each.get("cy"))) for each in drawn.iter(f"{name}circle")]
+    assert {"ms <a frame>", "people", "0", "10", "20", "40", "60", "80", "100"} <= texts.keys()
+    assert points[1][1] == texts["100"][1] - 4 and points[0][1] == (texts["40"][1] + texts["60"][1]) / 2 - 4
+    assert points[1][0] == texts["10"][0] and points[0][0] < points[1][0]
+
+
+def test_growth_is_measured_over_what_each_row_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # where clips are kept
+    monkeypatch.setattr(growth, "clip", lambda size="", frames=6: small_clip(frames))
+    sizes = {"PIECE": 6, "LENGTHS": (6, 12), "PEOPLE": (0, 2), "PIXELS": ("720p",), "FRAMES": 6}
+    for name, value in (sizes | {"AT_ONCE": (1, 2), "SHORT": 3, "WORKERS": (1,), "BULK": 2}).items():
+        monkeypatch.setattr(growth, name, value)
+    result = growth.growth(1)
+    rows = {(row["plot"], row["x"]): row["units"] for row in result.rows}
+    assert rows == {
+        ("frames", 6): 6, ("frames", 12): 12, ("people", 0): 6, ("people", 2): 6, ("pixels", 0.9216): 6,
+        ("at_once", 1): 90, ("at_once", 2): 90, ("workers", 1): 60,
+    }  # fmt: skip
+    result.save(tmp_path)
+    assert {path.name for path in draw(tmp_path, tmp_path)} == {f"growth-{name}.svg" for name in PLOTS}
 
 
 def test_figures_are_written(tmp_path, monkeypatch, capsys):

@@ -59,7 +59,6 @@ ALLOWED = {
     ("cliffvid/locks.py", "os.open"): LOCK,
     ("cliffvid/files.py", "open"): "a new file, which files.py made",
     ("cliffvid/files.py", "os.open"): "a folder, to put its names on disk",
-    ("cliffvid/annotate/store/dataset.py", "part.open"): BULK,
     ("cliffvid/annotate/store/dataset.py", "path.open"): BULK,
     ("cliffvid/annotate/store/dataset.py", "pq.ParquetFile"): BULK,
     ("cliffvid/annotate/store/journal.py", "(folder / NAME).open"): BULK,

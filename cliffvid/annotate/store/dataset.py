@@ -143,8 +143,9 @@ class Shards:
         try:
             os.link(path, part)
         except OSError:  # another disk, or one without links
-            shutil.copyfile(path, part)
-            with part.open("rb") as file:
+            with path.open("rb") as source, part.open("wb") as file:
+                shutil.copyfileobj(source, file)
+                file.flush()
                 os.fsync(file.fileno())
         return {**self._place(part), "sha256": sha256}
 

@@ -31,6 +31,7 @@ from typing import IO, Protocol, Self, TypeVar, cast
 
 from ...errors import InputError, UsageError
 from ...files import sync_folder
+from ...locks import has_locks
 from .check import BadRecord, check_record, rows_of
 from .columns import Packed
 from .ownership import NAME, check_not_lost, check_own, cure, has_journal
@@ -84,6 +85,15 @@ class Journal:
 
     def close(self) -> None:
         self._file.close()
+
+    def take_place(self, path: Path) -> None:
+        """Rename the journal to ``path``. Raises OSError."""
+        if not has_locks():
+            self._file.close()
+        os.replace(self.path, path)
+        self.path = path
+        if self._file.closed:
+            self._file = open(path, "a+b", buffering=0)
 
     def defer(self, record: Line) -> None:
         """Keep a record for the next ``append``, which writes it before its own; only then the state has it."""

@@ -1,6 +1,5 @@
 """Open the journal of a data set for writing; one that has grown long is first rewritten with what still counts."""
 
-import os
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from ...errors import OutputError
 from ...files import sync_folder
+from ...locks import has_locks
 from .dataset import NO_SHARD, done_line
 from .journal import Journal
 from .ownership import NAME, TRACKS, WORK, check_own
@@ -50,16 +50,17 @@ def compacted(folder: Path, journal: Journal) -> Journal:
         return journal
     try:
         _fill(new, journal.state)
-        os.replace(new.path, folder / NAME)
+        if not has_locks():
+            journal.close()
+        new.take_place(folder / NAME)
     except OSError:
         new.close()
         with suppress(OSError):
             new.path.unlink()
-        return journal
+        return journal if has_locks() else Journal(folder)
     except BaseException:
         new.close()
         raise
-    new.path = folder / NAME
     journal.close()
     sync_folder(folder)
     return new

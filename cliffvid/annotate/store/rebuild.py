@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from ...errors import InputError, NotFoundError, UsageError
 from ...files import sync_folder
 from ...inputs import open_input
+from ...locks import has_locks
 from ...npz import size_of
 from ...options import Options
 from ...tracks.data_set import VIDEOS
@@ -60,9 +61,11 @@ def rebuild(folder: Path) -> Rebuilt:
         (folder / TRACKS).mkdir(exist_ok=True)
         with Journal(folder, f"{WORK}/{uuid.uuid4().hex}.jsonl") as journal:
             rebuilt = _fill(folder, journal, facts)
+            if not has_locks():
+                old.close()
             if has_journal(folder):
                 os.replace(folder / NAME, folder / f"journal-{uuid.uuid4().hex[:8]}.damaged")
-            os.replace(journal.path, folder / NAME)
+            journal.take_place(folder / NAME)
             sync_folder(folder)
             conclude(folder, journal, "rebuilt")
     return rebuilt

@@ -1,6 +1,7 @@
 """Render scenes of bodies; each renderer is a separate module, imported on use."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +30,11 @@ HOW_TO_GET_EGL = (
     "apt-get install libegl1 libgl1 libgl1-mesa-dri (software, no GPU needed); --view skeleton, or --skeleton-only of "
     "a report, needs nothing"
 )
+
+
+def has_egl() -> bool:
+    """Return whether OpenGL comes through EGL; Windows and macOS have a way of their own."""
+    return sys.platform not in ("win32", "darwin")
 
 
 class Owner:

@@ -1,4 +1,4 @@
-"""Render with OpenGL through EGL, on a GPU or in software: the fast renderer."""
+"""Render with OpenGL, on Linux through EGL, on a GPU or in software: the fast renderer."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
@@ -8,7 +8,7 @@ import numpy as np
 
 from ...errors import BackendError
 from ...tables import Array, Float32, Int32, Int64
-from . import HOW_TO_GET_EGL, NEAREST_M, Patch, Scene, groups, load_package
+from . import HOW_TO_GET_EGL, NEAREST_M, Patch, Scene, groups, has_egl, load_package
 
 # Supersampling: render at twice the size and average. Four large people on two cores take 18 ms; 4 samples a pixel, 42.
 # Software OpenGL spends its time on the many small triangles rather than on pixels.
@@ -104,7 +104,7 @@ class Context(Protocol):
 def open() -> "GlRenderer":
     moderngl = load_package("gl")
     try:
-        context = moderngl.create_context(standalone=True, backend="egl")
+        context = moderngl.create_context(standalone=True, **({"backend": "egl"} if has_egl() else {}))
     except Exception as error:  # glcontext raises a bare Exception
         raise BackendError(f"{HOW_TO_GET_EGL} ({error})") from error
     return GlRenderer(context)

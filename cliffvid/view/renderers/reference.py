@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import BackendError
 from ...tables import Float64
-from . import HOW_TO_GET_EGL, Patch, Scene, load_package
+from . import HOW_TO_GET_EGL, Patch, Scene, has_egl, load_package
 
 FLIP = np.array([1, -1, -1], np.float32)  # to OpenGL's camera: y up, z backward
 # Light intensities must be floats: with integers pyrender silently falls back to flat shading.
@@ -17,7 +17,8 @@ AMBIENT, KEY, SKY = 0.35, 2.6, 0.9
 
 
 def open() -> "PyrenderRenderer":
-    os.environ["PYOPENGL_PLATFORM"] = "egl"  # read when PyOpenGL is imported
+    if has_egl():
+        os.environ["PYOPENGL_PLATFORM"] = "egl"  # read when PyOpenGL is imported
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # unmaintained: its dependencies warn about it
