@@ -110,7 +110,7 @@ def changed(place, value, row=1):
         ("a.csv", changed(0, -1), "a whole number from 0"),
         ("a.csv", changed(0, ""), "a whole number from 0"),
         ("a.csv", changed(1, "left"), "row 2 of column 'x0' holds 'left', expected a number"),
-        ("a.csv", csv(header="frame_idx,x,y,w,h,score,track_id"), "has no column 'x0'; its columns: frame_idx, x, y"),
+        ("a.csv", csv(header="frame_idx,x,y,w,h,score,track_id"), "has no column 'x0'; expected frame_idx, x0, y0"),
         ("a.csv", csv(header="frame_idx,x0,y0,x1,y1,score,person"), "an unknown column 'person'"),
         ("a.csv", csv(header="frame_idx,x0,y0,x1,y1,score,score"), "two columns of one name"),
         ("a.csv", csv() + "\n1,2", "not a readable file of boxes"),
