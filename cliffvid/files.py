@@ -146,27 +146,33 @@ def folder_beside(out: Path) -> Iterator[Path]:
         _end(part)
 
 
+@contextmanager
+def appearing_folder(out: Path) -> Iterator[Path]:
+    """Yield a folder to put files into by ``appearing``; on success it becomes ``out``, which is missing or empty."""
+    with folder_beside(out) as beside, output_errors(out):
+        new = beside / "new"
+        new.mkdir()
+        yield new
+        _sync(new)
+        os.rename(new, out)  # where something is by now that is no empty folder, this fails
+        _sync(out.parent)
+
+
 def write_folder(folder: Path, files: dict[str, bytes]) -> None:
     """Create or replace a folder of files as a whole; on failure the old one is kept. Raises OutputError."""
-    with output_errors(folder):
-        target = _target(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = PartFile(target.parent, make_folder)
-        try:
-            new, aside = part.path / "new", part.path / ASIDE
-            for place in (new, aside):
-                place.mkdir()
-            for name, data in files.items():
-                with open(new / name, "xb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-            _sync(new)
-            if target.exists():
-                target.rename(aside / target.name)
-            new.rename(target)
-        finally:
-            _end(part)
+    with folder_beside(folder) as part, output_errors(folder):
+        target, new, aside = _target(folder), part / "new", part / ASIDE
+        for place in (new, aside):
+            place.mkdir()
+        for name, data in files.items():
+            with open(new / name, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        _sync(new)
+        if target.exists():
+            target.rename(aside / target.name)
+        new.rename(target)
         _sync(target.parent)
 
 

@@ -2,30 +2,19 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from heapq import nlargest
-from itertools import chain, compress
 from pathlib import Path
-from typing import TypeAlias, TypedDict, cast
+from typing import TypedDict
+
+import numpy as np
 
 from ..names import label
-from .store.journal import at_work, read_state
+from ..tables import Int64
+from .store.journal import at_work, read_journal
 from .store.ownership import NAME, PARTS, has_journal
-from .store.state import State
+from .store.reading import Reading
+from .store.tally import Tally, within
 
 SLOWEST = 5
-# Status, error, rows, file, job, time of its end, seconds of work, frames.
-_Columns: TypeAlias = tuple[
-    Sequence[str],
-    Sequence[str | None],
-    Sequence[int],
-    Sequence[str | None],
-    Sequence[int],
-    Sequence[float],
-    Sequence[float | None],
-    Sequence[int | None],
-]
 
 
 class RunFacts(TypedDict):
@@ -68,36 +57,72 @@ def status(folder: Path) -> Status:
 
     ``at_work`` is None if it cannot be determined. Raises InputError if there is no data set.
     """
-    journal = folder / NAME
-    size = journal.stat().st_size if journal.exists() else 0
-    state = read_state(folder)
-    working = at_work(folder, state)
-    if working is False and not state.end and journal.stat().st_size != size:
-        state = read_state(folder)  # it may just have ended
-    sums = _sums(state)
-    started = state.jobs[-1]["started"] if state.jobs else None
-    until = state.end["finished"] if state.end else time.time()
-    if not state.end and working is False:
-        until = sums.last or started or 0.0
+    return Looks(folder).status()
+
+
+class Looks:
+    """A data set that is looked at again and again: of its journal only what is new is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._reading = Reading(Tally())
+
+    def status(self) -> Status:
+        """Return the status as it is now. Raises as ``status``."""
+        journal = self.folder / NAME
+        size = journal.stat().st_size if journal.exists() else 0
+        tally = self._read()
+        working = at_work(self.folder, tally.jobs)
+        if working is False and not tally.end and journal.stat().st_size != size:
+            tally = self._read()  # it may just have ended
+        return _facts(self.folder, tally, working)
+
+    def _read(self) -> Tally:
+        journal = self.folder / NAME
+        if journal.exists() and not self._reading.is_of(journal):  # it was rewritten
+            self._reading = Reading(Tally())
+        read_journal(self.folder, self._reading)
+        return self._reading.fold
+
+
+def _facts(folder: Path, tally: Tally, working: bool | None) -> Status:
+    ends, (inputs, lengths_s) = tally.ends(), tally.inputs()
+    found = tally.found(inputs)
+    here = ends.number["job"] == len(tally.jobs) - 1
+    of_run = within(inputs, ends.name[here])
+    left = ~within(inputs, ends.name)
+    runs, frames = int(here.sum()), int(np.nansum(ends.number["counts.decode.frames"][here]))
+    started = tally.jobs[-1]["started"] if tally.jobs else None
+    until = tally.end["finished"] if tally.end else time.time()
+    if not tally.end and working is False:
+        until = float(ends.number["finished"][here].max(initial=0)) or started or 0.0
     seconds = until - started if started else 0.0
-    left = sums.left + len(state.found)
+    did_s, left_s = float(lengths_s[of_run].sum()), float(lengths_s[left].sum())
+    left_s += found * did_s / runs if runs else 0.0  # what was not looked at yet is taken to be as long as the rest
+    statuses, to_do = _counts(ends.status, tally.words), int(left.sum()) + found
     return {
         "folder": label(str(folder)),
-        "inputs": len(state.inputs) + len(state.found),
-        "statuses": dict(sums.statuses.most_common()) | ({"to do": left} if left else {}),
-        "errors": dict(sums.errors.most_common()),
-        "rows": sums.rows,
-        "shards": len(sums.files),
-        "segments": sum(len(parts) for parts in state.segments.values()),
-        "ended": state.end["stopped"] or "all done" if state.end else None,
+        "inputs": len(inputs) + found,
+        "statuses": statuses | ({"to do": to_do} if to_do else {}),
+        "errors": _counts(ends.error, tally.words),
+        "rows": int(np.nansum(ends.number["rows"])),
+        "shards": len(_counts(ends.file, tally.words)),
+        "segments": len(tally.segments),
+        "ended": tally.end["stopped"] or "all done" if tally.end else None,
         "at_work": working,
-        "run": {"inputs": len(sums.here), "frames": sums.frames, "seconds": seconds},
-        "frames_per_s": sums.frames / seconds if seconds else None,
-        "videos_per_min": len(sums.here) / seconds * 60 if seconds else None,
-        "workers": state.jobs[-1].get("workers") if state.jobs else None,
-        "left_s": seconds * sums.left_s / sums.did_s if sums.did_s and not state.end else None,
-        "slowest": [{"video": label(name), "seconds": took} for took, name in sums.slowest],
+        "run": {"inputs": runs, "frames": frames, "seconds": seconds},
+        "frames_per_s": frames / seconds if seconds else None,
+        "videos_per_min": runs / seconds * 60 if seconds else None,
+        "workers": tally.jobs[-1].get("workers") if tally.jobs else None,
+        "left_s": seconds * left_s / did_s if did_s and not tally.end else None,
+        "slowest": [{"video": label(name), "seconds": took} for name, took in tally.slowest(ends, SLOWEST)],
     }
+
+
+def _counts(places: Int64, words: list[str | None]) -> dict[str, int]:
+    """Return how often each word is meant, the most frequent first; None is no word."""
+    counts = Counter({word: int(count) for word, count in zip(words, np.bincount(places), strict=False) if word})
+    return {word: count for word, count in counts.most_common() if count}
 
 
 def data_sets(folder: Path) -> list[Path]:
@@ -109,49 +134,3 @@ def data_sets(folder: Path) -> list[Path]:
 def is_over(facts: Status) -> bool:
     """Return whether no job is at work any more, as far as that can be determined."""
     return facts["at_work"] is False or bool(facts["ended"] and not facts["at_work"])
-
-
-@dataclass
-class _Sums:
-    """Sums over all inputs."""
-
-    statuses: Counter[str] = field(default_factory=Counter)
-    errors: Counter[str] = field(default_factory=Counter)
-    rows: int = 0
-    files: set[str | None] = field(default_factory=set)
-    here: set[str] = field(default_factory=set)  # inputs of the last run
-    frames: int = 0  # of these
-    last: float = 0.0  # when the last of these was finished
-    did_s: float = 0.0  # of video, of these
-    left: int = 0  # inputs that are not done, and were looked at
-    left_s: float = 0.0  # of video, of inputs that are not done
-    slowest: list[tuple[float, str]] = field(default_factory=list)
-
-
-def _sums(state: State) -> _Sums:
-    """Return the sums, taken a column at a time: a million inputs take seconds."""
-    sums, last_job = _Sums(), len(state.jobs) - 1
-    columns = ("status", "error", "rows", "file", "job", "finished", "seconds", "counts.decode.frames")
-    for names, block in state.live.blocks(*columns):
-        statuses, errors, rows, files, jobs, finished, seconds, frames = cast(_Columns, block)
-        sums.statuses.update(statuses)
-        sums.errors.update(filter(None, errors))
-        sums.rows += sum(rows)
-        sums.files.update(files)
-        here = [job == last_job for job in jobs]
-        sums.here.update(compress(names, here))
-        sums.frames += sum(filter(None, compress(frames, here)))
-        sums.last = max(sums.last, max(compress(finished, here), default=0.0))
-        worked = ((took, name) for took, name in zip(seconds, names, strict=True) if took is not None)
-        sums.slowest = nlargest(SLOWEST, chain(sums.slowest, worked))
-    sums.files.discard(None)
-    ended = set(state.live)
-    for names, block in state.inputs.blocks("duration_s", "frames"):
-        durations, claimed = cast(tuple[Sequence[float | None], Sequence[int | None]], block)
-        lengths = [duration or (count or 0) / 25 for duration, count in zip(durations, claimed, strict=True)]
-        sums.did_s += sum(compress(lengths, map(sums.here.__contains__, names)))
-        left = [name not in ended for name in names]
-        sums.left, sums.left_s = sums.left + sum(left), sums.left_s + sum(compress(lengths, left))
-    if sums.here:  # what was not looked at yet is taken to be as long as what was done
-        sums.left_s += len(state.found) * sums.did_s / len(sums.here)
-    return sums

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import RenderableType
 from rich.text import Text
 
-from ..annotate.status import Status, data_sets, is_over, status
+from ..annotate.status import Looks, Status, data_sets, is_over
 from ..names import printable
 from .annotate_view import EVERY_S, duration, rates, status_text
 from .console import can_draw, live, result, result_json
@@ -17,6 +17,7 @@ LOOK_S, SHARE = 1.0, 10.0  # seconds between two looks, and at least so many tim
 def watched(folder: Path, as_json: bool) -> list[Status]:
     """Show the status again and again; return the last one of each data set, which is not shown."""
     found: list[Status] = []
+    looks: dict[Path, Looks] = {}
 
     def draw(width: int) -> RenderableType:
         return Text("\n".join(map(printable, "\n".join(map(status_text, found)).split("\n"))))
@@ -25,7 +26,7 @@ def watched(folder: Path, as_json: bool) -> list[Status]:
     with live(draw):
         while True:
             start = time.monotonic()
-            found = [status(each) for each in data_sets(folder)]
+            found = [looks.setdefault(each, Looks(each)).status() for each in data_sets(folder)]
             if all(map(is_over, found)):
                 return found
             if start - told >= EVERY_S and (as_json or not can_draw()):

@@ -2,10 +2,12 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import sys
 import tracemalloc
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,11 +16,12 @@ import pytest
 from bulk import annotate, make_inputs, rows, truth, videos
 from cliffvid.annotate import job, plan, scheduler
 from cliffvid.annotate.options import BulkOptions
-from cliffvid.annotate.status import status
+from cliffvid.annotate.status import Looks, status
 from cliffvid.annotate.store.columns import Packed
 from cliffvid.annotate.store.dataset import NO_SHARD, Shards, done_line
 from cliffvid.annotate.store.journal import Journal, read_state
 from cliffvid.annotate.store.opening import compacted, open_journal
+from cliffvid.annotate.store.reading import Reading
 from cliffvid.annotate.store.state import State
 from cliffvid.annotate.upkeep import verify
 from cliffvid.errors import InputError
@@ -258,3 +261,66 @@ def test_inputs_that_are_looked_at_a_few_at_a_time_are_done_once_each(tmp_path, 
             assert rows(tmp_path / "out").equals(truth(names, tmp_path, toys))
     assert rows(tmp_path / "out").num_rows == sum(5 + index % 3 for index in range(9))
     assert job.annotate(["."], "out", toy_options(max_people=1), bulk).done == 0
+
+
+def counted(folder: Path) -> dict:
+    """What a status counts, from the state that a job works with."""
+    state = read_state(folder)
+    live, lengths = dict(state.live), {name: line["duration_s"] for name, line in state.inputs.items()}
+    here = {name for name, video in live.items() if video["job"] == len(state.jobs) - 1}
+    left = lengths.keys() - live.keys()
+    took = sorted(((video["seconds"], name) for name, video in live.items() if "seconds" in video), reverse=True)
+    statuses = Counter(video["status"] for video in live.values()) + Counter({"to do": len(left) + len(state.found)})
+    return {
+        "inputs": len(lengths) + len(state.found),
+        "statuses": dict(statuses),
+        "errors": dict(Counter(video["error"] for video in live.values() if "error" in video)),
+        "rows": sum(video["rows"] for video in live.values()),
+        "shards": len({video["file"] for video in live.values() if video["file"]}),
+        "run": (len(here), sum(live[name]["counts"]["decode"]["frames"] for name in here if "counts" in live[name])),
+        "slowest": [name for _, name in took[:5]],
+    }
+
+
+def of_status(facts: dict) -> dict:
+    known = {name: facts[name] for name in ("inputs", "statuses", "errors", "rows", "shards")}
+    slowest = [each["video"] for each in facts["slowest"]]
+    return known | {"run": (facts["run"]["inputs"], facts["run"]["frames"]), "slowest": slowest}
+
+
+def test_a_status_counts_what_the_state_holds_whatever_lines_come_and_reads_each_once(tmp_path, monkeypatch):
+    chance, names, taken = random.Random(0), [f"{index}.mp4" for index in range(40)], []
+    (tmp_path / "work").mkdir()
+    looks = Looks(tmp_path)
+    monkeypatch.setattr(Reading, "_take", lambda *args, take=Reading._take: taken.append(args[1]) or take(*args))
+    with Journal(tmp_path) as journal:
+        journal.append(JOB, {"type": "found", "videos": names[:30]})
+        assert of_status(looks.status()) == counted(tmp_path)
+        for turn in range(60):
+            some, seconds = chance.sample(names, chance.choice([1, 1, 7, 20])), turn / 64
+            known = [name for name in some if name in journal.state.inputs]
+            ended = {"key": "0" * 64, **RESULT, "job": len(journal.state.jobs) - 1}
+            failed = {k: v for k, v in ended.items() if k in ("key", "message", "attempts", "finished", "job")}
+            line = {"key": "0" * 64, "content": "", "kind": "video", "duration_s": 2.0, "frames": 50}
+            line |= {"cuts": None, "split_s": None, "extra": {}, "type": "input"}
+            done = [{"video": name, **ended, "seconds": i + seconds} for i, name in enumerate(known)]
+            done = [video | {"status": "ok", "rows": i, "counts": COUNTS} for i, video in enumerate(done)]
+            file = {"file": f"tracks/{turn:08x}-000001.parquet", "sha256": "ab" * 32}
+            gone = [name for name in known if chance.random() < 0.5]
+            lines = {
+                "input": [{**line, "video": name} for name in some],
+                "found": [{"type": "found", "videos": some}],
+                "done": [{"type": "done", **file, "videos": done}] if done else [],
+                "failed": [{**failed, "type": "failed", "video": n, "status": "failed", "error": "E"} for n in known],
+                "forget": [{"type": "done", **file, "videos": done, "forget": gone}] if gone else [],
+                "job": [JOB],
+            }
+            journal.append(*lines[chance.choice([*lines, "done", "input"])])
+            del taken[:]
+            now = of_status(looks.status())
+            assert len(taken) <= 1 and now == of_status(status(tmp_path)) == counted(tmp_path), turn
+        journal.append({"type": "end", "stopped": None, "finished": 3.0, "videos_sha256": "00"})
+    assert looks.status()["ended"] == "all done" and now["statuses"].keys() == {"ok", "failed"}
+    with Journal(tmp_path) as journal:
+        compacted(tmp_path, journal).close()
+    assert of_status(looks.status()) == counted(tmp_path)

@@ -44,11 +44,16 @@ class Packed(Sequence[Record]):
 
     def values(self, path: str) -> Sequence[object]:
         """Return a column by its name, ``a.b`` for one in an object; None for each row without it."""
+        held = self.held(path)
+        return held if len(held) == self._count else list(held) * self._count
+
+    def held(self, path: str) -> Sequence[object]:
+        """Return a column as ``values`` does, but a value that all rows have only once."""
         column: Column = self.columns
         names = path.split(".")
         while names and isinstance(column, dict):
             column = column.get(names.pop(0), [None])
-        values = spread(column, self._count)
+        values = column if isinstance(column, list) else spread(column, self._count)
         return [_deep(value, names) for value in values] if names else values
 
 

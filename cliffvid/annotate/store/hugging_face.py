@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from ...errors import CliffvidError, InputError, UsageError
-from ...files import folder_beside, output_errors
+from ...files import appearing, appearing_folder, write_whole
 from ...models.registry import find_model
 from ...names import label
 from ...tracks.write import CONVENTIONS
@@ -48,17 +48,16 @@ def export_hf(folder: Path, out: Path) -> Exported:
     if not shards:
         raise InputError(f"{folder}: holds no rows yet; nothing to export")
     names = _public_names(state)
-    with folder_beside(out) as beside, output_errors(out):
-        new = beside / "new"
-        (new / "data").mkdir(parents=True)
+    with appearing_folder(out) as new:
+        (new / "data").mkdir()
         rows = 0
         for number, file in enumerate(sorted(shards)):
             schema, count = _copy(folder / file, state.hashes[file], new / f"data/{number:05d}.parquet", names)
             rows += count
         table = pa.Table.from_pylist(_videos(state, names), pa.schema(list(VIDEO_FACTS.items())))
-        pq.write_table(table, new / "videos.parquet", compression="zstd")
-        (new / "README.md").write_text(_card(state, rows, schema.names), encoding="utf-8")
-        os.rename(new, out)  # where something is by now that is no empty folder, this fails
+        with appearing(new / "videos.parquet", overwrite=False) as videos:
+            pq.write_table(table, videos, compression="zstd")
+        write_whole(new / "README.md", _card(state, rows, schema.names).encode(), overwrite=False)
     return {"files": len(shards), "videos": len(names), "rows": rows}
 
 
@@ -79,7 +78,10 @@ def _copy(path: Path, sha256: str, out: Path, names: dict[str, str]) -> "tuple[p
         raise InputError(f"{path}: damaged or missing; `cliffvid annotate-verify --repair` makes it anew")
     with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as source:
         schema = source.schema_arrow
-        with pq.ParquetWriter(out, schema, compression="zstd", write_page_checksum=True) as writer:
+        with (
+            appearing(out, overwrite=False) as file,
+            pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
+        ):
             for group in range(source.num_row_groups):
                 table = source.read_row_group(group, use_threads=False)
                 videos = pa.array([names[name] for name in table["video"].to_pylist()], pa.string())
@@ -132,7 +134,7 @@ def _card(state: State, rows: int, columns: list[str]) -> str:
         'videos = load_dataset("NAME", "videos", split="train")\n```',
         "\n## Models\n",
         *(f"- {line}" for line in models),
-        "\n## Settings\n\nThose of the last run.\n",
+        "\n## Settings\n\nOf an option that runs set differently, the last.\n",
         *(f"- `{name}`: {json.dumps(value)}" for name, value in settings.items()),
         "\n## Columns\n\n| column | meaning |\n|---|---|\n| `video` | name of the video |",
         *(f"| `{name}` | {CONVENTIONS[name]} |" for name in columns if name in CONVENTIONS),

@@ -32,10 +32,11 @@ from typing import IO, Protocol, Self, TypeVar, cast
 from ...errors import InputError, UsageError
 from ...files import sync_folder
 from ...locks import has_locks
-from .check import BadRecord, check_record, rows_of
+from .check import check_record
 from .columns import Packed
-from .ownership import NAME, check_not_lost, check_own, cure, has_journal
-from .records import Ended, InputLine, Line
+from .ownership import NAME, check_not_lost, check_own, has_journal
+from .reading import LINE_END, SUM_BEGIN, SUM_DIGITS, Folded, Reading, replay
+from .records import Ended, InputLine, JobLine, Line
 from .state import State
 
 try:
@@ -45,8 +46,6 @@ except ImportError:  # Windows
 
 Record = TypeVar("Record")
 LOCK_WAIT_S = 0.5  # a status query holds the lock for a moment
-SUM_BEGIN, SUM_DIGITS, LINE_END = b', "sum": "', 16, b'"}\n'
-SUM_BYTES = len(SUM_BEGIN) + SUM_DIGITS + len(LINE_END)
 
 
 class Log(Protocol):
@@ -190,62 +189,21 @@ def _plain(value: object) -> object:
     return {"count": len(value), "columns": value.columns} if isinstance(value, Packed) else str(value)
 
 
-def replay(path: Path) -> tuple[State, "hashlib._Hash", int, int]:
-    """Return the state, digest, size in bytes and number of a journal's complete lines. Nothing is written.
-
-    Raises InputError with the line number if it is damaged elsewhere than in a truncated last line.
-    """
-    state, digest, sound, lines, summed = State(), hashlib.sha256(), 0, 0, False
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
-            if not raw.endswith(b"\n") and not _is_over(raw):
-                break  # it is being written, or its writer was killed
-            has_sum = raw.endswith(LINE_END) and raw[-SUM_BYTES:].startswith(SUM_BEGIN)
-            try:
-                if summed and not has_sum:
-                    raise BadRecord("it has no sum")
-                record = json.loads(_checked(raw, digest) if has_sum else raw)
-                check_record(record, len(state.jobs))
-            except (ValueError, RecursionError, BadRecord) as error:
-                old = has_sum and not summed and number > 1  # the lines before have no sums
-                where = f"line {number}, or one before it," if old else f"line {number}"
-                raise InputError(f"{path}: {where} is damaged ({error}); {cure(path.parent)}") from error
-            if not has_sum:
-                digest.update(raw)
-            summed = summed or has_sum
-            if type(record.get("videos")) is dict:
-                record["videos"] = rows_of(record["videos"])
-            state.apply(record)
-            sound, lines = sound + len(raw), number
-    return state, digest, sound, lines
-
-
-def _checked(raw: bytes, digest: "hashlib._Hash") -> bytes:
-    """Return a line without its sum, and add it to the digest of the lines before it. Raises BadRecord."""
-    body, end = raw[:-SUM_BYTES], raw[-SUM_BYTES:]
-    digest.update(body)
-    if digest.hexdigest()[:SUM_DIGITS].encode() != end[len(SUM_BEGIN) : -len(LINE_END)]:
-        raise BadRecord("its sum is another")
-    digest.update(end)
-    return body + b"}"
-
-
-def _is_over(raw: bytes) -> bool:
-    """Return whether a line continues after its JSON object: then it is not truncated, but its end is damaged."""
-    try:
-        text = raw.decode()
-        return json.JSONDecoder().raw_decode(text)[1] < len(text)
-    except ValueError:
-        return False
-
-
 def read_state(folder: Path) -> State:
     """Return the state of a data set. Raises InputError if its journal is missing or damaged."""
+    reading = Reading(State())
+    read_journal(folder, reading)
+    return reading.fold
+
+
+def read_journal(folder: Path, reading: Reading[Folded]) -> None:
+    """Go on reading the journal of a data set. Raises InputError if it is missing or damaged."""
     try:
         if not has_journal(folder):
             check_not_lost(folder)
         if (folder / NAME).exists():  # it may have no line yet
-            return replay(folder / NAME)[0]
+            reading.read(folder / NAME)
+            return
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from error
     raise InputError(f"{folder}: no data set of `cliffvid annotate`; it has no {NAME}")
@@ -257,7 +215,7 @@ def state_of(folder: Path) -> State:
     return replay(folder / NAME)[0] if has_journal(folder) else State()
 
 
-def at_work(folder: Path, state: State) -> bool | None:
+def at_work(folder: Path, jobs: list[JobLine]) -> bool | None:
     """Return whether a process has the journal open for writing; None if unknown.
 
     A free lock proves it only on the machine of the last run: not every network file system shares locks.
@@ -271,4 +229,4 @@ def at_work(folder: Path, state: State) -> bool | None:
             return True
         except OSError:  # a file system without locks
             return None
-    return False if state.jobs and state.jobs[-1].get("host") == platform.node() else None
+    return False if jobs and jobs[-1].get("host") == platform.node() else None

@@ -19,8 +19,9 @@ from ...options import Options
 from ...tracks.data_set import VIDEOS
 from ...tracks.read import check_parquet
 from .dataset import NO_SHARD, VIDEO_COLUMNS, Shards, conclude, done_line, hash_of, writing
-from .journal import Journal, lock, replay
+from .journal import Journal, lock
 from .ownership import NAME, TRACKS, WORK, has_journal, is_shard
+from .reading import replay
 from .records import CountsFacts, DoneLine, Ended, FailedLine, InputLine, JobLine, ShardFacts
 from .rows import rows_in
 
