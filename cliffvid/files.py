@@ -16,6 +16,7 @@ from typing import IO, ParamSpec, Self, TypeVar
 
 from .errors import OutputError, UsageError
 from .locks import ASIDE, PartFile, has_locks, is_at, lock, make_file, make_folder, open_lock
+from .names import is_address
 
 Args = ParamSpec("Args")
 Result = TypeVar("Result")
@@ -94,6 +95,8 @@ def _target(out: Path) -> Path:
     """Return ``out`` with symbolic links resolved. Raises OSError for a name that is no file's, or a link loop."""
     if sys.platform == "win32" and RESERVED.fullmatch(out.name):
         raise OSError(errno.EINVAL, "Windows takes this name for something else")
+    if is_address(out):
+        raise OSError(errno.EINVAL, "an address; results are local files")
     target = Path(os.path.realpath(out))
     with suppress(FileNotFoundError):
         os.stat(target)
@@ -150,8 +153,7 @@ def folder_beside(out: Path) -> Iterator[Path]:
 def appearing_folder(out: Path) -> Iterator[Path]:
     """Yield a folder to put files into by ``appearing``; on success it becomes ``out``, which is missing or empty."""
     with folder_beside(out) as beside, output_errors(out):
-        new = beside / "new"
-        new.mkdir()
+        (new := beside / "new").mkdir()
         yield new
         _sync(new)
         os.rename(new, out)  # where something is by now that is no empty folder, this fails

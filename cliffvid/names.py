@@ -2,10 +2,12 @@
 
 import os
 import re
+from pathlib import Path
 
 # Control characters, line separators, and marks that reverse the direction of text.
 STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 ADDRESS = re.compile(r"\w+://\S+")
+STORE = re.compile(r"[A-Za-z][\w+.-]+:/")  # how a path begins that was an address: pathlib takes one of its slashes
 # In addresses: a user's name and password, and parameters of a query that sign it.
 USER = re.compile(r"(?<=://)[^/?#\s]+@")
 SIGNING = re.compile(
@@ -32,6 +34,11 @@ def encodable(text: str) -> str:
 def label(text: str) -> str:
     """Return a name or message as ``encodable``, and ``public``."""
     return encodable(public(text))
+
+
+def is_address(path: Path) -> bool:
+    """Return whether a path stands for an address, such as ``s3://bucket/name``."""
+    return STORE.match(posix(str(path))) is not None
 
 
 def posix(name: str) -> str:

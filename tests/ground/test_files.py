@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from cliffvid import OutputError, UsageError, locks, read_tracks
+from cliffvid.annotate.store.ownership import check_own
 from cliffvid.files import Claim, NewFile, appearing, check_free, check_places, claims, write_folder, write_whole
 from cliffvid.tables import Tracks, VideoInfo
 from cliffvid.tracks.write import open_writer
@@ -237,6 +238,7 @@ def test_a_hangup_ends_a_command_but_under_nohup(tmp_path, ignored, code):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from cliffvid.annotate.store.ownership import check_own
 from cliffvid.files import Claim, NewFile
 claim, new = Claim(Path("out")), NewFile(Path("out"), False)
 print(new.part.name, flush=True)
@@ -358,3 +360,14 @@ def test_a_folder_is_put_back_if_the_new_one_cannot_come(tmp_path, monkeypatch):
     locks.sweep.cache_clear()
     locks.sweep(tmp_path)
     assert (folder / "a").read_bytes() == b"old" and names(tmp_path) == ["model"]
+
+
+def test_an_address_is_no_place_for_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("s3://bucket/a.parquet", "gs://bucket/folder/a.npz", "https://host/a.mp4"):
+        with pytest.raises(OutputError, match="an address; results are local files"):
+            write_whole(Path(name), b"data", overwrite=True)
+        with pytest.raises(UsageError, match="an address; name a local folder"):
+            check_own(Path(name))
+    write_whole(Path("a:b/c:d"), b"data", overwrite=True)
+    assert names(tmp_path) == ["a:b"]
