@@ -104,7 +104,7 @@ def process(
                 outcomes.close()
                 models.close()
             done.append(_finished(by_output[outcome.output], outcome, options, look, view, as_json))
-        view.summarise_all()
+        view.summarise_all(len(every))
     raise typer.Exit(0 if all(done) and len(done) == len(every) and not missing else 1)
 
 

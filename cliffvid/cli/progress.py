@@ -73,15 +73,14 @@ class View:
         if drawn:
             self.summarise_overlay(drawn)
 
-    def summarise_all(self) -> None:
-        """Print the total speed of several inputs; run together, each takes longer than alone."""
+    def summarise_all(self, asked: int) -> None:
+        """Print the total speed of several inputs, of ``asked`` ones; run together, each takes longer than alone."""
         frames, rows = (sum(getattr(report, name) for report in self._reports) for name in ("frames", "people"))
         seconds = perf_counter() - self._start
-        if len(self._reports) > 1:
-            self.say(
-                f"{len(self._reports)} inputs: {frames} frames, {rows} rows in {seconds:.1f} s, "
-                f"{frames / seconds:.1f} frames/s"
-            )
+        done = len(self._reports)
+        if asked > 1 and done:
+            inputs = f"{asked} inputs" if done == asked else f"{done} of {asked} inputs"
+            self.say(f"{inputs}: {frames} frames, {rows} rows in {seconds:.1f} s, {frames / seconds:.1f} frames/s")
 
     def summarise_overlay(self, report: OverlayReport) -> None:
         say(*(f"warning: {report.out}: {warning}" for warning in report.warnings))

@@ -128,6 +128,7 @@ def test_several_inputs(cliffvid, clip, tmp_path):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["b.parquet", "clip.parquet"]
     _, _, err = cliffvid("process", clip, "b.mp4", "-o", "out1")
     assert "2 inputs: 60 frames, 180 rows in" in err and "inputs" not in cliffvid("process", clip, "-o", "one.npz")[2]
+    assert "2 of 3 inputs: 60 frames, 180 rows in" in cliffvid("process", clip, "bad.mp4", "b.mp4", "-o", "out3")[2]
     (tmp_path / "other").mkdir()
     shutil.copy(clip, tmp_path / "other" / "b.mp4")
     assert cliffvid("process", "b.mp4", "other/b.mp4", "-o", "out2", "--end", "0.1")[0] == 0
