@@ -21,9 +21,8 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 from ..errors import OutputError, RefusedError, UnreadableError
 from ..inputs import RangeFile
 from ..names import public
+from .stores import CONNECT_S, READ_S, SCHEMES
 
-SCHEMES = "http", "https"
-CONNECT_S, READ_S = 10, 20
 LEAST_RATE = 20_000  # bytes a second, below which a server is taken to be stuck
 REDIRECTS = 301, 302, 303, 307, 308
 REDIRECTS_MAX = 5
