@@ -2,20 +2,22 @@
 
 import time
 from contextlib import ExitStack
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import RenderableType
 from rich.progress import Progress as Bars
 from rich.progress import TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-from ..annotate.estimate import PlanLine, PlanTotal
-from ..annotate.messages import Event, KeptEvent, LeftOut, RetryEvent, Task, VideoEvent
-from ..annotate.progress import Progress, Summary
-from ..annotate.status import Status
 from ..names import label, listed, printable
 from .bars import NARROW, KnownBar
 from .console import can_draw, live, result_json, say
+
+if TYPE_CHECKING:  # a status needs neither FFmpeg nor OpenCV
+    from ..annotate.estimate import PlanLine, PlanTotal
+    from ..annotate.messages import Event, KeptEvent, LeftOut, RetryEvent, Task, VideoEvent
+    from ..annotate.progress import Progress, Summary
+    from ..annotate.status import Status
 
 EVERY_S = 10.0  # seconds between two lines of progress
 NAME_WIDTH, BAR_WIDTH = 14, 20  # columns before a bar's text
@@ -42,7 +44,7 @@ class AnnotateView:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def watch(self, event: Event, progress: Progress) -> None:
+    def watch(self, event: "Event", progress: "Progress") -> None:
         """Show an event of a job; tick events come several times a second."""
         match event["type"]:
             case "tick":
@@ -67,12 +69,12 @@ class AnnotateView:
         if always or not self.quiet:
             say(line)
 
-    def _tick(self, progress: Progress) -> None:
+    def _tick(self, progress: "Progress") -> None:
         if time.monotonic() - self._told >= EVERY_S:
             self._told = time.monotonic()
             self._say(line_of(progress))
 
-    def summary(self, summary: Summary) -> list[str]:
+    def summary(self, summary: "Summary") -> list[str]:
         """Return the lines that summarise a run."""
         statuses = ", ".join(f"{count} {status}" for status, count in summary.statuses.most_common())
         rate = summary.frames / summary.seconds if summary.seconds else 0
@@ -89,13 +91,13 @@ class AnnotateView:
         return lines
 
 
-def _said(event: VideoEvent | RetryEvent | KeptEvent) -> str:
+def _said(event: "VideoEvent | RetryEvent | KeptEvent") -> str:
     """Return the message about an input, with its name once, at the start."""
     name, message = label(event["video"]), label(" ".join((event["message"] or "").split()))
     return message if message.startswith(name) else f"{name}: {message}"
 
 
-def left_out(event: LeftOut) -> str:
+def left_out(event: "LeftOut") -> str:
     """Return a text about the ignored files of folders, and why they are ignored."""
     names = listed([label(name) for name in event["ignored_names"]], event["ignored"])
     return f"{counted(event['ignored'], 'file')} left out, no videos or images beside videos: {names}"
@@ -105,7 +107,7 @@ def counted(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
-def line_of(progress: Progress) -> str:
+def line_of(progress: "Progress") -> str:
     if progress.phase == "plan":
         return f"plan: {progress.planned} of {progress.inputs} inputs looked at"
     ended = sum(progress.statuses.values())
@@ -152,7 +154,7 @@ class LiveView(AnnotateView):
         self.bars.columns = self._columns[width < NARROW]
         return self.bars.get_renderable()
 
-    def _tick(self, progress: Progress) -> None:
+    def _tick(self, progress: "Progress") -> None:
         planned = f"{progress.planned} of {progress.inputs}"
         self.bars.update(self._plan, total=progress.inputs, completed=progress.planned, said=planned)
         if progress.phase != "plan":
@@ -180,12 +182,12 @@ def _end_of(name: str, most: int) -> str:
 class JsonView(AnnotateView):
     """Events as JSON lines on stdout."""
 
-    def watch(self, event: Event, progress: Progress) -> None:
+    def watch(self, event: "Event", progress: "Progress") -> None:
         if event["type"] != "tick":
             result_json(event)
 
 
-def plan_text(lines: tuple[*tuple[PlanLine, ...], PlanTotal]) -> str:
+def plan_text(lines: "tuple[*tuple[PlanLine, ...], PlanTotal]") -> str:
     """Return the plan as readable text."""
 
     *inputs, total = lines
@@ -208,7 +210,7 @@ def plan_text(lines: tuple[*tuple[PlanLine, ...], PlanTotal]) -> str:
     return "\n".join(said)
 
 
-def rates(facts: Status) -> str:
+def rates(facts: "Status") -> str:
     """Return the speed of a run in words, to be appended; empty if it is unknown."""
     if not facts["frames_per_s"] or not facts["videos_per_min"]:
         return ""
@@ -221,7 +223,7 @@ def rates(facts: Status) -> str:
 HOW = {True: "at work", False: "broken off; the same command goes on from there", None: "at work, or broken off"}
 
 
-def status_text(facts: Status) -> str:
+def status_text(facts: "Status") -> str:
     """Return the status as readable text."""
 
     said = ", ".join(f"{count} {name}" for name, count in facts["statuses"].items())

@@ -28,7 +28,6 @@ from ..inputs import RangeFile
 from ..names import public
 from ..optional import load
 from ..options import Options
-from .web import CONNECT_S, READ_S, SCHEMES, CopiedFile, web
 
 
 class StoreKind(NamedTuple):
@@ -43,6 +42,7 @@ class StoreKind(NamedTuple):
     shape: str = "an object ({}); it has a bucket and a key"
 
 
+SCHEMES = "http", "https"
 WEB = StoreKind(
     *("", "", ""),
     place="the server",
@@ -61,6 +61,7 @@ STORES = {
 }
 # Credentials are looked for in the surroundings, not on the network: elsewhere than in a cloud, asking takes seconds.
 NO_LOOKUPS = {"AWS_EC2_METADATA_DISABLED": "true", "NO_GCE_CHECK": "true"}
+CONNECT_S, READ_S = 10, 20
 WAITS_S = 0.3, 0.6, 1.2  # between attempts
 REFUSED = errno.EINVAL, errno.EPERM, errno.ENOSYS  # codes that s3fs gives to answers which no retry changes
 NOBODY = "RefreshError", "ProfileNotFound", "TokenRetrievalError"  # errors of credentials, beside those named so
@@ -107,6 +108,8 @@ def open_object(source: str, facts: Facts, options: Options) -> RangeFile:
         raise EmptyError(f"{source}: the file is empty; upload it again")
     if facts.ranges:
         return StoredFile(source, facts, options)
+    from .web import CopiedFile, web  # with TLS, 40 ms that most runs need not take
+
     copy = _asked(source, lambda: web().copy(source, facts.size))
     return CopiedFile(source, facts.size, f"{source} {facts.content}", copy)
 
@@ -197,6 +200,8 @@ def _store(address: str, options: Options) -> FileSystem:
 def _file_system(scheme: str) -> FileSystem:
     """Return the one client of a kind of store in this process: each holds connections."""
     if scheme in SCHEMES:
+        from .web import web
+
         return web()
     for name, value in NO_LOOKUPS.items():
         os.environ.setdefault(name, value)

@@ -4,6 +4,7 @@ A redirect is followed to http and https only, never back from https to http, an
 that was named has the same one: so no server makes us read from others in our own network.
 """
 
+import atexit
 import base64
 import errno
 import http.client
@@ -21,12 +22,12 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 from ..errors import OutputError, RefusedError, UnreadableError
 from ..inputs import RangeFile
 from ..names import public
+from .stores import CONNECT_S, READ_S, SCHEMES
 
-SCHEMES = "http", "https"
-CONNECT_S, READ_S = 10, 20
 LEAST_RATE = 20_000  # bytes a second, below which a server is taken to be stuck
 REDIRECTS = 301, 302, 303, 307, 308
 REDIRECTS_MAX = 5
+IDLE_MAX = 16  # connections
 PART_BYTES = 1 << 16
 COPY_BYTES = 1 << 32  # of a file that is downloaded as a whole
 FORBIDDEN, MISSING, BUSY = (401, 403, 407), (404, 410), (408, 425, 429)
@@ -34,7 +35,7 @@ Peer: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Web:
-    """Client of all servers, which keeps one idle connection to each."""
+    """Client of all servers, which keeps an idle connection to each of the last few."""
 
     def __init__(self) -> None:
         self._idle: dict[tuple[str, str | None, int | None], http.client.HTTPConnection] = {}
@@ -101,10 +102,17 @@ class Web:
             self._keep(url, connection)
 
     def _keep(self, url: SplitResult, connection: http.client.HTTPConnection) -> None:
-        other = self._idle.pop((url.scheme, url.hostname, url.port), None)
+        others = [self._idle.pop((url.scheme, url.hostname, url.port), None)]
         self._idle[url.scheme, url.hostname, url.port] = connection
-        if other:
+        if len(self._idle) > IDLE_MAX:
+            others.append(self._idle.pop(next(iter(self._idle)), None))
+        for other in filter(None, others):
             other.close()
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        while self._idle:
+            self._idle.popitem()[1].close()
 
     def _connected(self, address: str, url: SplitResult, first: Peer | None) -> tuple[http.client.HTTPConnection, Peer]:
         """Return a connection to a host that may be asked, and the address it has. Raises RefusedError."""
@@ -132,7 +140,9 @@ class Web:
 @cache
 def web() -> Web:
     """Return the one client of this process."""
-    return Web()
+    client = Web()
+    atexit.register(client.close)
+    return client
 
 
 class CopiedFile(RangeFile):

@@ -307,12 +307,13 @@ def test_a_status_counts_what_the_state_holds_whatever_lines_come_and_reads_each
             done = [video | {"status": "ok", "rows": i, "counts": COUNTS} for i, video in enumerate(done)]
             file = {"file": f"tracks/{turn:08x}-000001.parquet", "sha256": "ab" * 32}
             gone = [name for name in known if chance.random() < 0.5]
+            kept = [video for video in done if video["video"] not in gone]
             lines = {
                 "input": [{**line, "video": name} for name in some],
                 "found": [{"type": "found", "videos": some}],
                 "done": [{"type": "done", **file, "videos": done}] if done else [],
                 "failed": [{**failed, "type": "failed", "video": n, "status": "failed", "error": "E"} for n in known],
-                "forget": [{"type": "done", **file, "videos": done, "forget": gone}] if gone else [],
+                "forget": [{"type": "done", **file, "videos": kept, "forget": gone}] if gone else [],
                 "job": [JOB],
             }
             journal.append(*lines[chance.choice([*lines, "done", "input"])])
@@ -320,7 +321,10 @@ def test_a_status_counts_what_the_state_holds_whatever_lines_come_and_reads_each
             now = of_status(looks.status())
             assert len(taken) <= 1 and now == of_status(status(tmp_path)) == counted(tmp_path), turn
         journal.append({"type": "end", "stopped": None, "finished": 3.0, "videos_sha256": "00"})
-    assert looks.status()["ended"] == "all done" and now["statuses"].keys() == {"ok", "failed"}
+    assert looks.status()["ended"] == "all done" and now["statuses"].keys() == {"ok", "failed", "to do"}
     with Journal(tmp_path) as journal:
-        compacted(tmp_path, journal).close()
+        size = journal.path.stat().st_size
+        with compacted(tmp_path, journal) as shorter:
+            shorter.append({"type": "found", "videos": [f"{index}.mkv" for index in range(size // 8)]})
+            assert shorter.path.stat().st_size > size
     assert of_status(looks.status()) == counted(tmp_path)
