@@ -62,7 +62,8 @@ ALLOWED = {
     ("cliffvid/annotate/store/dataset.py", "path.open"): BULK,
     ("cliffvid/annotate/store/dataset.py", "pq.ParquetFile"): BULK,
     ("cliffvid/annotate/store/journal.py", "(folder / NAME).open"): BULK,
-    ("cliffvid/annotate/store/journal.py", "path.open"): BULK,
+    ("cliffvid/annotate/store/reading.py", "path.open"): BULK,
+    ("cliffvid/annotate/store/hugging_face.py", "pq.ParquetFile"): "a shard with the hash that the journal names",
     (
         "cliffvid/annotate/store/ownership.py",
         "journal.open",
