@@ -80,7 +80,7 @@ def in_order(rows: Tracks) -> Tracks:
     if len(twice):
         raise Misfit(f"frame {frame[twice[0]]} has two rows of track {track[twice[0]]}: rows of several videos?")
     wrong = np.flatnonzero(np.where(same, time[1:] != time[:-1], time[1:] <= time[:-1]))
-    if len(wrong):
+    if len(wrong) and np.isfinite(time).all() and frame[0] >= 0:  # else those are named by the check of values
         early, late = wrong[0], wrong[0] + 1
         raise Misfit(
             f"a row of frame {frame[late]} is at {time[late]:g} s, one of frame {frame[early]} at {time[early]:g} s: "

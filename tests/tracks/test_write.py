@@ -25,6 +25,7 @@ def some_tracks(n, like=SMPL):
         columns[name] = np.nan_to_num(column) if empty.dtype.kind == "f" else column
     columns["frame_idx"] = np.arange(n) // 3
     columns["track_id"] = (np.arange(n) % 3 + 1).astype(np.int32)
+    columns["time_s"] = columns["frame_idx"] / 30
     return Tracks(**columns)
 
 
