@@ -86,7 +86,7 @@ BAD = [
     (["good.mp4", "--score", "7"], 2, "--score 7.0: must be a number, above 0 and below 1"),
     (["good.mp4", "--iou-max", "nan"], 2, "--iou-max nan: must be a number, above 0 and below 1"),
     (["good.mp4", "--box-scale", "0"], 2, "--box-scale 0.0: must be a number, above 0"),
-    (["good.mp4", "--focal-px", "nan"], 2, "--focal-px nan: must be a number, above 0"),
+    (["good.mp4", "--focal-px", "nan"], 2, "--focal-px nan: must be a number, 1 to 1e+09"),
     (["good.mp4", "--focal-px", "9", "--fov-deg", "9"], 2, "--focal-px and --fov-deg: give one of them"),
     (["good.mp4", "--overlay", "x.gif"], 2, "an overlay's name must end in .mp4"),
     ([], 2, "Missing argument 'INPUT'"),

@@ -99,9 +99,9 @@ class Pictures:
         places = {"y": made.data_ptr(), "uv": made.data_ptr() + len(surfaces) * height * width}
         with self._alone() as queue:  # which waits before the surfaces are released
             network = self._network(FROM_NV12, queue)
-            binding = network.io_binding()
-            binding.bind_cpu_input("width", np.array([width]))
             for planes in surfaces:
+                binding = network.io_binding()
+                binding.bind_cpu_input("width", np.array([width]))
                 for name, (address, pitch) in planes.items():
                     binding.bind_input(f"{name}_padded", *self._where, np.uint8, (shapes[name][0], pitch), address)
                     binding.bind_output(name, *self._where, np.uint8, shapes[name], places[name])
