@@ -9,7 +9,6 @@ import base64
 import errno
 import http.client
 import ipaddress
-import os
 import ssl
 import tempfile
 import time
@@ -156,7 +155,8 @@ class CopiedFile(RangeFile):
 
     def fetch(self, start: int, size: int) -> bytes:
         assert self._file
-        return os.pread(self._file.fileno(), size, start)
+        self._file.seek(start)
+        return self._file.read(size)
 
     def close(self) -> None:
         if self._file:
