@@ -134,7 +134,7 @@ def _card(state: State, rows: int, columns: list[str]) -> str:
         'videos = load_dataset("NAME", "videos", split="train")\n```',
         "\n## Models\n",
         *(f"- {line}" for line in models),
-        "\n## Settings\n\nOf an option that runs set differently, the last.\n",
+        "\n## Settings\n\nWhere runs differ, the value of the latest.\n",
         *(f"- `{name}`: {json.dumps(value)}" for name, value in settings.items()),
         "\n## Columns\n\n| column | meaning |\n|---|---|\n| `video` | name of the video |",
         *(f"| `{name}` | {CONVENTIONS[name]} |" for name in columns if name in CONVENTIONS),
