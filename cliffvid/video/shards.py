@@ -242,9 +242,10 @@ class StoredMember(RangeFile):
     """A member of a tar file of which ranges are fetched. Raises InputError if it is not there as a whole."""
 
     def __init__(self, name: str, tar: RangeFile, shard: Shard) -> None:
+        self._tar = tar  # first, as it is closed with this one also if the member is not there
         member = _member(shard, name, tar.name, name[len(tar.name) + 1 :], tar.size)
         super().__init__(name, member.size)
-        self.content, self._start, self._tar = f"{name} {tar.content}", member.start, tar
+        self.content, self._start = f"{name} {tar.content}", member.start
 
     def fetch(self, start: int, size: int) -> bytes:
         return self._tar.fetch(self._start + start, size)
