@@ -132,7 +132,11 @@ class NpzWriter(Writer):
     def _open(self) -> None:
         self._rows = 0
         self._none = self._arrays(self.like[:0])
-        self._columns = {name: tempfile.TemporaryFile(dir=self._new.part.parent) for name in self._none}
+        self._columns: dict[str, IO[bytes]] = {}
+        with ExitStack() as stack:  # closes those that are there if one more cannot be opened
+            for name in self._none:
+                self._columns[name] = stack.enter_context(tempfile.TemporaryFile(dir=self._new.part.parent))
+            self._files = stack.pop_all()
 
     def _arrays(self, tracks: Tracks) -> dict[str, Array]:
         """Return the file's per-row arrays for a table."""
@@ -158,9 +162,8 @@ class NpzWriter(Writer):
         """Add arrays of other lengths; a hook for subclasses."""
 
     def _discard(self) -> None:
-        for file in self._columns.values():
-            with suppress(OSError):  # closing flushes the buffer, which fails on a full disk
-                file.close()
+        with suppress(OSError):  # closing flushes the buffers, which fails on a full disk
+            self._files.close()
 
 
 WRITERS: dict[str, type[Writer]] = {"parquet": ParquetWriter, "npz": NpzWriter}
