@@ -89,8 +89,16 @@ def open_video(
             decoder.options |= {"err_detect": "explode"}
         return container, stream
     except BaseException:
-        container.close()
+        close(container)
         raise
+
+
+def close(container: av.container.InputContainer) -> None:
+    """Close a container and the file that it reads through Python, which PyAV leaves open."""
+    file = container.file.file if container.file else None
+    container.close()
+    if file:
+        file.close()
 
 
 def _open(path: Path | str, options: Options, surfaces: bool) -> av.container.InputContainer:
@@ -102,9 +110,10 @@ def _open(path: Path | str, options: Options, surfaces: bool) -> av.container.In
         return av.open(file, "r", container_options=rules, timeout=timeout, hwaccel=device, **TITLES)
     except (*DECODING, BackendError) as error:
         if isinstance(file, RangeFile):
+            file.close()
             file.check()
         if on_cuda:
-            _open(path, replace(options, decode_device="cpu"), False).close()  # raises if the file is at fault
+            close(_open(path, replace(options, decode_device="cpu"), False))  # raises if the file is at fault
             words = f"{path}: FFmpeg cannot decode it on a CUDA device ({reason(error)}); try --decode-device cpu"
             if type(error) is RuntimeError:  # PyAV's for formats that CUDA devices do not decode: others may work
                 raise UnreadableError(words) from error

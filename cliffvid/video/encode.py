@@ -16,7 +16,7 @@ from ..files import NewFile, cannot_write
 from ..machine import usable_cores
 from ..options import Options
 from ..tables import UInt8, VideoInfo
-from .container import TITLES, named
+from .container import TITLES, close, named
 
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 ENCODER = {"crf": "20", "preset": "veryfast"}
@@ -178,7 +178,7 @@ class _Sound:
 
     def close(self) -> None:
         if self._file:
-            self._file.close()
+            close(self._file)
 
 
 class _Copy:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from contextlib import ExitStack
 from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
@@ -11,7 +12,7 @@ from av.video.reformatter import ColorPrimaries, ColorTrc
 
 from ..options import Options
 from .color import HDR_TRANSFERS, display_matrix, matrix_of, square_size
-from .container import ATTACHED_PICTURE, open_video
+from .container import ATTACHED_PICTURE, close, open_video
 from .damage import MOST_HELD
 from .image_files import Images
 from .images.orientation import Orientation
@@ -59,7 +60,8 @@ def _images(source: Images) -> dict[str, object]:
 def _video(source: Video, options: Options) -> dict[str, object]:
     info = source.info
     container, stream = open_video(source.path, options, threads=1)
-    with container:
+    with ExitStack() as stack:
+        stack.callback(close, container)
         decoder = stream.codec_context
         first = next(source.timed(DecodeCounts())).frame
         depths = [component.bits for component in first.format.components]

@@ -16,7 +16,7 @@ from ..errors import BackendError, RefusedError
 from ..options import Options
 from ..tables import Frames, VideoInfo
 from .color import Display, hdr_kind
-from .container import check_memory, nothing_decoded, open_video
+from .container import check_memory, close, nothing_decoded, open_video
 from .damage import Damage, Settled
 from .deinterlace import DisplayedFrame, TimedFrame, deinterlaced
 from .images.base import Device
@@ -114,7 +114,7 @@ class Video(Source):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._container.close()
+        close(self._container)
 
     def _shown(
         self, counts: DecodeCounts, start_s: float, end_s: float, stride: int, planes: bool
@@ -197,7 +197,7 @@ class Video(Source):
         return 0, None
 
     def _reopen(self, threads: int) -> tuple[av.container.InputContainer, av.VideoStream]:
-        self._container.close()
+        close(self._container)
         self._container, self._stream = open_video(self.path, self.options, threads, self._device is not None)
         self._fresh_threads = threads
         return self._container, self._stream

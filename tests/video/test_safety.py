@@ -4,6 +4,7 @@ import ctypes
 import http.server
 import os
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -84,6 +85,15 @@ def test_playlists_read_nothing(clip, tmp_path, server, kind, name):
     assert opened()  # the watch would have told
 
 
+def gone_but_open() -> int:
+    """Count the files that this process has open and that have no name."""
+    count = 0
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # that of the list itself
+            count += os.readlink(f"/proc/self/fd/{number}").endswith(" (deleted)")
+    return count
+
+
 def test_addresses_are_read_only_on_demand(clip, server, tmp_path):
     address, asked = server
     (tmp_path / "film.mp4").write_bytes(clip.read_bytes())
@@ -98,6 +108,10 @@ def test_addresses_are_read_only_on_demand(clip, server, tmp_path):
             np.stack([image.rgb() for t in v.frames(30, DecodeCounts()) for image in t.images]) for v in (near, here)
         )
     np.testing.assert_array_equal(ours, theirs)
+    before = gone_but_open()
+    with Video(f"{address}/film.mp4", Options(allow_network=True)) as kept:  # its server knows no ranges
+        assert gone_but_open() == before + 1
+    assert gone_but_open() == before and kept  # and not only once ``kept`` is gone
     with pytest.raises(NotFoundError, match="the server has no such file"):
         Video(f"{address}/missing.mp4", Options(allow_network=True))
 
