@@ -18,7 +18,7 @@ from .fakes import constant_models
 from .harness import Case, Result, take_turns
 from .nets import constant_nets
 
-PIECE, LENGTHS = 240, (240, 1200, 2400, 4800)  # frames: of the clip, and of what it is repeated to
+PIECE, LENGTHS = 240, (240, 960, 3840)  # frames: of the clip, and of what it is repeated to
 PEOPLE = (0, 1, 3, 10, 30)  # a frame
 PIXELS, FRAMES = ("720p", "1080p", "4k"), 60
 AT_ONCE, SHORT = (1, 2, 4, 8), 32  # videos, and how many there are of one second each
