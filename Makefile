@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 TORCH ?= 2.13.0
 # Resolved before all the rest, with which pip searches through hundreds of versions of botocore.
 STORES := "s3fs>=2025.3" "moto[server]>=5.1"
+# Tests and measurements start hundreds of processes; each would compile the package anew, half a second of it.
+unexport PYTHONDONTWRITEBYTECODE
 
 # What the tests must find rather than skip: sources, nullcuda, cuda, egl, chromium, and packages by name.
 REQUIRE ?= sources,tensorrt_rtx
