@@ -2,7 +2,6 @@
 
 import os
 import re
-import resource
 import subprocess
 import sys
 from dataclasses import fields
@@ -223,19 +222,7 @@ def test_what_cannot_be_read_is_told_once_and_without_a_word_about_models(cliffv
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["clip.parquet"]
 
 
-def cpu_s(*command) -> float:
-    """Seconds that a command of Python's keeps a processor busy: less dependent on what else runs than a clock."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, *command], check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
 @pytest.mark.parametrize("command", [[], ["process"], ["annotate"]])
-def test_help_takes_less_than_half_a_second(command):
-    """On a busy machine: not much more than what typer itself needs to begin."""
-    pairs = [(cpu_s("-m", "cliffvid", *command, "--help"), cpu_s("-c", "import typer.rich_utils")) for _ in range(3)]
-    took, typers = map(min, zip(*pairs, strict=True))
-    assert took < max(0.5, 2.5 * typers)
+def test_help_loads_nothing_heavy(command):
     done = loading(*command, "--help")
     assert done.returncode == 0 and not {*HEAVY, "pydantic"} & set(done.stdout.splitlines()[-1].split())

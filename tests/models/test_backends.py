@@ -25,8 +25,8 @@ COMBINATIONS = [
     for flavour in ((backend, "tensorrt-rtx") if backend == "tensorrt" else (backend,))
     for precision in known.precisions
 ]
-EXACT = [combination for combination in COMBINATIONS if combination[1] == "fp32"]
 ON_CPU = [combination for combination in COMBINATIONS if "tensorrt" not in combination[0]]
+EXACT = [combination for combination in ON_CPU if combination[1] == "fp32"]
 
 
 @pytest.fixture(params=COMBINATIONS, ids="-".join)

@@ -259,6 +259,11 @@ def test_models_serve_many_videos_and_survive_a_bad_one(clip, toy_options, tmp_p
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "c.parquet").read_bytes()
 
 
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory):
+    return make_clip(tmp_path_factory.mktemp("long") / "long.mp4", frames=3000, people=4, size=(320, 240))
+
+
 @pytest.mark.parametrize(
     ("number", "code", "told"),
     [
@@ -268,8 +273,8 @@ def test_models_serve_many_videos_and_survive_a_bad_one(clip, toy_options, tmp_p
         (signal.SIGQUIT, 131, "ended by SIGQUIT: nothing half-written"),
     ],
 )
-def test_a_signal_stops_at_once_and_leaves_nothing(tmp_path, toys, number, code, told):
-    make_clip(tmp_path / "long.mp4", frames=3000, size=(320, 240))
+def test_a_signal_stops_at_once_and_leaves_nothing(long_clip, tmp_path, toys, number, code, told):
+    shutil.copy(long_clip, tmp_path / "long.mp4")
     process = subprocess.Popen(
         [sys.executable, "-m", "cliffvid", "process", "long.mp4", "--models", str(toys), *TOYS],
         cwd=tmp_path,
@@ -311,7 +316,7 @@ def test_a_second_run_to_one_output_is_refused_while_the_first_is_at_work(tmp_pa
 
 
 @pytest.mark.slow
-def test_memory_stays_flat(tmp_path, toys):
+def test_memory_stays_flat(long_clip, tmp_path, toys):
     """Ten times the frames, at most 1.05 times the peak memory."""
     script = (
         "import resource, sys; from cliffvid import Options, process; from pathlib import Path\n"
@@ -323,8 +328,8 @@ def test_memory_stays_flat(tmp_path, toys):
     # Large blocks straight from the system: else the allocator's luck with fragments is measured too.
     env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
     peak = {}
-    for frames in (300, 3000):
-        clip = make_clip(tmp_path / f"{frames}.mp4", frames=frames, people=4, size=(320, 240))
+    short_clip = make_clip(tmp_path / "short.mp4", frames=300, people=4, size=(320, 240))
+    for frames, clip in ((300, short_clip), (3000, long_clip)):
         command = [sys.executable, "-c", script, clip, tmp_path / f"{frames}.parquet", toys]
         peak[frames] = int(subprocess.check_output(command, env=env))
     assert peak[3000] <= 1.05 * peak[300], peak
