@@ -71,8 +71,9 @@ $(VENV)/sources: export/open/sources.json $(VENV)/installed-dev
 $(VENV)/nullcuda/fetched: tests/support/nullcuda/sources.json $(VENV)/installed-dev
 	PYTHONPATH=tests/support $(BIN)/python -m nullcuda.fetch $(@D)
 
-# A file's tests share what they set up. Exporting official networks takes up to 6 GB, so no more than four at a time.
-PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+# A file's tests share what they set up, and files of few tests take longest: kept in order, they are not all left to the
+# end. Exporting official networks takes up to 6 GB, so no more than four at a time.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: lint $(VENV)/sources $(VENV)/nullcuda/fetched
 	CLIFFVID_SOURCES=$(VENV)/sources CLIFFVID_REQUIRE="$(REQUIRE)" $(BIN)/python -m pytest $(PARALLEL)
@@ -98,8 +99,8 @@ dist:
 # As a stranger has it: the wheel in a fresh environment, away from the sources, the demo's command on a terminal.
 WHEEL := build/wheel
 # What depends on the Python and on the packages: all else runs from the sources alone.
-ROOMS := ground video models tracks pipeline view
-FILES := annotate/test_data_sets.py annotate/test_lists.py cli/test_terminal.py \
+ROOMS := ground video models tracks view
+FILES := $(patsubst %,pipeline/test_%.py,crop detect exit inputs regress) annotate/test_data_sets.py annotate/test_lists.py cli/test_terminal.py \
 	annotate/test_faults.py::test_a_signal_ends_it_cleanly_and_it_goes_on_from_there
 test-wheel: dist
 	$(PYTHON) -m venv $(WHEEL)/venv

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from .plots import plots
@@ -46,15 +47,53 @@ def fill(page: Path, figures: Path) -> list[str]:
 
 
 def lines(measured: list[dict]) -> str:
-    """The ratios that have a goal as a Markdown table, and what they were measured on."""
-    rows = [
-        f"| {name} | {facts['ratios'][name]:.2f} | {goal} |"
-        for facts in measured
-        for name, goal in facts["goals"].items()
-    ]
+    """Return the figures as a Markdown table, and what they were measured on."""
+    rows = [row for facts in measured for row in TABLES.get(facts["what"], ratios)(facts)]
     where = dict.fromkeys(f"{facts['machine']['cpu']}, {facts['machine']['cores']} cores" for facts in measured)
     turns = ", ".join(f"{facts['what']} {facts['settings'].get('repeats', 1)}" for facts in measured)
     when = dict.fromkeys(f"{facts['date']}, commit {facts['commit']}" for facts in measured)
     load = max(facts["machine"]["load_1min"] or 0 for facts in measured)
-    table = ["| | ratio | goal |", "|---|---|---|", *rows, ""] if rows else []
+    head = HEADS.get(measured[0]["what"], ("", "ratio", "goal"))
+    table = [line(head), line(["---"] * len(head)), *map(line, rows), ""] if rows else []
     return "\n".join([*table, f"{'; '.join([*where, *when])}. Load at the start: {load:g}. Turns: {turns}.", ""])
+
+
+def line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |".replace("|  |", "| |")
+
+
+def ratios(facts: dict) -> list[list[str]]:
+    """The ratios that have a goal."""
+    return [[name, f"{facts['ratios'][name]:.2f}", goal] for name, goal in facts["goals"].items()]
+
+
+def accuracy(facts: dict) -> list[list[str]]:
+    """Each scene as a whole by each version of the models."""
+    rows = []
+    for version in facts["models"]:
+        for scene in facts["scenes"]:
+            of = next(row for row in scene["figures"][version] if row["name"] == scene["scene"])
+            name = PEOPLE[scene["scene"]] + ("" if version == "bundled" else f", {version}")
+            errors = (f"{of['mpjpe_mm']:.0f} mm", f"{of['pa_mpjpe_mm']:.0f} mm", f"{of['depth_ratio']:.2f}")
+            rows.append([name, f"{of['found']} of {of['people']}", f"{of['precision']:.2f}", *errors])
+    return rows
+
+
+def every(facts: dict) -> list[list[str]]:
+    """Each film by each step."""
+    rows = []
+    for case, of in facts["quality"].items():
+        film, step = case.rsplit(", every ", 1)
+        turned = f"{of['rotation_median_deg']:.1f}, {of['rotation_p90_deg']:.1f} degrees"
+        speed = f"{facts['ratios'][f'{case}, times every frame']:.2f}"
+        other = [f"{of[name]} %" for name in ("missed_percent", "made_up_percent")]
+        rows.append([f"{film}, {of['rows']} rows", step, speed, *other, turned])
+    return rows
+
+
+PEOPLE = {"single": "one person", "several": "two and three people"}  # scene -> what it shows
+TABLES = {"accuracy": accuracy, "every": every}
+HEADS = {
+    "accuracy": ("scene", "found", "precision", "MPJPE", "PA-MPJPE", "depth, times the true one"),
+    "every": ("film", "N", "times as fast", "missed", "made up", "joints turn by (median, 90 %)"),
+}

@@ -10,10 +10,11 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import date
 from itertools import product
 from pathlib import Path
 
-from bench.harness import machine, versions
+from bench.harness import commit, machine, versions
 from cliffvid.cli.console import result, say
 from cliffvid.errors import CliffvidError, describe
 from cliffvid.models.session import KNOWN
@@ -34,8 +35,12 @@ def main() -> None:
         folder = options.out / "accuracy"
         under_test = [stack.enter_context(version) for version in versions_of(options, folder)]
         figures = {
+            "what": "accuracy",
+            "date": date.today().isoformat(),
+            "commit": commit(),
             "machine": machine(),
             "versions": versions(),
+            "settings": {"repeats": 1},
             "models": {version.name: version.words for version in under_test},
             "scenes": judge_scenes(under_test, folder),
             "labels": {version.name: judge_labels(version, options.films) for version in under_test},
