@@ -72,8 +72,10 @@ def accuracy(facts: dict) -> list[list[str]]:
     rows = []
     for version in facts["models"]:
         for scene in facts["scenes"]:
-            of = next(row for row in scene["figures"][version] if row["name"] == scene["scene"])
-            name = PEOPLE[scene["scene"]] + ("" if version == "bundled" else f", {version}")
+            whole = {"name": scene["scene"], "rows": "all"}.items()
+            of = next(row for row in scene["figures"][version] if whole <= row.items())
+            regressor = facts["models"][version].split(" + ")[1].split()[0]
+            name = PEOPLE[scene["scene"]] + ("" if version == "bundled" else f", `{regressor}`")
             errors = (f"{of['mpjpe_mm']:.0f} mm", f"{of['pa_mpjpe_mm']:.0f} mm", f"{of['depth_ratio']:.2f}")
             rows.append([name, f"{of['found']} of {of['people']}", f"{of['precision']:.2f}", *errors])
     return rows

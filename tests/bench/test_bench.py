@@ -16,7 +16,7 @@ from bench.fakes import constant_models
 from bench.harness import Case, Result, take_turns
 from bench.nets import constant_nets
 from bench.plots import PLOTS, svg
-from bench.readme import FIGURES, MARKS, PICTURES, draw, fill, pages
+from bench.readme import FIGURES, MARKS, PICTURES, draw, fill, lines, pages
 from bench.shapes import cut_to_16_9, matched
 from bench.timeline import profile
 from cliffvid import Options, read_tracks
@@ -162,6 +162,33 @@ def test_figures_take_the_place_between_their_marks_and_leave_the_rest(tmp_path)
         )
         assert "old" not in text and "beside" not in text and text.startswith("a\n<!-- bench x z -->\n")
         assert text.endswith("<!-- end -->\nb\n<!-- bench x y -->\nkept\n<!-- end -->\n")
+
+
+def test_accuracy_is_shown_of_whole_scenes_and_detect_every_of_each_film():
+    whole = {"rows": "all", "name": "several", "people": 10, "found": 9, "precision": 0.987, "mpjpe_mm": 105.6}
+    whole |= {"pa_mpjpe_mm": 59.3, "depth_ratio": 1.169}
+    parts = [
+        whole | {"name": "several cam01", "found": 3},
+        whole | {"rows": "found by all versions", "found": 2},
+        whole,
+    ]
+    scene = {"scene": "several", "figures": {"bundled": parts, "against": [whole | {"found": 10}]}}
+    machine = {"cpu": "a", "cores": 2, "load_1min": None}
+    facts = {"what": "accuracy", "date": "d", "commit": "c", "machine": machine, "settings": {}, "scenes": [scene]}
+    facts["models"] = {"bundled": "p fp32 by x + open fp32 by x", "against": "p fp32 by x + heavy fp32 by x"}
+    shown = lines([facts]).splitlines()
+    assert shown[2] == "| two and three people | 9 of 10 | 0.99 | 106 mm | 59 mm | 1.17 |"
+    assert shown[3].startswith("| two and three people, `heavy` | 10 of 10 |")
+    of = {
+        "rows": 7,
+        "missed_percent": 1.3,
+        "made_up_percent": 0.5,
+        "rotation_median_deg": 0.04,
+        "rotation_p90_deg": 4.76,
+    }
+    facts = facts | {"what": "every", "quality": {"a, every b, every 2": of}}
+    facts["ratios"] = {"a, every b, every 2, times every frame": 1.534}
+    assert "| a, every b, 7 rows | 2 | 1.53 | 1.3 % | 0.5 % | 0.0, 4.8 degrees |" in lines([facts])
 
 
 # What pages show from measurements whose files were not kept; a run of `make figures` with their names adds them.
