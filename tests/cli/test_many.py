@@ -44,10 +44,9 @@ def alone(films, options, tmp_path_factory):
     return [(folder / f"{film.stem}.parquet").read_bytes() for film in films]
 
 
-@pytest.mark.parametrize("videos", [1, 2, 5])
-@pytest.mark.parametrize("frame_batch", [1, 4, 7, 64])
-@pytest.mark.parametrize("person_batch", [1, 3, 8, 100])
-@pytest.mark.parametrize("prefetch", [0, 1, 2, 3])
+@pytest.mark.parametrize("videos", [1, 5])
+@pytest.mark.parametrize(("frame_batch", "person_batch"), [(1, 1), (1, 100), (4, 3), (7, 8), (64, 1), (64, 100)])
+@pytest.mark.parametrize("prefetch", [0, 1, 3])
 def test_tracks_are_the_same_bytes_whatever_is_in_flight(
     films, options, models, alone, tmp_path, videos, frame_batch, person_batch, prefetch
 ):

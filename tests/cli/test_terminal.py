@@ -19,7 +19,7 @@ from pseudogt_files import gt_arrays
 from terminal import Session, assert_clean, run
 from truth_files import World, found_tracks, pw3d
 
-SIZES = [(40, 24), (80, 24), (200, 50)]
+SIZES = [(40, 24), (200, 50)]
 FRAMES = 1200  # on a busy machine too the bars are drawn several times
 STAGES = ["decode", "detect", "crop", "regress", "track and write"]
 MODELS = r"models: toy-detector \+ toy-regressor, by onnxruntime on cpu \(open stand-ins; .*\)"
