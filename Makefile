@@ -71,9 +71,11 @@ $(VENV)/sources: export/open/sources.json $(VENV)/installed-dev
 $(VENV)/nullcuda/fetched: tests/support/nullcuda/sources.json $(VENV)/installed-dev
 	PYTHONPATH=tests/support $(BIN)/python -m nullcuda.fetch $(@D)
 
-# A file's tests share what they set up, and files of few tests take longest: kept in order, they are not all left to the
-# end. Exporting official networks takes up to 6 GB, so no more than four at a time.
-PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# One process more than there are cores, as tests also wait; no more than four at a time, as exporting official networks
+# takes up to 6 GB. A file's tests share what they set up; those of few tests take longest, so in the files' order they are
+# not all left to the end.
+PROCESSES := $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores < 3 ? cores + 1 : 4)))
+PARALLEL := --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test: lint $(VENV)/sources $(VENV)/nullcuda/fetched
 	CLIFFVID_SOURCES=$(VENV)/sources CLIFFVID_REQUIRE="$(REQUIRE)" $(BIN)/python -m pytest $(PARALLEL)
