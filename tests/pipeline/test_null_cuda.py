@@ -83,6 +83,13 @@ def test_frames_are_let_go_as_soon_as_they_are_rgb(found):
     assert counts["decoded"] == counts["mapped"] == FRAMES
 
 
+def test_frames_that_stay_are_copied_without_a_kernel(found):
+    """Only thumbnails are made there as well: of each batch, and of the frames that show the camera's motion."""
+    batches, looks = -(-FRAMES // FRAME_BATCH), FRAMES // 12 + 1
+    assert 0 < calls(found["nvdec"]) - calls(found["planes"]) <= batches + looks
+    assert found["nvdec"]["d2d"] - found["planes"]["d2d"] >= 2 * FRAMES  # luma and chroma
+
+
 @pytest.mark.parametrize("way", ["planes", "nvdec", "exact"])
 def test_the_whole_run_was_counted(found, way):
     counts = found[way]
