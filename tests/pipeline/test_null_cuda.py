@@ -98,6 +98,11 @@ def test_the_whole_run_was_counted(found, way):
     assert counts["launches"] > calls(counts)
 
 
+def test_memory_of_networks_does_not_double(found):
+    memory = found["memory"]
+    assert 0 < memory["None"] == memory["kSameAsRequested"] < memory["kNextPowerOfTwo"]
+
+
 @pytest.mark.parametrize("network", ["person-open", "cliff-open", "yolov3-tiny"])
 def test_networks_of_the_package_run_on_the_gpu_as_a_whole(found, network):
     assert found[network] == []
