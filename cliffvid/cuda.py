@@ -96,6 +96,11 @@ class Gpu:
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._checked(self._cuda.cudaMemcpyAsync(buffer.device, buffer.host, size, kind, stream))
 
+    def copy_lines(self, source: int, pitch: int, to: int, width: int, lines: int, stream: Stream) -> None:
+        """Queue a copy of the first ``width`` bytes of each line of ``pitch`` bytes, to another place on the GPU."""
+        kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+        self._checked(self._cuda.cudaMemcpy2DAsync(to, width, source, pitch, width, lines, kind, stream))
+
     def fetch(self, buffer: "Buffer", size: int, stream: Stream) -> None:
         """Queue a copy of the first ``size`` bytes back to the host on the stream."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost

@@ -43,7 +43,7 @@ def appearances(bodies: Bodies) -> list[Appearance]:
     known = ((bodies.flags & BAD_CAMERA) == 0) & (depth > 0)
     log_depth = np.where(known, np.log(np.where(known, depth, 1)), np.nan)
     facing, betas = quaternion(bodies.global_orient), bodies.betas.astype(np.float64)
-    return list(map(Appearance._make, zip(log_depth.tolist(), facing.tolist(), betas.tolist(), strict=True)))
+    return list(map(Appearance, log_depth.tolist(), facing.tolist(), betas.tolist()))
 
 
 def appearance_cost(seen: Appearance, track: Appearance, unseen_s: float) -> float:

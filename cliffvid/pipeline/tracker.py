@@ -246,7 +246,7 @@ def people_of(bodies: Bodies, strong_score: float) -> list[Person]:
     boxes = bodies.bbox_xyxy.astype(np.float64)
     wide = zip(*(column.tolist() for column in widened(*boxes.T)), strict=True)
     strong = (bodies.det_score >= strong_score).tolist()
-    return list(map(Person._make, zip(places_of(boxes), wide, strong, appearances(bodies), strict=True)))
+    return list(map(Person, places_of(boxes), wide, strong, appearances(bodies)))
 
 
 def places_of(boxes: Float64) -> list[Place]:

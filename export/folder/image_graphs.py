@@ -14,7 +14,7 @@ and RoiAlign need whole frames in float32.
 
 import onnx
 
-from cliffvid.models.backends.ort_images import FROM_NV12, PICTURES
+from cliffvid.models.backends.ort_images import PICTURES
 
 from .graph import DTYPES, Graph, to_bytes
 
@@ -66,17 +66,6 @@ def picture_graph(computed: str, dtype: str) -> onnx.ModelProto:
     return graph.model()
 
 
-def nv12_graph() -> onnx.ModelProto:
-    """Return the graph that takes NV12 planes (H,P) and (H/2,Q) uint8 out of padded lines: ``y`` and ``uv``."""
-    graph = Graph("nv12")
-    width = graph.input("width", "int64", (1,))
-    for name, lines in (("y", "H"), ("uv", "h")):
-        padded = graph.input(f"{name}_padded", "uint8", (lines, f"{name}_bytes"))
-        graph.output(graph.op("Slice", padded, [0], width, [1], name=name), name, "uint8", (lines, "W"))
-    return graph.model()
-
-
 if __name__ == "__main__":
     for which, path in PICTURES.items():
         path.write_bytes(to_bytes(picture_graph(*which)))
-    FROM_NV12.write_bytes(to_bytes(nv12_graph()))

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from cliffvid.errors import BackendError
-from cliffvid.models.backends import ort
+from cliffvid.models.backends import ort, ort_queue
 from cliffvid.models.manifest import read_manifest
 from cliffvid.models.session import open_session
 from fake_cuda_ort import FakeOrt
@@ -133,3 +133,15 @@ def test_batches_of_any_size_have_one_session_and_the_same_answers(manifest, the
     assert not gpu.allocated and not gpu.streams
     for rows, answer in found:
         assert_same(answer, wanted[rows])
+
+
+def test_pinned_memory_for_frames_of_many_sizes_stays_small(there, gpu, monkeypatch):
+    monkeypatch.setattr(ort_queue, "KEPT_BYTES", 4 << 20)
+    queue = ort_queue.Queue(there, "cuda")
+    for size in [*range(1, 7), *range(5, 0, -1)]:
+        queue.put(np.full(size << 20, size, np.uint8))
+        queue.wait()
+        assert sum(len(gpu.allocated[address]) for address in gpu.pinned) <= 4 << 20
+    assert gpu.pinned
+    queue.close()
+    assert not gpu.allocated

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from unittest import mock
 
 import av
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from bench.fakes import Injected, people_seen
 from cliffvid import Options
 from cliffvid.errors import CliffvidError, describe
+from cliffvid.models.backends import ort
 from cliffvid.models.manifest import BUNDLED, read_manifest
 from cliffvid.models.session import open_session
 from cliffvid.pipeline.networks import Models, open_models
@@ -121,6 +123,20 @@ def without_memory(whose: str) -> str:
     return ""
 
 
+def memory_of(strategy: str | None) -> int:
+    """Return the bytes that running a network takes, whose memory grows by a strategy; None: as cliffvid has it."""
+    manifest, plain = read_manifest(BUNDLED / "yolov3-tiny"), ort.provider_of
+
+    def grown(*given):
+        name, options = plain(*given)
+        return name, options | ({"arena_extend_strategy": strategy} if strategy else {})
+
+    inside.reset()
+    with mock.patch.object(ort, "provider_of", grown), open_session(manifest, device="cuda") as session:
+        session.run({"image": np.zeros((2, *manifest.row_shapes()["image"]), np.uint8)})
+        return inside.counts()["allocated_bytes"]
+
+
 def automatic() -> dict[str, object]:
     """Return what --precision auto says, and whether each network that it opened was allowed TensorFloat-32."""
     inside.sessions.clear()
@@ -153,6 +169,7 @@ def main(folder: Path) -> None:
     }
     found: dict[str, object] = {name: run(film, models_dir, **options) for name, options in ways.items()}
     found["auto"] = automatic()
+    found["memory"] = {str(how): memory_of(how) for how in (None, "kSameAsRequested", "kNextPowerOfTwo")}
     found["full"] = {whose: without_memory(whose) for whose in inside.full}
     print(json.dumps(found | {name: placed(name) for name in ("person-open", "cliff-open", "yolov3-tiny")}))
 

@@ -83,12 +83,24 @@ def test_frames_are_let_go_as_soon_as_they_are_rgb(found):
     assert counts["decoded"] == counts["mapped"] == FRAMES
 
 
+def test_frames_that_stay_are_copied_without_a_kernel(found):
+    """Only thumbnails are made there as well: of each batch, and of the frames that show the camera's motion."""
+    batches, looks = -(-FRAMES // FRAME_BATCH), FRAMES // 12 + 1
+    assert 0 < calls(found["nvdec"]) - calls(found["planes"]) <= batches + looks
+    assert found["nvdec"]["d2d"] - found["planes"]["d2d"] >= 2 * FRAMES  # luma and chroma
+
+
 @pytest.mark.parametrize("way", ["planes", "nvdec", "exact"])
 def test_the_whole_run_was_counted(found, way):
     counts = found[way]
     assert counts["frames"] == FRAMES and counts["people"] == 49
     assert counts["convolutions"] == CONVOLUTIONS * sum(n for name, n in counts["calls"].items() if "toy" in name)
     assert counts["launches"] > calls(counts)
+
+
+def test_memory_of_networks_does_not_double(found):
+    memory = found["memory"]
+    assert 0 < memory["None"] == memory["kSameAsRequested"] < memory["kNextPowerOfTwo"]
 
 
 @pytest.mark.parametrize("network", ["person-open", "cliff-open", "yolov3-tiny"])

@@ -151,6 +151,19 @@ class FakeCuda:
         self._gpu.give(stream, lambda: ctypes.memmove(to, source, size))
         return (OK,)
 
+    def cudaMemcpy2DAsync(self, to, to_pitch, source, pitch, width, lines, kind, stream):
+        assert kind == cuda.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+        there, here = (to, to_pitch * lines), (source, pitch * lines)
+        if not (self._gpu.inside(*there, pinned=False) and self._gpu.inside(*here, pinned=False)):
+            return (INVALID,)
+
+        def copy() -> None:
+            for line in range(lines):
+                ctypes.memmove(to + line * to_pitch, source + line * pitch, width)
+
+        self._gpu.give(stream, copy)
+        return (OK,)
+
     def cudaStreamSynchronize(self, stream: int):
         work = self._gpu.legacy if stream == self.cudaStreamLegacy else self._gpu.streams[stream]
         with self._gpu.lock:

@@ -16,13 +16,12 @@ from ...tables import Array, UInt8
 from .ort_queue import Queue
 from .ort_types import OrtBinding, OrtNetwork, OrtValue
 
-FROM_NV12 = Path(__file__).with_name("nv12.onnx")
 CANVAS = "float16", "uint8"
 PICTURES = {  # by what they are computed in, and the pictures' dtype
     which: Path(__file__).with_name("picture_{}_{}.onnx".format(*which))
     for which in (CANVAS, ("float16", "float32"), ("float32", "float32"))
 }
-ON_HOST = {"width", "sides", "shape", "margins", "fill"}  # onnxruntime reads them to know shapes, or to launch
+ON_HOST = {"sides", "shape", "margins", "fill"}  # onnxruntime reads them to know shapes, or to launch
 PINNED_BYTES = 64 << 20  # about as much of this machine's memory is pinned for frames
 
 
@@ -93,20 +92,14 @@ class Pictures:
             gpu.enter()
             gpu.wait_for_decoder()
         width, height = size_wh
-        shapes = {"y": (height, width), "uv": (height // 2, width)}
-        lines = sum(lines for lines, _ in shapes.values())
-        made = self._block((len(surfaces) * lines * width,))
+        lines = {"y": height, "uv": height // 2}
+        made = self._block((len(surfaces) * sum(lines.values()) * width,))
         places = {"y": made.data_ptr(), "uv": made.data_ptr() + len(surfaces) * height * width}
         with self._alone() as queue:  # which waits before the surfaces are released
-            network = self._network(FROM_NV12, queue)
             for planes in surfaces:
-                binding = network.io_binding()
-                binding.bind_cpu_input("width", np.array([width]))
                 for name, (address, pitch) in planes.items():
-                    binding.bind_input(f"{name}_padded", *self._where, np.uint8, (shapes[name][0], pitch), address)
-                    binding.bind_output(name, *self._where, np.uint8, shapes[name], places[name])
-                    places[name] += math.prod(shapes[name])
-                queue.run(network, binding)
+                    queue.copy_lines(address, pitch, places[name], width, lines[name])
+                    places[name] += lines[name] * width
         return made
 
     def _bind(self, queue: Queue, binding: OrtBinding, arrays: Mapping[str, Array]) -> None:

@@ -90,6 +90,14 @@ class Queue:
         self.gpu.send(buffer, array.nbytes, self.stream)
         return buffer.device
 
+    def copy_lines(self, source: int, pitch: int, to: int, width: int, lines: int) -> None:
+        """Copy the first ``width`` bytes of each line of ``pitch`` bytes from one address on the device to another."""
+        if self.gpu:
+            self.gpu.copy_lines(source, pitch, to, width, lines, self.stream)
+            return
+        for line in range(lines):
+            ctypes.memmove(to + line * width, source + line * pitch, width)
+
     def put_together(self, arrays: Sequence[Array]) -> list[int]:
         """Put arrays by one copy; return the address of each."""
         if self.gpu is None:

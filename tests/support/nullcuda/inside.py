@@ -87,14 +87,17 @@ def _cuda_python() -> ModuleType:
     def send(to: int, source: int, size: int, kind: int, stream: int):
         return (library.cudaMemcpyAsync(*map(ctypes.c_void_p, (to, source, size)), kind, ctypes.c_void_p(stream)),)
 
+    address, size = ctypes.c_void_p, ctypes.c_size_t
+    library.cudaMemcpy2DAsync.argtypes = [address, size, address, size, size, size, ctypes.c_int, address]
     made.__dict__.update(
-        cudaMemcpyKind=SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2),
+        cudaMemcpyKind=SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDeviceToDevice=3),
         cudaStreamNonBlocking=1,
         cudaStreamCreateWithFlags=made_by(library.cudaStreamCreateWithFlags, ctypes.c_uint),
         cudaMalloc=made_by(library.cudaMalloc, ctypes.c_size_t),
         cudaMallocHost=made_by(library.cudaMallocHost, ctypes.c_size_t),
         cudaMemGetInfo=free_and_total,
         cudaMemcpyAsync=send,
+        cudaMemcpy2DAsync=lambda *given: (library.cudaMemcpy2DAsync(*given),),
         cudaError_t=SimpleNamespace(cudaSuccess=0, cudaErrorMemoryAllocation=2),
         cudaStreamLegacy=1,
         cudaGetErrorString=lambda error: (0, library.cudaGetErrorString(error)),
