@@ -38,6 +38,25 @@ def hidden(image, k):
     return image
 
 
+def before_a_wall(image, k):
+    """Somebody walks before a plain wall: all that is to be seen moves, but it is in few places."""
+    wall, x = np.full((*WH[::-1], 3), 120, np.uint8), 130 + k
+    wall[120:, x : x + 110] = seen(image)[120:, :110]
+    return wall
+
+
+def train(image, k):
+    """A train in most places of the frame, and what stands in the rest."""
+    stands = seen(image)
+    stands[120:] = seen(image[::-1], 20 + 3 * k)[120:]
+    return stands
+
+
+def fast(image, k):
+    """Each 1.5 s all that was in sight has gone out of it."""
+    return seen(image[:: 1 - 2 * (k // 15 % 2)], 20 + 4 * (k % 15))
+
+
 JITTER = np.random.default_rng(0).uniform(-1, 1, (60, 2))
 NOISE = np.random.default_rng(1).normal(0, 15, (60, *WH[::-1], 1))
 MOVES = {
@@ -46,6 +65,7 @@ MOVES = {
     "tilt": lambda image, k: seen(image, y=20 + 1.0 * k),
     "zoom": lambda image, k: seen(image, zoom=1 + 0.003 * k),
     "handheld": lambda image, k: seen(image, 144 + 15 * np.sin(0.2 * k) + 0.5 * k, 108 + 10 * np.sin(0.31 * k)),
+    "fast, and lost at times": fast,
 }
 STANDS = {
     "stands": lambda image, k: seen(image),
@@ -55,6 +75,8 @@ STANDS = {
     "fade": lambda image, k: light(seen(image), abs(1 - k / 30)),
     "noise": lambda image, k: np.clip(seen(image) + NOISE[k], 0, 255).astype(np.uint8),
     "somebody close": lambda image, k: hidden(seen(image), k),
+    "somebody before a wall": before_a_wall,
+    "train": train,
 }
 
 
