@@ -1,5 +1,6 @@
 """A camera that moves is told from one that stands, whatever people and light do."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -7,8 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
+from cliffvid import process, read_meta
 from cliffvid.tables import Frames
 from cliffvid.video.shots import CameraMotion
+from clips import COLORS, person_box
+from clips import film as make_film
 from plane_frames import rgb_images
 
 FILM = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
@@ -111,3 +115,20 @@ def test_each_shot_is_judged_by_itself_whatever_the_batches_and_parts(film):
     for part in (slice(0, 7), slice(7, None)):
         later.watch_in(kept[part])
     assert later.moving == [1]
+
+
+def test_tracks_of_a_camera_that_moves_are_the_same_bytes_whatever_the_batches(film, tmp_path, toy_options):
+    def pictures():
+        for k, image in enumerate(film):
+            image = cv2.resize(seen(image, 20 + 3 * k), (192, 144), interpolation=cv2.INTER_AREA) // 2
+            x0, y0, x1, y1 = person_box(0, k, 192, 144)
+            image[y0:y1, x0:x1] = next(iter(COLORS.values()))
+            yield image
+
+    clip, out, files = make_film(tmp_path / "pan.mp4", pictures(), rate=10), tmp_path / "a.npz", set()
+    for frames, people, prefetch, threads in ((1, 1, 0, 1), (7, 5, 2, 2), (64, 64, 3, 1)):
+        sizes = {"frame_batch": frames, "person_batch": people, "prefetch": prefetch, "threads": threads}
+        process(clip, out, replace(toy_options(), overwrite=True, **sizes))
+        files.add(out.read_bytes())
+    counts = read_meta(out)["counts"]
+    assert len(files) == 1 and counts["moving"] == [0] and counts["rows"] > 50
