@@ -1,6 +1,7 @@
 """Answer JPEG frames over a WebSocket on this machine, one JSON of rows for each: websocket_server.py [port].
 
-The answer to a frame comes once the next one is there, so a client sends without waiting; an empty message ends.
+The answer to a frame with people comes at once; where nobody is seen it comes with the next one that has people, so a
+client sends without waiting. An empty message ends.
 """
 
 import json

@@ -47,6 +47,7 @@ class Part(Generic[R_co]):
 
     video: HasCounts
     rows: R_co | None = None
+    cut: bool = False  # the next part may have more rows of the last frame
 
     def __len__(self) -> int:
         return 0 if self.rows is None else len(self.rows)
@@ -89,7 +90,7 @@ def _through(stage: Callable[[list[R]], list[S]], batch: Batch[R], note: Callabl
             continue
         rows = next(made)
         note(part.video.counts, rows)
-        done.append(Part(part.video, rows))
+        done.append(Part(part.video, rows, part.cut))
     return done
 
 
@@ -103,7 +104,7 @@ def rebatch(batches: Iterable[Batch[C]], rows: int, parts: float = math.inf) -> 
     room = rows
     for part in (part for batch_ in batches for part in batch_):
         while part.rows is not None and len(part) >= room:
-            yield [*batch, replace(part, rows=part.rows[:room])]
+            yield [*batch, replace(part, rows=part.rows[:room], cut=part.cut or len(part) > room)]
             part = replace(part, rows=part.rows[room:])
             batch, room = [], rows
         if part.rows is None and not batch:
@@ -132,6 +133,7 @@ def _joined(batch: Batch[T]) -> Batch[T]:
     for video, group in groupby(batch, lambda part: part.video):
         parts = list(group)
         if tables := [part.rows for part in parts if part.rows is not None]:
-            whole.append(Part(video, tables[0].concat(tables)))
+            last = max(at for at, part in enumerate(parts) if part.rows is not None)
+            whole.append(Part(video, tables[0].concat(tables), parts[last].cut))
         whole += [part for part in parts if part.rows is None]
     return whole

@@ -56,7 +56,7 @@ class Chain:
         posed = self._ahead("regress", "people", lifted(pose, crops, note_regressed))
         for batch in posed:
             for part in batch:
-                yield Part(part.video, part.rows.bodies if part.rows is not None else None)
+                yield Part(part.video, part.rows.bodies if part.rows is not None else None, part.cut)
 
     def _found(self, frames: Iterator[Batch[Frames]]) -> Iterator[Batch[Found]]:
         """Yield the frames with their people: by the detector, or by boxes that are given."""

@@ -62,13 +62,18 @@ class Tracking:
         self._short = ShortTracks(tracker.options.min_track_s, tracker.options.track_memory_s)
         self._waiting: Bodies | None = None  # rows of the last frame, which may be incomplete
 
-    def feed(self, bodies: Bodies) -> Tracks | None:
-        """Return the tracks of all frames complete so far, sorted by frame and track id; None if there are none."""
+    def feed(self, bodies: Bodies, cut: bool = True) -> Tracks | None:
+        """Return the tracks of all frames complete so far, sorted by frame and track id; None if there are none.
+
+        ``cut``: the next table may have more rows of the last frame.
+        """
         if self._waiting is not None:
             bodies = Bodies.concat([self._waiting, bodies])
-        cut = int(np.searchsorted(bodies.frame_idx, bodies.frame_idx[-1])) if len(bodies) else 0
-        self._waiting = bodies[cut:] if len(bodies) else None
-        return self._short.feed(self._identified(bodies[:cut])) if cut else None
+        end = len(bodies)
+        if cut and end:
+            end = int(np.searchsorted(bodies.frame_idx, bodies.frame_idx[-1]))
+        self._waiting = bodies[end:] if end < len(bodies) else None
+        return self._short.feed(self._identified(bodies[:end])) if end else None
 
     def finish(self) -> Tracks | None:
         """Return the tracks of the remaining frames; None if there are none."""

@@ -23,7 +23,7 @@ from .crop import check_camera, with_camera
 from .file_meta import file_meta
 from .networks import Models, no_tracks
 from .report import Report, Times, elapsed, peak_memory_mb, stage_times
-from .track import Tracking, track, tracker_of
+from .track import Tracking, tracker_of
 
 
 class VideoRun:
@@ -115,9 +115,12 @@ class VideoRun:
 
     def tracks(self) -> Iterator[Tracks]:
         """Yield the tracks of all frames with people, in order, in tables of one or more frames. Call it only once."""
-        for tracks in track(self.bodies(), tracker_of(self.options, self.boxes), self.counts.shots):
-            self.counts.add(tracks)
-            yield tracks
+        tracking = Tracking(tracker_of(self.options, self.boxes), self.counts.shots)
+        for part in self.chain.bodies([self.parts()]):
+            tracks = tracking.finish() if part.rows is None else tracking.feed(part.rows, part.cut)
+            if tracks is not None:
+                self.counts.add(tracks)
+                yield tracks
 
     def meta(self) -> dict[str, Any]:
         """Return the metadata for the tracks file, see ``file_meta``."""

@@ -184,7 +184,7 @@ def grounded(tracks: Tracks, body: Body, levels: Levels) -> Tracks:
     """
     transl = tracks.transl.astype(np.float64)
     sole = sole_m(body)
-    order = np.argsort(tracks.track_id, kind="stable")
+    order = np.lexsort((tracks.time_s, tracks.track_id))
     for rows in np.split(order, np.flatnonzero(np.diff(tracks.track_id[order])) + 1) if len(order) else []:
         level = levels.at(int(tracks.frame_idx[rows[0]]))
         rows = rows[(tracks.flags[rows] & BAD_CAMERA) == 0]

@@ -135,7 +135,10 @@ def _read(path: Path, rows: bool = True, meta: bool = True) -> tuple[Tracks, Met
 
 
 def check_rows(path: Path, rows: Tracks, files: list[str] | None) -> None:
-    """Raise InputError for NaN or infinity, a frame index out of range, or confidences of another body's joints."""
+    """Raise InputError for NaN or infinity, frames or times out of order, or confidences of another body's joints.
+
+    ``rows``: sorted by (frame_idx, track_id).
+    """
     joints = rows.body_pose.shape[1] // 3 + 1
     if len(rows) and rows.joint_confidence is not None and rows.joint_confidence.shape[1] != joints:
         raise InputError(
@@ -159,6 +162,15 @@ def check_rows(path: Path, rows: Tracks, files: list[str] | None) -> None:
     if bad.any():
         raise InputError(
             f"{path}: column 'frame_idx' of row {bad.argmax()} is {rows.frame_idx[bad.argmax()]}, expected 0 to {last}"
+        )
+    late, same = np.diff(rows.time_s), np.diff(rows.frame_idx) == 0
+    bad = rows.time_s < 0
+    bad[1:] |= np.where(same, late != 0, late <= 0)
+    if bad.any():
+        row = int(bad.argmax())
+        raise InputError(
+            f"{path}: column 'time_s' of row {row}, frame {rows.frame_idx[row]}, is {rows.time_s[row]:.9g}; expected "
+            "one time for each frame, 0 or more, later than that of the frame before"
         )
 
 

@@ -18,6 +18,7 @@ from ..tables import FLAG_BITS, Array, Float32, Float64, Tracks
 from .level import Levels
 from .meta import Meta, VideoFacts, center_px
 from .motion import Z_UP
+from .rewritten import Misfit, in_order
 from .write import arrow_table, open_writer, output_format
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class VideoTracks(Tracks):
     def write(
         self, path: str | Path, format: Literal["auto", "parquet", "npz", "cliff"] = "auto", *, overwrite: bool = False
     ) -> None:
-        """Write the rows and the metadata to a tracks file. After an error no partial file is left behind.
+        """Write the rows, in a file's order, and the metadata to a tracks file. After an error no file is left behind.
 
         Args:
             path: The file to write.
@@ -169,14 +170,18 @@ class VideoTracks(Tracks):
             overwrite: Replace an existing file.
 
         Raises:
-            UsageError: The file exists, or its suffix is that of another format.
+            UsageError: The file exists, its suffix is that of another format, or a person has two rows in a frame.
             OutputError: It cannot be written.
         """
         path = Path(path)
         kind = output_format(path, format)
         check_free(path, overwrite)
+        try:
+            rows = in_order(self)
+        except Misfit as misfit:
+            raise UsageError(f"{path}: not written: {misfit}") from misfit
         with Claim(path), open_writer(kind, path, self[:0], self._described(), overwrite) as writer:
-            writer.write(self)
+            writer.write(rows)
             writer.finish()
 
     def _described(self) -> Meta:

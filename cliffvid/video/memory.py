@@ -61,10 +61,8 @@ class FrameSource(Source):
     ) -> None:
         if (times_s is None) == (fps is None):
             raise UsageError(f"{name}: give either times_s, the time of each frame, or fps")
-        if fps is not None and not FPS[0] <= fps <= FPS[1]:
-            raise UsageError(f"{name}: fps {fps}: must be {FPS[0]:g} to {FPS[1]:g}; otherwise give times_s")
         self.path, self._frames, self._times, self._fps = name, frames, times_s, fps
-        rate = None if fps is None else Fraction(fps).limit_denominator(100_000)
+        rate = None if fps is None else _rate(name, fps)
         self._taken: Iterator[ArrayLike] | None = None
         self.info = VideoInfo(
             path=name,
@@ -110,8 +108,8 @@ class FrameSource(Source):
 
     def _timed(self) -> Iterator[tuple[ArrayLike, float]]:
         """Yield each frame and its time, as given. Raises InputError where one is missing."""
-        self._taken = iter(self._frames)
-        times = None if self._times is None else iter(self._times)
+        self._taken = self._each(self._frames, "frames")
+        times = None if self._times is None else self._each(self._times, "times_s")
         before = -math.inf
         for index in itertools.count():
             frame = self._next(self._taken, f"frame {index}")
@@ -131,6 +129,12 @@ class FrameSource(Source):
                                  "must increase")  # fmt: skip
             before = at_s
             yield frame[0], at_s
+
+    def _each(self, items: Iterable[T], what: str) -> Iterator[T]:
+        try:
+            return iter(items)
+        except TypeError as error:
+            raise InputError(f"{self.path}: {what} is {type(items).__name__}, expected one after the other") from error
 
     def _next(self, items: Iterator[T], what: str) -> tuple[T] | None:
         """Return the next item, None at the end. Raises InputError for an error in what yields it."""
@@ -230,6 +234,16 @@ def _blocks(file: ByteStream, name: str) -> Iterator[bytes]:
                 raise EmptyError(f"{name}: nothing to read; was it read to its end before?")
             return
         yield block
+
+
+def _rate(name: str, fps: float) -> Fraction:
+    try:
+        rate_hz = float(fps)
+    except (TypeError, ValueError, OverflowError):
+        rate_hz = math.nan
+    if not FPS[0] <= rate_hz <= FPS[1]:
+        raise UsageError(f"{name}: fps {fps!r}: must be a number, {FPS[0]:g} to {FPS[1]:g}; otherwise give times_s")
+    return Fraction(rate_hz).limit_denominator(100_000)
 
 
 def _length(items: object) -> int | None:

@@ -19,7 +19,7 @@ USUAL = 12  # frames in that median
 FLASH = 4  # longest flash in frames
 LOOKS_HZ, USUAL_HZ = 2.0, 25.0  # how often the camera's motion is looked for, and the frame rate if it is not known
 MOVES = 0.015  # a motion from here on, as a share of the frame's width, moves the camera
-AGAIN = 3  # images in a row that show such a motion
+AGAIN = 3  # images in a row that show such a motion, those without any left out
 RENEWED = 40  # images after which the reference is replaced, as light and things change
 LOST = 2  # images in a row that look like the reference by no motion, after which it is replaced
 
@@ -81,7 +81,8 @@ class CameraMotion:
     """Finds the shots of one video in which the camera moves: pans, tilts, zooms or is carried. Frames come in order.
 
     It does if nearly the whole frame has moved from where it was, by more than a camera shakes, several times in a row.
-    What people before a standing camera do leaves the rest of the frame in its place.
+    What people before a standing camera do leaves the rest of the frame in its place. Images that look like the
+    reference by no motion say nothing: somebody may stand before the camera, or it may move too fast.
     """
 
     def __init__(
@@ -119,8 +120,11 @@ class CameraMotion:
             return
         self._seen += 1
         found = self._reference.motion_to(gray, self._motion)
-        self._lost, self._motion = (self._lost + 1, STILL) if found is None else (0, found)
-        self._again = self._again + 1 if self._motion.sure and self._motion.size > MOVES else 0
+        if found is None:
+            self._lost, self._motion = self._lost + 1, STILL
+        else:
+            self._lost, self._motion = 0, found
+            self._again = self._again + 1 if found.sure and found.size > MOVES else 0
         if self._again == AGAIN:
             self.moving.append(shot)
         if self._lost == LOST or self._seen == RENEWED:

@@ -230,6 +230,7 @@ def image_tracks(path, people, files, flags=0, body="open-body"):
     rows = len(people["pose"])
     columns = {n: np.zeros((rows, *c.shape[1:]), c.dtype) for n, c in Tracks.empty(pose=69, shape=10).columns().items()}
     columns["frame_idx"] = np.arange(rows) // 2
+    columns["time_s"] = columns["frame_idx"] / 25
     columns["track_id"] = (np.arange(rows) % 2 + 1).astype(np.int32)
     given = {"global_orient": people["pose"][:, :3], "body_pose": people["pose"][:, 3:], "betas": people["shape"]}
     for key, values in (given | {"transl": people["global_t"], "focal_px": people["focal_l"]}).items():

@@ -88,7 +88,7 @@ def test_one_buffer_may_hold_all_frames_and_frames_are_taken_as_needed(pixels, t
     lockstep = toy_options(frame_batch=1, person_batch=1, prefetch=0)
     parts = []
     for rows in stream(FrameSource(frames(), time_s), lockstep):
-        assert taken[-1] <= rows.frame_idx[0] + 1  # live: rows come with the next frame
+        assert taken[-1] == rows.frame_idx[0]  # live: rows come before the next frame is taken
         parts.append(rows)
     same(parts[0].concat(parts), truth, but=("pts", "time_s"))
 
@@ -112,6 +112,8 @@ def test_a_generator_is_closed_when_the_caller_has_enough(pixels, toy_options):
 IMAGE = np.zeros((72, 96, 3), np.uint8)
 FAULTS = {
     "not one frame came": lambda: FrameSource([], fps=25),
+    "frames is int, expected": lambda: FrameSource(5, fps=25),
+    "times_s is float, expected": lambda: FrameSource([IMAGE], 0.5),
     "frame 1 did not come: ZeroDivisionError": lambda: FrameSource((IMAGE + 1 // n for n in (1, 0)), fps=25),
     "frame 1 has 80 x 72 pixels, those before it 96 x 72": lambda: FrameSource([IMAGE, IMAGE[:, :80]], fps=25),
     "frame 0 is float64 of shape": lambda: FrameSource([IMAGE / 255], fps=25),
@@ -147,7 +149,7 @@ def test_what_is_no_video_is_a_mistake_of_use(tmp_path, clip, toy_options):
     for video in (IMAGE, 3, None):
         with pytest.raises(UsageError, match="a video cannot be"):
             process(video, tmp_path / "a.parquet", toy_options())
-    for more in ({}, {"times_s": [0], "fps": 25}, {"fps": 0}):
+    for more in ({}, {"times_s": [0], "fps": 25}, {"fps": 0}, {"fps": "a"}, {"fps": [25]}):
         with pytest.raises(UsageError, match="fps"):
             FrameSource([IMAGE], **more)
     with clip.open("rb") as file, pytest.raises(UsageError, match="is also an input"):

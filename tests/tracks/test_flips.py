@@ -37,6 +37,7 @@ def test_of_tracks(tmp_path, kind):
     like = Tracks.empty(pose=69, shape=10).columns()
     columns = {name: rng.integers(0, 99, (ROWS, *c.shape[1:])).astype(c.dtype) for name, c in like.items()}
     columns["frame_idx"][:], columns["track_id"][:] = np.arange(ROWS) // 3, np.arange(ROWS) % 3 + 1
+    columns["time_s"] = columns["frame_idx"] / 25
     path, given = tmp_path / "t", Tracks(**columns)
     with WRITERS[kind](path, given, META) as writer:
         writer.write(given)

@@ -134,6 +134,14 @@ def test_depths_that_err_are_put_right_by_the_floor():
     assert 0.25 < np.median(height[air]) - np.median(height[~air]) < 0.8
 
 
+def test_the_order_of_rows_changes_nothing_but_the_order():
+    tracks, _ = walk(camera(18, -3, 3.5), people=2, errs=ERRS, seconds=2)
+    levels = Levels((0,), (find_level(tracks, BODY),))
+    np.testing.assert_array_equal(
+        grounded(tracks[::-1], BODY, levels).transl, grounded(tracks, BODY, levels).transl[::-1]
+    )
+
+
 def save(path, tracks, shots=(), moving=None):
     with WRITERS["npz"](path, tracks) as writer:
         writer.write(tracks)

@@ -1,20 +1,23 @@
 """Values that nobody can mean, in manifests, tracks and ground truth: told by name where they are read."""
 
 import json
+import os
 import re
 import shutil
+from functools import partial
 
 import numpy as np
 import onnx
 import pytest
 
-from cliffvid import InputError, read_tracks
+from cliffvid import InputError, convert, overlay, read_tracks, report, smooth
 from cliffvid.errors import BackendMemoryError, ModelError, describe
 from cliffvid.evaluate.ground_truth import read_truth
 from cliffvid.evaluate.pseudogt.files import CliffGT
 from cliffvid.models.manifest import read_manifest, sealed
 from cliffvid.models.session import not_loaded
 from cliffvid.tables import BAD_CAMERA
+from cliffvid.tracks.formats.table import FORMATS
 from pseudogt_files import gt_arrays
 from toys import replace_network
 from track_files import make_tracks
@@ -94,6 +97,41 @@ def test_of_tracks_whose_camera_is_bad(tracks):
 def test_of_a_frame_that_is_none(tracks):
     with pytest.raises(InputError, match="column 'frame_idx' of row 0 is -4, expected 0 to"):
         read_tracks(tracks("frame_idx", -4))
+
+
+TIMES = {
+    "one before the video's first": [-0.04, -0.04, 0, 0, 0.04, 0.04],
+    "two of one frame": [0, 0, 0.04, 0.05, 0.08, 0.08],
+    "one that stands still": [0, 0, 0.04, 0.04, 0.04, 0.04],
+    "one that goes back": [0, 0, 0.08, 0.08, 0.04, 0.04],
+}
+
+
+@pytest.mark.parametrize("kind", TIMES)
+def test_of_times_out_of_order(tracks, tmp_path, kind):
+    """Whatever needs the motion refuses them alike, by the first row that is wrong, and leaves nothing behind."""
+    path = tracks("time_s", 0)
+    with np.load(path) as archive:
+        np.savez(path, **dict(archive) | {"time_s": np.array(TIMES[kind])})
+    row = {"one before": 0, "two of one": 3, "one that s": 4, "one that g": 4}[kind[:10]]
+    consumers = [
+        *(partial(convert, path, tmp_path / "new", to=to) for to in FORMATS),
+        partial(report, path, tmp_path / "new.html"),
+        partial(overlay, tmp_path / "clip.mp4", path, tmp_path / "new.mp4"),
+        partial(smooth, path, tmp_path / "new.npz"),
+        partial(read_tracks, path),
+    ]
+    for consume in consumers:
+        with pytest.raises(
+            InputError, match=rf"t\.npz: column 'time_s' of row {row}, frame \d, is .* one time for each"
+        ):
+            consume()
+    assert os.listdir(tmp_path) == ["t.npz"]
+
+
+def test_of_two_rows_of_a_person_at_one_time(tracks):
+    with pytest.raises(InputError, match="frame 1 has two rows of track 1"):
+        read_tracks(tracks("track_id", 1))
 
 
 def test_of_ground_truth(tmp_path):

@@ -65,6 +65,10 @@ def test_what_is_selected_keeps_its_metadata_and_is_a_tracks_file_again(file, tm
     assert again.meta["counts"]["rows"] == 3 and read_meta(file)["counts"] == {"decode": {"frames": 10, "damaged": 0}}
     with pytest.raises(UsageError, match="exists already"):
         part.write(tmp_path / "part.parquet")
+    part[::-1].write(tmp_path / "part.parquet", overwrite=True)
+    assert read_tracks(tmp_path / "part.parquet").frame_idx.tolist() == [2, 3, 4]
+    with pytest.raises(UsageError, match="frame 2 has two rows of track 2"):
+        part.concat([part, part]).write(tmp_path / "part.parquet", overwrite=True)
     part[:1].write(tmp_path / "part.parquet", overwrite=True)
     assert len(read_tracks(tmp_path / "part.parquet")) == 1
     with pytest.raises(UsageError, match="names no body"):

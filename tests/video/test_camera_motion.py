@@ -1,5 +1,6 @@
 """A camera that moves is told from one that stands, whatever people and light do."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -7,8 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
+from cliffvid import process, read_meta
 from cliffvid.tables import Frames
 from cliffvid.video.shots import CameraMotion
+from clips import COLORS, person_box
+from clips import film as make_film
 from plane_frames import rgb_images
 
 FILM = Path(__file__).parents[2] / "examples" / "pedestrians.mp4"
@@ -38,6 +42,25 @@ def hidden(image, k):
     return image
 
 
+def before_a_wall(image, k):
+    """Somebody walks before a plain wall: all that is to be seen moves, but it is in few places."""
+    wall, x = np.full((*WH[::-1], 3), 120, np.uint8), 130 + k
+    wall[120:, x : x + 110] = seen(image)[120:, :110]
+    return wall
+
+
+def train(image, k):
+    """A train in most places of the frame, and what stands in the rest."""
+    stands = seen(image)
+    stands[120:] = seen(image[::-1], 20 + 3 * k)[120:]
+    return stands
+
+
+def fast(image, k):
+    """Each 1.5 s all that was in sight has gone out of it."""
+    return seen(image[:: 1 - 2 * (k // 15 % 2)], 20 + 4 * (k % 15))
+
+
 JITTER = np.random.default_rng(0).uniform(-1, 1, (60, 2))
 NOISE = np.random.default_rng(1).normal(0, 15, (60, *WH[::-1], 1))
 MOVES = {
@@ -46,6 +69,7 @@ MOVES = {
     "tilt": lambda image, k: seen(image, y=20 + 1.0 * k),
     "zoom": lambda image, k: seen(image, zoom=1 + 0.003 * k),
     "handheld": lambda image, k: seen(image, 144 + 15 * np.sin(0.2 * k) + 0.5 * k, 108 + 10 * np.sin(0.31 * k)),
+    "fast, and lost at times": fast,
 }
 STANDS = {
     "stands": lambda image, k: seen(image),
@@ -55,6 +79,8 @@ STANDS = {
     "fade": lambda image, k: light(seen(image), abs(1 - k / 30)),
     "noise": lambda image, k: np.clip(seen(image) + NOISE[k], 0, 255).astype(np.uint8),
     "somebody close": lambda image, k: hidden(seen(image), k),
+    "somebody before a wall": before_a_wall,
+    "train": train,
 }
 
 
@@ -89,3 +115,20 @@ def test_each_shot_is_judged_by_itself_whatever_the_batches_and_parts(film):
     for part in (slice(0, 7), slice(7, None)):
         later.watch_in(kept[part])
     assert later.moving == [1]
+
+
+def test_tracks_of_a_camera_that_moves_are_the_same_bytes_whatever_the_batches(film, tmp_path, toy_options):
+    def pictures():
+        for k, image in enumerate(film):
+            image = cv2.resize(seen(image, 20 + 3 * k), (192, 144), interpolation=cv2.INTER_AREA) // 2
+            x0, y0, x1, y1 = person_box(0, k, 192, 144)
+            image[y0:y1, x0:x1] = next(iter(COLORS.values()))
+            yield image
+
+    clip, out, files = make_film(tmp_path / "pan.mp4", pictures(), rate=10), tmp_path / "a.npz", set()
+    for frames, people, prefetch, threads in ((1, 1, 0, 1), (7, 5, 2, 2), (64, 64, 3, 1)):
+        sizes = {"frame_batch": frames, "person_batch": people, "prefetch": prefetch, "threads": threads}
+        process(clip, out, replace(toy_options(), overwrite=True, **sizes))
+        files.add(out.read_bytes())
+    counts = read_meta(out)["counts"]
+    assert len(files) == 1 and counts["moving"] == [0] and counts["rows"] > 50
