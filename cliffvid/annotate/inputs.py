@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError, UsageError
-from ..names import label, posix, public
+from ..names import label, posix, printable, public
 from ..options import Options
 from ..video.image_files import NAMED, is_hidden, is_image
 from ..video.open import source_of
@@ -50,7 +50,7 @@ class FoundInputs:
         name = posix(name)
         known = public(name)
         if known in self.inputs:
-            self.doubled += 1
+            self._add_again(known, extra)
             return
         self.inputs[known] = extra
         if known != name:
@@ -64,7 +64,21 @@ class FoundInputs:
             if name != address and name not in self.inputs:
                 self.addresses.setdefault(name, address)
         self.inputs.put(known, extras, keep=True)
-        self.doubled += len(names) - (len(self.inputs) - before)
+        if len(self.inputs) - before < len(names):
+            self.doubled -= len(self.inputs) - before  # those that are new
+            for name, extra in zip(known, extras, strict=True):
+                self._add_again(name, extra)
+
+    def _add_again(self, name: str, extra: Extra) -> None:
+        """Take what a manifest says of an input that was named before. Raises InputError if one said something else."""
+        held = self.inputs[name]
+        if not held:
+            self.inputs[name] = extra
+        elif extra and extra != held:
+            column = min(each for each in held.keys() | extra.keys() if held.get(each) != extra.get(each))
+            first, second = (printable(str(values.get(column)))[:60] for values in (held, extra))
+            raise InputError(f"{name}: named twice, with {printable(column)} {first} and {second}; keep one of the two")
+        self.doubled += 1
 
     def add_shard(self, name: str, extra: Extra, options: Options) -> None:
         """Add the videos in a tar file, each with the columns of the JSON file of the same stem beside it."""
