@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError, UsageError
-from ..names import label, posix, printable, public
+from ..names import label, listed, posix, printable, public
 from ..options import Options
 from ..video.image_files import NAMED, is_hidden, is_image
 from ..video.open import source_of
@@ -85,8 +85,6 @@ class FoundInputs:
         try:
             shard = shard_at(name, options)
         except InputError:
-            if not in_store(name):
-                raise
             self.add(name, extra)  # so that it is reported as failed
             return
         beside = {video: f"{os.path.splitext(video)[0]}.json" for video in shard.members if is_video(Path(video))}
@@ -124,26 +122,33 @@ def find_inputs(sources: list[str], leave_out: Path, options: Options | None = N
     listed.
     """
     found, options = FoundInputs(), options or Options()
-    for source in (name for each in sources for name in ([each] if os.path.exists(each) else numbered(each))):
-        before = len(found.inputs) + found.doubled
-        path = Path(source)
-        if source == "-":
-            _add_names(names_on_stdin(), found, options)
-        elif in_store(source):
-            _add_stored(source, found, options)
-        elif os.path.isdir(path):  # Path.is_dir raises PermissionError
-            _add_folder(path, {leave_out.resolve()}, found)
-        elif path.suffix.lower() in LIST_SUFFIXES and os.path.isfile(path):
-            _add_names(names_in(path), found, options)
-        elif path.suffix.lower() in MANIFEST_SUFFIXES and os.path.isfile(path):
-            _add_manifest(path, found, options)
-        elif set("*?[") & set(source) and not os.path.exists(path) and "://" not in source:
-            _add_pattern(source, {leave_out.resolve()}, found, options)
-        else:
-            _add_names([source], found, options)
+    for source in sources:
+        before, ignored = len(found.inputs) + found.doubled, found.ignored
+        for name in [source] if os.path.exists(source) else numbered(source):
+            _add_source(name, {leave_out.resolve()}, found, options)
         if len(found.inputs) + found.doubled == before:
-            raise UsageError(f"{source}: names no video and no image; is it the right place?")
+            count = found.ignored - ignored
+            left = f" (left out: {listed(found.ignored_names[:count][:1], count)})" if count else ""
+            raise UsageError(f"{source}: names no video and no image{left}; is it the right place?")
     return found
+
+
+def _add_source(source: str, leave_out: set[Path], found: FoundInputs, options: Options) -> None:
+    path = Path(source)
+    if source == "-":
+        _add_names(names_on_stdin(), found, options)
+    elif in_store(source):
+        _add_stored(source, found, options)
+    elif os.path.isdir(path):  # Path.is_dir raises PermissionError
+        _add_folder(path, leave_out, found)
+    elif path.suffix.lower() in LIST_SUFFIXES and os.path.isfile(path):
+        _add_names(names_in(path), found, options)
+    elif path.suffix.lower() in MANIFEST_SUFFIXES and os.path.isfile(path):
+        _add_manifest(path, found, options)
+    elif set("*?[") & set(source) and not os.path.exists(path) and "://" not in source:
+        _add_pattern(source, leave_out, found, options)
+    else:
+        _add_names([source], found, options)
 
 
 def inputs_in(folder: Path, leave_out: set[Path]) -> FoundInputs:

@@ -167,6 +167,18 @@ def test_an_input_of_two_rows_that_differ_is_refused(tmp_path, monkeypatch, sour
     assert found.doubled == 4
 
 
+def test_a_shard_of_no_use_does_not_stop_those_beside_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "0.tar").touch()
+    for number, names in enumerate([["a.mp4"], []], 1):
+        with tarfile.open(tmp_path / f"{number}.tar", "w") as tar:
+            for name in names:
+                tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+    assert [*find_inputs(["{0..2}.tar"], tmp_path).inputs] == ["0.tar", "1.tar/a.mp4"]  # 0.tar is to fail alone
+    with pytest.raises(UsageError, match=r"^\{2\.\.2\}\.tar: names no video"):
+        find_inputs(["{2..2}.tar"], tmp_path)
+
+
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
