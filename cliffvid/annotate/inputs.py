@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError, UsageError
-from ..names import label, posix, public
+from ..names import label, listed, posix, printable, public
 from ..options import Options
 from ..video.image_files import NAMED, is_hidden, is_image
 from ..video.open import source_of
@@ -50,7 +50,7 @@ class FoundInputs:
         name = posix(name)
         known = public(name)
         if known in self.inputs:
-            self.doubled += 1
+            self._add_again(known, extra)
             return
         self.inputs[known] = extra
         if known != name:
@@ -64,15 +64,27 @@ class FoundInputs:
             if name != address and name not in self.inputs:
                 self.addresses.setdefault(name, address)
         self.inputs.put(known, extras, keep=True)
-        self.doubled += len(names) - (len(self.inputs) - before)
+        if len(self.inputs) - before < len(names):
+            self.doubled -= len(self.inputs) - before  # those that are new
+            for name, extra in zip(known, extras, strict=True):
+                self._add_again(name, extra)
+
+    def _add_again(self, name: str, extra: Extra) -> None:
+        """Take what a manifest says of an input that was named before. Raises InputError if one said something else."""
+        held = self.inputs[name]
+        if not held:
+            self.inputs[name] = extra
+        elif extra and extra != held:
+            column = min(each for each in held.keys() | extra.keys() if held.get(each) != extra.get(each))
+            first, second = (printable(str(values.get(column)))[:60] for values in (held, extra))
+            raise InputError(f"{name}: named twice, with {printable(column)} {first} and {second}; keep one of the two")
+        self.doubled += 1
 
     def add_shard(self, name: str, extra: Extra, options: Options) -> None:
         """Add the videos in a tar file, each with the columns of the JSON file of the same stem beside it."""
         try:
             shard = shard_at(name, options)
         except InputError:
-            if not in_store(name):
-                raise
             self.add(name, extra)  # so that it is reported as failed
             return
         beside = {video: f"{os.path.splitext(video)[0]}.json" for video in shard.members if is_video(Path(video))}
@@ -110,26 +122,33 @@ def find_inputs(sources: list[str], leave_out: Path, options: Options | None = N
     listed.
     """
     found, options = FoundInputs(), options or Options()
-    for source in (name for each in sources for name in ([each] if os.path.exists(each) else numbered(each))):
-        before = len(found.inputs) + found.doubled
-        path = Path(source)
-        if source == "-":
-            _add_names(names_on_stdin(), found, options)
-        elif in_store(source):
-            _add_stored(source, found, options)
-        elif os.path.isdir(path):  # Path.is_dir raises PermissionError
-            _add_folder(path, {leave_out.resolve()}, found)
-        elif path.suffix.lower() in LIST_SUFFIXES and os.path.isfile(path):
-            _add_names(names_in(path), found, options)
-        elif path.suffix.lower() in MANIFEST_SUFFIXES and os.path.isfile(path):
-            _add_manifest(path, found, options)
-        elif set("*?[") & set(source) and not os.path.exists(path) and "://" not in source:
-            _add_pattern(source, {leave_out.resolve()}, found, options)
-        else:
-            _add_names([source], found, options)
+    for source in sources:
+        before, ignored = len(found.inputs) + found.doubled, found.ignored
+        for name in [source] if os.path.exists(source) else numbered(source):
+            _add_source(name, {leave_out.resolve()}, found, options)
         if len(found.inputs) + found.doubled == before:
-            raise UsageError(f"{source}: names no video and no image; is it the right place?")
+            count = found.ignored - ignored
+            left = f" (left out: {listed(found.ignored_names[:count][:1], count)})" if count else ""
+            raise UsageError(f"{source}: names no video and no image{left}; is it the right place?")
     return found
+
+
+def _add_source(source: str, leave_out: set[Path], found: FoundInputs, options: Options) -> None:
+    path = Path(source)
+    if source == "-":
+        _add_names(names_on_stdin(), found, options)
+    elif in_store(source):
+        _add_stored(source, found, options)
+    elif os.path.isdir(path):  # Path.is_dir raises PermissionError
+        _add_folder(path, leave_out, found)
+    elif path.suffix.lower() in LIST_SUFFIXES and os.path.isfile(path):
+        _add_names(names_in(path), found, options)
+    elif path.suffix.lower() in MANIFEST_SUFFIXES and os.path.isfile(path):
+        _add_manifest(path, found, options)
+    elif set("*?[") & set(source) and not os.path.exists(path) and "://" not in source:
+        _add_pattern(source, leave_out, found, options)
+    else:
+        _add_names([source], found, options)
 
 
 def inputs_in(folder: Path, leave_out: set[Path]) -> FoundInputs:

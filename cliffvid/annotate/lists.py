@@ -228,18 +228,25 @@ def _plausible(extras: Packed[Extra]) -> Bool:
     return plausible
 
 
-def _batches(path: Path | str, options: Options) -> "Iterator[pa.RecordBatch]":
+def _csv_table(text: bytes) -> "pa.Table":
+    """Return a CSV's table: text as it is written, as 007 is a name, but in the columns of the camera."""
     import pyarrow as pa
     import pyarrow.csv
+
+    names = pa.csv.open_csv(io.BytesIO(text)).schema.names
+    types: dict[str, pa.DataType] = {name: pa.string() for name in names if name not in CAMERA_COLUMNS}
+    kinds = pa.csv.ConvertOptions(column_types=types | {"path": pa.binary()})  # names need not be UTF-8
+    return pa.csv.read_csv(io.BytesIO(text), pa.csv.ReadOptions(use_threads=False), convert_options=kinds)
+
+
+def _batches(path: Path | str, options: Options) -> "Iterator[pa.RecordBatch]":
     import pyarrow.parquet as pq
 
     from .store.dataset import VIDEO_COLUMNS
 
     try:
         if suffix_of(path) == ".csv":
-            types = pa.csv.ConvertOptions(column_types={"path": pa.string()})
-            text = io.BytesIO(text_in(path, options).encode("utf-8", "surrogateescape"))
-            table = pa.csv.read_csv(text, pa.csv.ReadOptions(use_threads=False), convert_options=types)
+            table = _csv_table(text_in(path, options).encode("utf-8", "surrogateescape"))
         else:
             with open_list(path, options) as file:
                 source = pq.ParquetFile(file, pre_buffer=False)

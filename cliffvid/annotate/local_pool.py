@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 LINE_BYTES = 1 << 16  # the longest line of a log
 SETTLE_S = 1.0  # how long at most what a process logged before its answer, or its end, may take to arrive
 MARK = "\x1eanswer"  # a line of the log: what was logged before an answer ends here
+PARENTS = signal.SIGINT, signal.SIGTERM  # they reach all processes of a terminal or job; the parent decides
 WARNING = "warning: "  # begins what a worker's log has to tell the user
 
 
@@ -151,13 +152,17 @@ class LocalPool:
             _end(process)
 
     def _start(self) -> Process:
-        popen = subprocess.Popen(
-            [sys.executable, "-m", __name__],
-            env=self._environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        _mask("SIG_BLOCK")  # in the process too, until it ignores these signals
+        try:
+            popen = subprocess.Popen(
+                [sys.executable, "-m", __name__],
+                env=self._environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        finally:
+            _mask("SIG_UNBLOCK")
         assert popen.stdout and popen.stderr
         process = Process(popen, WorkerLog(popen.stderr))
         threading.Thread(
@@ -203,6 +208,11 @@ class LocalPool:
         return [Answer(task, _with_log(fault or crash, process)) for task in process.tasks]
 
 
+def _mask(how: str) -> None:
+    if hasattr(signal, "pthread_sigmask"):  # Windows has none
+        signal.pthread_sigmask(getattr(signal, how), PARENTS)
+
+
 def _end(process: Process) -> int:
     """Return the exit code of a process once it has ended, and all that it logged is there."""
     code = process.popen.wait()
@@ -239,8 +249,9 @@ def _with_log(fault: Fault, process: Process) -> Fault:
 
 def main() -> None:
     """Run a worker process until its stdin ends; what is printed meanwhile goes to the log, which is stderr."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # they reach all processes of a terminal or job; the parent decides
+    for number in PARENTS:
         signal.signal(number, signal.SIG_IGN)
+    _mask("SIG_UNBLOCK")
     faulthandler.enable(all_threads=False)  # those at work on other inputs would push it out of the log
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
     logging.addLevelName(logging.WARNING, WARNING.strip(": "))

@@ -30,6 +30,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
+            _ignore_signals()
             say("interrupted: what was finished is kept, nothing half-written is left behind")
             raise typer.Exit(130) from None
 
@@ -82,9 +83,14 @@ class EndedBySignal(SystemExit):
         self.name = signal.Signals(number).name
 
 
-def _end(number: int, frame: object) -> None:
-    for each in (*ENDING, signal.SIGINT):  # ignore repeated signals during clean-up
+def _ignore_signals() -> None:
+    """Ignore repeated signals while the command ends."""
+    for each in (*ENDING, signal.SIGINT):
         signal.signal(each, signal.SIG_IGN)
+
+
+def _end(number: int, frame: object) -> None:
+    _ignore_signals()
     raise EndedBySignal(number)
 
 

@@ -2,7 +2,9 @@
 
 import functools
 import inspect
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from copy import copy
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -206,6 +208,8 @@ def parse_message(error: ParseError) -> str:
         known = [name for each in context.command.params for name in each.opts if name.startswith("--")]
         close = [RENAMED[wrong]] if RENAMED.get(wrong) in known else get_close_matches(wrong, known, n=1)
         words = f"no such option: {wrong}" + (f"; did you mean {close[0]}?" if close else "")
+        if file := next((each for each in sys.argv[1:] if each.startswith("-") and os.path.lexists(each)), ""):
+            words = f"no such option: {wrong}; for the file of this name write ./{file}"
     return f"{words} ({context.command_path} --help)" if words and context else words
 
 

@@ -30,6 +30,7 @@ IDLE_MAX = 16  # connections
 PART_BYTES = 1 << 16
 COPY_BYTES = 1 << 32  # of a file that is downloaded as a whole
 FORBIDDEN, MISSING, BUSY = (401, 403, 407), (404, 410), (408, 425, 429)
+UNTRUSTED = "check the address, or name the file of an authority that you trust in SSL_CERT_FILE"
 Peer: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -125,7 +126,7 @@ class Web:
                 connection.close()
                 if not isinstance(error, ssl.SSLCertVerificationError):
                     raise
-                words = f"the certificate of {url.hostname} is not trusted ({error.verify_message})"
+                words = f"the certificate of {url.hostname} is not trusted ({error.verify_message}); {UNTRUSTED}"
                 raise UnreadableError(f"{address}: {words}") from error
             connection.sock.settimeout(READ_S)
         peer = ipaddress.ip_address(connection.sock.getpeername()[0].partition("%")[0])

@@ -19,6 +19,7 @@ from bulk import annotate, kill_group, make_inputs, rows, start, truth, videos
 from cliffvid import Options, OutputError
 from cliffvid.annotate import messages
 from cliffvid.annotate.job import annotate as annotate_here
+from cliffvid.annotate.local_pool import LocalPool
 from cliffvid.annotate.messages import LOG_LINES
 from cliffvid.annotate.options import BulkOptions
 from cliffvid.annotate.status import status
@@ -286,6 +287,20 @@ def test_a_signal_ends_it_cleanly_and_it_goes_on_from_there(tmp_path, toys):  # 
     annotate("in", "-o", "out", cwd=tmp_path, toys=toys, check=1)
     everything = [video["video"] for video in videos(tmp_path / "out")]
     assert rows(tmp_path / "out").equals(truth(everything, tmp_path, toys))
+
+
+def test_a_key_that_ends_the_job_ends_no_worker_that_begins(tmp_path, toy_options):
+    clip = make_clip(tmp_path / "a.mp4", frames=3)
+    pool = LocalPool(1, toy_options(), tmp_path)
+    try:
+        pool.submit(messages.Probe(video=str(clip), known=None, split_s=0.0))
+        for number in (signal.SIGINT, signal.SIGTERM):  # a terminal sends it to all processes
+            os.kill(int(pool.at_work()[0][0]), number)
+        while not (answers := pool.wait(10)):
+            pass
+    finally:
+        pool.close()
+    assert answers[0].reply.frames == 3
 
 
 def test_failures_can_stop_it(tmp_path, toys):

@@ -129,7 +129,7 @@ def test_sources_of_every_kind(data, toys):
         annotate(*sources, "-o", f"kind{number}", cwd=data, toys=toys)
         assert rows(data / f"kind{number}").equals(expected), sources
     table = pq.read_table(data / "kind2" / "videos.parquet").to_pylist()
-    assert [(row["subject"], row["height_m"]) for row in table] == [("s0", 1.0), ("s1", 1.1), ("s2", 1.2)]
+    assert [(row["subject"], row["height_m"]) for row in table] == [("s0", "1.0"), ("s1", "1.1"), ("s2", "1.2")]
 
 
 def test_outputs_stay_under_out_whatever_the_inputs_are_called(data, toys, tmp_path):

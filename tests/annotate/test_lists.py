@@ -145,6 +145,40 @@ def test_two_columns_of_one_name_and_other_separators_are_refused(tmp_path):
             find_inputs([str(tmp_path / "m.csv")], tmp_path)
 
 
+def test_columns_of_a_csv_are_as_written_but_those_of_cameras(tmp_path):
+    written = {"subject": "007", "day": "2026-01-02", "ok": "true", "height_m": "1.50", "site": "NA"}
+    row = ",".join(["gr\udcfc.mp4", *written.values(), "300", ""])
+    text = f"path,{','.join(written)},focal_px,cx_px\n{row}\n"
+    (tmp_path / "m.csv").write_bytes(os.fsencode(text))
+    found = find_inputs([str(tmp_path / "m.csv")], tmp_path)
+    assert dict(found.inputs) == {"gr\udcfc.mp4": {**written, "focal_px": 300, "cx_px": None}}
+
+
+@pytest.mark.parametrize("sources", [["m.csv"], ["one.csv", "two.csv"]])
+def test_an_input_of_two_rows_that_differ_is_refused(tmp_path, monkeypatch, sources):
+    monkeypatch.chdir(tmp_path)
+    head, one, two = "path,who,focal_px\n", "a.mp4,x,300\nb.mp4,y,\n", "c.mp4,z,\na.mp4,x,400\n"
+    for name, lines in (("m", one + two), ("one", one), ("two", two), ("same", one + one)):
+        (tmp_path / f"{name}.csv").write_text(head + lines)
+    with pytest.raises(InputError, match=r"^a\.mp4: named twice, with focal_px 300 and 400; keep one of the two"):
+        find_inputs(sources, tmp_path)
+    found = find_inputs(["a.mp4", "same.csv", "b.mp4"], tmp_path)
+    assert dict(found.inputs) == {"a.mp4": {"who": "x", "focal_px": 300}, "b.mp4": {"who": "y", "focal_px": None}}
+    assert found.doubled == 4
+
+
+def test_a_shard_of_no_use_does_not_stop_those_beside_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "0.tar").touch()
+    for number, names in enumerate([["a.mp4"], []], 1):
+        with tarfile.open(tmp_path / f"{number}.tar", "w") as tar:
+            for name in names:
+                tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+    assert [*find_inputs(["{0..2}.tar"], tmp_path).inputs] == ["0.tar", "1.tar/a.mp4"]  # 0.tar is to fail alone
+    with pytest.raises(UsageError, match=r"^\{2\.\.2\}\.tar: names no video"):
+        find_inputs(["{2..2}.tar"], tmp_path)
+
+
 @pytest.mark.parametrize(
     ("columns", "words"),
     [

@@ -114,6 +114,7 @@ def test_the_shell_completes_choices():
         (["process", "a.mp4", "--engines", "x"], "no such option: --engines; did you mean --models?"),
         (["annotate", "in", "-o", "x", "--engine", "ray"], "no such option: --engine; did you mean --runner?"),
         (["models", "--engines", "x"], "no such option: --engines; did you mean --models?"),
+        (["process", "-dash.mp4"], "no such option: -d; for the file of this name write ./-dash.mp4"),
         (["proces", "a.mp4"], "No such command 'proces'. Did you mean 'process'"),
         (
             ["process", "a.mp4", "--backend", "tensort"],
@@ -135,10 +136,11 @@ def test_the_shell_completes_choices():
     ],
 )
 def test_a_mistyped_option_or_choice_is_told_with_what_was_meant(cliffvid, tmp_path, args, told):
-    (tmp_path / "a.mp4").write_text("")
+    for name in ("a.mp4", "-dash.mp4"):
+        (tmp_path / name).write_text("")
     code, out, err = cliffvid(*args, toy_models=False)
     assert (code, out) == (2, "") and err.startswith(f"error: {told}") and err.count("\n") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+    assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "-dash.mp4"}
 
 
 def test_options_in_python_are_checked_by_the_same_words():

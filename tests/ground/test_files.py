@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -233,6 +234,18 @@ def test_a_hangup_ends_a_command_but_under_nohup(tmp_path, ignored, code):
         "cli.main()\n"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == code
+
+
+def test_a_key_that_is_pressed_again_shows_no_traceback(tmp_path):
+    script = (
+        "import os, signal, sys; from cliffvid.cli import app as cli\n"
+        "def press(*_): os.kill(os.getpid(), signal.SIGINT)\n"
+        "cli.close_streams = press\n"  # as the command ends
+        "sys.argv = ['cliffvid', 'doctor']; cli.TyperGroup.invoke = press\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 130 and re.fullmatch("interrupted: .*\n", done.stderr)
 
 
 KILLED = """

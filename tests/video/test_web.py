@@ -1,13 +1,15 @@
 """Files at web addresses: the bytes that the server has, and nothing from where it should not lead."""
 
+import datetime
 import http.server
 import io
 import random
 import re
+import ssl
 import tarfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -17,6 +19,8 @@ from cliffvid.annotate.inputs import find_inputs
 from cliffvid.errors import AccessError, EmptyError, NotFoundError, RefusedError, UnreadableError
 from cliffvid.video import stores
 from cliffvid.video.ranges import open_ranges
+from cliffvid.video.web import web
+from needs import package
 
 LEAVE = Options(allow_network=True)
 DATA = random.Random(0).randbytes(3_000_000)
@@ -115,6 +119,46 @@ def test_what_a_server_refuses_is_an_error_of_one_line(server, path, error, word
         file.read()
         file.check()
     assert str(raised.value).startswith(f"{server.base}/{path}: ") and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "days", "words"),
+    [
+        ("localhost", 1, None),
+        ("localhost", -1, "certificate has expired"),
+        ("example.org", 1, "Hostname mismatch.*"),
+        ("localhost", None, "self-signed certificate"),
+    ],
+    ids=["trusted", "expired", "of another host", "untrusted"],
+)
+def test_only_a_server_that_is_trusted_is_read_from(server, tmp_path, monkeypatch, host, days, words):
+    (tmp_path / "server.pem").write_bytes(certificate(host, days or 1))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / ("server.pem" if days else "none.pem")))
+    address = f"https://localhost:{server.server_port}/ranges/clip.mp4"
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with ExitStack() as stack:
+        stack.callback(web().close)
+        if words:
+            words = rf"{address}: the certificate of localhost is not trusted \({words}\); .*SSL_CERT_FILE"
+            stack.enter_context(pytest.raises(UnreadableError, match=words))
+        with open_ranges(address, LEAVE) as file:
+            assert file.read() == DATA
+
+
+def certificate(host: str, days: int) -> bytes:
+    """A certificate that vouches for itself, valid for these days, with its key."""
+    x509 = package("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now, alternative = datetime.datetime.now(datetime.UTC), x509.SubjectAlternativeName([x509.DNSName(host)])
+    begin, end = now - datetime.timedelta(2), now + datetime.timedelta(days)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, begin, end).add_extension(alternative, True)
+    kinds = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return key.private_bytes(*kinds) + made.sign(key, hashes.SHA256()).public_bytes(kinds[0])
 
 
 def test_redirects_lead_to_the_named_host_and_to_no_other_private_address_or_scheme(server):
