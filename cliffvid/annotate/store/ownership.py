@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import UsageError
-from ...names import is_address, label
+from ...names import address_of, label
 from .records import SHARD, WORK_FILE
 
 NAME = "journal.jsonl"
@@ -37,8 +37,9 @@ def has_journal(folder: Path) -> bool:
 
 def check_own(folder: Path) -> None:
     """Raise UsageError unless a folder is a data set, or holds no other files and may become one."""
-    if is_address(folder):
-        raise UsageError(f"{folder}: an address; name a local folder, and copy the finished data set to the store")
+    if address := address_of(folder):
+        what = "an address; name a local folder, and copy the finished data set to the store"
+        raise UsageError(f"{address}: {what}; only annotate without --shard writes to s3:// and gs://")
     if not os.path.lexists(folder) or has_journal(folder):
         return
     check_not_lost(folder)
