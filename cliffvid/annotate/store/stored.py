@@ -108,7 +108,7 @@ class StoredPlace(Place):
 
         if _is_own(name):
             self._held.add(name)
-        _written(address, send)
+        _written(address, send, WRITE)
 
     def local(self, name: str) -> Path:
         path, address = self.folder / name, f"{self.address}/{name}"
@@ -152,7 +152,7 @@ class StoredPlace(Place):
                 return there == data
             return True
 
-        return _written(address, put)
+        return _written(address, put, WRITE)
 
     def fetch_journal(self) -> Path:
         """Write the journal as one file into the folder. Raises InputError if an object of it is missing."""
@@ -245,7 +245,7 @@ def _naming(place: StoredPlace) -> Iterator[None]:
         raise InputError(f"{place.address}/journal: {what}; {advice}") from error
 
 
-def _written(address: str, ask: Callable[[], T], deed: Deed = WRITE) -> T:
+def _written(address: str, ask: Callable[[], T], deed: Deed) -> T:
     try:
         return asked(address, ask, deed)
     except InputError as error:
