@@ -13,13 +13,16 @@ NAME = "journal.jsonl"
 BEGINNING = b'{"type": "'  # of each line
 TRACKS, WORK, PARTS = "tracks", "work", "parts"
 OWN_FOLDERS = (TRACKS, WORK, PARTS)
+COPY = "copy it to a folder, join journal/*.jsonl to journal.jsonl there"  # what to do with a data set in a store
 
 
 def has_journal(folder: Path) -> bool:
     """Return whether a folder is a data set, that is, whether it has a journal.
 
-    Raises UsageError if a link or another kind of file has the name of a data set's file or folder.
+    Raises UsageError if a link or another kind of file has the name of a data set's file or folder, or for an address.
     """
+    if address := address_of(folder):
+        raise UsageError(f"{address}: an address; {COPY}, and name that")
     for name in (*OWN_FOLDERS, NAME):
         if (folder / name).is_symlink():
             raise UsageError(f"{folder / name}: a link; name a data set whose {name} is not elsewhere")
@@ -39,7 +42,7 @@ def check_own(folder: Path) -> None:
     """Raise UsageError unless a folder is a data set, or holds no other files and may become one."""
     if address := address_of(folder):
         what = "an address; name a local folder, and copy the finished data set to the store"
-        raise UsageError(f"{address}: {what}; only annotate without --shard writes to s3:// and gs://")
+        raise UsageError(f"{address}: {what}; annotate without --shard writes to s3:// and gs:// itself")
     if not os.path.lexists(folder) or has_journal(folder):
         return
     check_not_lost(folder)

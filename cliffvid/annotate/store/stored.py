@@ -24,7 +24,7 @@ from ...names import label
 from ...options import Options
 from ...video.stores import Deed, asked, client
 from .journal import Journal
-from .ownership import NAME, TRACKS, WORK
+from .ownership import COPY, NAME, TRACKS, WORK
 from .place import Place
 from .reading import replay
 from .records import SHARD, WORK_FILE
@@ -37,7 +37,6 @@ REMOVE = Deed("removing", "remove", "holds", WAITS_S)
 FETCH = Deed("reading", "deliver", "sent", WAITS_S)
 PIECE = re.compile(r"journal/[0-9]{9}\.jsonl")
 AT_ONCE = 256  # objects of the journal that are read together
-COPY = "copy it to a folder, join journal/*.jsonl to journal.jsonl there"
 
 
 class Store(Protocol):
