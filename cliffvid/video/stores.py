@@ -128,7 +128,7 @@ def open_object(source: str, facts: Facts, options: Options) -> RangeFile:
 def check_leave(address: str, options: Options) -> None:
     """Raise RefusedError unless addresses may be read from."""
     if not options.allow_network:
-        raise RefusedError(f"{address}: an address; give --allow-network to read from it")
+        raise RefusedError(f"{address}: an address; give --allow-network to use it")
 
 
 def facts_of(address: str, options: Options) -> Facts:

@@ -2,8 +2,8 @@
 
 ``PUT /-/faults`` sets what goes wrong, as JSON: with ``every`` N, each Nth request for an object fails or is slow, and
 of those that fail every other one was done all the same; ``forbid`` lists beginnings of keys that may not be reached,
-``lie`` of keys that are claimed to be larger than they are; ``replace``: no condition of a put counts. ``GET
-/-/requests`` returns all requests for objects since.
+``lie`` of keys that are claimed to be larger than they are, ``lose`` of keys whose first put is done and answered as
+failed; ``replace``: no condition of a put counts. ``GET /-/requests`` returns all requests for objects since.
 """
 
 import json
@@ -96,6 +96,10 @@ class Misbehaving:
                     _take(environ)
                 status = ("503 Slow Down", "500 Internal Server Error")[done]
                 return _reply(start, status), int(status[:3])
+        seen = any(each["method"] == method and each["key"] == key for each in self.requests)
+        if method == "PUT" and key.startswith(tuple(self.faults.get("lose", ()))) and not seen:
+            b"".join(self.app(environ, lambda *args: None))
+            return _reply(start, "500 Internal Server Error"), 500
         if key.startswith(tuple(self.faults.get("forbid", ()))):
             _take(environ)
             return _reply(start, "403 Forbidden"), 403

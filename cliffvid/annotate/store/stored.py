@@ -128,13 +128,17 @@ class StoredPlace(Place):
     def remove(self, name: str) -> None:
         super().remove(name)
         if name in self._held:
-
-            def take_away() -> None:
-                with suppress(FileNotFoundError):
-                    self.store.rm_file(f"{self.address}/{name}")
-
-            _written(f"{self.address}/{name}", take_away, REMOVE)
+            self.take_back(name)
             self._held.discard(name)
+
+    def take_back(self, name: str) -> None:
+        """Remove an object that this run has put or may remove."""
+
+        def take() -> None:
+            with suppress(FileNotFoundError):
+                self.store.rm_file(f"{self.address}/{name}")
+
+        _written(f"{self.address}/{name}", take, REMOVE)
 
     def put_new(self, name: str, data: bytes) -> bool:
         """Put an object if there is none of its name; return whether the one that is there then is this."""
@@ -186,6 +190,7 @@ class StoredJournal(Journal):
         """Take the data set from any other run. Raises OutputError if the store cannot prove that."""
         self.hold()
         if self._place.put_new(_piece(self._number), b""):
+            self._place.take_back(_piece(self._number))
             raise OutputError(
                 f"{self._place.address}: the store replaces objects that should stay, so that two runs could spoil "
                 "each other's work; name a local folder, and copy the finished data set to the store"
