@@ -38,7 +38,14 @@ def label(text: str) -> str:
 
 def is_address(path: Path) -> bool:
     """Return whether a path stands for an address, such as ``s3://bucket/name``."""
-    return STORE.match(posix(str(path))) is not None
+    return address_of(path) is not None
+
+
+def address_of(path: Path) -> str | None:
+    """Return the address that a path stands for, with both slashes; None if it stands for none."""
+    name = posix(str(path))
+    begin = STORE.match(name)
+    return f"{begin[0]}/{name[begin.end() :]}" if begin else None
 
 
 def posix(name: str) -> str:

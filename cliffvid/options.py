@@ -101,7 +101,7 @@ class Options:
     max_frame_mpx: float = option(  # an 8K frame has 33
         64.0, "Refuse frames of more megapixels.", panel=SAFETY, above=0
     )
-    allow_network: bool = option(False, "Allow addresses as inputs: http, https, rtsp, s3, gs.", panel=SAFETY)
+    allow_network: bool = option(False, "Allow addresses: http, https, rtsp, s3, gs.", panel=SAFETY)
     decode_device: Literal["auto", "cpu", "cuda"] = option(  # auto: the CPU until decoding on a GPU has been measured
         "auto", "Device of the video decoder. auto: the CPU.", panel=SPEED
     )

@@ -15,6 +15,8 @@ from .messages import Answer, Fault, LeftOut, Probed, Trial, TrialSpeed
 from .options import BulkOptions
 from .plan import Intake, Plan, job_folder
 from .store.journal import state_of
+from .store.opening import planned_state
+from .store.place import Place
 from .store.records import Ended, InputLine, Line
 from .store.state import State
 
@@ -56,6 +58,9 @@ class _NoJournal:
     def defer(self, record: Line) -> None:
         raise AssertionError("a plan is not written down")
 
+    def hold(self) -> None:
+        raise AssertionError("a plan is not written down")
+
 
 def dry_run(
     sources: list[str], out: Path, options: Options, bulk: BulkOptions
@@ -65,12 +70,12 @@ def dry_run(
     The estimate comes from a trial: a number of frames of the input of median length, on one worker.
     """
     folder = job_folder(out, bulk)
-    state = state_of(folder)
+    state = planned_state(folder, options)
     elsewhere: Mapping[str, Ended] = state_of(out).live if folder != out else {}
     found = find_inputs(sources, out, options)
     with (
         tempfile.TemporaryDirectory() as work,
-        BulkJob(Path(work), _NoJournal(state), options, bulk, lambda event, progress: None) as job,
+        BulkJob(Place(Path(work)), _NoJournal(state), options, bulk, lambda event, progress: None) as job,
         interruptible(job.stop),
     ):
         plan = job.plan(found, elsewhere)

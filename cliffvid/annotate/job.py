@@ -21,8 +21,9 @@ from .split import SegmentMerger
 from .store.dataset import Shards, conclude, writing
 from .store.endings import finished, given_up
 from .store.journal import Log, state_of
-from .store.opening import found_lines, open_journal
+from .store.opening import found_lines, opened
 from .store.ownership import WORK
+from .store.place import Place
 from .store.records import Ended, JobLine, Result
 
 
@@ -45,7 +46,7 @@ def annotate(
 
     Args:
         sources: One or several folders, patterns, lists (.txt), manifests (.csv, .parquet), files, or ``-`` (stdin).
-        out: The folder of the data set, created if needed; ``read_tracks(out, video=...)`` reads it.
+        out: The folder of the data set, for ``read_tracks(out, video=...)``, or ``s3://bucket/name``; made if needed.
         options: The settings of each video; the defaults if None.
         bulk: The settings of the job; the defaults if None.
         watch: Called with each event and the progress.
@@ -66,24 +67,24 @@ def annotate_inputs(found: FoundInputs, out: Path, options: Options, bulk: BulkO
     """Run ``annotate`` on inputs that are found already."""
     folder = job_folder(out, bulk)
     elsewhere: Mapping[str, Ended] = state_of(out).live if folder != out else {}
-    with open_journal(folder) as log:
-        watch = MetricsFile(bulk.metrics, folder, bulk.checkpoint_s, watch) if bulk.metrics else watch
-        with BulkJob(folder, log, options, bulk, watch) as job, interruptible(job.stop):
+    with opened(folder, options) as (place, log):
+        watch = MetricsFile(bulk.metrics, str(place.where), bulk.checkpoint_s, watch) if bulk.metrics else watch
+        with BulkJob(place, log, options, bulk, watch) as job, interruptible(job.stop):
             return job.run(found, elsewhere)
 
 
 class BulkJob:
     """One run over a plan; a context manager that ends all its processes."""
 
-    def __init__(self, folder: Path, journal: Log, options: Options, bulk: BulkOptions, watch: Watch) -> None:
-        self.folder, self.journal, self.options, self.bulk, self.watch = folder, journal, options, bulk, watch
+    def __init__(self, place: Place, journal: Log, options: Options, bulk: BulkOptions, watch: Watch) -> None:
+        self.place, self.journal, self.options, self.bulk, self.watch = place, journal, options, bulk, watch
+        self.folder = place.folder
         self.recipe = recipe(options)
-        self.shards = Shards(folder, journal)
-        self.pool = open_pool(options, bulk, folder / WORK)
+        self.shards = Shards(self.folder, journal, place)
+        self.pool = open_pool(options, bulk, self.folder / WORK)
         self.tasks = Scheduler(self.pool)
         self.progress = Progress(pool=self.pool)
-        self.interrupted = False
-        self.failures = 0
+        self.interrupted, self.failures = False, 0
         self.fault: str | None = None
 
     def __enter__(self) -> "BulkJob":
@@ -153,7 +154,7 @@ class BulkJob:
 
     def _work(self, plan: Plan) -> None:
         progress, intake = self.progress, Intake(plan, self.progress)
-        joins = SegmentMerger(plan, self.folder, self.journal, self.tasks, self.options.stride, self._tell)
+        joins = SegmentMerger(plan, self.place, self.journal, self.tasks, self.options.stride, self._tell)
         progress.todo = sum(name not in self.journal.state.live for name in plan.given)
         progress.started = time.monotonic()
         self.tasks.draw_from(intake.probes())
@@ -289,12 +290,11 @@ class BulkJob:
         with writing(self.folder):
             self.journal.append()
         state, stopped = self.journal.state, self.stopped()
-        statuses = plan.statuses()
-        seconds = self.progress.seconds
-        summary = Summary(self.folder, statuses, self.progress.done, self.progress.frames, seconds, stopped)
+        statuses, seconds = plan.statuses(), self.progress.seconds
+        summary = Summary(self.place.where, statuses, self.progress.done, self.progress.frames, seconds, stopped)
         if state.jobs:
             with writing(self.folder):
-                conclude(self.folder, self.journal, stopped, statuses=statuses)
+                conclude(self.folder, self.journal, stopped, self.place, statuses=statuses)
                 self.shards.clean()
         self._tell({"type": "end", "stopped": stopped, "statuses": statuses, "seconds": seconds})
         return summary

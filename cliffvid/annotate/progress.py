@@ -23,7 +23,7 @@ BEGINNING = b"# HELP cliffvid_"  # of each file of metrics
 class Summary:
     """Result of a run."""
 
-    out: Path
+    out: Path | str  # the folder of the data set, or its address in a store
     statuses: Counter[str]  # of the inputs of this run
     done: int = 0  # inputs that this run finished
     frames: int = 0  # of these inputs
@@ -96,7 +96,7 @@ class MetricsFile:
     first write fails; later the job goes on without.
     """
 
-    def __init__(self, file: Path, data_set: Path, every_s: float, then: Watch) -> None:
+    def __init__(self, file: Path, data_set: str, every_s: float, then: Watch) -> None:
         self.file, self.data_set, self.every_s, self.then = file, data_set, max(every_s, 1.0), then
         self._written: float | None = None
         check_free(file, overwrite=True)
@@ -108,7 +108,7 @@ class MetricsFile:
     def __call__(self, event: Event, progress: Progress) -> None:
         now = time.monotonic()
         if self._written is None or event["type"] == "end" or now - self._written >= self.every_s:
-            text = metrics_text(progress, str(self.data_set), at_work=event["type"] != "end")
+            text = metrics_text(progress, self.data_set, at_work=event["type"] != "end")
             try:
                 write_whole(self.file, text.encode(), overwrite=True)
             except OutputError as error:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..pipeline.counts import Counts, DetectCounts, RegressCounts
@@ -12,7 +11,8 @@ from .plan import Plan
 from .scheduler import Scheduler
 from .store.dataset import writing
 from .store.journal import Log
-from .store.ownership import WORK, remove
+from .store.ownership import WORK
+from .store.place import Place
 from .store.records import CountsFacts, Result, SegmentLine
 from .store.state import cut_key
 from .task_runs import counts_facts
@@ -26,13 +26,13 @@ class SegmentMerger:
     def __init__(
         self,
         plan: Plan,
-        folder: Path,
+        place: Place,
         journal: Log,
         tasks: Scheduler,
         stride: int,
         tell: Callable[[SegmentEvent], None],
     ) -> None:
-        self.plan, self.folder, self.journal, self.tasks, self.stride = plan, folder, journal, tasks, stride
+        self.plan, self.place, self.journal, self.tasks, self.stride = plan, place, journal, tasks, stride
         self._tell = tell
 
     def take(self, done: Segment, processed: Processed) -> None:
@@ -52,7 +52,8 @@ class SegmentMerger:
             "thumbs": processed.thumbs or "",
             **result,
         }
-        with writing(self.folder):
+        with writing(self.place.folder):
+            self.place.keep(_files_of([kept]))
             self.journal.append(kept)
         self._tell({"type": "segment", "video": name, "part": done.part, "of": len(line["cuts"]) + 1})
         self.join_if_whole(name)
@@ -65,6 +66,8 @@ class SegmentMerger:
         if counts_of([part["counts"] for part in parts]).decode.frames != -(-(line["frames"] or 0) // self.stride):
             self.refuse(name)  # the split points were wrong
             return
+        for file in _files_of(parts):
+            self.place.local(file)
         files = tuple(part["file"] for part in parts if part["file"])
         self.tasks.add_first([Join(video=name, files=files, thumbs=tuple(part["thumbs"] for part in parts))])
 
@@ -75,7 +78,7 @@ class SegmentMerger:
             return
         line["cuts"], line["kind"] = [], "long, refuses cuts"
         self.tasks.drop(name)
-        with writing(self.folder):
+        with writing(self.place.folder):
             self.journal.append(line)
         self.tasks.add_first(self.plan.tasks_of(name))
 
@@ -97,13 +100,17 @@ class SegmentMerger:
 
     def remove(self, name: str) -> None:
         """Remove the files of an input's segments, once the whole is in the data set."""
-        for part in self._parts(name):
-            for file in filter(None, (part["file"], part["thumbs"])):
-                remove(self.folder, f"{WORK}/{file}")
+        for file in _files_of(self._parts(name)):
+            self.place.remove(file)
 
     def _parts(self, name: str) -> list[SegmentLine]:
         parts = self.journal.state.segments.get(cut_key(self.plan.lines[name]), {})
         return [parts[part] for part in sorted(parts)]
+
+
+def _files_of(parts: list[SegmentLine]) -> list[str]:
+    """Return the work files of segments."""
+    return [f"{WORK}/{file}" for part in parts for file in (part["file"], part["thumbs"]) if file]
 
 
 def counts_of(parts: list[CountsFacts]) -> Counts:

@@ -16,7 +16,7 @@ from .progress import Summary, Watch
 from .store.dataset import NO_SHARD, Shards, conclude, done_line, hash_of, writing
 from .store.journal import read_state
 from .store.opening import open_journal
-from .store.ownership import NAME, PARTS, TRACKS, WORK, is_own, remove
+from .store.ownership import NAME, PARTS, TRACKS, WORK, has_journal, is_own, remove
 from .store.records import Ended
 from .store.rows import rows_in
 from .store.state import State
@@ -45,6 +45,7 @@ def merge(out: Path) -> Merged:
     It may be killed and called again. If several parts hold an input, the one finished last counts. A part with
     unfinished inputs stays, so that its job can resume. Raises InputError if there are no parts.
     """
+    has_journal(out)  # raises for links and addresses
     parts = sorted(path.parent for path in (out / PARTS).glob(f"*/{NAME}"))
     if not parts:
         raise InputError(f"{out}: holds no parts of annotate --shard; nothing to merge")

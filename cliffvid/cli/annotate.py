@@ -22,7 +22,7 @@ def annotate(
             help="Folders, 'patterns', lists (.txt), manifests (.csv, .parquet: column path), files; -: a list.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the data set.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the data set, or s3://bucket/name.")],
     options: Annotated[Options, without("format", "overwrite", "videos_at_once", "boxes")],
     bulk: BulkOptions,
     camera: CameraFile = None,

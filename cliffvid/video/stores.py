@@ -1,4 +1,4 @@
-"""Read objects in stores (S3, Google Cloud Storage, through fsspec) and at web addresses by ranges.
+"""Reach objects in stores (S3, Google Cloud Storage, through fsspec) and at web addresses; read them by ranges.
 
 Nothing but the store that an address names is contacted. An error of the store is retried a few times; what the store
 says about an object that is missing, or forbidden, is believed at once.
@@ -62,7 +62,18 @@ STORES = {
 # Credentials are looked for in the surroundings, not on the network: elsewhere than in a cloud, asking takes seconds.
 NO_LOOKUPS = {"AWS_EC2_METADATA_DISABLED": "true", "NO_GCE_CHECK": "true"}
 CONNECT_S, READ_S = 10, 20
-WAITS_S = 0.3, 0.6, 1.2  # between attempts
+
+
+class Deed(NamedTuple):
+    """What a store is asked to do with an object, in the words of its errors, and the pauses between attempts."""
+
+    doing: str
+    do: str
+    cut: str  # what it did with fewer bytes than it should
+    waits_s: tuple[float, ...]
+
+
+READ = Deed("reading", "deliver", "sent", (0.3, 0.6, 1.2))
 REFUSED = errno.EINVAL, errno.EPERM, errno.ENOSYS  # codes that s3fs gives to answers which no retry changes
 NOBODY = "RefreshError", "ProfileNotFound", "TokenRetrievalError"  # errors of credentials, beside those named so
 # A read at a new place fetches the least, as a header may be all that is needed; reads that go on fetch ever more.
@@ -110,19 +121,19 @@ def open_object(source: str, facts: Facts, options: Options) -> RangeFile:
         return StoredFile(source, facts, options)
     from .web import CopiedFile, web  # with TLS, 40 ms that most runs need not take
 
-    copy = _asked(source, lambda: web().copy(source, facts.size))
+    copy = asked(source, lambda: web().copy(source, facts.size))
     return CopiedFile(source, facts.size, f"{source} {facts.content}", copy)
 
 
 def check_leave(address: str, options: Options) -> None:
     """Raise RefusedError unless addresses may be read from."""
     if not options.allow_network:
-        raise RefusedError(f"{address}: an address; give --allow-network to read from it")
+        raise RefusedError(f"{address}: an address; give --allow-network to use it")
 
 
 def facts_of(address: str, options: Options) -> Facts:
     """Return the size and the ETag of an object, by one request. Raises InputError."""
-    info = _asked(address, lambda: _store(address, options).info(address))
+    info = asked(address, lambda: client(address, options).info(address))
     size, etag = info.get("size"), str(info.get("ETag") or info.get("etag") or "").strip('"')
     tag = info.get("tag") or (etag and f"etag {etag}")
     if info.get("type") == "directory":
@@ -147,10 +158,10 @@ def list_store(pattern: str, options: Options) -> list[str]:
     """Return the addresses that match a pattern, or all below a prefix that ends in a slash, sorted."""
 
     def ask() -> dict[str, dict[str, object]]:
-        store = cast(Listing, _store(pattern, options))
+        store = cast(Listing, client(pattern, options))
         return (store.find if pattern.endswith("/") else store.glob)(pattern, detail=True)
 
-    found = _asked(pattern, ask)
+    found = asked(pattern, ask)
     return sorted(f"{_scheme(pattern)}://{name}" for name, info in found.items() if info["type"] == "file")
 
 
@@ -160,7 +171,7 @@ class StoredFile(RangeFile):
     def __init__(self, address: str, facts: Facts, options: Options) -> None:
         super().__init__(address, facts.size)
         self.content = f"{address} {facts.content}"
-        self._store = _store(address, options)
+        self._store = client(address, options)
         self._held: dict[int, bytes] = {}  # by where they begin, the one used last at the end
 
     def fetch(self, start: int, size: int) -> bytes:
@@ -176,7 +187,7 @@ class StoredFile(RangeFile):
         before = next((len(data) for begin, data in self._held.items() if begin + len(data) == start), 0)
         end = start + min(max(2 * before, LEAST_BYTES), MOST_BYTES)
         end = min([end, self.size, *(begin for begin in self._held if begin > start)])
-        data = _asked(self.name, lambda: self._range(start, end))
+        data = asked(self.name, lambda: self._range(start, end))
         while self._held and sum(map(len, self._held.values())) + len(data) > HELD_BYTES:
             del self._held[next(iter(self._held))]
         return data
@@ -188,7 +199,8 @@ class StoredFile(RangeFile):
         return data
 
 
-def _store(address: str, options: Options) -> FileSystem:
+def client(address: str, options: Options) -> FileSystem:
+    """Return the client of a store. Raises RefusedError without leave to reach it, or without its package."""
     check_leave(address, options)
     try:
         return _file_system(_scheme(address))
@@ -218,23 +230,23 @@ def _file_system(scheme: str) -> FileSystem:
     return cast(FileSystem, made)
 
 
-def _asked(address: str, ask: Callable[[], T]) -> T:
+def asked(address: str, ask: Callable[[], T], deed: Deed = READ) -> T:
     """Return the store's answer, asked for again where another try may help. Raises InputError."""
-    for wait_s in (*WAITS_S, None):
+    for wait_s in (*deed.waits_s, None):
         try:
             return ask()
         except CliffvidError:
             raise
         except Exception as error:  # of some library for networks
-            if refused := _refusal(address, error):
+            if refused := _refusal(address, error, deed):
                 raise refused from error
             if wait_s is None:
-                raise _given_up(address, error) from _cause(error)
+                raise _given_up(address, error, deed) from _cause(error)
         time.sleep(wait_s * random.uniform(0.5, 1))
     raise AssertionError("the last attempt returns or raises")
 
 
-def _refusal(address: str, error: Exception) -> InputError | None:
+def _refusal(address: str, error: Exception, deed: Deed) -> InputError | None:
     """Return the error for an answer that stays the same however often it is asked for."""
     kind, words, store = type(error).__name__, reason(error), STORES[_scheme(address)]
     if isinstance(error, FileNotFoundError):
@@ -242,19 +254,19 @@ def _refusal(address: str, error: Exception) -> InputError | None:
     if "Credential" in kind or kind in NOBODY:
         return AccessError(f"{address}: no credentials for {store.place} ({words}); {store.who}")
     if isinstance(error, PermissionError):
-        return AccessError(f"{address}: {store.place} forbids reading it; {store.forbidden}")
+        return AccessError(f"{address}: {store.place} forbids {deed.doing} it; {store.forbidden}")
     if isinstance(error, ValueError) or kind == "ParamValidationError":
         return NotFoundError(f"{address}: no address of {store.shape.format(words)}")
     if isinstance(error, OSError) and error.errno in REFUSED:
-        return UnreadableError(f"{address}: {store.place} refuses to deliver it ({words})")
+        return UnreadableError(f"{address}: {store.place} refuses to {deed.do} it ({words})")
     return None
 
 
-def _given_up(address: str, error: Exception) -> InputError:
+def _given_up(address: str, error: Exception, deed: Deed) -> InputError:
     place = STORES[_scheme(address)].place
     if isinstance(error, EOFError):
-        return UnreadableError(f"{address}: {place} sent {error}; upload it again")
-    return UnreadableError(f"{address}: {place} does not deliver it ({reason(error)}); try again later")
+        return UnreadableError(f"{address}: {place} {deed.cut} {error}; upload it again")
+    return UnreadableError(f"{address}: {place} does not {deed.do} it ({reason(error)}); try again later")
 
 
 def _cause(error: Exception) -> Exception:

@@ -82,7 +82,7 @@ BAD = [
     (["good.mp4", "--hdr", "keep"], 2, "--hdr keep: choose one of tonemap, refuse"),
     (["good.mp4", "--decode-device", "tpu"], 2, "--decode-device tpu: did you mean cpu? choose one of auto, cpu, cuda"),
     (["good.mp4", "--max-frame-mpx", "0.01"], 1, "above --max-frame-mpx 0.01; raise it if the file is to be trusted"),
-    (["https://host/a.mp4"], 1, "an address; give --allow-network to read from it"),
+    (["https://host/a.mp4"], 1, "an address; give --allow-network to use it"),
     (["good.mp4", "--score", "7"], 2, "--score 7.0: must be a number, above 0 and below 1"),
     (["good.mp4", "--iou-max", "nan"], 2, "--iou-max nan: must be a number, above 0 and below 1"),
     (["good.mp4", "--box-scale", "0"], 2, "--box-scale 0.0: must be a number, above 0"),

@@ -1,8 +1,9 @@
 """A local S3 server (moto), in a process of its own, that counts what is read, and misbehaves where it is asked to.
 
-``PUT /-/faults`` sets what goes wrong, as JSON: with ``every`` N, each Nth request for an object fails or is slow;
-``forbid`` lists keys that may not be read, ``lie`` keys that are claimed to be larger than they are. ``GET
-/-/requests`` returns all requests for objects since.
+``PUT /-/faults`` sets what goes wrong, as JSON: with ``every`` N, each Nth request for an object fails or is slow, and
+of those that fail every other one was done all the same; ``forbid`` lists beginnings of keys that may not be reached,
+``lie`` of keys that are claimed to be larger than they are, ``lose`` of keys whose first put is done and answered as
+failed; ``replace``: no condition of a put counts. ``GET /-/requests`` returns all requests for objects since.
 """
 
 import json
@@ -74,7 +75,7 @@ class Misbehaving:
             return _reply(start, "200 OK")
         if path == "/-/requests":
             return _reply(start, "200 OK", json.dumps(self.requests).encode())
-        if method not in ("GET", "HEAD") or not path.startswith("/clips/") or path == "/clips/":
+        if not path.startswith("/clips/") or path == "/clips/":
             return self.app(environ, start)
         key = path[len("/clips/") :].encode("latin1").decode()
         body, status = self.answer(environ, start, method, key)
@@ -89,19 +90,37 @@ class Misbehaving:
             if turn // every % 3 == 0:
                 time.sleep(1)
             else:
-                return _reply(start, ("503 Slow Down", "500 Internal Server Error")[turn // every % 2]), 503
-        if key in self.faults.get("forbid", ()):
+                if done := turn // every % 2:
+                    b"".join(self.app(environ, lambda *args: None))
+                else:
+                    _take(environ)
+                status = ("503 Slow Down", "500 Internal Server Error")[done]
+                return _reply(start, status), int(status[:3])
+        seen = any(each["method"] == method and each["key"] == key for each in self.requests)
+        if method == "PUT" and key.startswith(tuple(self.faults.get("lose", ()))) and not seen:
+            b"".join(self.app(environ, lambda *args: None))
+            return _reply(start, "500 Internal Server Error"), 500
+        if key.startswith(tuple(self.faults.get("forbid", ()))):
+            _take(environ)
             return _reply(start, "403 Forbidden"), 403
+        if self.faults.get("replace"):
+            environ.pop("HTTP_IF_NONE_MATCH", None)
         held = []
         body = self.app(environ, lambda *args: held.extend(args[:2]))
         body = [b"".join(body)]
         status, headers = held
-        if key in self.faults.get("lie", ()) and method == "HEAD":
+        if key.startswith(tuple(self.faults.get("lie", ()))) and method == "HEAD":
             headers = [
                 (name, str(int(value) + LIE) if name.lower() == "content-length" else value) for name, value in headers
             ]
         start(status, headers)
         return body, int(status.split()[0])
+
+
+def _take(environ) -> None:
+    """Read what was sent, as it is no part of the next request."""
+    chunked = environ.get("wsgi.input_terminated")
+    environ["wsgi.input"].read(-1 if chunked else int(environ.get("CONTENT_LENGTH") or 0))
 
 
 def _reply(start, status: str, body: bytes = b"") -> list[bytes]:

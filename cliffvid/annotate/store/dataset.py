@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NotRequired, TypedDict, Unpack, cast
 
 from ...errors import InputError, OutputError
-from ...files import sync_folder
 from ...names import label
 from ...tracks.data_set import VIDEOS
 from ...tracks.write import META_KEY, about, open_parquet
 from .journal import Log
-from .ownership import TRACKS, WORK, remove
+from .ownership import TRACKS, WORK
+from .place import Place
 from .records import CountsFacts, DoneLine, Ended, ShardFacts
 from .state import State
 
@@ -74,8 +74,8 @@ def writing(folder: Path) -> Iterator[None]:
 class Shards:
     """Atomic writer of shards and their journal lines."""
 
-    def __init__(self, folder: Path, journal: Log) -> None:
-        self.folder, self.journal = folder, journal
+    def __init__(self, folder: Path, journal: Log, place: Place | None = None) -> None:
+        self.folder, self.journal, self.place = folder, journal, place or Place(folder)
         self._run, self._count = uuid.uuid4().hex[:8], 0
         self.videos: list[Ended] = []  # not yet committed
         self._tables: list[pa.Table] = []
@@ -116,11 +116,11 @@ class Shards:
             if len(kept) == len(held):
                 continue
             sha256 = state.hashes[file]
-            new = self.filtered(self.folder / file, sha256, kept) if kept else NO_SHARD
+            new = self.filtered(self.place.local(file), sha256, kept) if kept else NO_SHARD
             lost = [name for name in held if name in gone]
             videos = [state.live[name] for name in kept]
             self.journal.append({**done_line(new, videos), "forget": lost})
-            remove(self.folder, file)
+            self.place.remove(file)
         if rest := gone & state.live.keys():
             self.journal.append({**done_line(NO_SHARD, []), "forget": sorted(rest)})
 
@@ -155,10 +155,9 @@ class Shards:
         segments = [line for name in state.inputs if name not in state.live for line in state.parts(name).values()]
         kept = {name for line in segments for name in (line["file"], line["thumbs"])}
         named = {f"{WORK}/{name}" for name in kept} | state.shards().keys()
-        for place in (TRACKS, WORK):
-            for path in (self.folder / place).iterdir():
-                if f"{place}/{path.name}" not in named:
-                    remove(self.folder, f"{place}/{path.name}")
+        for name in self.place.names():
+            if name not in named:
+                self.place.remove(name)
 
     def _write(self, tables: "list[pa.Table]") -> ShardFacts:
         import pyarrow as pa
@@ -173,12 +172,11 @@ class Shards:
         return self._place(path)
 
     def _place(self, path: Path) -> ShardFacts:
-        """Rename a work file to a shard, and return its name and hash for the journal."""
+        """Make a work file a shard, and return its name and hash for the journal."""
         self._count += 1
-        name = f"{TRACKS}/{self._run}-{self._count:06d}.parquet"
-        os.replace(path, self.folder / name)
-        sync_folder(self.folder / TRACKS)
-        return {"file": name, "sha256": hash_of(self.folder / name)}
+        name, sha256 = f"{TRACKS}/{self._run}-{self._count:06d}.parquet", hash_of(path)
+        self.place.publish(path, name)
+        return {"file": name, "sha256": sha256}
 
 
 def hash_of(path: Path) -> str:
@@ -198,13 +196,15 @@ class MoreOfEnd(TypedDict):
     statuses: NotRequired[dict[str, int]]
 
 
-def conclude(folder: Path, journal: Log, stopped: str | None, **more: Unpack[MoreOfEnd]) -> None:
+def conclude(
+    folder: Path, journal: Log, stopped: str | None, place: Place | None = None, **more: Unpack[MoreOfEnd]
+) -> None:
     """Rewrite ``videos.parquet``, and record its hash and the end of the run in the journal."""
     part = folder / WORK / f"{uuid.uuid4().hex}.parquet"
     _write_videos(part, journal.state)
     sha256 = hash_of(part)
-    os.replace(part, folder / VIDEOS)
-    sync_folder(folder)
+    journal.hold()
+    (place or Place(folder)).publish(part, VIDEOS)
     journal.append({"type": "end", "stopped": stopped, "finished": time.time(), "videos_sha256": sha256, **more})
 
 

@@ -10,6 +10,7 @@
              The inputs of a line are held as columns if they are several
 ``failed``   an input has failed, and why
 ``segment``  the people of one segment of a long input are in a file
+``claim``    a run has taken the data set; in object stores only, see stored.py
 ``end``      a run ended, and how; the hash of videos.parquet at that time
 
 The last line about an input counts. Packed in files that no line names are not part of the data set.
@@ -55,6 +56,7 @@ class Log(Protocol):
 
     def append(self, *records: Line) -> None: ...
     def defer(self, record: Line) -> None: ...
+    def hold(self) -> None: ...
 
 
 class Journal:
@@ -108,6 +110,17 @@ class Journal:
             jobs += record["type"] == "job"
         digest, lines = self._digest.copy(), list(_grouped([*self._deferred, *records]))
         data = b"".join(_line(record, digest) for record in lines)
+        self._write(data)
+        self._digest, self._deferred = digest, []
+        self.lines += len(lines)
+        for record in lines:
+            self.state.apply(record)
+
+    def hold(self) -> None:
+        """Raise OutputError unless the data set is still this process's, as its lock promises."""
+
+    def _write(self, data: bytes) -> None:
+        """Add lines to the journal, all of them or none. Raises OSError."""
         size = os.fstat(self._file.fileno()).st_size
         try:
             done = 0
@@ -117,10 +130,6 @@ class Journal:
         except OSError:
             self._file.truncate(size)
             raise
-        self._digest, self._deferred = digest, []
-        self.lines += len(lines)
-        for record in lines:
-            self.state.apply(record)
 
 
 def _locked(path: Path, folder: Path) -> IO[bytes]:

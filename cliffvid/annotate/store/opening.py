@@ -2,21 +2,56 @@
 
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
 from ...errors import OutputError
 from ...files import sync_folder
 from ...locks import has_locks
+from ...names import address_of
+from ...options import Options
+from ...video.stores import in_store, is_listable
 from .dataset import NO_SHARD, done_line
-from .journal import Journal
+from .journal import Journal, state_of
 from .ownership import NAME, TRACKS, WORK, check_own
+from .place import Place
 from .records import FoundLine, ShardFacts
 from .state import State
 
 LINES_LEAST, TIMES = 1000, 4  # lines, and how often those of the rewritten journal, from which a journal is rewritten
 BATCH = 4096  # inputs a line
+
+
+@contextmanager
+def opened(out: Path, options: Options) -> Iterator[tuple[Place, Journal]]:
+    """Yield the place of a data set, a folder or in a store, and its journal open for writing.
+
+    Raises as ``open_journal``, and InputError for a store that cannot be reached.
+    """
+    if address := _stored(out):
+        from .stored import open_stored
+
+        with open_stored(address, options) as (place, log):
+            yield place, log
+        return
+    with open_journal(out) as log:
+        yield Place(out), log
+
+
+def planned_state(out: Path, options: Options) -> State:
+    """Return the state of a data set that may not be there yet. Raises UsageError for a foreign place."""
+    if address := _stored(out):
+        from .stored import stored_state
+
+        return stored_state(address, options)
+    return state_of(out)
+
+
+def _stored(out: Path) -> str | None:
+    """Return the address of a place in a store that can be listed; None for folders and others."""
+    address = address_of(out)
+    return address if address and in_store(address) and is_listable(address) else None
 
 
 def open_journal(folder: Path) -> Journal:

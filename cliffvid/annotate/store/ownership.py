@@ -6,20 +6,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import UsageError
-from ...names import is_address, label
+from ...names import address_of, label
 from .records import SHARD, WORK_FILE
 
 NAME = "journal.jsonl"
 BEGINNING = b'{"type": "'  # of each line
 TRACKS, WORK, PARTS = "tracks", "work", "parts"
 OWN_FOLDERS = (TRACKS, WORK, PARTS)
+COPY = "copy it to a folder, join journal/*.jsonl to journal.jsonl there"  # what to do with a data set in a store
 
 
 def has_journal(folder: Path) -> bool:
     """Return whether a folder is a data set, that is, whether it has a journal.
 
-    Raises UsageError if a link or another kind of file has the name of a data set's file or folder.
+    Raises UsageError if a link or another kind of file has the name of a data set's file or folder, or for an address.
     """
+    if address := address_of(folder):
+        raise UsageError(f"{address}: an address; {COPY}, and name that")
     for name in (*OWN_FOLDERS, NAME):
         if (folder / name).is_symlink():
             raise UsageError(f"{folder / name}: a link; name a data set whose {name} is not elsewhere")
@@ -37,8 +40,9 @@ def has_journal(folder: Path) -> bool:
 
 def check_own(folder: Path) -> None:
     """Raise UsageError unless a folder is a data set, or holds no other files and may become one."""
-    if is_address(folder):
-        raise UsageError(f"{folder}: an address; name a local folder, and copy the finished data set to the store")
+    if address := address_of(folder):
+        what = "an address; name a local folder, and copy the finished data set to the store"
+        raise UsageError(f"{address}: {what}; annotate without --shard writes to s3:// and gs:// itself")
     if not os.path.lexists(folder) or has_journal(folder):
         return
     check_not_lost(folder)

@@ -150,6 +150,15 @@ class SegmentLine(Result):
     thumbs: str
 
 
+class ClaimLine(TypedDict):
+    """A run has taken a data set in an object store: no earlier run can add lines any more."""
+
+    type: Literal["claim"]
+    id: str
+    host: str
+    claimed: float
+
+
 class EndLine(TypedDict):
     """A run ended."""
 
@@ -160,4 +169,6 @@ class EndLine(TypedDict):
     statuses: NotRequired[dict[str, int]]
 
 
-Line: TypeAlias = JobLine | FoundLine | InputLine | InputsLine | DoneLine | FailedLine | SegmentLine | EndLine
+Line: TypeAlias = (
+    JobLine | FoundLine | InputLine | InputsLine | DoneLine | FailedLine | SegmentLine | ClaimLine | EndLine
+)

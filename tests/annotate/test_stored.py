@@ -1,0 +1,181 @@
+"""Data sets in an object store: a local S3 server that fails now and then. The rows are those of a folder."""
+
+import os
+import random
+import time
+from pathlib import Path
+
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+import pytest
+
+import needs
+import s3_server
+from bulk import annotate, kill_group, rows, start
+from cliffvid import Options
+from cliffvid.annotate.store import stored
+from cliffvid.annotate.store.dataset import Shards, conclude
+from cliffvid.annotate.store.opening import found_lines, opened, planned_state
+from cliffvid.annotate.upkeep import verify
+from cliffvid.errors import AccessError, InputError, NotFoundError, OutputError, RefusedError, UsageError
+from cliffvid.video import stores
+from clips import make_clip
+
+CLIPS = 8
+JOB = {"type": "job", "started": 1.5, "inputs": 9, "settings": {}, "models": [], "software": "cliffvid 0.9"}
+JOB |= {"options": {"end_s": None}}
+NETWORK = Options(allow_network=True)
+AT_ONCE = ("--workers", 2, "--checkpoint", 0, "--split", 2, "--allow-network")
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    needs.package("s3fs")
+    needs.package("moto")
+    with s3_server.serve() as bucket:
+        yield bucket
+
+
+@pytest.fixture
+def here(bucket, monkeypatch):
+    """The server, whole, for this process."""
+    import s3fs
+
+    for name, value in bucket.env.items():
+        monkeypatch.setenv(name, value)
+    stores._file_system.cache_clear()
+    s3fs.S3FileSystem.clear_instance_cache()
+    for name in ("WRITE", "REMOVE", "FETCH"):
+        monkeypatch.setattr(stored, name, getattr(stored, name)._replace(waits_s=(0.01,)))
+    bucket.faults()
+    yield bucket
+    bucket.faults()
+    stores._file_system.cache_clear()
+
+
+def listed(bucket, prefix: str) -> dict[str, int]:
+    """The keys below a prefix, without it, and the sizes of the objects."""
+    found = as_pyarrow(bucket).get_file_info(pafs.FileSelector(f"clips/{prefix}", recursive=True, allow_not_found=True))
+    return {info.path.removeprefix(f"clips/{prefix}/"): info.size for info in found if info.type == pafs.FileType.File}
+
+
+def as_pyarrow(bucket) -> pafs.S3FileSystem:
+    keys = {"access_key": "test", "secret_key": "test", "region": "us-east-1", "scheme": "http"}
+    return pafs.S3FileSystem(endpoint_override=bucket.endpoint.split("//")[1], **keys)
+
+
+def puts(bucket) -> int:
+    return sum(each["method"] == "PUT" for each in bucket.requests())
+
+
+def test_killed_again_and_again_where_requests_fail_a_bucket_has_the_rows_of_a_folder(bucket, toys, tmp_path):
+    (tmp_path / "in").mkdir()
+    for index in range(CLIPS):
+        make_clip(tmp_path / "in" / f"{index}.mp4", frames=8 + index, people=index % 3)
+    make_clip(tmp_path / "in" / "long.mp4", frames=150, people=2)
+    annotate("in", "-o", "local", "--workers", 2, cwd=tmp_path, toys=toys)
+    out, draw, temporary = "a b#c?d=%20é[1]", random.Random(0), {"TMPDIR": str(tmp_path)}
+    for _ in range(3):
+        bucket.faults(every=10)
+        until = draw.randint(3, 10)
+        running = start("in", "-o", f"s3://clips/{out}", *AT_ONCE, cwd=tmp_path, toys=toys, env=bucket.env | temporary)
+        while puts(bucket) < until and running.poll() is None:
+            time.sleep(0.01)
+        kill_group(running)
+    annotate("in", "-o", f"s3://clips/{out}", *AT_ONCE, cwd=tmp_path, toys=toys, env=bucket.env | temporary)
+    assert {each["status"] for each in bucket.requests()} >= {500, 503}
+    bucket.faults()
+    read = {"filesystem": as_pyarrow(bucket), "use_threads": False}
+    table = pq.read_table(f"clips/{out}/tracks", **read)
+    table = table.sort_by([(name, "ascending") for name in ("video", "frame_idx", "track_id")]).combine_chunks()
+    assert len(table) > 300 and table.equals(rows(tmp_path / "local"))
+    videos = pq.read_table(f"clips/{out}/videos.parquet", **read)
+    assert videos["status"].to_pylist() == pq.read_table(tmp_path / "local/videos.parquet")["status"].to_pylist()
+    places = {name.split("/")[0] for name in listed(bucket, out)}
+    assert places == {"tracks", "journal", "videos.parquet"}  # nothing is left in work
+    assert not list(tmp_path.glob(".cliffvid-*"))
+    pafs.copy_files(f"clips/{out}", str(tmp_path / "copy"), source_filesystem=as_pyarrow(bucket), use_threads=False)
+    pieces = sorted((tmp_path / "copy" / "journal").iterdir())
+    (tmp_path / "copy" / "journal.jsonl").write_bytes(b"".join(piece.read_bytes() for piece in pieces))
+    assert list(verify(tmp_path / "copy")) == []
+
+
+def test_of_two_runs_the_later_goes_on_and_the_earlier_adds_and_removes_nothing(here, tmp_path):
+    out = Path("s3://clips/two")
+    with opened(out, NETWORK) as (first, journal):
+        journal.append(JOB, *found_lines(["a.mp4"]))
+        (first.folder / "work" / "part").write_bytes(b"the first's")
+        first.publish(first.folder / "work" / "part", "tracks/00000000-000001.parquet")  # and no line that names it
+        with opened(out, NETWORK) as (second, taken):
+            Shards(second.folder, taken, second).clean()
+            assert not [name for name in listed(here, "two") if "tracks" in name]
+            taken.append(*found_lines(["b.mp4"]))
+            before = listed(here, "two")
+            for act in (
+                lambda: journal.append(*found_lines(["c.mp4"])),
+                lambda: conclude(first.folder, journal, None, first),
+            ):
+                with pytest.raises(OutputError, match="s3://clips/two: another annotate has taken it over"):
+                    act()
+            assert listed(here, "two") == before
+            taken.append(*found_lines(["d.mp4"]))
+    assert [*planned_state(out, NETWORK).found] == ["a.mp4", "b.mp4", "d.mp4"]
+
+
+def test_an_answer_that_is_lost_is_no_other_run(here):
+    here.faults(lose=["lost/"])  # a put that is done and yet fails is tried again, and finds itself
+    with opened(Path("s3://clips/lost"), NETWORK) as (_, journal):
+        for number in range(3):
+            journal.append(*found_lines([f"{number}.mp4"]))
+    assert [each["status"] for each in here.requests()].count(500) == 4
+    here.faults()
+    assert len(planned_state(Path("s3://clips/lost"), NETWORK).found) == 3
+
+
+def refused(error: type[Exception], words: str, out: str, options: Options = NETWORK) -> None:
+    """Assert that a data set cannot be opened, and why, in one line."""
+    with pytest.raises(error) as caught, opened(Path(out), options):
+        pass
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+    assert str(caught.value).startswith("s3://")
+
+
+def test_what_a_bucket_refuses_is_told_in_one_line_and_nothing_is_written(here, monkeypatch):
+    refused(RefusedError, "give --allow-network", "s3://clips/x", Options())
+    refused(NotFoundError, "no such bucket", "s3://no-such-bucket/x")
+    here.put("others/mine.txt", b"mine")
+    here.put("others/tracks/00.parquet", b"mine")
+    refused(UsageError, "holds other files (mine.txt and 1 more)", "s3://clips/others")
+    here.put("orphans/tracks/00000000-000001.parquet", b"rows")
+    refused(UsageError, "has lost its journal", "s3://clips/orphans")
+    here.faults(forbid=["forbidden/"])
+    refused(OutputError, "forbids writing it", "s3://clips/forbidden")
+    here.faults(replace=True)
+    refused(OutputError, "the store replaces objects that should stay", "s3://clips/replaced")
+    here.faults()
+    assert listed(here, "others") == {"mine.txt": 4, "tracks/00.parquet": 4}
+    assert not any(listed(here, name) for name in ("x", "forbidden", "replaced"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", os.devnull)
+    stores._file_system.cache_clear()
+    __import__("s3fs").S3FileSystem.clear_instance_cache()
+    refused(AccessError, "no credentials", "s3://clips/x")
+
+
+def test_a_store_that_keeps_fewer_bytes_or_loses_lines_is_found_out(here):
+    out = Path("s3://clips/lying")
+    with opened(out, NETWORK) as (place, journal):
+        here.faults(lie=["lying/tracks/"])
+        (place.folder / "work" / "part").write_bytes(b"rows")
+        with pytest.raises(OutputError, match=r"holds 1,004 bytes of the 4 that were sent"):
+            place.publish(place.folder / "work" / "part", "tracks/00000000-000001.parquet")
+        here.faults()
+        for number in range(3):
+            journal.append(*found_lines([f"{number}.mp4"]))
+    piece = as_pyarrow(here).open_input_stream("clips/lying/journal/000000003.jsonl").read()
+    with as_pyarrow(here).open_output_stream("clips/lying/journal/000000003.jsonl") as file:
+        file.write(piece.replace(b"1.mp4", b"9.mp4"))
+    refused(InputError, "s3://clips/lying/journal: line 3 is damaged", str(out))
+    as_pyarrow(here).delete_file("clips/lying/journal/000000003.jsonl")
+    refused(InputError, "lying/journal/000000003.jsonl: missing", str(out))
