@@ -35,13 +35,14 @@ MEMORY = "into memory, or a file that files.py opened"
 ALLOWED = {
     ("annotate/store/dataset.py", "path.open"): BULK,
     ("annotate/store/dataset.py", "os.link"): BULK,
-    ("annotate/store/dataset.py", "os.replace"): BULK,
     ("annotate/store/dataset.py", "part.open"): BULK,
     ("annotate/store/dataset.py", "pq.ParquetWriter"): BULK,
     ("annotate/store/dataset.py", "writer.write_table"): BULK,
     ("annotate/store/journal.py", "open"): "the journal itself, which only grows",
     ("annotate/store/journal.py", "os.replace"): "the journal, by one that was synced line by line",
+    ("annotate/store/place.py", "os.replace"): BULK,
     ("annotate/store/rebuild.py", "open"): "the journal, to hold its lock",
+    ("annotate/store/stored.py", "(self.folder / NAME).open"): "a copy of the journal in a temporary folder",
     (
         "annotate/store/rebuild.py",
         "os.replace",
