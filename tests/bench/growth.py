@@ -1,9 +1,5 @@
 """How cost grows with frames, people, pixels, videos at once and workers; networks cost nothing."""
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,19 +20,6 @@ PIXELS, FRAMES = ("720p", "1080p", "4k"), 60
 AT_ONCE, SHORT = (1, 2, 4, 8), 32  # videos, and how many there are of one second each
 WORKERS, BULK = (1, 2, 4), 100  # processes, and clips of one second
 
-TESTS = str(Path(__file__).parents[1])
-MEASURED = """
-import json, sys
-from time import perf_counter
-from bench.fakes import constant_models
-from cliffvid.options import Options
-from cliffvid.pipeline.process import process
-from cliffvid.pipeline.report import peak_memory_mb
-models, start = constant_models(3), perf_counter()
-process(sys.argv[1], sys.argv[2], Options(overwrite=True), models=models)
-print(json.dumps([perf_counter() - start, peak_memory_mb()]))
-"""
-
 
 def growth(repeats: int) -> Result:
     """What each of five numbers costs while all others stay; each row has its ``plot``, and ``x`` in it."""
@@ -44,8 +27,7 @@ def growth(repeats: int) -> Result:
     result = Result("growth", "frame", {"repeats": repeats, "people a frame": 3})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        result.rows += _lengths(repeats, folder)
-        for plot in (_people, _pixels, _at_once, _workers):
+        for plot in (_frames, _people, _pixels, _at_once, _workers):
             cases = plot(folder)
             take_turns([case for _, case in cases], repeats)
             result.rows += [case.facts() | {"plot": plot.__name__[1:], "x": x} for x, case in cases]
@@ -54,19 +36,9 @@ def growth(repeats: int) -> Result:
     return result
 
 
-def _lengths(repeats: int, folder: Path) -> list[dict]:
-    """Each run in a process of its own, whose peak of memory is its own; the time is without the start."""
+def _frames(folder: Path) -> list[tuple[float, Case]]:
     films = {frames: repeated(clip(frames=PIECE), frames // PIECE, folder / f"{frames}.mp4") for frames in LENGTHS}
-    cases = {frames: Case(f"{frames} frames", lambda: None, frames) for frames in LENGTHS}
-    peaks: dict[int, list[float]] = {frames: [] for frames in LENGTHS}
-    for _ in range(repeats):
-        for frames, film in films.items():
-            command = [sys.executable, "-c", MEASURED, str(film), str(folder / "a.parquet")]
-            seconds, peak = json.loads(subprocess.check_output(command, env=os.environ | {"PYTHONPATH": TESTS}))
-            cases[frames].seconds.append(seconds)
-            peaks[frames].append(peak)
-    more = {frames: {"plot": "frames", "x": frames, "peak_mb": max(peaks[frames])} for frames in LENGTHS}
-    return [case.facts() | more[frames] for frames, case in cases.items()]
+    return [(frames, Case(f"{frames} frames", _run(film, folder, 3), frames)) for frames, film in films.items()]
 
 
 def _run(film: Path, folder: Path, people: int) -> Callable[[], object]:

@@ -75,11 +75,12 @@ class Result:
     quality: dict = field(default_factory=dict)
     clips: dict[str, str] = field(default_factory=dict)  # name -> sha256
     begun_on: dict = field(default_factory=lambda: machine())
+    begun_at: str | None = field(default_factory=lambda: commit())
 
     def save(self, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.what}.json"
-        facts = {"what": self.what, "unit": self.unit, "date": date.today().isoformat(), "commit": commit()}
+        facts = {"what": self.what, "unit": self.unit, "date": date.today().isoformat(), "commit": self.begun_at}
         facts |= {"machine": self.begun_on, "versions": versions()}
         facts |= {name: getattr(self, name) for name in ("settings", "clips", "rows", "ratios", "goals", "quality")}
         path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

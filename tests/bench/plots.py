@@ -7,7 +7,6 @@ TEXT, LINE = "#808890", "#2f95a3"
 # Name of the file -> rows, what is drawn of each, title, and the words below.
 PLOTS = {
     "frames": ("frames", lambda row: row["median_s"], "seconds", "frames of 1080p"),
-    "memory": ("frames", lambda row: row["peak_mb"], "peak memory in MB", "frames of 1080p"),
     "people": ("people", lambda row: 1000 / row["per_s"], "ms a frame", "people a frame, 1080p"),
     "pixels": ("pixels", lambda row: 1000 / row["per_s"], "ms a frame", "megapixels: 720p, 1080p, 4K"),
     "at-once": ("at_once", lambda row: row["per_s"], "frames/s", "videos at once, 360p"),

@@ -93,9 +93,19 @@ def every(facts: dict) -> list[list[str]]:
     return rows
 
 
+def memory(facts: dict) -> list[list[str]]:
+    """Each film by both kinds of pixels."""
+    peaks: dict[str, dict[str, str]] = {}
+    for name, peak in facts["quality"].items():
+        film, pixels = name.removeprefix("peak memory in MB, ").rsplit(", --pixels ", 1)
+        peaks.setdefault(film, {})[pixels] = f"{peak} MB"
+    return [[film, by["exact"], by["planes"]] for film, by in peaks.items()]
+
+
 PEOPLE = {"single": "one person", "several": "two and three people"}  # scene -> what it shows
-TABLES = {"accuracy": accuracy, "every": every}
+TABLES = {"accuracy": accuracy, "every": every, "memory": memory}
 HEADS = {
     "accuracy": ("scene", "found", "precision", "MPJPE", "PA-MPJPE", "depth, times the true one"),
+    "memory": ("film", "`--pixels exact`", "`--pixels planes`"),
     "every": ("film", "N", "times as fast", "missed", "made up", "joints turn by (median, 90 %)"),
 }

@@ -164,7 +164,7 @@ def test_figures_take_the_place_between_their_marks_and_leave_the_rest(tmp_path)
         assert text.endswith("<!-- end -->\nb\n<!-- bench x y -->\nkept\n<!-- end -->\n")
 
 
-def test_accuracy_is_shown_of_whole_scenes_and_detect_every_of_each_film():
+def test_accuracy_is_shown_of_whole_scenes_and_the_rest_of_each_film():
     whole = {"rows": "all", "name": "several", "people": 10, "found": 9, "precision": 0.987, "mpjpe_mm": 105.6}
     whole |= {"pa_mpjpe_mm": 59.3, "depth_ratio": 1.169}
     parts = [
@@ -188,6 +188,10 @@ def test_accuracy_is_shown_of_whole_scenes_and_detect_every_of_each_film():
     }
     facts = facts | {"what": "every", "quality": {"a, every b, every 2": of}}
     facts["ratios"] = {"a, every b, every 2, times every frame": 1.534}
+    peaks = {
+        f"peak memory in MB, 4K, 60 frames, --pixels {pixels}": peak for pixels, peak in (("exact", 3), ("planes", 2))
+    }
+    assert "| 4K, 60 frames | 3 MB | 2 MB |" in lines([facts | {"what": "memory", "quality": peaks}])
     assert "| a, every b, 7 rows | 2 | 1.53 | 1.3 % | 0.5 % | 0.0, 4.8 degrees |" in lines([facts])
 
 
