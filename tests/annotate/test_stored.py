@@ -21,7 +21,7 @@ from cliffvid.errors import AccessError, InputError, NotFoundError, OutputError,
 from cliffvid.video import stores
 from clips import make_clip
 
-CLIPS = 8
+CLIPS = 5
 JOB = {"type": "job", "started": 1.5, "inputs": 9, "settings": {}, "models": [], "software": "cliffvid 0.9"}
 JOB |= {"options": {"end_s": None}}
 NETWORK = Options(allow_network=True)
@@ -68,6 +68,7 @@ def puts(bucket) -> int:
     return sum(each["method"] == "PUT" for each in bucket.requests())
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_where_requests_fail_a_bucket_has_the_rows_of_a_folder(bucket, toys, tmp_path):
     (tmp_path / "in").mkdir()
     for index in range(CLIPS):
@@ -75,7 +76,7 @@ def test_killed_again_and_again_where_requests_fail_a_bucket_has_the_rows_of_a_f
     make_clip(tmp_path / "in" / "long.mp4", frames=150, people=2)
     annotate("in", "-o", "local", "--workers", 2, cwd=tmp_path, toys=toys)
     out, draw, temporary = "a b#c?d=%20é[1]", random.Random(0), {"TMPDIR": str(tmp_path)}
-    for _ in range(3):
+    for _ in range(2):
         bucket.faults(every=10)
         until = draw.randint(3, 10)
         running = start("in", "-o", f"s3://clips/{out}", *AT_ONCE, cwd=tmp_path, toys=toys, env=bucket.env | temporary)
@@ -88,7 +89,7 @@ def test_killed_again_and_again_where_requests_fail_a_bucket_has_the_rows_of_a_f
     read = {"filesystem": as_pyarrow(bucket), "use_threads": False}
     table = pq.read_table(f"clips/{out}/tracks", **read)
     table = table.sort_by([(name, "ascending") for name in ("video", "frame_idx", "track_id")]).combine_chunks()
-    assert len(table) > 300 and table.equals(rows(tmp_path / "local"))
+    assert len(table) > 250 and table.equals(rows(tmp_path / "local"))
     videos = pq.read_table(f"clips/{out}/videos.parquet", **read)
     assert videos["status"].to_pylist() == pq.read_table(tmp_path / "local/videos.parquet")["status"].to_pylist()
     places = {name.split("/")[0] for name in listed(bucket, out)}
