@@ -163,7 +163,11 @@ def check_values(options: object) -> None:
     """Raise UsageError for a value that is not of its option's type, choices or limits."""
     for each in fields(options):  # type: ignore[arg-type]
         value, kind = getattr(options, each.name), Kind.of(each.type)
-        if (value is None and kind.optional) or kind.many or (isinstance(value, str) and value in kind.choices):
+        if kind.many:
+            good = isinstance(value, (tuple, list))
+            check(good, f"{flag_name(each)} {value}: must be a tuple or list, also of one: {each.name}=({value!r},)")
+            continue
+        if (value is None and kind.optional) or (isinstance(value, str) and value in kind.choices):
             continue
         if kind.base in (int, float):
             _check_number(each, value, kind)

@@ -7,6 +7,7 @@ from typing import Self
 
 from ..concurrency import Sources, Stages
 from ..models.batch_size import videos_at_once, with_batch_sizes
+from ..option import check
 from ..options import Options
 from ..tables import Bodies, Frames
 from .batching import Batch, Part, R, S, joined, lifted, rebatch, rows_in
@@ -23,6 +24,7 @@ class Chain:
     """Decodes, detects, crops and regresses any number of videos. A context manager that stops its threads on exit."""
 
     def __init__(self, options: Options, models: Models, keep_spans: bool = False) -> None:
+        check(not models.closed, "these models are closed: use them within `with open_models(...) as models`")
         check_crop(models.regressor.manifest, options)  # the caller may have opened the networks with other options
         self.options, self.models = with_batch_sizes(options, models.detector, models.regressor), models
         self.stages = Stages(options.prefetch, keep_spans)

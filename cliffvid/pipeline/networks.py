@@ -16,7 +16,7 @@ from .crop import check_crop
 from .upload import on_device
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Models:
     """The open networks of a run, as a context manager. They serve any number of videos in turn."""
 
@@ -24,6 +24,7 @@ class Models:
     regressor: Session
     chosen: tuple[str, ...] = ()  # the choice of --precision auto for each network, with its reason
     pictures_on_device: bool = False  # letterboxing and cropping run on the networks' device
+    closed: bool = False
 
     @property
     def sessions(self) -> list[Session]:
@@ -46,6 +47,7 @@ class Models:
 
     def close(self) -> None:
         """Release the networks' memory; repeated calls are allowed."""
+        self.closed = True
         for session in self.sessions:
             session.close()
         release_memory()

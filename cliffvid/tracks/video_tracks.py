@@ -1,10 +1,10 @@
 """Hold the rows of one video together with its metadata, and compute what both say: joints, surfaces, keypoints."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Literal, Self, SupportsInt, TypeAlias
 
 import numpy as np
 
@@ -63,7 +63,9 @@ class VideoTracks(Tracks):
         check(len(names) == 1, f"concat: tables of {len(names)} videos; give those of one")
         return cls.of(super().concat(tables), tables[0].meta)
 
-    def select(self, track: int | Collection[int] | None = None, time_s: tuple[float, float] | None = None) -> Self:
+    def select(
+        self, track: SupportsInt | Collection[SupportsInt] | None = None, time_s: tuple[float, float] | None = None
+    ) -> Self:
         """Return the rows of some tracks, or of a span of time, or of both.
 
         Args:
@@ -72,7 +74,8 @@ class VideoTracks(Tracks):
         """
         chosen = np.ones(len(self), bool)
         if track is not None:
-            chosen &= np.isin(self.track_id, [track] if isinstance(track, int) else list(track))
+            ids = track if isinstance(track, Iterable) else [track]
+            chosen &= np.isin(self.track_id, [int(each) for each in ids])
         if time_s is not None:
             start_s, end_s = time_s
             chosen &= (self.time_s >= start_s) & (self.time_s < end_s)

@@ -156,6 +156,8 @@ def test_options_in_python_are_checked_by_the_same_words():
         with pytest.raises(UsageError, match=re.escape(told)):
             Options(**wrong)
     assert Options(score=np.float32(0.25), threads=np.int64(2)).score == 0.25
+    with pytest.raises(UsageError, match=re.escape("--track 1: must be a tuple or list, also of one: track=(1,)")):
+        ConvertOptions(track=1)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from cliffvid import InputError, open_models, process, read_meta, read_tracks, stream
+from cliffvid import InputError, UsageError, open_models, process, read_meta, read_tracks, stream
 from cliffvid.cli import app as cli
 from cliffvid.pipeline.video_run import open_run
 from cliffvid.tracks.write import WRITERS
@@ -257,6 +257,8 @@ def test_models_serve_many_videos_and_survive_a_bad_one(clip, toy_options, tmp_p
         with open_run(clip, options, models):  # opened and never started
             pass
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "c.parquet").read_bytes()
+    with pytest.raises(UsageError, match="these models are closed"):
+        process(clip, tmp_path / "d.parquet", options, models=models)
 
 
 @pytest.fixture(scope="module")

@@ -59,6 +59,7 @@ def test_what_is_selected_keeps_its_metadata_and_is_a_tracks_file_again(file, tm
     part = read_tracks(file).select(track=[2, 9], time_s=(0.08, 0.2))
     assert part.track_id.tolist() == [2] * 3 and part.frame_idx.tolist() == [2, 3, 4]
     assert len(read_tracks(file).select(track=9)) == 0
+    assert [len(read_tracks(file).select(track=each)) for each in np.unique(part.track_id)] == [10]
     part.write(tmp_path / "part.parquet")
     again = read_tracks(tmp_path / "part.parquet")
     np.testing.assert_array_equal(again.joints(), part.joints())
