@@ -13,7 +13,7 @@ from ..options import Options
 from ..video.image_files import NAMED, is_hidden, is_image
 from ..video.open import source_of
 from ..video.ranges import is_stored_shard, read_member, shard_at
-from ..video.shards import is_shard
+from ..video.shards import is_tar
 from ..video.stores import in_store, is_listable, list_store, suffix_of
 from .lists import NONE, Extra, batches_of, names_in, names_on_stdin, numbered
 from .store.columns import Packed, Records
@@ -180,7 +180,7 @@ def _add_names(names: Iterable[str], found: FoundInputs, options: Options) -> No
 
 def _add_name(name: str, found: FoundInputs, options: Options, extra: Extra = NONE) -> None:
     """Add what a name stands for: an input, or the videos in a tar file."""
-    if is_shard(name) or is_stored_shard(name):
+    if is_tar(name) or is_stored_shard(name):
         found.add_shard(name, extra, options)
     else:
         found.add(name, extra)
@@ -266,7 +266,7 @@ def _add_pattern(pattern: str, leave_out: set[Path], found: FoundInputs, options
 
 def _add_manifest(path: Path | str, found: FoundInputs, options: Options) -> None:
     for names, extras in batches_of(path, options):
-        if any(map(is_shard, names)) or any(map(is_stored_shard, names)):
+        if any(map(is_tar, names)) or any(map(is_stored_shard, names)):
             for name, extra in zip(names, extras, strict=True):
                 _add_name(name, found, options, extra)
         else:

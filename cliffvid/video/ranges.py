@@ -11,7 +11,7 @@ from .shards import (
     MemberFile,
     Shard,
     StoredMember,
-    is_shard,
+    is_tar,
     read_headers,
     read_shard,
     refuse_compressed,
@@ -28,7 +28,7 @@ def open_ranges(source: Path | str, options: Options) -> RangeFile | None:
         return _open_stored(source, options) if in_store(source) else None
     if os.path.isfile(source):
         refuse_compressed(source)
-    if is_shard(str(source)):
+    if is_tar(str(source)):
         refuse_shard(source, read_shard(source))
     tar = shard_of(source)
     return MemberFile(source, tar) if tar else None

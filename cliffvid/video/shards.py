@@ -58,7 +58,7 @@ class _Broken(Exception):
     """Raised where a tar file breaks off or is damaged."""
 
 
-def is_shard(name: str) -> bool:
+def is_tar(name: str) -> bool:
     """Return whether a name is that of a tar file. No Path is made of it: those keep the parts of all names."""
     return name.lower().endswith(SUFFIX) and os.path.isfile(name)
 
