@@ -1,6 +1,7 @@
 """Read lists of inputs, one per line, from stdin or a file, and manifests: tables with more about each input."""
 
 import codecs
+import csv
 import io
 import logging
 import os
@@ -233,7 +234,9 @@ def _csv_table(text: bytes) -> "pa.Table":
     import pyarrow as pa
     import pyarrow.csv
 
-    names = pa.csv.open_csv(io.BytesIO(text)).schema.names
+    # Not by open_csv, whose threads may outlive an error and end the process as it exits.
+    lines = io.TextIOWrapper(io.BytesIO(text), "utf-8", "surrogateescape", newline="")
+    names = next(filter(None, csv.reader(lines)), [])
     types: dict[str, pa.DataType] = {name: pa.string() for name in names if name not in CAMERA_COLUMNS}
     kinds = pa.csv.ConvertOptions(column_types=types | {"path": pa.binary()})  # names need not be UTF-8
     return pa.csv.read_csv(io.BytesIO(text), pa.csv.ReadOptions(use_threads=False), convert_options=kinds)
@@ -252,7 +255,7 @@ def _batches(path: Path | str, options: Options) -> "Iterator[pa.RecordBatch]":
                 source = pq.ParquetFile(file, pre_buffer=False)
                 check_parquet(source.metadata, file.size if isinstance(file, RangeFile) else size_of(file))
                 table = source.read(use_threads=False)
-    except (OSError, ValueError, NotImplementedError) as error:
+    except (OSError, ValueError, NotImplementedError, csv.Error) as error:
         raise InputError(f"{path}: not a readable manifest ({error})") from error
     if "path" not in table.column_names:
         shown = printable(", ".join(table.column_names))[:200]

@@ -139,7 +139,12 @@ def test_a_manifest_gives_each_input_its_camera(toys, tmp_path):
 
 
 def test_two_columns_of_one_name_and_other_separators_are_refused(tmp_path):
-    for text, words in (("path,who,who\na.mp4,x,y", "two columns of one name"), ("path;who\na.mp4;x", "by commas")):
+    long = "x" * 200_000
+    for text, words in (
+        ("path,who,who\na.mp4,x,y", "two columns of one name"),
+        ("path;who\na.mp4;x", "by commas"),
+        (f"path,{long}\na.mp4,x", "not a readable manifest"),
+    ):
         (tmp_path / "m.csv").write_text(text)
         with pytest.raises(InputError, match=f"m.csv: .*{words}"):
             find_inputs([str(tmp_path / "m.csv")], tmp_path)
