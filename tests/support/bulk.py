@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from cliffvid import Options, process
 from cliffvid.annotate.store.check import rows_of
 from cliffvid.errors import InputError
+from cliffvid.pipeline.networks import open_models
 from cliffvid.tracks.read import read_tracks
 from cliffvid.tracks.write import arrow_table
 from clips import make_clip
@@ -124,14 +125,14 @@ def ended(out: Path) -> list[dict]:
 def truth(names: list[str], base: Path, toys: Path) -> pa.Table:
     """The rows that ``process`` gives for each input by itself."""
     options = Options(models_dir=toys, detector="toy-detector", regressor="toy-regressor", threads=1, overwrite=True)
-    tables = []
-    for name in sorted(names):
-        out = base / "truth.parquet"
-        try:
-            process(base / name, out, options)
-        except InputError:
-            continue
-        table = arrow_table(read_tracks(out))
-        video = pa.array([name] * len(table), pa.string())
-        tables.append(table.add_column(0, pa.field("video", pa.string(), nullable=False), video))
+    tables, out = [], base / "truth.parquet"
+    with open_models(options) as models:
+        for name in sorted(names):
+            try:
+                process(base / name, out, options, models=models)
+            except InputError:
+                continue
+            table = arrow_table(read_tracks(out))
+            video = pa.array([name] * len(table), pa.string())
+            tables.append(table.add_column(0, pa.field("video", pa.string(), nullable=False), video))
     return pa.concat_tables(tables).combine_chunks()
