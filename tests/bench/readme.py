@@ -47,15 +47,17 @@ def fill(page: Path, figures: Path) -> list[str]:
 
 
 def lines(measured: list[dict]) -> str:
-    """Return the figures as a Markdown table, and what they were measured on."""
+    """Return the figures as a Markdown table, and of what they are; of times also on which machine."""
     rows = [row for facts in measured for row in TABLES.get(facts["what"], ratios)(facts)]
-    where = dict.fromkeys(f"{facts['machine']['cpu']}, {facts['machine']['cores']} cores" for facts in measured)
-    turns = ", ".join(f"{facts['what']} {facts['settings'].get('repeats', 1)}" for facts in measured)
-    when = dict.fromkeys(f"{facts['date']}, commit {facts['commit']}" for facts in measured)
-    load = max(facts["machine"]["load_1min"] or 0 for facts in measured)
     head = HEADS.get(measured[0]["what"], ("", "ratio", "goal"))
     table = [line(head), line(["---"] * len(head)), *map(line, rows), ""] if rows else []
-    return "\n".join([*table, f"{'; '.join([*where, *when])}. Load at the start: {load:g}. Turns: {turns}.", ""])
+    said = [*dict.fromkeys(f"{facts['date']}, commit {facts['commit']}" for facts in measured)]
+    if any("ratios" in facts for facts in measured):
+        said[:0] = dict.fromkeys(f"{facts['machine']['cpu']}, {facts['machine']['cores']} cores" for facts in measured)
+        load = max(facts["machine"]["load_1min"] or 0 for facts in measured)
+        turns = ", ".join(f"{facts['what']} {facts['settings'].get('repeats', 1)}" for facts in measured)
+        said[-1] += f". Load at the start: {load:g}. Turns: {turns}"
+    return "\n".join([*table, f"{'; '.join(said)}.", ""])
 
 
 def line(cells: Sequence[str]) -> str:
