@@ -99,6 +99,7 @@ def test_other_bodies_are_refused_and_a_fault_leaves_nothing(tmp_path):
 
 def test_it_is_a_tracks_file_too(tmp_path):
     tracks = walkers([0, 0, 2])
+    tracks.time_s[:] = tracks.frame_idx / 10
     video = {"name": "a.mp4", "codec": "h264", "width_px": 64, "height_px": 48}
     with CliffWriter(tmp_path / "a", NOBODY, OPEN_BODY) as writer:
         writer.write(tracks)

@@ -83,7 +83,7 @@ def serving(host="127.0.0.1"):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(stores, "WAITS_S", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(stores.random, "uniform", lambda *_: 0.02)  # of the time to wait before another try
     with serving() as server:
         yield server
 
