@@ -80,7 +80,7 @@ class BulkJob:
         self.place, self.journal, self.options, self.bulk, self.watch = place, journal, options, bulk, watch
         self.folder = place.folder
         self.recipe = recipe(options)
-        self.shards = Shards(self.folder, journal, place)
+        self.shards = Shards(place, journal)
         self.pool = open_pool(options, bulk, self.folder / WORK)
         self.tasks = Scheduler(self.pool)
         self.progress = Progress(pool=self.pool)
@@ -294,7 +294,7 @@ class BulkJob:
         summary = Summary(self.place.where, statuses, self.progress.done, self.progress.frames, seconds, stopped)
         if state.jobs:
             with writing(self.folder):
-                conclude(self.folder, self.journal, stopped, self.place, statuses=statuses)
+                conclude(self.place, self.journal, stopped, statuses=statuses)
                 self.shards.clean()
         self._tell({"type": "end", "stopped": stopped, "statuses": statuses, "seconds": seconds})
         return summary

@@ -17,6 +17,7 @@ from .store.dataset import NO_SHARD, Shards, conclude, done_line, hash_of, writi
 from .store.journal import read_state
 from .store.opening import open_journal
 from .store.ownership import NAME, PARTS, TRACKS, WORK, has_journal, is_own, remove
+from .store.place import Place
 from .store.records import Ended
 from .store.rows import rows_in
 from .store.state import State
@@ -53,10 +54,11 @@ def merge(out: Path) -> Merged:
         raise UsageError(f"{linked[0]}: a link; move the part itself there")
     merged: Merged = {"parts": len(parts), "inputs": 0, "rows": 0, "unfinished": 0}
     with open_journal(out) as journal, writing(out):
-        shards = Shards(out, journal)
+        place = Place(out)
+        shards = Shards(place, journal)
         shards.clean()
         finished = [part for part in parts if _take(part, shards, merged)]
-        conclude(out, journal, None)
+        conclude(place, journal, None)
         for part in finished:
             _remove_part(part)
     return merged
@@ -180,14 +182,15 @@ def _videos_problem(folder: Path, state: State) -> str | None:
 def repair(folder: Path, findings: list[Defect], bulk: BulkOptions, watch: Watch) -> Summary | None:
     """Redo the inputs of the findings with their original settings; return None if there are none."""
     with open_journal(folder) as journal, writing(folder):
-        shards, state = Shards(folder, journal), journal.state
+        place = Place(folder)
+        shards, state = Shards(place, journal), journal.state
         again: dict[int, list[str]] = {}
         for finding in findings:
             for name in finding["videos"]:
                 again.setdefault(state.live[name]["job"], []).append(name)
         shards.forget([name for names in again.values() for name in names])
         shards.clean()
-        conclude(folder, journal, None)
+        conclude(place, journal, None)
     summary = None
     for job, names in again.items():
         found = FoundInputs()

@@ -18,6 +18,7 @@ from cliffvid.annotate.status import status
 from cliffvid.annotate.store.dataset import conclude
 from cliffvid.annotate.store.journal import read_state
 from cliffvid.annotate.store.opening import open_journal
+from cliffvid.annotate.store.place import Place
 from cliffvid.annotate.store.rebuild import rebuild
 from cliffvid.annotate.upkeep import merge, verify
 from cliffvid.errors import InputError, UsageError
@@ -192,7 +193,7 @@ def test_a_journal_without_sums_is_read_and_its_next_line_vouches_for_it(tmp_pat
     ended = {name: (video["status"], video["rows"]) for name, video in read_state(tmp_path).live.items()}
     assert ended == {"a.mp4": ("empty", 0), "b.mp4": ("failed", 0)} and read_state(tmp_path).end["finished"] == 3
     with open_journal(tmp_path) as opened:
-        conclude(tmp_path, opened, "interrupted")
+        conclude(Place(tmp_path), opened, "interrupted")
     sound = journal.read_bytes()
     *old, last = sound.decode().splitlines()
     assert old == OLD and read_state(tmp_path).end["stopped"] == "interrupted"

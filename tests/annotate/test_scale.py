@@ -21,6 +21,7 @@ from cliffvid.annotate.store.columns import Packed
 from cliffvid.annotate.store.dataset import NO_SHARD, Shards, done_line
 from cliffvid.annotate.store.journal import Journal, read_state
 from cliffvid.annotate.store.opening import compacted, open_journal
+from cliffvid.annotate.store.place import Place
 from cliffvid.annotate.store.reading import Reading
 from cliffvid.annotate.store.state import State
 from cliffvid.annotate.upkeep import verify
@@ -160,7 +161,7 @@ def test_a_journal_is_whole_whenever_its_rewriting_is_broken_off(tmp_path, monke
                     assert compacted(tmp_path, old) is old
             assert journal.read_bytes() == before and facts(read_state(tmp_path)) == sound
     with open_journal(tmp_path) as opened:
-        Shards(tmp_path, opened).clean()
+        Shards(Place(tmp_path), opened).clean()
         assert not list((tmp_path / "work").iterdir())
         with compacted(tmp_path, opened) as new:
             assert facts(new.state) == facts(read_state(tmp_path)) == sound

@@ -108,13 +108,13 @@ def test_of_two_runs_the_later_goes_on_and_the_earlier_adds_and_removes_nothing(
         (first.folder / "work" / "part").write_bytes(b"the first's")
         first.publish(first.folder / "work" / "part", "tracks/00000000-000001.parquet")  # and no line that names it
         with opened(out, NETWORK) as (second, taken):
-            Shards(second.folder, taken, second).clean()
+            Shards(second, taken).clean()
             assert not [name for name in listed(here, "two") if "tracks" in name]
             taken.append(*found_lines(["b.mp4"]))
             before = listed(here, "two")
             for act in (
                 lambda: journal.append(*found_lines(["c.mp4"])),
-                lambda: conclude(first.folder, journal, None, first),
+                lambda: conclude(first, journal, None),
             ):
                 with pytest.raises(OutputError, match="s3://clips/two: another annotate has taken it over"):
                     act()

@@ -74,9 +74,10 @@ def test_a_shard_of_another_disk_is_synced_as_windows_allows_it(tmp_path):
         "import like_windows, os; like_windows.become()\n"
         "from pathlib import Path\n"
         "from cliffvid.annotate.store.dataset import Shards\n"
+        "from cliffvid.annotate.store.place import Place\n"
         "def refuse(*_, **__): raise OSError\n"
         "os.link = refuse\n"
-        "print(Shards(Path('.'), None).bring(Path('shard'), 'hash')['file'])\n"
+        "print(Shards(Place(Path('.')), None).bring(Path('shard'), 'hash')['file'])\n"
     )
     for folder in ("work", "tracks"):
         (tmp_path / folder).mkdir()

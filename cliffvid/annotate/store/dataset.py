@@ -74,8 +74,8 @@ def writing(folder: Path) -> Iterator[None]:
 class Shards:
     """Atomic writer of shards and their journal lines."""
 
-    def __init__(self, folder: Path, journal: Log, place: Place | None = None) -> None:
-        self.folder, self.journal, self.place = folder, journal, place or Place(folder)
+    def __init__(self, place: Place, journal: Log) -> None:
+        self.place, self.folder, self.journal = place, place.folder, journal
         self._run, self._count = uuid.uuid4().hex[:8], 0
         self.videos: list[Ended] = []  # not yet committed
         self._tables: list[pa.Table] = []
@@ -196,15 +196,13 @@ class MoreOfEnd(TypedDict):
     statuses: NotRequired[dict[str, int]]
 
 
-def conclude(
-    folder: Path, journal: Log, stopped: str | None, place: Place | None = None, **more: Unpack[MoreOfEnd]
-) -> None:
+def conclude(place: Place, journal: Log, stopped: str | None, **more: Unpack[MoreOfEnd]) -> None:
     """Rewrite ``videos.parquet``, and record its hash and the end of the run in the journal."""
-    part = folder / WORK / f"{uuid.uuid4().hex}.parquet"
+    part = place.folder / WORK / f"{uuid.uuid4().hex}.parquet"
     _write_videos(part, journal.state)
     sha256 = hash_of(part)
     journal.hold()
-    (place or Place(folder)).publish(part, VIDEOS)
+    place.publish(part, VIDEOS)
     journal.append({"type": "end", "stopped": stopped, "finished": time.time(), "videos_sha256": sha256, **more})
 
 

@@ -21,6 +21,7 @@ from ...tracks.read import check_parquet
 from .dataset import NO_SHARD, VIDEO_COLUMNS, Shards, conclude, done_line, hash_of, writing
 from .journal import Journal, lock
 from .ownership import NAME, TRACKS, WORK, has_journal, is_shard
+from .place import Place
 from .reading import replay
 from .records import CountsFacts, DoneLine, Ended, FailedLine, InputLine, JobLine, ShardFacts
 from .rows import rows_in
@@ -68,7 +69,7 @@ def rebuild(folder: Path) -> Rebuilt:
                 os.replace(folder / NAME, folder / f"journal-{uuid.uuid4().hex[:8]}.damaged")
             journal.take_place(folder / NAME)
             sync_folder(folder)
-            conclude(folder, journal, "rebuilt")
+            conclude(Place(folder), journal, "rebuilt")
     return rebuilt
 
 
@@ -101,7 +102,7 @@ def _facts(path: Path) -> dict[str, Row]:
 def _fill(folder: Path, journal: Journal, facts: dict[str, Row]) -> Rebuilt:
     rebuilt = Rebuilt()
     held = _held(folder, facts, rebuilt)
-    shards, jobs = Shards(folder, journal), _Jobs()
+    shards, jobs = Shards(Place(folder), journal), _Jobs()
     inputs: list[InputLine] = []
     ended: list[DoneLine | FailedLine] = []
     for file, counts in held.items():
