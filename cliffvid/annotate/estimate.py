@@ -14,7 +14,6 @@ from .job import BulkJob
 from .messages import Answer, Fault, LeftOut, Probed, Trial, TrialSpeed
 from .options import BulkOptions
 from .plan import Intake, Plan, job_folder
-from .store.journal import state_of
 from .store.opening import planned_state
 from .store.place import Place
 from .store.records import Ended, InputLine, Line
@@ -71,7 +70,7 @@ def dry_run(
     """
     folder = job_folder(out, bulk)
     state = planned_state(folder, options)
-    elsewhere: Mapping[str, Ended] = state_of(out).live if folder != out else {}
+    elsewhere: Mapping[str, Ended] = planned_state(out, options).live if folder != out else {}
     found = find_inputs(sources, out, options)
     with (
         tempfile.TemporaryDirectory() as work,

@@ -20,8 +20,8 @@ from .scheduler import Failed, Scheduler, Took, open_pool
 from .split import SegmentMerger
 from .store.dataset import Shards, conclude, writing
 from .store.endings import finished, given_up
-from .store.journal import Log, state_of
-from .store.opening import found_lines, opened
+from .store.journal import Log
+from .store.opening import found_lines, opened, planned_state
 from .store.ownership import WORK
 from .store.place import Place
 from .store.records import Ended, JobLine, Result
@@ -66,7 +66,7 @@ def annotate(
 def annotate_inputs(found: FoundInputs, out: Path, options: Options, bulk: BulkOptions, watch: Watch) -> Summary:
     """Run ``annotate`` on inputs that are found already."""
     folder = job_folder(out, bulk)
-    elsewhere: Mapping[str, Ended] = state_of(out).live if folder != out else {}
+    elsewhere: Mapping[str, Ended] = planned_state(out, options).live if folder != out else {}
     with opened(folder, options) as (place, log):
         watch = MetricsFile(bulk.metrics, str(place.where), bulk.checkpoint_s, watch) if bulk.metrics else watch
         with BulkJob(place, log, options, bulk, watch) as job, interruptible(job.stop):

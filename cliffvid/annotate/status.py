@@ -8,9 +8,11 @@ from typing import TypedDict
 import numpy as np
 
 from ..names import label
+from ..options import Options
 from ..tables import Int64
-from .store.journal import at_work, read_journal
-from .store.ownership import NAME, PARTS, has_journal
+from .store.opening import FILES, placed
+from .store.ownership import NAME
+from .store.place import Place
 from .store.reading import Reading
 from .store.tally import Tally, within
 
@@ -52,40 +54,42 @@ class Status(TypedDict):
     slowest: list[SlowFacts]
 
 
-def status(folder: Path) -> Status:
+def status(folder: Path, options: Options = FILES) -> Status:
     """Return the status of a data set: inputs by status, failures by error, speed, time left and slowest inputs.
 
-    ``at_work`` is None if it cannot be determined. Raises InputError if there is no data set.
+    ``folder`` may be the address of a store, with ``options`` that allow the network. ``at_work`` is None if it cannot
+    be determined. Raises InputError if there is no data set.
     """
-    return Looks(folder).status()
+    with placed(folder, options) as place:
+        return Looks(place).status()
 
 
 class Looks:
     """A data set that is looked at again and again: of its journal only what is new is read."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, place: Place) -> None:
+        self.place = place
         self._reading = Reading(Tally())
 
     def status(self) -> Status:
         """Return the status as it is now. Raises as ``status``."""
-        journal = self.folder / NAME
+        journal = self.place.folder / NAME
         size = journal.stat().st_size if journal.exists() else 0
         tally = self._read()
-        working = at_work(self.folder, tally.jobs)
+        working = self.place.at_work(tally.jobs)
         if working is False and not tally.end and journal.stat().st_size != size:
             tally = self._read()  # it may just have ended
-        return _facts(self.folder, tally, working)
+        return _facts(self.place.where, tally, working)
 
     def _read(self) -> Tally:
-        journal = self.folder / NAME
+        journal = self.place.folder / NAME
         if journal.exists() and not self._reading.is_of(journal):  # it was rewritten
             self._reading = Reading(Tally())
-        read_journal(self.folder, self._reading)
+        self.place.read(self._reading)
         return self._reading.fold
 
 
-def _facts(folder: Path, tally: Tally, working: bool | None) -> Status:
+def _facts(folder: Path | str, tally: Tally, working: bool | None) -> Status:
     ends, (inputs, lengths_s) = tally.ends(), tally.inputs()
     found = tally.found(inputs)
     here = ends.number["job"] == len(tally.jobs) - 1
@@ -125,10 +129,11 @@ def _counts(places: Int64, words: list[str | None]) -> dict[str, int]:
     return {word: count for word, count in counts.most_common() if count}
 
 
-def data_sets(folder: Path) -> list[Path]:
-    """Return the folder, if it is a data set, and the parts of it that jobs with --shard make."""
-    parts = sorted(path.parent for path in (folder / PARTS).glob(f"*/{NAME}"))
-    return [folder, *parts] if not parts or has_journal(folder) else parts
+def data_sets(folder: Path, options: Options = FILES) -> list[Path]:
+    """Return the folder, if it is a data set, and the parts of it that jobs with --shard make. Raises as its place."""
+    with placed(folder, options) as place:
+        parts = place.parts()
+        return [folder, *parts] if not parts or place.has_journal() else parts
 
 
 def is_over(facts: Status) -> bool:

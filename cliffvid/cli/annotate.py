@@ -6,11 +6,13 @@ from typing import Annotated
 import typer
 
 from ..annotate.options import BulkOptions
+from ..names import address_of
 from ..options import SAFETY, Options
 from .console import result, result_json, say
 from .flags import CameraFile, Json, Quiet, flag, with_flags, without
 
-DataSet = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set.")]
+DataSet = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set, or s3://bucket/name.")]
+AllowNetwork = Annotated[bool, flag(Options, "allow_network")]
 
 
 @with_flags
@@ -64,6 +66,7 @@ def annotate_status(
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on until no job is at work; exit with 1 unless all is done.")
     ] = False,
+    allow_network: AllowNetwork = False,
     as_json: Json = False,
 ) -> None:
     """Tell how far a data set is, and the parts of it; also while jobs work on it."""
@@ -71,7 +74,8 @@ def annotate_status(
     from .annotate_view import status_text
     from .annotate_watch import watched
 
-    found = watched(folder, as_json) if watch else [status(each) for each in data_sets(folder)]
+    options = Options(allow_network=allow_network)
+    found = watched(folder, options, as_json) if watch else [status(it, options) for it in data_sets(folder, options)]
     for facts in found:
         if as_json:
             result_json(facts)
@@ -80,15 +84,15 @@ def annotate_status(
     raise typer.Exit(1 if watch and any(facts["ended"] != "all done" for facts in found) else 0)
 
 
-def annotate_merge(folder: DataSet, as_json: Json = False) -> None:
+def annotate_merge(folder: DataSet, allow_network: AllowNetwork = False, as_json: Json = False) -> None:
     """Take the parts that jobs with --shard have made into the data set."""
     from ..annotate.upkeep import merge
 
-    merged = merge(folder)
+    merged = merge(folder, Options(allow_network=allow_network))
     if as_json:
         result_json(merged)
     else:
-        result(f"{folder}: {merged['inputs']} inputs and {merged['rows']} rows from {merged['parts']} parts")
+        result(f"{_named(folder)}: {merged['inputs']} inputs and {merged['rows']} rows from {merged['parts']} parts")
     if merged["unfinished"]:
         say(f"warning: {merged['unfinished']} inputs are not done: give their jobs again, then merge again")
     raise typer.Exit(1 if merged["unfinished"] else 0)
@@ -97,12 +101,13 @@ def annotate_merge(folder: DataSet, as_json: Json = False) -> None:
 def annotate_export(
     folder: DataSet,
     hf: Annotated[Path, typer.Option("--hf", help="New folder, for datasets.load_dataset and Hugging Face's Hub.")],
+    allow_network: AllowNetwork = False,
     as_json: Json = False,
 ) -> None:
     """Export a data set for Hugging Face: parquet files, and a card with models, licences, settings and counts."""
     from ..annotate.store.hugging_face import export_hf
 
-    made = export_hf(folder, hf)
+    made = export_hf(folder, hf, Options(allow_network=allow_network))
     if as_json:
         result_json(made)
     else:
@@ -116,6 +121,7 @@ def annotate_verify(
         bool, typer.Option("--rebuild", help="First make a lost or damaged journal anew from the shards.")
     ] = False,
     workers: Annotated[int, flag(BulkOptions, "workers")] = BulkOptions.workers,
+    allow_network: AllowNetwork = False,
     as_json: Json = False,
 ) -> None:
     """Read every shard of a data set whole and compare it with the journal."""
@@ -125,26 +131,31 @@ def annotate_verify(
 
     if rebuild:
         _rebuild(folder)
-    findings = []
-    for finding in verify(folder):
+    options, name, findings = Options(allow_network=allow_network), _named(folder), []
+    for finding in verify(folder, options):
         findings.append(finding)
         if as_json:
             result_json(finding)
         else:
-            result(f"{folder}/{finding['file']}: {finding['problem']}")
+            result(f"{name}/{finding['file']}: {finding['problem']}")
     if not findings:
         if not as_json:
-            result(f"{folder}: whole")
+            result(f"{name}: whole")
         return
     if not repair:
-        say(f"{len(findings)} problems; --repair does again what they touch, {folder} must not be at work meanwhile")
+        say(f"{len(findings)} problems; --repair does again what they touch, {name} must not be at work meanwhile")
         raise typer.Exit(1)
     with open_view(quiet=False, as_json=as_json) as view:
-        summary = mend(folder, findings, BulkOptions(workers=workers), view.watch)
-    left = list(verify(folder))
+        summary = mend(folder, findings, BulkOptions(workers=workers), view.watch, options)
+    left = list(verify(folder, options))
     if not as_json:
-        say(f"{folder}: " + (f"{len(left)} problems are left" if left else "whole again"))
+        say(f"{name}: " + (f"{len(left)} problems are left" if left else "whole again"))
     raise typer.Exit(1 if left or (summary and summary.statuses["failed"]) else 0)
+
+
+def _named(folder: Path) -> Path | str:
+    """Return a data set's folder, or its address with both slashes."""
+    return address_of(folder) or folder
 
 
 def _rebuild(folder: Path) -> None:

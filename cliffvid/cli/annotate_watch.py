@@ -1,20 +1,23 @@
 """Watch the status of a data set until no job is at work: redrawn in a terminal, else lines on stdout."""
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import RenderableType
 from rich.text import Text
 
 from ..annotate.status import Looks, Status, data_sets, is_over
+from ..annotate.store.opening import placed
 from ..names import printable
+from ..options import Options
 from .annotate_view import EVERY_S, duration, rates, status_text
 from .console import can_draw, live, result, result_json
 
 LOOK_S, SHARE = 1.0, 10.0  # seconds between two looks, and at least so many times what a look takes
 
 
-def watched(folder: Path, as_json: bool) -> list[Status]:
+def watched(folder: Path, options: Options, as_json: bool) -> list[Status]:
     """Show the status again and again; return the last one of each data set, which is not shown."""
     found: list[Status] = []
     looks: dict[Path, Looks] = {}
@@ -23,10 +26,13 @@ def watched(folder: Path, as_json: bool) -> list[Status]:
         return Text("\n".join(map(printable, "\n".join(map(status_text, found)).split("\n"))))
 
     told = time.monotonic() - EVERY_S
-    with live(draw):
+    with live(draw), ExitStack() as places:
         while True:
-            start = time.monotonic()
-            found = [looks.setdefault(each, Looks(each)).status() for each in data_sets(folder)]
+            start, each_set = time.monotonic(), data_sets(folder, options)
+            for each in each_set:
+                if each not in looks:
+                    looks[each] = Looks(places.enter_context(placed(each, options)))
+            found = [looks[each].status() for each in each_set]
             if all(map(is_over, found)):
                 return found
             if start - told >= EVERY_S and (as_json or not can_draw()):

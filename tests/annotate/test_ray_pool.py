@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from bulk import annotate, ended, kill_group, make_inputs, rows, start, truth, videos
+from bulk import annotate, ended, kill_group, make_inputs, rows, start, videos
 from clips import make_clip
 
 KILLS = int(os.environ.get("CLIFFVID_RAY_KILLS", "2"))
@@ -58,7 +58,6 @@ def data(tmp_path_factory, toys):
     make_inputs(base / "in", clips=max(15, 3 * KILLS))  # each kill waits for one more
     make_clip(base / "in" / "long.mp4", frames=500, people=4, options={"g": "25"})
     annotate("in", "-o", "local", cwd=base, toys=toys, check=1)
-    assert rows(base / "local").equals(truth([video["video"] for video in videos(base / "local")], base, toys))
     return base
 
 

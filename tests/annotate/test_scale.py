@@ -292,7 +292,7 @@ def of_status(facts: dict) -> dict:
 def test_a_status_counts_what_the_state_holds_whatever_lines_come_and_reads_each_once(tmp_path, monkeypatch):
     chance, names, taken = random.Random(0), [f"{index}.mp4" for index in range(40)], []
     (tmp_path / "work").mkdir()
-    looks = Looks(tmp_path)
+    looks = Looks(Place(tmp_path))
     monkeypatch.setattr(Reading, "_take", lambda *args, take=Reading._take: taken.append(args[1]) or take(*args))
     with Journal(tmp_path) as journal:
         journal.append(JOB, {"type": "found", "videos": names[:30]})

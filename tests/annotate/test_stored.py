@@ -13,17 +13,25 @@ import needs
 import s3_server
 from bulk import annotate, kill_group, rows, start
 from cliffvid import Options
+from cliffvid.annotate.status import data_sets, status
 from cliffvid.annotate.store import stored
 from cliffvid.annotate.store.dataset import Shards, conclude
+from cliffvid.annotate.store.hugging_face import export_hf
 from cliffvid.annotate.store.opening import found_lines, opened, planned_state
-from cliffvid.annotate.upkeep import verify
+from cliffvid.annotate.upkeep import merge, verify
 from cliffvid.errors import AccessError, InputError, NotFoundError, OutputError, RefusedError, UsageError
 from cliffvid.video import stores
 from clips import make_clip
+from in_process import run
 
 CLIPS = 5
 JOB = {"type": "job", "started": 1.5, "inputs": 9, "settings": {}, "models": [], "software": "cliffvid 0.9"}
 JOB |= {"options": {"end_s": None}}
+INPUT = {"type": "input", "video": "a.mp4", "key": "0" * 64, "content": "", "kind": "video", "duration_s": 2.0}
+INPUT |= {"frames": 50, "cuts": None, "split_s": None, "extra": {}}
+ENDED = {"video": "a.mp4", "key": "0" * 64, "status": "empty", "message": None, "attempts": 1, "finished": 2.5}
+ENDED |= {"job": 0, "rows": 0, "counts": {"decode": {"frames": 30, "damaged": 0}, "tracks": 0, "flags": {}}}
+ENDED |= {"seconds": 0.5, "codec": "h264", "rate": "25", "width_px": 320, "height_px": 240}
 NETWORK = Options(allow_network=True)
 AT_ONCE = ("--workers", 2, "--checkpoint", 0, "--split", 2, "--allow-network")
 
@@ -69,23 +77,32 @@ def puts(bucket) -> int:
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_where_requests_fail_a_bucket_has_the_rows_of_a_folder(bucket, toys, tmp_path):
+def test_parts_that_are_killed_where_requests_fail_are_merged_to_the_rows_of_a_folder(here, toys, tmp_path):
+    bucket = here
     (tmp_path / "in").mkdir()
     for index in range(CLIPS):
         make_clip(tmp_path / "in" / f"{index}.mp4", frames=8 + index, people=index % 3)
     make_clip(tmp_path / "in" / "long.mp4", frames=150, people=2)
     annotate("in", "-o", "local", "--workers", 2, cwd=tmp_path, toys=toys)
     out, draw, temporary = "a b#c?d=%20é[1]", random.Random(0), {"TMPDIR": str(tmp_path)}
-    for _ in range(2):
+    where, way = Path(f"s3://clips/{out}"), {"cwd": tmp_path, "toys": toys, "env": bucket.env | temporary}
+    for part in range(2):
         bucket.faults(every=10)
-        until = draw.randint(3, 10)
-        running = start("in", "-o", f"s3://clips/{out}", *AT_ONCE, cwd=tmp_path, toys=toys, env=bucket.env | temporary)
+        until, job = draw.randint(3, 8), ("in", "-o", f"s3://clips/{out}", *AT_ONCE, "--shard", f"{part}/2")
+        running = start(*job, **way)
         while puts(bucket) < until and running.poll() is None:
             time.sleep(0.01)
         kill_group(running)
-    annotate("in", "-o", f"s3://clips/{out}", *AT_ONCE, cwd=tmp_path, toys=toys, env=bucket.env | temporary)
-    assert {each["status"] for each in bucket.requests()} >= {500, 503}
+        annotate(*job, **way)
+        assert {each["status"] for each in bucket.requests()} >= {500, 503}
+    assert [status(each, NETWORK)["ended"] for each in data_sets(where, NETWORK)] == ["all done"] * 2
+    assert not any(name.startswith("tracks") for name in listed(bucket, out))
+    assert merge(where, NETWORK)["inputs"] == CLIPS + 1
     bucket.faults()
+    assert [*verify(where, NETWORK)] == [] and data_sets(where, NETWORK) == [where]
+    before = listed(bucket, out)
+    annotate("in", "-o", f"s3://clips/{out}", *AT_ONCE, **way)
+    assert {*before} <= {*listed(bucket, out)} and status(where, NETWORK)["run"]["inputs"] == 0
     read = {"filesystem": as_pyarrow(bucket), "use_threads": False}
     table = pq.read_table(f"clips/{out}/tracks", **read)
     table = table.sort_by([(name, "ascending") for name in ("video", "frame_idx", "track_id")]).combine_chunks()
@@ -95,10 +112,59 @@ def test_killed_again_and_again_where_requests_fail_a_bucket_has_the_rows_of_a_f
     places = {name.split("/")[0] for name in listed(bucket, out)}
     assert places == {"tracks", "journal", "videos.parquet"}  # nothing is left in work
     assert not list(tmp_path.glob(".cliffvid-*"))
+    assert export_hf(where, tmp_path / "hub", NETWORK)["rows"] == len(table)
     pafs.copy_files(f"clips/{out}", str(tmp_path / "copy"), source_filesystem=as_pyarrow(bucket), use_threads=False)
     pieces = sorted((tmp_path / "copy" / "journal").iterdir())
     (tmp_path / "copy" / "journal.jsonl").write_bytes(b"".join(piece.read_bytes() for piece in pieces))
     assert list(verify(tmp_path / "copy")) == []
+
+
+def test_a_damaged_shard_in_a_bucket_is_found_and_made_anew(here, toys, tmp_path, monkeypatch):
+    make_clip(tmp_path / "0.mp4", frames=8, people=2)
+    out, where = "s3://clips/damaged", Path("s3://clips/damaged")
+    annotate("0.mp4", "-o", out, "--workers", 1, "--allow-network", cwd=tmp_path, toys=toys)
+    (shard,) = (name for name in listed(here, "damaged") if name.startswith("tracks/"))
+    with as_pyarrow(here).open_output_stream(f"clips/damaged/{shard}") as file:
+        file.write(b"other")
+    here.put("damaged/tracks/mine.parquet", b"mine")
+    there = [*verify(where, NETWORK)]
+    assert [each["file"] for each in there] == [shard, "tracks/mine.parquet"]
+    assert "sha256 is another" in there[0]["problem"] and "move it elsewhere" in there[1]["problem"]
+    monkeypatch.chdir(tmp_path)
+    code, told = run(["annotate-verify", out, "--repair", "--allow-network"])
+    assert code == 1 and f"{out}/{shard}: is not what was written" in told  # the file that is not its own is left
+    assert [each["file"] for each in verify(where, NETWORK)] == ["tracks/mine.parquet"]
+    assert shard not in listed(here, "damaged") and len(listed(here, "damaged/tracks")) == 2
+
+
+def test_a_merge_that_was_killed_as_it_removed_a_part_is_done_by_the_next(here, monkeypatch):
+    out, part = Path("s3://clips/merged"), Path("s3://clips/merged/parts/0-of-2")
+    with opened(part, NETWORK) as (place, journal):
+        journal.append(JOB, *found_lines(["a.mp4"]))
+        journal.append(INPUT)
+        shards = Shards(place, journal)
+        shards.add(ENDED, b"")
+        shards.commit()
+        conclude(place, journal, None)
+    assert status(part, NETWORK)["statuses"] == {"empty": 1}
+    take_back = stored.StoredPlace.take_back
+    for number in (3, 1):  # objects of the part that are removed first
+
+        def killed(self, name, left=[number]):  # noqa: B006
+            if "parts" in str(self.where):
+                left[0] -= 1
+                if left[0] < 0:
+                    raise KeyboardInterrupt
+            take_back(self, name)
+
+        monkeypatch.setattr(stored.StoredPlace, "take_back", killed)
+        with pytest.raises(KeyboardInterrupt):
+            merge(out, NETWORK)
+        assert status(out, NETWORK)["statuses"] == {"empty": 1}
+    monkeypatch.setattr(stored.StoredPlace, "take_back", take_back)
+    merge(out, NETWORK)
+    assert data_sets(out, NETWORK) == [out] and status(out, NETWORK)["statuses"] == {"empty": 1}
+    assert not [name for name in listed(here, "merged") if name.startswith("parts")]
 
 
 def test_of_two_runs_the_later_goes_on_and_the_earlier_adds_and_removes_nothing(here, tmp_path):

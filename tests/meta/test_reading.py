@@ -60,6 +60,7 @@ ALLOWED = {
     ("cliffvid/files.py", "open"): "a new file, which files.py made",
     ("cliffvid/files.py", "os.open"): "a folder, to put its names on disk",
     ("cliffvid/annotate/store/dataset.py", "path.open"): BULK,
+    ("cliffvid/annotate/store/place.py", "(other.folder / file).open"): BULK,
     ("cliffvid/annotate/store/dataset.py", "pq.ParquetFile"): BULK,
     ("cliffvid/annotate/store/journal.py", "(folder / NAME).open"): BULK,
     ("cliffvid/annotate/store/reading.py", "path.open"): BULK,

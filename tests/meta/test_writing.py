@@ -34,8 +34,8 @@ MEMORY = "into memory, or a file that files.py opened"
 # By module and call.
 ALLOWED = {
     ("annotate/store/dataset.py", "path.open"): BULK,
-    ("annotate/store/dataset.py", "os.link"): BULK,
-    ("annotate/store/dataset.py", "part.open"): BULK,
+    ("annotate/store/place.py", "os.link"): BULK,
+    ("annotate/store/place.py", "part.open"): BULK,
     ("annotate/store/dataset.py", "pq.ParquetWriter"): BULK,
     ("annotate/store/dataset.py", "writer.write_table"): BULK,
     ("annotate/store/journal.py", "open"): "the journal itself, which only grows",

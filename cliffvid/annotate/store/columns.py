@@ -142,6 +142,24 @@ class Records(MutableMapping[str, Record]):
         for names, columns in self.blocks(*paths):
             yield from zip(names, *columns, strict=True)
 
+    def columns(self, names: Sequence[str], *paths: str) -> list[list[object]]:
+        """Return some values of the records of these names, as ``select`` does, as columns; None without a record."""
+        columns: list[list[object]] = [[None] * len(names) for _ in paths]
+        rows: dict[int, list[tuple[int, int]]] = {}  # number of rows -> place in a column, and row
+        for place, name in enumerate(names):
+            where = self._where.get(name)
+            if isinstance(where, int):
+                rows.setdefault(where >> ROW_BITS, []).append((place, where & (1 << ROW_BITS) - 1))
+            elif where is not None:
+                for column, path in zip(columns, paths, strict=True):
+                    column[place] = _deep(where, path.split("."))
+        for number, places in rows.items():
+            for column, path in zip(columns, paths, strict=True):
+                values = self._rows[number].values(path)
+                for place, row in places:
+                    column[place] = values[row]
+        return columns
+
     def __getitem__(self, name: str) -> Record:
         where = self._where[name]
         return self._rows[where >> ROW_BITS][where & (1 << ROW_BITS) - 1] if isinstance(where, int) else where

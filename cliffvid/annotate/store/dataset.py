@@ -7,10 +7,9 @@ journal names it with its hash.
 import hashlib
 import json
 import os
-import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NotRequired, TypedDict, Unpack, cast
@@ -22,7 +21,7 @@ from ...tracks.write import META_KEY, about, open_parquet
 from .journal import Log
 from .ownership import TRACKS, WORK
 from .place import Place
-from .records import CountsFacts, DoneLine, Ended, ShardFacts
+from .records import DoneLine, Ended, ShardFacts
 from .state import State
 
 if TYPE_CHECKING:
@@ -57,6 +56,18 @@ VIDEO_COLUMNS = {
     "models": "string",  # JSON
     "software": "string",
 }
+
+OF_INPUT = "duration_s", "content", "key"
+# column -> what it is in the record of a result
+OF_RESULT = {name: name for name in ("status", "error", "log", "attempts", "codec", "width_px", "height_px", "rate")}
+OF_RESULT |= {
+    "seconds": "seconds",
+    "finished": "finished",
+    "people": "rows",
+    "shard": "file",
+    "tracks": "counts.tracks",
+}
+OF_RESULT |= {"frames": "counts.decode.frames", "damaged": "counts.decode.damaged"}
 
 
 @contextmanager
@@ -116,7 +127,7 @@ class Shards:
             if len(kept) == len(held):
                 continue
             sha256 = state.hashes[file]
-            new = self.filtered(self.place.local(file), sha256, kept) if kept else NO_SHARD
+            new = self.filtered(self.place, file, sha256, kept) if kept else NO_SHARD
             lost = [name for name in held if name in gone]
             videos = [state.live[name] for name in kept]
             self.journal.append({**done_line(new, videos), "forget": lost})
@@ -124,30 +135,25 @@ class Shards:
         if rest := gone & state.live.keys():
             self.journal.append({**done_line(NO_SHARD, []), "forget": sorted(rest)})
 
-    def filtered(self, path: Path, sha256: str, videos: list[str]) -> ShardFacts:
+    def filtered(self, place: Place, file: str, sha256: str, videos: list[str]) -> ShardFacts:
         """Write a new shard with only the given videos of another. Raises InputError if that one is damaged."""
         import pyarrow as pa
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
-        if not path.exists() or hash_of(path) != sha256:
-            raise InputError(f"{path}: damaged or missing; `cliffvid annotate-verify --repair` makes it anew")
-        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as source:
+        with (
+            sound(place, file, sha256) as path,
+            pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as source,
+        ):
             table = source.read(use_threads=False)
         labels = pa.array([label(video) for video in videos])
         return self._write([table.filter(pc.is_in(table["video"], labels))])
 
-    def bring(self, path: Path, sha256: str) -> ShardFacts:
-        """Link or copy a shard of another data set into this one; its hash stays the same."""
-        part = self.folder / WORK / f"{uuid.uuid4().hex}.parquet"
-        try:
-            os.link(path, part)
-        except OSError:  # another disk, or one without links
-            with path.open("rb") as source, part.open("wb") as file:
-                shutil.copyfileobj(source, file)
-                file.flush()
-                os.fsync(file.fileno())
-        return {**self._place(part), "sha256": sha256}
+    def bring(self, place: Place, file: str, sha256: str) -> ShardFacts:
+        """Take a shard of another data set into this one; its hash stays the same."""
+        name = self._new_name()
+        self.place.bring(place, file, name)
+        return {"file": name, "sha256": sha256}
 
     def clean(self) -> None:
         """Remove shards and work files that no journal line names: a killed process left them."""
@@ -173,10 +179,23 @@ class Shards:
 
     def _place(self, path: Path) -> ShardFacts:
         """Make a work file a shard, and return its name and hash for the journal."""
-        self._count += 1
-        name, sha256 = f"{TRACKS}/{self._run}-{self._count:06d}.parquet", hash_of(path)
+        name, sha256 = self._new_name(), hash_of(path)
         self.place.publish(path, name)
         return {"file": name, "sha256": sha256}
+
+    def _new_name(self) -> str:
+        self._count += 1
+        return f"{TRACKS}/{self._run}-{self._count:06d}.parquet"
+
+
+@contextmanager
+def sound(place: Place, file: str, sha256: str) -> Iterator[Path]:
+    """Yield the path of a shard that is as it was written. Raises InputError if it is damaged or missing."""
+    with place.at_hand(file) as path:
+        if not path.exists() or hash_of(path) != sha256:
+            what = "damaged or missing; `cliffvid annotate-verify --repair` makes it anew"
+            raise InputError(f"{place.where}/{file}: {what}")
+        yield path
 
 
 def hash_of(path: Path) -> str:
@@ -214,12 +233,15 @@ def _write_videos(path: Path, state: State) -> None:
     fields = [pa.field(name, getattr(pa, kind)()) for name, kind in VIDEO_COLUMNS.items()]
     types = _extra_types(state)
     schema = pa.schema([*fields, *(pa.field(name, kind) for name, kind in types.items())])
-    facts = [{name: json.dumps(job[name]) for name in ("settings", "models")} for job in state.jobs]
+    facts = [
+        {"settings": json.dumps(job["settings"]), "models": json.dumps(job["models"]), "software": job["software"]}
+        for job in state.jobs
+    ]
     with path.open("wb") as file:
         with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
             for first in range(0, len(names), VIDEO_GROUP):
-                rows = [_video_row(name, state, facts, types) for name in names[first : first + VIDEO_GROUP]]
-                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+                columns = _columns(names[first : first + VIDEO_GROUP], state, facts, types)
+                writer.write_table(pa.Table.from_pydict(columns, schema=schema))
         file.flush()
         os.fsync(file.fileno())
 
@@ -241,28 +263,24 @@ def _extra_types(state: State) -> "dict[str, pa.DataType]":
     return types
 
 
-def _video_row(
-    name: str, state: State, facts_of_jobs: list[dict[str, str]], types: "dict[str, pa.DataType]"
-) -> dict[str, object]:
-    planned, live = state.inputs.get(name), state.live.get(name)
-    ended: Mapping[str, object] = live or {"status": "skipped"}
-    message = live["message"] if live else "not done when the job stopped"
-    job = live["job"] if live else -1
-    counts: CountsFacts = live.get("counts", {}) if live else {}
-    decode = counts.get("decode", {})
-    facts = {
-        "video": label(name),
-        "frames": decode.get("frames"),
-        "people": ended.get("rows"),
-        "tracks": counts.get("tracks"),
-        "damaged": decode.get("damaged"),
-        "flags": json.dumps(counts["flags"]) if counts else None,
-        "shard": ended.get("file"),
-        "software": state.jobs[job]["software"],
-        "message": message and label(message),  # it may contain the name
-    }
-    looked_at = {key: planned[key] for key in ("duration_s", "content", "key")} if planned else {}
-    extra: dict[str, object] = {}
-    for column, value in (planned["extra"] if planned else {}).items():
-        extra[column] = str(value) if value is not None and types[column] == "string" else value
-    return {key: ended.get(key) for key in VIDEO_COLUMNS} | facts | facts_of_jobs[job] | looked_at | extra
+def _columns(
+    names: list[str], state: State, facts_of_jobs: list[dict[str, str]], types: "dict[str, pa.DataType]"
+) -> dict[str, Sequence[object]]:
+    """Return the rows of videos.parquet for some inputs, as columns: a million rows one by one would take a minute."""
+    *looked_at, extras = state.inputs.columns(names, *OF_INPUT, "extra")
+    *ended, flags, jobs, messages = state.live.columns(names, *OF_RESULT.values(), "counts.flags", "job", "message")
+    facts = [facts_of_jobs[-1 if job is None else cast(int, job)] for job in jobs]
+    columns: dict[str, Sequence[object]] = dict(zip((*OF_INPUT, *OF_RESULT), (*looked_at, *ended), strict=True))
+    columns["video"] = list(map(label, names))
+    columns["status"] = [status or "skipped" for status in columns["status"]]
+    columns["message"] = [
+        "not done when the job stopped" if job is None else message and label(cast(str, message))  # may hold the name
+        for job, message in zip(jobs, messages, strict=True)
+    ]
+    columns["flags"] = [None if each is None else json.dumps(each) for each in flags]
+    columns |= {name: [of_job[name] for of_job in facts] for name in facts[0]}
+    given = cast(list[dict[str, object] | None], extras)
+    for name, kind in types.items():
+        values = [each and each.get(name) for each in given]
+        columns[name] = [None if each is None else str(each) for each in values] if kind == "string" else values
+    return columns

@@ -10,9 +10,11 @@ from ...errors import CliffvidError, InputError, UsageError
 from ...files import appearing, appearing_folder, write_whole
 from ...models.registry import find_model
 from ...names import label
+from ...options import Options
 from ...tracks.write import CONVENTIONS
-from .dataset import ROW_GROUP, hash_of
-from .journal import read_state
+from .dataset import ROW_GROUP, sound
+from .opening import FILES, placed
+from .place import Place
 from .records import ModelRecord
 from .state import State
 
@@ -32,27 +34,34 @@ class Exported(TypedDict):
     rows: int
 
 
-def export_hf(folder: Path, out: Path) -> Exported:
+def export_hf(folder: Path, out: Path, options: Options = FILES) -> Exported:
     """Write a data set's rows, a table of its videos and a card to a new folder, all or nothing; return counts.
 
-    Absolute names of videos become relative to the folder that they share. Raises UsageError if ``out`` holds files,
-    InputError if there are no rows, or a shard is damaged.
+    ``folder`` may be the address of a store, with ``options`` that allow the network. Absolute names of videos become
+    relative to the folder that they share. Raises UsageError if ``out`` holds files, InputError if there are no rows,
+    or a shard is damaged.
     """
+    if os.path.lexists(out) and (out.is_symlink() or not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out}: exists already and is no empty folder; name a new folder, or an empty one")
+    with placed(folder, options) as place:
+        return _export(place, out)
+
+
+def _export(place: Place, out: Path) -> Exported:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if os.path.lexists(out) and (out.is_symlink() or not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out}: exists already and is no empty folder; name a new folder, or an empty one")
-    state = read_state(folder)
+    state = place.state()
     shards = state.shards()
     if not shards:
-        raise InputError(f"{folder}: holds no rows yet; nothing to export")
+        raise InputError(f"{place.where}: holds no rows yet; nothing to export")
     names = _public_names(state)
     with appearing_folder(out) as new:
         (new / "data").mkdir()
         rows = 0
         for number, file in enumerate(sorted(shards)):
-            schema, count = _copy(folder / file, state.hashes[file], new / f"data/{number:05d}.parquet", names)
+            with sound(place, file, state.hashes[file]) as path:
+                schema, count = _copy(path, new / f"data/{number:05d}.parquet", names)
             rows += count
         table = pa.Table.from_pylist(_videos(state, names), pa.schema(list(VIDEO_FACTS.items())))
         with appearing(new / "videos.parquet", overwrite=False) as videos:
@@ -70,12 +79,10 @@ def _public_names(state: State) -> dict[str, str]:
     return labels
 
 
-def _copy(path: Path, sha256: str, out: Path, names: dict[str, str]) -> "tuple[pa.Schema, int]":
+def _copy(path: Path, out: Path, names: dict[str, str]) -> "tuple[pa.Schema, int]":
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not path.exists() or hash_of(path) != sha256:
-        raise InputError(f"{path}: damaged or missing; `cliffvid annotate-verify --repair` makes it anew")
     with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as source:
         schema = source.schema_arrow
         with (

@@ -35,7 +35,7 @@ from ...files import sync_folder
 from ...locks import has_locks
 from .check import check_record
 from .columns import Packed
-from .ownership import NAME, check_not_lost, check_own, has_journal
+from .ownership import NAME, check_not_lost, has_journal
 from .reading import LINE_END, SUM_BEGIN, SUM_DIGITS, Folded, Reading, replay
 from .records import Ended, InputLine, JobLine, Line
 from .state import State
@@ -216,12 +216,6 @@ def read_journal(folder: Path, reading: Reading[Folded]) -> None:
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from error
     raise InputError(f"{folder}: no data set of `cliffvid annotate`; it has no {NAME}")
-
-
-def state_of(folder: Path) -> State:
-    """Return the state of a data set; an empty one if there is none yet. Raises UsageError for a foreign folder."""
-    check_own(folder)
-    return replay(folder / NAME)[0] if has_journal(folder) else State()
 
 
 def at_work(folder: Path, jobs: list[JobLine]) -> bool | None:

@@ -13,7 +13,7 @@ from ...names import address_of
 from ...options import Options
 from ...video.stores import in_store, is_listable
 from .dataset import NO_SHARD, done_line
-from .journal import Journal, state_of
+from .journal import Journal
 from .ownership import NAME, TRACKS, WORK, check_own
 from .place import Place
 from .records import FoundLine, ShardFacts
@@ -23,6 +23,24 @@ LINES_LEAST, TIMES = 1000, 4  # lines, and how often those of the rewritten jour
 BATCH = 4096  # inputs a line
 
 
+FILES = Options()  # which give no leave to reach a store
+
+
+@contextmanager
+def placed(where: Path, options: Options = FILES) -> Iterator[Place]:
+    """Yield the place of a data set, a folder or in a store, to be read.
+
+    Raises InputError for a store that cannot be reached.
+    """
+    if address := _stored(where):
+        from .stored import stored_place
+
+        with stored_place(address, options) as place:
+            yield place
+        return
+    yield Place(where)
+
+
 @contextmanager
 def opened(out: Path, options: Options) -> Iterator[tuple[Place, Journal]]:
     """Yield the place of a data set, a folder or in a store, and its journal open for writing.
@@ -30,7 +48,7 @@ def opened(out: Path, options: Options) -> Iterator[tuple[Place, Journal]]:
     Raises as ``open_journal``, and InputError for a store that cannot be reached.
     """
     if address := _stored(out):
-        from .stored import open_stored
+        from .stored_journal import open_stored
 
         with open_stored(address, options) as (place, log):
             yield place, log
@@ -41,11 +59,9 @@ def opened(out: Path, options: Options) -> Iterator[tuple[Place, Journal]]:
 
 def planned_state(out: Path, options: Options) -> State:
     """Return the state of a data set that may not be there yet. Raises UsageError for a foreign place."""
-    if address := _stored(out):
-        from .stored import stored_state
-
-        return stored_state(address, options)
-    return state_of(out)
+    with placed(out, options) as place:
+        place.check_own()
+        return place.state() if place.has_journal() else State()
 
 
 def _stored(out: Path) -> str | None:

@@ -41,8 +41,8 @@ def has_journal(folder: Path) -> bool:
 def check_own(folder: Path) -> None:
     """Raise UsageError unless a folder is a data set, or holds no other files and may become one."""
     if address := address_of(folder):
-        what = "an address; name a local folder, and copy the finished data set to the store"
-        raise UsageError(f"{address}: {what}; annotate without --shard writes to s3:// and gs:// itself")
+        what = "an address; name a local folder, and copy the finished data set there"
+        raise UsageError(f"{address}: {what}; results go to s3:// and gs:// alone")
     if not os.path.lexists(folder) or has_journal(folder):
         return
     check_not_lost(folder)

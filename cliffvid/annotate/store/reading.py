@@ -13,6 +13,7 @@ from .records import JobLine, Line
 from .state import State
 
 SUM_BEGIN, SUM_DIGITS, LINE_END = b', "sum": "', 16, b'"}\n'
+READ_BYTES = 1 << 20  # at a time: lines are long
 SUM_BYTES = len(SUM_BEGIN) + SUM_DIGITS + len(LINE_END)
 
 
@@ -45,7 +46,7 @@ class Reading(Generic[Folded]):
 
         Raises InputError with the line number if one is damaged elsewhere than in a truncated last line.
         """
-        with path.open("rb") as file:
+        with path.open("rb", buffering=READ_BYTES) as file:
             there = os.fstat(file.fileno())
             self.file = there.st_dev, there.st_ino
             file.seek(self.sound)
@@ -59,7 +60,11 @@ class Reading(Generic[Folded]):
         try:
             if self.summed and not has_sum:
                 raise BadRecord("it has no sum")
-            record = json.loads(_checked(raw, self.digest) if has_sum else raw)
+            if has_sum:
+                _check_sum(raw, self.digest)
+            record = json.loads(raw)
+            if has_sum:
+                del record["sum"]
             check_record(record, len(self.fold.jobs))
         except (ValueError, RecursionError, BadRecord) as error:
             old = has_sum and not self.summed and number > 1  # the lines before have no sums
@@ -81,14 +86,13 @@ def replay(path: Path) -> tuple[State, "hashlib._Hash", int, int]:
     return reading.fold, reading.digest, reading.sound, reading.lines
 
 
-def _checked(raw: bytes, digest: "hashlib._Hash") -> bytes:
-    """Return a line without its sum, and add it to the digest of the lines before it. Raises BadRecord."""
-    body, end = raw[:-SUM_BYTES], raw[-SUM_BYTES:]
-    digest.update(body)
+def _check_sum(raw: bytes, digest: "hashlib._Hash") -> None:
+    """Raise BadRecord unless a line's sum fits the digest of the lines before it, which takes in the line."""
+    end = raw[-SUM_BYTES:]
+    digest.update(memoryview(raw)[:-SUM_BYTES])
     if digest.hexdigest()[:SUM_DIGITS].encode() != end[len(SUM_BEGIN) : -len(LINE_END)]:
         raise BadRecord("its sum is another")
     digest.update(end)
-    return body + b"}"
 
 
 def _is_over(raw: bytes) -> bool:

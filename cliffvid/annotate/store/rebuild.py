@@ -117,7 +117,7 @@ def _fill(folder: Path, journal: Journal, facts: dict[str, Row]) -> Rebuilt:
         sha256 = hash_of(folder / file)
         shard: ShardFacts = {"file": file, "sha256": sha256}
         if len(videos) < len(counts) and videos:
-            shard = shards.filtered(folder / file, sha256, [video for video, _ in videos])
+            shard = shards.filtered(shards.place, file, sha256, [video for video, _ in videos])
         if videos:
             ended.append(done_line(shard, lines))
             rebuilt.shards, rebuilt.rows = rebuilt.shards + 1, rebuilt.rows + sum(rows for _, rows in videos)

@@ -8,13 +8,11 @@ the condition that there is none of its name. So of two runs only one can add a 
 Of the files that no line names, a run removes those that it found before its claim: none of them can be named later.
 """
 
-import platform
 import re
 import tempfile
-import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
@@ -22,13 +20,12 @@ from ...errors import InputError, OutputError, UsageError
 from ...files import folder_beside
 from ...names import label
 from ...options import Options
+from ...tracks.data_set import VIDEOS
 from ...video.stores import Deed, asked, client
-from .journal import Journal
-from .ownership import COPY, NAME, TRACKS, WORK
+from .ownership import COPY, NAME, PARTS, TRACKS, WORK
 from .place import Place
-from .reading import replay
-from .records import SHARD, WORK_FILE
-from .state import State
+from .reading import Folded, Reading
+from .records import SHARD, WORK_FILE, JobLine
 
 T = TypeVar("T")
 WAITS_S = 0.3, 0.6, 1.2, 2.5, 5.0, 10.0, 20.0  # a job of days outlasts a short failure
@@ -43,11 +40,14 @@ class Store(Protocol):
     """What is used of a file system of fsspec, to write too."""
 
     def find(self, path: str, *, detail: bool) -> dict[str, dict[str, object]]: ...
+    def ls(self, path: str, *, detail: bool) -> list[str]: ...
+    def exists(self, path: str) -> bool: ...
     def info(self, path: str) -> dict[str, int]: ...
     def cat_file(self, path: str) -> bytes: ...
     def pipe_file(self, path: str, data: bytes, *, mode: str) -> object: ...
     def put_file(self, source: str, path: str) -> object: ...
     def get_file(self, path: str, target: str) -> object: ...
+    def cp_file(self, source: str, target: str) -> object: ...
     def rm_file(self, path: str) -> object: ...
     def cat_ranges(
         self, paths: list[str], starts: None, ends: None, *, on_error: str
@@ -55,32 +55,38 @@ class Store(Protocol):
 
 
 class StoredPlace(Place):
-    """A prefix in a store, and a temporary folder for what is being made.
+    """A prefix in a store, and a temporary folder for what is being made or read.
 
-    Raises InputError if it cannot be listed, UsageError if it holds other files.
+    Raises InputError if it cannot be listed.
     """
 
     def __init__(self, address: str, folder: Path, options: Options) -> None:
         super().__init__(folder)
         self.where = self.address = address
         self.store = cast(Store, client(address, options))
-        found = self._listed()
+        found = [name for name in self._listed("") if not name.startswith(f"{PARTS}/")]
         self.pieces = [name for name in found if PIECE.fullmatch(name)]
-        if not self.pieces:
-            self._check_free(found)
         self._held = {name for name in found if _is_own(name)}
+        self._others = [name for name in found if name not in self._held and not name.endswith("/")]
+        self._fetched = 0  # pieces of the journal that are in its copy here
         for place in (TRACKS, WORK):
             (folder / place).mkdir()
 
-    def _listed(self) -> list[str]:
-        found = asked(self.address, lambda: self.store.find(self.address, detail=True), FETCH)
+    def _listed(self, below: str) -> list[str]:
+        """Return the names of all objects below a name, which is empty or ends in a slash, sorted."""
+        found = asked(self.address, lambda: self.store.find(f"{self.address}/{below}", detail=True), FETCH)
         base = f"{self.address.partition('://')[2]}/"
         return sorted(
             name[len(base) :] for name, info in found.items() if info["type"] == "file" and name.startswith(base)
         )
 
-    def _check_free(self, found: list[str]) -> None:
-        names = [name for name in found if name and not name.endswith("/")]  # some tools make objects for folders
+    def has_journal(self) -> bool:
+        return bool(self.pieces)
+
+    def check_own(self) -> None:
+        if self.pieces:
+            return
+        names = sorted([*self._held, *filter(None, self._others)])
         if any(map(SHARD.fullmatch, names)):
             advice = f"{COPY}, and give `cliffvid annotate-verify FOLDER --rebuild`"
             raise UsageError(f"{self.address}: holds shards and has lost its journal; {advice}")
@@ -89,9 +95,46 @@ class StoredPlace(Place):
             what = f"holds other files ({label(names[0])}{more})"
             raise UsageError(f"{self.address}: {what}; name a new prefix, or an empty one")
 
+    def read(self, reading: Reading[Folded]) -> None:
+        if self._fetched:
+            self.pieces = [name for name in self._listed("journal/") if PIECE.fullmatch(name)]
+        if not self.pieces:
+            self.check_own()
+            raise InputError(f"{self.address}: no data set of `cliffvid annotate`; it has no journal")
+        with naming(self):
+            reading.read(self.fetch_journal())
+
+    def at_work(self, jobs: list[JobLine]) -> None:
+        """Return None: a store does not tell."""
+
+    def parts(self) -> list[Path]:
+        def ask() -> list[str]:
+            try:
+                return self.store.ls(f"{self.address}/{PARTS}", detail=False)
+            except FileNotFoundError:
+                return []
+
+        parts = [f"{self.address}/{PARTS}/{name.rpartition('/')[2]}" for name in asked(self.address, ask, FETCH)]
+        return [
+            Path(part) for part in sorted(parts) if asked(part, partial(self.store.exists, f"{part}/{piece(1)}"), FETCH)
+        ]
+
     def publish(self, part: Path, name: str) -> None:
         self._send(part, name)
         part.unlink()
+
+    def bring(self, other: Place, file: str, name: str) -> None:
+        """Have the store copy a file of another data set in it, as ``name``."""
+        source, address = f"{other.where}/{file}", f"{self.address}/{name}"
+
+        def copy() -> None:
+            self.store.cp_file(source, address)
+            size, there = (self.store.info(each)["size"] for each in (source, address))
+            if there != size:
+                raise EOFError(f"{there:,} bytes of the {size:,} of {source}")
+
+        self._held.add(name)
+        _written(address, copy, WRITE)
 
     def keep(self, names: list[str]) -> None:
         for name in names:
@@ -122,14 +165,29 @@ class StoredPlace(Place):
             asked(address, fetch, FETCH)
         return path
 
+    @contextmanager
+    def at_hand(self, name: str) -> Iterator[Path]:
+        path = self.local(name)
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
     def names(self) -> list[str]:
-        return sorted(self._held)
+        return sorted([*self._held, *(name for name in self._others if name.startswith(f"{TRACKS}/"))])
+
+    def is_own(self, name: str) -> bool:
+        return name in self._held
 
     def remove(self, name: str) -> None:
         super().remove(name)
         if name in self._held:
             self.take_back(name)
             self._held.discard(name)
+
+    def remove_all(self) -> None:
+        for name in (*self._held, VIDEOS, *reversed(self._listed("journal/"))):  # what is left of a journal stays sound
+            self.take_back(name)
 
     def take_back(self, name: str) -> None:
         """Remove an object that this run has put or may remove."""
@@ -158,85 +216,35 @@ class StoredPlace(Place):
         return _written(address, put, WRITE)
 
     def fetch_journal(self) -> Path:
-        """Write the journal as one file into the folder. Raises InputError if an object of it is missing."""
-        expected = [_piece(number) for number in range(1, len(self.pieces) + 1)]
+        """Write the journal as one file into the folder, or what came since to it, and return its path.
+
+        Raises InputError if an object of it is missing.
+        """
+        expected = [piece(number) for number in range(1, len(self.pieces) + 1)]
         if missing := sorted({*expected} - {*self.pieces}):
             raise InputError(f"{self.address}/{missing[0]}: missing; put back a copy of it, or {COPY}")
-        with (self.folder / NAME).open("wb") as file:
-            for first in range(0, len(expected), AT_ONCE):
+        with (self.folder / NAME).open("ab") as file:
+            for first in range(self._fetched, len(expected), AT_ONCE):
                 addresses = [f"{self.address}/{name}" for name in expected[first : first + AT_ONCE]]
                 read = self.store.cat_ranges(addresses, None, None, on_error="return")
                 for address, data in zip(addresses, read, strict=True):
                     file.write(data if isinstance(data, bytes) else self._read(address))
+                self._fetched += len(addresses)
         return self.folder / NAME
 
     def _read(self, address: str) -> bytes:
         return asked(address, lambda: self.store.cat_file(address), FETCH)
 
 
-class StoredJournal(Journal):
-    """Journal of a data set in a store; a context manager. Raises InputError if it is damaged."""
-
-    def __init__(self, place: StoredPlace) -> None:
-        self._place, self._number = place, len(place.pieces)
-        self._fault: OutputError | None = None
-        with _naming(place):
-            size = place.fetch_journal().stat().st_size
-            super().__init__(place.folder)
-            if self.path.stat().st_size < size:
-                raise InputError(f"{self.path}: line {self.lines + 1} is damaged; ")
-
-    def claim(self) -> None:
-        """Take the data set from any other run. Raises OutputError if the store cannot prove that."""
-        self.hold()
-        if self._place.put_new(_piece(self._number), b""):
-            self._place.take_back(_piece(self._number))
-            raise OutputError(
-                f"{self._place.address}: the store replaces objects that should stay, so that two runs could spoil "
-                "each other's work; name a local folder, and copy the finished data set to the store"
-            )
-
-    def hold(self) -> None:
-        """Claim the data set. Raises OutputError if another run has claimed it since this one did."""
-        self.append({"type": "claim", "id": uuid.uuid4().hex, "host": platform.node(), "claimed": time.time()})
-
-    def _write(self, data: bytes) -> None:
-        if self._fault:
-            raise self._fault
-        try:
-            mine = self._place.put_new(_piece(self._number + 1), data)
-        except OutputError as error:  # the object may be there: what would follow it is not known
-            self._fault = error
-            raise
-        if not mine:
-            what = "another annotate has taken it over; this one stops, and what it has finished is kept"
-            self._fault = OutputError(f"{self._place.address}: {what}")
-            raise self._fault
-        self._number += 1
-
-
 @contextmanager
-def open_stored(address: str, options: Options) -> Iterator[tuple[StoredPlace, StoredJournal]]:
-    """Yield a data set in a store, open for writing. Raises as its place and its journal."""
-    with _place(address, options) as place, StoredJournal(place) as journal:
-        journal.claim()
-        yield place, journal
-
-
-def stored_state(address: str, options: Options) -> State:
-    """Return the state of a data set in a store; an empty one if there is none yet. Raises as its place."""
-    with _place(address, options) as place, _naming(place):
-        return replay(place.fetch_journal())[0]
-
-
-@contextmanager
-def _place(address: str, options: Options) -> Iterator[StoredPlace]:
+def stored_place(address: str, options: Options) -> Iterator[StoredPlace]:
+    """Yield a data set in a store, to be read. Raises as its place."""
     with folder_beside(Path(tempfile.gettempdir()) / "cliffvid") as folder:
         yield StoredPlace(address.rstrip("/"), folder, options)
 
 
 @contextmanager
-def _naming(place: StoredPlace) -> Iterator[None]:
+def naming(place: StoredPlace) -> Iterator[None]:
     """Name the data set in the error of a damaged journal, instead of the copy that was read."""
     try:
         yield
@@ -256,7 +264,7 @@ def _written(address: str, ask: Callable[[], T], deed: Deed) -> T:
         raise OutputError(f"{error}; what is finished is kept") from error
 
 
-def _piece(number: int) -> str:
+def piece(number: int) -> str:
     return f"journal/{number:09d}.jsonl"
 
 
