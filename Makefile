@@ -137,7 +137,7 @@ player:
 
 # Figures are ratios within one run, on a quiet machine; each target writes bench/out/<name>.json.
 BENCH := PYTHONPATH=tests $(BIN)/python -m bench
-BENCHES := decode detect crop regress track write host host-gpu engine many annotate annotate-plan shapes start memory threads peers engines overlay growth
+BENCHES := decode detect crop regress track write host host-gpu engine many annotate annotate-plan shapes start memory threads peers engines open overlay growth
 TARGETS := $(BENCHES:%=bench-%) bench-e2e
 .PHONY: $(TARGETS)
 

@@ -32,6 +32,7 @@ KNOWN = {
     "annotate-plan": "planning:planning",
     "peers": "peers:peers",
     "engines": "engines:engines",
+    "open": "open_run:open_run",
     "overlay": "overlay:overlay",
     "growth": "growth:growth",
 }

@@ -9,7 +9,7 @@ from .plots import plots
 
 ROOT = Path(__file__).parents[2]
 FIGURES, PICTURES = ROOT / "docs" / "pages" / "explain" / "figures", ROOT / "docs" / "pages" / "pictures"
-MARKS = re.compile(r"(<!-- bench ([\w ]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARKS = re.compile(r"(<!-- bench ([\w -]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def pages() -> list[Path]:
@@ -95,6 +95,59 @@ def every(facts: dict) -> list[list[str]]:
     return rows
 
 
+def host_gpu(facts: dict) -> list[list[str]]:
+    """Each kind of frames by the size of batches and the number of people."""
+    rows: dict[str, list[str]] = {}
+    for name, ms in facts["ratios"].items():
+        case, _ = name.removeprefix("CPU ms a frame, ").rsplit(", ", 1)
+        goal = f" (goal {facts['goals'][name]})" if name in facts["goals"] else ""
+        rows.setdefault(case, []).append(f"{ms:.2f} ms{goal}")
+    fed = {name: rate for name, rate in facts["quality"].items() if "frames/s" in name}
+    more = [
+        [f"processes at once, surfaces: {name.split()[2]}", *[""] * 3, f"{rate} frames/s", ""]
+        for name, rate in fed.items()
+    ]
+    return [[case, *cells] for case, cells in rows.items()] + more
+
+
+def overlay(facts: dict) -> list[list[str]]:
+    """Each scene by what the other renderers take, times gl's."""
+    per_s = {row["case"]: row["per_s"] for row in facts["rows"]}
+    scenes: dict[str, list[str]] = {}
+    for name, ratio in facts["ratios"].items():
+        scene = name.split(": ")[0]
+        scenes.setdefault(scene, [f"{per_s[f'{scene}, gl']:.0f} frames/s"]).append(f"{ratio:.1f}")
+    return [[scene, *cells] for scene, cells in scenes.items()]
+
+
+def shapes(facts: dict) -> list[list[str]]:
+    """Each detector and runtime by the frame's shape."""
+    rows: dict[str, list[str]] = {}
+    for name, ratio in facts["ratios"].items():
+        rows.setdefault(name.split(", ")[0], []).append(f"{ratio:.2f}")
+    return [[case, *cells] for case, cells in rows.items()]
+
+
+def open_run(facts: dict) -> list[list[str]]:
+    """Rates, then the rest."""
+    rows = [[f"frames/s, {row['case']}", f"{row['per_s']:.1f}"] for row in facts["rows"]]
+    return rows + [[name, f"{value:g}"] for name, value in facts["quality"].items()]
+
+
+def every_ratio(facts: dict) -> list[list[str]]:
+    """All ratios, with the goals of those that have one."""
+    return [[name, f"{ratio:.2f}", facts["goals"].get(name, "")] for name, ratio in facts["ratios"].items()]
+
+
+def plan(facts: dict) -> list[list[str]]:
+    """What has a goal, and the rest that was measured."""
+    rows = [[name, f"{ratio:.4g}", facts["goals"][name]] for name, ratio in facts["ratios"].items()]
+    for name, value in facts["quality"].items():
+        parts = [f"{each} {unit}" for unit, each in value.items()] if isinstance(value, dict) else [f"{value:.4g}"]
+        rows.append([name, ", ".join(parts), ""])
+    return rows
+
+
 def memory(facts: dict) -> list[list[str]]:
     """Each film by both kinds of pixels."""
     peaks: dict[str, dict[str, str]] = {}
@@ -105,9 +158,24 @@ def memory(facts: dict) -> list[list[str]]:
 
 
 PEOPLE = {"single": "one person", "several": "two and three people"}  # scene -> what it shows
-TABLES = {"accuracy": accuracy, "every": every, "memory": memory}
+TABLES = {
+    "accuracy": accuracy,
+    "annotate": every_ratio,
+    "annotate-plan": plan,
+    "every": every,
+    "host-gpu": host_gpu,
+    "memory": memory,
+    "open": open_run,
+    "overlay": overlay,
+    "shapes": shapes,
+}
 HEADS = {
     "accuracy": ("scene", "found", "precision", "MPJPE", "PA-MPJPE", "depth, times the true one"),
+    "annotate-plan": ("1,000,000 inputs", "value", "goal"),
+    "host-gpu": ("frames, and batches of frames and of people", "nobody", "1 person", "2", "3", "10"),
+    "open": ("example clip", ""),
+    "overlay": ("scene", "`gl`", "as fast as `pyrender`", "as usual scripts with pyrender"),
+    "shapes": ("detector", "16:9", "4:3"),
     "memory": ("film", "`--pixels exact`", "`--pixels planes`"),
     "every": ("film", "N", "times as fast", "missed", "made up", "joints turn by (median, 90 %)"),
 }

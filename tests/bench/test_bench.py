@@ -113,7 +113,7 @@ def test_a_gpu_is_fed_as_many_people_as_each_case_says(monkeypatch):
     monkeypatch.setattr(host_gpu, "FRAMES", 32)
     result = host_gpu.host_gpu(1, people=(0, 2), fed=0)
     found = {name: rows for name, rows in result.quality.items() if "people found" in name}
-    assert list(found.values()) == [0, 2, 0, 2] and len(result.rows) == len(result.ratios) == 4
+    assert list(found.values()) == 4 * [0, 2] and len(result.rows) == len(result.ratios) == 8
 
 
 def test_boxes_of_two_runs_are_paired_once_the_best_first(tmp_path):
@@ -197,6 +197,7 @@ def test_accuracy_is_shown_of_whole_scenes_and_the_rest_of_each_film():
 
 # What pages show from measurements whose files were not kept; a run of `make figures` with their names adds them.
 NOT_KEPT = {"engine", "many", "peers", "host", "decode", "memory", "start", "engines"}
+NOT_KEPT |= {"open", "annotate-plan", "threads", "shapes", "overlay", "host-gpu", "annotate"}
 
 
 def test_tables_and_plots_of_the_documentation_are_those_of_the_figures_kept(tmp_path):
