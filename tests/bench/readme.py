@@ -167,6 +167,7 @@ TABLES = {
     "memory": memory,
     "open": open_run,
     "overlay": overlay,
+    "peers": every_ratio,
     "shapes": shapes,
 }
 HEADS = {

@@ -195,11 +195,6 @@ def test_accuracy_is_shown_of_whole_scenes_and_the_rest_of_each_film():
     assert "| a, every b, 7 rows | 2 | 1.53 | 1.3 % | 0.5 % | 0.0, 4.8 degrees |" in lines([facts])
 
 
-# What pages show from measurements whose files were not kept; a run of `make figures` with their names adds them.
-NOT_KEPT = {"engine", "many", "peers", "host", "decode", "memory", "start", "engines"}
-NOT_KEPT |= {"open", "annotate-plan", "threads", "shapes", "overlay", "host-gpu", "annotate"}
-
-
 def test_tables_and_plots_of_the_documentation_are_those_of_the_figures_kept(tmp_path):
     kept = {path.stem: json.loads(path.read_text("utf-8")) for path in FIGURES.glob("*.json")}
     shown = set()
@@ -208,7 +203,7 @@ def test_tables_and_plots_of_the_documentation_are_those_of_the_figures_kept(tmp
         shown |= {name for match in MARKS.finditer(page.read_text("utf-8")) for name in match[2].split()}
         fill(tmp_path / "page.md", FIGURES)
         assert (tmp_path / "page.md").read_text("utf-8") == page.read_text("utf-8"), f"{page}: make readme"
-    assert shown - kept.keys() <= NOT_KEPT
+    assert shown <= kept.keys()
     for name, facts in kept.items():
         assert facts["what"] == name and facts["commit"] and facts["date"] and facts["settings"]["repeats"] >= 1
         assert facts["machine"]["cpu"] and facts["machine"]["cores"]
