@@ -17,6 +17,7 @@ from .store.reading import Reading
 from .store.tally import Tally, within
 
 SLOWEST = 5
+MERGED = "merged"  # how a part ended that the data set has taken in
 
 
 class RunFacts(TypedDict):
@@ -112,7 +113,7 @@ def _facts(folder: Path | str, tally: Tally, working: bool | None) -> Status:
         "rows": int(np.nansum(ends.number["rows"])),
         "shards": len(_counts(ends.file, tally.words)),
         "segments": len(tally.segments),
-        "ended": tally.end["stopped"] or "all done" if tally.end else None,
+        "ended": MERGED if tally.is_merged else tally.end["stopped"] or "all done" if tally.end else None,
         "at_work": working,
         "run": {"inputs": runs, "frames": frames, "seconds": seconds},
         "frames_per_s": frames / seconds if seconds else None,
@@ -134,6 +135,15 @@ def data_sets(folder: Path, options: Options = FILES) -> list[Path]:
     with placed(folder, options) as place:
         parts = place.parts()
         return [folder, *parts] if not parts or place.has_journal() else parts
+
+
+def statuses(folder: Path, options: Options = FILES) -> list[Status]:
+    """Return the status of a data set and of its parts that were not merged. Raises as ``status``."""
+    return unmerged([status(each, options) for each in data_sets(folder, options)])
+
+
+def unmerged(found: list[Status]) -> list[Status]:
+    return [facts for facts in found if facts["ended"] != MERGED]
 
 
 def is_over(facts: Status) -> bool:

@@ -1,11 +1,12 @@
 """Maintain a data set: merge parts, verify every shard, and repair damage."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
-from ..errors import InputError, NotFoundError
+from ..errors import InputError, NotFoundError, OutputError, UsageError
 from ..names import label
 from ..options import Options
 from ..tracks.data_set import VIDEOS
@@ -14,7 +15,7 @@ from .job import annotate_inputs
 from .options import BulkOptions
 from .progress import Summary, Watch
 from .store.dataset import NO_SHARD, Shards, conclude, done_line, hash_of, writing
-from .store.opening import FILES, opened, placed
+from .store.opening import FILES, opened, placed, standing
 from .store.ownership import TRACKS, WORK
 from .store.place import Place
 from .store.records import Ended
@@ -43,26 +44,27 @@ def merge(out: Path, options: Options = FILES) -> Merged:
     """Merge the parts that ``--shard`` jobs made under ``out`` into the data set, and return counts.
 
     It may be killed and called again. If several parts hold an input, the one finished last counts. A part with
-    unfinished inputs stays, so that its job can resume. ``out`` may be the address of a store, with
-    ``options`` that allow the network; a job that is still at work on a part there ends. Raises InputError if there are
-    no parts.
+    unfinished inputs stays, so that its job can resume, and so does one that a job has begun to work on meanwhile.
+    ``out`` may be the address of a store, with ``options`` that allow the network. Raises InputError if there are no
+    parts, UsageError for one that is a link.
     """
     with placed(out, options) as looked_at:
         looked_at.has_journal()  # raises for links and addresses
         parts = looked_at.parts()
+    if linked := [part for part in parts if part.is_symlink()]:
+        raise UsageError(f"{linked[0]}: a link; move the part itself there")
     if not parts:
         raise InputError(f"{looked_at.where}: holds no parts of annotate --shard; nothing to merge")
-    merged: Merged = {"parts": len(parts), "inputs": 0, "rows": 0, "unfinished": 0}
+    merged: Merged = {"parts": 0, "inputs": 0, "rows": 0, "unfinished": 0}
     with opened(out, options) as (place, journal), writing(place.folder):
         shards = Shards(place, journal)
         shards.clean()
         finished = [part for part in parts if _take(part, options, shards, merged)]
         conclude(place, journal, None)
         for part in finished:
-            with opened(part, options) as (taken, rest):  # another job may have gone on with it since
+            with suppress(UsageError, OutputError), opened(part, options) as (taken, rest):
                 if not rest.state.left() and not any(_newer(rest.state, journal.state)):
-                    rest.close()  # Windows removes no open file
-                    taken.remove_all()
+                    taken.retire(rest)
     return merged
 
 
@@ -75,13 +77,13 @@ def _newer(theirs: State, ours: State) -> Iterator[tuple[str, Ended]]:
 
 def _take(part: Path, options: Options, shards: Shards, merged: Merged) -> bool:
     """Take inputs from a part that are missing or older in the data set; return whether the part is complete."""
-    with opened(part, options) as (place, journal):
-        theirs = journal.state
+    with standing(part, options) as (place, theirs):
         ours, first_job = shards.journal.state, len(shards.journal.state.jobs)
         newer: dict[str, Ended] = {
             name: {**video, "job": video["job"] + first_job} for name, video in _newer(theirs, ours)
         }
         unfinished = theirs.left()
+        merged["parts"] += bool(theirs.live or unfinished)
         merged["inputs"] += len(newer)
         merged["rows"] += sum(video["rows"] for video in newer.values())
         merged["unfinished"] += unfinished
@@ -91,7 +93,7 @@ def _take(part: Path, options: Options, shards: Shards, merged: Merged) -> bool:
             without = [str(name) for name, file in theirs.live.select("file") if not file]
             for file, videos in [*theirs.shards().items(), (None, without)]:
                 _take_shard(place, file, videos, newer, shards, theirs.hashes)
-        return not unfinished
+        return not unfinished and not (theirs.is_merged and not place.names())
 
 
 def _take_shard(

@@ -70,12 +70,12 @@ def annotate_status(
     as_json: Json = False,
 ) -> None:
     """Tell how far a data set is, and the parts of it; also while jobs work on it."""
-    from ..annotate.status import data_sets, status
+    from ..annotate.status import statuses
     from .annotate_view import status_text
     from .annotate_watch import watched
 
     options = Options(allow_network=allow_network)
-    found = watched(folder, options, as_json) if watch else [status(it, options) for it in data_sets(folder, options)]
+    found = watched(folder, options, as_json) if watch else statuses(folder, options)
     for facts in found:
         if as_json:
             result_json(facts)

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import RenderableType
 from rich.text import Text
 
-from ..annotate.status import Looks, Status, data_sets, is_over
+from ..annotate.status import Looks, Status, data_sets, is_over, unmerged
 from ..annotate.store.opening import placed
 from ..names import printable
 from ..options import Options
@@ -32,7 +32,7 @@ def watched(folder: Path, options: Options, as_json: bool) -> list[Status]:
             for each in each_set:
                 if each not in looks:
                     looks[each] = Looks(places.enter_context(placed(each, options)))
-            found = [looks[each].status() for each in each_set]
+            found = unmerged([looks[each].status() for each in each_set])
             if all(map(is_over, found)):
                 return found
             if start - told >= EVERY_S and (as_json or not can_draw()):

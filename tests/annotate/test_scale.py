@@ -18,7 +18,7 @@ from cliffvid.annotate import job, plan, scheduler
 from cliffvid.annotate.options import BulkOptions
 from cliffvid.annotate.status import Looks, status
 from cliffvid.annotate.store.columns import Packed
-from cliffvid.annotate.store.dataset import NO_SHARD, Shards, done_line
+from cliffvid.annotate.store.dataset import NO_SHARD, Shards, conclude, done_line
 from cliffvid.annotate.store.journal import Journal, read_state
 from cliffvid.annotate.store.opening import compacted, open_journal
 from cliffvid.annotate.store.place import Place
@@ -280,6 +280,23 @@ def counted(folder: Path) -> dict:
         "shards": len({video["file"] for video in live.values() if video["file"]}),
         "run": (len(here), sum(live[name]["counts"]["decode"]["frames"] for name in here if "counts" in live[name])),
         "slowest": [name for _, name in took[:5]],
+    }
+
+
+def test_inputs_that_came_without_columns_have_none_in_those_of_others(tmp_path):
+    extras = [{}, {"n": 1, "label": "x", "mixed": 1}, {"n": None, "label": "", "mixed": "y"}, {"label": "z"}]
+    line = {"type": "input", "key": "0" * 64, "content": "", "kind": "video", "duration_s": 2.0, "frames": 50}
+    with open_journal(tmp_path) as journal:
+        journal.append(JOB)
+        for index, extra in enumerate(extras):
+            journal.append(line | {"video": f"{index}.mp4", "cuts": None, "split_s": None, "extra": extra})
+        conclude(Place(tmp_path), journal, None)
+    table = pq.read_table(tmp_path / "videos.parquet").select(["status", "n", "label", "mixed"]).to_pydict()
+    assert table == {
+        "status": ["skipped"] * 4,
+        "n": [None, 1, None, None],
+        "label": [None, "x", "", "z"],
+        "mixed": [None, "1", "y", None],
     }
 
 

@@ -1,8 +1,10 @@
 """Data sets in an object store: a local S3 server that fails now and then. The rows are those of a folder."""
 
+import hashlib
 import os
 import random
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -13,9 +15,9 @@ import needs
 import s3_server
 from bulk import annotate, kill_group, rows, start
 from cliffvid import Options
-from cliffvid.annotate.status import data_sets, status
+from cliffvid.annotate.status import data_sets, status, statuses
 from cliffvid.annotate.store import stored
-from cliffvid.annotate.store.dataset import Shards, conclude
+from cliffvid.annotate.store.dataset import Shards, conclude, done_line
 from cliffvid.annotate.store.hugging_face import export_hf
 from cliffvid.annotate.store.opening import found_lines, opened, planned_state
 from cliffvid.annotate.upkeep import merge, verify
@@ -99,7 +101,7 @@ def test_parts_that_are_killed_where_requests_fail_are_merged_to_the_rows_of_a_f
     assert not any(name.startswith("tracks") for name in listed(bucket, out))
     assert merge(where, NETWORK)["inputs"] == CLIPS + 1
     bucket.faults()
-    assert [*verify(where, NETWORK)] == [] and data_sets(where, NETWORK) == [where]
+    assert [*verify(where, NETWORK)] == [] and len(statuses(where, NETWORK)) == 1
     before = listed(bucket, out)
     annotate("in", "-o", f"s3://clips/{out}", *AT_ONCE, **way)
     assert {*before} <= {*listed(bucket, out)} and status(where, NETWORK)["run"]["inputs"] == 0
@@ -110,7 +112,8 @@ def test_parts_that_are_killed_where_requests_fail_are_merged_to_the_rows_of_a_f
     videos = pq.read_table(f"clips/{out}/videos.parquet", **read)
     assert videos["status"].to_pylist() == pq.read_table(tmp_path / "local/videos.parquet")["status"].to_pylist()
     places = {name.split("/")[0] for name in listed(bucket, out)}
-    assert places == {"tracks", "journal", "videos.parquet"}  # nothing is left in work
+    assert places == {"tracks", "journal", "videos.parquet", "parts"}  # nothing is left in work
+    assert not [name for name in listed(bucket, f"{out}/parts") if "/journal/" not in name]
     assert not list(tmp_path.glob(".cliffvid-*"))
     assert export_hf(where, tmp_path / "hub", NETWORK)["rows"] == len(table)
     pafs.copy_files(f"clips/{out}", str(tmp_path / "copy"), source_filesystem=as_pyarrow(bucket), use_threads=False)
@@ -137,34 +140,89 @@ def test_a_damaged_shard_in_a_bucket_is_found_and_made_anew(here, toys, tmp_path
     assert shard not in listed(here, "damaged") and len(listed(here, "damaged/tracks")) == 2
 
 
-def test_a_merge_that_was_killed_as_it_removed_a_part_is_done_by_the_next(here, monkeypatch):
-    out, part = Path("s3://clips/merged"), Path("s3://clips/merged/parts/0-of-2")
+def made_part(part: Path, names: list[str]) -> None:
+    """A finished part, one of whose inputs has a shard; and a file of somebody else's below its journal."""
     with opened(part, NETWORK) as (place, journal):
-        journal.append(JOB, *found_lines(["a.mp4"]))
-        journal.append(INPUT)
+        journal.append(JOB, *found_lines(names), *(INPUT | {"video": name} for name in names))
         shards = Shards(place, journal)
-        shards.add(ENDED, b"")
+        for name in names[1:]:
+            shards.add(ENDED | {"video": name}, b"")
         shards.commit()
+        (place.folder / "work" / "part").write_bytes(b"rows")
+        place.publish(place.folder / "work" / "part", "tracks/00000000-000001.parquet")
+        ended = ENDED | {"video": names[0], "status": "ok", "rows": 3}
+        shard = {"file": "tracks/00000000-000001.parquet", "sha256": hashlib.sha256(b"rows").hexdigest()}
+        journal.append(done_line(shard, [ended]))
         conclude(place, journal, None)
-    assert status(part, NETWORK)["statuses"] == {"empty": 1}
+
+
+def test_a_merge_that_is_killed_at_any_moment_is_done_by_the_next(here, monkeypatch):
+    for moment in range(3, 16, 2):
+        out = Path(f"s3://clips/merged{moment}")
+        made_part(out / "parts/0-of-2", ["a.mp4", "b.mp4"])
+        here.put(f"merged{moment}/parts/0-of-2/journal/notes.txt", b"mine")
+        left = [moment]
+
+        def killed(self, *args, act=stored._written, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            return act(self, *args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(stored, "_written", killed)
+            with suppress(KeyboardInterrupt):
+                merge(out, NETWORK)
+        merge(out, NETWORK)
+        reached = left[0] < 0
+        (facts,) = statuses(out, NETWORK)
+        assert (facts["statuses"], facts["rows"]) == ({"ok": 1, "empty": 1}, 3), moment
+        assert [
+            (each["file"], each["problem"]) for each in verify(out, NETWORK) if "is missing" in each["problem"]
+        ] == []
+        kept = [name for name in listed(here, out.name) if name.startswith("parts") and "jsonl" not in name]
+        assert kept == ["parts/0-of-2/journal/notes.txt"]
+        assert merge(out, NETWORK)["parts"] == 0
+    assert not reached  # all moments were tried
+
+
+def test_a_job_that_goes_on_with_a_part_as_it_is_merged_loses_nothing(here, monkeypatch):
+    out, part = Path("s3://clips/races"), Path("s3://clips/races/parts/0-of-2")
+    made_part(part, ["a.mp4", "b.mp4"])
+    with opened(part, NETWORK) as (_, early):
+        merge(out, NETWORK)
+        with pytest.raises(OutputError, match="another annotate has taken it over"):
+            early.append(*found_lines(["late.mp4"]))
+    late = ExitStack()
+    made_part(part, ["c.mp4", "d.mp4"])
     take_back = stored.StoredPlace.take_back
-    for number in (3, 1):  # objects of the part that are removed first
 
-        def killed(self, name, left=[number]):  # noqa: B006
-            if "parts" in str(self.where):
-                left[0] -= 1
-                if left[0] < 0:
-                    raise KeyboardInterrupt
-            take_back(self, name)
+    def begun(self, name):
+        if not journals and "parts" in str(self.where):
+            journals.append(late.enter_context(opened(part, NETWORK)))
+        take_back(self, name)
 
-        monkeypatch.setattr(stored.StoredPlace, "take_back", killed)
-        with pytest.raises(KeyboardInterrupt):
-            merge(out, NETWORK)
-        assert status(out, NETWORK)["statuses"] == {"empty": 1}
-    monkeypatch.setattr(stored.StoredPlace, "take_back", take_back)
-    merge(out, NETWORK)
-    assert data_sets(out, NETWORK) == [out] and status(out, NETWORK)["statuses"] == {"empty": 1}
-    assert not [name for name in listed(here, "merged") if name.startswith("parts")]
+    journals = []
+    monkeypatch.setattr(stored.StoredPlace, "take_back", begun)
+    with late:
+        merge(out, NETWORK)
+        journals[0][1].append(JOB, *found_lines(["e.mp4"]))
+    assert [*planned_state(part, NETWORK).found] == ["e.mp4"]
+    assert status(out, NETWORK)["statuses"] == {"ok": 2, "empty": 2}
+    assert merge(out, NETWORK)["unfinished"] == 1 and [*planned_state(part, NETWORK).found] == ["e.mp4"]
+
+
+def test_a_key_that_leads_elsewhere_removes_nothing_here(here, tmp_path, monkeypatch):
+    monkeypatch.setattr(stored.tempfile, "gettempdir", lambda: str(tmp_path))
+    mine = tmp_path / "set" / "tracks" / "0a1b2c3d-000001.parquet"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    with opened(Path("s3://clips/dots"), NETWORK) as (place, journal):
+        monkeypatch.setattr(type(place), "_listed", lambda *_: ["tracks/../../set/tracks/0a1b2c3d-000001.parquet"])
+        place.__dict__.pop("_found")
+        assert len(place.names()) == 1
+        Shards(place, journal).clean()
+    assert mine.read_bytes() == b"mine"
 
 
 def test_of_two_runs_the_later_goes_on_and_the_earlier_adds_and_removes_nothing(here, tmp_path):
@@ -215,7 +273,7 @@ def test_what_a_bucket_refuses_is_told_in_one_line_and_nothing_is_written(here, 
     refused(UsageError, "holds other files (mine.txt and 1 more)", "s3://clips/others")
     here.put("orphans/tracks/00000000-000001.parquet", b"rows")
     refused(UsageError, "has lost its journal", "s3://clips/orphans")
-    here.faults(forbid=["forbidden/"])
+    here.faults(forbid=["forbidden/journal/"])
     refused(OutputError, "forbids writing it", "s3://clips/forbidden")
     here.faults(replace=True)
     refused(OutputError, "the store replaces objects that should stay", "s3://clips/replaced")

@@ -44,6 +44,7 @@ RECORDS: dict[str, tuple[Keys, Keys]] = {
         {"cut_key": TEXT, "part": WHOLE, "file": TEXT + NONE, "thumbs": TEXT, "warnings": LIST} | RESULT,
         {},
     ),
+    "merged": ({}, {}),
     "claim": ({"id": TEXT, "host": TEXT, "claimed": NUMBER}, {}),
     "end": ({"stopped": TEXT + NONE, "finished": NUMBER, "videos_sha256": TEXT}, {"statuses": OBJECT}),
 }

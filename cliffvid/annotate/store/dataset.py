@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NotRequired, TypedDict, Unpack, cast
 
-from ...errors import InputError, OutputError
+from ...errors import InputError, NotFoundError, OutputError
 from ...names import label
 from ...tracks.data_set import VIDEOS
 from ...tracks.write import META_KEY, about, open_parquet
@@ -152,7 +152,10 @@ class Shards:
     def bring(self, place: Place, file: str, sha256: str) -> ShardFacts:
         """Take a shard of another data set into this one; its hash stays the same."""
         name = self._new_name()
-        self.place.bring(place, file, name)
+        try:
+            self.place.bring(place, file, name)
+        except (FileNotFoundError, NotFoundError) as error:
+            raise damaged(place, file) from error
         return {"file": name, "sha256": sha256}
 
     def clean(self) -> None:
@@ -191,11 +194,18 @@ class Shards:
 @contextmanager
 def sound(place: Place, file: str, sha256: str) -> Iterator[Path]:
     """Yield the path of a shard that is as it was written. Raises InputError if it is damaged or missing."""
-    with place.at_hand(file) as path:
-        if not path.exists() or hash_of(path) != sha256:
-            what = "damaged or missing; `cliffvid annotate-verify --repair` makes it anew"
-            raise InputError(f"{place.where}/{file}: {what}")
-        yield path
+    try:
+        with place.at_hand(file) as path:
+            if hash_of(path) != sha256:
+                raise damaged(place, file)
+            yield path
+    except (FileNotFoundError, NotFoundError) as error:
+        raise damaged(place, file) from error
+
+
+def damaged(place: Place, file: str) -> InputError:
+    """Return the error of a shard that is not as it was written."""
+    return InputError(f"{place.where}/{file}: damaged or missing; `cliffvid annotate-verify --repair` makes it anew")
 
 
 def hash_of(path: Path) -> str:
@@ -281,6 +291,6 @@ def _columns(
     columns |= {name: [of_job[name] for of_job in facts] for name in facts[0]}
     given = cast(list[dict[str, object] | None], extras)
     for name, kind in types.items():
-        values = [each and each.get(name) for each in given]
+        values = [each.get(name) if each else None for each in given]
         columns[name] = [None if each is None else str(each) for each in values] if kind == "string" else values
     return columns

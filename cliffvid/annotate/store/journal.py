@@ -11,6 +11,7 @@
 ``failed``   an input has failed, and why
 ``segment``  the people of one segment of a long input are in a file
 ``claim``    a run has taken the data set; in object stores only, see stored.py
+``merged``   all before it is in another data set, and does not count any more; in object stores only
 ``end``      a run ended, and how; the hash of videos.parquet at that time
 
 The last line about an input counts. Packed in files that no line names are not part of the data set.

@@ -57,6 +57,20 @@ def opened(out: Path, options: Options) -> Iterator[tuple[Place, Journal]]:
         yield Place(out), log
 
 
+@contextmanager
+def standing(where: Path, options: Options) -> Iterator[tuple[Place, State]]:
+    """Yield a data set and its state: a folder stays locked meanwhile, of a store it is what is there now.
+
+    Raises as ``opened``.
+    """
+    if _stored(where):
+        with placed(where, options) as place:
+            yield place, place.state()
+        return
+    with open_journal(where) as log:
+        yield Place(where), log.state
+
+
 def planned_state(out: Path, options: Options) -> State:
     """Return the state of a data set that may not be there yet. Raises UsageError for a foreign place."""
     with placed(out, options) as place:

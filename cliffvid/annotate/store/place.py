@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ...errors import UsageError
 from ...files import sync_folder
+from ...locks import has_locks
 from ...tracks.data_set import VIDEOS
-from .journal import at_work, read_journal
+from .journal import Journal, at_work, read_journal
 from .ownership import NAME, PARTS, TRACKS, WORK, check_own, has_journal, is_own, remove
 from .reading import Folded, Reading
 from .records import JobLine
@@ -47,11 +47,8 @@ class Place:
         return at_work(self.folder, jobs)
 
     def parts(self) -> list[Path]:
-        """Return the data sets that jobs with --shard have made here. Raises UsageError for a link."""
-        parts = sorted(path.parent for path in (self.folder / PARTS).glob(f"*/{NAME}"))
-        if linked := [part for part in parts if part.is_symlink()]:
-            raise UsageError(f"{linked[0]}: a link; move the part itself there")
-        return parts
+        """Return the data sets that jobs with --shard have made here."""
+        return sorted(path.parent for path in (self.folder / PARTS).glob(f"*/{NAME}"))
 
     def publish(self, part: Path, name: str) -> None:
         """Give a finished work file its name in the data set. Raises OSError, or OutputError in a store."""
@@ -98,8 +95,10 @@ class Place:
         """Remove a file of the data set if it exists and is cliffvid's."""
         remove(self.folder, name)
 
-    def remove_all(self) -> None:
-        """Remove cliffvid's files, the journal last, and folders that are empty then."""
+    def retire(self, journal: Journal) -> None:
+        """Remove a part that was merged: cliffvid's files, the journal last, and folders that are empty then."""
+        if not has_locks():  # Windows, which removes no open file
+            journal.close()
         for name in self.names():
             self.remove(name)
         for name in (VIDEOS, NAME):

@@ -159,6 +159,12 @@ class ClaimLine(TypedDict):
     claimed: float
 
 
+class MergedLine(TypedDict):
+    """All before this line is in another data set, and does not count any more; in an object store only."""
+
+    type: Literal["merged"]
+
+
 class EndLine(TypedDict):
     """A run ended."""
 
@@ -170,5 +176,14 @@ class EndLine(TypedDict):
 
 
 Line: TypeAlias = (
-    JobLine | FoundLine | InputLine | InputsLine | DoneLine | FailedLine | SegmentLine | ClaimLine | EndLine
+    JobLine
+    | FoundLine
+    | InputLine
+    | InputsLine
+    | DoneLine
+    | FailedLine
+    | SegmentLine
+    | ClaimLine
+    | MergedLine
+    | EndLine
 )

@@ -18,12 +18,13 @@ class State:
     hashes: dict[str, str] = field(default_factory=dict)  # file -> sha256, including replaced shards
     segments: dict[str, dict[int, SegmentLine]] = field(default_factory=dict)  # cut_key -> part -> its "segment" line
     end: EndLine | None = None  # of the last run, once it ended
+    is_merged: bool = False  # into another data set, and no run has begun since
 
     def apply(self, line: Line) -> None:
         match line["type"]:
             case "job":
                 self.jobs.append(line)
-                self.end = None
+                self.end, self.is_merged = None, False
             case "found":
                 new = [name for name in line["videos"] if name not in self.inputs] if self.inputs else line["videos"]
                 self.found.update(dict.fromkeys(new))
@@ -54,6 +55,8 @@ class State:
                 self.segments.setdefault(line["cut_key"], {})[line["part"]] = line
             case "end":
                 self.end = line
+            case "merged":
+                self.__dict__.update(State(jobs=self.jobs, is_merged=True).__dict__)
 
     def _put_done(self, rows: Packed[Ended], file: str | None) -> None:
         column: list[object] = [file]

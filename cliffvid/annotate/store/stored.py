@@ -3,7 +3,8 @@
 Files are made in a temporary folder and uploaded whole. What a folder's journal holds in one file are objects here,
 ``journal/000000001.jsonl`` and on, one for all lines that are added together; joined they are that file. Each is put on
 the condition that there is none of its name. So of two runs only one can add a given object: a run begins by adding a
-``claim``, and any earlier run that is still at work stops when it adds its next one, and adds no rows any more.
+``claim``, and any earlier run that is still at work stops when it adds its next one, and adds no rows any more. So
+no object of a journal is ever removed: that of a part that was merged ends with ``merged``, after which it is empty.
 
 Of the files that no line names, a run removes those that it found before its claim: none of them can be named later.
 """
@@ -12,7 +13,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
@@ -22,6 +23,7 @@ from ...names import label
 from ...options import Options
 from ...tracks.data_set import VIDEOS
 from ...video.stores import Deed, asked, client
+from .journal import Journal
 from .ownership import COPY, NAME, PARTS, TRACKS, WORK
 from .place import Place
 from .reading import Folded, Reading
@@ -64,10 +66,7 @@ class StoredPlace(Place):
         super().__init__(folder)
         self.where = self.address = address
         self.store = cast(Store, client(address, options))
-        found = [name for name in self._listed("") if not name.startswith(f"{PARTS}/")]
-        self.pieces = [name for name in found if PIECE.fullmatch(name)]
-        self._held = {name for name in found if _is_own(name)}
-        self._others = [name for name in found if name not in self._held and not name.endswith("/")]
+        self.pieces = self._pieces()
         self._fetched = 0  # pieces of the journal that are in its copy here
         for place in (TRACKS, WORK):
             (folder / place).mkdir()
@@ -80,26 +79,41 @@ class StoredPlace(Place):
             name[len(base) :] for name, info in found.items() if info["type"] == "file" and name.startswith(base)
         )
 
+    def _pieces(self) -> list[str]:
+        return [name for name in self._listed("journal/") if PIECE.fullmatch(name)]
+
+    @cached_property
+    def _found(self) -> tuple[set[str], list[str]]:
+        """Return the names of the objects that a run may remove, with those that it puts; and all others."""
+        found = [name for name in self._listed("") if name and not name.startswith(f"{PARTS}/")]
+        own = {name for name in found if _is_own(name)}
+        return own, [name for name in found if name not in own and not name.endswith("/")]
+
+    @property
+    def _held(self) -> set[str]:
+        return self._found[0]
+
     def has_journal(self) -> bool:
         return bool(self.pieces)
 
     def check_own(self) -> None:
-        if self.pieces:
-            return
-        names = sorted([*self._held, *filter(None, self._others)])
-        if any(map(SHARD.fullmatch, names)):
-            advice = f"{COPY}, and give `cliffvid annotate-verify FOLDER --rebuild`"
-            raise UsageError(f"{self.address}: holds shards and has lost its journal; {advice}")
+        self._check_not_lost()
+        names = [] if self.pieces else self._found[1]
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             what = f"holds other files ({label(names[0])}{more})"
             raise UsageError(f"{self.address}: {what}; name a new prefix, or an empty one")
 
+    def _check_not_lost(self) -> None:
+        if not self.pieces and any(map(SHARD.fullmatch, self._held)):
+            advice = f"{COPY}, and give `cliffvid annotate-verify FOLDER --rebuild`"
+            raise UsageError(f"{self.address}: holds shards and has lost its journal; {advice}")
+
     def read(self, reading: Reading[Folded]) -> None:
         if self._fetched:
-            self.pieces = [name for name in self._listed("journal/") if PIECE.fullmatch(name)]
+            self.pieces = self._pieces()
         if not self.pieces:
-            self.check_own()
+            self._check_not_lost()
             raise InputError(f"{self.address}: no data set of `cliffvid annotate`; it has no journal")
         with naming(self):
             reading.read(self.fetch_journal())
@@ -126,11 +140,11 @@ class StoredPlace(Place):
     def bring(self, other: Place, file: str, name: str) -> None:
         """Have the store copy a file of another data set in it, as ``name``."""
         source, address = f"{other.where}/{file}", f"{self.address}/{name}"
+        size = asked(source, lambda: self.store.info(source)["size"], FETCH)
 
         def copy() -> None:
             self.store.cp_file(source, address)
-            size, there = (self.store.info(each)["size"] for each in (source, address))
-            if there != size:
+            if (there := self.store.info(address)["size"]) != size:
                 raise EOFError(f"{there:,} bytes of the {size:,} of {source}")
 
         self._held.add(name)
@@ -174,19 +188,21 @@ class StoredPlace(Place):
             path.unlink(missing_ok=True)
 
     def names(self) -> list[str]:
-        return sorted([*self._held, *(name for name in self._others if name.startswith(f"{TRACKS}/"))])
+        return sorted([*self._held, *(name for name in self._found[1] if name.startswith(f"{TRACKS}/"))])
 
     def is_own(self, name: str) -> bool:
         return name in self._held
 
     def remove(self, name: str) -> None:
-        super().remove(name)
-        if name in self._held:
+        if name in self._held:  # another's name may lead out of the temporary folder
+            super().remove(name)
             self.take_back(name)
             self._held.discard(name)
 
-    def remove_all(self) -> None:
-        for name in (*self._held, VIDEOS, *reversed(self._listed("journal/"))):  # what is left of a journal stays sound
+    def retire(self, journal: Journal) -> None:
+        """Empty a part that was merged."""
+        journal.append({"type": "merged"})
+        for name in (VIDEOS, *sorted(self._held)):
             self.take_back(name)
 
     def take_back(self, name: str) -> None:
@@ -227,9 +243,12 @@ class StoredPlace(Place):
             for first in range(self._fetched, len(expected), AT_ONCE):
                 addresses = [f"{self.address}/{name}" for name in expected[first : first + AT_ONCE]]
                 read = self.store.cat_ranges(addresses, None, None, on_error="return")
-                for address, data in zip(addresses, read, strict=True):
-                    file.write(data if isinstance(data, bytes) else self._read(address))
-                self._fetched += len(addresses)
+                parts = [
+                    data if isinstance(data, bytes) else self._read(address)
+                    for address, data in zip(addresses, read, strict=True)
+                ]
+                file.writelines(parts)
+                self._fetched += len(parts)
         return self.folder / NAME
 
     def _read(self, address: str) -> bytes:

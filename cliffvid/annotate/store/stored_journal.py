@@ -58,6 +58,7 @@ def open_stored(address: str, options: Options) -> Iterator[tuple[StoredPlace, S
     """Yield a data set in a store, open for writing. Raises as its place and journal, UsageError for other files."""
     with stored_place(address, options) as place:
         place.check_own()
+        place.names()  # those found before the claim are no later run's
         with StoredJournal(place) as journal:
             journal.claim()
             yield place, journal

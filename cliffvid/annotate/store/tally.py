@@ -35,6 +35,7 @@ class Tally:
 
     jobs: list[JobLine] = field(default_factory=list)
     end: EndLine | None = None
+    is_merged: bool = False  # as State's
     segments: set[tuple[str, int]] = field(default_factory=set)
     words: list[str | None] = field(default_factory=lambda: [None])
     _found: list[Int64] = field(default_factory=list)
@@ -47,7 +48,7 @@ class Tally:
         match line["type"]:
             case "job":
                 self.jobs.append(line)
-                self.end = None
+                self.end, self.is_merged = None, False
             case "found":
                 self._add_found(line)
             case "input":
@@ -62,6 +63,10 @@ class Tally:
                 self.segments.add((line["cut_key"], line["part"]))
             case "end":
                 self.end = line
+            case "claim":
+                self.end = None
+            case "merged":
+                self.__dict__.update(Tally(jobs=self.jobs, is_merged=True).__dict__)
 
     def _add_found(self, line: FoundLine) -> None:
         self._found.append(_hashes(line["videos"]))
