@@ -71,11 +71,11 @@ from pathlib import Path
 from cliffvid import Options
 from cliffvid.annotate.ray_pool import RayPool
 
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 8, "num_gpus": 2, "include_dashboard": False})
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 8, "num_gpus": 1, "include_dashboard": False})
 cluster.add_node(num_cpus=8, num_gpus=1, include_dashboard=False)
 ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
 found = []
-for workers in (0, 6):
+for workers in (0, 4):
     pool = RayPool(workers, None, Options(device="cuda"), Path("work"))
     ray.get([seat.asked for seat in pool._seats])
     look = lambda self: (ray.get_runtime_context().get_node_id(), os.environ["CUDA_VISIBLE_DEVICES"])
@@ -150,7 +150,7 @@ def test_each_actor_has_a_gpu_or_an_even_share_of_one(data):
     done = run(GPUS, cwd=data)
     assert done.returncode == 0, done.stderr
     alone, shared = ([tuple(each) for each in found] for found in json.loads((data / "facts.json").read_text()))
-    assert len(alone) == len(set(alone)) == 3
+    assert len(alone) == len(set(alone)) == 2
     assert sorted(shared) == sorted(2 * alone)
 
 
