@@ -131,7 +131,12 @@ def shapes(facts: dict) -> list[list[str]]:
 def open_run(facts: dict) -> list[list[str]]:
     """Rates, then the rest."""
     rows = [[f"frames/s, {row['case']}", f"{row['per_s']:.1f}"] for row in facts["rows"]]
-    return rows + [[name, f"{value:g}"] for name, value in facts["quality"].items()]
+    units = ("_percent", ", %"), ("_deg", ", degrees"), ("_", " "), ("rotation", "joints turn by"), ("p90", "(90 %)")
+    for name, value in facts["quality"].items():
+        for short, words in units:
+            name = name.replace(short, words)
+        rows.append([name, f"{value:g}"])
+    return rows
 
 
 def every_ratio(facts: dict) -> list[list[str]]:
