@@ -77,7 +77,7 @@ def test_a_shard_of_another_disk_is_synced_as_windows_allows_it(tmp_path):
         "from cliffvid.annotate.store.place import Place\n"
         "def refuse(*_, **__): raise OSError\n"
         "os.link = refuse\n"
-        "print(Shards(Place(Path('.')), None).bring(Path('shard'), 'hash')['file'])\n"
+        "print(Shards(Place(Path('.')), None).bring(Place(Path('.')), 'shard', 'hash')['file'])\n"
     )
     for folder in ("work", "tracks"):
         (tmp_path / folder).mkdir()
