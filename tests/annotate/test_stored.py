@@ -157,7 +157,7 @@ def made_part(part: Path, names: list[str]) -> None:
 
 
 def test_a_merge_that_is_killed_at_any_moment_is_done_by_the_next(here, monkeypatch):
-    for moment in range(3, 16, 2):
+    for moment in (4, 9, 11, 13, 15):
         out = Path(f"s3://clips/merged{moment}")
         made_part(out / "parts/0-of-2", ["a.mp4", "b.mp4"])
         here.put(f"merged{moment}/parts/0-of-2/journal/notes.txt", b"mine")

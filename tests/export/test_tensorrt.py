@@ -48,10 +48,7 @@ def convolutions(path):
     ]
 
 
-SLOW = {
-    name: pytest.param(name, count, marks=pytest.mark.slow)
-    for name, count in (("yolov3", 75), ("yolov3-spp", 76), ("hr48", 325))
-}
+SLOW = {name: pytest.param(name, count, marks=pytest.mark.slow) for name, count in (("yolov3", 75), ("hr48", 325))}
 
 
 @pytest.mark.parametrize(("name", "count"), [("yolov3-tiny", 13), ("res50", 53), *SLOW.values()])
