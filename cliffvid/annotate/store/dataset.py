@@ -59,15 +59,15 @@ VIDEO_COLUMNS = {
 
 OF_INPUT = "duration_s", "content", "key"
 # column -> what it is in the record of a result
-OF_RESULT = {name: name for name in ("status", "error", "log", "attempts", "codec", "width_px", "height_px", "rate")}
-OF_RESULT |= {
-    "seconds": "seconds",
-    "finished": "finished",
+OF_RESULT = {
+    **{name: name for name in ("status", "error", "log", "attempts", "codec", "width_px", "height_px", "rate")},
+    **{name: name for name in ("seconds", "finished")},
     "people": "rows",
     "shard": "file",
     "tracks": "counts.tracks",
+    "frames": "counts.decode.frames",
+    "damaged": "counts.decode.damaged",
 }
-OF_RESULT |= {"frames": "counts.decode.frames", "damaged": "counts.decode.damaged"}
 
 
 @contextmanager
